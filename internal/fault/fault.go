@@ -1,0 +1,143 @@
+// Package fault tells apart why something failed, so that one place (the guard in package stream) can decide what follows:
+// dead letter, wait, bounded attempts, or leave it for the next start.
+//
+// The class is given once, where it is known: in an engine's classify function, or in a decoder. Everyone above wraps with
+// fmt.Errorf("…: %w", err) or reads with ClassOf.
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+)
+
+// Class says who is unwell.
+type Class int
+
+// The classes. What follows from each is in docs/ARCHITECTURE.md.
+const (
+	// Unknown is the zero value: a panic, or a driver error that nobody has classified yet.
+	Unknown Class = iota
+	// Permanent: the event is unwell, and will be at every try.
+	Permanent
+	// Transient: the engine or the network is unwell; the event is innocent.
+	Transient
+	// Canceled: nobody is unwell, we are stopping.
+	Canceled
+)
+
+// String returns the class in lower case, as it stands in headers, metrics and logs.
+func (c Class) String() string {
+	switch c {
+	case Unknown:
+		return "unknown"
+	case Permanent:
+		return "permanent"
+	case Transient:
+		return "transient"
+	case Canceled:
+		return "canceled"
+	}
+	return fmt.Sprintf("class(%d)", int(c))
+}
+
+// Error is an error whose class is known.
+type Error struct {
+	Class Class
+	Err   error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// As gives err the class c. A nil err stays nil; an error that has a class already keeps it.
+func As(c Class, err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return &Error{Class: c, Err: err}
+}
+
+// Permanentf formats a permanent error.
+func Permanentf(format string, args ...any) error {
+	return &Error{Class: Permanent, Err: fmt.Errorf(format, args...)}
+}
+
+// Transientf formats a transient error.
+func Transientf(format string, args ...any) error {
+	return &Error{Class: Transient, Err: fmt.Errorf(format, args...)}
+}
+
+// ClassOf returns the class of err: that of the outermost *Error in its chain, else Canceled for context.Canceled, else Transient
+// for context.DeadlineExceeded, else Unknown. ClassOf(nil) is Unknown; do not ask.
+func ClassOf(err error) Class {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e.Class
+	case errors.Is(err, context.Canceled):
+		return Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return Transient
+	}
+	return Unknown
+}
+
+// Rejection names one record of a batch that cannot be processed, and why.
+type Rejection struct {
+	// Index is the record's place in the batch that was handed to the handler, from 0.
+	Index int
+	Err   error
+}
+
+// Rejected is returned by a batch handler that has brought about the effects of every record but the ones listed: the good ones
+// must not pay for the bad ones. With Undone set, nothing has had an effect yet and the handler must be called again without the listed
+// records: a store that takes a batch whole has found the guilty rows.
+type Rejected struct {
+	Records []Rejection
+	Undone  bool
+}
+
+func (r *Rejected) Error() string {
+	if len(r.Records) == 0 {
+		return "no records rejected"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d records rejected, the first (index %d): %v", len(r.Records), r.Records[0].Index, r.Records[0].Err)
+	return b.String()
+}
+
+// Reject collects rejections; the zero value is ready for use. Not safe for concurrent use.
+type Reject struct{ records []Rejection }
+
+// Add lists the record at index.
+func (r *Reject) Add(index int, err error) { r.records = append(r.records, Rejection{Index: index, Err: err}) }
+
+// Err returns nil when nothing was added, else a *Rejected with the records in order of index, each index once.
+func (r *Reject) Err() error {
+	if len(r.records) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(r.records, func(a, b Rejection) int { return a.Index - b.Index })
+	return &Rejected{Records: slices.CompactFunc(r.records, func(a, b Rejection) bool { return a.Index == b.Index })}
+}
+
+// Catch calls f and turns a panic into an Unknown error with the stack. Use it around work on a single record, so that a
+// panic names the guilty record instead of its batch.
+func Catch(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &Error{Class: Unknown, Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+		}
+	}()
+	return f()
+}
