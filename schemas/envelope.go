@@ -1,0 +1,123 @@
+package schemas
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Kind names what happened: <noun>.<past verb>.v<N>. It is the CloudEvents type.
+type Kind string
+
+// The kinds. An event is never edited: a new optional field is fine, anything else is a new version beside the old.
+const (
+	KindInteraction         Kind = "interaction.recorded.v1"
+	KindFriendshipAdded     Kind = "friendship.added.v1"
+	KindFriendshipRemoved   Kind = "friendship.removed.v1"
+	KindItemUpdated         Kind = "item.updated.v1"
+	KindItemWithdrawn       Kind = "item.withdrawn.v1"
+	KindUserUpdated         Kind = "user.updated.v1"
+	KindUserErased          Kind = "user.erased.v1"
+	KindRecommendation      Kind = "recommendation.served.v1"
+	KindProfileChanged      Kind = "profile.changed.v1"
+	KindGradientsSummed     Kind = "gradients.summed.v1"
+	KindItemVectorUpdated   Kind = "item_vector.updated.v1"
+	KindTrendingComputed    Kind = "trending.computed.v1"
+	KindUserErasureRecorded Kind = "user_erasure.recorded.v1"
+)
+
+// Names of the headers that carry the envelope.
+const (
+	HeaderSpecVersion = "ce_specversion"
+	HeaderID          = "ce_id"
+	HeaderSource      = "ce_source"
+	HeaderType        = "ce_type"
+	HeaderTime        = "ce_time"
+	HeaderSubject     = "ce_subject"
+	HeaderContentType = "content-type"
+	HeaderTrace       = "traceparent"
+)
+
+// Names of the headers that a replayed dead letter carries beside its own: where it was first read.
+const (
+	HeaderReplayGroup     = "slipstream_replay_group"
+	HeaderReplayTopic     = "slipstream_replay_topic"
+	HeaderReplayPartition = "slipstream_replay_partition"
+	HeaderReplayOffset    = "slipstream_replay_offset"
+)
+
+// ContentTypeJSON and ContentTypeBinary are the values of HeaderContentType in use.
+const (
+	ContentTypeJSON   = "application/json"
+	ContentTypeBinary = "application/octet-stream"
+)
+
+// Envelope is what travels around an event.
+type Envelope struct {
+	// ID and Source together identify the event: sending it again with both the same counts once.
+	ID     string
+	Source string
+	Kind   Kind
+	// Time is when it happened (occurred_at).
+	Time time.Time
+	// Trace is a W3C traceparent, or "".
+	Trace string
+}
+
+// Headers returns the envelope as record headers; contentType is that of the value.
+func (e Envelope) Headers(contentType string) []Header {
+	h := make([]Header, 0, 7)
+	add := func(k, v string) {
+		if v != "" {
+			h = append(h, Header{Key: k, Value: []byte(v)})
+		}
+	}
+	add(HeaderSpecVersion, "1.0")
+	add(HeaderID, e.ID)
+	add(HeaderSource, e.Source)
+	add(HeaderType, string(e.Kind))
+	if !e.Time.IsZero() {
+		add(HeaderTime, e.Time.UTC().Format(time.RFC3339Nano))
+	}
+	add(HeaderContentType, contentType)
+	add(HeaderTrace, e.Trace)
+	return h
+}
+
+// EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone, so that every reader fills in the same: kind
+// the topic's first, id topic/partition/offset (never equal to another's), source "log", time the record's. An unreadable ce_time is an error.
+func EnvelopeOf(r *Record, fallback Kind) (Envelope, error) {
+	e := Envelope{Kind: fallback, Time: r.Time}
+	for i := range r.Headers {
+		v := r.Headers[i].Value
+		switch r.Headers[i].Key {
+		case HeaderID:
+			e.ID = string(v)
+		case HeaderSource:
+			e.Source = string(v)
+		case HeaderType:
+			e.Kind = Kind(v)
+		case HeaderTrace:
+			e.Trace = string(v)
+		case HeaderTime:
+			t, err := time.Parse(time.RFC3339Nano, string(v))
+			if err != nil {
+				return e, fmt.Errorf("header %s: want an RFC 3339 time, got %q", HeaderTime, truncate(string(v), 64))
+			}
+			e.Time = t.UTC()
+		}
+	}
+	return e, nil
+}
+
+// positionID is the id of an event that was written without one.
+func positionID(r *Record) string {
+	return r.Topic + "/" + strconv.Itoa(r.Partition) + "/" + strconv.FormatInt(r.Offset, 10)
+}
+
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n] + "…"
+}

@@ -1,0 +1,118 @@
+package schemas
+
+import "time"
+
+// Logical names of the topics. On the broker each has the configured prefix.
+const (
+	TopicInteractions           = "interactions"
+	TopicFriendships            = "friendships"
+	TopicItems                  = "items"
+	TopicUsers                  = "users"
+	TopicItemUpdates            = "item-updates"
+	TopicItemVectors            = "item-vectors"
+	TopicProfiles               = "profiles"
+	TopicRecommendations        = "recommendations"
+	TopicRecommendationsCurrent = "recommendations.current"
+	TopicTrending               = "trending"
+	TopicErasures               = "erasures"
+	TopicMeta                   = "meta"
+)
+
+// Names of the consumer groups: one per processor.
+const (
+	GroupEmbed     = "embed"
+	GroupCatalog   = "catalog"
+	GroupBefriend  = "befriend"
+	GroupAggregate = "aggregate"
+	GroupRecommend = "recommend"
+	GroupErase     = "erase"
+	GroupPeriodic  = "periodic"
+)
+
+// Groups lists every consumer group that has dead letters.
+func Groups() []string {
+	return []string{GroupEmbed, GroupCatalog, GroupBefriend, GroupAggregate, GroupRecommend, GroupErase}
+}
+
+// PoisonTopic, ReplayTopic and RetryTopic name the topics that belong to a group.
+func PoisonTopic(group string) string { return group + ".poison" }
+
+// ReplayTopic is where dead letters of group come back.
+func ReplayTopic(group string) string { return group + ".replay" }
+
+// RetryTopic is where a record in trouble waits for delay.
+func RetryTopic(group string, delay time.Duration) string { return group + ".retry." + delay.String() }
+
+// Topic declares one topic: the single source for migrate, for the start of every process and for the AsyncAPI document.
+type Topic struct {
+	Name string
+	// Key says in words what orders the records.
+	Key        string
+	Partitions int
+	// Compact keeps the latest record of each key for good; otherwise Retention counts from the time of producing, 0 for ever.
+	Compact   bool
+	Retention time.Duration
+	// Kinds are what the records hold; the first is assumed for a plain value without headers.
+	Kinds []Kind
+	// Public topics are in the AsyncAPI document: applications write (In) or read (Out) them.
+	In, Out     bool
+	Description string
+}
+
+// TopicsConfig sizes the topics.
+type TopicsConfig struct {
+	// Partitions of the busy topics; 8 by default. It cannot be changed later without a rebuild: keys would move.
+	Partitions int
+	// Retention of interactions, friendships, users and recommendations; a rebuild needs the whole history that is to be kept. Default 0: for ever.
+	Retention time.Duration
+	// RetryDelays are the delays of the retry topics of the groups whose effects are free of order, growing.
+	RetryDelays []time.Duration
+}
+
+// DefaultTopicsConfig returns the defaults.
+func DefaultTopicsConfig() TopicsConfig {
+	return TopicsConfig{Partitions: 8, RetryDelays: []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute}}
+}
+
+// Topics declares every topic.
+func Topics(c TopicsConfig) []Topic {
+	const day = 24 * time.Hour
+	n := c.Partitions
+	ts := []Topic{
+		{Name: TopicInteractions, Key: "user_id", Partitions: n, Retention: c.Retention, Kinds: []Kind{KindInteraction, KindUserErased}, In: true,
+			Description: "What users do with items. Emit by HTTP, by the Go client, or straight to this topic."},
+		{Name: TopicFriendships, Key: "the two user ids, lower first, joined by |", Partitions: n, Retention: c.Retention, Kinds: []Kind{KindFriendshipAdded, KindFriendshipRemoved, KindUserErased}, In: true,
+			Description: "Friendship edges, added and removed."},
+		{Name: TopicItems, Key: "item_id", Partitions: n, Compact: true, Kinds: []Kind{KindItemUpdated, KindItemWithdrawn}, In: true,
+			Description: "The catalogue: the latest state of each item."},
+		{Name: TopicUsers, Key: "user_id", Partitions: n, Compact: true, Kinds: []Kind{KindUserUpdated, KindUserErased}, In: true,
+			Description: "Attributes of users, and their erasure."},
+		{Name: TopicItemUpdates, Key: "item partition", Partitions: n, Retention: 7 * day, Kinds: []Kind{KindGradientsSummed},
+			Description: "Gradient sums of the learner, one message per range and item partition."},
+		{Name: TopicItemVectors, Key: "item_id", Partitions: n, Compact: true, Kinds: []Kind{KindItemVectorUpdated},
+			Description: "The learned rows of each item: what embed caches and catalog restores."},
+		{Name: TopicProfiles, Key: "user_id", Partitions: n, Retention: day, Kinds: []Kind{KindProfileChanged, KindUserErased},
+			Description: "Users whose vector moved and who are due a new list."},
+		{Name: TopicRecommendations, Key: "user_id", Partitions: n, Retention: 30 * day, Kinds: []Kind{KindRecommendation, KindUserErased}, Out: true,
+			Description: "Every list that was served, by event or by request, kept by time."},
+		{Name: TopicRecommendationsCurrent, Key: "user_id", Partitions: n, Compact: true, Kinds: []Kind{KindRecommendation}, Out: true,
+			Description: "The latest list of each user; a tombstone when the user was erased or the list expired."},
+		{Name: TopicTrending, Key: "scope", Partitions: 1, Compact: true, Kinds: []Kind{KindTrendingComputed}, Out: true,
+			Description: "What is popular now, with decay; recomputed periodically."},
+		{Name: TopicErasures, Key: "hash of the user_id", Partitions: 1, Compact: true, Kinds: []Kind{KindUserErasureRecorded},
+			Description: "Who was erased and when, as hashes: events from before are dropped."},
+		{Name: TopicMeta, Key: "name", Partitions: 1, Compact: true, Description: "The log id."},
+	}
+	for _, g := range Groups() {
+		ts = append(ts,
+			Topic{Name: PoisonTopic(g), Key: "as the original", Partitions: 1, Retention: 30 * day, Description: "Dead letters of " + g + "."},
+			Topic{Name: ReplayTopic(g), Key: "as the original", Partitions: n, Retention: 7 * day, Description: "Dead letters of " + g + " that were replayed."})
+	}
+	for _, g := range []string{GroupBefriend, GroupRecommend, GroupErase} {
+		for _, d := range c.RetryDelays {
+			ts = append(ts, Topic{Name: RetryTopic(g, d), Key: "as the original", Partitions: n, Retention: 7 * day,
+				Description: "Records of " + g + " in trouble, tried again after " + d.String() + "."})
+		}
+	}
+	return ts
+}
