@@ -1,0 +1,47 @@
+// Package model is the mathematics of Slipstream: what an event teaches, and what follows from it for a list. Pure functions and values in
+// memory: no I/O, no clock, no goroutines, nothing of ours imported. The same code learns in the processors and is measured by eval.
+//
+// # The model
+//
+// An item has an output vector V with a bias b, and two input vectors P and T; a user has a vector w. With h_0, h_1, … the user's items,
+// latest first,
+//
+//	score(u, i) = q_u · V_i + b_i
+//	q_u         = w_u + a Σ_k g^k P[h_k] + c Σ_k s^k T[h_k]
+//
+// over a long and a short window, the squared weights of each summing to one. A list is one inner-product search: Learner.Query gives
+// (q_u, 1), Table.Vector gives (V_i, b_i).
+//
+// # The user's side (processors/embed)
+//
+//	table := model.NewTable(cfg)          // a cache of item rows, one per partition
+//	table.LoadRow(id, record)             // from the compacted topic of rows, as they change
+//	learner := model.NewLearner(table)
+//	sums := model.NewSums(table)
+//	for each event of the batch {
+//		learner.Gradients(user, model.Event{
+//			Item:     table.Intern(itemID),
+//			Strength: cfg.Signals.Strength(action, value, valued),
+//			At:       unixSeconds,
+//			Seed:     a function of the event's position in the log,
+//		}, sums)
+//	}
+//	message := sums.Pack(nil, model.Half, func(id string) bool { return partitionOf(id) == p }) // one per item partition
+//	sums.Reset()
+//	query := make([]float32, cfg.Dim+1); learner.Query(user, query)
+//	stored = user.Append(nil)             // and user.Decode
+//
+// # The item's side (processors/catalog)
+//
+//	table := model.NewTable(cfg)          // the rows this process owns (features of content as well: ids that start with a zero byte)
+//	sums := model.NewSums(table)
+//	sums.Merge(message)                   // as many as arrive in one tick
+//	table.Apply(sums)                     // one Adagrad step per row
+//	for _, i := range sums.Rows() {
+//		record = table.AppendRow(nil, i)  // to the compacted topic
+//		table.Vector(i, point)            // to the index, dim+1 numbers
+//	}
+//	sums.Reset()
+//
+// Where one process does both and no lag is wanted (evaluation, a single partition), Learner.Step does it at once.
+package model

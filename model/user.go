@@ -1,0 +1,142 @@
+package model
+
+// User is what the model knows of one person. The zero value is a person without history; NewUser gives it room.
+// A User is not safe for concurrent use.
+type User struct {
+	// History is what the user took lately, latest last, at most LongItems long.
+	History []Taken
+	// W is the free vector of the user, nil until the first event; AccW is its accumulator.
+	W    []float32
+	AccW float32
+	// Events is the number of positive events.
+	Events uint32
+	seen   seenSet
+}
+
+// Taken is one item of a history.
+type Taken struct {
+	Key Key
+	// Weight is the strength of the event (Signals), more than 0.
+	Weight float32
+	// At is the time of the event in Unix seconds, 0 if unknown.
+	At int64
+}
+
+// Seen reports whether the user has taken or refused the item.
+func (u *User) Seen(key Key) bool { return u.seen.has(key) }
+
+// SeenLen returns how many items the user has taken or refused.
+func (u *User) SeenLen() int { return u.seen.len() }
+
+// AppendSeen appends the items the user has taken or refused to out, oldest first. They are what a search must filter out where
+// taken items may not come back.
+func (u *User) AppendSeen(out []Key) []Key { return append(out, u.seen.order...) }
+
+// MarkSeen notes that the user is not to be shown the item, and is not to have it as a negative. When more than limit items are noted, the
+// oldest are forgotten.
+func (u *User) MarkSeen(key Key, limit int) { u.seen.add(key, limit) }
+
+// Forget removes an item from the history and from what the user has seen.
+func (u *User) Forget(key Key) {
+	kept := u.History[:0]
+	for _, h := range u.History {
+		if h.Key != key {
+			kept = append(kept, h)
+		}
+	}
+	u.History = kept
+	u.seen.remove(key)
+}
+
+// take appends an item to the history, of which the latest n are kept.
+func (u *User) take(item Taken, n int) {
+	if len(u.History) >= n {
+		drop := len(u.History) - n + 1
+		u.History = u.History[:copy(u.History, u.History[drop:])]
+	}
+	u.History = append(u.History, item)
+}
+
+// seenSet is a set of keys that remembers in which order they came. Keys are hashes already, so their low bits choose the slot; a slot
+// holds 1 + the key's place in order.
+type seenSet struct {
+	order []Key
+	slots []uint32
+}
+
+func (s *seenSet) len() int { return len(s.order) }
+
+func (s *seenSet) has(key Key) bool {
+	if len(s.slots) == 0 {
+		return false
+	}
+	mask := uint64(len(s.slots) - 1)
+	for at := uint64(key) & mask; s.slots[at] != 0; at = (at + 1) & mask {
+		if s.order[s.slots[at]-1] == key {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *seenSet) add(key Key, limit int) {
+	if s.has(key) {
+		return
+	}
+	s.order = append(s.order, key)
+	if limit > 0 && len(s.order) > limit+limit/8 { // forgetting in strides spares rebuilding at every event
+		s.order = append(s.order[:0], s.order[len(s.order)-limit:]...)
+		s.rebuild()
+		return
+	}
+	if 2*len(s.order) > len(s.slots) {
+		s.rebuild()
+		return
+	}
+	s.insert(len(s.order) - 1)
+}
+
+func (s *seenSet) insert(i int) {
+	mask := uint64(len(s.slots) - 1)
+	at := uint64(s.order[i]) & mask
+	for s.slots[at] != 0 {
+		at = (at + 1) & mask
+	}
+	s.slots[at] = uint32(i + 1)
+}
+
+func (s *seenSet) remove(key Key) {
+	if !s.has(key) {
+		return
+	}
+	kept := s.order[:0]
+	for _, k := range s.order {
+		if k != key {
+			kept = append(kept, k)
+		}
+	}
+	s.order = kept
+	s.rebuild()
+}
+
+// rebuild makes a table with at least as much room again as there are keys.
+func (s *seenSet) rebuild() {
+	size := slotsFor(len(s.order))
+	if size == len(s.slots) {
+		clear(s.slots)
+	} else {
+		s.slots = make([]uint32, size)
+	}
+	for i := range s.order {
+		s.insert(i)
+	}
+}
+
+// slotsFor returns the size of a table for n keys: a power of two, with at least twice as many slots.
+func slotsFor(n int) int {
+	size := 16
+	for size < 3*n {
+		size *= 2
+	}
+	return size
+}
