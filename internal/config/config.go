@@ -1,0 +1,219 @@
+// Package config holds every setting of the process in one struct, read once, at the start, from defaults < file < environment < flags.
+//
+// The struct is composed of plain sections, so that this package knows no other: the program maps a section onto the configuration of the
+// package it is meant for. Each field's tags are its whole documentation: the key in the file (koanf), the well-known environment variable if
+// it has one (env; SLIPSTREAM_<KEY> always works), whether it is a secret, and the help that the command line and docs/CONFIGURATION.md show.
+package config
+
+import "time"
+
+// Config is everything that can be set. Take Default, or Load.
+type Config struct {
+	DataDir    string     `koanf:"data_dir" help:"folder of the embedded broker and stores (dev)"`
+	Log        Log        `koanf:"log"`
+	Kafka      Kafka      `koanf:"kafka"`
+	Topics     Topics     `koanf:"topics"`
+	Stream     Stream     `koanf:"stream"`
+	Guard      Guard      `koanf:"guard"`
+	Qdrant     Qdrant     `koanf:"qdrant"`
+	Neo4j      Neo4j      `koanf:"neo4j"`
+	ClickHouse ClickHouse `koanf:"clickhouse"`
+	HTTP       HTTP       `koanf:"http"`
+	Model      Model      `koanf:"model"`
+	Recommend  Recommend  `koanf:"recommend"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string `koanf:"level" help:"debug, info, warn or error"`
+	Format string `koanf:"format" help:"text or json"`
+}
+
+// TLS says how connections are encrypted. The zero value is plain text.
+type TLS struct {
+	Enabled            bool   `koanf:"enabled" help:"encrypt with TLS; the other keys have no effect without it"`
+	CAFile             string `koanf:"ca_file" help:"PEM file of the authorities to trust; empty: the system's"`
+	CertFile           string `koanf:"cert_file" help:"PEM file of the client certificate; empty: none"`
+	KeyFile            string `koanf:"key_file" help:"PEM file of the client certificate's key"`
+	ServerName         string `koanf:"server_name" help:"name to check the server's certificate against; empty: the address"`
+	InsecureSkipVerify bool   `koanf:"insecure_skip_verify" help:"accept any certificate: for experiments only"`
+}
+
+// SASL says how to authenticate to Kafka. The zero value does not.
+type SASL struct {
+	Mechanism string `koanf:"mechanism" help:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: no authentication"`
+	Username  string `koanf:"username" help:"user name"`
+	Password  string `koanf:"password" secret:"true" help:"password"`
+}
+
+// Kafka says how to reach the brokers.
+type Kafka struct {
+	Brokers     []string `koanf:"brokers" env:"KAFKA_BROKERS" help:"host:port of one or more brokers, separated by commas; the others are discovered"`
+	TopicPrefix string   `koanf:"topic_prefix" help:"put before the name of every topic and group, so that several installations share a cluster"`
+	ClientID    string   `koanf:"client_id" help:"name of this process in the brokers' logs and quotas"`
+	TLS         TLS      `koanf:"tls"`
+	SASL        SASL     `koanf:"sasl"`
+}
+
+// Topics says how topics are made. It matters at their creation, except for RetryDelays.
+type Topics struct {
+	Partitions        int             `koanf:"partitions" help:"partitions of the busy topics; cannot be changed later without a rebuild, since keys would move"`
+	ReplicationFactor int             `koanf:"replication_factor" help:"copies of each partition; 0: the broker's default"`
+	Retention         time.Duration   `koanf:"retention" help:"how long events are kept in the log, from the time of producing; 0: for ever. A rebuild, and an erasure's reach, go as far as the log"`
+	RetryDelays       []time.Duration `koanf:"retry_delays" help:"delays of the retry topics, growing; used where effects are free of order"`
+}
+
+// Stream sizes batches and times the consumer groups.
+type Stream struct {
+	MaxRecords        int           `koanf:"max_records" help:"most records in a micro-batch"`
+	MaxBytes          Bytes         `koanf:"max_bytes" help:"most bytes in a micro-batch"`
+	Linger            time.Duration `koanf:"linger" help:"longest wait for a batch to fill up: freshness against throughput"`
+	RequestTimeout    time.Duration `koanf:"request_timeout" help:"bound of an exchange with a broker"`
+	SessionTimeout    time.Duration `koanf:"session_timeout" help:"silence after which a member loses its partitions; every insert and produce is bounded below it"`
+	RebalanceTimeout  time.Duration `koanf:"rebalance_timeout" help:"longest time for all members to join anew"`
+	HeartbeatInterval time.Duration `koanf:"heartbeat_interval" help:"time between heartbeats; at most a third of the session time-out"`
+	RecentIDs         int           `koanf:"recent_ids" help:"latest event ids remembered per partition: an event sent twice within them counts once"`
+	StopTimeout       time.Duration `koanf:"stop_timeout" help:"longest time for what is in flight to finish when stopping"`
+}
+
+// Guard says what happens to events that fail.
+type Guard struct {
+	MaxAttempts     int           `koanf:"max_attempts" help:"attempts at an event whose failure nobody can explain, before it becomes a dead letter; outages charge none"`
+	MinBackoff      time.Duration `koanf:"min_backoff" help:"wait before the second attempt; it doubles, with jitter"`
+	MaxBackoff      time.Duration `koanf:"max_backoff" help:"longest wait between attempts"`
+	BreakerFailures int           `koanf:"breaker_failures" help:"failures of a store in a row that open its circuit breaker"`
+	BreakerDelay    time.Duration `koanf:"breaker_delay" help:"how long an open breaker waits before it lets a trial through"`
+}
+
+// Qdrant says how to reach the vectors.
+type Qdrant struct {
+	Addr             string        `koanf:"addr" env:"QDRANT_ADDR" help:"host:port of the gRPC interface"`
+	APIKey           string        `koanf:"api_key" env:"QDRANT_API_KEY" secret:"true" help:"API key; empty: none"`
+	TLS              TLS           `koanf:"tls"`
+	CollectionPrefix string        `koanf:"collection_prefix" help:"put before the name of every collection"`
+	Quantisation     bool          `koanf:"quantisation" help:"keep int8 vectors in memory beside the full ones on disk: a quarter of the memory, about 1 % of recall"`
+	Timeout          time.Duration `koanf:"timeout" help:"bound of one call"`
+}
+
+// Neo4j says how to reach the friendships.
+type Neo4j struct {
+	URI      string        `koanf:"uri" env:"NEO4J_URI" help:"such as bolt://host:7687 or, for a cluster, neo4j://host:7687; with TLS bolt+s:// or neo4j+s://"`
+	Username string        `koanf:"username" env:"NEO4J_USERNAME" help:"user name"`
+	Password string        `koanf:"password" env:"NEO4J_PASSWORD" secret:"true" help:"password"`
+	Database string        `koanf:"database" env:"NEO4J_DATABASE" help:"database; empty: the server's default"`
+	CAFile   string        `koanf:"ca_file" help:"PEM file of the authorities to trust with a +s URI; empty: the system's"`
+	Timeout  time.Duration `koanf:"timeout" help:"bound of one call"`
+}
+
+// ClickHouse says how to reach the aggregates.
+type ClickHouse struct {
+	Addr     string        `koanf:"addr" env:"CLICKHOUSE_ADDR" help:"host:port of the native interface"`
+	Database string        `koanf:"database" env:"CLICKHOUSE_DATABASE" help:"database; made by migrate when it is not there"`
+	Username string        `koanf:"username" env:"CLICKHOUSE_USERNAME" help:"user name"`
+	Password string        `koanf:"password" env:"CLICKHOUSE_PASSWORD" secret:"true" help:"password"`
+	TLS      TLS           `koanf:"tls"`
+	Timeout  time.Duration `koanf:"timeout" help:"bound of one call"`
+}
+
+// HTTP says how the API is served.
+type HTTP struct {
+	Addr              string        `koanf:"addr" help:"host:port to listen on; without a host, on every address"`
+	APIKeys           []APIKey      `koanf:"api_keys" help:"who may do what; empty: anyone may do everything. In a variable: name:role+role:key, separated by commas"`
+	CertFile          string        `koanf:"cert_file" help:"PEM file of the server's certificate; empty: plain HTTP"`
+	KeyFile           string        `koanf:"key_file" help:"PEM file of the certificate's key"`
+	MaxBodyBytes      Bytes         `koanf:"max_body_bytes" help:"largest request body, after decompression"`
+	MaxEventBytes     Bytes         `koanf:"max_event_bytes" help:"largest single event"`
+	MaxInflightBytes  Bytes         `koanf:"max_inflight_bytes" help:"bodies worked on at once; beyond it requests are answered 429"`
+	ReadHeaderTimeout time.Duration `koanf:"read_header_timeout" help:"bound of reading a request's headers"`
+	ReadTimeout       time.Duration `koanf:"read_timeout" help:"bound of reading a whole request"`
+	RequestTimeout    time.Duration `koanf:"request_timeout" help:"bound of answering a request"`
+	IdleTimeout       time.Duration `koanf:"idle_timeout" help:"how long a connection without requests is kept"`
+	ShutdownTimeout   time.Duration `koanf:"shutdown_timeout" help:"longest time for running requests to finish when stopping"`
+}
+
+// The roles that an API key may have.
+const (
+	// RoleEmit may send events, items, users and friendships.
+	RoleEmit = "emit"
+	// RoleRead may ask for recommendations.
+	RoleRead = "read"
+	// RoleOperate may see the state and handle dead letters.
+	RoleOperate = "operate"
+)
+
+// APIKey is one caller of the API.
+type APIKey struct {
+	// Name stands for the key in logs.
+	Name string `koanf:"name"`
+	// Key is what the caller sends, or sha256: and the hexadecimal hash of it.
+	Key string `koanf:"key"`
+	// Roles are some of RoleEmit, RoleRead and RoleOperate.
+	Roles []string `koanf:"roles"`
+}
+
+// Model sizes and steers the learner. Its defaults are those of package model.
+type Model struct {
+	Dim           int                `koanf:"dim" help:"length of the vectors, a multiple of 8; changing it needs a rebuild"`
+	Negatives     int                `koanf:"negatives" help:"items drawn beside each positive event"`
+	Rate          float64            `koanf:"rate" help:"step size of the learner"`
+	Seed          uint64             `koanf:"seed" help:"changes the initial vectors; changing it needs a rebuild"`
+	MaxSeen       int                `koanf:"max_seen" help:"items remembered as taken or refused per user"`
+	ContentWeight float64            `koanf:"content_weight" help:"how much genres, people and tags of a new item count; 0: not at all"`
+	FriendWeight  float64            `koanf:"friend_weight" help:"events of one's own that outweigh the friends; 0: friends do not count"`
+	Weights       map[string]float64 `koanf:"weights" help:"what an action means to the learner, where it differs from the default: above 0 interest, below 0 refusal. In a variable: purchase=1.5,view=0.5"`
+}
+
+// Recommend shapes the lists.
+type Recommend struct {
+	ListLength       int           `koanf:"list_length" help:"items in a published list"`
+	Candidates       int           `koanf:"candidates" help:"nearest items that are ranked for a list"`
+	AllowTaken       bool          `koanf:"allow_taken" help:"whether items that a user has taken may come back: no for films, yes for music or groceries"`
+	Diversity        float64       `koanf:"diversity" help:"0: best scores only; 1: as unlike each other as possible"`
+	HoldoutShare     float64       `koanf:"holdout_share" help:"share of the users, chosen by a stable hash, who get the baseline"`
+	Variant          string        `koanf:"variant" help:"name of this configuration in lists, for comparing click-through"`
+	TTL              time.Duration `koanf:"ttl" help:"how long a list is valid"`
+	FriendsLimit     int           `koanf:"friends_limit" help:"most friends looked at for a list"`
+	TrendingHalfLife time.Duration `koanf:"trending_half_life" help:"age at which an interaction counts half for what is trending"`
+	TrendingInterval time.Duration `koanf:"trending_interval" help:"time between computations of what is trending"`
+}
+
+// Default returns the configuration that is used where nothing else is said.
+func Default() Config {
+	return Config{
+		DataDir: ".slipstream",
+		Log:     Log{Level: "info", Format: "text"},
+		Kafka:   Kafka{Brokers: []string{"127.0.0.1:9092"}, ClientID: "slipstream"},
+		Topics: Topics{
+			Partitions:  8,
+			RetryDelays: []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute},
+		},
+		Stream: Stream{
+			MaxRecords: 1000, MaxBytes: 4 << 20, Linger: 20 * time.Millisecond,
+			RequestTimeout: 10 * time.Second,
+			SessionTimeout: 30 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 3 * time.Second,
+			RecentIDs: 100_000, StopTimeout: 20 * time.Second,
+		},
+		Guard: Guard{
+			MaxAttempts: 5, MinBackoff: 100 * time.Millisecond, MaxBackoff: 30 * time.Second,
+			BreakerFailures: 5, BreakerDelay: 5 * time.Second,
+		},
+		Qdrant:     Qdrant{Addr: "127.0.0.1:6334", Timeout: 10 * time.Second},
+		Neo4j:      Neo4j{URI: "bolt://127.0.0.1:7687", Username: "neo4j", Timeout: 10 * time.Second},
+		ClickHouse: ClickHouse{Addr: "127.0.0.1:9000", Database: "slipstream", Username: "default", Timeout: 10 * time.Second},
+		HTTP: HTTP{
+			Addr:         "127.0.0.1:8080",
+			MaxBodyBytes: 8 << 20, MaxEventBytes: 256 << 10, MaxInflightBytes: 64 << 20,
+			ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, RequestTimeout: 30 * time.Second,
+			IdleTimeout: 2 * time.Minute, ShutdownTimeout: 20 * time.Second,
+		},
+		Model: Model{
+			Dim: 64, Negatives: 32, Rate: 0.1, Seed: 1, MaxSeen: 10_000,
+			ContentWeight: 0.5, FriendWeight: 2,
+		},
+		Recommend: Recommend{
+			ListLength: 20, Candidates: 200, Diversity: 0.2, HoldoutShare: 0.05, Variant: "default",
+			TTL: 24 * time.Hour, FriendsLimit: 100,
+			TrendingHalfLife: 24 * time.Hour, TrendingInterval: time.Minute,
+		},
+	}
+}
