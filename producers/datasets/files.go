@@ -1,0 +1,293 @@
+package datasets
+
+import (
+	"archive/zip"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// files finds the files of a data set by name, wherever in the folder or zip they lie.
+type files struct {
+	fs     fs.FS
+	closer io.Closer
+	byName map[string]string
+	// main is the name of the file that was named itself, instead of its folder.
+	main string
+}
+
+// maxDepth is how deep below the given folder files are looked for: zips hold a folder, and people unpack them into another.
+const maxDepth = 3
+
+func openFiles(p string) (*files, error) {
+	info, err := os.Stat(p)
+	if err != nil {
+		return nil, fmt.Errorf("open data set: %w", err)
+	}
+	f := &files{byName: map[string]string{}}
+	switch {
+	case info.IsDir():
+		f.fs = os.DirFS(p)
+	case strings.EqualFold(filepath.Ext(p), ".zip"):
+		z, err := zip.OpenReader(p)
+		if err != nil {
+			return nil, fmt.Errorf("open data set %s: %w", p, err)
+		}
+		f.fs, f.closer = z, z
+	default:
+		f.fs, f.main = os.DirFS(filepath.Dir(p)), filepath.Base(p)
+		f.byName[f.main] = f.main
+	}
+	if err := f.index(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open data set %s: %w", p, err), f.Close())
+	}
+	return f, nil
+}
+
+// index notes where each file name is first seen, the shallowest first.
+func (f *files) index() error {
+	var found []string
+	depth := maxDepth
+	if f.main != "" {
+		depth = 0
+	}
+	err := fs.WalkDir(f.fs, ".", func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		hidden := p != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "__MACOSX")
+		switch {
+		case e.IsDir() && (hidden || strings.Count(p, "/") >= depth && p != "."):
+			return fs.SkipDir
+		case !e.IsDir() && !hidden:
+			found = append(found, p)
+		}
+		return nil
+	})
+	slices.SortStableFunc(found, func(a, b string) int { return strings.Count(a, "/") - strings.Count(b, "/") })
+	for _, p := range found {
+		if _, ok := f.byName[path.Base(p)]; !ok {
+			f.byName[path.Base(p)] = p
+		}
+	}
+	return err
+}
+
+// Close releases the zip.
+func (f *files) Close() error {
+	if f.closer == nil {
+		return nil
+	}
+	return f.closer.Close()
+}
+
+func (f *files) has(name string) bool { _, ok := f.byName[name]; return ok }
+
+// recognise tells the format by the names of the files.
+func (f *files) recognise() (Format, error) {
+	marks := []struct {
+		name   string
+		format Format
+	}{{"u.data", ML100K}, {"user_artists.dat", HetRecLastFM}, {"ratings.dat", ML1M}, {"ratings.csv", MLLatest}}
+	for _, m := range marks {
+		if !f.has(m.name) || f.main != "" && f.main != m.name {
+			continue
+		}
+		if m.format == MLLatest && !f.isMovieLensCSV(m.name) {
+			continue
+		}
+		return m.format, nil
+	}
+	if _, err := f.interactionsCSV(); err == nil {
+		return CSV, nil
+	}
+	return "", fmt.Errorf("the data set's format is not recognised: looked for u.data (%s), ratings.dat (%s), ratings.csv (%s), user_artists.dat (%s) or one CSV file with the header user,item,timestamp (%s); name a format if the files are called otherwise",
+		ML100K, ML1M, MLLatest, HetRecLastFM, CSV)
+}
+
+func (f *files) isMovieLensCSV(name string) bool {
+	r, err := f.openCSV(name)
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	_, err = r.columns("userId", "movieId", "rating", "timestamp")
+	return err == nil
+}
+
+// open returns the content of the file called name, unpacked.
+func (f *files) open(name string) (io.ReadCloser, error) {
+	p, ok := f.byName[name]
+	if !ok {
+		return nil, fmt.Errorf("file %s is missing: %w", name, fs.ErrNotExist)
+	}
+	r, err := f.fs.Open(p)
+	if err != nil {
+		return nil, err
+	}
+	return unpacked(name, r)
+}
+
+func unpacked(name string, r io.ReadCloser) (io.ReadCloser, error) {
+	if !strings.HasSuffix(name, ".gz") {
+		return r, nil
+	}
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("unpack %s: %w", name, err), r.Close())
+	}
+	return &gzipFile{Reader: z, under: r}, nil
+}
+
+type gzipFile struct {
+	*gzip.Reader
+	under io.Closer
+}
+
+func (g *gzipFile) Close() error { return errors.Join(g.Reader.Close(), g.under.Close()) }
+
+// lines calls each for every line of the file but empty ones, split at sep. The fields are valid during the call only.
+func (f *files) lines(ctx context.Context, name, sep string, each func(n int, fields []string) error) error {
+	r, err := f.open(name)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	s := bufio.NewScanner(r)
+	s.Buffer(make([]byte, 64<<10), 1<<20)
+	var fields []string
+	for n := 1; s.Scan(); n++ {
+		if n%4096 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		line := bytes.TrimSuffix(s.Bytes(), []byte("\r"))
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
+		}
+		if len(line) == 0 {
+			continue
+		}
+		fields = split(fields[:0], text(line), sep)
+		if err := each(n, fields); err != nil {
+			return fmt.Errorf("%s, line %d: %w", name, n, err)
+		}
+	}
+	if err := s.Err(); err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	return nil
+}
+
+func split(into []string, s, sep string) []string {
+	for {
+		before, after, found := strings.Cut(s, sep)
+		into = append(into, before)
+		if !found {
+			return into
+		}
+		s = after
+	}
+}
+
+// text returns the line as UTF-8: what is not UTF-8 already is Latin-1, as in the older data sets.
+func text(line []byte) string {
+	if utf8.Valid(line) {
+		return string(line)
+	}
+	b := make([]byte, 0, len(line)+8)
+	for _, c := range line {
+		b = utf8.AppendRune(b, rune(c))
+	}
+	return string(b)
+}
+
+// table is a CSV file with a header.
+type table struct {
+	*csv.Reader
+	io.Closer
+	name   string
+	header []string
+}
+
+func (f *files) openCSV(name string) (*table, error) {
+	r, err := f.open(name)
+	if err != nil {
+		return nil, err
+	}
+	return newTable(name, r)
+}
+
+func newTable(name string, r io.ReadCloser) (*table, error) {
+	c := csv.NewReader(bufio.NewReaderSize(r, 1<<16))
+	c.ReuseRecord, c.FieldsPerRecord, c.LazyQuotes = true, -1, true
+	header, err := c.Read()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read the header of %s: %w", name, err), r.Close())
+	}
+	t := &table{Reader: c, Closer: r, name: name, header: slices.Clone(header)}
+	t.header[0] = strings.TrimPrefix(t.header[0], "\xef\xbb\xbf")
+	for i := range t.header {
+		t.header[i] = strings.TrimSpace(t.header[i])
+	}
+	return t, nil
+}
+
+// columns returns the place of each wanted column; an error names those that are not there.
+func (t *table) columns(want ...string) ([]int, error) {
+	at := make([]int, len(want))
+	var missing []string
+	for i, w := range want {
+		if at[i] = t.column(w); at[i] < 0 {
+			missing = append(missing, w)
+		}
+	}
+	if missing != nil {
+		return nil, fmt.Errorf("%s: the header is %q, columns %q are missing", t.name, t.header, missing)
+	}
+	return at, nil
+}
+
+// column returns the place of the first of the names that is in the header, or -1.
+func (t *table) column(names ...string) int {
+	for _, n := range names {
+		if i := slices.IndexFunc(t.header, func(h string) bool { return strings.EqualFold(h, n) }); i >= 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// each calls f for every row with at least width fields; its fields are valid during the call only.
+func (t *table) each(ctx context.Context, width int, f func(fields []string) error) error {
+	for n := 0; ; n++ {
+		if n%4096 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		fields, err := t.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", t.name, err)
+		}
+		line, _ := t.FieldPos(0)
+		if len(fields) < width {
+			return fmt.Errorf("%s, line %d: %d fields, want at least %d", t.name, line, len(fields), width)
+		}
+		if err := f(fields); err != nil {
+			return fmt.Errorf("%s, line %d: %w", t.name, line, err)
+		}
+	}
+}
