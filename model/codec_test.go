@@ -188,3 +188,24 @@ func FuzzRowLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestMergeWhereLeavesTheRestOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(small(), 50, 5, 500, now)
+	sums := NewSums(w.table)
+	for range 20 {
+		u, e := w.event()
+		w.Gradients(u, e, sums)
+	}
+	want := func(id string) bool { return id[len(id)-1] == '3' }
+	into, expect := NewSums(NewTable(small())), NewSums(NewTable(small()))
+	if err := into.MergeWhere(sums.Pack(nil, Full, nil), want); err != nil {
+		t.Fatal(err)
+	}
+	if err := expect.Merge(sums.Pack(nil, Full, want)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(into.Pack(nil, Full, nil)), string(expect.Pack(nil, Full, nil)); got != want || into.Len() == 0 {
+		t.Errorf("%d rows merged, want %d, bytes equal: %v", into.Len(), expect.Len(), got == want)
+	}
+}

@@ -86,7 +86,7 @@ func (s *Sums) MergeWhere(data []byte, want func(id string) bool) error {
 // merge reads a message, and with check set only finds out whether it can be read.
 func (s *Sums) merge(data []byte, check bool, want func(id string) bool) error {
 	d := s.table.dim
-	if check && len(s.skip) < d {
+	if len(s.skip) < d {
 		s.skip = make([]float32, d)
 	}
 	r := reader{data: data}
@@ -105,7 +105,7 @@ func (s *Sums) merge(data []byte, check bool, want func(id string) bool) error {
 		}
 	}
 	for rows := r.count(3); rows > 0 && r.err == nil; rows-- {
-		id := r.bytes(r.count(1))
+		id := r.string()
 		mask := r.byte()
 		count := uint32(r.uvarint(math.MaxUint32))
 		if check || want != nil && !want(string(id)) {
@@ -122,7 +122,7 @@ func (s *Sums) merge(data []byte, check bool, want func(id string) bool) error {
 			}
 			continue
 		}
-		n := s.place(s.table.Intern(string(id)))
+		n := s.place(s.table.Intern(id))
 		has := &s.parts[n]
 		has.count += min(count, math.MaxUint32-has.count)
 		if mask&hasV != 0 {
