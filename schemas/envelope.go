@@ -38,12 +38,22 @@ const (
 	HeaderTrace       = "traceparent"
 )
 
-// Names of the headers that a replayed dead letter carries beside its own: where it was first read.
+// Names of the headers that tell the story of a dead letter: on the dead letter itself, on a record that waits for another try, and on a replayed one. The first two
+// are Watermill's. Believe them on topics that belong to a group only: elsewhere they are whatever a producer has written.
 const (
-	HeaderReplayGroup     = "slipstream_replay_group"
-	HeaderReplayTopic     = "slipstream_replay_topic"
-	HeaderReplayPartition = "slipstream_replay_partition"
-	HeaderReplayOffset    = "slipstream_replay_offset"
+	HeaderDeadReason    = "reason_poisoned"
+	HeaderDeadTopic     = "topic_poisoned"
+	HeaderDeadID        = "id_poisoned"
+	HeaderDeadGroup     = "group_poisoned"
+	HeaderDeadPartition = "partition_poisoned"
+	HeaderDeadOffset    = "offset_poisoned"
+	HeaderDeadClass     = "class_poisoned"
+	HeaderDeadAttempts  = "attempts_poisoned"
+	HeaderDeadFirst     = "first_failure_poisoned"
+	HeaderDeadLast      = "last_failure_poisoned"
+	// HeaderDeadState and HeaderDeadNote stand on a resolution: what became of the dead letter, and why.
+	HeaderDeadState = "state_poisoned"
+	HeaderDeadNote  = "note_poisoned"
 )
 
 // ContentTypeJSON and ContentTypeBinary are the values of HeaderContentType in use.

@@ -133,6 +133,24 @@ type Item struct {
 // IsAvailable tells whether the item may be recommended now; an item that does not say is available.
 func (x *Item) IsAvailable() bool { return !x.Withdrawn && (x.Available == nil || *x.Available) }
 
+// Features returns the names of what describes the item, the most telling first: "director:…", "genre:…", "actor:…", "tag:…", "decade:1990". Similar
+// items share features.
+func (x *Item) Features() []string {
+	out := make([]string, 0, len(x.Directors)+len(x.Genres)+len(x.Actors)+len(x.Tags)+1)
+	for _, group := range []struct {
+		prefix string
+		values []string
+	}{{"director:", x.Directors}, {"genre:", x.Genres}, {"actor:", x.Actors}, {"tag:", x.Tags}} {
+		for _, v := range group.values {
+			out = append(out, group.prefix+v)
+		}
+	}
+	if !x.PublishedAt.IsZero() {
+		out = append(out, fmt.Sprintf("decade:%d", x.PublishedAt.Year()/10*10))
+	}
+	return out
+}
+
 // Validate checks the fields.
 func (x *Item) Validate() error {
 	switch {

@@ -1,6 +1,9 @@
 package schemas
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Logical names of the topics. On the broker each has the configured prefix.
 const (
@@ -40,8 +43,17 @@ func PoisonTopic(group string) string { return group + ".poison" }
 // ReplayTopic is where dead letters of group come back.
 func ReplayTopic(group string) string { return group + ".replay" }
 
-// RetryTopic is where a record in trouble waits for delay.
-func RetryTopic(group string, delay time.Duration) string { return group + ".retry." + delay.String() }
+// RetryTopic is where a record in trouble waits for delay: <group>.retry.30s.
+func RetryTopic(group string, delay time.Duration) string {
+	s := delay.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return group + ".retry." + s
+}
 
 // Topic declares one topic: the single source for migrate, for the start of every process and for the AsyncAPI document.
 type Topic struct {

@@ -1,0 +1,322 @@
+package processors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// Aggregate writes rows for analysts: interactions, served lists, the catalogue, users' attributes and dead letters. Rows are a function of the log alone
+// and each range is one insert, so that a repeated range is the same insert again and the store drops it.
+type Aggregate struct {
+	store    sinks.Analytics
+	log      Log
+	erasures *Erasures
+	// recentIDs is over how many offsets of a partition an event that was sent twice counts once.
+	recentIDs int
+
+	mu       sync.Mutex
+	windows  map[partitionKey]*window
+	progress map[partitionKey]sinks.Progress
+	// unsaved are the partitions whose progress has moved since the last Flush.
+	unsaved map[partitionKey]struct{}
+}
+
+type partitionKey struct {
+	topic     string
+	partition int
+}
+
+var _ Processor = (*Aggregate)(nil)
+
+// NewAggregate returns the processor of the topics interactions, recommendations, items, users, aggregate.replay and every dead-letter topic. recentIDs is the
+// size of the window in which an event that was sent twice counts once, in offsets per partition.
+func NewAggregate(store sinks.Analytics, log Log, erasures *Erasures, recentIDs int) *Aggregate {
+	return &Aggregate{store: store, log: log, erasures: erasures, recentIDs: recentIDs,
+		windows: make(map[partitionKey]*window), progress: make(map[partitionKey]sinks.Progress), unsaved: make(map[partitionKey]struct{})}
+}
+
+// Assign rebuilds the windows of recent ids from the log.
+func (p *Aggregate) Assign(ctx context.Context, parts []Assignment) error {
+	for _, a := range parts {
+		if !holdsInteractions(a.Topic) {
+			continue
+		}
+		w := newWindow(p.recentIDs)
+		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.recentIDs)), a.Next, func(r *schemas.Record) error {
+			if x, err := schemas.DecodeInteraction(r); err == nil {
+				w.seen(r.Offset, identity(r, &x))
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("rebuild recent ids of %s/%d: %w", a.Topic, a.Partition, err)
+		}
+		p.mu.Lock()
+		p.windows[partitionKey{a.Topic, a.Partition}] = w
+		p.mu.Unlock()
+	}
+	return nil
+}
+
+func holdsInteractions(topic string) bool {
+	return topic == schemas.TopicInteractions || topic == schemas.ReplayTopic(schemas.GroupAggregate)
+}
+
+// Revoke forgets partitions that have gone.
+func (p *Aggregate) Revoke(parts []Assignment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range parts {
+		delete(p.windows, partitionKey{a.Topic, a.Partition})
+		delete(p.progress, partitionKey{a.Topic, a.Partition})
+	}
+}
+
+func (p *Aggregate) window(b *Batch) *window {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := partitionKey{b.Topic, b.Partition}
+	w := p.windows[key]
+	if w == nil {
+		w = newWindow(p.recentIDs)
+		p.windows[key] = w
+	}
+	return w
+}
+
+// Handle inserts the rows of the batch.
+func (p *Aggregate) Handle(ctx context.Context, b *Batch) error {
+	var (
+		rejects fault.Reject
+		rows    rows
+		err     error
+	)
+	if err := b.checkLease(ctx); err != nil {
+		return err
+	}
+	switch {
+	case holdsInteractions(b.Topic):
+		err = p.interactions(ctx, b, &rows, &rejects)
+	case b.Topic == schemas.TopicRecommendations:
+		err = p.recommendations(ctx, b, &rows, &rejects)
+	case b.Topic == schemas.TopicItems:
+		err = p.catalogue(ctx, b, &rows, &rejects)
+	case b.Topic == schemas.TopicUsers:
+		err = p.attributes(ctx, b, &rows, &rejects)
+	case strings.HasSuffix(b.Topic, schemas.PoisonTopic("")):
+		err = p.deadLetters(ctx, b, &rows, &rejects)
+	default:
+		return fmt.Errorf("aggregate does not know the topic %q", b.Topic)
+	}
+	if err != nil {
+		return rows.byRecord(err)
+	}
+	p.note(b, rows.newest)
+	return rejects.Err()
+}
+
+// rows remembers which record each row of an insert came from.
+type rows struct {
+	records []int
+	erased  []sinks.Erasure
+	newest  time.Time
+}
+
+func (r *rows) add(record int, at time.Time) {
+	r.records = append(r.records, record)
+	r.newest = latest(r.newest, at)
+}
+
+// byRecord turns row indexes of a rejection into record indexes.
+func (r *rows) byRecord(err error) error {
+	var rejected *fault.Rejected
+	if !errors.As(err, &rejected) {
+		return err
+	}
+	out := &fault.Rejected{Undone: rejected.Undone, Records: make([]fault.Rejection, 0, len(rejected.Records))}
+	for _, x := range rejected.Records {
+		if x.Index >= 0 && x.Index < len(r.records) {
+			out.Records = append(out.Records, fault.Rejection{Index: r.records[x.Index], Err: x.Err})
+		}
+	}
+	return out
+}
+
+func (p *Aggregate) interactions(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
+	w := p.window(b)
+	w.rewind(b.First)
+	out := make([]sinks.InteractionRow, 0, len(b.Records))
+	for i := range b.Records {
+		r := &b.Records[i]
+		x, err := schemas.DecodeInteraction(r)
+		if errors.Is(err, schemas.ErrErasureMarker) {
+			if err = p.marker(rows, r); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			rejects.Add(i, fault.As(fault.Permanent, err))
+			continue
+		}
+		if w.seen(r.Offset, identity(r, &x)) || p.erasures.Covers(x.UserID, x.OccurredAt) {
+			continue
+		}
+		rows.add(i, x.OccurredAt)
+		out = append(out, sinks.InteractionRow{Interaction: x, Offset: r.Offset, RecordedAt: r.Time})
+	}
+	if err := p.store.InsertInteractions(ctx, b.Range, out); err != nil {
+		return fmt.Errorf("insert %d interactions: %w", len(out), err)
+	}
+	return p.erase(ctx, rows)
+}
+
+// marker notes an erasure that stands in line.
+func (p *Aggregate) marker(rows *rows, r *schemas.Record) error {
+	if err := appendErasure(&rows.erased, r); err != nil {
+		return err
+	}
+	e := rows.erased[len(rows.erased)-1]
+	p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(e.UserID), ErasedAt: e.At})
+	return nil
+}
+
+func (p *Aggregate) erase(ctx context.Context, rows *rows) error {
+	if err := p.store.EraseUsers(ctx, rows.erased); err != nil {
+		return fmt.Errorf("erase %d users: %w", len(rows.erased), err)
+	}
+	return nil
+}
+
+func (p *Aggregate) recommendations(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
+	out := make([]sinks.RecommendationRow, 0, len(b.Records))
+	for i := range b.Records {
+		r := &b.Records[i]
+		x, err := schemas.DecodeRecommendation(r)
+		if errors.Is(err, schemas.ErrErasureMarker) {
+			if err = p.marker(rows, r); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			rejects.Add(i, fault.As(fault.Permanent, err))
+			continue
+		}
+		if p.erasures.Covers(x.UserID, x.GeneratedAt) {
+			continue
+		}
+		rows.add(i, x.GeneratedAt)
+		out = append(out, sinks.RecommendationRow{Recommendation: x, Offset: r.Offset, RecordedAt: r.Time})
+	}
+	if err := p.store.InsertRecommendations(ctx, b.Range, out); err != nil {
+		return fmt.Errorf("insert %d recommendations: %w", len(out), err)
+	}
+	return p.erase(ctx, rows)
+}
+
+func (p *Aggregate) catalogue(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
+	out := make([]sinks.ItemRow, 0, len(b.Records))
+	for i := range b.Records {
+		r := &b.Records[i]
+		x, err := schemas.DecodeItem(r)
+		if err != nil {
+			rejects.Add(i, fault.As(fault.Permanent, err))
+			continue
+		}
+		rows.add(i, x.OccurredAt)
+		out = append(out, sinks.ItemRow{Item: x, Offset: r.Offset, RecordedAt: r.Time})
+	}
+	if err := p.store.InsertItems(ctx, b.Range, out); err != nil {
+		return fmt.Errorf("insert %d items: %w", len(out), err)
+	}
+	return nil
+}
+
+func (p *Aggregate) attributes(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
+	out := make([]sinks.UserRow, 0, len(b.Records))
+	for i := range b.Records {
+		r := &b.Records[i]
+		if len(r.Value) == 0 {
+			continue // the tombstone behind an erasure
+		}
+		x, err := schemas.DecodeUser(r)
+		if err != nil {
+			rejects.Add(i, fault.As(fault.Permanent, err))
+			continue
+		}
+		if x.Erased {
+			rows.erased = append(rows.erased, sinks.Erasure{UserID: x.UserID, At: x.OccurredAt})
+			continue
+		}
+		if p.erasures.Covers(x.UserID, x.OccurredAt) {
+			continue
+		}
+		rows.add(i, x.OccurredAt)
+		out = append(out, sinks.UserRow{User: x, Offset: r.Offset, RecordedAt: r.Time})
+	}
+	if err := p.store.InsertUsers(ctx, b.Range, out); err != nil {
+		return fmt.Errorf("insert %d users: %w", len(out), err)
+	}
+	return p.erase(ctx, rows)
+}
+
+// note keeps how far the partition is complete until Flush writes it.
+func (p *Aggregate) note(b *Batch, newest time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := partitionKey{b.Topic, b.Partition}
+	next := sinks.Progress{Topic: b.Topic, Partition: b.Partition, Offset: b.Last, OccurredAt: latest(p.progress[key].OccurredAt, newest), RecordedAt: p.progress[key].RecordedAt}
+	if n := len(b.Records); n > 0 {
+		next.RecordedAt = latest(next.RecordedAt, b.Records[n-1].Time)
+	}
+	p.progress[key] = next
+	p.unsaved[key] = struct{}{}
+}
+
+// Flush tells the store how far each partition is complete. Call it every few seconds: between calls what the store says is behind, never ahead.
+func (p *Aggregate) Flush(ctx context.Context) error {
+	p.mu.Lock()
+	moved := p.unsaved
+	p.unsaved = make(map[partitionKey]struct{})
+	batch := make([]sinks.Progress, 0, len(moved))
+	for key := range moved {
+		if x, ok := p.progress[key]; ok {
+			batch = append(batch, x)
+		}
+	}
+	p.mu.Unlock()
+	if err := p.store.SetProgress(ctx, batch); err != nil {
+		p.mu.Lock()
+		maps.Copy(p.unsaved, moved)
+		p.mu.Unlock()
+		return fmt.Errorf("write progress of %d partitions: %w", len(batch), err)
+	}
+	return nil
+}
+
+// deadLetters keeps the dead letters of every group, and what became of them.
+func (p *Aggregate) deadLetters(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
+	out := make([]sinks.DeadLetterRow, 0, len(b.Records))
+	for i := range b.Records {
+		r := &b.Records[i]
+		row, err := deadLetterRow(r)
+		if err != nil {
+			rejects.Add(i, fault.As(fault.Permanent, err))
+			continue
+		}
+		rows.add(i, row.LastFailedAt)
+		out = append(out, row)
+	}
+	if err := p.store.InsertDeadLetters(ctx, b.Range, out); err != nil {
+		return fmt.Errorf("insert %d dead letters: %w", len(out), err)
+	}
+	return nil
+}

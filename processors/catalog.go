@@ -1,0 +1,378 @@
+package processors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// CatalogConfig holds the settings of Catalog.
+type CatalogConfig struct {
+	// Partitions is the number of partitions of items, item-updates and item-vectors.
+	Partitions int
+	// IndexEvery is how often at most a moved item is written to the vector index. Default 1 s.
+	IndexEvery time.Duration
+	// ContentDim is the length of content vectors. Default 64.
+	ContentDim int
+}
+
+// DefaultCatalogConfig returns the defaults for n partitions.
+func DefaultCatalogConfig(n int) CatalogConfig {
+	return CatalogConfig{Partitions: n, IndexEvery: time.Second, ContentDim: model.DefaultContentDim}
+}
+
+// Catalog owns the items of its partitions: it takes in their content, steps their learned rows with the gradient sums of embed, writes both down in
+// the compacted topic item-vectors (its only durable state) and keeps the vector index up to date.
+type Catalog struct {
+	items sinks.Items
+	emit  Emitter
+	log   Log
+	rows  *Rows
+	cfg   CatalogConfig
+	now   func() time.Time
+
+	mu    sync.Mutex
+	parts map[int]*catalogPart
+}
+
+var _ Processor = (*Catalog)(nil)
+
+// NewCatalog returns the processor of the topics items, item-updates and catalog.replay.
+func NewCatalog(items sinks.Items, emit Emitter, log Log, rows *Rows, cfg CatalogConfig, now func() time.Time) *Catalog {
+	return &Catalog{items: items, emit: emit, log: log, rows: rows, cfg: cfg, now: now, parts: make(map[int]*catalogPart)}
+}
+
+// catalogPart is what is kept for partition n of each of the topics.
+type catalogPart struct {
+	mu      sync.Mutex
+	sums    *model.Sums
+	entries map[string]*entry
+	// unpublished rows have moved in memory and not yet on the log; dirty items have moved on the log and not yet in the index.
+	unpublished, dirty map[string]struct{}
+	lastIndexed        time.Time
+}
+
+// entry is an item's content and its place on the log.
+type entry struct {
+	content   schemas.Item
+	offset    int64
+	changedAt time.Time
+}
+
+func (p *Catalog) part(partition int) *catalogPart {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if part := p.parts[partition]; part != nil {
+		return part
+	}
+	part := &catalogPart{sums: model.NewSums(p.rows.table), entries: make(map[string]*entry), unpublished: make(map[string]struct{}), dirty: make(map[string]struct{})}
+	p.parts[partition] = part
+	return part
+}
+
+// Assign restores the rows and the content of the partitions from the log, and finds out which items the index is behind with.
+func (p *Catalog) Assign(ctx context.Context, parts []Assignment) error {
+	partitions := make(map[int]bool)
+	for _, a := range parts {
+		partitions[a.Partition] = true
+	}
+	for n := range partitions {
+		if err := p.restore(ctx, n); err != nil {
+			return fmt.Errorf("restore items of partition %d: %w", n, err)
+		}
+	}
+	indexed := make(map[string]uint64)
+	if err := p.items.ItemVersions(ctx, func(id string, version uint64) error {
+		if partitions[schemas.Partition([]byte(id), p.cfg.Partitions)] {
+			indexed[id] = version
+		}
+		return nil
+	}); err != nil {
+		return fmt.Errorf("read versions of the item index: %w", err)
+	}
+	for n := range partitions {
+		part := p.part(n)
+		part.mu.Lock()
+		p.rows.mu.RLock()
+		for id := range part.entries {
+			if p.rows.touchRead(id).version > indexed[id] {
+				part.dirty[id] = struct{}{}
+			}
+		}
+		p.rows.mu.RUnlock()
+		part.mu.Unlock()
+	}
+	return nil
+}
+
+func (p *Catalog) restore(ctx context.Context, n int) error {
+	part := p.part(n)
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	clear(part.entries)
+	clear(part.unpublished)
+	clear(part.dirty)
+	err := p.log.Read(ctx, schemas.TopicItemVectors, n, 0, -1, func(r *schemas.Record) error {
+		if id := string(r.Key); len(r.Value) == 0 {
+			delete(part.entries, id)
+		} else if !model.IsFeatureID(id) {
+			part.entries[id] = &entry{content: schemas.Item{ItemID: id}, offset: -1, changedAt: r.Time}
+		}
+		return p.rows.restore(r)
+	})
+	if err != nil {
+		return err
+	}
+	return p.log.Read(ctx, schemas.TopicItems, n, 0, -1, func(r *schemas.Record) error {
+		if x, err := schemas.DecodeItem(r); err == nil {
+			part.take(x, r.Offset, r.Time)
+		}
+		return nil
+	})
+}
+
+// take notes an item's content if it is newer than what is known, and tells whether it is.
+func (part *catalogPart) take(x schemas.Item, offset int64, at time.Time) bool {
+	e := part.entries[x.ItemID]
+	if e == nil {
+		e = &entry{offset: -1}
+		part.entries[x.ItemID] = e
+	}
+	if offset < e.offset {
+		return false
+	}
+	if x.Withdrawn {
+		// A withdrawal says nothing but that; the title is still wanted for the histories of people who took the item.
+		withdrawn := e.content
+		withdrawn.ItemID, withdrawn.Withdrawn = x.ItemID, true
+		x = withdrawn
+	}
+	e.content, e.offset, e.changedAt = x, offset, at
+	return true
+}
+
+// Revoke forgets partitions that have gone. Their rows stay as a cache.
+func (p *Catalog) Revoke(parts []Assignment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range parts {
+		delete(p.parts, a.Partition)
+	}
+}
+
+// Handle takes in content or gradients.
+func (p *Catalog) Handle(ctx context.Context, b *Batch) error {
+	part := p.part(b.Partition)
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	if b.Topic == schemas.TopicItemUpdates {
+		return p.handleGradients(ctx, part, b)
+	}
+	return p.handleItems(ctx, part, b)
+}
+
+func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *Batch) error {
+	var rejects fault.Reject
+	changed := make(map[string]struct{})
+	for i := range b.Records {
+		r := &b.Records[i]
+		x, err := schemas.DecodeItem(r)
+		if err == nil {
+			err = p.checkPartition(&x, b.Partition)
+		}
+		if err != nil {
+			rejects.Add(i, fault.As(fault.Permanent, err))
+			continue
+		}
+		offset, err := firstOffset(r)
+		if err != nil {
+			rejects.Add(i, err)
+			continue
+		}
+		if part.take(x, offset, r.Time) {
+			changed[x.ItemID] = struct{}{}
+		}
+	}
+	p.rows.mu.Lock()
+	for id := range changed {
+		p.rows.table.SetFeatures(p.rows.table.Intern(id), part.entries[id].content.Features())
+		p.rows.touch(id).version++
+		part.unpublished[id] = struct{}{}
+	}
+	p.rows.mu.Unlock()
+	if err := p.publish(ctx, part, b); err != nil {
+		return err
+	}
+	// New content is acknowledged only when it can be found; learned movement may wait for Flush.
+	if err := p.index(ctx, part, slices.Collect(maps.Keys(changed))); err != nil {
+		return err
+	}
+	return rejects.Err()
+}
+
+// checkPartition refuses items that were written to a partition which their key does not choose: two members would own them.
+func (p *Catalog) checkPartition(x *schemas.Item, partition int) error {
+	if want := schemas.Partition([]byte(x.ItemID), p.cfg.Partitions); want != partition {
+		return fmt.Errorf("item %q stands in partition %d but its key belongs in %d: write it with key = item_id and the murmur2 partitioner (librdkafka: partitioner=murmur2_random)",
+			x.ItemID, partition, want)
+	}
+	return nil
+}
+
+// firstOffset is the offset at which a record was first read: a replayed dead letter must not undo what came after it.
+func firstOffset(r *schemas.Record) (int64, error) {
+	h := r.Header(schemas.HeaderDeadOffset)
+	if h == "" || r.Topic == schemas.TopicItems {
+		return r.Offset, nil
+	}
+	offset, err := strconv.ParseInt(h, 10, 64)
+	if err != nil {
+		return 0, fault.Permanentf("header %s: %q is not an offset", schemas.HeaderDeadOffset, h)
+	}
+	return offset, nil
+}
+
+func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *Batch) error {
+	var rejects fault.Reject
+	p.rows.mu.Lock()
+	part.sums.Reset()
+	for i := range b.Records {
+		if err := p.merge(part, &b.Records[i]); err != nil {
+			rejects.Add(i, fault.As(fault.Permanent, err))
+		}
+	}
+	p.rows.table.Apply(part.sums)
+	p.rows.mu.Unlock()
+	if err := p.publish(ctx, part, b); err != nil {
+		return err
+	}
+	return rejects.Err()
+}
+
+// merge adds the gradients of one message to the part's sums, but for rows that have had the message already. The rows' lock is held.
+func (p *Catalog) merge(part *catalogPart, r *schemas.Record) error {
+	src, sequence, sums, err := decodeGradients(r.Value)
+	if err != nil {
+		return err
+	}
+	var fresh []string
+	err = part.sums.MergeWhere(sums, func(id string) bool {
+		if applied, ok := p.rows.touchRead(id).applied[src]; ok && sequence <= applied {
+			return false
+		}
+		fresh = append(fresh, id)
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range fresh {
+		m := p.rows.touch(id)
+		if m.applied == nil {
+			m.applied = make(map[source]int64)
+		}
+		m.applied[src] = sequence
+		m.version++
+		part.unpublished[id] = struct{}{}
+		if model.IsFeatureID(id) {
+			continue
+		}
+		e := part.entries[id]
+		if e == nil {
+			e = &entry{content: schemas.Item{ItemID: id}, offset: -1}
+			part.entries[id] = e
+		}
+		e.changedAt = latest(e.changedAt, r.Time)
+	}
+	return nil
+}
+
+// publish writes the rows that moved to item-vectors. Rows stay unpublished until the log has them, so a repeat after a failure publishes
+// what an earlier attempt applied.
+func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *Batch) error {
+	if len(part.unpublished) == 0 {
+		return nil
+	}
+	out := make([]schemas.Message, 0, len(part.unpublished))
+	p.rows.mu.RLock()
+	for id := range part.unpublished {
+		out = append(out, schemas.Message{Topic: schemas.TopicItemVectors, Partition: b.Partition, Key: []byte(id), Value: p.rows.appendRecord(nil, id),
+			Headers: schemas.Envelope{Kind: schemas.KindItemVectorUpdated}.Headers(schemas.ContentTypeBinary)})
+	}
+	p.rows.mu.RUnlock()
+	if err := b.checkLease(ctx); err != nil {
+		return err
+	}
+	if err := p.emit.Emit(ctx, out); err != nil {
+		return fmt.Errorf("emit %d item vectors: %w", len(out), err)
+	}
+	for id := range part.unpublished {
+		if !model.IsFeatureID(id) {
+			part.dirty[id] = struct{}{}
+		}
+	}
+	clear(part.unpublished)
+	return nil
+}
+
+// Flush writes the items that moved to the index, each at most once per IndexEvery. Call it several times a second. Items that could not be
+// written stay due; the error tells why.
+func (p *Catalog) Flush(ctx context.Context) error {
+	p.mu.Lock()
+	parts := slices.Collect(maps.Values(p.parts))
+	p.mu.Unlock()
+	var errs []error
+	for _, part := range parts {
+		part.mu.Lock()
+		if now := p.now(); len(part.dirty) > 0 && now.Sub(part.lastIndexed) >= p.cfg.IndexEvery {
+			part.lastIndexed = now
+			errs = append(errs, p.index(ctx, part, slices.Collect(maps.Keys(part.dirty))))
+		}
+		part.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// indexBatch bounds one call to the index: some 500 bytes an item.
+const indexBatch = 500
+
+// index writes the items' points. The part's lock is held.
+func (p *Catalog) index(ctx context.Context, part *catalogPart, ids []string) error {
+	for chunk := range slices.Chunk(ids, indexBatch) {
+		points := make([]sinks.Item, 0, len(chunk))
+		p.rows.mu.RLock()
+		for _, id := range chunk {
+			points = append(points, p.point(id, part.entries[id]))
+		}
+		p.rows.mu.RUnlock()
+		if err := p.items.PutItems(ctx, points); err != nil {
+			return fmt.Errorf("index %d items: %w", len(points), err)
+		}
+		for _, id := range chunk {
+			delete(part.dirty, id)
+		}
+	}
+	return nil
+}
+
+// point returns the item's point. The rows' lock is held for reading.
+func (p *Catalog) point(id string, e *entry) sinks.Item {
+	t := p.rows.table
+	x := sinks.Item{Content: e.content, Version: p.rows.touchRead(id).version, ChangedAt: e.changedAt, Vector: make([]float32, t.Config().Dim+1)}
+	x.ContentVector = model.ContentVector(e.content.Features(), p.cfg.ContentDim)
+	if i := t.Lookup(model.KeyOf(id)); i != model.None {
+		t.Vector(i, x.Vector)
+		x.Count = float64(t.Count(i))
+	}
+	return x
+}

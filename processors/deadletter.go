@@ -1,0 +1,51 @@
+package processors
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// maxDeadValue bounds the value kept for analysts; the dead letter itself is whole on its topic.
+const maxDeadValue = 64 << 10
+
+// deadLetterRow reads the story of a dead letter, or of its resolution, from the headers.
+func deadLetterRow(r *schemas.Record) (sinks.DeadLetterRow, error) {
+	row := sinks.DeadLetterRow{
+		ID: r.Header(schemas.HeaderDeadID), Group: r.Header(schemas.HeaderDeadGroup), Topic: r.Header(schemas.HeaderDeadTopic),
+		Class: r.Header(schemas.HeaderDeadClass), Reason: r.Header(schemas.HeaderDeadReason),
+		Key: string(r.Key), Value: r.Value[:min(len(r.Value), maxDeadValue)], PoisonOffset: r.Offset, RecordedAt: r.Time,
+		State: "open",
+	}
+	if row.ID == "" {
+		return row, fmt.Errorf("the record has no header %s: it is no dead letter", schemas.HeaderDeadID)
+	}
+	row.Partition = int(headerInt(r, schemas.HeaderDeadPartition))
+	row.Offset = headerInt(r, schemas.HeaderDeadOffset)
+	row.Attempts = int(headerInt(r, schemas.HeaderDeadAttempts))
+	row.FirstFailedAt = headerTime(r, schemas.HeaderDeadFirst)
+	row.LastFailedAt = headerTime(r, schemas.HeaderDeadLast)
+	if state := r.Header(schemas.HeaderDeadState); state != "" {
+		row.State, row.Note = state, r.Header(schemas.HeaderDeadNote)
+	}
+	return row, nil
+}
+
+func headerInt(r *schemas.Record, key string) int64 {
+	n, err := strconv.ParseInt(r.Header(key), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func headerTime(r *schemas.Record, key string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, r.Header(key))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}

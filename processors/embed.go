@@ -1,0 +1,401 @@
+package processors
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// EmbedConfig holds the settings of Embed.
+type EmbedConfig struct {
+	// RecentIDs is over how many offsets of a partition an event that was sent twice counts once. Default 50,000.
+	RecentIDs int
+	// CachedUsers is how many user states are kept in memory per partition, some 1 kB each. Default 20,000.
+	CachedUsers int
+	// ItemPartitions is the number of partitions of items, item-updates and item-vectors.
+	ItemPartitions int
+}
+
+// DefaultEmbedConfig returns the defaults for n item partitions.
+func DefaultEmbedConfig(n int) EmbedConfig {
+	return EmbedConfig{RecentIDs: 50_000, CachedUsers: 20_000, ItemPartitions: n}
+}
+
+// Embed moves the vectors: each interaction changes its user's state at once and adds gradients for item rows, which go to their owner as one
+// message per range and item partition. Order of effects: sums acknowledged, then user states written, then (by the caller) the range closed;
+// the other way round a crash would lose gradients.
+type Embed struct {
+	users    sinks.Users
+	emit     Emitter
+	log      Log
+	rows     *Rows
+	erasures *Erasures
+	cfg      EmbedConfig
+
+	mu    sync.Mutex
+	parts map[int]*embedPart
+}
+
+var _ Processor = (*Embed)(nil)
+
+// NewEmbed returns the processor of the topics interactions and embed.replay.
+func NewEmbed(users sinks.Users, emit Emitter, log Log, rows *Rows, erasures *Erasures, cfg EmbedConfig) *Embed {
+	return &Embed{users: users, emit: emit, log: log, rows: rows, erasures: erasures, cfg: cfg, parts: make(map[int]*embedPart)}
+}
+
+// embedPart is what is kept for partition n of interactions and of the replay topic alike: both hold the same users.
+type embedPart struct {
+	mu      sync.Mutex
+	learner *model.Learner
+	sums    *model.Sums
+	windows map[string]*window
+	cache   *simplelru.LRU[string, *userState]
+}
+
+// userState is a user's point, decoded.
+type userState struct {
+	point sinks.User
+	model model.User
+}
+
+func (p *Embed) part(partition int) *embedPart {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if part := p.parts[partition]; part != nil {
+		return part
+	}
+	cache, err := simplelru.NewLRU[string, *userState](max(p.cfg.CachedUsers, 1), nil)
+	if err != nil {
+		panic(err) // the size is positive
+	}
+	part := &embedPart{learner: model.NewLearner(p.rows.table), sums: model.NewSums(p.rows.table), windows: make(map[string]*window), cache: cache}
+	p.parts[partition] = part
+	return part
+}
+
+// Assign rebuilds the window of recent ids and the ring of negatives from the log, and forgets cached users: another member may have moved them.
+func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
+	for _, a := range parts {
+		part := p.part(a.Partition)
+		part.mu.Lock()
+		part.cache.Purge()
+		w := newWindow(p.cfg.RecentIDs)
+		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.cfg.RecentIDs)), a.Next, func(r *schemas.Record) error {
+			x, err := schemas.DecodeInteraction(r)
+			if err != nil {
+				return nil // was set aside when it was read first
+			}
+			w.seen(r.Offset, identity(r, &x))
+			p.remember(part, &x)
+			return nil
+		})
+		if err == nil {
+			part.windows[a.Topic] = w
+			p.rows.mu.RLock()
+			part.learner.Negatives().Fill(p.rows.table, uint64(a.Partition))
+			p.rows.mu.RUnlock()
+		}
+		part.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("rebuild recent ids of %s/%d: %w", a.Topic, a.Partition, err)
+		}
+	}
+	return nil
+}
+
+// remember puts a positive of the past into the ring of negatives.
+func (p *Embed) remember(part *embedPart, x *schemas.Interaction) {
+	p.rows.mu.RLock()
+	defer p.rows.mu.RUnlock()
+	if i := p.rows.table.Lookup(model.KeyOf(x.ItemID)); i != model.None && p.strength(x) > 0 {
+		part.learner.Negatives().Add(i)
+	}
+}
+
+// Revoke forgets what belongs to partitions that have gone.
+func (p *Embed) Revoke(parts []Assignment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range parts {
+		delete(p.parts, a.Partition)
+	}
+}
+
+// identity is what tells a repeated event: source and id, or for a replayed dead letter its first position.
+func identity(r *schemas.Record, x *schemas.Interaction) [2]uint64 {
+	if r.Topic != schemas.TopicInteractions {
+		if id := r.Header(schemas.HeaderDeadID); id != "" {
+			return eventKey("replay", id)
+		}
+	}
+	return eventKey(x.Source, x.EventID)
+}
+
+// embedEvent is one step of a batch: an event to learn from or, with erased set, an erasure.
+type embedEvent struct {
+	index  int
+	x      schemas.Interaction
+	erased bool
+}
+
+// Handle learns from the batch.
+func (p *Embed) Handle(ctx context.Context, b *Batch) error {
+	part := p.part(b.Partition)
+	part.mu.Lock()
+	defer part.mu.Unlock()
+
+	events, rejects := p.decode(part, b)
+	states, err := p.load(ctx, part, events)
+	if err != nil {
+		return err
+	}
+	changed, erased := p.learn(part, b, events, states)
+	if err := p.commit(ctx, part, b, changed, erased); err != nil {
+		// What was learned is not in the store: forget it, the range comes again.
+		for _, s := range changed {
+			part.cache.Remove(s.state.point.ID)
+		}
+		return err
+	}
+	return rejects.Err()
+}
+
+func (p *Embed) decode(part *embedPart, b *Batch) ([]embedEvent, *fault.Reject) {
+	var rejects fault.Reject
+	w := part.windows[b.Topic]
+	if w == nil {
+		w = newWindow(p.cfg.RecentIDs)
+		part.windows[b.Topic] = w
+	}
+	w.rewind(b.First)
+	events := make([]embedEvent, 0, len(b.Records))
+	for i := range b.Records {
+		r := &b.Records[i]
+		x, err := schemas.DecodeInteraction(r)
+		if errors.Is(err, schemas.ErrErasureMarker) {
+			var u schemas.User
+			if u, err = schemas.DecodeUser(r); err == nil {
+				p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt})
+				events = append(events, embedEvent{index: i, x: schemas.Interaction{UserID: u.UserID, OccurredAt: u.OccurredAt}, erased: true})
+				continue
+			}
+		}
+		if err != nil {
+			rejects.Add(i, fault.As(fault.Permanent, err))
+			continue
+		}
+		if w.seen(r.Offset, identity(r, &x)) || p.erasures.Covers(x.UserID, x.OccurredAt) || p.strength(&x) == 0 {
+			continue
+		}
+		events = append(events, embedEvent{index: i, x: x})
+	}
+	return events, &rejects
+}
+
+func (p *Embed) strength(x *schemas.Interaction) float32 {
+	var value float64
+	if x.Value != nil {
+		value = *x.Value
+	}
+	signals := p.rows.table.Config().Signals
+	return signals.Strength(string(x.Action), value, x.Value != nil)
+}
+
+// load returns the states of the users of events, from memory or from the store, new ones for people seen for the first time.
+func (p *Embed) load(ctx context.Context, part *embedPart, events []embedEvent) (map[string]*userState, error) {
+	states := make(map[string]*userState, len(events))
+	var missing []string
+	for i := range events {
+		id := events[i].x.UserID
+		if _, ok := states[id]; ok {
+			continue
+		}
+		s, ok := part.cache.Get(id)
+		if !ok {
+			missing = append(missing, id)
+		}
+		states[id] = s
+	}
+	points, err := p.users.GetUsers(ctx, missing)
+	if err != nil {
+		return nil, fmt.Errorf("read %d users: %w", len(missing), err)
+	}
+	for _, point := range points {
+		s := &userState{point: point}
+		if at, ok := p.erasures.At(point.ID); ok && !point.LastEventAt.After(at) {
+			continue // a late writer brought back a person who was erased since
+		}
+		if err := s.model.Decode(point.State); err != nil {
+			return nil, fmt.Errorf("state of user %q is unreadable; run slipstream rebuild --store qdrant: %w", point.ID, err)
+		}
+		states[point.ID] = s
+	}
+	for _, id := range missing {
+		if states[id] == nil {
+			states[id] = &userState{point: sinks.User{ID: id}}
+		}
+	}
+	return states, nil
+}
+
+// changedUser is a user whose state moved in a batch.
+type changedUser struct {
+	state *userState
+	// first and last are the indexes of the oldest and newest record that moved it.
+	first, last int
+	event       schemas.Interaction
+}
+
+// learn moves states and collects sums. It returns who changed and who is to be deleted.
+func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map[string]*userState) (changed []*changedUser, erased []string) {
+	indexes := make([]model.Index, len(events))
+	p.rows.mu.Lock()
+	for i := range events {
+		if !events[i].erased {
+			indexes[i] = p.rows.table.Intern(events[i].x.ItemID)
+		}
+	}
+	p.rows.mu.Unlock()
+
+	p.rows.mu.RLock()
+	defer p.rows.mu.RUnlock()
+	part.sums.Reset()
+	byUser := make(map[string]*changedUser, len(states))
+	gone := make(map[string]bool)
+	for i := range events {
+		e, r := &events[i], &b.Records[events[i].index]
+		s := states[e.x.UserID]
+		if absorbed, ok := s.point.Positions[b.Topic]; ok && r.Offset <= absorbed {
+			continue // a repeated range: this user's state has it already
+		}
+		if e.erased {
+			*s = userState{point: sinks.User{ID: e.x.UserID}}
+			delete(byUser, e.x.UserID)
+			gone[e.x.UserID] = true
+			continue
+		}
+		delete(gone, e.x.UserID)
+		at := e.x.OccurredAt
+		part.learner.Gradients(&s.model, model.Event{Item: indexes[i], Strength: p.strength(&e.x), At: at.Unix(), Seed: seedOf(b, r.Offset)}, part.sums)
+		s.moved(b.Topic, r.Offset, at, r.Time)
+		c := byUser[e.x.UserID]
+		if c == nil {
+			c = &changedUser{state: s, first: e.index}
+			byUser[e.x.UserID] = c
+		}
+		c.last, c.event = e.index, e.x
+	}
+	dim := p.rows.table.Config().Dim
+	for _, c := range byUser {
+		c.state.point.State = c.state.model.Append(nil)
+		c.state.point.Vector = make([]float32, dim+1)
+		part.learner.Query(&c.state.model, c.state.point.Vector)
+		changed = append(changed, c)
+	}
+	for id := range gone {
+		erased = append(erased, id)
+	}
+	return changed, erased
+}
+
+func (s *userState) moved(topic string, offset int64, at, recorded time.Time) {
+	positions := make(map[string]int64, len(s.point.Positions)+1)
+	for k, v := range s.point.Positions {
+		positions[k] = v
+	}
+	positions[topic] = offset
+	s.point.Positions = positions
+	s.point.LastEventAt = latest(s.point.LastEventAt, at)
+	s.point.ChangedAt = latest(s.point.ChangedAt, recorded)
+}
+
+// seedOf makes a repeat of an event draw the same negatives.
+func seedOf(b *Batch, offset int64) uint64 {
+	return uint64(offset)*0x9e3779b97f4a7c15 ^ uint64(b.Partition)<<32 ^ schemas.Key(b.Topic)
+}
+
+// commit brings about the effects, in the order that loses nothing.
+func (p *Embed) commit(ctx context.Context, part *embedPart, b *Batch, changed []*changedUser, erased []string) error {
+	if len(changed)+len(erased) == 0 {
+		return nil
+	}
+	if err := b.checkLease(ctx); err != nil {
+		return err
+	}
+	if err := p.emit.Emit(ctx, p.gradientMessages(part, b)); err != nil {
+		return fmt.Errorf("emit gradient sums: %w", err)
+	}
+	points := make([]sinks.User, len(changed))
+	due := make([]schemas.Message, len(changed))
+	for i, c := range changed {
+		points[i] = c.state.point
+		first, last := &b.Records[c.first], &b.Records[c.last]
+		due[i] = (&schemas.ProfileChanged{UserID: c.event.UserID, Topic: last.Topic, Partition: last.Partition, Offset: last.Offset,
+			EventID: c.event.EventID, OccurredAt: c.event.OccurredAt, AcceptedAt: first.Time}).Message()
+	}
+	if err := b.checkLease(ctx); err != nil {
+		return err
+	}
+	if err := p.users.PutUsers(ctx, sinks.Source{Topic: b.Topic, Partition: b.Partition}, points); err != nil {
+		return fmt.Errorf("write %d users: %w", len(points), err)
+	}
+	if err := p.users.DeleteUsers(ctx, erased); err != nil {
+		return fmt.Errorf("erase %d users: %w", len(erased), err)
+	}
+	if err := p.emit.Emit(ctx, due); err != nil {
+		return fmt.Errorf("emit %d changed profiles: %w", len(due), err)
+	}
+	for _, c := range changed {
+		part.cache.Add(c.state.point.ID, c.state)
+	}
+	for _, id := range erased {
+		part.cache.Remove(id)
+	}
+	return nil
+}
+
+// gradientMessages packs the sums, one message per item partition. The sequence is the range's last offset: whoever repeats the range
+// repeats it, and the owner applies the first.
+func (p *Embed) gradientMessages(part *embedPart, b *Batch) []schemas.Message {
+	p.rows.mu.RLock()
+	defer p.rows.mu.RUnlock()
+	var out []schemas.Message
+	for n := range p.cfg.ItemPartitions {
+		value := part.sums.Pack(nil, model.Half, func(id string) bool { return schemas.Partition([]byte(id), p.cfg.ItemPartitions) == n })
+		if len(value) == 0 {
+			continue
+		}
+		src := source{partition: b.Partition, replay: b.Topic != schemas.TopicInteractions}
+		head := binary.AppendUvarint(nil, src.code())
+		head = binary.AppendVarint(head, b.Last)
+		out = append(out, schemas.Message{
+			Topic: schemas.TopicItemUpdates, Partition: n, Key: strconv.AppendInt(nil, int64(n), 10), Value: append(head, value...),
+			Headers: schemas.Envelope{ID: fmt.Sprintf("%s/%d/%d-%d", b.Topic, b.Partition, b.First, b.Last), Source: "slipstream", Kind: schemas.KindGradientsSummed}.Headers(schemas.ContentTypeBinary),
+		})
+	}
+	return out
+}
+
+// decodeGradients reads the head of a message of the topic item-updates.
+func decodeGradients(value []byte) (src source, sequence int64, sums []byte, err error) {
+	code, n := binary.Uvarint(value)
+	if n <= 0 || code>>1 > 1<<30 {
+		return src, 0, nil, fault.Permanentf("gradient sums: unreadable source")
+	}
+	sequence, m := binary.Varint(value[n:])
+	if m <= 0 {
+		return src, 0, nil, fault.Permanentf("gradient sums: unreadable sequence")
+	}
+	return sourceOf(code), sequence, value[n+m:], nil
+}

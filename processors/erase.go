@@ -1,0 +1,59 @@
+package processors
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// Erase spreads the erasure of a person from the topic users: first to the compacted topic erasures (so that late events are dropped), then as a marker
+// into every topic keyed by user (so that each processor erases in line, in order), and last as tombstones to the compacted topics.
+type Erase struct {
+	stateless
+	emit Emitter
+}
+
+var _ Processor = (*Erase)(nil)
+
+// NewErase returns the processor of the topic users.
+func NewErase(emit Emitter) *Erase { return &Erase{emit: emit} }
+
+// Handle spreads the erasures of b. Repeating it is harmless: markers carry the time of the erasure.
+func (p *Erase) Handle(ctx context.Context, b *Batch) error {
+	var (
+		known, markers, tombstones []schemas.Message
+		rejects                    fault.Reject
+	)
+	for i := range b.Records {
+		r := &b.Records[i]
+		if len(r.Value) == 0 {
+			continue
+		}
+		u, err := schemas.DecodeUser(r)
+		if err != nil {
+			rejects.Add(i, fault.As(fault.Permanent, err))
+			continue
+		}
+		if !u.Erased {
+			continue
+		}
+		known = append(known, schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt}.Message())
+		marker := u.Message()
+		for _, topic := range []string{schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicProfiles, schemas.TopicRecommendations} {
+			m := marker
+			m.Topic = topic
+			markers = append(markers, m)
+		}
+		for _, topic := range []string{schemas.TopicRecommendationsCurrent, schemas.TopicUsers} {
+			tombstones = append(tombstones, schemas.Message{Topic: topic, Partition: schemas.AnyPartition, Key: marker.Key})
+		}
+	}
+	for _, step := range [][]schemas.Message{known, markers, tombstones} {
+		if err := p.emit.Emit(ctx, step); err != nil {
+			return fmt.Errorf("spread erasures (%d messages): %w", len(step), err)
+		}
+	}
+	return rejects.Err()
+}

@@ -1,0 +1,57 @@
+package processors
+
+import (
+	"sync"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// Erasures knows who was erased and when, by hash. It is filled from the compacted topic erasures before work starts and kept up to date from it.
+// Safe for concurrent use.
+type Erasures struct {
+	mu sync.RWMutex
+	at map[uint64]time.Time
+}
+
+// NewErasures returns an empty set.
+func NewErasures() *Erasures { return &Erasures{at: make(map[uint64]time.Time)} }
+
+// Apply takes in one record of the topic erasures. An unreadable record is an error.
+func (e *Erasures) Apply(r *schemas.Record) error {
+	if len(r.Value) == 0 {
+		return nil
+	}
+	x, err := schemas.DecodeErasure(r)
+	if err != nil {
+		return err
+	}
+	e.Add(x)
+	return nil
+}
+
+// Add notes one erasure; of two for a user the later one holds.
+func (e *Erasures) Add(x schemas.Erasure) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if x.ErasedAt.After(e.at[x.UserKey]) {
+		e.at[x.UserKey] = x.ErasedAt
+	}
+}
+
+// Covers tells whether an event of the user that happened at t is to be dropped.
+func (e *Erasures) Covers(userID string, t time.Time) bool {
+	at, ok := e.At(userID)
+	return ok && !t.After(at)
+}
+
+// At returns when the user was erased last.
+func (e *Erasures) At(userID string) (time.Time, bool) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	if len(e.at) == 0 {
+		return time.Time{}, false
+	}
+	at, ok := e.at[schemas.Key(userID)]
+	return at, ok
+}
