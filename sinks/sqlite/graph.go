@@ -1,0 +1,172 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+var _ sinks.Graph = (*Store)(nil)
+
+// applyEdge is last write wins: the comparison of rows looks at the time first, then at the event's id, byte by byte.
+const applyEdge = `INSERT INTO edges (a, b, removed, at, event_id) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (a, b) DO UPDATE SET removed = excluded.removed, at = excluded.at, event_id = excluded.event_id
+WHERE (excluded.at, excluded.event_id) > (edges.at, edges.event_id)`
+
+// ApplyEdges applies the changes.
+func (s *Store) ApplyEdges(ctx context.Context, batch []sinks.Edge) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	return s.write(ctx, "apply edges", nil, func(tx *sql.Tx) error {
+		stmt, err := tx.Prepare(applyEdge)
+		if err != nil {
+			return err
+		}
+		defer stmt.Close()
+		for _, e := range batch {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if e.A == e.B {
+				return fault.Permanentf("edge of %q with itself", e.A)
+			}
+			if _, err := stmt.Exec(min(e.A, e.B), max(e.A, e.B), e.Removed, nanos(e.At), e.EventID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Each of the two halves comes in order from its index, so that the limit ends the search early.
+const selectFriends = `SELECT b AS friend FROM edges WHERE a = ?1 AND removed = 0
+UNION ALL SELECT a FROM edges WHERE b = ?1 AND removed = 0 ORDER BY friend LIMIT ?2`
+
+// Friends returns the friends of each user.
+func (s *Store) Friends(ctx context.Context, users []string, limit int) (map[string][]string, error) {
+	friends := make(map[string][]string)
+	if len(users) == 0 || limit <= 0 {
+		return friends, nil
+	}
+	stmt, err := s.reader.PrepareContext(ctx, selectFriends)
+	if err != nil {
+		return nil, s.failed(ctx, "read friends", err)
+	}
+	defer stmt.Close()
+	for _, u := range users {
+		ids, err := scanStrings(stmt.QueryContext(ctx, u, limit))
+		if err != nil {
+			return nil, s.failed(ctx, "read friends", err)
+		}
+		if len(ids) > 0 {
+			friends[u] = ids
+		}
+	}
+	return friends, nil
+}
+
+func scanStrings(rows *sql.Rows, err error) ([]string, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, rows.Err()
+}
+
+const selectSuggestions = `WITH
+friend (id) AS MATERIALIZED (
+    SELECT b FROM edges WHERE a = ?1 AND removed = 0 UNION ALL SELECT a FROM edges WHERE b = ?1 AND removed = 0),
+second (id, via) AS (
+    SELECT e.b, f.id FROM friend f JOIN edges e ON e.a = f.id WHERE e.removed = 0
+    UNION ALL SELECT e.a, f.id FROM friend f JOIN edges e ON e.b = f.id WHERE e.removed = 0)
+SELECT id, count(*) AS mutual, json_group_array(via ORDER BY via) FROM second
+WHERE id <> ?1 AND id NOT IN (SELECT id FROM friend)
+GROUP BY id ORDER BY mutual DESC, id LIMIT ?2`
+
+// maxVia is how many common friends a suggestion names.
+const maxVia = 3
+
+// SuggestFriends returns friends of friends who are no friends yet.
+func (s *Store) SuggestFriends(ctx context.Context, user string, n int) ([]sinks.Suggestion, error) {
+	rows, err := s.reader.QueryContext(ctx, selectSuggestions, user, max(0, n))
+	if err != nil {
+		return nil, s.failed(ctx, "suggest friends", err)
+	}
+	defer rows.Close()
+	var found []sinks.Suggestion
+	for rows.Next() {
+		var x sinks.Suggestion
+		var via sql.RawBytes
+		if err := rows.Scan(&x.UserID, &x.Mutual, &via); err != nil {
+			return nil, s.failed(ctx, "suggest friends", err)
+		}
+		if err := json.Unmarshal(via, &x.Via); err != nil {
+			return nil, s.failed(ctx, "suggest friends", err)
+		}
+		x.Via = x.Via[:min(maxVia, len(x.Via)):min(maxVia, len(x.Via))]
+		found = append(found, x)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, s.failed(ctx, "suggest friends", err)
+	}
+	return found, nil
+}
+
+// EraseFriends removes the users' edges and tombstones up to At.
+func (s *Store) EraseFriends(ctx context.Context, users []sinks.Erasure) error {
+	if len(users) == 0 {
+		return nil
+	}
+	return s.write(ctx, "erase friends", nil, func(tx *sql.Tx) error {
+		for _, u := range users {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if _, err := tx.Exec("DELETE FROM edges WHERE (a = ?1 OR b = ?1) AND at <= ?2", u.UserID, nanos(u.At)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// EachEdge calls f for every edge that is there.
+func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) error {
+	rows, err := s.reader.QueryContext(ctx, "SELECT a, b, at, event_id FROM edges WHERE removed = 0")
+	if err != nil {
+		return s.failed(ctx, "read every edge", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var e sinks.Edge
+		var at int64
+		if err := rows.Scan(&e.A, &e.B, &at, &e.EventID); err != nil {
+			return s.failed(ctx, "read every edge", err)
+		}
+		e.At = fromNanos(at)
+		if err := f(e); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return s.failed(ctx, "read every edge", err)
+	}
+	return nil
+}
+
+// CountEdges returns the number of edges that are there.
+func (s *Store) CountEdges(ctx context.Context) (int64, error) {
+	return s.count(ctx, "count edges", "SELECT count(*) FROM edges WHERE removed = 0")
+}

@@ -1,0 +1,282 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+var _ sinks.Users = (*Store)(nil)
+
+const selectUsers = "SELECT id, vector, state, positions, last_event_at, changed_at FROM users"
+
+// GetUsers returns the users found.
+func (s *Store) GetUsers(ctx context.Context, ids []string) ([]sinks.User, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	found := make([]sinks.User, 0, len(ids))
+	err := s.eachUser(ctx, func(u sinks.User) error {
+		found = append(found, u)
+		return nil
+	}, selectUsers+" WHERE key IN (SELECT value FROM json_each(?))", keyList(keysOf(ids)))
+	if err != nil {
+		return nil, s.failed(ctx, "get users", err)
+	}
+	return found, nil
+}
+
+// EachUser calls f for every user.
+func (s *Store) EachUser(ctx context.Context, f func(sinks.User) error) error {
+	if err := s.eachUser(ctx, f, selectUsers); err != nil {
+		return s.failed(ctx, "read every user", err)
+	}
+	return nil
+}
+
+func (s *Store) eachUser(ctx context.Context, f func(sinks.User) error, query string, args ...any) error {
+	rows, err := s.reader.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var u sinks.User
+		var vector sql.RawBytes
+		var positions string
+		var lastEventAt, changedAt int64
+		if err := rows.Scan(&u.ID, &vector, &u.State, &positions, &lastEventAt, &changedAt); err != nil {
+			return err
+		}
+		if u.Positions, err = decodePositions(positions); err != nil {
+			return fault.Transientf("the file is damaged: positions of user %q: %w", u.ID, err)
+		}
+		u.Vector, u.LastEventAt, u.ChangedAt = floatsOf(vector), fromNanos(lastEventAt), fromNanos(changedAt)
+		if err := f(u); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// PutUsers writes each user that has absorbed more of src than the stored one.
+func (s *Store) PutUsers(ctx context.Context, src sinks.Source, batch []sinks.User) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	var put []entry[string]
+	return s.write(ctx, "put users", func() { s.users.apply(put) }, func(tx *sql.Tx) error {
+		if err := s.checkUsers(src, batch); err != nil {
+			return err
+		}
+		winners, err := newestUsers(tx, src, batch)
+		if err != nil {
+			return err
+		}
+		put, err = insertUsers(ctx, tx, winners)
+		return err
+	})
+}
+
+// checkUsers refuses what could not be compared. It runs in the writer's turn: the first vector of all decides the dimension.
+func (s *Store) checkUsers(src sinks.Source, batch []sinks.User) error {
+	dims := s.users.dims()
+	for i := range batch {
+		u := &batch[i]
+		if _, ok := u.Positions[src.Topic]; !ok {
+			return fault.Permanentf("user %q has no position of %s", u.ID, src.Topic)
+		}
+		if err := dims.check("vector of user", u.ID, u.Vector); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newestUsers returns the users of the batch that are newer than the stored ones; of several with one id, the newest.
+func newestUsers(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]*sinks.User, error) {
+	absorbed, err := positionsOf(tx, src, batch)
+	if err != nil {
+		return nil, err
+	}
+	winners := make(map[uint64]*sinks.User, len(batch))
+	for i := range batch {
+		u := &batch[i]
+		key, position := schemas.Key(u.ID), u.Positions[src.Topic]
+		if before, ok := absorbed[key]; ok && before >= position {
+			continue
+		}
+		absorbed[key] = position
+		winners[key] = u
+	}
+	return winners, nil
+}
+
+// positionsOf returns what the stored users have absorbed of src; those that have not absorbed any of it are absent.
+func positionsOf(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]int64, error) {
+	keys := make([]uint64, len(batch))
+	for i := range batch {
+		keys[i] = schemas.Key(batch[i].ID)
+	}
+	rows, err := tx.Query("SELECT key, positions FROM users WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	absorbed := make(map[uint64]int64, len(batch))
+	for rows.Next() {
+		var key int64
+		var text string
+		if err := rows.Scan(&key, &text); err != nil {
+			return nil, err
+		}
+		positions, err := decodePositions(text)
+		if err != nil {
+			return nil, fault.Transientf("the file is damaged: positions of user %x: %w", uint64(key), err)
+		}
+		if p, ok := positions[src.Topic]; ok {
+			absorbed[uint64(key)] = p
+		}
+	}
+	return absorbed, rows.Err()
+}
+
+func insertUsers(ctx context.Context, tx *sql.Tx, users map[uint64]*sinks.User) ([]entry[string], error) {
+	stmt, err := tx.Prepare("INSERT OR REPLACE INTO users (key, id, vector, state, positions, last_event_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)")
+	if err != nil {
+		return nil, err
+	}
+	defer stmt.Close()
+	entries := make([]entry[string], 0, len(users))
+	for key, u := range users {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		positions, err := encodePositions(u.Positions)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := stmt.Exec(int64(key), u.ID, floatBytes(u.Vector), u.State, positions, nanos(u.LastEventAt), nanos(u.ChangedAt)); err != nil {
+			return nil, err
+		}
+		entries = append(entries, entry[string]{key: key, vector: u.Vector, row: u.ID})
+	}
+	return entries, nil
+}
+
+// SimilarUsers returns the n users nearest to vector.
+func (s *Store) SimilarUsers(ctx context.Context, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
+	if err := s.fresh(ctx); err != nil {
+		return nil, s.failed(ctx, "search users", err)
+	}
+	hits, err := s.users.search(ctx, []query[string]{{vector: vector, n: n, exclude: keysOf(exclude)}})
+	if err != nil {
+		return nil, s.failed(ctx, "search users", err)
+	}
+	near := make([]sinks.Neighbour, len(hits[0]))
+	for i, h := range hits[0] {
+		near[i] = sinks.Neighbour{ID: h.row, Score: float64(h.score)}
+	}
+	return near, nil
+}
+
+// DeleteUsers forgets the users.
+func (s *Store) DeleteUsers(ctx context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	keys := keysOf(ids)
+	return s.write(ctx, "delete users", func() { s.users.apply(removals[string](keys)) }, func(tx *sql.Tx) error {
+		_, err := tx.Exec("DELETE FROM users WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
+		return err
+	})
+}
+
+// ExpireUsers forgets at most limit users who have not changed since t.
+func (s *Store) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error) {
+	var keys []uint64
+	err := s.write(ctx, "expire users", func() { s.users.apply(removals[string](keys)) }, func(tx *sql.Tx) (err error) {
+		keys, err = scanKeys(tx, "DELETE FROM users WHERE key IN (SELECT key FROM users WHERE changed_at < ? ORDER BY changed_at LIMIT ?) RETURNING key", nanos(t), max(0, limit))
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(keys), nil
+}
+
+// CountUsers returns the number of users.
+func (s *Store) CountUsers(ctx context.Context) (int64, error) {
+	return s.count(ctx, "count users", "SELECT count(*) FROM users")
+}
+
+func (s *Store) count(ctx context.Context, what, query string) (int64, error) {
+	var n int64
+	if err := s.reader.QueryRowContext(ctx, query).Scan(&n); err != nil {
+		return 0, s.failed(ctx, what, err)
+	}
+	return n, nil
+}
+
+// loadUsers fills the mirror.
+func (s *Store) loadUsers(ctx context.Context) error {
+	rows, err := s.reader.QueryContext(ctx, "SELECT key, id, vector FROM users WHERE vector IS NOT NULL")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var entries []entry[string]
+	for rows.Next() {
+		var key int64
+		var e entry[string]
+		var vector sql.RawBytes
+		if err := rows.Scan(&key, &e.row, &vector); err != nil {
+			return err
+		}
+		e.key, e.vector = uint64(key), floatsOf(vector)
+		entries = append(entries, e)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	s.users.reset(entries)
+	return nil
+}
+
+func keysOf(ids []string) []uint64 {
+	keys := make([]uint64, len(ids))
+	for i, id := range ids {
+		keys[i] = schemas.Key(id)
+	}
+	return keys
+}
+
+func removals[R any](keys []uint64) []entry[R] {
+	entries := make([]entry[R], len(keys))
+	for i, k := range keys {
+		entries[i].key = k
+	}
+	return entries
+}
+
+// scanKeys runs a statement that returns keys.
+func scanKeys(tx *sql.Tx, query string, args ...any) ([]uint64, error) {
+	rows, err := tx.Query(query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var keys []uint64
+	for rows.Next() {
+		var k int64
+		if err := rows.Scan(&k); err != nil {
+			return nil, err
+		}
+		keys = append(keys, uint64(k))
+	}
+	return keys, rows.Err()
+}
