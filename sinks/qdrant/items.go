@@ -1,0 +1,308 @@
+package qdrant
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	pb "github.com/qdrant/go-client/qdrant"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// Items keeps one point per item: the learned vector with the bias, the content vector, and the catalogue's row.
+type Items struct{ collection }
+
+var _ sinks.Items = (*Items)(nil)
+
+// The payload of an item. The catalogue's row is one JSON text, so that it comes back as it was; what searches filter by
+// stands beside it.
+const (
+	fieldContent   = "content"
+	fieldAvailable = "available"
+	fieldGenres    = "genres"
+	fieldCount     = "count"
+	// A version is 64 bits and a range condition compares as float64: it is kept in two halves that are exact.
+	fieldVersionHigh = "version_high"
+	fieldVersionLow  = "version_low"
+)
+
+func itemsLayout(cfg *Config) layout {
+	ram := pb.PtrOf(false)
+	version := fieldIndex{kind: pb.FieldType_FieldTypeInteger, params: pb.NewPayloadIndexParamsInt(&pb.IntegerIndexParams{
+		Lookup: pb.PtrOf(true), Range: pb.PtrOf(true), OnDisk: ram, EnableHnsw: pb.PtrOf(false),
+	})}
+	return layout{
+		config: &cfg.Items,
+		vectors: map[string]*pb.VectorParams{
+			vectorLearned: vectorParams(cfg.Dim, pb.Distance_Dot, &cfg.Items, cfg.Items.Quantise),
+			vectorContent: vectorParams(cfg.ContentDim, pb.Distance_Cosine, &cfg.Items, false),
+		},
+		indexes: map[string]fieldIndex{
+			fieldAvailable: {kind: pb.FieldType_FieldTypeBool, params: pb.NewPayloadIndexParamsBool(&pb.BoolIndexParams{})},
+			// Links within a genre keep searches for a rare genre exact; available and count are too coarse for that to pay.
+			fieldGenres:      {kind: pb.FieldType_FieldTypeKeyword, params: pb.NewPayloadIndexParamsKeyword(&pb.KeywordIndexParams{OnDisk: ram})},
+			fieldCount:       {kind: pb.FieldType_FieldTypeFloat, params: pb.NewPayloadIndexParamsFloat(&pb.FloatIndexParams{OnDisk: ram, EnableHnsw: pb.PtrOf(false)})},
+			fieldVersionHigh: version,
+			fieldVersionLow:  version,
+		},
+	}
+}
+
+// GetItems implements sinks.Items.
+func (x *Items) GetItems(ctx context.Context, ids []string) ([]sinks.Item, error) {
+	wanted := make(map[string]bool, len(ids))
+	keys := make([]uint64, 0, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+		keys = append(keys, schemas.Key(id))
+	}
+	items, err := x.GetItemKeys(ctx, keys)
+	return slices.DeleteFunc(items, func(i sinks.Item) bool { return !wanted[i.Content.ItemID] }), err
+}
+
+// GetItemKeys implements sinks.Items.
+func (x *Items) GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, error) {
+	points, err := x.get(ctx, unique(keys))
+	if err != nil {
+		return nil, err
+	}
+	items := make([]sinks.Item, 0, len(points))
+	for _, p := range points {
+		item, err := itemOf(p.GetPayload())
+		if err != nil {
+			return nil, err
+		}
+		item.Vector, item.ContentVector = vectorOf(p.GetVectors(), vectorLearned), vectorOf(p.GetVectors(), vectorContent)
+		items = append(items, item)
+	}
+	return items, nil
+}
+
+// PutItems implements sinks.Items. A vector of another length or without end and an id that is not UTF-8 are permanent errors, and then
+// nothing of the call is written.
+func (x *Items) PutItems(ctx context.Context, batch []sinks.Item) error {
+	newest := make(map[uint64]*sinks.Item, len(batch))
+	for i := range batch {
+		item := &batch[i]
+		if err := x.checkItem(item); err != nil {
+			return fmt.Errorf("qdrant put items: %w", err)
+		}
+		k := schemas.Key(item.Content.ItemID)
+		if old := newest[k]; old == nil || old.Version < item.Version {
+			newest[k] = item
+		}
+	}
+	for keys := range chunks(sortedKeys(newest), x.s.cfg.WriteBatch) {
+		points := make([]*pb.PointStruct, len(keys))
+		var lower boundSet
+		for i, k := range keys {
+			p, err := itemPoint(k, newest[k])
+			if err != nil {
+				return fmt.Errorf("qdrant put items: %w", err)
+			}
+			points[i] = p
+			lower.add(newest[k].Version, k)
+		}
+		if err := x.upsert(ctx, points, &pb.Filter{Should: lower.conditions(func(v uint64) []*pb.Condition { return versionBelow(v, false) })}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// versionBelow holds for points whose version is below v, or equal to it with orEqual.
+func versionBelow(v uint64, orEqual bool) []*pb.Condition {
+	high, low := splitVersion(v)
+	r := &pb.Range{Lt: pb.PtrOf(float64(low))}
+	if orEqual {
+		r = &pb.Range{Lte: pb.PtrOf(float64(low))}
+	}
+	return []*pb.Condition{
+		pb.NewRange(fieldVersionHigh, &pb.Range{Lt: pb.PtrOf(float64(high))}),
+		pb.NewFilterAsCondition(&pb.Filter{Must: []*pb.Condition{pb.NewMatchInt(fieldVersionHigh, high), pb.NewRange(fieldVersionLow, r)}}),
+	}
+}
+
+func splitVersion(v uint64) (high, low int64) { return int64(v >> 32), int64(v & 0xffffffff) } //nolint:gosec // halves fit
+
+func (x *Items) checkItem(item *sinks.Item) error {
+	if err := checkID("item", item.Content.ItemID); err != nil {
+		return err
+	}
+	if item.Vector != nil {
+		if err := checkVector("item "+item.Content.ItemID, item.Vector, x.s.cfg.Dim); err != nil {
+			return err
+		}
+	}
+	if item.ContentVector == nil {
+		return nil
+	}
+	return checkVector("content of item "+item.Content.ItemID, item.ContentVector, x.s.cfg.ContentDim)
+}
+
+func itemPoint(key uint64, item *sinks.Item) (*pb.PointStruct, error) {
+	content, err := json.Marshal(&item.Content)
+	if err != nil {
+		return nil, fault.Permanentf("item %q: %v", item.Content.ItemID, err)
+	}
+	high, low := splitVersion(item.Version)
+	payload := map[string]*pb.Value{
+		fieldID:          pb.NewValueString(item.Content.ItemID),
+		fieldContent:     pb.NewValueString(string(content)),
+		fieldAvailable:   pb.NewValueBool(item.Content.IsAvailable()),
+		fieldCount:       pb.NewValueDouble(item.Count),
+		fieldVersionHigh: pb.NewValueInt(high),
+		fieldVersionLow:  pb.NewValueInt(low),
+	}
+	if len(item.Content.Genres) > 0 {
+		genres := &pb.ListValue{Values: make([]*pb.Value, len(item.Content.Genres))}
+		for i, g := range item.Content.Genres {
+			genres.Values[i] = pb.NewValueString(strings.ToValidUTF8(g, "\uFFFD"))
+		}
+		payload[fieldGenres] = pb.NewValueList(genres)
+	}
+	putTime(payload, fieldChanged, item.ChangedAt)
+	vectors := map[string]*pb.Vector{}
+	if item.Vector != nil {
+		vectors[vectorLearned] = pb.NewVectorDense(item.Vector)
+	}
+	if item.ContentVector != nil {
+		vectors[vectorContent] = pb.NewVectorDense(item.ContentVector)
+	}
+	return &pb.PointStruct{Id: pb.NewIDNum(key), Payload: payload, Vectors: pb.NewVectorsMap(vectors)}, nil
+}
+
+func itemOf(payload map[string]*pb.Value) (sinks.Item, error) {
+	item := sinks.Item{Count: number(payload[fieldCount]), Version: versionOf(payload)}
+	id := payload[fieldID].GetStringValue()
+	if err := json.Unmarshal([]byte(payload[fieldContent].GetStringValue()), &item.Content); err != nil {
+		return item, fmt.Errorf("qdrant: content of item %q: %w", id, err)
+	}
+	var err error
+	if item.ChangedAt, err = getTime(payload[fieldChanged]); err != nil {
+		return item, fmt.Errorf("qdrant: time of item %q: %w", id, err)
+	}
+	return item, nil
+}
+
+// number reads a number that the engine may hand back as an integer when it is a whole one.
+func number(v *pb.Value) float64 {
+	if i, ok := v.GetKind().(*pb.Value_IntegerValue); ok {
+		return float64(i.IntegerValue)
+	}
+	return v.GetDoubleValue()
+}
+
+func versionOf(payload map[string]*pb.Value) uint64 {
+	return uint64(payload[fieldVersionHigh].GetIntegerValue())<<32 | uint64(payload[fieldVersionLow].GetIntegerValue()) //nolint:gosec // written by splitVersion
+}
+
+// SearchItems implements sinks.Items.
+func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][]sinks.ItemHit, error) {
+	if len(queries) == 0 {
+		return nil, nil
+	}
+	batch := make([]*pb.QueryPoints, len(queries))
+	for i := range queries {
+		q, err := x.itemQuery(&queries[i])
+		if err != nil {
+			return nil, fmt.Errorf("qdrant search items: query %d: %w", i, err)
+		}
+		batch[i] = q
+	}
+	results, err := x.query(ctx, batch)
+	if err != nil {
+		return nil, err
+	}
+	hits := make([][]sinks.ItemHit, len(queries))
+	for i, r := range results {
+		hits[i] = make([]sinks.ItemHit, 0, len(r.GetResult()))
+		for _, p := range r.GetResult() {
+			item, err := itemOf(p.GetPayload())
+			if err != nil {
+				return nil, err
+			}
+			hits[i] = append(hits[i], sinks.ItemHit{Item: item, Score: float64(p.GetScore())})
+		}
+		slices.SortStableFunc(hits[i], func(a, b sinks.ItemHit) int {
+			return cmp.Or(cmp.Compare(b.Score, a.Score), strings.Compare(a.Item.Content.ItemID, b.Item.Content.ItemID))
+		})
+	}
+	return hits, nil
+}
+
+func (x *Items) itemQuery(q *sinks.ItemQuery) (*pb.QueryPoints, error) {
+	if err := checkN(q.N); err != nil {
+		return nil, err
+	}
+	using, dim := vectorLearned, x.s.cfg.Dim
+	if q.Content {
+		using, dim = vectorContent, x.s.cfg.ContentDim
+	}
+	if err := checkVector(using+" vector", q.Vector, dim); err != nil {
+		return nil, err
+	}
+	f := &pb.Filter{Must: []*pb.Condition{pb.NewMatchBool(fieldAvailable, true)}}
+	if len(q.Exclude) > 0 {
+		f.MustNot = []*pb.Condition{pb.NewHasID(pointIDs(unique(q.Exclude))...)}
+	}
+	if len(q.Genres) > 0 {
+		genres := make([]string, len(q.Genres))
+		for i, g := range q.Genres {
+			genres[i] = strings.ToValidUTF8(g, "\uFFFD")
+		}
+		f.Must = append(f.Must, pb.NewMatchKeywords(fieldGenres, genres...))
+	}
+	if q.MaxCount > 0 {
+		f.Must = append(f.Must, pb.NewRange(fieldCount, &pb.Range{Lte: pb.PtrOf(q.MaxCount)}))
+	}
+	return &pb.QueryPoints{
+		CollectionName: x.ref(), Query: pb.NewQueryDense(q.Vector), Using: pb.PtrOf(using), Limit: num(q.N), Filter: f,
+		Params: x.searchParams(q.N, using), WithVectors: pb.NewWithVectorsEnable(false),
+		WithPayload: pb.NewWithPayloadInclude(fieldID, fieldContent, fieldCount, fieldVersionHigh, fieldVersionLow, fieldChanged),
+	}, nil
+}
+
+// ItemVersions implements sinks.Items.
+func (x *Items) ItemVersions(ctx context.Context, f func(id string, version uint64) error) error {
+	req := &pb.ScrollPoints{WithPayload: pb.NewWithPayloadInclude(fieldID, fieldVersionHigh, fieldVersionLow), WithVectors: pb.NewWithVectorsEnable(false)}
+	return x.scroll(ctx, req, func(page []*pb.RetrievedPoint) error {
+		for _, p := range page {
+			if err := f(p.GetPayload()[fieldID].GetStringValue(), versionOf(p.GetPayload())); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// DeleteItems implements sinks.Items.
+func (x *Items) DeleteItems(ctx context.Context, versions map[string]uint64) error {
+	byKey := make(map[uint64]uint64, len(versions))
+	for id, v := range versions {
+		byKey[schemas.Key(id)] = v
+	}
+	for keys := range chunks(sortedKeys(byKey), x.s.cfg.WriteBatch) {
+		var upTo boundSet
+		for _, k := range keys {
+			upTo.add(byKey[k], k)
+		}
+		which := &pb.Filter{
+			Must:   []*pb.Condition{pb.NewHasID(pointIDs(keys)...)},
+			Should: upTo.conditions(func(v uint64) []*pb.Condition { return versionBelow(v, true) }),
+		}
+		if err := x.delete(ctx, pb.NewPointsSelectorFilter(which)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CountItems implements sinks.Items.
+func (x *Items) CountItems(ctx context.Context) (int64, error) { return x.count(ctx) }

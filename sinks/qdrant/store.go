@@ -1,0 +1,128 @@
+// Package qdrant keeps the vectors of users and items in Qdrant: the contracts sinks.Users and sinks.Items, each in a collection of its own, found
+// by one approximate nearest-neighbour search.
+//
+// A point's id is schemas.Key of the user or item. Upserts are conditional in the engine itself (update_filter), so that of two writers the
+// newer state stays whatever the order of arrival. Collections carry a version in their name and stand behind an alias, so that a
+// rebuild fills new ones beside the live ones and switches both at once.
+package qdrant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	pb "github.com/qdrant/go-client/qdrant"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+// maxMessage bounds an answer: a thousand users with long seen sets are tens of megabytes, gRPC's default is four.
+const maxMessage = 256 << 20
+
+// Store is a connection to Qdrant with the two collections. Safe for concurrent use.
+type Store struct {
+	cfg     Config
+	clients []*pb.GrpcClient
+	next    atomic.Uint32
+	closed  atomic.Bool
+	users   Users
+	items   Items
+}
+
+// Open connects to Qdrant and asks whether it is there; collections are created by Migrate, not here.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	host, port, err := cfg.hostPort()
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := cfg.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{cfg: cfg}
+	s.users = Users{collection{s: s, name: "users", layout: usersLayout(&s.cfg)}}
+	s.items = Items{collection{s: s, name: "items", layout: itemsLayout(&s.cfg)}}
+	retry := backoff.DefaultConfig
+	// gRPC waits up to two minutes between attempts to connect; a store that is back should be found at once.
+	retry.BaseDelay, retry.MaxDelay = 100*time.Millisecond, 2*time.Second
+	for range cfg.Connections {
+		c, err := pb.NewGrpcClient(&pb.Config{
+			Host: bracket(host), Port: port, APIKey: cfg.APIKey, UseTLS: cfg.TLS, TLSConfig: tlsConfig, SkipCompatibilityCheck: true,
+			GrpcOptions: []grpc.DialOption{
+				grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+				grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: 5 * time.Second}),
+			},
+		})
+		if err != nil {
+			_ = s.Close()
+			return nil, fmt.Errorf("open qdrant %s: %w", cfg.Addr, err)
+		}
+		s.clients = append(s.clients, c)
+	}
+	if err := s.Ping(ctx); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("open qdrant %s: %w", cfg.Addr, err)
+	}
+	return s, nil
+}
+
+// Users returns the users' collection. Its Close does nothing: the Store is closed as a whole.
+func (s *Store) Users() *Users { return &s.users }
+
+// Items returns the items' collection. Its Close does nothing: the Store is closed as a whole.
+func (s *Store) Items() *Items { return &s.items }
+
+// Migrate creates what is missing of both collections.
+func (s *Store) Migrate(ctx context.Context) error {
+	return errors.Join(s.users.Migrate(ctx), s.items.Migrate(ctx))
+}
+
+// Ping returns nil when Qdrant answers.
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	_, err := s.client().Qdrant().HealthCheck(ctx, &pb.HealthCheckRequest{})
+	return s.fail(ctx, "ping", err)
+}
+
+// Close ends the connections; calls under way end with an error. Further calls are no-ops.
+func (s *Store) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	var errs []error
+	for _, c := range s.clients {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) client() *pb.GrpcClient {
+	return s.clients[int(s.next.Add(1))%len(s.clients)]
+}
+
+func (s *Store) fail(ctx context.Context, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if s.closed.Load() {
+		return &fault.Error{Class: fault.Canceled, Err: fmt.Errorf("qdrant %s: the store is closed: %w", what, err)}
+	}
+	return fmt.Errorf("qdrant %s: %w", what, classify(ctx, err))
+}
+
+func bracket(host string) string {
+	if strings.Contains(host, ":") && net.ParseIP(host) != nil {
+		return "[" + host + "]"
+	}
+	return host
+}

@@ -1,0 +1,267 @@
+package qdrant
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	pb "github.com/qdrant/go-client/qdrant"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// Users keeps one point per user: the query vector, the model's state and the positions absorbed.
+type Users struct{ collection }
+
+var _ sinks.Users = (*Users)(nil)
+
+// The payload of a user, beside one field per topic absorbed (fieldOf).
+const (
+	fieldID        = "id"
+	fieldState     = "state"
+	fieldLastEvent = "last_event_at"
+	fieldChanged   = "changed_at"
+)
+
+// maxPosition is the highest offset that a range condition, which compares as float64, tells from its neighbours.
+const maxPosition = 1 << 53
+
+func usersLayout(cfg *Config) layout {
+	ram := pb.PtrOf(false)
+	position := fieldIndex{kind: pb.FieldType_FieldTypeInteger, params: pb.NewPayloadIndexParamsInt(&pb.IntegerIndexParams{
+		// Only ranges are asked for, and never together with a search: no map of values, no links in the graph.
+		Lookup: pb.PtrOf(false), Range: pb.PtrOf(true), OnDisk: ram, EnableHnsw: pb.PtrOf(false),
+	})}
+	return layout{
+		config:  &cfg.Users,
+		vectors: map[string]*pb.VectorParams{vectorLearned: vectorParams(cfg.Dim, pb.Distance_Dot, &cfg.Users, cfg.Users.Quantise)},
+		indexes: map[string]fieldIndex{
+			fieldOf(schemas.TopicInteractions):               position,
+			fieldOf(schemas.ReplayTopic(schemas.GroupEmbed)): position,
+			fieldChanged: {kind: pb.FieldType_FieldTypeDatetime, params: pb.NewPayloadIndexParamsDatetime(&pb.DatetimeIndexParams{OnDisk: ram, EnableHnsw: pb.PtrOf(false)})},
+		},
+	}
+}
+
+// GetUsers implements sinks.Users.
+func (u *Users) GetUsers(ctx context.Context, ids []string) ([]sinks.User, error) {
+	wanted := make(map[string]bool, len(ids))
+	keys := make([]uint64, 0, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+		keys = append(keys, schemas.Key(id))
+	}
+	points, err := u.get(ctx, unique(keys))
+	if err != nil {
+		return nil, err
+	}
+	users := make([]sinks.User, 0, len(points))
+	for _, p := range points {
+		x, err := userOf(p)
+		if err != nil {
+			return nil, err
+		}
+		if wanted[x.ID] {
+			users = append(users, x)
+		}
+	}
+	return users, nil
+}
+
+// PutUsers implements sinks.Users. A vector of another length or without end, a missing position and an id that is not UTF-8 are permanent
+// errors, and then nothing of the call is written.
+func (u *Users) PutUsers(ctx context.Context, src sinks.Source, batch []sinks.User) error {
+	newest := make(map[uint64]*sinks.User, len(batch))
+	for i := range batch {
+		x := &batch[i]
+		if err := u.checkUser(src, x); err != nil {
+			return fmt.Errorf("qdrant put users: %w", err)
+		}
+		k := schemas.Key(x.ID)
+		if old := newest[k]; old == nil || old.Positions[src.Topic] < x.Positions[src.Topic] {
+			newest[k] = x
+		}
+	}
+	for keys := range chunks(sortedKeys(newest), u.s.cfg.WriteBatch) {
+		points := make([]*pb.PointStruct, len(keys))
+		field := fieldOf(src.Topic)
+		var older boundSet
+		for i, k := range keys {
+			points[i] = userPoint(k, newest[k])
+			older.add(uint64(newest[k].Positions[src.Topic]), k) //nolint:gosec // checked to be in range
+		}
+		unless := &pb.Filter{Should: append(older.conditions(func(bound uint64) []*pb.Condition {
+			return []*pb.Condition{pb.NewRange(field, &pb.Range{Lt: pb.PtrOf(float64(bound))})}
+		}), pb.NewIsEmpty(field))}
+		if err := u.upsert(ctx, points, unless); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *Users) checkUser(src sinks.Source, x *sinks.User) error {
+	if err := checkID("user", x.ID); err != nil {
+		return err
+	}
+	if _, ok := x.Positions[src.Topic]; !ok {
+		return fault.Permanentf("user %q has no position of %s", x.ID, src.Topic)
+	}
+	for topic, pos := range x.Positions {
+		if pos < 0 || pos >= maxPosition {
+			return fault.Permanentf("user %q: position %d of %s is not between 0 and 2^53", x.ID, pos, topic)
+		}
+	}
+	if x.Vector == nil {
+		return nil
+	}
+	return checkVector("user "+x.ID, x.Vector, u.s.cfg.Dim)
+}
+
+// userPoint leaves the vector out for a user without one: no search finds the point then.
+func userPoint(key uint64, x *sinks.User) *pb.PointStruct {
+	payload := make(map[string]*pb.Value, 4+len(x.Positions))
+	payload[fieldID] = pb.NewValueString(x.ID)
+	if x.State != nil {
+		payload[fieldState] = bytesValue(x.State)
+	}
+	putTime(payload, fieldLastEvent, x.LastEventAt)
+	putTime(payload, fieldChanged, x.ChangedAt)
+	for topic, pos := range x.Positions {
+		payload[fieldOf(topic)] = pb.NewValueInt(pos)
+	}
+	vectors := map[string]*pb.Vector{}
+	if x.Vector != nil {
+		vectors[vectorLearned] = pb.NewVectorDense(x.Vector)
+	}
+	return &pb.PointStruct{Id: pb.NewIDNum(key), Payload: payload, Vectors: pb.NewVectorsMap(vectors)}
+}
+
+func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
+	x := sinks.User{ID: p.GetPayload()[fieldID].GetStringValue(), Vector: vectorOf(p.GetVectors(), vectorLearned), Positions: map[string]int64{}}
+	var err error
+	if x.State, err = getBytes(p.GetPayload()[fieldState]); err != nil {
+		return x, fmt.Errorf("qdrant: state of user %q: %w", x.ID, err)
+	}
+	if x.LastEventAt, err = getTime(p.GetPayload()[fieldLastEvent]); err != nil {
+		return x, fmt.Errorf("qdrant: time of user %q: %w", x.ID, err)
+	}
+	if x.ChangedAt, err = getTime(p.GetPayload()[fieldChanged]); err != nil {
+		return x, fmt.Errorf("qdrant: time of user %q: %w", x.ID, err)
+	}
+	for field, v := range p.GetPayload() {
+		if topic, ok := topicOf(field); ok {
+			x.Positions[topic] = v.GetIntegerValue()
+		}
+	}
+	return x, nil
+}
+
+// SimilarUsers implements sinks.Users.
+func (u *Users) SimilarUsers(ctx context.Context, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
+	if err := checkN(n); err != nil {
+		return nil, fmt.Errorf("qdrant similar users: %w", err)
+	}
+	if err := checkVector("similar users", vector, u.s.cfg.Dim); err != nil {
+		return nil, fmt.Errorf("qdrant: %w", err)
+	}
+	q := &pb.QueryPoints{
+		CollectionName: u.ref(), Query: pb.NewQueryDense(vector), Using: pb.PtrOf(vectorLearned), Limit: num(n),
+		Params: u.searchParams(n, vectorLearned), WithPayload: pb.NewWithPayloadInclude(fieldID), WithVectors: pb.NewWithVectorsEnable(false),
+	}
+	if len(exclude) > 0 {
+		keys := make([]uint64, len(exclude))
+		for i, id := range exclude {
+			keys[i] = schemas.Key(id)
+		}
+		q.Filter = &pb.Filter{MustNot: []*pb.Condition{pb.NewHasID(pointIDs(unique(keys))...)}}
+	}
+	results, err := u.query(ctx, []*pb.QueryPoints{q})
+	if err != nil || len(results) == 0 {
+		return nil, err
+	}
+	found := make([]sinks.Neighbour, 0, n)
+	for _, p := range results[0].GetResult() {
+		found = append(found, sinks.Neighbour{ID: p.GetPayload()[fieldID].GetStringValue(), Score: float64(p.GetScore())})
+	}
+	// The engine gives equal scores in any order; people and tests want the same answer twice.
+	slices.SortStableFunc(found, func(a, b sinks.Neighbour) int {
+		if a.Score != b.Score {
+			if a.Score > b.Score {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return found, nil
+}
+
+// DeleteUsers implements sinks.Users.
+func (u *Users) DeleteUsers(ctx context.Context, ids []string) error {
+	keys := make([]uint64, len(ids))
+	for i, id := range ids {
+		keys[i] = schemas.Key(id)
+	}
+	for chunk := range chunks(unique(keys), u.s.cfg.WriteBatch) {
+		if err := u.delete(ctx, pb.NewPointsSelectorIDs(pointIDs(chunk))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ExpireUsers implements sinks.Users. Times are compared to the microsecond. A user who changes between being found and being deleted stays.
+func (u *Users) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error) {
+	if limit <= 0 {
+		return 0, nil
+	}
+	old := &pb.Filter{Should: []*pb.Condition{
+		pb.NewDatetimeRange(fieldChanged, &pb.DatetimeRange{Lt: timestamppb.New(t.Truncate(time.Microsecond))}),
+		pb.NewIsEmpty(fieldChanged),
+	}}
+	expired := 0
+	for expired < limit {
+		page, _, err := u.scrollPage(ctx, &pb.ScrollPoints{
+			CollectionName: u.ref(), Filter: old, Limit: pb.PtrOf(uint32(min(limit-expired, readBatch))), //nolint:gosec // bounded by readBatch
+			WithPayload: pb.NewWithPayloadEnable(false), WithVectors: pb.NewWithVectorsEnable(false),
+		})
+		if err != nil || len(page) == 0 {
+			return expired, err
+		}
+		ids := make([]*pb.PointId, len(page))
+		for i, p := range page {
+			ids[i] = p.GetId()
+		}
+		if err := u.delete(ctx, pb.NewPointsSelectorFilter(&pb.Filter{Must: []*pb.Condition{pb.NewHasID(ids...), pb.NewFilterAsCondition(old)}})); err != nil {
+			return expired, err
+		}
+		expired += len(page)
+	}
+	return expired, nil
+}
+
+// EachUser implements sinks.Users.
+func (u *Users) EachUser(ctx context.Context, f func(sinks.User) error) error {
+	req := &pb.ScrollPoints{WithPayload: pb.NewWithPayloadEnable(true), WithVectors: pb.NewWithVectorsEnable(true)}
+	return u.scroll(ctx, req, func(page []*pb.RetrievedPoint) error {
+		for _, p := range page {
+			x, err := userOf(p)
+			if err != nil {
+				return err
+			}
+			if err := f(x); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// CountUsers implements sinks.Users.
+func (u *Users) CountUsers(ctx context.Context) (int64, error) { return u.count(ctx) }
