@@ -1,0 +1,201 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+func sortPartitions(tps []TopicPartition) {
+	slices.SortFunc(tps, func(a, b TopicPartition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+}
+
+func isPermanent(err error) bool { return fault.ClassOf(classify(err)) == fault.Permanent }
+
+// prepare finds out where each partition stands and asks the Assigned hook. It returns false when the generation ended before that or there
+// is nothing to work on.
+func (g *generation) prepare(tps []TopicPartition) bool {
+	var assigned []Assignment
+	if len(tps) > 0 {
+		ok := g.retry("look up positions", func() error {
+			var err error
+			assigned, err = g.positions(tps)
+			return err
+		})
+		if !ok {
+			return false
+		}
+	}
+	assigned = slices.DeleteFunc(assigned, func(a Assignment) bool { return a.Start < 0 })
+	assigned, ok := g.askHook(assigned)
+	if !ok {
+		return false
+	}
+	for _, a := range assigned {
+		g.parts = append(g.parts, newPartition(g, a))
+	}
+	return true
+}
+
+// retry calls f until it succeeds or the generation ends.
+func (g *generation) retry(what string, f func() error) bool {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := f()
+		if err == nil {
+			return true
+		}
+		if g.live.Err() != nil {
+			return false
+		}
+		g.failed(fmt.Errorf("%s: %w", what, err))
+		if !pause(g.live, wait) {
+			return false
+		}
+	}
+}
+
+// askHook calls Assigned until it succeeds, stops partitions or the generation ends.
+func (g *generation) askHook(assigned []Assignment) ([]Assignment, bool) {
+	hook := g.cfg.Assigned
+	if hook == nil || len(assigned) == 0 {
+		return assigned, true
+	}
+	var stopped PartitionErrors
+	ok := g.retry("prepare for the assigned partitions", func() error {
+		err := hook(g.live, slices.Clone(assigned))
+		if errors.As(err, &stopped) {
+			return nil
+		}
+		if err != nil && fault.ClassOf(err) == fault.Permanent {
+			stopped = PartitionErrors{}
+			for _, a := range assigned {
+				stopped[a.TopicPartition] = err
+			}
+			return nil
+		}
+		return err
+	})
+	if !ok {
+		return nil, false
+	}
+	return slices.DeleteFunc(assigned, func(a Assignment) bool {
+		err := stopped[a.TopicPartition]
+		if err != nil {
+			g.stopPartition(a.TopicPartition, err)
+		}
+		return err != nil
+	}), true
+}
+
+// stopPartition reports that a partition is not worked on until the next generation.
+func (g *generation) stopPartition(tp TopicPartition, err error) {
+	g.log.Error("partition stopped", "topic", tp.Topic, "partition", tp.Partition, "error", err)
+	if g.cfg.Hooks.PartitionStopped != nil {
+		g.cfg.Hooks.PartitionStopped(tp, err)
+	}
+}
+
+// positions reads the group's offsets and the log's bounds. A partition that must not be worked on comes back with a negative Start and has
+// been reported.
+func (g *generation) positions(tps []TopicPartition) ([]Assignment, error) {
+	ctx, cancel := context.WithTimeout(g.live, g.cfg.RequestTimeout)
+	defer cancel()
+	req := &kafka.OffsetFetchRequest{GroupID: g.cfg.Group, Topics: map[string][]int{}}
+	for _, tp := range tps {
+		req.Topics[tp.Topic] = append(req.Topics[tp.Topic], tp.Partition)
+	}
+	res, err := g.conn.client.OffsetFetch(ctx, req)
+	if err == nil {
+		err = res.Error
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the group's offsets: %w", classify(err))
+	}
+	bounds, err := g.conn.bounds(ctx, req.Topics)
+	if err != nil {
+		return nil, err
+	}
+	type committed struct {
+		offset   int64
+		metadata string
+	}
+	offsets := map[TopicPartition]committed{}
+	for topic, parts := range res.Topics {
+		for _, p := range parts {
+			if p.Error != nil {
+				return nil, fmt.Errorf("read the group's offset of %s/%d: %w", topic, p.Partition, classify(p.Error))
+			}
+			offsets[TopicPartition{topic, p.Partition}] = committed{p.CommittedOffset, p.Metadata}
+		}
+	}
+	out := make([]Assignment, len(tps))
+	for i, tp := range tps {
+		c, ok := offsets[tp]
+		if !ok {
+			return nil, fault.Transientf("the broker's answer leaves out the group's offset of %s", tp)
+		}
+		out[i] = g.placed(Assignment{
+			TopicPartition: tp, Committed: max(c.offset, -1), First: bounds[tp].First, HighWatermark: bounds[tp].HighWatermark,
+		}, c.metadata)
+	}
+	return out, nil
+}
+
+// placed decides where a partition starts.
+func (g *generation) placed(a Assignment, metadata string) Assignment {
+	a.Start = a.Committed
+	if a.Committed < 0 {
+		a.Start = a.First
+		if g.cfg.Start == FromLast {
+			a.Start = a.HighWatermark
+		}
+		return a
+	}
+	after := a.Committed // the offset after the newest record that the group is known to have seen
+	if g.cfg.Ranges {
+		r, err := ParseRange(metadata)
+		if err == nil && r != nil && r.First != a.Committed {
+			err = fault.Permanentf("the committed offset %d and its range %v do not belong together", a.Committed, r)
+		}
+		if err != nil {
+			g.stopPartition(a.TopicPartition, err)
+			a.Start = -1
+			return a
+		}
+		a.Repeat = r
+		if r != nil {
+			after = r.Last + 1
+		}
+	}
+	var err error
+	switch {
+	case after > a.HighWatermark:
+		err = fmt.Errorf("%w: group %s stands at %d of %s, which ends at %d: the log was replaced or cut; `slipstream rebuild` starts over from the log",
+			ErrOffsetBeyondEnd, g.cfg.Group, after, a.TopicPartition, a.HighWatermark)
+	case a.Committed < a.First:
+		err = fmt.Errorf("%w: group %s stands at %d of %s, which begins at %d: records were deleted before they were read; `slipstream rebuild` starts over from what is left",
+			ErrOffsetExpired, g.cfg.Group, a.Committed, a.TopicPartition, a.First)
+	default:
+		return a
+	}
+	if g.cfg.OffsetPolicy != GoToFirst {
+		g.stopPartition(a.TopicPartition, fault.As(fault.Permanent, err))
+		a.Start = -1
+		return a
+	}
+	g.log.Warn("starting again at the first offset", "topic", a.Topic, "partition", a.Partition, "first", a.First, "reason", err)
+	a.Start = a.First
+	if a.Repeat != nil && (after > a.HighWatermark || a.Repeat.Last < a.First) {
+		a.Repeat = nil // nothing of it is left, or other records stand there now
+	}
+	return a
+}

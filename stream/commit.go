@@ -1,0 +1,228 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// committer is the only one to commit in its generation, one request at a time: concurrent commits would overtake each other. What comes in
+// while a request is under way goes out together in the next.
+type committer struct {
+	g *generation
+
+	mu      sync.Mutex
+	pending map[TopicPartition]*commitEntry
+	urgent  bool
+	closed  bool
+	wake    chan struct{}
+	stopped chan struct{}
+}
+
+type commitEntry struct {
+	offset   int64
+	metadata string
+	waiters  []chan error
+}
+
+func newCommitter(g *generation) *committer {
+	return &committer{g: g, pending: map[TopicPartition]*commitEntry{}, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+}
+
+// set notes a position, to be committed within the commit interval.
+func (c *committer) set(tp TopicPartition, offset int64) { c.put(tp, offset, "", nil) }
+
+// write commits an offset with metadata and returns when the broker has it.
+func (c *committer) write(ctx context.Context, tp TopicPartition, offset int64, metadata string) error {
+	done := make(chan error, 1)
+	c.put(tp, offset, metadata, done)
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.stopped:
+		return errGenerationEnded
+	}
+}
+
+func (c *committer) put(tp TopicPartition, offset int64, metadata string, waiter chan error) {
+	c.mu.Lock()
+	e := c.pending[tp]
+	if e == nil {
+		e = &commitEntry{}
+		c.pending[tp] = e
+	}
+	e.offset, e.metadata = offset, metadata
+	if waiter != nil {
+		e.waiters = append(e.waiters, waiter)
+		c.urgent = true
+	}
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run commits until the generation's context ends or last is called.
+func (c *committer) run() {
+	defer close(c.stopped)
+	interval := time.NewTimer(c.g.cfg.CommitInterval)
+	defer interval.Stop()
+	for {
+		select {
+		case <-c.g.ctx.Done():
+			return
+		case <-c.wake:
+			if !c.isUrgent() {
+				continue
+			}
+		case <-interval.C:
+			interval.Reset(c.g.cfg.CommitInterval)
+		}
+		if c.isClosed() {
+			return
+		}
+		c.flush(c.g.ctx)
+	}
+}
+
+func (c *committer) isUrgent() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.urgent || c.closed
+}
+
+func (c *committer) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+// last stops run and commits what is left, as long as ctx allows.
+func (c *committer) last(ctx context.Context) {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case <-c.stopped:
+		c.flush(ctx)
+	case <-ctx.Done():
+	}
+}
+
+// flush commits what is pending and tries again what is transient, until nothing is left or ctx ends.
+func (c *committer) flush(ctx context.Context) {
+	wait := 10 * time.Millisecond
+	for {
+		batch := c.takePending()
+		if len(batch) == 0 {
+			return
+		}
+		start := time.Now()
+		left, err := c.send(ctx, batch)
+		if h := c.g.cfg.Hooks.Committed; h != nil {
+			h(len(batch), time.Since(start), err)
+		}
+		if len(left) == 0 {
+			continue
+		}
+		c.putBack(left)
+		if !pause(ctx, wait) {
+			return
+		}
+		if wait *= 2; wait > time.Second {
+			c.g.failed(fmt.Errorf("commit %d positions: %w", len(left), err))
+			wait = time.Second
+		}
+	}
+}
+
+func (c *committer) takePending() map[TopicPartition]*commitEntry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	batch := c.pending
+	c.pending = map[TopicPartition]*commitEntry{}
+	c.urgent = false
+	return batch
+}
+
+// putBack keeps what was not accepted, unless something newer has come in for the partition.
+func (c *committer) putBack(left map[TopicPartition]*commitEntry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for tp, e := range left {
+		if newer := c.pending[tp]; newer != nil {
+			newer.waiters = append(newer.waiters, e.waiters...)
+			continue
+		}
+		c.pending[tp] = e
+	}
+	c.urgent = true
+}
+
+// send performs one commit. It returns the entries to try again, and the last error.
+func (c *committer) send(ctx context.Context, batch map[TopicPartition]*commitEntry) (left map[TopicPartition]*commitEntry, err error) {
+	req := &kafka.OffsetCommitRequest{
+		GroupID: c.g.cfg.Group, GenerationID: c.g.id, MemberID: c.g.member, Topics: map[string][]kafka.OffsetCommit{},
+	}
+	for tp, e := range batch {
+		req.Topics[tp.Topic] = append(req.Topics[tp.Topic], kafka.OffsetCommit{Partition: tp.Partition, Offset: e.offset, Metadata: e.metadata})
+	}
+	timeout, cancel := context.WithTimeout(ctx, min(c.g.cfg.RequestTimeout, c.g.cfg.SessionTimeout/3))
+	defer cancel()
+	sent := time.Now()
+	res, err := c.g.conn.client.OffsetCommit(timeout, req)
+	if err != nil {
+		return c.settle(batch, func(TopicPartition) error { return err }, sent)
+	}
+	outcome := make(map[TopicPartition]error, len(batch))
+	for topic, parts := range res.Topics {
+		for _, p := range parts {
+			outcome[TopicPartition{topic, p.Partition}] = p.Error
+		}
+	}
+	return c.settle(batch, func(tp TopicPartition) error {
+		err, ok := outcome[tp]
+		if !ok {
+			return fmt.Errorf("the broker's answer leaves out %s: %w", tp, kafka.NetworkException)
+		}
+		return err
+	}, sent)
+}
+
+func (c *committer) settle(batch map[TopicPartition]*commitEntry, outcome func(TopicPartition) error, sent time.Time) (map[TopicPartition]*commitEntry, error) {
+	left := map[TopicPartition]*commitEntry{}
+	var last error
+	for tp, e := range batch {
+		err := outcome(tp)
+		switch {
+		case err == nil:
+			c.g.lease.renew(sent)
+		case fenced(err):
+			c.g.fence(err)
+			last = err
+		case !isPermanent(err):
+			left[tp] = e
+			last = err
+			continue
+		default:
+			last = err
+		}
+		if err != nil {
+			err = fmt.Errorf("commit offset %d of %s: %w", e.offset, tp, classify(err))
+		}
+		for _, w := range e.waiters {
+			w <- err
+		}
+	}
+	return left, last
+}

@@ -1,0 +1,309 @@
+package stream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/segmentio/kafka-go/sasl/scram"
+)
+
+// The SASL mechanisms that SASLConfig.Mechanism may name.
+const (
+	SASLPlain       = "PLAIN"
+	SASLScramSHA256 = "SCRAM-SHA-256"
+	SASLScramSHA512 = "SCRAM-SHA-512"
+)
+
+// TLSConfig says how connections to the brokers are encrypted. The zero value is plain text.
+type TLSConfig struct {
+	// Enabled turns TLS on. The other fields have no effect without it.
+	Enabled bool
+	// CAFile is a PEM file with the authorities to trust; empty means those of the system.
+	CAFile string
+	// CertFile and KeyFile are PEM files of a client certificate. Both or neither.
+	CertFile, KeyFile string
+	// ServerName overrides the name that the brokers' certificates are checked against.
+	ServerName string
+	// InsecureSkipVerify accepts any certificate: for experiments only.
+	InsecureSkipVerify bool
+}
+
+// SASLConfig says how to authenticate. The zero value does not.
+type SASLConfig struct {
+	// Mechanism is empty, SASLPlain, SASLScramSHA256 or SASLScramSHA512.
+	Mechanism          string
+	Username, Password string
+}
+
+// Config says how to reach the Kafka cluster.
+type Config struct {
+	// Brokers are the host:port pairs to start from; the others are discovered. Required.
+	Brokers []string
+	// ClientID names this process in the brokers' logs and quotas. Default "slipstream".
+	ClientID string
+	TLS      TLSConfig
+	SASL     SASLConfig
+	// DialTimeout bounds the making of one connection, with TLS and SASL. Default 5 s.
+	DialTimeout time.Duration
+	// RequestTimeout bounds every exchange with a broker that has no tighter bound of its own. Default 10 s.
+	RequestTimeout time.Duration
+	// OpenTimeout is how long Open keeps trying to reach a first broker. Default 15 s.
+	OpenTimeout time.Duration
+	// MetadataTTL is the longest time that the knowledge of topics and leaders is used before it is asked for again. Default 2 s.
+	MetadataTTL time.Duration
+}
+
+// DefaultConfig returns the configuration for the given brokers: plain text, no authentication.
+func DefaultConfig(brokers ...string) Config {
+	return Config{
+		Brokers:        brokers,
+		ClientID:       "slipstream",
+		DialTimeout:    5 * time.Second,
+		RequestTimeout: 10 * time.Second,
+		OpenTimeout:    15 * time.Second,
+		MetadataTTL:    2 * time.Second,
+	}
+}
+
+// Validate returns an error that says what to change, or nil.
+func (c Config) Validate() error {
+	var errs []error
+	if len(c.Brokers) == 0 {
+		errs = append(errs, errors.New("no brokers: set KAFKA_BROKERS to host:port[,host:port…]"))
+	}
+	for _, b := range c.Brokers {
+		if _, _, err := net.SplitHostPort(b); err != nil {
+			errs = append(errs, fmt.Errorf("broker %q is not host:port: %w", b, err))
+		}
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		errs = append(errs, errors.New("a client certificate needs both a certificate and a key file"))
+	}
+	switch c.SASL.Mechanism {
+	case "":
+	case SASLPlain, SASLScramSHA256, SASLScramSHA512:
+		if c.SASL.Username == "" {
+			errs = append(errs, fmt.Errorf("SASL %s needs a user name", c.SASL.Mechanism))
+		}
+	default:
+		errs = append(errs, fmt.Errorf("unknown SASL mechanism %q: use %s, %s or %s",
+			c.SASL.Mechanism, SASLPlain, SASLScramSHA256, SASLScramSHA512))
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"dial time-out", c.DialTimeout}, {"request time-out", c.RequestTimeout},
+		{"open time-out", c.OpenTimeout}, {"metadata TTL", c.MetadataTTL},
+	} {
+		if d.value <= 0 {
+			errs = append(errs, fmt.Errorf("the %s must be positive, not %v", d.name, d.value))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("kafka configuration: %w", err)
+	}
+	return nil
+}
+
+func (c Config) tlsConfig() (*tls.Config, error) {
+	if !c.TLS.Enabled {
+		return nil, nil
+	}
+	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName, InsecureSkipVerify: c.TLS.InsecureSkipVerify}
+	if c.TLS.CAFile != "" {
+		pem, err := os.ReadFile(c.TLS.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read certificate authorities: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read certificate authorities: %s holds no PEM certificate", c.TLS.CAFile)
+		}
+	}
+	if c.TLS.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read client certificate: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
+
+func (c Config) mechanism() (sasl.Mechanism, error) {
+	switch c.SASL.Mechanism {
+	case SASLPlain:
+		return plain.Mechanism{Username: c.SASL.Username, Password: c.SASL.Password}, nil
+	case SASLScramSHA256:
+		return scram.Mechanism(scram.SHA256, c.SASL.Username, c.SASL.Password)
+	case SASLScramSHA512:
+		return scram.Mechanism(scram.SHA512, c.SASL.Username, c.SASL.Password)
+	}
+	return nil, nil
+}
+
+// Conn is the process's one connection pool to the cluster, shared by publishers, subscribers, readers and administration: a topic made
+// through one pool would be unknown to another for seconds. Safe for concurrent use.
+type Conn struct {
+	cfg       Config
+	addr      net.Addr
+	transport *kafka.Transport
+	client    *kafka.Client
+	dialer    *kafka.Dialer
+	cancel    context.CancelFunc
+
+	mu      sync.Mutex
+	layouts map[string]topicLayout // by topic; entries older than the metadata TTL are asked for again
+}
+
+// topicLayout is what the process knows of a topic.
+type topicLayout struct {
+	leaders []int32 // by partition; -1 means none at the moment
+	asked   time.Time
+}
+
+// Open connects to the cluster and fails when no broker can be reached within cfg.OpenTimeout.
+func Open(ctx context.Context, cfg Config) (*Conn, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	t, err := cfg.tlsConfig()
+	if err != nil {
+		return nil, fmt.Errorf("open kafka: %w", err)
+	}
+	mechanism, err := cfg.mechanism()
+	if err != nil {
+		return nil, fmt.Errorf("open kafka: %w", err)
+	}
+	dial := (&net.Dialer{Timeout: cfg.DialTimeout, KeepAlive: 15 * time.Second}).DialContext
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c := &Conn{
+		cfg:  cfg,
+		addr: kafka.TCP(cfg.Brokers...),
+		transport: &kafka.Transport{
+			Dial: dial, DialTimeout: cfg.DialTimeout, IdleTimeout: 30 * time.Second, MetadataTTL: cfg.MetadataTTL,
+			ClientID: cfg.ClientID, TLS: t, SASL: mechanism, Context: background,
+		},
+		dialer: &kafka.Dialer{
+			ClientID: cfg.ClientID, Timeout: cfg.DialTimeout, DialFunc: dial, TLS: t, SASLMechanism: mechanism,
+		},
+		cancel:  cancel,
+		layouts: map[string]topicLayout{},
+	}
+	c.client = &kafka.Client{Addr: c.addr, Timeout: cfg.RequestTimeout, Transport: c.transport}
+	if err := c.reach(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// reach waits until a broker has answered.
+func (c *Conn) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.OpenTimeout)
+	defer cancel()
+	for {
+		_, err := c.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}})
+		if err == nil {
+			return nil
+		}
+		if !pause(ctx, 200*time.Millisecond) {
+			return fmt.Errorf("open kafka: no answer from %s within %v (is it running? KAFKA_BROKERS says where it is): %w",
+				strings.Join(c.cfg.Brokers, ","), c.cfg.OpenTimeout, classify(err))
+		}
+	}
+}
+
+// Client returns kafka-go's client on the shared pool, for whatever this package does not offer.
+func (c *Conn) Client() *kafka.Client { return c.client }
+
+// Config returns the configuration that the connection was opened with.
+func (c *Conn) Config() Config { return c.cfg }
+
+// Close closes the pool. Publishers and subscribers are to be closed before.
+func (c *Conn) Close() error {
+	c.cancel()
+	c.transport.CloseIdleConnections()
+	return nil
+}
+
+// roundTrip sends req with a deadline: a dead peer must not hang an exchange.
+func (c *Conn) roundTrip(ctx context.Context, timeout time.Duration, req protocol.Message) (protocol.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return c.transport.RoundTrip(ctx, c.addr, req)
+}
+
+// leaders returns the leader of each partition of the topic, -1 where there is none. With fresh, knowledge is not taken from the cache of
+// this Conn (the transport's own, at most the metadata TTL old, is still used).
+func (c *Conn) leaders(ctx context.Context, topic string, fresh bool) ([]int32, error) {
+	c.mu.Lock()
+	known, ok := c.layouts[topic]
+	c.mu.Unlock()
+	if ok && !fresh && time.Since(known.asked) < c.cfg.MetadataTTL {
+		return known.leaders, nil
+	}
+	asked := time.Now()
+	res, err := c.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+	if err != nil {
+		return nil, fmt.Errorf("look up topic %s: %w", topic, classify(err))
+	}
+	if len(res.Topics) != 1 {
+		return nil, fmt.Errorf("look up topic %s: %w", topic, classify(protocol.ErrNoTopic))
+	}
+	if err := res.Topics[0].Error; err != nil {
+		return nil, fmt.Errorf("look up topic %s: %w", topic, classify(err))
+	}
+	parts := slices.Clone(res.Topics[0].Partitions)
+	slices.SortFunc(parts, func(a, b kafka.Partition) int { return a.ID - b.ID })
+	l := topicLayout{leaders: make([]int32, len(parts)), asked: asked}
+	for i, p := range parts {
+		l.leaders[i] = int32(p.Leader.ID)
+		if p.Leader.Host == "" {
+			l.leaders[i] = -1
+		}
+	}
+	c.mu.Lock()
+	c.layouts[topic] = l
+	c.mu.Unlock()
+	return l.leaders, nil
+}
+
+// forget drops what is known of a topic's leaders.
+func (c *Conn) forget(topic string) {
+	c.mu.Lock()
+	delete(c.layouts, topic)
+	c.mu.Unlock()
+}
+
+// Partitions returns the number of partitions of a topic. A topic that does not exist is a transient error.
+func (c *Conn) Partitions(ctx context.Context, topic string) (int, error) {
+	l, err := c.leaders(ctx, topic, true)
+	return len(l), err
+}
+
+// pause waits for d and returns true, or false when ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

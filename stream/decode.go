@@ -1,0 +1,178 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/compress"
+)
+
+// kafkaCode is a broker's error code as an error.
+func kafkaCode(code int16) error { return kafka.Error(code) }
+
+// Attributes of a record batch.
+const (
+	attrCodec     = 0x07
+	attrAppended  = 0x08 // the batch's time is the broker's, for all records
+	attrControl   = 0x20 // a transaction's marker, not data
+	maxInflated   = 1 << 30
+	minRecordSize = 7 // length, attributes, two deltas, two lengths, header count
+)
+
+var errCorrupt = errors.New("corrupt record batch")
+
+// decodeBatches appends the records at or after from to dst. next is the offset after the last complete batch, which on a compacted topic
+// can be well after the last record; it is from when there is no complete batch. Keys and values are slices of data or of what was inflated.
+func decodeBatches(dst []Record, tp TopicPartition, data []byte, from int64) (records []Record, next int64, err error) {
+	next = from
+	be := binary.BigEndian
+	for len(data) >= batchHeader {
+		length := int(int32(be.Uint32(data[8:])))
+		if length < batchHeader-batchPrefix {
+			return dst, next, fmt.Errorf("%w at offset %d of %s: length %d", errCorrupt, next, tp, length)
+		}
+		if batchPrefix+length > len(data) {
+			break // cut off by the response's size limit
+		}
+		b := data[:batchPrefix+length]
+		data = data[batchPrefix+length:]
+		base := int64(be.Uint64(b))
+		if magic := b[16]; magic != 2 {
+			return dst, next, fmt.Errorf("batch at offset %d of %s has format %d, only 2 can be read (Kafka 0.11 and later write it)", base, tp, magic)
+		}
+		if sum := crc32.Checksum(b[batchCRCFrom:], castagnoli); sum != be.Uint32(b[batchCRCAt:]) {
+			return dst, next, fmt.Errorf("%w at offset %d of %s: checksum", errCorrupt, base, tp)
+		}
+		after := base + int64(int32(be.Uint32(b[23:]))) + 1
+		if after <= next {
+			continue // wholly before what was asked for
+		}
+		if be.Uint16(b[21:])&attrControl == 0 {
+			if dst, err = decodeBatch(dst, tp, b, base, next); err != nil {
+				return dst, next, err
+			}
+		}
+		next = after
+	}
+	return dst, next, nil
+}
+
+func decodeBatch(dst []Record, tp TopicPartition, b []byte, base, from int64) ([]Record, error) {
+	be := binary.BigEndian
+	attributes := be.Uint16(b[21:])
+	first, newest := int64(be.Uint64(b[27:])), int64(be.Uint64(b[35:]))
+	count := int(int32(be.Uint32(b[57:])))
+	body := b[batchHeader:]
+	if kind := compress.Compression(attributes & attrCodec); kind != 0 {
+		var err error
+		if body, err = inflate(kind, body); err != nil {
+			return dst, fmt.Errorf("inflate the batch at offset %d of %s: %w", base, tp, err)
+		}
+	}
+	if count < 0 || count > len(body)/minRecordSize {
+		return dst, fmt.Errorf("%w at offset %d of %s: %d records in %d bytes", errCorrupt, base, tp, count, len(body))
+	}
+	if free := cap(dst) - len(dst); free < count {
+		dst = append(make([]Record, 0, len(dst)+count), dst...)
+	}
+	r := recordReader{b: body}
+	for range count {
+		rec := Record{Topic: tp.Topic, Partition: tp.Partition}
+		end := r.varint() // the record's length
+		if r.bad || end < 0 || end > int64(len(r.b)) {
+			return dst, fmt.Errorf("%w at offset %d of %s: a record's length", errCorrupt, base, tp)
+		}
+		rest := r.b[end:]
+		r.b = r.b[:end]
+		r.take(1) // attributes
+		ms := first + r.varint()
+		if attributes&attrAppended != 0 {
+			ms = newest
+		}
+		rec.Time = time.UnixMilli(ms)
+		rec.Offset = base + r.varint()
+		rec.Key, rec.Value = r.nullable(), r.nullable()
+		rec.Headers = r.headers()
+		if r.bad {
+			return dst, fmt.Errorf("%w at offset %d of %s: a record", errCorrupt, base, tp)
+		}
+		r.b = rest
+		if rec.Offset >= from {
+			dst = append(dst, rec)
+		}
+	}
+	return dst, nil
+}
+
+func inflate(kind compress.Compression, packed []byte) ([]byte, error) {
+	codec := kind.Codec()
+	if codec == nil {
+		return nil, fmt.Errorf("unknown codec %d", kind)
+	}
+	r := codec.NewReader(bytes.NewReader(packed))
+	defer r.Close()
+	var out bytes.Buffer
+	out.Grow(4 * len(packed))
+	n, err := io.Copy(&out, io.LimitReader(r, maxInflated+1))
+	if err == nil && n > maxInflated {
+		err = fmt.Errorf("more than %d bytes", maxInflated)
+	}
+	return out.Bytes(), err
+}
+
+// recordReader reads the variable-length types inside a batch.
+type recordReader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *recordReader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.bad = true
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *recordReader) take(n int64) []byte {
+	if r.bad || n < 0 || n > int64(len(r.b)) {
+		r.bad = true
+		return nil
+	}
+	out := r.b[:n:n]
+	r.b = r.b[n:]
+	return out
+}
+
+// nullable keeps nil apart from empty.
+func (r *recordReader) nullable() []byte {
+	n := r.varint()
+	if n < 0 {
+		return nil
+	}
+	return r.take(n)
+}
+
+func (r *recordReader) headers() []Header {
+	n := r.varint()
+	if n <= 0 || r.bad {
+		return nil
+	}
+	if n > int64(len(r.b))/2 {
+		r.bad = true
+		return nil
+	}
+	hs := make([]Header, n)
+	for i := range hs {
+		hs[i] = Header{Key: string(r.take(r.varint())), Value: r.nullable()}
+	}
+	return hs
+}

@@ -1,0 +1,155 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// batchControl is what a batch may ask of the generation it came from.
+type batchControl struct {
+	p *partition
+
+	mu    sync.Mutex
+	rng   Range
+	batch *Batch // the one that is out now
+}
+
+func (c *batchControl) checkLease(ctx context.Context) error {
+	if err := c.p.g.lease.check(ctx); err != nil {
+		return fmt.Errorf("%s, offsets %d to %d: %w", c.p.tp, c.rng.First, c.rng.Last, err)
+	}
+	return nil
+}
+
+func (c *batchControl) draining() <-chan struct{} { return c.p.g.live.Done() }
+
+func (c *batchControl) exclude(ctx context.Context, offsets []int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, err := c.rng.without(offsets)
+	if err != nil {
+		return err
+	}
+	if c.p.g.cfg.Ranges {
+		if err := c.p.g.commits.write(ctx, c.p.tp, r.First, r.String()); err != nil {
+			return fmt.Errorf("exclude %d records from %s, offsets %d to %d: %w", len(offsets), c.p.tp, r.First, r.Last, err)
+		}
+	}
+	c.rng = r
+	c.batch.Records = withoutExcluded(c.batch.Records, r)
+	return nil
+}
+
+// withoutExcluded copies: the handler may hold the old slice.
+func withoutExcluded(records []Record, r Range) []Record {
+	return slices.DeleteFunc(slices.Clone(records), func(rec Record) bool { return r.excludes(rec.Offset) })
+}
+
+// again returns the batch for another delivery.
+func (c *batchControl) again() *Batch {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := *c.batch
+	next.Repeat = true
+	c.batch = &next
+	return &next
+}
+
+// deliver hands out the batch until it is acknowledged. It returns false when the generation ended before that.
+func (p *partition) deliver(b *Batch) bool {
+	g, control := p.g, b.control.(*batchControl)
+	wait := g.cfg.RedeliverMin
+	for attempt := 1; ; attempt++ {
+		msg, cancel := p.message(b)
+		select {
+		case g.out <- msg:
+		case <-g.live.Done():
+			cancel()
+			return false
+		}
+		if g.cfg.Hooks.Emitted != nil {
+			g.cfg.Hooks.Emitted(b, attempt)
+		}
+		start := time.Now()
+		acked := p.settlement(msg, cancel)
+		cancel()
+		if g.cfg.Hooks.Settled != nil {
+			g.cfg.Hooks.Settled(b, acked, time.Since(start))
+		}
+		if acked {
+			return true
+		}
+		if !pause(g.live, wait) {
+			return false
+		}
+		wait = min(2*wait, g.cfg.RedeliverMax)
+		b = control.again()
+	}
+}
+
+// settlement waits for Ack or Nack. When the generation's time is over the message's context ends, and the handler gets a moment to return:
+// an Ack in it still counts, unless the member is fenced.
+func (p *partition) settlement(msg *message.Message, cancel context.CancelFunc) (acked bool) {
+	g := p.g
+	select {
+	case <-msg.Acked():
+		return true
+	case <-msg.Nacked():
+		return false
+	case <-g.ctx.Done():
+	}
+	cancel()
+	grace := time.NewTimer(g.cfg.DrainTimeout / 2)
+	defer grace.Stop()
+	select {
+	case <-msg.Acked():
+		return g.lease.valid()
+	case <-msg.Nacked():
+	case <-grace.C:
+		g.log.Warn("a handler did not return when its context ended; its lease is revoked", "topic", p.tp.Topic, "partition", p.tp.Partition)
+	}
+	return false
+}
+
+// message wraps the batch. Its context ends when it is settled or the generation is over.
+func (p *partition) message(b *Batch) (*message.Message, context.CancelFunc) {
+	var msg *message.Message
+	if p.g.cfg.MaxRecords == 1 && len(b.Records) == 1 {
+		msg = recordMessage(&b.Records[0])
+	} else {
+		msg = message.NewMessage(fmt.Sprintf("%s/%d/%d-%d", b.Topic, b.Partition, b.First, b.Last), nil)
+	}
+	msg.Metadata[MetadataTopic] = b.Topic
+	msg.Metadata[MetadataPartition] = strconv.Itoa(b.Partition)
+	msg.Metadata[MetadataFirst] = strconv.FormatInt(b.First, 10)
+	msg.Metadata[MetadataLast] = strconv.FormatInt(b.Last, 10)
+	ctx, cancel := context.WithCancel(context.WithValue(p.g.ctx, batchKey{}, b))
+	msg.SetContext(ctx)
+	return msg, cancel
+}
+
+// recordMessage is a record as a plain Watermill message.
+func recordMessage(r *Record) *message.Message {
+	msg := message.NewMessage("", r.Value)
+	for i := range r.Headers {
+		if h := &r.Headers[i]; h.Key == HeaderUUID {
+			msg.UUID = string(h.Value)
+		} else {
+			msg.Metadata[h.Key] = string(h.Value)
+		}
+	}
+	if msg.UUID == "" {
+		msg.UUID = fmt.Sprintf("%s/%d/%d", r.Topic, r.Partition, r.Offset)
+	}
+	if r.Key != nil {
+		msg.Metadata[MetadataKey] = string(r.Key)
+	}
+	msg.Metadata[MetadataTime] = r.Time.UTC().Format(time.RFC3339Nano)
+	return msg
+}

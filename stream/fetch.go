@@ -1,0 +1,218 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+// maxFetches bounds the exchanges under way at once with one broker: one that waits for idle partitions, and some for busy ones.
+const maxFetches = 3
+
+// fetcher fills the partitions' queues. It asks only for partitions with room, which is how a slow handler holds the flow back.
+type fetcher struct {
+	g     *generation
+	wake  chan struct{}
+	turn  int // where the next request begins, for fairness: a response is filled in order
+	tasks sync.WaitGroup
+
+	mu       sync.Mutex
+	underWay map[int32]int // exchanges by broker
+}
+
+func newFetcher(g *generation) *fetcher {
+	return &fetcher{g: g, wake: make(chan struct{}, 1), underWay: map[int32]int{}}
+}
+
+func (f *fetcher) wakeUp() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run works until the generation ends.
+func (f *fetcher) run() {
+	defer f.tasks.Wait()
+	for f.g.live.Err() == nil {
+		timer := time.NewTimer(f.start())
+		select {
+		case <-f.wake:
+		case <-timer.C:
+		case <-f.g.live.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// start begins an exchange with each broker that has partitions to ask for, and returns when to look again at the latest.
+func (f *fetcher) start() time.Duration {
+	now := time.Now()
+	byLeader := map[int32][]*partition{}
+	f.turn++
+	for i := range f.g.parts {
+		p := f.g.parts[(i+f.turn)%len(f.g.parts)]
+		if p.hasRoom(now) {
+			leader, err := f.leader(p.tp)
+			if err != nil || leader < 0 {
+				f.delay(p, cmp.Or(err, fault.Transientf("partition %s has no leader", p.tp)))
+				continue
+			}
+			byLeader[leader] = append(byLeader[leader], p)
+		}
+	}
+	for leader, parts := range byLeader {
+		f.mu.Lock()
+		free := f.underWay[leader] < maxFetches
+		if free {
+			f.underWay[leader]++
+		}
+		f.mu.Unlock()
+		if !free {
+			continue // an exchange that ends wakes us
+		}
+		// The request groups by topic.
+		slices.SortStableFunc(parts, func(a, b *partition) int { return cmp.Compare(a.tp.Topic, b.tp.Topic) })
+		for _, p := range parts {
+			p.setFetching(true)
+		}
+		f.tasks.Go(func() { f.exchange(leader, parts) })
+	}
+	return 100 * time.Millisecond
+}
+
+func (f *fetcher) leader(tp TopicPartition) (int32, error) {
+	ctx, cancel := context.WithTimeout(f.g.live, f.g.cfg.RequestTimeout)
+	defer cancel()
+	l, err := f.g.conn.leaders(ctx, tp.Topic, false)
+	if err != nil {
+		return -1, err
+	}
+	if tp.Partition >= len(l) {
+		return -1, fmt.Errorf("partition %s: %w", tp, classify(kafka.UnknownTopicOrPartition))
+	}
+	return l[tp.Partition], nil
+}
+
+// exchange performs one fetch.
+func (f *fetcher) exchange(leader int32, parts []*partition) {
+	defer f.wakeUp()
+	defer func() {
+		f.mu.Lock()
+		f.underWay[leader]--
+		f.mu.Unlock()
+	}()
+	c := f.g.cfg
+	req := &fetchExchange{
+		leader: leader, clientID: f.g.conn.cfg.ClientID, maxWaitMillis: int32(c.FetchMaxWait.Milliseconds()),
+		maxBytes: int32(c.FetchMaxBytes), partitionMax: int32(c.FetchPartitionBytes),
+	}
+	byName := make(map[TopicPartition]*partition, len(parts))
+	for _, p := range parts {
+		req.asks = append(req.asks, fetchAsk{tp: p.tp, offset: p.fetchOffset()})
+		byName[p.tp] = p
+	}
+	start := time.Now()
+	_, err := f.g.conn.roundTrip(f.g.live, c.FetchMaxWait+c.RequestTimeout, req)
+	if err != nil {
+		for _, p := range parts {
+			f.delay(p, err)
+			p.setFetching(false)
+		}
+		return
+	}
+	records := 0
+	var topics []string
+	for i := range req.results {
+		res := &req.results[i]
+		p := byName[res.tp]
+		if p == nil {
+			continue
+		}
+		delete(byName, res.tp)
+		if n := f.accept(p, res); n > 0 {
+			records += n
+			if !slices.Contains(topics, res.tp.Topic) {
+				topics = append(topics, res.tp.Topic)
+			}
+		}
+		p.setFetching(false)
+	}
+	for _, p := range byName { // left out of the response
+		p.setFetching(false)
+	}
+	if c.Hooks.Fetched != nil && records > 0 {
+		c.Hooks.Fetched(topics, records, req.bytes, time.Since(start))
+	}
+}
+
+// accept takes one partition's part of a response and returns the number of records in it.
+func (f *fetcher) accept(p *partition, res *fetched) int {
+	if res.code != 0 {
+		f.refused(p, res)
+		return 0
+	}
+	from := p.fetchOffset()
+	records, next, err := decodeBatches(nil, p.tp, res.batches, from)
+	if err != nil {
+		f.delay(p, err)
+	}
+	if next > from || res.highWatermark != p.highWatermark() {
+		p.add(records, next, res.highWatermark)
+	}
+	return len(records)
+}
+
+// refused deals with a partition's error.
+func (f *fetcher) refused(p *partition, res *fetched) {
+	err := kafkaCode(res.code)
+	if !errors.Is(err, kafka.OffsetOutOfRange) {
+		f.delay(p, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(f.g.live, f.g.cfg.RequestTimeout)
+	defer cancel()
+	bounds, err := f.g.conn.bounds(ctx, map[string][]int{p.tp.Topic: {p.tp.Partition}})
+	if err != nil {
+		f.delay(p, err)
+		return
+	}
+	b, at := bounds[p.tp], p.fetchOffset()
+	switch {
+	case at < b.First:
+		err = fmt.Errorf("%w: reading %s at %d, but it begins at %d now: records were deleted before they were read; a longer retention or a faster group helps",
+			ErrOffsetExpired, p.tp, at, b.First)
+	case at > b.HighWatermark:
+		err = fmt.Errorf("%w: reading %s at %d, but it ends at %d now: the log was replaced or cut; `slipstream rebuild` starts over from the log",
+			ErrOffsetBeyondEnd, p.tp, at, b.HighWatermark)
+	default: // it fits again
+		f.delay(p, kafka.OffsetOutOfRange)
+		return
+	}
+	if f.g.cfg.OffsetPolicy == GoToFirst {
+		f.g.log.Warn("starting again at the first offset", "topic", p.tp.Topic, "partition", p.tp.Partition, "first", b.First, "reason", err)
+		p.jump(b.First, b.HighWatermark)
+		return
+	}
+	p.stop()
+	f.g.stopPartition(p.tp, fault.As(fault.Permanent, err))
+}
+
+// delay puts off the next fetch of a partition after a failure, and reports one that lasts.
+func (f *fetcher) delay(p *partition, err error) {
+	if f.g.live.Err() != nil {
+		return
+	}
+	f.g.conn.forget(p.tp.Topic)
+	if n := p.fail(); n == 3 || n%20 == 0 {
+		f.g.failed(fmt.Errorf("fetch %s: %w", p.tp, classify(err)))
+	}
+}

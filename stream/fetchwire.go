@@ -1,0 +1,234 @@
+package stream
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// Kafka's Fetch in version 11 (brokers since 2.3), encoded here rather than by kafka-go: one exchange asks for many partitions, and records are
+// slices of the response, at a third of the cost. It travels on kafka-go's Transport.
+const (
+	fetchVersion     = 11
+	maxFetchResponse = 1 << 29 // beyond any sensible message.max.bytes: a broken length, not a response
+)
+
+// fetchAsk is one partition in a fetch.
+type fetchAsk struct {
+	tp     TopicPartition
+	offset int64
+}
+
+// fetched is one partition's part of a response.
+type fetched struct {
+	tp            TopicPartition
+	code          int16
+	highWatermark int64
+	logStart      int64
+	batches       []byte
+}
+
+// fetchExchange is a protocol.Message that performs the exchange itself.
+type fetchExchange struct {
+	leader                                int32
+	clientID                              string
+	maxWaitMillis, maxBytes, partitionMax int32
+	asks                                  []fetchAsk // those of one topic stand together
+	offered                               int16      // the version that the broker offers
+
+	bytes   int
+	results []fetched
+}
+
+var (
+	_ protocol.BrokerMessage = (*fetchExchange)(nil)
+	_ protocol.RawExchanger  = (*fetchExchange)(nil)
+)
+
+// ApiKey names the request's kind; see protocol.Message.
+func (f *fetchExchange) ApiKey() protocol.ApiKey { return protocol.Fetch }
+
+// Broker routes the request to the leader; see protocol.BrokerMessage.
+func (f *fetchExchange) Broker(protocol.Cluster) (protocol.Broker, error) {
+	return protocol.Broker{ID: f.leader}, nil
+}
+
+// Required reports that the exchange is always done here; see protocol.RawExchanger.
+func (f *fetchExchange) Required(versions map[protocol.ApiKey]int16) bool {
+	f.offered = versions[protocol.Fetch]
+	return true
+}
+
+// RawExchange writes the request and reads the response. The connection has a deadline.
+func (f *fetchExchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
+	if f.offered < fetchVersion {
+		return nil, fmt.Errorf("the broker speaks Fetch up to version %d, %d is needed: Kafka 2.3 or later", f.offered, fetchVersion)
+	}
+	if _, err := rw.Write(f.encode()); err != nil {
+		return nil, err
+	}
+	var prefix [4]byte
+	if _, err := io.ReadFull(rw, prefix[:]); err != nil {
+		return nil, unexpected(err)
+	}
+	size := int32(binary.BigEndian.Uint32(prefix[:]))
+	if size < 4 || size > maxFetchResponse {
+		return nil, fmt.Errorf("fetch response of impossible length %d", size)
+	}
+	body := make([]byte, size)
+	if _, err := io.ReadFull(rw, body); err != nil {
+		return nil, unexpected(err)
+	}
+	f.bytes = int(size)
+	return f, f.decode(body)
+}
+
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// fetchCorrelation identifies the only request under way on its connection.
+const fetchCorrelation = 0x51
+
+func (f *fetchExchange) encode() []byte {
+	be := binary.BigEndian
+	b := make([]byte, 4, 128+64*len(f.asks))
+	b = be.AppendUint16(b, uint16(protocol.Fetch))
+	b = be.AppendUint16(b, fetchVersion)
+	b = be.AppendUint32(b, fetchCorrelation)
+	b = appendString(b, f.clientID)
+	b = be.AppendUint32(b, ^uint32(0)) // replica id: a consumer
+	b = be.AppendUint32(b, uint32(f.maxWaitMillis))
+	b = be.AppendUint32(b, 1) // min bytes
+	b = be.AppendUint32(b, uint32(f.maxBytes))
+	b = append(b, 0)                   // isolation level: uncommitted
+	b = be.AppendUint32(b, 0)          // session id: none
+	b = be.AppendUint32(b, ^uint32(0)) // session epoch: none
+	topicsAt, topics := len(b), 0
+	b = be.AppendUint32(b, 0)
+	for i := 0; i < len(f.asks); topics++ {
+		topic := f.asks[i].tp.Topic
+		b = appendString(b, topic)
+		countAt, count := len(b), 0
+		b = be.AppendUint32(b, 0)
+		for ; i < len(f.asks) && f.asks[i].tp.Topic == topic; i++ {
+			b = be.AppendUint32(b, uint32(f.asks[i].tp.Partition))
+			b = be.AppendUint32(b, ^uint32(0)) // leader epoch: unknown
+			b = be.AppendUint64(b, uint64(f.asks[i].offset))
+			b = be.AppendUint64(b, ^uint64(0)) // log start offset: for replicas
+			b = be.AppendUint32(b, uint32(f.partitionMax))
+			count++
+		}
+		be.PutUint32(b[countAt:], uint32(count))
+	}
+	be.PutUint32(b[topicsAt:], uint32(topics))
+	b = be.AppendUint32(b, 0) // forgotten topics
+	b = appendString(b, "")   // rack
+	be.PutUint32(b, uint32(len(b)-4))
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+}
+
+func (f *fetchExchange) decode(body []byte) error {
+	r := wireReader{b: body}
+	if id := r.int32(); id != fetchCorrelation && r.err == nil {
+		return fmt.Errorf("fetch response to another request (%d)", id)
+	}
+	r.int32() // throttle
+	code := r.int16()
+	r.int32() // session
+	if r.err == nil && code != 0 {
+		return kafkaCode(code)
+	}
+	names := map[string]string{} // share the strings of the request
+	for _, a := range f.asks {
+		names[a.tp.Topic] = a.tp.Topic
+	}
+	for range r.count(6) {
+		topic := r.string()
+		if known, ok := names[topic]; ok {
+			topic = known
+		}
+		for range r.count(38) {
+			p := fetched{tp: TopicPartition{Topic: topic, Partition: int(r.int32())}}
+			p.code = r.int16()
+			p.highWatermark = r.int64()
+			r.int64() // last stable offset
+			p.logStart = r.int64()
+			r.skip(16 * r.count(16)) // aborted transactions
+			r.int32()                // preferred read replica
+			p.batches = r.bytes()
+			f.results = append(f.results, p)
+		}
+	}
+	return r.err
+}
+
+// wireReader reads Kafka's fixed-size types; after the first error everything is zero.
+type wireReader struct {
+	b   []byte
+	err error
+}
+
+var errShort = errors.New("message ends too early")
+
+func (r *wireReader) take(n int) []byte {
+	if r.err != nil || n < 0 || n > len(r.b) {
+		if r.err == nil {
+			r.err = errShort
+		}
+		return nil
+	}
+	out := r.b[:n:n]
+	r.b = r.b[n:]
+	return out
+}
+
+func (r *wireReader) skip(n int) { r.take(n) }
+
+func (r *wireReader) int16() int16 {
+	if b := r.take(2); b != nil {
+		return int16(binary.BigEndian.Uint16(b))
+	}
+	return 0
+}
+
+func (r *wireReader) int32() int32 {
+	if b := r.take(4); b != nil {
+		return int32(binary.BigEndian.Uint32(b))
+	}
+	return 0
+}
+
+func (r *wireReader) int64() int64 {
+	if b := r.take(8); b != nil {
+		return int64(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}
+
+func (r *wireReader) string() string { return string(r.take(max(0, int(r.int16())))) }
+
+func (r *wireReader) bytes() []byte { return r.take(max(0, int(r.int32()))) }
+
+// count reads an array's length; each element takes at least size bytes, so that a broken length cannot make us loop.
+func (r *wireReader) count(size int) int {
+	n := int(r.int32())
+	if n <= 0 || r.err != nil {
+		return 0
+	}
+	if n > len(r.b)/size+1 {
+		r.err = errShort
+		return 0
+	}
+	return n
+}

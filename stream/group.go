@@ -1,0 +1,274 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/segmentio/kafka-go"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+// Why the context of a generation ended.
+var (
+	errGenerationEnded = fault.As(fault.Canceled, errors.New("the group's generation has ended"))
+	errDrained         = fault.As(fault.Canceled, errors.New("the group's generation has ended and the time to drain has passed"))
+	errFenced          = errors.New("this member has lost its place in the group")
+	errNewPartitions   = errors.New("the topics' partitions have changed")
+)
+
+// subscription is one member of the group, from Subscribe to the closing of its channel.
+type subscription struct {
+	*Subscriber
+	topics []string
+	out    chan *message.Message
+	values context.Context // the subscriber's values, without its end
+	conns  connTracker
+}
+
+// run takes part in generation after generation until ctx ends or the subscriber is closed.
+func (s *subscription) run(ctx context.Context, group *kafka.ConsumerGroup) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		select {
+		case <-ctx.Done():
+		case <-s.closing:
+			cancel()
+		}
+		s.leave(group)
+	}()
+	for {
+		gen, err := group.Next(ctx)
+		if err == nil {
+			done := make(chan struct{})
+			gen.Start(func(ended context.Context) {
+				defer close(done)
+				s.takePart(ended, gen)
+			})
+			<-done
+			continue
+		}
+		if ctx.Err() != nil || errors.Is(err, kafka.ErrGroupClosed) {
+			break
+		}
+		if !errors.Is(err, kafka.RebalanceInProgress) {
+			s.failed(fmt.Errorf("join group %s: %w", s.cfg.Group, classify(err)))
+		}
+	}
+	cancel()
+	<-left
+	close(s.out)
+}
+
+// leave ends the generation, which drains, and leaves the group. Waiting for the other members in a join can take the whole rebalance
+// time-out; then the connections are cut, and the broker takes us for gone when the session expires.
+func (s *subscription) leave(group *kafka.ConsumerGroup) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		group.Close()
+	}()
+	cut := time.NewTimer(4*s.cfg.DrainTimeout + time.Second)
+	defer cut.Stop()
+	select {
+	case <-done:
+	case <-cut.C:
+		s.conns.cut()
+		<-done
+	}
+}
+
+// failed reports something that is tried again.
+func (s *subscription) failed(err error) {
+	if s.cfg.Hooks.Error != nil {
+		s.cfg.Hooks.Error(err)
+	}
+	s.log.Warn("consumer group: trying again", "topics", s.topics, "error", err)
+}
+
+// generation is the time between two rebalances, in which this member owns some partitions.
+//
+// Its two contexts: live ends when the generation does; from then on nothing new is begun. ctx ends DrainTimeout later, or at once when the
+// member is fenced; then nothing may act any more.
+type generation struct {
+	*subscription
+	id      int
+	member  string
+	ctx     context.Context
+	end     context.CancelCauseFunc
+	live    context.Context
+	endLive context.CancelCauseFunc
+	lease   *lease
+	commits *committer
+	parts   []*partition
+}
+
+// takePart works through one generation and returns when nothing of it is running any more.
+func (s *subscription) takePart(ended context.Context, kg *kafka.Generation) {
+	g := &generation{subscription: s, id: int(kg.ID), member: kg.MemberID}
+	g.ctx, g.end = context.WithCancelCause(s.values)
+	g.live, g.endLive = context.WithCancelCause(g.ctx)
+	defer g.end(errGenerationEnded)
+	defer context.AfterFunc(ended, func() { g.endLive(errGenerationEnded) })()
+	g.lease = newLease(g)
+	g.commits = newCommitter(g)
+
+	var helpers sync.WaitGroup
+	helpers.Go(g.lease.run)
+	helpers.Go(g.commits.run)
+	tps := assignedTo(kg)
+	if s.cfg.Hooks.Generation != nil {
+		s.cfg.Hooks.Generation(g.id, len(tps))
+	}
+	s.log.Debug("joined", "generation", g.id, "member", g.member, "partitions", len(tps))
+	if g.prepare(tps) {
+		g.work()
+	} else {
+		<-g.live.Done()
+	}
+	g.finish(&helpers)
+	if s.cfg.Hooks.Generation != nil {
+		s.cfg.Hooks.Generation(g.id, 0)
+	}
+	if s.cfg.Revoked != nil && len(tps) > 0 {
+		s.cfg.Revoked(tps)
+	}
+}
+
+func assignedTo(kg *kafka.Generation) []TopicPartition {
+	var tps []TopicPartition
+	for topic, parts := range kg.Assignments {
+		for _, p := range parts {
+			tps = append(tps, TopicPartition{Topic: topic, Partition: p.ID})
+		}
+	}
+	sortPartitions(tps)
+	return tps
+}
+
+// work runs the workers and the fetcher until the generation ends and the workers are done.
+func (g *generation) work() {
+	var workers, helpers sync.WaitGroup
+	fetch := newFetcher(g)
+	helpers.Go(fetch.run)
+	helpers.Go(g.watch)
+	for _, p := range g.parts {
+		p.wakeFetcher = fetch.wakeUp
+		workers.Go(p.run)
+	}
+	<-g.live.Done()
+	// From here on at most one batch per partition is out. It may finish, for a while.
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		workers.Wait()
+	}()
+	timer := time.NewTimer(g.cfg.DrainTimeout)
+	defer timer.Stop()
+	select {
+	case <-drained:
+	case <-timer.C:
+		g.end(errDrained)
+		<-drained
+	}
+	helpers.Wait()
+}
+
+// finish commits what was acknowledged and gives up everything else.
+func (g *generation) finish(helpers *sync.WaitGroup) {
+	if !errors.Is(context.Cause(g.ctx), errFenced) {
+		ctx, cancel := context.WithTimeout(g.values, min(g.cfg.RequestTimeout, g.cfg.SessionTimeout/6))
+		g.commits.last(ctx)
+		cancel()
+	}
+	g.lease.revoke()
+	g.endLive(errGenerationEnded)
+	g.end(errGenerationEnded)
+	helpers.Wait()
+}
+
+// fence drops everything of the generation: another member may own the partitions.
+func (g *generation) fence(err error) {
+	g.lease.revoke()
+	g.end(fault.As(fault.Canceled, fmt.Errorf("%w: %w", errFenced, err)))
+}
+
+// watch ends the generation when a topic gets partitions or comes into being, so that they are assigned.
+func (g *generation) watch() {
+	known := map[string]int{}
+	for {
+		for _, topic := range g.topics {
+			n, err := g.conn.Partitions(g.live, topic)
+			if err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
+				continue
+			}
+			if before, ok := known[topic]; ok && before != n {
+				g.log.Info("partitions changed, joining again", "topic", topic, "before", before, "now", n)
+				g.endLive(errNewPartitions)
+				return
+			}
+			known[topic] = n
+		}
+		if !pause(g.live, g.cfg.WatchInterval) {
+			return
+		}
+	}
+}
+
+// connTracker knows the network connections of one member, so that they can be cut.
+type connTracker struct {
+	mu   sync.Mutex
+	open map[net.Conn]struct{}
+}
+
+type trackedConn struct {
+	net.Conn
+	tracker *connTracker
+}
+
+func (c *trackedConn) Close() error {
+	c.tracker.mu.Lock()
+	delete(c.tracker.open, c)
+	c.tracker.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// dialer returns a copy of d whose connections are tracked.
+func (t *connTracker) dialer(d *kafka.Dialer) *kafka.Dialer {
+	tracked := *d
+	tracked.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		raw, err := d.DialFunc(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		c := &trackedConn{Conn: raw, tracker: t}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.open == nil {
+			t.open = map[net.Conn]struct{}{}
+		}
+		t.open[c] = struct{}{}
+		return c, nil
+	}
+	return &tracked
+}
+
+func (t *connTracker) cut() {
+	t.mu.Lock()
+	var conns []net.Conn
+	for c := range t.open {
+		conns = append(conns, c)
+	}
+	t.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+}

@@ -1,0 +1,26 @@
+package stream
+
+import "encoding/binary"
+
+// PartitionOf returns the partition among n that a key belongs to, as the Java client's default partitioner decides it: MurmurHash2 (Austin
+// Appleby, 2008) with the seed 0x9747b28c, the sign bit cleared, modulo n. Producers in other languages agree on it when they use the same.
+func PartitionOf(key []byte, n int) int {
+	return int((murmur2(key) & 0x7fffffff) % uint32(n))
+}
+
+func murmur2(data []byte) uint32 {
+	const m = 0x5bd1e995
+	h := uint32(0x9747b28c) ^ uint32(len(data))
+	for ; len(data) >= 4; data = data[4:] {
+		k := binary.LittleEndian.Uint32(data) * m
+		h = h*m ^ (k^k>>24)*m
+	}
+	for i := len(data) - 1; i >= 0; i-- {
+		h ^= uint32(data[i]) << (8 * i)
+	}
+	if len(data) > 0 {
+		h *= m
+	}
+	h = (h ^ h>>13) * m
+	return h ^ h>>15
+}

@@ -1,0 +1,300 @@
+package stream
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// partition is one partition in one generation: the queue that the fetcher fills and the worker that empties it.
+type partition struct {
+	g           *generation
+	tp          TopicPartition
+	repeat      *Range
+	wakeFetcher func()
+	changed     chan struct{} // the queue has changed; capacity 1
+
+	mu       sync.Mutex
+	chunks   [][]Record // fetched and not handed out
+	records  int
+	bytes    int
+	next     int64 // the offset to fetch next; everything before is in chunks or handed out
+	high     int64
+	fetching bool
+	retryAt  time.Time
+	failures int
+	stopped  bool
+
+	// The worker's own.
+	position int64 // the next offset to hand out
+	doubt    bool  // a range is written down whose batch is not acknowledged
+	closed   bool  // the broker has, or is about to have, the position without a range
+}
+
+func newPartition(g *generation, a Assignment) *partition {
+	return &partition{
+		g: g, tp: a.TopicPartition, repeat: a.Repeat, changed: make(chan struct{}, 1), wakeFetcher: func() {},
+		next: a.Start, high: a.HighWatermark,
+		position: a.Start, doubt: a.Repeat != nil, closed: a.Repeat == nil && a.Committed == a.Start,
+	}
+}
+
+// hasRoom reports whether the fetcher may ask for more: until the next batch is there, or the range to repeat is complete.
+func (p *partition) hasRoom(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fetching || p.stopped || now.Before(p.retryAt) {
+		return false
+	}
+	if p.repeat != nil && p.next <= p.repeat.Last {
+		return true
+	}
+	return p.records < max(p.g.cfg.MaxRecords, 64) && p.bytes < max(p.g.cfg.MaxBytes, 64<<10)
+}
+
+// add takes what was fetched from p.next on.
+func (p *partition) add(records []Record, next, high int64) {
+	p.mu.Lock()
+	if len(records) > 0 {
+		p.chunks = append(p.chunks, records)
+		p.records += len(records)
+		for i := range records {
+			p.bytes += sizeOf(&records[i])
+		}
+	}
+	p.next, p.high, p.failures = next, high, 0
+	p.mu.Unlock()
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// jump goes on fetching elsewhere.
+func (p *partition) jump(next, high int64) {
+	p.mu.Lock()
+	p.next = next
+	p.mu.Unlock()
+	p.add(nil, next, high)
+}
+
+// stop ends fetching for this generation.
+func (p *partition) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+}
+
+// fail puts off the next fetch and returns the number of failures in a row.
+func (p *partition) fail() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failures++
+	p.retryAt = time.Now().Add(min(2*time.Second, 20*time.Millisecond<<min(p.failures, 7)))
+	return p.failures
+}
+
+func (p *partition) setFetching(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fetching = on
+}
+
+func (p *partition) fetchOffset() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.next
+}
+
+func (p *partition) highWatermark() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.high
+}
+
+// run hands out the partition's batches until the generation ends.
+func (p *partition) run() {
+	if p.repeat != nil && !p.repeatRange() {
+		return
+	}
+	for {
+		records := p.nextRecords()
+		if records == nil {
+			break
+		}
+		b := p.batch(records, records[0].Offset, records[len(records)-1].Offset)
+		if p.g.cfg.Ranges {
+			p.closed = false
+			p.doubt = true
+			if !p.writeDown(b.control.(*batchControl).rng) {
+				break
+			}
+		}
+		if !p.deliver(b) {
+			break
+		}
+		p.acknowledged(b.Last)
+	}
+	p.close()
+}
+
+// repeatRange hands out the range in doubt, with the same bounds and the same records left out.
+func (p *partition) repeatRange() bool {
+	r := *p.repeat
+	if p.await(nil, func() bool { return p.next > r.Last }) != ready {
+		return false
+	}
+	records := p.take(func(rec *Record, _, _ int) bool { return rec.Offset <= r.Last })
+	p.mu.Lock()
+	p.repeat = nil
+	p.mu.Unlock()
+	p.wakeFetcher()
+	records = slices.DeleteFunc(records, func(rec Record) bool { return r.excludes(rec.Offset) })
+	if len(records) > 0 { // else compaction or retention has left nothing to repeat
+		b := p.batch(records, r.First, r.Last)
+		b.Repeat = true
+		b.control.(*batchControl).rng = r
+		if !p.deliver(b) {
+			return false
+		}
+	}
+	p.acknowledged(r.Last)
+	return true
+}
+
+// acknowledged moves the position after a batch.
+func (p *partition) acknowledged(last int64) {
+	p.position, p.doubt, p.closed = last+1, false, false
+	if !p.g.cfg.Ranges {
+		p.close()
+	}
+}
+
+// close commits the position without a range, unless one is in doubt.
+func (p *partition) close() {
+	if !p.closed && !p.doubt {
+		p.g.commits.set(p.tp, p.position)
+		p.closed = true
+	}
+}
+
+// nextRecords waits for the next batch's records; nil means that the generation has ended. While nothing comes the last range is closed.
+func (p *partition) nextRecords() []Record {
+	for {
+		idle := time.NewTimer(p.g.cfg.IdleClose)
+		outcome := p.await(idle.C, func() bool { return p.records > 0 })
+		idle.Stop()
+		if outcome == ended {
+			return nil
+		}
+		if outcome == ready {
+			break
+		}
+		p.skipGap()
+		p.close()
+	}
+	if p.g.cfg.Linger > 0 {
+		linger := time.NewTimer(p.g.cfg.Linger)
+		defer linger.Stop()
+		if p.await(linger.C, func() bool { return p.records >= p.g.cfg.MaxRecords || p.bytes >= p.g.cfg.MaxBytes }) == ended {
+			return nil
+		}
+	}
+	records := p.take(func(_ *Record, n, bytes int) bool {
+		return n <= p.g.cfg.MaxRecords && (n == 1 || bytes <= p.g.cfg.MaxBytes)
+	})
+	p.wakeFetcher()
+	return records
+}
+
+// skipGap moves the position over offsets that hold no records, at the end of what was fetched: compacted ones, or transaction markers.
+func (p *partition) skipGap() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.records == 0 && p.next > p.position {
+		p.position = p.next
+		p.closed = false
+	}
+}
+
+type awaited int
+
+const (
+	ready awaited = iota
+	timedOut
+	ended
+)
+
+// await waits until cond, called under the lock, is true.
+func (p *partition) await(timeout <-chan time.Time, cond func() bool) awaited {
+	for {
+		p.mu.Lock()
+		ok := cond()
+		p.mu.Unlock()
+		if p.g.live.Err() != nil {
+			return ended
+		}
+		if ok {
+			return ready
+		}
+		select {
+		case <-p.changed:
+		case <-timeout:
+			return timedOut
+		case <-p.g.live.Done():
+			return ended
+		}
+	}
+}
+
+// take removes records from the front of the queue while more, called with the record and the number and size including it, is true.
+func (p *partition) take(more func(rec *Record, n, bytes int) bool) []Record {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []Record
+	n, bytes := 0, 0
+	for len(p.chunks) > 0 {
+		chunk, i := p.chunks[0], 0
+		for i < len(chunk) {
+			size := sizeOf(&chunk[i])
+			if !more(&chunk[i], n+1, bytes+size) {
+				break
+			}
+			n, bytes, i = n+1, bytes+size, i+1
+		}
+		if out == nil {
+			out = chunk[:i:i] // the usual case: no copy
+		} else {
+			out = append(out, chunk[:i]...)
+		}
+		if i < len(chunk) {
+			p.chunks[0] = chunk[i:]
+			break
+		}
+		p.chunks[0] = nil
+		p.chunks = p.chunks[1:]
+	}
+	p.records -= n
+	p.bytes -= bytes
+	return out
+}
+
+// batch makes a batch of the records.
+func (p *partition) batch(records []Record, first, last int64) *Batch {
+	p.mu.Lock()
+	high := p.high
+	p.mu.Unlock()
+	b := &Batch{Group: p.g.cfg.Group, TopicPartition: p.tp, First: first, Last: last, Records: records, HighWatermark: high}
+	b.control = &batchControl{p: p, rng: Range{First: first, Last: last}, batch: b}
+	return b
+}
+
+// writeDown commits the range before its effects. Whatever range stood there before is closed by it.
+func (p *partition) writeDown(r Range) bool {
+	err := p.g.commits.write(p.g.ctx, p.tp, r.First, r.String())
+	if err != nil && p.g.ctx.Err() == nil {
+		p.g.stopPartition(p.tp, fmt.Errorf("write down range %v: %w", r, err))
+	}
+	return err == nil
+}

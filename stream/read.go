@@ -1,0 +1,182 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+// Bounds are the ends of a partition's log.
+type Bounds struct {
+	// First is the oldest offset kept, HighWatermark the one after the newest record.
+	First, HighWatermark int64
+}
+
+// Offsets returns the bounds of every partition of the topics.
+func (c *Conn) Offsets(ctx context.Context, topics ...string) (map[TopicPartition]Bounds, error) {
+	parts := map[string][]int{}
+	for _, topic := range topics {
+		n, err := c.Partitions(ctx, topic)
+		if err != nil {
+			return nil, err
+		}
+		for i := range n {
+			parts[topic] = append(parts[topic], i)
+		}
+	}
+	return c.bounds(ctx, parts)
+}
+
+func (c *Conn) bounds(ctx context.Context, parts map[string][]int) (map[TopicPartition]Bounds, error) {
+	req := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
+	want := 0
+	for topic, ids := range parts {
+		for _, id := range ids {
+			req.Topics[topic] = append(req.Topics[topic], kafka.FirstOffsetOf(id), kafka.LastOffsetOf(id))
+			want++
+		}
+	}
+	out := make(map[TopicPartition]Bounds, want)
+	if want == 0 {
+		return out, nil
+	}
+	res, err := c.client.ListOffsets(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("look up the ends of %d partitions: %w", want, classify(err))
+	}
+	for topic, offsets := range res.Topics {
+		for _, o := range offsets {
+			tp := TopicPartition{topic, o.Partition}
+			if o.Error != nil {
+				return nil, fmt.Errorf("look up the ends of %s: %w", tp, classify(o.Error))
+			}
+			out[tp] = Bounds{First: o.FirstOffset, HighWatermark: o.LastOffset}
+		}
+	}
+	if len(out) != want {
+		return nil, fmt.Errorf("look up the ends of %d partitions: %w", want, classify(kafka.LeaderNotAvailable))
+	}
+	return out, nil
+}
+
+// How the readers without a group fetch.
+const (
+	readMaxWait  = 250 * time.Millisecond
+	readMaxBytes = 4 << 20
+	readBackoff  = 2 * time.Second // the longest pause after a failure
+)
+
+// ReadPartition calls fn for the records of one partition with offsets from ≤ offset < to, in order. A negative to means the high watermark at
+// the time of the call; a from before the oldest record means the oldest. Transient errors are tried again until ctx ends. An error of fn ends
+// the reading and is returned. The record is fn's to keep.
+func ReadPartition(ctx context.Context, conn *Conn, tp TopicPartition, from, to int64, fn func(*Record) error) error {
+	var b Bounds
+	err := untilDone(ctx, func() error {
+		all, err := conn.bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
+		b = all[tp]
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", tp, err)
+	}
+	if to < 0 || to > b.HighWatermark {
+		to = b.HighWatermark
+	}
+	for next := max(from, b.First); next < to; {
+		var records []Record
+		err := untilDone(ctx, func() error {
+			res, err := conn.fetchOne(ctx, tp, next)
+			if err != nil {
+				return err
+			}
+			if res.logStart > next { // deleted while we read
+				next = res.logStart
+			}
+			records, next, err = decodeBatches(nil, tp, res.batches, next)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("read %s from offset %d: %w", tp, next, err)
+		}
+		for i := range records {
+			if records[i].Offset >= to {
+				return nil
+			}
+			if err := fn(&records[i]); err != nil {
+				return fmt.Errorf("read %s, offset %d: %w", tp, records[i].Offset, err)
+			}
+		}
+	}
+	return nil
+}
+
+// untilDone calls f until it succeeds, its error is not transient, or ctx ends.
+func untilDone(ctx context.Context, f func() error) error {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, readBackoff) {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fault.As(fault.ClassOf(ctx.Err()), fmt.Errorf("%w; the last attempt: %v", ctx.Err(), err))
+		}
+		if fault.ClassOf(err) != fault.Transient || !pause(ctx, wait) {
+			return err
+		}
+	}
+}
+
+// fetchOne fetches one partition. An offset out of range is answered with the log's start and no records when it is before it.
+func (c *Conn) fetchOne(ctx context.Context, tp TopicPartition, offset int64) (*fetched, error) {
+	leaders, err := c.leaders(ctx, tp.Topic, false)
+	if err != nil {
+		return nil, err
+	}
+	if tp.Partition >= len(leaders) || leaders[tp.Partition] < 0 {
+		c.forget(tp.Topic)
+		return nil, fmt.Errorf("partition %s: %w", tp, classify(kafka.LeaderNotAvailable))
+	}
+	results, _, err := c.fetch(ctx, leaders[tp.Partition], []fetchAsk{{tp: tp, offset: offset}})
+	if err != nil {
+		c.forget(tp.Topic)
+		return nil, fmt.Errorf("fetch %s: %w", tp, err)
+	}
+	for i := range results {
+		res := &results[i]
+		switch {
+		case res.tp != tp:
+		case res.code == 0:
+			return res, nil
+		case errors.Is(kafkaCode(res.code), kafka.OffsetOutOfRange):
+			all, err := c.bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
+			if err != nil {
+				return nil, err
+			}
+			if b := all[tp]; offset < b.First {
+				return &fetched{tp: tp, logStart: b.First, highWatermark: b.HighWatermark}, nil
+			}
+			return nil, fmt.Errorf("fetch %s at %d: %w", tp, offset, classify(kafkaCode(res.code)))
+		default:
+			c.forget(tp.Topic)
+			return nil, fmt.Errorf("fetch %s: %w", tp, classify(kafkaCode(res.code)))
+		}
+	}
+	return nil, fault.Transientf("fetch %s: the broker's answer leaves it out", tp)
+}
+
+// fetch performs one exchange for a reader without a group.
+func (c *Conn) fetch(ctx context.Context, leader int32, asks []fetchAsk) (results []fetched, bytes int, err error) {
+	req := &fetchExchange{
+		leader: leader, clientID: c.cfg.ClientID, maxWaitMillis: int32(readMaxWait.Milliseconds()),
+		maxBytes: readMaxBytes, partitionMax: readMaxBytes / 4, asks: asks,
+	}
+	if _, err := c.roundTrip(ctx, readMaxWait+c.cfg.RequestTimeout, req); err != nil {
+		return nil, 0, classify(err)
+	}
+	return req.results, req.bytes, nil
+}
