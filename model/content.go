@@ -73,3 +73,6 @@ func addSigns(out []float32, feature string, weight float32) {
 		}
 	}
 }
+
+// Dot returns the inner product of two vectors of the same length: of a query and an item's point it is the score.
+func Dot(a, b []float32) float32 { return dot(a, b) }

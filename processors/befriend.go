@@ -40,6 +40,8 @@ func (p *Befriend) Handle(ctx context.Context, b *Batch) error {
 		if errors.Is(err, schemas.ErrErasureMarker) {
 			err = appendErasure(&erased, r)
 			if err == nil {
+				e := erased[len(erased)-1]
+				p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(e.UserID), ErasedAt: e.At})
 				continue
 			}
 		}

@@ -1,0 +1,101 @@
+package processors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// Recommend answers changed profiles with lists. A user's changes within a batch are conflated: one list answers them all, and the oldest
+// of them counts for freshness.
+type Recommend struct {
+	stateless
+	recommender *Recommender
+	emit        Emitter
+	erasures    *Erasures
+}
+
+var _ Processor = (*Recommend)(nil)
+
+// NewRecommend returns the processor of the topic profiles.
+func NewRecommend(recommender *Recommender, emit Emitter, erasures *Erasures) *Recommend {
+	return &Recommend{recommender: recommender, emit: emit, erasures: erasures}
+}
+
+// Handle publishes a list for every user of the batch, on recommendations and on recommendations.current. A batch that comes again gets lists with
+// a higher version. Without vectors it waits: the list that stands is better than one made of what is left.
+func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
+	requests, tombstones, rejects := p.requests(b)
+	lists, err := p.recommender.Recommend(ctx, requests)
+	if err != nil {
+		return fmt.Errorf("make %d lists: %w", len(requests), err)
+	}
+	out := make([]schemas.Message, 0, 2*len(lists))
+	for i := range lists {
+		if slices.Contains(lists[i].Degraded, DegradedVectors) {
+			return fault.Transientf("make %d lists: the vectors are out of reach", len(requests))
+		}
+		// An erasure may have come while the list was made.
+		if p.erasures.Covers(lists[i].UserID, lists[i].CausedBy.OccurredAt) {
+			continue
+		}
+		out = append(out, lists[i].Message(schemas.TopicRecommendations), lists[i].Message(schemas.TopicRecommendationsCurrent))
+	}
+	out = append(tombstones, out...)
+	if err := b.checkLease(ctx); err != nil {
+		return err
+	}
+	if err := p.emit.Emit(ctx, out); err != nil {
+		return fmt.Errorf("publish %d lists: %w", len(lists), err)
+	}
+	return rejects.Err()
+}
+
+// requests returns one request per user, in order of the oldest change, and a tombstone for the current list of each erased user.
+func (p *Recommend) requests(b *Batch) ([]Request, []schemas.Message, *fault.Reject) {
+	var (
+		tombstones []schemas.Message
+		rejects    fault.Reject
+		requests   []Request
+		places     = make(map[string]int)
+	)
+	for i := range b.Records {
+		r := &b.Records[i]
+		x, err := schemas.DecodeProfileChanged(r)
+		if errors.Is(err, schemas.ErrErasureMarker) {
+			var u schemas.User
+			if u, err = schemas.DecodeUser(r); err == nil {
+				p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt})
+				tombstones = append(tombstones, schemas.Message{Topic: schemas.TopicRecommendationsCurrent, Partition: schemas.AnyPartition, Key: []byte(u.UserID)})
+				if at, ok := places[u.UserID]; ok {
+					requests[at].UserID = ""
+					delete(places, u.UserID)
+				}
+				continue
+			}
+		}
+		if err != nil {
+			rejects.Add(i, fault.As(fault.Permanent, err))
+			continue
+		}
+		if p.erasures.Covers(x.UserID, x.OccurredAt) {
+			continue
+		}
+		cause := schemas.CausedBy{Trigger: "event", Topic: x.Topic, Partition: x.Partition, Offset: x.Offset, EventID: x.EventID, OccurredAt: x.OccurredAt, AcceptedAt: x.AcceptedAt}
+		at, ok := places[x.UserID]
+		if !ok {
+			places[x.UserID] = len(requests)
+			requests = append(requests, Request{UserID: x.UserID, CausedBy: cause})
+			continue
+		}
+		if oldest := requests[at].CausedBy.AcceptedAt; oldest.Before(cause.AcceptedAt) {
+			cause.AcceptedAt = oldest
+		}
+		requests[at].CausedBy = cause
+	}
+	return slices.DeleteFunc(requests, func(q Request) bool { return q.UserID == "" }), tombstones, &rejects
+}

@@ -1,0 +1,424 @@
+package processors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// RecommenderConfig holds the settings of Recommender.
+type RecommenderConfig struct {
+	Model model.Config
+	Blend model.Blend
+	// Length is how many items a list has when the request does not say. Default 20.
+	Length int
+	// Candidates is how many nearest items are ranked. Default 100.
+	Candidates int
+	// NewItems is how many items that hardly anyone has taken are looked for by content; NewItemCount is what "hardly" means. Defaults 10 and 5.
+	NewItems     int
+	NewItemCount float64
+	// SimilarUsers is how many people like the user lend their latest items; 0 asks for none. Default 5.
+	SimilarUsers int
+	// Friends is how many friends of a user are looked at. Default 50.
+	Friends int
+	// FriendHalfLife is after how long a friend's choice counts half. Default 14 days.
+	FriendHalfLife time.Duration
+	// TakenReturn lets items come back that a user has taken (music, groceries); those that were refused never do. Default false (films).
+	TakenReturn bool
+	// Holdout is the share of users, 0 to 1, who get the baseline (trending), so that the recommender's worth can be measured. Default 0.05.
+	Holdout float64
+	// TTL is how long a list stands. Default 24 h.
+	TTL time.Duration
+	// ItemTTL is how long an item that was read for a reason or a title may be remembered. Default 5 s.
+	ItemTTL time.Duration
+	// StoreTimeout bounds each store: after it the list is made from what is left. Default 1 s.
+	StoreTimeout time.Duration
+	// Log is told of stores that do not answer.
+	Log *slog.Logger
+}
+
+// DefaultRecommenderConfig returns the defaults.
+func DefaultRecommenderConfig() RecommenderConfig {
+	return RecommenderConfig{
+		Model: model.Default(), Blend: model.DefaultBlend(), Length: 20, Candidates: 100, NewItems: 10, NewItemCount: 5, SimilarUsers: 5,
+		Friends: 50, FriendHalfLife: 14 * 24 * time.Hour, Holdout: 0.05, TTL: 24 * time.Hour, ItemTTL: 5 * time.Second, StoreTimeout: time.Second, Log: slog.Default(),
+	}
+}
+
+// Names of the stores in Recommendation.Degraded.
+const (
+	DegradedVectors  = "vectors"
+	DegradedFriends  = "friends"
+	DegradedTrending = "trending"
+)
+
+// Scenarios say what a list is for.
+const (
+	// ScenarioHome is the default: everything blended.
+	ScenarioHome = ""
+	// ScenarioNew is for what hardly anyone has taken yet.
+	ScenarioNew = "new"
+	// ScenarioFriends is for what friends took.
+	ScenarioFriends = "friends"
+)
+
+// Scenarios lists them.
+func Scenarios() []string { return []string{"home", ScenarioNew, ScenarioFriends} }
+
+// ErrUnknownItem is returned for an item that the catalogue does not have.
+var ErrUnknownItem = errors.New("unknown item")
+
+// Recommender makes lists. The processor Recommend and the REST API use the same one. Safe for concurrent use.
+type Recommender struct {
+	users    sinks.Users
+	items    *itemCache
+	index    sinks.Items
+	graph    sinks.Graph
+	erasures *Erasures
+	cfg      RecommenderConfig
+	now      func() time.Time
+	trending atomic.Pointer[trendingList]
+}
+
+// NewRecommender returns a recommender over the stores.
+func NewRecommender(users sinks.Users, items sinks.Items, graph sinks.Graph, erasures *Erasures, cfg RecommenderConfig, now func() time.Time) *Recommender {
+	return &Recommender{users: users, items: newItemCache(items, cfg.ItemTTL), index: items, graph: graph, erasures: erasures, cfg: cfg, now: now}
+}
+
+// Request asks for one list.
+type Request struct {
+	UserID string
+	// N is the length wanted, 1 to 200; 0 is the configured one.
+	N        int
+	Exclude  []string
+	Genres   []string
+	Scenario string
+	CausedBy schemas.CausedBy
+}
+
+// job is a request on its way to a list.
+type job struct {
+	Request
+	point   *sinks.User
+	state   model.User
+	query   []float32
+	exclude []uint64
+	friends []string
+	circle  []sinks.User // friends who have a point
+	similar []sinks.User
+	found   []sinks.ItemHit // nearest by vector
+	fresh   []sinks.ItemHit // new items that fit by content
+	degrade map[string]bool
+	holdout bool
+}
+
+// Recommend makes a list for each request, in order. A store that does not answer makes lists poorer and marks them degraded; it is no error.
+// Only a cancelled context is.
+func (r *Recommender) Recommend(ctx context.Context, requests []Request) ([]schemas.Recommendation, error) {
+	jobs := make([]*job, len(requests))
+	for i, q := range requests {
+		if q.N <= 0 {
+			q.N = r.cfg.Length
+		}
+		q.N = min(q.N, 200)
+		jobs[i] = &job{Request: q, degrade: make(map[string]bool), holdout: r.heldOut(q.UserID)}
+	}
+	if err := r.gather(ctx, jobs); err != nil {
+		return nil, err
+	}
+	out := make([]schemas.Recommendation, len(jobs))
+	for i, j := range jobs {
+		list, err := r.list(ctx, j)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = list
+	}
+	return out, nil
+}
+
+// heldOut is a stable function of the user.
+func (r *Recommender) heldOut(userID string) bool {
+	return float64(schemas.Key("holdout:"+userID)%10_000) < r.cfg.Holdout*10_000
+}
+
+// gather asks the stores, each once for all jobs. What fails marks the jobs.
+func (r *Recommender) gather(ctx context.Context, jobs []*job) error {
+	var (
+		wg                 sync.WaitGroup
+		usersErr, graphErr error
+	)
+	wg.Go(func() { usersErr = r.readUsers(ctx, jobs) })
+	wg.Go(func() { graphErr = r.readFriends(ctx, jobs) })
+	wg.Wait()
+	r.mark(jobs, DegradedFriends, graphErr)
+	if r.mark(jobs, DegradedVectors, usersErr) {
+		r.mark(jobs, DegradedVectors, r.readCircle(ctx, jobs))
+		r.mark(jobs, DegradedVectors, r.search(ctx, jobs))
+	}
+	if ctx.Err() != nil {
+		return fault.As(fault.Canceled, ctx.Err())
+	}
+	return nil
+}
+
+// mark notes on the jobs that a part failed, and tells whether it did not.
+func (r *Recommender) mark(jobs []*job, part string, err error) bool {
+	if err == nil {
+		return true
+	}
+	r.cfg.Log.Warn("recommendations are degraded", "part", part, "lists", len(jobs), "error", err)
+	for _, j := range jobs {
+		j.degrade[part] = true
+	}
+	return false
+}
+
+func (r *Recommender) readUsers(ctx context.Context, jobs []*job) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.StoreTimeout)
+	defer cancel()
+	byID := make(map[string][]*job, len(jobs))
+	ids := make([]string, 0, len(jobs))
+	for _, j := range jobs {
+		if _, ok := byID[j.UserID]; !ok {
+			ids = append(ids, j.UserID)
+		}
+		byID[j.UserID] = append(byID[j.UserID], j)
+	}
+	points, err := r.users.GetUsers(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for i := range points {
+		point := &points[i]
+		if r.forgotten(point) {
+			continue
+		}
+		for _, j := range byID[point.ID] {
+			if err := j.state.Decode(point.State); err != nil {
+				return fault.Permanentf("state of user %q: %w", point.ID, err)
+			}
+			j.point = point
+		}
+	}
+	return nil
+}
+
+// forgotten tells whether a point is of a person who was erased since.
+func (r *Recommender) forgotten(point *sinks.User) bool {
+	at, ok := r.erasures.At(point.ID)
+	return ok && !point.LastEventAt.After(at)
+}
+
+func (r *Recommender) readFriends(ctx context.Context, jobs []*job) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.StoreTimeout)
+	defer cancel()
+	ids := make([]string, len(jobs))
+	for i, j := range jobs {
+		ids[i] = j.UserID
+	}
+	slices.Sort(ids)
+	friends, err := r.graph.Friends(ctx, slices.Compact(ids), r.cfg.Friends)
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		j.friends = friends[j.UserID]
+	}
+	return nil
+}
+
+// readCircle reads the points of friends and of similar users, and finishes the queries.
+func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.StoreTimeout)
+	defer cancel()
+	similar := make([][]string, len(jobs))
+	want := make(map[string]struct{})
+	for i, j := range jobs {
+		if r.cfg.SimilarUsers > 0 && j.point != nil && !j.holdout {
+			near, err := r.users.SimilarUsers(ctx, j.point.Vector, r.cfg.SimilarUsers, []string{j.UserID})
+			if err != nil {
+				return err
+			}
+			for _, n := range near {
+				similar[i] = append(similar[i], n.ID)
+				want[n.ID] = struct{}{}
+			}
+		}
+		for _, f := range j.friends {
+			want[f] = struct{}{}
+		}
+	}
+	ids := make([]string, 0, len(want))
+	for id := range want {
+		ids = append(ids, id)
+	}
+	points, err := r.users.GetUsers(ctx, ids)
+	if err != nil {
+		return err
+	}
+	known := make(map[string]sinks.User, len(points))
+	for _, p := range points {
+		if !r.forgotten(&p) {
+			known[p.ID] = p
+		}
+	}
+	pick := func(ids []string) (out []sinks.User) {
+		for _, id := range ids {
+			if p, ok := known[id]; ok {
+				out = append(out, p)
+			}
+		}
+		return out
+	}
+	for i, j := range jobs {
+		j.circle, j.similar = pick(j.friends), pick(similar[i])
+		j.finish(r.cfg)
+	}
+	return nil
+}
+
+// finish computes the query and what must not come.
+func (j *job) finish(cfg RecommenderConfig) {
+	dim := cfg.Model.Dim
+	if j.point != nil && len(j.point.Vector) == dim+1 {
+		j.query = slices.Clone(j.point.Vector)
+	}
+	var lent [][]float32
+	for _, f := range j.circle {
+		lent = append(lent, f.Vector)
+	}
+	if j.query == nil && len(lent) > 0 {
+		j.query = make([]float32, dim+1)
+		j.query[dim] = 1
+	}
+	if j.query != nil {
+		model.AddFriends(cfg.Model, j.query, j.state.Events, lent)
+	}
+	for _, id := range j.Exclude {
+		j.exclude = append(j.exclude, schemas.Key(id))
+	}
+	taken := make(map[model.Key]bool)
+	if cfg.TakenReturn {
+		for _, h := range j.state.History {
+			taken[h.Key] = true
+		}
+	}
+	for _, key := range j.state.AppendSeen(nil) {
+		if !taken[key] {
+			j.exclude = append(j.exclude, uint64(key))
+		}
+	}
+}
+
+// search asks the index for all jobs at once: what is nearest, and what is new and fits by content.
+func (r *Recommender) search(ctx context.Context, jobs []*job) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.StoreTimeout)
+	defer cancel()
+	var (
+		queries []sinks.ItemQuery
+		owners  []*job
+	)
+	for _, j := range jobs {
+		if j.query == nil || j.holdout || j.Scenario == ScenarioFriends {
+			continue
+		}
+		if j.Scenario != ScenarioNew {
+			queries = append(queries, sinks.ItemQuery{Vector: j.query, N: max(r.cfg.Candidates, j.N), Exclude: j.exclude, Genres: j.Genres})
+			owners = append(owners, j)
+		}
+		taste, err := r.taste(ctx, j)
+		if err != nil {
+			return err
+		}
+		if n := r.cfg.NewItems; taste != nil && n > 0 {
+			if j.Scenario == ScenarioNew {
+				n = max(n, j.N)
+			}
+			queries = append(queries, sinks.ItemQuery{Vector: taste, Content: true, N: n, Exclude: j.exclude, Genres: j.Genres, MaxCount: r.cfg.NewItemCount})
+			owners = append(owners, j)
+		}
+	}
+	if len(queries) == 0 {
+		return nil
+	}
+	hits, err := r.index.SearchItems(ctx, queries)
+	if err != nil {
+		return err
+	}
+	for i, j := range owners {
+		if queries[i].Content {
+			j.fresh = hits[i]
+		} else {
+			j.found = hits[i]
+		}
+	}
+	return nil
+}
+
+// tasteItems is how many of the latest items make up what a user likes by content.
+const tasteItems = 10
+
+// taste returns the mean content vector of what the user took lately, or nil.
+func (r *Recommender) taste(ctx context.Context, j *job) ([]float32, error) {
+	var keys []uint64
+	for _, h := range slices.Backward(j.state.History) {
+		if keys = append(keys, uint64(h.Key)); len(keys) == tasteItems {
+			break
+		}
+	}
+	items, err := r.items.get(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	var sum []float32
+	for _, key := range keys {
+		v := items[key].ContentVector
+		if len(v) == 0 {
+			continue
+		}
+		if sum == nil {
+			sum = make([]float32, len(v))
+		}
+		if len(sum) == len(v) {
+			for i := range v {
+				sum[i] += v[i]
+			}
+		}
+	}
+	return sum, nil
+}
+
+// head returns a list without items.
+func (r *Recommender) head(j *job, strategy string) schemas.Recommendation {
+	now := r.now().UTC()
+	variant := "personal"
+	if j.holdout {
+		variant = "holdout"
+	}
+	list := schemas.Recommendation{
+		UserID: j.UserID, Strategy: strategy, Variant: variant, Version: now.UnixMicro(), GeneratedAt: now, ExpiresAt: now.Add(r.cfg.TTL),
+		CausedBy: j.CausedBy, Degraded: []string{},
+	}
+	list.RecommendationID = uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "%s/%d/%s/%d", j.UserID, list.Version, j.CausedBy.Topic, j.CausedBy.Offset)).String()
+	for part := range j.degrade {
+		list.Degraded = append(list.Degraded, part)
+	}
+	slices.Sort(list.Degraded)
+	if list.CausedBy.Trigger == "" {
+		list.CausedBy.Trigger = "request"
+	}
+	return list
+}
