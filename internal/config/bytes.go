@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/dustin/go-humanize"
 )
@@ -33,5 +34,5 @@ func (b Bytes) String() string {
 			return fmt.Sprintf("%d%s", b/u.size, u.unit)
 		}
 	}
-	return fmt.Sprintf("%d", int64(b))
+	return strconv.FormatInt(int64(b), 10)
 }

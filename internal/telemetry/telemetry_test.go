@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strings"
@@ -41,7 +42,7 @@ func exercised() *telemetry.Metrics {
 func TestHandlerServesEveryFamily(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
-	exercised().Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	exercised().Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	body := w.Body.String()
 	for _, want := range []string{
 		`slipstream_produced_events_total{kind="interaction.recorded.v1",topic="interactions"} 3`,

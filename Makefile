@@ -1,0 +1,93 @@
+# What a developer does. `make` alone lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+GO       ?= go
+FUZZTIME ?= 10s
+ARGS     ?=
+COMPOSE  ?= docker compose
+
+# Packages that run goroutines are tested with the race detector, which needs a C compiler; without one they are tested without it.
+RACED := ./stream/... ./processors/... ./api/... ./sinks/sqlite/... ./producers/... ./cmd/...
+RACE  := $(shell CC=$$($(GO) env CC 2>/dev/null); command -v $${CC:-gcc} >/dev/null 2>&1 && [ "$$($(GO) env GOARCH)" != 386 ] && echo -race)
+
+# Packages with tests on real engines.
+REAL := ./stream/... ./sinks/... ./processors/... ./api/... ./cmd/...
+
+# The addresses of real engines: `make test` must not find them.
+ENGINES := KAFKA_BROKERS QDRANT_ADDR NEO4J_URI CLICKHOUSE_ADDR
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.PHONY: dev
+dev: ## everything in one process, with a simulated audience; nothing to install (ARGS=…)
+	$(GO) run ./cmd/slipstream dev --demo $(ARGS)
+
+.PHONY: up
+up: ## Kafka, Qdrant, Neo4j, ClickHouse, Prometheus, Grafana and the app in containers
+	$(COMPOSE) up --build --detach --wait
+
+.PHONY: down
+down: ## stop the containers; their volumes stay (remove them: docker compose down --volumes)
+	$(COMPOSE) down
+
+.PHONY: build
+build: ## the static binary, as bin/slipstream
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/slipstream ./cmd/slipstream
+
+.PHONY: test
+test: ## unit tests: no network, no container, no engine
+	@$(if $(RACE),,echo "no C compiler: testing without the race detector" >&2)
+	raced=$$($(GO) list $(RACED) 2>/dev/null); plain=$$($(GO) list ./... | grep -vxF "$$raced"); \
+	$(foreach e,$(ENGINES),unset $(e); ) unset REQUIRE_ENGINES; rc=0; \
+	$(GO) test $$plain || rc=1; $(GO) test $(RACE) $$raced || rc=1; exit $$rc
+
+.PHONY: test-real
+test-real: ## tests on the real engines at KAFKA_BROKERS, QDRANT_ADDR, NEO4J_URI, CLICKHOUSE_ADDR …; a missing one fails
+	REQUIRE_ENGINES=1 $(GO) test -count=1 -p 2 -timeout 12m $$($(GO) list $(REAL) 2>/dev/null)
+
+.PHONY: test-long
+test-long: ## the tests that take minutes, on the embedded engines
+	$(foreach e,$(ENGINES),unset $(e); ) SLIPSTREAM_LONG=1 $(GO) test -count=1 -p 1 -timeout 30m ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz test for FUZZTIME (10s)
+	for pkg in $$(grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$pkg/*_test.go | sed 's/func //'); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: ## the benchmarks of the packages (ARGS=…)
+	$(GO) test -run '^$$' -bench . -benchmem $(ARGS) ./...
+
+.PHONY: lint
+lint: ## go vet and the linters of .golangci.yml, installed into bin/ at the pinned version
+	$(GO) vet ./...
+	infra/scripts/golangci-lint run ./...
+
+.PHONY: fmt
+fmt: ## format the code
+	infra/scripts/golangci-lint fmt ./...
+
+.PHONY: tidy
+tidy: ## check that go.mod and go.sum are tidy
+	$(GO) mod tidy -diff
+
+.PHONY: replay
+replay: ## replay a public data set: make replay ARGS="path/to/ml-100k --rate 1000"
+	$(GO) run ./cmd/slipstream replay $(ARGS)
+
+.PHONY: docs
+docs: ## generate the generated documents anew
+	$(GO) test ./internal/config ./schemas ./api -run 'UpToDate' -update
+
+.PHONY: clean
+clean: ## remove what was built; data folders stay
+	rm -rf bin coverage.out
