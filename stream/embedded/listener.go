@@ -1,0 +1,79 @@
+package embedded
+
+import (
+	"net"
+	"sync"
+)
+
+// listener holds clients off until open is called, and can close every connection it has accepted.
+type listener struct {
+	net.Listener
+	gate   chan struct{}
+	closed chan struct{}
+
+	mu       sync.Mutex
+	conns    map[net.Conn]struct{}
+	openOnce sync.Once
+	endOnce  sync.Once
+}
+
+func newListener(inner net.Listener) *listener {
+	return &listener{Listener: inner, gate: make(chan struct{}), closed: make(chan struct{}), conns: map[net.Conn]struct{}{}}
+}
+
+// open lets clients in; those that have connected meanwhile are served now.
+func (l *listener) open() { l.openOnce.Do(func() { close(l.gate) }) }
+
+// Accept waits for open, then for a client.
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case <-l.gate:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.closed:
+		_ = c.Close()
+		return nil, net.ErrClosed
+	default:
+	}
+	tc := &trackedConn{Conn: c, l: l}
+	l.conns[tc] = struct{}{}
+	return tc, nil
+}
+
+// Close stops accepting; the connections stay, so that requests in flight are answered.
+func (l *listener) Close() error {
+	l.endOnce.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+func (l *listener) closeConns() {
+	l.mu.Lock()
+	conns := make([]net.Conn, 0, len(l.conns))
+	for c := range l.conns {
+		conns = append(conns, c)
+	}
+	l.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+	}
+}
+
+type trackedConn struct {
+	net.Conn
+	l *listener
+}
+
+func (c *trackedConn) Close() error {
+	c.l.mu.Lock()
+	delete(c.l.conns, c)
+	c.l.mu.Unlock()
+	return c.Conn.Close()
+}
