@@ -1,0 +1,343 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/segmentio/kafka-go"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+// TopicSpec says how a topic is to be.
+type TopicSpec struct {
+	Name       string
+	Partitions int
+	// Replication is the number of copies; 0 leaves it to the brokers.
+	Replication int
+	// Compact keeps the latest record of each key for good; with a positive RetentionMs old ones go all the same.
+	Compact bool
+	// RetentionMs and RetentionBytes (per partition) bound what is kept: 0 leaves it to the brokers, -1 is without bound.
+	RetentionMs, RetentionBytes int64
+	// Config holds further topic configurations by Kafka's names; it has the last word.
+	Config map[string]string
+}
+
+// configs returns the spec in Kafka's names.
+func (s TopicSpec) configs() map[string]string {
+	c := map[string]string{}
+	switch {
+	case s.Compact && s.RetentionMs > 0:
+		c["cleanup.policy"] = "compact,delete"
+	case s.Compact:
+		c["cleanup.policy"] = "compact"
+	}
+	if s.RetentionMs != 0 {
+		c["retention.ms"] = strconv.FormatInt(s.RetentionMs, 10)
+	}
+	if s.RetentionBytes != 0 {
+		c["retention.bytes"] = strconv.FormatInt(s.RetentionBytes, 10)
+	}
+	maps.Copy(c, s.Config)
+	return c
+}
+
+// usableWithin bounds how long EnsureTopics waits for new topics to have leaders.
+const usableWithin = 30 * time.Second
+
+// EnsureTopics creates the topics that are missing, brings the configurations of the others in line, and returns when all can be written and read. Calling it
+// again, or from several processes at once, is harmless. A topic with another number of partitions is an error: keys would move between partitions.
+func EnsureTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
+	for _, s := range specs {
+		if s.Name == "" || s.Partitions < 1 {
+			return fault.Permanentf("topic %q with %d partitions: want a name and at least one partition", s.Name, s.Partitions)
+		}
+	}
+	found, err := layouts(ctx, conn, specs)
+	if err != nil {
+		return err
+	}
+	var missing, existing []TopicSpec
+	for _, s := range specs {
+		if _, ok := found[s.Name]; ok {
+			existing = append(existing, s)
+		} else {
+			missing = append(missing, s)
+		}
+	}
+	if err := createTopics(ctx, conn, missing); err != nil {
+		return err
+	}
+	if err := awaitTopics(ctx, conn, specs); err != nil {
+		return err
+	}
+	return alignConfigs(ctx, conn, existing)
+}
+
+func createTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
+	if len(specs) == 0 {
+		return nil
+	}
+	req := &kafka.CreateTopicsRequest{}
+	for _, s := range specs {
+		t := kafka.TopicConfig{Topic: s.Name, NumPartitions: s.Partitions, ReplicationFactor: -1}
+		if s.Replication > 0 {
+			t.ReplicationFactor = s.Replication
+		}
+		for _, name := range slices.Sorted(maps.Keys(s.configs())) {
+			t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: s.configs()[name]})
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	res, err := conn.Client().CreateTopics(ctx, req)
+	if err != nil {
+		return fmt.Errorf("create %d topics: %w", len(specs), classify(err))
+	}
+	var errs []error
+	for _, s := range specs {
+		if err := res.Errors[s.Name]; err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
+			errs = append(errs, fmt.Errorf("create topic %s: %w", s.Name, classify(err)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// layouts returns the existing ones of the topics, with the number of partitions that have a leader and of all.
+func layouts(ctx context.Context, conn *Conn, specs []TopicSpec) (map[string]kafka.Topic, error) {
+	names := make([]string, len(specs))
+	for i, s := range specs {
+		names[i] = s.Name
+	}
+	if len(names) == 0 {
+		return nil, nil // an empty request would list every topic
+	}
+	res, err := conn.Client().Metadata(ctx, &kafka.MetadataRequest{Topics: names})
+	if err != nil {
+		return nil, fmt.Errorf("look up %d topics: %w", len(names), classify(err))
+	}
+	found := map[string]kafka.Topic{}
+	for _, t := range res.Topics {
+		switch {
+		case errors.Is(t.Error, kafka.UnknownTopicOrPartition):
+		case t.Error != nil && !errors.Is(t.Error, kafka.LeaderNotAvailable):
+			return nil, fmt.Errorf("look up topic %s: %w", t.Name, classify(t.Error))
+		default:
+			found[t.Name] = t
+		}
+	}
+	return found, nil
+}
+
+// awaitTopics waits until every partition of every topic has a leader that answers.
+func awaitTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
+	ctx, cancel := context.WithTimeout(ctx, usableWithin)
+	defer cancel()
+	for {
+		waitingFor, err := notUsable(ctx, conn, specs)
+		if waitingFor == "" && err == nil {
+			return nil
+		}
+		if fault.ClassOf(err) == fault.Permanent {
+			return err
+		}
+		if !pause(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("wait for topic %s to be usable: %w", waitingFor, errors.Join(err, fault.As(fault.Transient, ctx.Err())))
+		}
+	}
+}
+
+// notUsable names a topic that cannot be used yet, or nothing.
+func notUsable(ctx context.Context, conn *Conn, specs []TopicSpec) (string, error) {
+	found, err := layouts(ctx, conn, specs)
+	if err != nil {
+		return "?", err
+	}
+	ask := map[string][]kafka.OffsetRequest{}
+	for _, s := range specs {
+		t, ok := found[s.Name]
+		if !ok || len(t.Partitions) == 0 {
+			return s.Name, nil
+		}
+		if n := len(t.Partitions); n != s.Partitions {
+			return s.Name, fault.Permanentf("topic %s has %d partitions, not %d: changing the number would move keys between partitions and break their order. "+
+				"Configure %d, or choose another topic prefix and replay into it, or delete the topic if its data may go", s.Name, n, s.Partitions, n)
+		}
+		for _, p := range t.Partitions {
+			if p.Error != nil || p.Leader.Host == "" {
+				return s.Name, nil
+			}
+			ask[s.Name] = append(ask[s.Name], kafka.LastOffsetOf(p.ID))
+		}
+	}
+	if len(ask) == 0 {
+		return "", nil
+	}
+	// The controller knows of leaders before the leaders know of themselves.
+	res, err := conn.Client().ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: ask})
+	if err != nil {
+		return specs[0].Name, fmt.Errorf("list offsets: %w", classify(err))
+	}
+	for topic, parts := range res.Topics {
+		for _, p := range parts {
+			if p.Error != nil {
+				return topic, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// alignConfigs changes the topic configurations that differ from the specs. What a spec does not name stays as it is.
+func alignConfigs(ctx context.Context, conn *Conn, specs []TopicSpec) error {
+	ask := &kafka.DescribeConfigsRequest{}
+	for _, s := range specs {
+		if names := slices.Sorted(maps.Keys(s.configs())); len(names) > 0 {
+			ask.Resources = append(ask.Resources, kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: s.Name, ConfigNames: names})
+		}
+	}
+	if len(ask.Resources) == 0 {
+		return nil
+	}
+	res, err := conn.Client().DescribeConfigs(ctx, ask)
+	if err != nil {
+		return fmt.Errorf("read topic configurations: %w", classify(err))
+	}
+	is := map[string]map[string]string{}
+	for _, r := range res.Resources {
+		if r.Error != nil {
+			return fmt.Errorf("read configuration of topic %s: %w", r.ResourceName, classify(r.Error))
+		}
+		is[r.ResourceName] = map[string]string{}
+		for _, e := range r.ConfigEntries {
+			is[r.ResourceName][e.ConfigName] = e.ConfigValue
+		}
+	}
+	change := &kafka.IncrementalAlterConfigsRequest{}
+	for _, s := range specs {
+		r := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: s.Name}
+		for _, name := range slices.Sorted(maps.Keys(s.configs())) {
+			if want := s.configs()[name]; !sameConfig(is[s.Name][name], want) {
+				r.Configs = append(r.Configs, kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: want, ConfigOperation: kafka.ConfigOperationSet})
+			}
+		}
+		if len(r.Configs) > 0 {
+			change.Resources = append(change.Resources, r)
+		}
+	}
+	if len(change.Resources) == 0 {
+		return nil
+	}
+	changed, err := conn.Client().IncrementalAlterConfigs(ctx, change)
+	if err != nil {
+		return fmt.Errorf("change topic configurations: %w", classify(err))
+	}
+	for _, r := range changed.Resources {
+		if r.Error != nil {
+			return fmt.Errorf("change configuration of topic %s: %w", r.ResourceName, classify(r.Error))
+		}
+	}
+	return nil
+}
+
+// sameConfig compares values, lists in any order.
+func sameConfig(a, b string) bool {
+	x, y := strings.Split(a, ","), strings.Split(b, ",")
+	slices.Sort(x)
+	slices.Sort(y)
+	return slices.Equal(x, y)
+}
+
+// DeleteTopics deletes the topics and what is in them, and returns when they are gone. One that does not exist is no error.
+func DeleteTopics(ctx context.Context, conn *Conn, names ...string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	res, err := conn.Client().DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: names})
+	if err != nil {
+		return fmt.Errorf("delete %d topics: %w", len(names), classify(err))
+	}
+	var errs []error
+	specs := make([]TopicSpec, len(names))
+	for i, name := range names {
+		specs[i].Name = name
+		conn.forget(name)
+		if err := res.Errors[name]; err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
+			errs = append(errs, fmt.Errorf("delete topic %s: %w", name, classify(err)))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, usableWithin)
+	defer cancel()
+	for {
+		left, err := layouts(ctx, conn, specs)
+		if err == nil && len(left) == 0 {
+			return nil
+		}
+		if !pause(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("wait for %d topics to be gone: %w", len(names), errors.Join(err, fault.As(fault.Transient, ctx.Err())))
+		}
+	}
+}
+
+// logIDKey is the key of the log's id in the meta topic.
+const logIDKey = "log_id"
+
+// LogID returns the random id of this log, which stands in the compacted metaTopic and in every store, so that a log wiped beside kept stores, or the
+// reverse, is noticed. With create a log without an id gets one; otherwise that is a permanent error that says what to do.
+func LogID(ctx context.Context, conn *Conn, emitter Emitter, metaTopic string, create bool) (string, error) {
+	ids, err := readLogIDs(ctx, conn, metaTopic)
+	if err != nil {
+		return "", err
+	}
+	if len(ids) == 0 {
+		if !create {
+			return "", fault.Permanentf("the log has no id in topic %s: run migrate once before starting", metaTopic)
+		}
+		if err := writeLogID(ctx, emitter, metaTopic, uuid.NewString()); err != nil {
+			return "", err
+		}
+		if ids, err = readLogIDs(ctx, conn, metaTopic); err != nil {
+			return "", err
+		}
+		if len(ids) == 0 {
+			return "", fault.Transientf("the log's id was written to %s but cannot be read back", metaTopic)
+		}
+	}
+	// Two that write at once both take the first; writing it again makes sure that compaction, which keeps the last, agrees.
+	if first := ids[0]; ids[len(ids)-1] != first {
+		if err := writeLogID(ctx, emitter, metaTopic, first); err != nil {
+			return "", err
+		}
+	}
+	return ids[0], nil
+}
+
+func writeLogID(ctx context.Context, emitter Emitter, metaTopic, id string) error {
+	if err := emitter.Emit(ctx, []Record{{Topic: metaTopic, Partition: 0, Key: []byte(logIDKey), Value: []byte(id)}}); err != nil {
+		return fmt.Errorf("write the log's id: %w", err)
+	}
+	return nil
+}
+
+func readLogIDs(ctx context.Context, conn *Conn, metaTopic string) ([]string, error) {
+	var ids []string
+	err := ReadPartition(ctx, conn, TopicPartition{metaTopic, 0}, 0, -1, func(r *Record) error {
+		if string(r.Key) == logIDKey && len(r.Value) > 0 {
+			ids = append(ids, string(r.Value))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the log's id: %w", err)
+	}
+	return ids, nil
+}

@@ -1,0 +1,348 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/cenkalti/backoff/v5"
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+// guard is what stands between Watermill's router and one handler.
+type guard struct {
+	o       Options
+	log     *slog.Logger
+	breaker circuitbreaker.CircuitBreaker[any]
+	// visits tells the visit of a record by the topic it came from: what follows RetryTopic(group, Delays[i]) is Delays[i+1].
+	visits  map[string]int
+	replay  string
+	closing <-chan struct{}
+}
+
+func newGuard(o Options, log *slog.Logger, closing <-chan struct{}) *guard {
+	g := &guard{o: o, log: log, visits: map[string]int{}, replay: ReplayTopic(o.Group), closing: closing}
+	for i, topic := range o.retryTopics() {
+		g.visits[topic] = i + 1
+	}
+	g.breaker = circuitbreaker.NewBuilder[any]().
+		WithFailureThreshold(o.Breaker.Failures).
+		WithDelay(o.Breaker.Delay).
+		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
+			log.Warn("circuit breaker", "from", e.OldState.String(), "to", e.NewState.String())
+			o.Hooks.Breaker(o.Name, e.NewState.String())
+		}).
+		Build()
+	return g
+}
+
+// link is one middleware of the chain, with the name that the test of the order knows it by.
+type link struct {
+	name string
+	wrap message.HandlerMiddleware
+}
+
+// links returns the chain, outermost first. The order is the point: an unknown failure, or a panic turned into one, is tried again before it is set
+// aside, and what sets aside sees every end of trying.
+func (g *guard) links() []link {
+	return []link{
+		{"telemetry", g.telemetry},
+		{"poison", g.poison},
+		{"retry", g.retry},
+		{"recover", middleware.Recoverer},
+		{"handler", g.handler},
+	}
+}
+
+func (g *guard) chain() []message.HandlerMiddleware {
+	var out []message.HandlerMiddleware
+	for _, l := range g.links() {
+		out = append(out, l.wrap)
+	}
+	return out
+}
+
+// delivery is one message on its way through the chain. It belongs to one goroutine.
+type delivery struct {
+	batch *Batch // what the handler is to be called with: the message's batch, or a part of it
+	// max is how many charged attempts the part in hand has; attempts how many it has had, before how many the whole had before it was split.
+	max, attempts, before int
+	first, last           time.Time // failures of what is in hand, or of the whole it is a part of
+	charged               int       // attempts over all parts
+	aside                 int       // records set aside
+}
+
+type deliveryKey struct{}
+
+func deliveryOf(msg *message.Message) *delivery {
+	return msg.Context().Value(deliveryKey{}).(*delivery)
+}
+
+// failed notes the time of a failure.
+func (d *delivery) failed() {
+	d.last = time.Now()
+	if d.first.IsZero() {
+		d.first = d.last
+	}
+}
+
+// errLeft is what the router gets for a batch that is left alone: it refuses the message and logs nothing.
+var errLeft = fault.As(fault.Canceled, fmt.Errorf("left for the next owner of the partition: %w", context.Canceled))
+
+// telemetry is the outermost link: it makes the delivery, and tells the hooks how it went.
+func (g *guard) telemetry(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		b := BatchOf(msg)
+		if b == nil {
+			b = foreignBatch(g.o.Group, msg)
+		}
+		d := &delivery{batch: b, max: g.o.MaxAttempts}
+		e := BatchDone{Handler: g.o.Name, Group: g.o.Group, TopicPartition: b.TopicPartition, Records: len(b.Records), Outcome: OutcomeDone}
+		e.Lag = max(b.HighWatermark-b.Last-1, 0)
+		if n := len(b.Records); n > 0 {
+			e.Newest = b.Records[n-1].Time
+		}
+		ctx := g.o.Hooks.Started(msg.Context(), g.o.Name, b)
+		msg.SetContext(context.WithValue(ctx, deliveryKey{}, d))
+		start := time.Now()
+		_, err := next(msg)
+		e.Duration, e.Attempts = time.Since(start), d.charged
+		switch {
+		case err != nil:
+			e.Outcome = OutcomeLeft
+		case d.aside > 0:
+			e.Outcome = OutcomeSetAside
+		}
+		g.o.Hooks.Done(ctx, e)
+		return nil, err
+	}
+}
+
+// foreignBatch makes a batch of a message that does not come from our Subscriber, so that the guard works behind every Watermill subscriber.
+func foreignBatch(group string, msg *message.Message) *Batch {
+	r := Record{Topic: message.SubscribeTopicFromCtx(msg.Context()), Partition: AnyPartition, Value: msg.Payload, Time: time.Now()}
+	for k, v := range msg.Metadata {
+		r.Headers = append(r.Headers, Header{k, []byte(v)})
+	}
+	return &Batch{Group: group, TopicPartition: TopicPartition{r.Topic, r.Partition}, Records: []Record{r}, HighWatermark: 1}
+}
+
+// handler is the innermost link: it calls the handler with what is in hand.
+func (g *guard) handler(message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		ctx := msg.Context()
+		if g.o.Timeout == 0 {
+			return nil, g.o.Handler(ctx, deliveryOf(msg).batch)
+		}
+		ctx, cancel := context.WithTimeout(ctx, g.o.Timeout)
+		defer cancel()
+		err := g.o.Handler(ctx, deliveryOf(msg).batch)
+		if err != nil && ctx.Err() != nil && fault.ClassOf(err) != fault.Permanent {
+			// Whatever a driver calls it: the time was over. A Rejected is no exception, since its list may be cut short.
+			err = &fault.Error{Class: fault.Transient, Err: fmt.Errorf("no answer within %s: %w", g.o.Timeout, err)}
+		}
+		return nil, err
+	}
+}
+
+// retry calls next until it succeeds, until trying is over, or until we are to stop.
+func (g *guard) retry(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		ctx, d := msg.Context(), deliveryOf(msg)
+		wait := backoff.ExponentialBackOff{InitialInterval: g.o.Backoff.First, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: g.o.Backoff.Max}
+		wait.Reset()
+		d.attempts = 0
+		for {
+			if !g.admitted(ctx) {
+				return nil, errLeft
+			}
+			_, err := next(msg)
+			verdict := g.judge(ctx, d, err)
+			g.tellBreaker(verdict)
+			switch verdict {
+			case done:
+				return nil, nil
+			case leave:
+				return nil, errLeft
+			case charge:
+				d.failed()
+				d.attempts++
+				d.charged++
+				if d.attempts >= d.max {
+					return nil, err
+				}
+			case hold:
+				d.failed()
+			case settle:
+				d.failed()
+				d.attempts++
+				d.charged++
+				return nil, err
+			}
+			pauseFor := wait.NextBackOff()
+			g.tellRetry(ctx, d, err, pauseFor)
+			if !g.pause(ctx, pauseFor) {
+				return nil, errLeft
+			}
+		}
+	}
+}
+
+// tellRetry logs the first failure of a batch loudly and the following ones for whoever looks closer: an outage is one event.
+func (g *guard) tellRetry(ctx context.Context, d *delivery, err error, wait time.Duration) {
+	level := slog.LevelDebug
+	if d.first.Equal(d.last) {
+		level = slog.LevelWarn
+	}
+	class := classOfBatch(err)
+	g.log.Log(ctx, level, "batch failed, trying again", "topic", d.batch.Topic, "partition", d.batch.Partition, "first", d.batch.First,
+		"class", class.String(), "attempt", d.attempts, "wait", wait, "err", err)
+	g.o.Hooks.Retrying(ctx, Retrying{Handler: g.o.Name, Group: g.o.Group, TopicPartition: d.batch.TopicPartition, Class: class, Attempt: d.attempts, Wait: wait, Err: err})
+}
+
+type verdict int
+
+const (
+	done   verdict = iota
+	leave          // nobody is unwell: leave it uncommitted
+	hold           // the engine is unwell: wait, charge nothing
+	charge         // unclear: one attempt less
+	settle         // decided: the link outside sets records aside
+)
+
+// judge is Decision 3.
+func (g *guard) judge(ctx context.Context, d *delivery, err error) verdict {
+	if err == nil {
+		return done
+	}
+	// While stopping, a failure says nothing: the batch will be seen again.
+	if ctx.Err() != nil || g.stopping() {
+		return leave
+	}
+	if rejected, ok := rejectedOf(err); ok {
+		return g.judgeRejected(d, rejected)
+	}
+	switch fault.ClassOf(err) {
+	case fault.Canceled:
+		return leave
+	case fault.Transient:
+		return hold
+	case fault.Permanent:
+		if len(d.batch.Records) > 1 && !g.o.Splittable {
+			return charge // of all these records, hardly all are guilty: be slow to set them aside
+		}
+		return settle
+	}
+	return charge
+}
+
+func (g *guard) judgeRejected(d *delivery, rejected *fault.Rejected) verdict {
+	var transient, unknown int
+	for _, r := range rejected.Records {
+		switch fault.ClassOf(r.Err) {
+		case fault.Canceled:
+			return leave
+		case fault.Transient:
+			transient++
+		case fault.Unknown:
+			unknown++
+		}
+	}
+	if g.o.Retry != nil {
+		// Records may step aside, unless it is all of them: then it is the engine.
+		if transient > 0 && transient == len(d.batch.Records) || transient > 0 && !g.breaker.IsClosed() {
+			return hold
+		}
+		return settle
+	}
+	switch {
+	case transient > 0:
+		return hold
+	case unknown > 0:
+		return charge
+	}
+	return settle
+}
+
+func rejectedOf(err error) (*fault.Rejected, bool) {
+	var rejected *fault.Rejected
+	if errors.As(err, &rejected) && len(rejected.Records) > 0 {
+		return rejected, true
+	}
+	return nil, false
+}
+
+// classOfBatch is the class that stands in logs and metrics for a whole batch.
+func classOfBatch(err error) fault.Class {
+	if rejected, ok := rejectedOf(err); ok {
+		class := fault.Permanent
+		for _, r := range rejected.Records {
+			switch c := fault.ClassOf(r.Err); {
+			case c == fault.Transient:
+				return c
+			case c == fault.Unknown:
+				class = c
+			}
+		}
+		return class
+	}
+	return fault.ClassOf(err)
+}
+
+// admitted waits while the circuit breaker is open, and returns false when we are to stop.
+func (g *guard) admitted(ctx context.Context) bool {
+	for !g.breaker.TryAcquirePermit() {
+		// In the half-open state another batch is being tried, and there is no delay to wait for.
+		if !g.pause(ctx, max(g.breaker.RemainingDelay(), g.o.Backoff.First)) {
+			return false
+		}
+	}
+	if ctx.Err() != nil || g.stopping() {
+		g.tellBreaker(leave)
+		return false
+	}
+	return true
+}
+
+func (g *guard) tellBreaker(v verdict) {
+	switch v {
+	case hold:
+		g.breaker.RecordFailure()
+	case leave:
+		// Nothing was learned; but a half-open breaker has lent its only permit, and gets it back this way alone.
+		if g.breaker.IsHalfOpen() {
+			g.breaker.RecordFailure()
+		}
+	default: // the engine has answered
+		g.breaker.RecordSuccess()
+	}
+}
+
+func (g *guard) stopping() bool {
+	select {
+	case <-g.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// pause waits, and returns false when we are to stop before the time is over.
+func (g *guard) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-g.closing:
+		return false
+	}
+}

@@ -1,0 +1,108 @@
+package stream
+
+import (
+	"context"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+// Outcome says how the work on a batch ended.
+type Outcome string
+
+// The outcomes.
+const (
+	// OutcomeDone: every record has had its effects.
+	OutcomeDone Outcome = "done"
+	// OutcomeSetAside: some records were set aside as dead letters or into a retry topic, the others have had their effects.
+	OutcomeSetAside Outcome = "set_aside"
+	// OutcomeLeft: left uncommitted, because we are stopping or the partition belongs to another member.
+	OutcomeLeft Outcome = "left"
+)
+
+// BatchDone is told when the work on a batch has ended.
+type BatchDone struct {
+	Handler, Group string
+	TopicPartition
+	// Records is how many records the batch had when it came.
+	Records int
+	// Newest is the time of producing of the batch's last record; zero when it has none.
+	Newest time.Time
+	// Duration includes waiting for a broken engine.
+	Duration time.Duration
+	// Attempts is how often the handler failed in a way that was charged to the records.
+	Attempts int
+	Outcome  Outcome
+	// Lag is how many offsets of the partition lie behind the batch.
+	Lag int64
+}
+
+// Retrying is told before the guard waits.
+type Retrying struct {
+	Handler, Group string
+	TopicPartition
+	Class fault.Class
+	// Attempt is the number of charged attempts so far; it does not grow during an outage.
+	Attempt int
+	Wait    time.Duration
+	Err     error
+}
+
+// SetAside is told for each record that has left its batch, after it is safe elsewhere.
+type SetAside struct {
+	Handler, Group string
+	// Topic is where it went: the poison topic or a retry topic.
+	Topic string
+	Class fault.Class
+	// DeadLetter is true for the poison topic.
+	DeadLetter bool
+	ID         string
+	Origin     Position
+	Err        error
+}
+
+// GuardHooks tell what happens around handlers, for metrics and traces. Empty fields are allowed. They are called from the goroutines that process
+// batches, several at once, and must not block.
+type GuardHooks struct {
+	// Started may return a context that carries a trace span; the handler and Done get it.
+	Started  func(ctx context.Context, handler string, b *Batch) context.Context
+	Done     func(ctx context.Context, e BatchDone)
+	Retrying func(ctx context.Context, e Retrying)
+	SetAside func(ctx context.Context, e SetAside)
+	// Breaker is told the new state of a handler's circuit breaker: closed, half-open, open.
+	Breaker func(handler, state string)
+}
+
+// filled returns the hooks with every empty field doing nothing.
+func (h GuardHooks) filled() GuardHooks {
+	if h.Started == nil {
+		h.Started = func(ctx context.Context, _ string, _ *Batch) context.Context { return ctx }
+	}
+	if h.Done == nil {
+		h.Done = func(context.Context, BatchDone) {}
+	}
+	if h.Retrying == nil {
+		h.Retrying = func(context.Context, Retrying) {}
+	}
+	if h.SetAside == nil {
+		h.SetAside = func(context.Context, SetAside) {}
+	}
+	if h.Breaker == nil {
+		h.Breaker = func(string, string) {}
+	}
+	return h
+}
+
+// TeeGuardHooks returns hooks that tell a, then b.
+func TeeGuardHooks(a, b GuardHooks) GuardHooks {
+	a, b = a.filled(), b.filled()
+	return GuardHooks{
+		Started: func(ctx context.Context, handler string, batch *Batch) context.Context {
+			return b.Started(a.Started(ctx, handler, batch), handler, batch)
+		},
+		Done:     func(ctx context.Context, e BatchDone) { a.Done(ctx, e); b.Done(ctx, e) },
+		Retrying: func(ctx context.Context, e Retrying) { a.Retrying(ctx, e); b.Retrying(ctx, e) },
+		SetAside: func(ctx context.Context, e SetAside) { a.SetAside(ctx, e); b.SetAside(ctx, e) },
+		Breaker:  func(handler, state string) { a.Breaker(handler, state); b.Breaker(handler, state) },
+	}
+}

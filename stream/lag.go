@@ -1,0 +1,113 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// PartitionLag is how far a group is on one partition.
+type PartitionLag struct {
+	Group string
+	TopicPartition
+	// First and HighWatermark bound the log.
+	First, HighWatermark int64
+	// Committed is the group's offset, -1 when there is none.
+	Committed int64
+	// Lag is how many offsets lie between the group's position and the end; without a commit, those of the whole partition. On a compacted topic
+	// fewer of them hold a record.
+	Lag int64
+	// Metadata is what the group has committed beside its offset: the range in doubt, see Range.
+	Metadata string
+}
+
+// Lag returns the lag of each group on each partition of its topics, sorted. A group without topics is asked for all that it has commits for.
+func Lag(ctx context.Context, conn *Conn, groups map[string][]string) ([]PartitionLag, error) {
+	var out []PartitionLag
+	for _, group := range slices.Sorted(maps.Keys(groups)) {
+		lags, err := committed(ctx, conn, group, groups[group])
+		if err != nil {
+			return nil, fmt.Errorf("lag of group %s: %w", group, err)
+		}
+		out = append(out, lags...)
+	}
+	return out, addBounds(ctx, conn, out)
+}
+
+// committed returns the group's commits; with topics, those of all their partitions.
+func committed(ctx context.Context, conn *Conn, group string, topics []string) ([]PartitionLag, error) {
+	req := &kafka.OffsetFetchRequest{GroupID: group}
+	for _, topic := range topics {
+		n, err := conn.Partitions(ctx, topic)
+		if err != nil {
+			return nil, err
+		}
+		if req.Topics == nil {
+			req.Topics = map[string][]int{}
+		}
+		for p := range n {
+			req.Topics[topic] = append(req.Topics[topic], p)
+		}
+	}
+	res, err := conn.Client().OffsetFetch(ctx, req)
+	if err == nil {
+		err = res.Error
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read committed offsets: %w", classify(err))
+	}
+	var out []PartitionLag
+	for topic, parts := range res.Topics {
+		for _, p := range parts {
+			if p.Error != nil {
+				return nil, fmt.Errorf("read committed offset of %s/%d: %w", topic, p.Partition, classify(p.Error))
+			}
+			out = append(out, PartitionLag{Group: group, TopicPartition: TopicPartition{topic, p.Partition}, Committed: p.CommittedOffset, Metadata: p.Metadata})
+		}
+	}
+	slices.SortFunc(out, func(a, b PartitionLag) int {
+		if c := strings.Compare(a.Topic, b.Topic); c != 0 {
+			return c
+		}
+		return a.Partition - b.Partition
+	})
+	return out, nil
+}
+
+// addBounds asks once for all partitions and computes the lags.
+func addBounds(ctx context.Context, conn *Conn, lags []PartitionLag) error {
+	if len(lags) == 0 {
+		return nil
+	}
+	seen := map[TopicPartition]bool{}
+	ask := map[string][]kafka.OffsetRequest{}
+	for _, l := range lags {
+		if !seen[l.TopicPartition] {
+			seen[l.TopicPartition] = true
+			ask[l.Topic] = append(ask[l.Topic], kafka.FirstOffsetOf(l.Partition), kafka.LastOffsetOf(l.Partition))
+		}
+	}
+	res, err := conn.Client().ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: ask})
+	if err != nil {
+		return fmt.Errorf("list offsets: %w", classify(err))
+	}
+	bounds := map[TopicPartition]kafka.PartitionOffsets{}
+	for topic, parts := range res.Topics {
+		for _, p := range parts {
+			if p.Error != nil {
+				return fmt.Errorf("list offsets of %s/%d: %w", topic, p.Partition, classify(p.Error))
+			}
+			bounds[TopicPartition{topic, p.Partition}] = p
+		}
+	}
+	for i := range lags {
+		l := &lags[i]
+		l.First, l.HighWatermark = bounds[l.TopicPartition].FirstOffset, bounds[l.TopicPartition].LastOffset
+		l.Lag = max(l.HighWatermark-max(l.Committed, l.First), 0)
+	}
+	return nil
+}

@@ -1,0 +1,289 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+// poison is the link that sets records aside, and acknowledges a batch only after that.
+func (g *guard) poison(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		return nil, g.work(msg, next, deliveryOf(msg).batch)
+	}
+}
+
+// work brings about the effects of every record of the batch that can have them, and sets the others aside. It returns nil then, and errLeft when the
+// batch is to be left alone.
+func (g *guard) work(msg *message.Message, next message.HandlerFunc, b *Batch) error {
+	ctx, d := msg.Context(), deliveryOf(msg)
+	for len(b.Records) > 0 {
+		d.batch = b
+		_, err := next(msg)
+		if err == nil {
+			return nil
+		}
+		if fault.ClassOf(err) == fault.Canceled {
+			return errLeft
+		}
+		if rejections, undone, ok := named(err, len(b.Records)); ok {
+			if err := g.setAside(ctx, d, b, rejections, 0); err != nil {
+				return err
+			}
+			if !undone {
+				return nil
+			}
+			if err := g.exclude(ctx, b, rejections); err != nil {
+				return err
+			}
+			d.first = time.Time{} // what fails next is another record
+			continue
+		}
+		if len(b.Records) > 1 && g.o.Splittable {
+			return g.split(msg, next, b)
+		}
+		return g.setAside(ctx, d, b, all(b, err), len(b.Records))
+	}
+	return nil
+}
+
+// named returns the records that err lists. A list with an index outside the batch is a mistake of the handler's, and trusted in nothing.
+func named(err error, records int) ([]fault.Rejection, bool, bool) {
+	rejected, ok := rejectedOf(err)
+	if !ok {
+		return nil, false, false
+	}
+	for _, r := range rejected.Records {
+		if r.Index < 0 || r.Index >= records {
+			return nil, false, false
+		}
+	}
+	return rejected.Records, rejected.Undone, true
+}
+
+// all lists every record of the batch.
+func all(b *Batch, err error) []fault.Rejection {
+	out := make([]fault.Rejection, len(b.Records))
+	for i := range out {
+		out[i] = fault.Rejection{Index: i, Err: err}
+	}
+	return out
+}
+
+// split finds the guilty records by halving: the first half is worked on before the second, so order within the batch stays. Each part is tried once,
+// since the whole has had its attempts.
+func (g *guard) split(msg *message.Message, next message.HandlerFunc, b *Batch) error {
+	d := deliveryOf(msg)
+	d.max, d.before = 1, d.before+d.attempts
+	// Both halves are cut before the first is worked on: taking records out of the batch may move what is behind them.
+	middle := len(b.Records) / 2
+	for _, part := range []*Batch{b.part(0, middle), b.part(middle, len(b.Records))} {
+		if err := g.work(msg, next, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// part returns some records of the batch as a batch. It has the same lease.
+func (b *Batch) part(from, to int) *Batch {
+	p := *b
+	p.Records = slices.Clone(b.Records[from:to])
+	p.First, p.Last = p.Records[0].Offset, p.Records[len(p.Records)-1].Offset
+	p.Repeat = true // the whole may have had effects
+	return &p
+}
+
+// exclude takes the rejected records out of the batch for good. They are safe elsewhere already: the other way round a crash in
+// between would lose them, while this way it only sets them aside again, under the same id.
+func (g *guard) exclude(ctx context.Context, b *Batch, rejections []fault.Rejection) error {
+	offsets := make([]int64, len(rejections))
+	gone := make(map[int]bool, len(rejections))
+	for i, r := range rejections {
+		offsets[i] = b.Records[r.Index].Offset
+		gone[r.Index] = true
+	}
+	rest := make([]Record, 0, len(b.Records)-len(gone))
+	for i := range b.Records {
+		if !gone[i] {
+			rest = append(rest, b.Records[i])
+		}
+	}
+	err := g.insist(ctx, "write down excluded records", func(ctx context.Context) error { return b.Exclude(ctx, offsets...) })
+	if fault.ClassOf(err) == fault.Canceled {
+		return errLeft
+	}
+	if err != nil {
+		// The same rows are bad at every repeat, so the handler will name them again: worth a line, not worth stopping for.
+		g.log.Error("excluded records could not be written down", "topic", b.Topic, "partition", b.Partition, "first", b.First, "records", len(offsets), "err", err)
+	}
+	b.Records = rest
+	return nil
+}
+
+// setAside writes the rejected records to the group's poison topic, or to the next retry topic. unnamed is not 0 when nobody knows which record of so
+// many is guilty. It does not return before the records are safe, unless we are to stop.
+func (g *guard) setAside(ctx context.Context, d *delivery, b *Batch, rejections []fault.Rejection, unnamed int) error {
+	out := make([]Record, len(rejections))
+	told := make([]SetAside, len(rejections))
+	for i, r := range rejections {
+		out[i], told[i] = g.aside(d, b, r, unnamed)
+	}
+	for start := 0; start < len(out); {
+		end := portion(out, start)
+		if err := g.emitAside(ctx, out[start:end]); err != nil {
+			return err
+		}
+		start = end
+	}
+	d.aside += len(out)
+	for _, e := range told {
+		if e.DeadLetter {
+			g.log.Error("record set aside as a dead letter", "id", e.ID, "at", e.Origin.String(), "class", e.Class.String(), "err", e.Err)
+		} else {
+			g.log.Warn("record stepped aside", "to", e.Topic, "at", e.Origin.String(), "class", e.Class.String(), "err", e.Err)
+		}
+		g.o.Hooks.SetAside(ctx, e)
+	}
+	return nil
+}
+
+// aside returns the record as it is written elsewhere.
+func (g *guard) aside(d *delivery, b *Batch, r fault.Rejection, unnamed int) (Record, SetAside) {
+	rec := &b.Records[r.Index]
+	s := story{origin: Position{TopicPartition{rec.Topic, rec.Partition}, rec.Offset}, time: rec.Time, first: d.first}
+	visit := g.visits[rec.Topic]
+	if visit > 0 || rec.Topic == g.replay {
+		// Only our own topics are believed: elsewhere the headers are whatever a producer has written.
+		if old, ok := readStory(rec); ok {
+			s = old
+		}
+	}
+	s.group, s.handler, s.subscriber = g.o.Group, g.o.Name, g.o.Group
+	s.class, s.reason, s.unnamed = fault.ClassOf(r.Err), r.Err.Error(), unnamed
+	s.attempts += max(d.before+d.attempts, 1)
+	s.last = d.last
+	topic, dead := g.destination(s.class, visit)
+	out := Record{Topic: topic, Partition: AnyPartition, Key: rec.Key, Value: rec.Value, Headers: s.headers(rec.Headers)}
+	return out, SetAside{
+		Handler: g.o.Name, Group: g.o.Group, Topic: topic, Class: s.class, DeadLetter: dead,
+		ID: s.id(), Origin: s.origin, Err: r.Err,
+	}
+}
+
+// destination says where a record goes that has failed at its visit, 0 for the first.
+func (g *guard) destination(class fault.Class, visit int) (topic string, dead bool) {
+	if g.o.Retry == nil || class == fault.Permanent || visit >= len(g.o.Retry.Delays) {
+		return PoisonTopic(g.o.Group), true
+	}
+	return RetryTopic(g.o.Group, g.o.Retry.Delays[visit]), false
+}
+
+// portion returns the end of the part of out that is written at once: one bad record of a batch must not make its whole portion too large.
+func portion(out []Record, start int) int {
+	const maxBytes = 512 << 10
+	bytes := 0
+	for i := start; i < len(out); i++ {
+		bytes += len(out[i].Key) + len(out[i].Value) + maxReasonBytes
+		if bytes > maxBytes && i > start {
+			return i
+		}
+	}
+	return len(out)
+}
+
+// emitAside writes records that leave their batch. What is too large with its story leaves its value behind: better than stopping the partition for good.
+func (g *guard) emitAside(ctx context.Context, records []Record) error {
+	err := g.insist(ctx, "set records aside", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, records) })
+	switch {
+	case err == nil:
+		return nil
+	case fault.ClassOf(err) == fault.Canceled:
+		return errLeft
+	case len(records) > 1:
+		for i := range records {
+			if err := g.emitAside(ctx, records[i:i+1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	r := records[0]
+	s, _ := readStory(&r)
+	g.log.Error("a record is too large to be set aside with its story, its value stays in the original topic only",
+		"at", s.origin.String(), "bytes", len(r.Value), "err", err)
+	s.omitted, s.reason = len(r.Value), clip(s.reason, 256)
+	r.Topic, r.Value, r.Headers = PoisonTopic(g.o.Group), nil, s.headers(r.Headers)
+	err = g.insist(ctx, "set a record aside without its value", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, []Record{r}) })
+	if err != nil {
+		// Not even that: leave the batch, loudly. It comes again, and lag is the alarm.
+		g.log.Error("a record cannot be set aside", "at", s.origin.String(), "err", err)
+		return errLeft
+	}
+	return nil
+}
+
+// insist calls f until it succeeds, fails for good (a permanent error), or we are to stop (a canceled one). Unknown errors count as transient: giving up
+// here would lose a record.
+func (g *guard) insist(ctx context.Context, what string, f func(context.Context) error) error {
+	wait := backoff.ExponentialBackOff{InitialInterval: g.o.Backoff.First, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: g.o.Backoff.Max}
+	wait.Reset()
+	for attempt := 1; ; attempt++ {
+		err := f(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil || g.stopping() {
+			return errLeft
+		}
+		if c := fault.ClassOf(err); c == fault.Permanent || c == fault.Canceled {
+			return err
+		}
+		pauseFor := wait.NextBackOff()
+		g.log.Warn("cannot "+what+", trying again", "attempt", attempt, "wait", pauseFor, "err", err)
+		if !g.pause(ctx, pauseFor) {
+			return errLeft
+		}
+	}
+}
+
+// retryTopics returns the topics of the delays, in order.
+func (o *Options) retryTopics() []string {
+	if o.Retry == nil {
+		return nil
+	}
+	var out []string
+	for _, d := range o.Retry.Delays {
+		out = append(out, RetryTopic(o.Group, d))
+	}
+	return out
+}
+
+// retryChain is the chain for records that come back: the same, behind their delay.
+func (g *guard) retryChain() []message.HandlerMiddleware {
+	return append([]message.HandlerMiddleware{g.delay}, g.chain()...)
+}
+
+// delay holds a batch of a retry topic until the youngest of its records has waited long enough. All records of one topic have the same delay, so none
+// waits behind one that is due later.
+func (g *guard) delay(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		if b := BatchOf(msg); b != nil && len(b.Records) > 0 {
+			visit, ok := g.visits[b.Topic]
+			if !ok {
+				return nil, fmt.Errorf("topic %s is not a retry topic of group %s", b.Topic, g.o.Group)
+			}
+			due := b.Records[len(b.Records)-1].Time.Add(g.o.Retry.Delays[visit-1])
+			if wait := time.Until(due); wait > 0 && !g.pause(msg.Context(), wait) {
+				return nil, errLeft
+			}
+		}
+		return next(msg)
+	}
+}
