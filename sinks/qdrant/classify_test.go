@@ -143,7 +143,6 @@ func TestPutRefusesWhatCannotBeFoundAgain(t *testing.T) {
 		"bytes as id":    {ID: "\xff\xfe", Positions: pos},
 		"no position":    {ID: "u", Positions: map[string]int64{"embed.replay": 1}},
 		"low position":   {ID: "u", Positions: map[string]int64{"interactions": -1}},
-		"high position":  {ID: "u", Positions: map[string]int64{"interactions": maxPosition}},
 		"short vector":   {ID: "u", Positions: pos, Vector: []float32{1}},
 		"empty vector":   {ID: "u", Positions: pos, Vector: []float32{}},
 		"endless vector": {ID: "u", Positions: pos, Vector: inf},

@@ -1,0 +1,83 @@
+package neo4j
+
+import "regexp"
+
+// The statements, with the names of docs/guides/neo4j.md; named adds the configured prefix. No statement is put together from values: what varies
+// is a parameter, so each has one plan in the server's cache.
+//
+// An edge is one relationship from the lower id to the higher, removed or not: a removal stays as a tombstone with its time.
+const (
+	// applyEdges writes each edge if it is newer than what is there. SET f.at = f.at takes the relationship's lock before the comparison reads it:
+	// without it, of two transactions at the same edge the one that waited would decide by what it had read before.
+	applyEdges = `
+UNWIND $edges AS e
+MERGE (a:User {id: e.a})
+MERGE (b:User {id: e.b})
+MERGE (a)-[f:FRIEND]->(b)
+  ON CREATE SET f.at = e.at, f.event_id = e.event_id, f.removed = e.removed
+SET f.at = f.at
+WITH f, e
+WHERE f.at < e.at OR (f.at = e.at AND f.event_id < e.event_id)
+SET f.at = e.at, f.event_id = e.event_id, f.removed = e.removed`
+
+	friends = `
+UNWIND $users AS user
+MATCH (u:User {id: user})
+CALL (u) {
+  MATCH (u)-[f:FRIEND]-(v:User)
+  WHERE NOT f.removed
+  RETURN v.id AS friend ORDER BY friend LIMIT $limit
+}
+RETURN user, collect(friend) AS friends`
+
+	suggestFriends = `
+MATCH (u:User {id: $user})-[f:FRIEND]-(m:User)
+WHERE NOT f.removed
+MATCH (m)-[g:FRIEND]-(s:User)
+WHERE NOT g.removed AND s <> u
+WITH u, s, count(*) AS mutual, collect(m.id) AS via
+WHERE NOT EXISTS { MATCH (u)-[h:FRIEND]-(s) WHERE NOT h.removed }
+RETURN s.id AS user, mutual, via ORDER BY mutual DESC, user LIMIT $n`
+
+	// eraseFriends deletes edges by their age, then the node unless newer edges hold on to it.
+	eraseFriends = `
+UNWIND $users AS x
+MATCH (u:User {id: x.id})
+CALL (u, x) {
+  MATCH (u)-[f:FRIEND]-()
+  WHERE f.at <= x.at
+  DELETE f
+}
+WITH DISTINCT u
+WHERE NOT EXISTS { (u)--() }
+DELETE u`
+
+	// eachEdge and countEdges read every relationship of the type, by the type's index.
+	eachEdge = `
+MATCH (a)-[f:FRIEND]->(b)
+WHERE NOT f.removed
+RETURN a.id AS a, b.id AS b, f.at AS at, f.event_id AS event_id`
+
+	countEdges = `
+MATCH ()-[f:FRIEND]->()
+WHERE NOT f.removed
+RETURN count(f) AS edges`
+
+	getMeta = `
+MATCH (m:Meta {key: $key})
+RETURN m.value AS value`
+
+	setMeta = `
+MERGE (m:Meta {key: $key})
+SET m.value = $value`
+)
+
+var names = regexp.MustCompile(`(:|CONSTRAINT )(User|FRIEND|Meta|user_id|meta_key)\b`)
+
+// named puts prefix before the labels, relationship types and constraints of a statement.
+func named(statement, prefix string) string {
+	if prefix == "" {
+		return statement
+	}
+	return names.ReplaceAllString(statement, "${1}"+prefix+"${2}")
+}
