@@ -171,7 +171,7 @@ func (x *Item) Validate() error {
 			}
 		}
 	}
-	return firstError(id("item_id", x.ItemID, true), id("event_id", x.EventID, false), id("source", x.Source, false), occurred(x.OccurredAt))
+	return firstError(id("item_id", x.ItemID, true), id("event_id", x.EventID, false), id("source", x.Source, false), occurred(x.OccurredAt), published(x.PublishedAt))
 }
 
 // User holds what is known of a user beside behaviour. Erased stands for the deletion of the person: everything before it is forgotten.
@@ -202,6 +202,19 @@ var (
 func occurred(t time.Time) error {
 	if !t.IsZero() && (t.Before(earliestOccurred) || t.After(latestOccurred)) {
 		return fmt.Errorf("\"occurred_at\" %s is not between 1970-01-02 and 2105-01-01", t.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// The bounds of published_at: any year that can be written in UTC, up to where ClickHouse's Date32 ends.
+var (
+	earliestPublished = time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC)
+	latestPublished   = time.Date(2299, 12, 31, 0, 0, 0, 0, time.UTC)
+)
+
+func published(t time.Time) error {
+	if !t.IsZero() && (t.Before(earliestPublished) || t.After(latestPublished)) {
+		return fmt.Errorf("\"published_at\" %s is not between the years 1 and 2299", t.Format(time.RFC3339))
 	}
 	return nil
 }

@@ -1,0 +1,161 @@
+package schemas
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Event is what applications write: *Interaction, *Friendship, *Item or *User.
+type Event interface {
+	// Kind tells which of the public kinds the event is, with its flags as they stand.
+	Kind() Kind
+	// Validate checks the fields; the error is for the person who sent the event.
+	Validate() error
+	// Record returns the event as a record for its topic, as Message of the plain types does.
+	Record() Message
+	// Identity returns where id, source and time are kept, so that what is missing can be filled in.
+	Identity() (id, source *string, occurredAt *time.Time)
+}
+
+// Kind returns KindInteraction.
+func (x *Interaction) Kind() Kind { return KindInteraction }
+
+// Record returns x.Message().
+func (x *Interaction) Record() Message { return x.Message() }
+
+// Identity returns pointers to id, source and time.
+func (x *Interaction) Identity() (id, source *string, occurredAt *time.Time) {
+	return &x.EventID, &x.Source, &x.OccurredAt
+}
+
+// Kind returns KindFriendshipAdded or KindFriendshipRemoved.
+func (f *Friendship) Kind() Kind {
+	if f.Removed {
+		return KindFriendshipRemoved
+	}
+	return KindFriendshipAdded
+}
+
+// Record returns f.Message().
+func (f *Friendship) Record() Message { return f.Message() }
+
+// Identity returns pointers to id, source and time.
+func (f *Friendship) Identity() (id, source *string, occurredAt *time.Time) {
+	return &f.EventID, &f.Source, &f.OccurredAt
+}
+
+// Kind returns KindItemUpdated or KindItemWithdrawn.
+func (x *Item) Kind() Kind {
+	if x.Withdrawn {
+		return KindItemWithdrawn
+	}
+	return KindItemUpdated
+}
+
+// Record returns x.Message().
+func (x *Item) Record() Message { return x.Message() }
+
+// Identity returns pointers to id, source and time.
+func (x *Item) Identity() (id, source *string, occurredAt *time.Time) {
+	return &x.EventID, &x.Source, &x.OccurredAt
+}
+
+// Kind returns KindUserUpdated or KindUserErased.
+func (x *User) Kind() Kind {
+	if x.Erased {
+		return KindUserErased
+	}
+	return KindUserUpdated
+}
+
+// Record returns x.Message().
+func (x *User) Record() Message { return x.Message() }
+
+// Identity returns pointers to id, source and time.
+func (x *User) Identity() (id, source *string, occurredAt *time.Time) {
+	return &x.EventID, &x.Source, &x.OccurredAt
+}
+
+var _ = []Event{(*Interaction)(nil), (*Friendship)(nil), (*Item)(nil), (*User)(nil)}
+
+// Read reads one event at an entry point, such as the HTTP gateway: the value must pass the JSON Schema of env.Kind, which is one of WritableKinds. Id,
+// source and time come from env, then from the value; what neither says stays empty, to be filled in by the caller. The error is an *Invalid.
+func (v *Validator) Read(env Envelope, value []byte) (Event, error) {
+	if !slices.Contains(WritableKinds(), env.Kind) {
+		return nil, &Invalid{Kind: env.Kind, Problems: []Problem{{Field: "kind", Message: fmt.Sprintf("is %q, want one of %q", truncate(string(env.Kind), 64), WritableKinds())}}}
+	}
+	if err := v.Validate(env.Kind, value); err != nil {
+		return nil, err
+	}
+	event, err := decodeKind(env.Kind, value)
+	if err != nil {
+		return nil, &Invalid{Kind: env.Kind, Problems: []Problem{{Message: err.Error()}}}
+	}
+	id, source, at := event.Identity()
+	if env.ID != "" {
+		*id = env.ID
+	}
+	if env.Source != "" {
+		*source = env.Source
+	}
+	if at.IsZero() {
+		*at = env.Time
+	}
+	*at = at.UTC()
+	if err := event.Validate(); err != nil {
+		return nil, &Invalid{Kind: env.Kind, Problems: []Problem{{Message: err.Error()}}}
+	}
+	return event, nil
+}
+
+func decodeKind(k Kind, value []byte) (Event, error) {
+	switch k {
+	case KindInteraction:
+		x := &Interaction{}
+		return x, decodeJSON(value, x)
+	case KindFriendshipAdded, KindFriendshipRemoved:
+		x := &Friendship{}
+		err := decodeJSON(value, x)
+		x.Removed = k == KindFriendshipRemoved
+		return x, err
+	case KindItemUpdated, KindItemWithdrawn:
+		x := &Item{}
+		err := decodeJSON(value, x)
+		x.Withdrawn = k == KindItemWithdrawn
+		return x, err
+	case KindUserUpdated, KindUserErased:
+		x := &User{}
+		err := decodeJSON(value, x)
+		x.Erased = k == KindUserErased
+		return x, err
+	}
+	return nil, fmt.Errorf("kind %q is not one that applications write", k)
+}
+
+// ReadJSON reads one JSON object at an entry point: a CloudEvent in structured mode when it has a "specversion", else a plain value, whose field "kind"
+// tells what it is; without one it is an interaction. trace is the CloudEvent's traceparent, or "". The rest is as in Read.
+func (v *Validator) ReadJSON(value []byte) (event Event, trace string, err error) {
+	var probe struct {
+		Kind        *json.RawMessage `json:"kind"`
+		SpecVersion *json.RawMessage `json:"specversion"`
+	}
+	env := Envelope{Kind: KindInteraction}
+	if err := decodeJSON(value, &probe); err != nil {
+		return nil, "", &Invalid{Problems: []Problem{{Message: err.Error()}}}
+	}
+	data := value
+	switch {
+	case probe.SpecVersion != nil:
+		if env, data, err = ParseCloudEvent(value); err != nil {
+			return nil, "", &Invalid{Kind: env.Kind, Problems: []Problem{{Message: err.Error()}}}
+		}
+	case probe.Kind != nil:
+		if err := json.Unmarshal(*probe.Kind, &env.Kind); err != nil {
+			return nil, "", &Invalid{Problems: []Problem{{Field: "kind", Message: "is not a JSON string"}}}
+		}
+	}
+	event, err = v.Read(env, data)
+	return event, env.Trace, err
+}
