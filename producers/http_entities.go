@@ -5,8 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-
-	"github.com/go-chi/chi/v5"
+	"strings"
 
 	"github.com/slipstream-rec/slipstream/schemas"
 )
@@ -22,27 +21,27 @@ type Taken struct {
 }
 
 func (g *Gateway) putItem(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindItemUpdated, map[string]string{"item_id": pathValue(r, "id")})
+	g.change(w, r, schemas.KindItemUpdated, map[string]string{"item_id": segment(r, 0)})
 }
 
 func (g *Gateway) deleteItem(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindItemWithdrawn, map[string]string{"item_id": pathValue(r, "id")})
+	g.change(w, r, schemas.KindItemWithdrawn, map[string]string{"item_id": segment(r, 0)})
 }
 
 func (g *Gateway) putUser(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindUserUpdated, map[string]string{"user_id": pathValue(r, "id")})
+	g.change(w, r, schemas.KindUserUpdated, map[string]string{"user_id": segment(r, 0)})
 }
 
 func (g *Gateway) deleteUser(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindUserErased, map[string]string{"user_id": pathValue(r, "id")})
+	g.change(w, r, schemas.KindUserErased, map[string]string{"user_id": segment(r, 0)})
 }
 
 func (g *Gateway) putFriend(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindFriendshipAdded, map[string]string{"user_id": pathValue(r, "id"), "friend_id": pathValue(r, "friend")})
+	g.change(w, r, schemas.KindFriendshipAdded, map[string]string{"user_id": segment(r, 2), "friend_id": segment(r, 0)})
 }
 
 func (g *Gateway) deleteFriend(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindFriendshipRemoved, map[string]string{"user_id": pathValue(r, "id"), "friend_id": pathValue(r, "friend")})
+	g.change(w, r, schemas.KindFriendshipRemoved, map[string]string{"user_id": segment(r, 2), "friend_id": segment(r, 0)})
 }
 
 // change writes one event about what the path names. The body, which may be empty, holds the other fields; the header Idempotency-Key is the event's id.
@@ -104,13 +103,15 @@ func withPath(body []byte, path map[string]string) ([]byte, *Problem) {
 	return value, nil
 }
 
-// pathValue returns a part of the path. chi matches the escaped path when there is one, so its values are still escaped then.
-func pathValue(r *http.Request, name string) string {
-	v := r.PathValue(name)
-	if chi.RouteContext(r.Context()) != nil && r.URL.RawPath != "" {
-		if unescaped, err := url.PathUnescape(v); err == nil {
-			return unescaped
-		}
+// segment returns a part of the path, counted from its end. Routers differ in whether their values are unescaped; the path itself does not.
+func segment(r *http.Request, fromEnd int) string {
+	parts := strings.Split(r.URL.EscapedPath(), "/")
+	if fromEnd >= len(parts) {
+		return ""
 	}
-	return v
+	part := parts[len(parts)-1-fromEnd]
+	if v, err := url.PathUnescape(part); err == nil {
+		return v
+	}
+	return part
 }

@@ -218,18 +218,8 @@ func (g *Gateway) emit(ctx context.Context, events []received) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.EmitTimeout)
 	defer cancel()
-	err := g.emitter.Emit(ctx, batch)
-	var partly *EmitError
-	switch {
-	case err == nil:
-	case errors.As(err, &partly):
-		for _, f := range partly.Failed {
-			events[index[f.Index]].fail(f.Err)
-		}
-	default:
-		for _, i := range index {
-			events[i].fail(err)
-		}
+	for _, f := range rejections(g.emitter.Emit(ctx, batch), len(batch)) {
+		events[index[f.Index]].fail(f.Err)
 	}
 }
 

@@ -6,6 +6,7 @@ package producers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/slipstream-rec/slipstream/internal/fault"
@@ -14,8 +15,8 @@ import (
 
 // Emitter writes records to the log. It is safe for concurrent use.
 type Emitter interface {
-	// Emit returns nil after all in-sync replicas have every message. An *EmitError in the chain of the error names the messages that failed,
-	// each with its class, and the others are on the log; without one nothing is known of any message. Messages with the same key stay in order.
+	// Emit returns nil after all in-sync replicas have every message. An error in the chain with the method Rejections() []fault.Rejection, such as
+	// *EmitError, names the messages that failed, each with its class, and the others are on the log; without one nothing is known of any message. Messages with the same key stay in order.
 	// The messages must not be changed during the call.
 	Emit(ctx context.Context, batch []schemas.Message) error
 }
@@ -33,6 +34,25 @@ func (e *EmitError) Error() string {
 		return "no messages failed"
 	}
 	return fmt.Sprintf("%d of %d messages not acknowledged, the first (index %d): %v", len(e.Failed), e.Total, e.Failed[0].Index, e.Failed[0].Err)
+}
+
+// Rejections returns Failed.
+func (e *EmitError) Rejections() []fault.Rejection { return e.Failed }
+
+// rejections returns which messages of a batch of n failed, when an emitter returned err: all of them with err itself unless the error names them.
+func rejections(err error, n int) []fault.Rejection {
+	if err == nil {
+		return nil
+	}
+	var partly interface{ Rejections() []fault.Rejection }
+	if errors.As(err, &partly) {
+		return partly.Rejections()
+	}
+	all := make([]fault.Rejection, n)
+	for i := range all {
+		all[i] = fault.Rejection{Index: i, Err: err}
+	}
+	return all
 }
 
 // Unwrap returns the errors of the messages, so that a class can be found.

@@ -108,6 +108,9 @@ func (e *EmitError) Error() string {
 	return fmt.Sprintf("%d of %d records not acknowledged, the first (index %d): %v", len(e.Failed), e.Total, e.Failed[0].Index, e.Failed[0].Err)
 }
 
+// Rejections returns Failed: packages that do not know this one ask for it by this method.
+func (e *EmitError) Rejections() []fault.Rejection { return e.Failed }
+
 // orNil returns nil when nothing failed, else the error under the class that decides for the whole call: transient before unknown before
 // permanent, so that a record that is refused does not make its neighbours' outage look permanent.
 func (e *EmitError) orNil() error {
