@@ -16,3 +16,8 @@ func TestItems(t *testing.T) {
 	t.Parallel()
 	sinktest.Items(t, func(t *testing.T) sinks.Items { return openForTest(t) })
 }
+
+func TestGraph(t *testing.T) {
+	t.Parallel()
+	sinktest.Graph(t, func(t *testing.T) sinks.Graph { return openForTest(t) })
+}

@@ -1,0 +1,419 @@
+package sinktest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// Graph holds an engine to the contract sinks.Graph. open returns a migrated, empty store that is closed at the end of the test.
+func Graph(t *testing.T, open func(t *testing.T) sinks.Graph) {
+	runAll(t, open, slices.Concat(edgeCases(), historyCases(), friendCases(), eraseCases()))
+}
+
+// added and removed return a change of the friendship of a and b, at seconds after noon.
+func added(a, b string, at int, eventID string) sinks.Edge {
+	return sinks.Edge{A: a, B: b, At: noon.Add(time.Duration(at) * time.Second), EventID: eventID}
+}
+
+func removed(a, b string, at int, eventID string) sinks.Edge {
+	e := added(a, b, at, eventID)
+	e.Removed = true
+	return e
+}
+
+func apply(t *testing.T, s sinks.Graph, edges ...sinks.Edge) {
+	t.Helper()
+	require.NoError(t, s.ApplyEdges(t.Context(), edges))
+}
+
+// allEdges returns every edge by its pair, as EachEdge tells them.
+func allEdges(t *testing.T, s sinks.Graph) map[[2]string]sinks.Edge {
+	t.Helper()
+	all := map[[2]string]sinks.Edge{}
+	require.NoError(t, s.EachEdge(t.Context(), func(e sinks.Edge) error {
+		require.Less(t, e.A, e.B)
+		require.False(t, e.Removed)
+		require.NotContains(t, all, [2]string{e.A, e.B})
+		all[[2]string{e.A, e.B}] = e
+		return nil
+	}))
+	n, err := s.CountEdges(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, len(all), n, "the count of edges")
+	return all
+}
+
+// requireEdges wants exactly these edges to be there.
+func requireEdges(t *testing.T, s sinks.Graph, want ...sinks.Edge) {
+	t.Helper()
+	all := allEdges(t, s)
+	require.Len(t, all, len(want))
+	for _, w := range want {
+		got, ok := all[[2]string{min(w.A, w.B), max(w.A, w.B)}]
+		require.True(t, ok, "edge %q - %q", w.A, w.B)
+		require.Truef(t, w.At.Equal(got.At), "edge %q - %q: want %s, got %s", w.A, w.B, w.At, got.At)
+		require.Equal(t, w.EventID, got.EventID, "edge %q - %q", w.A, w.B)
+	}
+}
+
+func friendsOf(t *testing.T, s sinks.Graph, user string) []string {
+	t.Helper()
+	friends, err := s.Friends(t.Context(), []string{user}, 1000)
+	require.NoError(t, err)
+	return friends[user]
+}
+
+func edgeCases() []testCase[sinks.Graph] {
+	return []testCase[sinks.Graph]{
+		{"an empty store has no edges", func(t *testing.T, s sinks.Graph) {
+			requireEdges(t, s)
+			friends, err := s.Friends(t.Context(), []string{"nobody"}, 10)
+			require.NoError(t, err)
+			require.Empty(t, friends)
+			suggestions, err := s.SuggestFriends(t.Context(), "nobody", 10)
+			require.NoError(t, err)
+			require.Empty(t, suggestions)
+		}},
+		{"empty batches are no-ops", func(t *testing.T, s sinks.Graph) {
+			apply(t, s)
+			require.NoError(t, s.EraseFriends(t.Context(), nil))
+			friends, err := s.Friends(t.Context(), nil, 10)
+			require.NoError(t, err)
+			require.Empty(t, friends)
+		}},
+		{"an edge is seen from both ends, whichever way it came", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, added("b", "a", 1, "e1"), added("a", "c", 1, "e2"))
+			requireEdges(t, s, added("a", "b", 1, "e1"), added("a", "c", 1, "e2"))
+			require.Equal(t, []string{"b", "c"}, friendsOf(t, s, "a"))
+			require.Equal(t, []string{"a"}, friendsOf(t, s, "b"))
+			apply(t, s, removed("a", "b", 2, "e3"), removed("c", "a", 2, "e4"))
+			requireEdges(t, s)
+			require.Empty(t, friendsOf(t, s, "a"))
+		}},
+		{"applying again changes nothing", func(t *testing.T, s sinks.Graph) {
+			history := []sinks.Edge{added("a", "b", 1, "e1"), removed("a", "b", 2, "e2"), added("a", "c", 1, "e3"), removed("d", "a", 5, "e4"), added("a", "d", 6, "e5")}
+			for range 3 {
+				apply(t, s, history...)
+				requireEdges(t, s, added("a", "c", 1, "e3"), added("a", "d", 6, "e5"))
+			}
+			for _, e := range history {
+				apply(t, s, e)
+				requireEdges(t, s, added("a", "c", 1, "e3"), added("a", "d", 6, "e5"))
+			}
+		}},
+		{"a removal of what was never there leaves a tombstone", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, removed("a", "b", 5, "e2"))
+			requireEdges(t, s)
+			apply(t, s, added("a", "b", 4, "e1"))
+			requireEdges(t, s)
+			apply(t, s, added("a", "b", 6, "e3"))
+			requireEdges(t, s, added("a", "b", 6, "e3"))
+		}},
+		{"a newer addition takes over the time and event of an older one", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, added("a", "b", 5, "e5"))
+			apply(t, s, added("a", "b", 9, "e1"))
+			requireEdges(t, s, added("a", "b", 9, "e1"))
+			apply(t, s, added("a", "b", 7, "e7"), removed("a", "b", 8, "e8"))
+			requireEdges(t, s, added("a", "b", 9, "e1"))
+		}},
+		{"a nanosecond decides", func(t *testing.T, s sinks.Graph) {
+			late := added("a", "b", 0, "e1")
+			early := removed("a", "b", 0, "e2")
+			late.At = late.At.Add(time.Nanosecond)
+			apply(t, s, late)
+			apply(t, s, early)
+			requireEdges(t, s, late)
+			gone := removed("a", "b", 0, "e0")
+			gone.At = late.At.Add(time.Nanosecond)
+			apply(t, s, gone)
+			requireEdges(t, s)
+		}},
+		{"of equal times the higher event id wins, byte by byte", func(t *testing.T, s sinks.Graph) {
+			for i, pair := range [][2]string{{"10", "9"}, {"B", "a"}, {"e", "e1"}, {"", "0"}, {"z", "é"}, {"～", "😀"}, {"e1", "e\u0301"}} {
+				low, high := pair[0], pair[1]
+				require.Less(t, low, high)
+				one, two := fmt.Sprintf("one-%d", i), fmt.Sprintf("two-%d", i)
+				apply(t, s, added("hub", one, 1, low), removed("hub", two, 1, low))
+				apply(t, s, removed("hub", one, 1, high), added("hub", two, 1, high))
+				apply(t, s, added("hub", one, 1, low), removed("hub", two, 1, low))
+				require.NotContains(t, friendsOf(t, s, "hub"), one, "%q beats %q", high, low)
+				require.Contains(t, friendsOf(t, s, "hub"), two, "%q beats %q", high, low)
+			}
+		}},
+		{"ids may be any text", func(t *testing.T, s sinks.Graph) {
+			var edges []sinks.Edge
+			for i, id := range oddIDs {
+				edges = append(edges, added("hub", id, i, id))
+			}
+			apply(t, s, edges...)
+			requireEdges(t, s, edges...)
+			want := slices.Clone(oddIDs)
+			slices.Sort(want)
+			require.Equal(t, want, friendsOf(t, s, "hub"))
+		}},
+		{"batches may be large", func(t *testing.T, s sinks.Graph) {
+			var edges []sinks.Edge
+			for i := range 2500 {
+				edges = append(edges, added(fmt.Sprintf("u%04d", i%500), fmt.Sprintf("v%04d", i), i, fmt.Sprint(i)))
+			}
+			apply(t, s, edges...)
+			requireEdges(t, s, edges...)
+			require.Equal(t, []string{"v0007", "v0507", "v1007", "v1507", "v2007"}, friendsOf(t, s, "u0007"))
+		}},
+		{"times may lie decades apart", func(t *testing.T, s sinks.Graph) {
+			first, last := added("a", "b", 0, "e1"), added("a", "c", 0, "e2")
+			first.At, last.At = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC), time.Date(2105, 1, 1, 0, 0, 0, 0, time.UTC)
+			apply(t, s, first, last)
+			requireEdges(t, s, first, last)
+		}},
+		{"a cancelled context ends calls", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, added("a", "b", 1, "e1"))
+			requireCanceled(t, map[string]func(context.Context) error{
+				"apply":   func(ctx context.Context) error { return s.ApplyEdges(ctx, []sinks.Edge{removed("a", "b", 2, "e2")}) },
+				"friends": func(ctx context.Context) error { _, err := s.Friends(ctx, []string{"a"}, 1); return err },
+				"suggest": func(ctx context.Context) error { _, err := s.SuggestFriends(ctx, "a", 1); return err },
+				"erase":   func(ctx context.Context) error { return s.EraseFriends(ctx, []sinks.Erasure{{UserID: "x", At: noon}}) },
+				"each":    func(ctx context.Context) error { return s.EachEdge(ctx, func(sinks.Edge) error { return nil }) },
+				"count":   func(ctx context.Context) error { _, err := s.CountEdges(ctx); return err },
+			})
+			apply(t, s, added("a", "c", 1, "e3"), added("a", "b", 9, "e4"))
+			requireEdges(t, s, added("a", "b", 9, "e4"), added("a", "c", 1, "e3"))
+		}},
+		{"the visit of edges ends at the first failure", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, added("a", "b", 1, "e1"), added("a", "c", 1, "e2"))
+			stop := errors.New("enough")
+			calls := 0
+			err := s.EachEdge(t.Context(), func(sinks.Edge) error { calls++; return stop })
+			require.ErrorIs(t, err, stop)
+			require.Equal(t, 1, calls)
+		}},
+	}
+}
+
+func historyCases() []testCase[sinks.Graph] {
+	return []testCase[sinks.Graph]{
+		{"every order of a history ends the same", func(t *testing.T, s sinks.Graph) {
+			// The winner of each history is known; each order plays on a pair of its own, once change by change and once in one batch.
+			histories := map[string][]sinks.Edge{
+				"stays": {added("", "", 1, "e1"), removed("", "", 2, "e2"), removed("", "", 3, "e3"), added("", "", 3, "e4"), added("", "", 2, "e9")},
+				"goes":  {added("", "", 1, "e1"), added("", "", 4, "e2"), removed("", "", 4, "e3"), removed("", "", 2, "e9"), added("", "", 3, "e8")},
+			}
+			for name, history := range histories {
+				var steps [][]sinks.Edge
+				whole := 0
+				permutations(len(history), func(order []int) {
+					steps = append(steps, nil)
+					n := len(steps)
+					var batch []sinks.Edge
+					for _, i := range order {
+						e := history[i]
+						e.A, e.B = fmt.Sprintf("%s-a%03d", name, n), fmt.Sprintf("%s-b%03d", name, n)
+						if i%2 == 1 {
+							e.A, e.B = e.B, e.A
+						}
+						steps[n-1] = append(steps[n-1], e)
+						e.A += "-whole"
+						e.B += "-whole"
+						batch = append(batch, e)
+					}
+					apply(t, s, batch...)
+					whole++
+				})
+				for k := range history {
+					var batch []sinks.Edge
+					for _, step := range steps {
+						batch = append(batch, step[k])
+					}
+					apply(t, s, batch...)
+				}
+				require.Equal(t, 120, whole)
+			}
+			all := allEdges(t, s)
+			require.Len(t, all, 2*120)
+			for pair, e := range all {
+				require.Equal(t, "e4", e.EventID, "%v", pair)
+			}
+		}},
+		{"a random history ends where a map ends, in any batches", func(t *testing.T, s sinks.Graph) {
+			r := random(t)
+			type key [2]string
+			want := map[key]sinks.Edge{}
+			var history []sinks.Edge
+			for i := range 1500 {
+				e := added(fmt.Sprintf("u%02d", r.IntN(12)), fmt.Sprintf("v%02d", r.IntN(12)), r.IntN(60), fmt.Sprintf("e%04d", i))
+				e.Removed = r.IntN(2) == 0
+				history = append(history, e)
+				k := key{e.A, e.B}
+				old, there := want[k]
+				if !there || cmp.Or(e.At.Compare(old.At), cmp.Compare(e.EventID, old.EventID)) > 0 {
+					want[k] = e
+				}
+				if r.IntN(4) == 0 {
+					history = append(history, e) // a repeat
+				}
+			}
+			maps.DeleteFunc(want, func(_ key, e sinks.Edge) bool { return e.Removed })
+			r.Shuffle(len(history), func(i, j int) { history[i], history[j] = history[j], history[i] })
+			for len(history) > 0 {
+				n := min(1+r.IntN(200), len(history))
+				apply(t, s, history[:n]...)
+				history = history[n:]
+			}
+			requireEdges(t, s, slices.Collect(maps.Values(want))...)
+		}},
+		{"concurrent changes of the same edges end the same", func(t *testing.T, s sinks.Graph) {
+			const writers, edges = 8, 40
+			require.NoError(t, together(writers, func(w int) error {
+				var batch []sinks.Edge
+				for i := range edges {
+					// Each writer walks the edges in another order, which is what makes locks meet.
+					k := (i*7 + w*13) % edges
+					batch = append(batch, added("hub", fmt.Sprintf("u%02d", k), w, fmt.Sprintf("e%d", w)))
+				}
+				return insist(func() error { return s.ApplyEdges(t.Context(), batch) })
+			}))
+			var want []sinks.Edge
+			for k := range edges {
+				want = append(want, added("hub", fmt.Sprintf("u%02d", k), writers-1, fmt.Sprintf("e%d", writers-1)))
+			}
+			requireEdges(t, s, want...)
+		}},
+	}
+}
+
+func friendCases() []testCase[sinks.Graph] {
+	return []testCase[sinks.Graph]{
+		{"friends come in order of id, limited for each user", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, added("m", "z", 1, "1"), added("a", "m", 1, "2"), added("m", "n", 1, "3"), added("b", "m", 1, "4"), removed("m", "c", 1, "5"),
+				added("x", "y", 1, "6"), added("lonely", "gone", 1, "7"), removed("lonely", "gone", 2, "8"))
+			friends, err := s.Friends(t.Context(), []string{"m", "x", "nobody", "lonely", "y"}, 3)
+			require.NoError(t, err)
+			require.Equal(t, map[string][]string{"m": {"a", "b", "n"}, "x": {"y"}, "y": {"x"}}, friends)
+		}},
+		{"friends of many users are read at once", func(t *testing.T, s sinks.Graph) {
+			users := numbered("u", 1000)
+			var edges []sinks.Edge
+			want := map[string][]string{}
+			for i, u := range users {
+				edges = append(edges, added(u, fmt.Sprintf("f%04d", i), i, u))
+				want[u] = []string{fmt.Sprintf("f%04d", i)}
+			}
+			apply(t, s, edges...)
+			friends, err := s.Friends(t.Context(), users, 5)
+			require.NoError(t, err)
+			require.Equal(t, want, friends)
+		}},
+		{"suggestions are friends of friends, most common friends first", func(t *testing.T, s sinks.Graph) {
+			var edges []sinks.Edge
+			add := func(a string, friends ...string) {
+				for _, b := range friends {
+					edges = append(edges, added(a, b, len(edges), fmt.Sprint(len(edges))))
+				}
+			}
+			add("me", "f1", "f2", "f3", "f4", "f5")
+			add("f1", "one", "f2", "all", "two")
+			add("f2", "all", "two-b")
+			add("f3", "all", "two", "two-b", "gone")
+			add("f4", "all", "blocked")
+			add("all", "f5", "stranger")
+			apply(t, s, edges...)
+			apply(t, s, removed("f3", "gone", 1000, "r1"), removed("me", "f5", 1000, "r2"), removed("blocked", "f4", 1000, "r3"))
+
+			got, err := s.SuggestFriends(t.Context(), "me", 10)
+			require.NoError(t, err)
+			requireSuggestions(t, []sinks.Suggestion{
+				{UserID: "all", Mutual: 4, Via: []string{"f1", "f2", "f3", "f4"}},
+				{UserID: "two", Mutual: 2, Via: []string{"f1", "f3"}},
+				{UserID: "two-b", Mutual: 2, Via: []string{"f2", "f3"}},
+				{UserID: "one", Mutual: 1, Via: []string{"f1"}},
+			}, got)
+			got, err = s.SuggestFriends(t.Context(), "me", 2)
+			require.NoError(t, err)
+			require.Len(t, got, 2)
+			require.Equal(t, "all", got[0].UserID)
+			require.Equal(t, "two", got[1].UserID)
+		}},
+		{"someone without friends gets no suggestions", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, added("a", "b", 1, "e1"), added("b", "c", 1, "e2"), added("x", "a", 1, "e3"), removed("x", "a", 2, "e4"))
+			got, err := s.SuggestFriends(t.Context(), "x", 10)
+			require.NoError(t, err)
+			require.Empty(t, got)
+		}},
+	}
+}
+
+// requireSuggestions compares; want's Via names every common friend, of which got's Via names up to three.
+func requireSuggestions(t *testing.T, want, got []sinks.Suggestion) {
+	t.Helper()
+	require.Len(t, got, len(want))
+	for i := range want {
+		require.Equal(t, want[i].UserID, got[i].UserID, "place %d", i)
+		require.Equal(t, want[i].Mutual, got[i].Mutual, "common friends with %q", want[i].UserID)
+		require.Len(t, got[i].Via, min(3, want[i].Mutual), "via of %q", want[i].UserID)
+		require.Subset(t, want[i].Via, got[i].Via, "via of %q", want[i].UserID)
+		require.Len(t, slices.Compact(slices.Sorted(slices.Values(got[i].Via))), len(got[i].Via), "via of %q names each once", want[i].UserID)
+	}
+}
+
+func eraseCases() []testCase[sinks.Graph] {
+	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
+	return []testCase[sinks.Graph]{
+		{"an erasure takes edges up to its time, the time included", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, added("me", "before", 1, "e1"), added("at", "me", 5, "e2"), added("me", "after", 6, "e3"), added("before", "at", 1, "e4"), added("mee", "m", 1, "e5"))
+			for range 2 {
+				require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "me", At: at(5)}}))
+				requireEdges(t, s, added("me", "after", 6, "e3"), added("before", "at", 1, "e4"), added("mee", "m", 1, "e5"))
+			}
+			require.Equal(t, []string{"after"}, friendsOf(t, s, "me"))
+			require.Equal(t, []string{"at"}, friendsOf(t, s, "before"))
+		}},
+		{"an erasure takes tombstones too", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, removed("me", "b", 4, "e2"), removed("me", "c", 9, "e3"))
+			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "me", At: at(5)}}))
+			apply(t, s, added("me", "b", 3, "e1"), added("me", "c", 8, "e4"))
+			requireEdges(t, s, added("me", "b", 3, "e1")) // the other tombstone is younger than the erasure
+		}},
+		{"each erasure has its own time", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, added("a", "x", 1, "e1"), added("a", "y", 3, "e2"), added("b", "x", 1, "e3"), added("b", "y", 3, "e4"), added("a", "b", 2, "e5"))
+			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "a", At: at(1)}, {UserID: "nobody", At: at(9)}, {UserID: "b", At: at(2)}}))
+			requireEdges(t, s, added("a", "y", 3, "e2"), added("b", "y", 3, "e4"))
+		}},
+		{"an erased person is no longer suggested nor named", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, added("me", "f1", 1, "e1"), added("me", "f2", 1, "e2"), added("f1", "s1", 1, "e3"), added("f2", "s1", 1, "e4"), added("f1", "s2", 1, "e5"))
+			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "f2", At: at(2)}, {UserID: "s2", At: at(2)}}))
+			got, err := s.SuggestFriends(t.Context(), "me", 10)
+			require.NoError(t, err)
+			requireSuggestions(t, []sinks.Suggestion{{UserID: "s1", Mutual: 1, Via: []string{"f1"}}}, got)
+		}},
+		{"an erased person may come back", func(t *testing.T, s sinks.Graph) {
+			apply(t, s, added("me", "b", 1, "e1"))
+			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "me", At: at(5)}}))
+			apply(t, s, added("b", "me", 7, "e2"))
+			requireEdges(t, s, added("b", "me", 7, "e2"))
+		}},
+		{"many people are erased at once", func(t *testing.T, s sinks.Graph) {
+			users := numbered("u", 1000)
+			var edges []sinks.Edge
+			var erasures []sinks.Erasure
+			for i, u := range users {
+				edges = append(edges, added(u, "hub", i, u))
+				if i != 500 {
+					erasures = append(erasures, sinks.Erasure{UserID: u, At: at(i)})
+				}
+			}
+			apply(t, s, edges...)
+			require.NoError(t, s.EraseFriends(t.Context(), erasures))
+			requireEdges(t, s, edges[500])
+		}},
+	}
+}
