@@ -1,0 +1,97 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// maxErased bounds the users of one statement; its text holds their ids.
+const maxErased = 500
+
+// EraseUsers removes what the users did up to their times, in every table that names a user, and returns when the rows can no longer be read; the
+// server removes the bytes with its next merges. Sums per item and strategy keep their anonymous counts. Dead letters go whatever their time: they
+// are later than the events they hold.
+func (s *Store) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
+	newest := make(map[string]int64, len(users))
+	ids := make([]string, 0, len(users))
+	for _, u := range users {
+		at, ok := newest[u.UserID]
+		if !ok {
+			ids = append(ids, u.UserID)
+		}
+		if t := u.At.UnixMicro(); !ok || t > at {
+			newest[u.UserID] = t
+		}
+	}
+	for len(ids) > 0 {
+		part := ids[:min(maxErased, len(ids))]
+		ids = ids[len(part):]
+		ats := make([]int64, len(part))
+		for i, id := range part {
+			ats[i] = newest[id]
+		}
+		if err := s.erase(ctx, part, ats); err != nil {
+			return fmt.Errorf("erase %d users: %w", len(users), err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
+	upTo := func(column string) string {
+		return "user_id IN @ids AND toUnixTimestamp64Micro(" + column + ") <= transform(user_id, @ids, @ats, toInt64(0))"
+	}
+	for _, d := range []struct{ table, where string }{
+		{tableInteractions, upTo("occurred_at")},
+		{tableRecommendations, upTo("generated_at")},
+		{tableUsers, upTo("occurred_at")},
+		{tableDeadLetters, `key IN @ids OR JSONExtractString(value, 'user_id') IN @ids
+			OR ((topic LIKE 'friendships%' OR consumer_group = 'befriend') AND (JSONExtractString(value, 'friend_id') IN @ids
+				OR arrayExists(u -> startsWith(key, concat(u, '|')) OR endsWith(key, concat('|', u)), @ids)))`},
+		// Days that ended by then go; the day of the erasure is summed up again below.
+		{tableUserDays, "user_id IN @ids AND day <= toDate(fromUnixTimestamp64Micro(transform(user_id, @ids, @ats, toInt64(0)), 'UTC'))"},
+	} {
+		if err := s.deleteRows(ctx, d.table, d.where, ids, ats); err != nil {
+			return fmt.Errorf("from %s: %w", d.table, err)
+		}
+	}
+	if err := s.sumDayAgain(ctx, ids, ats); err != nil {
+		return fmt.Errorf("sum up the day of the erasure: %w", err)
+	}
+	return nil
+}
+
+// deleteRows deletes and waits until no reader sees the rows. It looks first: a mutation visits every part of the table.
+func (s *Store) deleteRows(ctx context.Context, table, where string, ids []string, ats []int64) error {
+	var n uint64
+	if err := s.queryRow(ctx, "SELECT count() FROM "+s.table(table)+" WHERE "+where, ch.Named("ids", ids), ch.Named("ats", ats)).Scan(&n); err != nil {
+		return classify(ctx, err)
+	}
+	if n == 0 {
+		return nil
+	}
+	wait := ch.Context(ctx, ch.WithSettings(ch.Settings{"lightweight_deletes_sync": 2, "mutations_sync": 2}))
+	return s.exec(wait, s.cfg.EraseTimeout, "DELETE FROM "+s.table(table)+" WHERE "+where, ch.Named("ids", ids), ch.Named("ats", ats))
+}
+
+// sumDayAgain restores the sums of what the users did on the day of their erasure but after it. It runs after the day's sums were deleted,
+// each time, so repeating the whole erasure ends in the same sums; hence without deduplication.
+func (s *Store) sumDayAgain(ctx context.Context, ids []string, ats []int64) error {
+	left := " FROM " + s.table(tableInteractions) +
+		" WHERE user_id IN @ids AND toDate(occurred_at) = toDate(fromUnixTimestamp64Micro(transform(user_id, @ids, @ats, toInt64(0)), 'UTC'))"
+	var n uint64
+	if err := s.queryRow(ctx, "SELECT count()"+left, ch.Named("ids", ids), ch.Named("ats", ats)).Scan(&n); err != nil {
+		return classify(ctx, err)
+	}
+	if n == 0 {
+		return nil
+	}
+	fresh := ch.Context(ctx, ch.WithSettings(ch.Settings{"insert_deduplicate": 0}))
+	return s.exec(fresh, s.cfg.EraseTimeout, "INSERT INTO "+s.table(tableUserDays)+
+		" SELECT user_id, toDate(occurred_at) AS day, action, count(), count(value), sum(ifNull(value, 0)), max(occurred_at)"+left+" GROUP BY user_id, day, action",
+		ch.Named("ids", ids), ch.Named("ats", ats))
+}

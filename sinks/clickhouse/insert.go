@@ -1,0 +1,146 @@
+package clickhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// Bounds of the times a row may hold: a table partition is named by the month of one of them, and sums keep hours in 32 bits.
+var (
+	earliest = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
+	latest   = time.Date(2105, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// columns is a block being built: one entry per column, in order, each a slice with one element per row.
+type columns struct {
+	names []string
+	data  []any
+}
+
+func (c *columns) add(name string, data any) {
+	c.names = append(c.names, name)
+	c.data = append(c.data, data)
+}
+
+// insertion is one insert: its rows turned into columns, whole or in part.
+type insertion struct {
+	table string
+	rows  int
+	// build returns the block of the rows from..to.
+	build func(from, to int) *columns
+	// check returns why a row cannot be inserted, or nil.
+	check func(i int) error
+}
+
+// insertRange inserts all rows of a range as one block under the range's token. What the store would refuse is found before anything is sent; what
+// it refuses nevertheless is looked for in a scratch copy of the table.
+func (s *Store) insertRange(ctx context.Context, r schemas.Range, in insertion) error {
+	if in.rows == 0 {
+		return nil
+	}
+	if err := checkRange(r); err != nil {
+		return err
+	}
+	var guilty fault.Reject
+	for i := range in.rows {
+		if err := in.check(i); err != nil {
+			guilty.Add(i, err)
+		}
+	}
+	if err := guilty.Err(); err != nil {
+		return undone(err)
+	}
+	err := s.sendRange(ctx, r, in)
+	if fault.ClassOf(err) != fault.Permanent || err == nil {
+		return err
+	}
+	return s.findGuilty(ctx, in, err)
+}
+
+// checkRange refuses a range that would share its token with another one.
+func checkRange(r schemas.Range) error {
+	if r.LogID == "" || r.Topic == "" || r.Partition < 0 || r.Partition > 65535 || r.First < 0 || r.Last < r.First {
+		return fmt.Errorf("range %q/%q/%d/%d-%d is incomplete", r.LogID, r.Topic, r.Partition, r.First, r.Last)
+	}
+	return nil
+}
+
+// token identifies a range for deduplication. It depends on the bounds alone: a repeat whose rows differ is still the same range.
+func token(r schemas.Range, table string) string {
+	b := make([]byte, 0, 96)
+	b = append(append(append(b, r.LogID...), '/'), r.Topic...)
+	b = strconv.AppendInt(append(b, '/'), int64(r.Partition), 10)
+	b = strconv.AppendInt(append(b, '/'), r.First, 10)
+	b = strconv.AppendInt(append(b, '-'), r.Last, 10)
+	return string(append(append(b, '/'), table...))
+}
+
+// sendRange sends the block, and once more over another connection when the first was lost: the repeat is the same insert.
+func (s *Store) sendRange(ctx context.Context, r schemas.Range, in insertion) error {
+	ictx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
+	defer cancel()
+	settings := ch.Settings{
+		"insert_deduplication_token":                         token(r, in.table),
+		"insert_deduplicate":                                 1,
+		"deduplicate_blocks_in_dependent_materialized_views": 1,
+		"async_insert":                                       0,
+		// A batch may span any number of months.
+		"max_partitions_per_insert_block": 0,
+		// The block must reach the tables as the one block it is: its parts' tokens would not meet the whole's.
+		"min_insert_block_size_rows":  0,
+		"min_insert_block_size_bytes": 0,
+		"max_insert_threads":          1,
+		"max_execution_time":          int(max(s.cfg.InsertTimeout.Seconds(), 1)),
+	}
+	block := in.build(0, in.rows)
+	err := s.send(ch.Context(ictx, ch.WithSettings(settings)), in.table, block)
+	if isLost(err) && ictx.Err() == nil {
+		err = s.send(ch.Context(ictx, ch.WithSettings(settings)), in.table, block)
+	}
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("insert %d rows into %s: %w", in.rows, in.table, classify(ctx, err))
+}
+
+// isLost tells whether err is a connection that broke, so that nobody knows whether the insert has landed.
+func isLost(err error) bool {
+	var server *ch.Exception
+	return err != nil && !errors.As(err, &server) && fault.ClassOf(classify(context.Background(), err)) == fault.Transient
+}
+
+func (s *Store) send(ctx context.Context, table string, c *columns) error {
+	query := "INSERT INTO " + s.table(table) + " ("
+	for i, name := range c.names {
+		if i > 0 {
+			query += ", "
+		}
+		query += "`" + name + "`"
+	}
+	batch, err := s.conn.PrepareBatch(ctx, query+")")
+	if err != nil {
+		return err
+	}
+	for i := range c.data {
+		if err := batch.Column(i).Append(c.data[i]); err != nil {
+			return errors.Join(fmt.Errorf("column %s: %w", c.names[i], err), batch.Abort())
+		}
+	}
+	return batch.Send()
+}
+
+func undone(err error) error {
+	var r *fault.Rejected
+	if errors.As(err, &r) {
+		r.Undone = true
+	}
+	return err
+}

@@ -1,0 +1,72 @@
+package clickhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/pressly/goose/v3"
+
+	migrations "github.com/slipstream-rec/slipstream/infra/clickhouse"
+)
+
+// Migrate creates the database and brings its tables and views up to date, then applies the times to live.
+// It is a no-op when everything is there. Two at once are harmless: every statement is repeatable.
+func (s *Store) Migrate(ctx context.Context) error {
+	mctx, cancel := context.WithTimeout(ctx, s.cfg.MigrateTimeout)
+	defer cancel()
+	if err := s.exec(mctx, s.cfg.MigrateTimeout, "CREATE DATABASE IF NOT EXISTS `"+s.cfg.Database+"` COMMENT 'Slipstream: what people did, what was recommended to them, and sums of both.'"); err != nil {
+		return fmt.Errorf("create clickhouse database %s: %w", s.cfg.Database, err)
+	}
+	if err := s.applyMigrations(mctx); err != nil {
+		return fmt.Errorf("migrate clickhouse database %s: %w", s.cfg.Database, classify(ctx, err))
+	}
+	for table, days := range map[string]int{tableInteractions: s.cfg.InteractionDays, tableRecommendations: s.cfg.RecommendationDays, tableDeadLetters: s.cfg.DeadLetterDays} {
+		if err := s.applyTTL(mctx, table, days); err != nil {
+			return fmt.Errorf("set the time to live of %s: %w", table, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) applyMigrations(ctx context.Context) (err error) {
+	o, err := s.cfg.options(s.cfg.Database)
+	if err != nil {
+		return err
+	}
+	o.MaxOpenConns, o.MaxIdleConns, o.ReadTimeout = 2, 1, s.cfg.MigrateTimeout
+	db := ch.OpenDB(o)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	p, err := goose.NewProvider(goose.DialectClickHouse, db, migrations.Migrations, goose.WithTableName(tableMigrations), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return err
+	}
+	_, err = p.Up(ctx)
+	return err
+}
+
+// ttlDays finds the days in a table's definition as the server prints it.
+var ttlDays = regexp.MustCompile(`TTL toDateTime\(recorded_at\) \+ toIntervalDay\((\d+)\)`)
+
+// applyTTL sets the time to live when it differs: setting it anew would make the server rewrite every part.
+// It counts from recorded_at, the log's time: replayed histories are from the past.
+func (s *Store) applyTTL(ctx context.Context, table string, days int) error {
+	var definition string
+	if err := s.queryRow(ctx, "SELECT engine_full FROM system.tables WHERE database = ? AND name = ?", s.cfg.Database, table).Scan(&definition); err != nil {
+		return classify(ctx, err)
+	}
+	now := 0
+	if m := ttlDays.FindStringSubmatch(definition); m != nil {
+		now, _ = strconv.Atoi(m[1])
+	}
+	switch {
+	case now == days:
+		return nil
+	case days == 0:
+		return s.exec(ctx, s.cfg.MigrateTimeout, "ALTER TABLE "+s.table(table)+" REMOVE TTL")
+	}
+	return s.exec(ctx, s.cfg.MigrateTimeout, fmt.Sprintf("ALTER TABLE %s MODIFY TTL toDateTime(recorded_at) + toIntervalDay(%d)", s.table(table), days))
+}

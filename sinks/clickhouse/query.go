@@ -1,0 +1,122 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// forgottenHalfLives is where TrendingItems stops to look back: what is older weighs less than a trillionth.
+const forgottenHalfLives = 40
+
+// GetProgress returns what SetProgress wrote, one entry per partition, in order of topic and partition.
+func (s *Store) GetProgress(ctx context.Context) ([]sinks.Progress, error) {
+	var rows []struct {
+		Topic      string    `ch:"topic"`
+		Partition  uint16    `ch:"partition"`
+		Offset     int64     `ch:"offset"`
+		OccurredAt time.Time `ch:"occurred_at"`
+		RecordedAt time.Time `ch:"recorded_at"`
+	}
+	err := s.selectRows(ctx, &rows, "SELECT topic, partition, offset, occurred_at, recorded_at FROM "+s.table(viewCompleteness)+" ORDER BY topic, partition")
+	if err != nil {
+		return nil, fmt.Errorf("read the progress: %w", err)
+	}
+	told := func(t time.Time) time.Time {
+		if t.Unix() == 0 {
+			return time.Time{}
+		}
+		return t.UTC()
+	}
+	out := make([]sinks.Progress, len(rows))
+	for i, r := range rows {
+		out[i] = sinks.Progress{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, OccurredAt: told(r.OccurredAt), RecordedAt: told(r.RecordedAt)}
+	}
+	return out, nil
+}
+
+// TrendingItems sums up the hours before q.Until with decay. The events of an hour count as if they had happened in its middle, and the
+// hour of q.Until counts whole. Items whose sum is not above 0 are left out.
+func (s *Store) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sinks.Scored, error) {
+	if q.N <= 0 || len(q.Weights) == 0 {
+		return nil, nil
+	}
+	if q.HalfLife <= 0 {
+		return nil, fault.Permanentf("the half-life of trending items is %s, want more than 0", q.HalfLife)
+	}
+	until, lastHour := q.Until, q.Until.Add(-time.Nanosecond)
+	if until.IsZero() {
+		// Only the newest hour is read for the time within it.
+		if err := s.queryRow(ctx, "SELECT max(last_at) FROM "+s.table(tableItemHours)+" WHERE hour >= (SELECT max(hour) FROM "+s.table(tableItemHours)+")").Scan(&until); err != nil {
+			return nil, fmt.Errorf("find the newest event: %w", classify(ctx, err))
+		}
+		lastHour = until
+	}
+	actions, weights := make([]string, 0, len(q.Weights)), make([]float64, 0, len(q.Weights))
+	for a, w := range q.Weights {
+		actions, weights = append(actions, string(a)), append(weights, w)
+	}
+	from := time.Unix(0, 0)
+	if d := until.Sub(from) / q.HalfLife; d > forgottenHalfLives {
+		from = until.Add(-forgottenHalfLives * q.HalfLife)
+	}
+	var rows []struct {
+		ItemID string  `ch:"item_id"`
+		Score  float64 `ch:"score"`
+	}
+	err := s.selectRows(ctx, &rows, `
+		SELECT item_id, sum(events * transform(toString(action), ?, ?, toFloat64(0)) * exp2(-greatest(0, ? - toUnixTimestamp(hour) - 1800) / ?)) AS score
+		FROM `+s.table(tableItemHours)+`
+		WHERE hour >= fromUnixTimestamp(?) AND hour <= fromUnixTimestamp(?) AND action IN ?
+		GROUP BY item_id HAVING score > 0
+		ORDER BY score DESC, item_id LIMIT ?`,
+		actions, weights, float64(until.UnixMilli())/1000, q.HalfLife.Seconds(), from.Unix(), lastHour.Unix(), actions, q.N)
+	if err != nil {
+		return nil, fmt.Errorf("sum up trending items: %w", err)
+	}
+	out := make([]sinks.Scored, len(rows))
+	for i, r := range rows {
+		out[i] = sinks.Scored{ItemID: r.ItemID, Score: r.Score}
+	}
+	return out, nil
+}
+
+// FindEvent returns where the event stands on the log, as far as its raw row is still there.
+func (s *Store) FindEvent(ctx context.Context, eventID string) ([]sinks.EventPosition, error) {
+	var rows []struct {
+		Topic     string `ch:"log_topic"`
+		Partition uint16 `ch:"log_partition"`
+		Offset    int64  `ch:"log_offset"`
+		Source    string `ch:"source"`
+	}
+	err := s.selectRows(ctx, &rows, "SELECT log_topic, log_partition, log_offset, source FROM "+s.table(tableInteractions)+
+		" WHERE event_id = ? ORDER BY log_topic, log_partition, log_offset LIMIT 1000", eventID)
+	if err != nil {
+		return nil, fmt.Errorf("find event %q: %w", eventID, err)
+	}
+	var out []sinks.EventPosition
+	for _, r := range rows {
+		out = append(out, sinks.EventPosition{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, Source: r.Source})
+	}
+	return out, nil
+}
+
+// CountInteractions counts the raw rows and adds up the sums made from them.
+func (s *Store) CountInteractions(ctx context.Context) (sinks.Counts, error) {
+	var rows, hours, days uint64
+	err := s.queryRow(ctx, "SELECT (SELECT count() FROM "+s.table(tableInteractions)+"), (SELECT sum(events) FROM "+s.table(tableItemHours)+
+		"), (SELECT sum(events) FROM "+s.table(tableUserDays)+")").Scan(&rows, &hours, &days)
+	if err != nil {
+		return sinks.Counts{}, fmt.Errorf("count interactions: %w", classify(ctx, err))
+	}
+	return sinks.Counts{Rows: int64(rows), ItemHours: int64(hours), UserDays: int64(days)}, nil
+}
+
+func (s *Store) selectRows(ctx context.Context, dest any, query string, args ...any) error {
+	qctx, cancel := context.WithTimeout(ctx, s.cfg.QueryTimeout)
+	defer cancel()
+	return classify(ctx, s.conn.Select(qctx, dest, query, args...))
+}

@@ -1,0 +1,311 @@
+package clickhouse
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// col makes one column of rows.
+func col[R, T any](rows []R, f func(*R) T) []T {
+	out := make([]T, len(rows))
+	for i := range rows {
+		out[i] = f(&rows[i])
+	}
+	return out
+}
+
+// checkTime refuses times outside the bounds of the tables.
+func checkTime(name string, t time.Time) error {
+	if t.Before(earliest) || t.After(latest) {
+		return fault.Permanentf("%s %s is not between 1970-01-02 and 2105-01-01", name, t.Format(time.RFC3339))
+	}
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// orElse returns t, or u when t is not told.
+func orElse(t, u time.Time) time.Time {
+	if t.IsZero() {
+		return u
+	}
+	return t
+}
+
+// orNull returns nil for a time that is not told or that the column cannot hold.
+func orNull(t time.Time) *time.Time {
+	if t.IsZero() || checkTime("", t) != nil {
+		return nil
+	}
+	return &t
+}
+
+// jsonObject encodes attributes, which came from JSON; keys are sorted, so it is a function of the event.
+func jsonObject(m map[string]any) (string, error) {
+	if len(m) == 0 {
+		return "{}", nil
+	}
+	b, err := json.Marshal(m)
+	return string(b), err
+}
+
+func mustJSON(m map[string]any) string {
+	s, err := jsonObject(m)
+	if err != nil {
+		return "{}" // check has refused the row before
+	}
+	return s
+}
+
+func addPosition[R any](c *columns, r schemas.Range, rows []R, offset func(*R) int64, recordedAt func(*R) time.Time) {
+	c.add("log_topic", col(rows, func(*R) string { return r.Topic }))
+	c.add("log_partition", col(rows, func(*R) uint16 { return uint16(r.Partition) }))
+	c.add("log_offset", col(rows, offset))
+	c.add("recorded_at", col(rows, recordedAt))
+}
+
+// InsertInteractions inserts the raw rows of a range; the sums follow by materialized views.
+func (s *Store) InsertInteractions(ctx context.Context, r schemas.Range, rows []sinks.InteractionRow) error {
+	type row = sinks.InteractionRow
+	at := func(x *row) time.Time { return orElse(x.OccurredAt, x.RecordedAt) }
+	return s.insertRange(ctx, r, insertion{
+		table: tableInteractions, rows: len(rows),
+		check: func(i int) error {
+			x := &rows[i]
+			var action error
+			if !x.Action.Valid() {
+				action = fault.Permanentf("action %q is not known", x.Action)
+			}
+			return firstError(action, checkTime("occurred_at", at(x)), checkTime("recorded_at", x.RecordedAt))
+		},
+		build: func(from, to int) *columns {
+			rows, c := rows[from:to], new(columns)
+			c.add("event_id", col(rows, func(x *row) string { return x.EventID }))
+			c.add("source", col(rows, func(x *row) string { return x.Source }))
+			c.add("user_id", col(rows, func(x *row) string { return x.UserID }))
+			c.add("item_id", col(rows, func(x *row) string { return x.ItemID }))
+			c.add("action", col(rows, func(x *row) string { return string(x.Action) }))
+			c.add("value", col(rows, func(x *row) *float64 { return x.Value }))
+			c.add("occurred_at", col(rows, at))
+			c.add("session_id", col(rows, func(x *row) string { return x.SessionID }))
+			c.add("recommendation_id", col(rows, func(x *row) string { return x.RecommendationID }))
+			c.add("context", col(rows, func(x *row) map[string]string { return x.Context }))
+			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
+			return c
+		},
+	})
+}
+
+// InsertRecommendations inserts the served lists of a range.
+func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows []sinks.RecommendationRow) error {
+	type row = sinks.RecommendationRow
+	type place = schemas.RecommendedItem
+	at := func(x *row) time.Time { return orElse(x.GeneratedAt, x.RecordedAt) }
+	return s.insertRange(ctx, r, insertion{
+		table: tableRecommendations, rows: len(rows),
+		check: func(i int) error {
+			x := &rows[i]
+			var size error
+			if p := x.CausedBy.Partition; p < 0 || p > 65535 {
+				size = fault.Permanentf("caused_by.partition %d is not between 0 and 65535", p)
+			}
+			for _, it := range x.Items {
+				if it.Rank < 0 || it.Rank > 65535 {
+					size = fault.Permanentf("rank %d of item %q is not between 0 and 65535", it.Rank, it.ItemID)
+				}
+			}
+			return firstError(size, checkTime("generated_at", at(x)), checkTime("recorded_at", x.RecordedAt))
+		},
+		build: func(from, to int) *columns {
+			rows, c := rows[from:to], new(columns)
+			c.add("recommendation_id", col(rows, func(x *row) string { return x.RecommendationID }))
+			c.add("user_id", col(rows, func(x *row) string { return x.UserID }))
+			c.add("strategy", col(rows, func(x *row) string { return x.Strategy }))
+			c.add("variant", col(rows, func(x *row) string { return x.Variant }))
+			c.add("version", col(rows, func(x *row) int64 { return x.Version }))
+			c.add("generated_at", col(rows, at))
+			c.add("expires_at", col(rows, func(x *row) *time.Time { return orNull(x.ExpiresAt) }))
+			c.add("trigger", col(rows, func(x *row) string { return x.CausedBy.Trigger }))
+			c.add("caused_topic", col(rows, func(x *row) string { return x.CausedBy.Topic }))
+			c.add("caused_partition", col(rows, func(x *row) uint16 { return uint16(x.CausedBy.Partition) }))
+			c.add("caused_offset", col(rows, func(x *row) int64 { return x.CausedBy.Offset }))
+			c.add("caused_event_id", col(rows, func(x *row) string { return x.CausedBy.EventID }))
+			c.add("caused_at", col(rows, func(x *row) *time.Time { return orNull(x.CausedBy.OccurredAt) }))
+			c.add("accepted_at", col(rows, func(x *row) *time.Time { return orNull(x.CausedBy.AcceptedAt) }))
+			c.add("degraded", col(rows, func(x *row) []string { return x.Degraded }))
+			c.add("items.item_id", col(rows, func(x *row) []string { return col(x.Items, func(p *place) string { return p.ItemID }) }))
+			c.add("items.rank", col(rows, func(x *row) []uint16 { return col(x.Items, func(p *place) uint16 { return uint16(p.Rank) }) }))
+			c.add("items.score", col(rows, func(x *row) []float64 { return col(x.Items, func(p *place) float64 { return p.Score }) }))
+			c.add("items.reason", col(rows, func(x *row) []string { return col(x.Items, func(p *place) string { return p.Reason }) }))
+			c.add("items.source", col(rows, func(x *row) []string { return col(x.Items, func(p *place) string { return p.Source }) }))
+			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
+			return c
+		},
+	})
+}
+
+// InsertItems inserts the catalogue's changes of a range; the newest offset of an item wins.
+func (s *Store) InsertItems(ctx context.Context, r schemas.Range, rows []sinks.ItemRow) error {
+	type row = sinks.ItemRow
+	at := func(x *row) time.Time { return orElse(x.OccurredAt, x.RecordedAt) }
+	return s.insertRange(ctx, r, insertion{
+		table: tableItems, rows: len(rows),
+		check: func(i int) error {
+			x := &rows[i]
+			_, err := jsonObject(x.Attributes)
+			if err != nil {
+				err = fault.Permanentf("attributes of item %q: %w", x.ItemID, err)
+			}
+			return firstError(err, checkTime("occurred_at", at(x)), checkTime("recorded_at", x.RecordedAt))
+		},
+		build: func(from, to int) *columns {
+			rows, c := rows[from:to], new(columns)
+			c.add("item_id", col(rows, func(x *row) string { return x.ItemID }))
+			c.add("title", col(rows, func(x *row) string { return x.Title }))
+			c.add("genres", col(rows, func(x *row) []string { return x.Genres }))
+			c.add("actors", col(rows, func(x *row) []string { return x.Actors }))
+			c.add("directors", col(rows, func(x *row) []string { return x.Directors }))
+			c.add("tags", col(rows, func(x *row) []string { return x.Tags }))
+			c.add("description", col(rows, func(x *row) string { return x.Description }))
+			c.add("published_at", col(rows, func(x *row) *time.Time { return publishedDay(x.PublishedAt) }))
+			c.add("available", col(rows, func(x *row) bool { return x.IsAvailable() }))
+			c.add("withdrawn", col(rows, func(x *row) bool { return x.Withdrawn }))
+			c.add("attributes", col(rows, func(x *row) string { return mustJSON(x.Attributes) }))
+			c.add("occurred_at", col(rows, at))
+			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
+			return c
+		},
+	})
+}
+
+// publishedDay keeps the day within what a Date32 holds: films are older than 1900.
+func publishedDay(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	day := t.UTC()
+	if first := time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC); day.Before(first) {
+		day = first
+	}
+	if last := time.Date(2299, 12, 31, 0, 0, 0, 0, time.UTC); day.After(last) {
+		day = last
+	}
+	return &day
+}
+
+// InsertUsers inserts the changes of attributes of a range; the newest offset of a user wins.
+func (s *Store) InsertUsers(ctx context.Context, r schemas.Range, rows []sinks.UserRow) error {
+	type row = sinks.UserRow
+	at := func(x *row) time.Time { return orElse(x.OccurredAt, x.RecordedAt) }
+	return s.insertRange(ctx, r, insertion{
+		table: tableUsers, rows: len(rows),
+		check: func(i int) error {
+			x := &rows[i]
+			_, err := jsonObject(x.Attributes)
+			if err != nil {
+				err = fault.Permanentf("attributes of user %q: %w", x.UserID, err)
+			}
+			return firstError(err, checkTime("occurred_at", at(x)), checkTime("recorded_at", x.RecordedAt))
+		},
+		build: func(from, to int) *columns {
+			rows, c := rows[from:to], new(columns)
+			c.add("user_id", col(rows, func(x *row) string { return x.UserID }))
+			c.add("attributes", col(rows, func(x *row) string { return mustJSON(x.Attributes) }))
+			c.add("erased", col(rows, func(x *row) bool { return x.Erased }))
+			c.add("occurred_at", col(rows, at))
+			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
+			return c
+		},
+	})
+}
+
+// InsertDeadLetters inserts dead letters and their resolutions; the newest row of an id tells its state.
+func (s *Store) InsertDeadLetters(ctx context.Context, r schemas.Range, rows []sinks.DeadLetterRow) error {
+	type row = sinks.DeadLetterRow
+	return s.insertRange(ctx, r, insertion{
+		table: tableDeadLetters, rows: len(rows),
+		check: func(i int) error {
+			x := &rows[i]
+			var size error
+			switch {
+			case x.Partition < 0 || x.Partition > 65535:
+				size = fault.Permanentf("partition %d is not between 0 and 65535", x.Partition)
+			case x.Attempts < 0:
+				size = fault.Permanentf("attempts %d is below 0", x.Attempts)
+			}
+			return firstError(size, checkTime("recorded_at", x.RecordedAt), checkTime("first failure", orElse(x.FirstFailedAt, x.RecordedAt)),
+				checkTime("last failure", orElse(x.LastFailedAt, x.RecordedAt)))
+		},
+		build: func(from, to int) *columns {
+			rows, c := rows[from:to], new(columns)
+			c.add("id", col(rows, func(x *row) string { return x.ID }))
+			c.add("consumer_group", col(rows, func(x *row) string { return x.Group }))
+			c.add("topic", col(rows, func(x *row) string { return x.Topic }))
+			c.add("partition", col(rows, func(x *row) uint16 { return uint16(x.Partition) }))
+			c.add("offset", col(rows, func(x *row) int64 { return x.Offset }))
+			c.add("class", col(rows, func(x *row) string { return x.Class }))
+			c.add("reason", col(rows, func(x *row) string { return x.Reason }))
+			c.add("attempts", col(rows, func(x *row) uint32 { return uint32(min(x.Attempts, 1<<31)) }))
+			c.add("key", col(rows, func(x *row) string { return x.Key }))
+			c.add("value", col(rows, func(x *row) string { return string(x.Value) }))
+			c.add("state", col(rows, func(x *row) string { return x.State }))
+			c.add("note", col(rows, func(x *row) string { return x.Note }))
+			c.add("first_failed_at", col(rows, func(x *row) time.Time { return orElse(x.FirstFailedAt, x.RecordedAt) }))
+			c.add("last_failed_at", col(rows, func(x *row) time.Time { return orElse(x.LastFailedAt, x.RecordedAt) }))
+			c.add("poison_offset", col(rows, func(x *row) int64 { return x.PoisonOffset }))
+			c.add("log_topic", col(rows, func(*row) string { return r.Topic }))
+			c.add("log_partition", col(rows, func(*row) uint16 { return uint16(r.Partition) }))
+			c.add("recorded_at", col(rows, func(x *row) time.Time { return x.RecordedAt }))
+			return c
+		},
+	})
+}
+
+// SetProgress writes down up to where partitions are complete. A lower offset than the stored one changes nothing.
+func (s *Store) SetProgress(ctx context.Context, p []sinks.Progress) error {
+	if len(p) == 0 {
+		return nil
+	}
+	type row = sinks.Progress
+	epoch := time.Unix(0, 0).UTC()
+	for _, x := range p {
+		if x.Partition < 0 || x.Partition > 65535 || x.Offset < 0 {
+			return fmt.Errorf("progress of %s/%d at %d is out of bounds", x.Topic, x.Partition, x.Offset)
+		}
+	}
+	bounded := func(t time.Time) time.Time {
+		if checkTime("", t) != nil {
+			return epoch // nothing with a time yet
+		}
+		return t
+	}
+	ictx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
+	defer cancel()
+	c := new(columns)
+	c.add("topic", col(p, func(x *row) string { return x.Topic }))
+	c.add("partition", col(p, func(x *row) uint16 { return uint16(x.Partition) }))
+	c.add("offset", col(p, func(x *row) int64 { return x.Offset }))
+	c.add("occurred_at", col(p, func(x *row) time.Time { return bounded(x.OccurredAt) }))
+	c.add("recorded_at", col(p, func(x *row) time.Time { return bounded(x.RecordedAt) }))
+	err := s.send(ictx, tableProgress, c)
+	if isLost(err) && ictx.Err() == nil {
+		err = s.send(ictx, tableProgress, c)
+	}
+	if err != nil {
+		return fmt.Errorf("write the progress of %d partitions: %w", len(p), classify(ctx, err))
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package clickhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/google/uuid"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+// maxGuilty bounds the search: when so many rows are refused, something else than the rows is wrong with high probability.
+const maxGuilty = 1000
+
+// findGuilty looks for the rows that made the server refuse an insert, in a copy of the table that no view hangs on. Halving the range into the live
+// table would leave parts there whose tokens do not meet the whole's. When every row goes into the copy, the rows
+// are innocent and cause comes back as unknown: it must poison nothing by itself.
+func (s *Store) findGuilty(ctx context.Context, in insertion, cause error) error {
+	sctx, cancel := context.WithTimeout(ctx, s.cfg.QueryTimeout)
+	defer cancel()
+	scratch := "scratch_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	if err := s.exec(sctx, s.cfg.QueryTimeout, "CREATE TABLE "+s.table(scratch)+" AS "+s.table(in.table)); err != nil {
+		return fmt.Errorf("create a scratch copy after %q: %w", cause.Error(), err)
+	}
+	defer func() {
+		// The copy must go also when the caller has stopped meanwhile; one that stays behind is named scratch_ and harmless.
+		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = s.conn.Exec(dctx, "DROP TABLE IF EXISTS "+s.table(scratch)+" SYNC")
+	}()
+	var guilty fault.Reject
+	found := 0
+	var try func(from, to int) error
+	try = func(from, to int) error {
+		err := classify(sctx, s.send(ch.Context(sctx, ch.WithSettings(ch.Settings{"max_partitions_per_insert_block": 0, "insert_deduplicate": 0, "async_insert": 0})),
+			scratch, in.build(from, to)))
+		switch {
+		case err == nil:
+			return nil
+		case fault.ClassOf(err) != fault.Permanent:
+			return err
+		case to-from == 1:
+			if found++; found > maxGuilty {
+				return &fault.Error{Class: fault.Unknown, Err: fmt.Errorf("more than %d rows are refused: %w", maxGuilty, cause)}
+			}
+			guilty.Add(from, err)
+			return nil
+		}
+		mid := from + (to-from)/2
+		if err := try(from, mid); err != nil {
+			return err
+		}
+		return try(mid, to)
+	}
+	if err := try(0, in.rows); err != nil {
+		return fmt.Errorf("look for the rows refused by %s: %w", in.table, err)
+	}
+	if err := guilty.Err(); err != nil {
+		return undone(err)
+	}
+	var known *fault.Error
+	if errors.As(cause, &known) {
+		cause = known.Err
+	}
+	return &fault.Error{Class: fault.Unknown, Err: fmt.Errorf("%s refused the range but no single row of it: %w", in.table, cause)}
+}

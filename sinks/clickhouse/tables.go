@@ -1,0 +1,26 @@
+package clickhouse
+
+// The names of the tables and views, in one place: a rebuild fills a second database of the same names and exchanges them.
+const (
+	tableInteractions    = "interactions"
+	tableItemHours       = "item_hour_sums"
+	tableUserDays        = "user_day_sums"
+	tableRecommendations = "recommendations"
+	tableOutcomes        = "recommendation_sums"
+	tableItems           = "item_versions"
+	tableUsers           = "user_versions"
+	tableDeadLetters     = "dead_letter_rows"
+	tableProgress        = "progress_rows"
+	tableMeta            = "meta"
+	tableMigrations      = "schema_migrations"
+
+	viewCompleteness = "completeness"
+)
+
+// StorageTables returns the tables that hold rows, sources before the sums made from them.
+func StorageTables() []string {
+	return []string{
+		tableInteractions, tableItemHours, tableUserDays, tableRecommendations, tableOutcomes, tableItems, tableUsers,
+		tableDeadLetters, tableProgress, tableMeta,
+	}
+}
