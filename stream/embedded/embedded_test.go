@@ -40,7 +40,7 @@ func start(t *testing.T, cfg Config) *Broker {
 
 func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.FetchMaxWait(50 * time.Millisecond)}, opts...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.FetchMaxWait(50 * time.Millisecond), kgo.DisableClientMetrics()}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(cl.Close)
 	return cl
@@ -70,15 +70,26 @@ func produce(t *testing.T, cl *kgo.Client, topic string, n, size, keys int) {
 // read returns the records of partition 0, from the first to the high watermark.
 func read(t *testing.T, addr, topic string) []*kgo.Record {
 	t.Helper()
-	_, end := bounds(t, addr, topic)
-	cl := client(t, addr, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))
+	first, end := bounds(t, addr, topic)
+	if end == 0 {
+		return nil
+	}
+	cl := client(t, addr)
+	meta, err := kadm.NewClient(cl).Metadata(t.Context(), topic)
+	require.NoError(t, err)
 	var out []*kgo.Record
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	for end > 0 && (len(out) == 0 || out[len(out)-1].Offset < end-1) {
-		f := cl.PollFetches(ctx)
-		require.NoError(t, f.Err())
-		out = append(out, f.Records()...)
+	for at := first; at < end; {
+		req := kmsg.NewPtrFetchRequest()
+		req.MinBytes, req.MaxBytes = 1, 8<<20
+		req.Topics = []kmsg.FetchRequestTopic{{Topic: topic, TopicID: meta.Topics[topic].ID, Partitions: []kmsg.FetchRequestTopicPartition{{FetchOffset: at, PartitionMaxBytes: 8 << 20, CurrentLeaderEpoch: -1}}}}
+		res, err := req.RequestWith(t.Context(), cl.Broker(0))
+		require.NoError(t, err)
+		require.Len(t, res.Topics, 1)
+		f, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Topic: topic, Offset: at}, &res.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
+		require.NoError(t, f.Err)
+		require.Greater(t, next, at, "the log ends before its high watermark")
+		at = next
+		out = append(out, f.Records...)
 	}
 	return out
 }
