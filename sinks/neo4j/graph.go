@@ -29,7 +29,7 @@ func (s *Store) ApplyEdges(ctx context.Context, batch []sinks.Edge) error {
 	for chunk := range slices.Chunk(edges, s.cfg.WriteBatch) {
 		rows := make([]any, len(chunk))
 		for i, e := range chunk {
-			rows[i] = map[string]any{"a": e.A, "b": e.B, "at": nanos(e.At), "event_id": e.EventID, "removed": e.Removed}
+			rows[i] = map[string]any{"a": e.A, "b": e.B, "at": nanos(e.At), "event_id": asLatin1(e.EventID), "removed": e.Removed}
 		}
 		if err := s.write(ctx, "apply edges", applyEdges, map[string]any{"edges": rows}); err != nil {
 			return err
@@ -50,8 +50,8 @@ func conflate(batch []sinks.Edge) ([]sinks.Edge, error) {
 			return nil, fault.Permanentf("an edge without a user")
 		case e.A == e.B:
 			return nil, fault.Permanentf("user %q with themselves", e.A)
-		case !utf8.ValidString(e.A) || !utf8.ValidString(e.B) || !utf8.ValidString(e.EventID):
-			return nil, fault.Permanentf("edge %q, %q, event %q: an id is not UTF-8", e.A, e.B, e.EventID)
+		case !utf8.ValidString(e.A) || !utf8.ValidString(e.B):
+			return nil, fault.Permanentf("edge %q, %q: an id is not UTF-8", e.A, e.B)
 		}
 		edges = append(edges, e)
 	}
@@ -59,6 +59,24 @@ func conflate(batch []sinks.Edge) ([]sinks.Edge, error) {
 		return cmp.Or(cmp.Compare(x.A, y.A), cmp.Compare(x.B, y.B), cmp.Compare(nanos(y.At), nanos(x.At)), cmp.Compare(y.EventID, x.EventID))
 	})
 	return slices.CompactFunc(edges, func(x, y sinks.Edge) bool { return x.A == y.A && x.B == y.B }), nil
+}
+
+// asLatin1 reads each byte of an event id as one character. Neo4j compares text by UTF-16 units, which is another order than that of bytes; of these
+// texts both are the same, and ids in ASCII stay as they are.
+func asLatin1(id string) string {
+	runes := make([]rune, len(id))
+	for i := range len(id) {
+		runes[i] = rune(id[i])
+	}
+	return string(runes)
+}
+
+func fromLatin1(s string) string {
+	b := make([]byte, 0, len(s))
+	for _, r := range s {
+		b = append(b, byte(r)) //nolint:gosec // written by asLatin1
+	}
+	return string(b)
 }
 
 // nanos is a time as the graph keeps it: nanoseconds since 1970, exact from 1678 to 2262 and held at the ends beyond.
@@ -94,6 +112,7 @@ func (s *Store) Friends(ctx context.Context, users []string, limit int) (map[str
 	for _, row := range rows {
 		user, list := text(row, "user"), texts(row, "friends")
 		if len(list) > 0 {
+			slices.Sort(list) // the server's order is by UTF-16 units
 			found[user] = list
 		}
 	}
@@ -165,7 +184,7 @@ func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) (err err
 		if err != nil {
 			return fmt.Errorf("neo4j each edge: %w", err)
 		}
-		if stopped = f(sinks.Edge{A: text(row, "a"), B: text(row, "b"), At: timeOf(at), EventID: text(row, "event_id")}); stopped != nil {
+		if stopped = f(sinks.Edge{A: text(row, "a"), B: text(row, "b"), At: timeOf(at), EventID: fromLatin1(text(row, "event_id"))}); stopped != nil {
 			return nil
 		}
 	}

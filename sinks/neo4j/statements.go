@@ -7,15 +7,16 @@ import "regexp"
 //
 // An edge is one relationship from the lower id to the higher, removed or not: a removal stays as a tombstone with its time.
 const (
-	// applyEdges writes each edge if it is newer than what is there. SET f.at = f.at takes the relationship's lock before the comparison reads it:
-	// without it, of two transactions at the same edge the one that waited would decide by what it had read before.
+	// applyEdges writes each edge if it is newer than what is there. SET f.lock takes the relationship's lock before the comparison reads it (and
+	// writes nothing the second time): without it, of two transactions at the same edge the one that waited would decide by what it had read
+	// before. SET f.at = f.at does not do: the server keeps the value that it read for it.
 	applyEdges = `
 UNWIND $edges AS e
 MERGE (a:User {id: e.a})
 MERGE (b:User {id: e.b})
 MERGE (a)-[f:FRIEND]->(b)
   ON CREATE SET f.at = e.at, f.event_id = e.event_id, f.removed = e.removed
-SET f.at = f.at
+SET f.lock = 0
 WITH f, e
 WHERE f.at < e.at OR (f.at = e.at AND f.event_id < e.event_id)
 SET f.at = e.at, f.event_id = e.event_id, f.removed = e.removed`
