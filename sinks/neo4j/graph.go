@@ -124,19 +124,19 @@ func (s *Store) SuggestFriends(ctx context.Context, user string, n int) ([]sinks
 	if n <= 0 || !utf8.ValidString(user) {
 		return nil, nil
 	}
-	rows, err := s.read(ctx, "suggest friends", suggestFriends, map[string]any{"user": user, "n": n})
+	rows, err := s.read(ctx, "suggest friends", suggestFriends, map[string]any{"user": user, "n": n, "via": maxVia})
 	if err != nil {
 		return nil, err
 	}
 	found := make([]sinks.Suggestion, len(rows))
 	for i, row := range rows {
 		via := texts(row, "via")
-		slices.Sort(via)
+		slices.Sort(via) // the server's order is by UTF-16 units
 		mutual, _, err := driver.GetRecordValue[int64](row, "mutual")
 		if err != nil {
 			return nil, fmt.Errorf("neo4j suggest friends: %w", err)
 		}
-		found[i] = sinks.Suggestion{UserID: text(row, "user"), Mutual: int(mutual), Via: slices.Clone(via[:min(len(via), maxVia)])}
+		found[i] = sinks.Suggestion{UserID: text(row, "user"), Mutual: int(mutual), Via: via}
 	}
 	return found, nil
 }

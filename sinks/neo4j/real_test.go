@@ -66,7 +66,7 @@ func TestRealPlans(t *testing.T) {
 	s := openForTest(t)
 	params := map[string]any{
 		"edges": []any{map[string]any{"a": "a", "b": "b", "at": 1, "event_id": "e", "removed": false}},
-		"users": []any{map[string]any{"id": "a", "at": 1}}, "user": "a", "n": 10, "limit": 10, "key": "k", "value": "v",
+		"users": []any{map[string]any{"id": "a", "at": 1}}, "user": "a", "n": 10, "via": 3, "limit": 10, "key": "k", "value": "v",
 	}
 	for name, tc := range map[string]struct {
 		statement string

@@ -31,14 +31,22 @@ CALL (u) {
 }
 RETURN user, collect(friend) AS friends`
 
+	// suggestFriends counts first and looks for names only for the few that are returned.
 	suggestFriends = `
 MATCH (u:User {id: $user})-[f:FRIEND]-(m:User)
 WHERE NOT f.removed
 MATCH (m)-[g:FRIEND]-(s:User)
 WHERE NOT g.removed AND s <> u
-WITH u, s, count(*) AS mutual, collect(m.id) AS via
+WITH u, s, count(*) AS mutual
 WHERE NOT EXISTS { MATCH (u)-[h:FRIEND]-(s) WHERE NOT h.removed }
-RETURN s.id AS user, mutual, via ORDER BY mutual DESC, user LIMIT $n`
+WITH u, s, mutual, s.id AS user ORDER BY mutual DESC, user LIMIT $n
+CALL (u, s) {
+  MATCH (u)-[f:FRIEND]-(m:User)-[g:FRIEND]-(s)
+  WHERE NOT f.removed AND NOT g.removed
+  WITH m.id AS friend ORDER BY friend LIMIT $via
+  RETURN collect(friend) AS via
+}
+RETURN user, mutual, via ORDER BY mutual DESC, user`
 
 	// eraseFriends deletes edges by their age, then the node unless newer edges hold on to it.
 	eraseFriends = `

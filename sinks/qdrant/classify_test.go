@@ -44,9 +44,9 @@ func connect(t *testing.T, addr string, timeout time.Duration) *Store {
 	require.NoError(t, err)
 	c, err := pb.NewGrpcClient(&pb.Config{Host: host, Port: port, SkipCompatibilityCheck: true})
 	require.NoError(t, err)
-	s := &Store{cfg: DefaultConfig(), clients: []*pb.GrpcClient{c}}
-	s.cfg.Timeout = timeout
-	s.users = Users{collection{s: s, name: "users", layout: usersLayout(&s.cfg)}}
+	cfg := DefaultConfig()
+	cfg.Timeout = timeout
+	s := newStore(cfg, &conn{clients: []*pb.GrpcClient{c}}, 0)
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }

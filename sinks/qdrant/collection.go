@@ -39,14 +39,12 @@ type collection struct {
 	s      *Store
 	name   string
 	layout layout
-	// version is 0 for the live collection, reached through its alias; else that of a collection beside it.
-	version int
 }
 
 // ref is the name that calls use: the alias, or the collection itself when it is not live.
 func (c *collection) ref() string {
-	if c.version > 0 {
-		return c.versioned(c.version)
+	if c.s.version > 0 {
+		return c.versioned(c.s.version)
 	}
 	return c.alias()
 }
@@ -95,12 +93,12 @@ func (c *collection) Migrate(ctx context.Context) error {
 		return err
 	}
 	if target == "" {
-		v := max(c.version, 1)
+		v := max(c.s.version, 1)
 		target = c.versioned(v)
 		if err := c.create(ctx, target); err != nil {
 			return err
 		}
-		if c.version == 0 {
+		if c.s.version == 0 {
 			if err := c.point(ctx, target); err != nil {
 				return err
 			}
@@ -120,7 +118,7 @@ func (c *collection) Migrate(ctx context.Context) error {
 func (c *collection) target(ctx context.Context) (string, error) {
 	ctx, cancel := c.call(ctx)
 	defer cancel()
-	if c.version > 0 {
+	if c.s.version > 0 {
 		r, err := c.s.client().Collections().CollectionExists(ctx, &pb.CollectionExistsRequest{CollectionName: c.ref()})
 		if err != nil {
 			return "", c.fail(ctx, "look for collection", err)

@@ -27,12 +27,25 @@ const maxMessage = 256 << 20
 
 // Store is a connection to Qdrant with the two collections. Safe for concurrent use.
 type Store struct {
-	cfg     Config
+	cfg   Config
+	conn  *conn
+	users Users
+	items Items
+	// version is 0 for the live collections; see Beside.
+	version int
+}
+
+type conn struct {
 	clients []*pb.GrpcClient
 	next    atomic.Uint32
 	closed  atomic.Bool
-	users   Users
-	items   Items
+}
+
+func newStore(cfg Config, conn *conn, version int) *Store {
+	s := &Store{cfg: cfg, conn: conn, version: version}
+	s.users = Users{collection{s: s, name: "users", layout: usersLayout(&s.cfg)}}
+	s.items = Items{collection{s: s, name: "items", layout: itemsLayout(&s.cfg)}}
+	return s
 }
 
 // Open connects to Qdrant and asks whether it is there; collections are created by Migrate, not here.
@@ -48,9 +61,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg}
-	s.users = Users{collection{s: s, name: "users", layout: usersLayout(&s.cfg)}}
-	s.items = Items{collection{s: s, name: "items", layout: itemsLayout(&s.cfg)}}
+	s := newStore(cfg, &conn{}, 0)
 	retry := backoff.DefaultConfig
 	// gRPC waits up to two minutes between attempts to connect; a store that is back should be found at once.
 	retry.BaseDelay, retry.MaxDelay = 100*time.Millisecond, 2*time.Second
@@ -66,7 +77,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 			_ = s.Close()
 			return nil, fmt.Errorf("open qdrant %s: %w", cfg.Addr, err)
 		}
-		s.clients = append(s.clients, c)
+		s.conn.clients = append(s.conn.clients, c)
 	}
 	if err := s.Ping(ctx); err != nil {
 		_ = s.Close()
@@ -94,27 +105,27 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.fail(ctx, "ping", err)
 }
 
-// Close ends the connections; calls under way end with an error. Further calls are no-ops.
+// Close ends the connections; calls under way end with an error. Further calls are no-ops, as on a store that Beside returned.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) {
+	if s.version > 0 || s.conn.closed.Swap(true) {
 		return nil
 	}
 	var errs []error
-	for _, c := range s.clients {
+	for _, c := range s.conn.clients {
 		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }
 
 func (s *Store) client() *pb.GrpcClient {
-	return s.clients[int(s.next.Add(1))%len(s.clients)]
+	return s.conn.clients[int(s.conn.next.Add(1)%uint32(len(s.conn.clients)))] //nolint:gosec // at most 64
 }
 
 func (s *Store) fail(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if s.closed.Load() {
+	if s.conn.closed.Load() {
 		return &fault.Error{Class: fault.Canceled, Err: fmt.Errorf("qdrant %s: the store is closed: %w", what, err)}
 	}
 	return fmt.Errorf("qdrant %s: %w", what, classify(ctx, err))
