@@ -33,6 +33,7 @@ func newGuard(o Options, log *slog.Logger, closing <-chan struct{}) *guard {
 	}
 	g.breaker = circuitbreaker.NewBuilder[any]().
 		WithFailureThreshold(o.Breaker.Failures).
+		WithSuccessThreshold(1). // half-open, one batch is tried, not as many as there may be failures
 		WithDelay(o.Breaker.Delay).
 		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
 			log.Warn("circuit breaker", "from", e.OldState.String(), "to", e.NewState.String())
@@ -159,7 +160,7 @@ func (g *guard) retry(next message.HandlerFunc) message.HandlerFunc {
 		wait.Reset()
 		d.attempts = 0
 		for {
-			if !g.admitted(ctx) {
+			if !g.admitted(ctx, d) {
 				return nil, errLeft
 			}
 			_, err := next(msg)
@@ -187,7 +188,7 @@ func (g *guard) retry(next message.HandlerFunc) message.HandlerFunc {
 			}
 			pauseFor := wait.NextBackOff()
 			g.tellRetry(ctx, d, err, pauseFor)
-			if !g.pause(ctx, pauseFor) {
+			if !g.pause(ctx, d.batch, pauseFor) {
 				return nil, errLeft
 			}
 		}
@@ -296,10 +297,10 @@ func classOfBatch(err error) fault.Class {
 }
 
 // admitted waits while the circuit breaker is open, and returns false when we are to stop.
-func (g *guard) admitted(ctx context.Context) bool {
+func (g *guard) admitted(ctx context.Context, d *delivery) bool {
 	for !g.breaker.TryAcquirePermit() {
 		// In the half-open state another batch is being tried, and there is no delay to wait for.
-		if !g.pause(ctx, max(g.breaker.RemainingDelay(), g.o.Backoff.First)) {
+		if !g.pause(ctx, d.batch, max(g.breaker.RemainingDelay(), g.o.Backoff.First)) {
 			return false
 		}
 	}
@@ -333,14 +334,16 @@ func (g *guard) stopping() bool {
 	}
 }
 
-// pause waits, and returns false when we are to stop before the time is over.
-func (g *guard) pause(ctx context.Context, d time.Duration) bool {
+// pause waits, and returns false when we are to stop, or to hand the batch's partition over, before the time is over.
+func (g *guard) pause(ctx context.Context, b *Batch, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return true
 	case <-ctx.Done():
+		return false
+	case <-b.Draining():
 		return false
 	case <-g.closing:
 		return false

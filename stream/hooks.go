@@ -58,7 +58,9 @@ type SetAside struct {
 	DeadLetter bool
 	ID         string
 	Origin     Position
-	Err        error
+	// Attempts are the charged ones so far, over all visits.
+	Attempts int
+	Err      error
 }
 
 // GuardHooks tell what happens around handlers, for metrics and traces. Empty fields are allowed. They are called from the goroutines that process

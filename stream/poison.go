@@ -48,7 +48,11 @@ func (g *guard) work(msg *message.Message, next message.HandlerFunc, b *Batch) e
 		if len(b.Records) > 1 && g.o.Splittable {
 			return g.split(msg, next, b)
 		}
-		return g.setAside(ctx, d, b, all(b, err), len(b.Records))
+		unnamed := len(b.Records)
+		if unnamed == 1 {
+			unnamed = 0 // there is nobody else it could be
+		}
+		return g.setAside(ctx, d, b, all(b, err), unnamed)
 	}
 	return nil
 }
@@ -115,7 +119,7 @@ func (g *guard) exclude(ctx context.Context, b *Batch, rejections []fault.Reject
 			rest = append(rest, b.Records[i])
 		}
 	}
-	err := g.insist(ctx, "write down excluded records", func(ctx context.Context) error { return b.Exclude(ctx, offsets...) })
+	err := g.insist(ctx, b, "write down excluded records", func(ctx context.Context) error { return b.Exclude(ctx, offsets...) })
 	if fault.ClassOf(err) == fault.Canceled {
 		return errLeft
 	}
@@ -137,7 +141,7 @@ func (g *guard) setAside(ctx context.Context, d *delivery, b *Batch, rejections 
 	}
 	for start := 0; start < len(out); {
 		end := portion(out, start)
-		if err := g.emitAside(ctx, out[start:end]); err != nil {
+		if err := g.emitAside(ctx, b, out[start:end]); err != nil {
 			return err
 		}
 		start = end
@@ -173,7 +177,7 @@ func (g *guard) aside(d *delivery, b *Batch, r fault.Rejection, unnamed int) (Re
 	out := Record{Topic: topic, Partition: AnyPartition, Key: rec.Key, Value: rec.Value, Headers: s.headers(rec.Headers)}
 	return out, SetAside{
 		Handler: g.o.Name, Group: g.o.Group, Topic: topic, Class: s.class, DeadLetter: dead,
-		ID: s.id(), Origin: s.origin, Err: r.Err,
+		ID: s.id(), Origin: s.origin, Attempts: s.attempts, Err: r.Err,
 	}
 }
 
@@ -199,8 +203,8 @@ func portion(out []Record, start int) int {
 }
 
 // emitAside writes records that leave their batch. What is too large with its story leaves its value behind: better than stopping the partition for good.
-func (g *guard) emitAside(ctx context.Context, records []Record) error {
-	err := g.insist(ctx, "set records aside", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, records) })
+func (g *guard) emitAside(ctx context.Context, b *Batch, records []Record) error {
+	err := g.insist(ctx, b, "set records aside", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, records) })
 	switch {
 	case err == nil:
 		return nil
@@ -208,7 +212,7 @@ func (g *guard) emitAside(ctx context.Context, records []Record) error {
 		return errLeft
 	case len(records) > 1:
 		for i := range records {
-			if err := g.emitAside(ctx, records[i:i+1]); err != nil {
+			if err := g.emitAside(ctx, b, records[i:i+1]); err != nil {
 				return err
 			}
 		}
@@ -220,7 +224,7 @@ func (g *guard) emitAside(ctx context.Context, records []Record) error {
 		"at", s.origin.String(), "bytes", len(r.Value), "err", err)
 	s.omitted, s.reason = len(r.Value), clip(s.reason, 256)
 	r.Topic, r.Value, r.Headers = PoisonTopic(g.o.Group), nil, s.headers(r.Headers)
-	err = g.insist(ctx, "set a record aside without its value", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, []Record{r}) })
+	err = g.insist(ctx, b, "set a record aside without its value", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, []Record{r}) })
 	if err != nil {
 		// Not even that: leave the batch, loudly. It comes again, and lag is the alarm.
 		g.log.Error("a record cannot be set aside", "at", s.origin.String(), "err", err)
@@ -231,7 +235,7 @@ func (g *guard) emitAside(ctx context.Context, records []Record) error {
 
 // insist calls f until it succeeds, fails for good (a permanent error), or we are to stop (a canceled one). Unknown errors count as transient: giving up
 // here would lose a record.
-func (g *guard) insist(ctx context.Context, what string, f func(context.Context) error) error {
+func (g *guard) insist(ctx context.Context, b *Batch, what string, f func(context.Context) error) error {
 	wait := backoff.ExponentialBackOff{InitialInterval: g.o.Backoff.First, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: g.o.Backoff.Max}
 	wait.Reset()
 	for attempt := 1; ; attempt++ {
@@ -247,7 +251,7 @@ func (g *guard) insist(ctx context.Context, what string, f func(context.Context)
 		}
 		pauseFor := wait.NextBackOff()
 		g.log.Warn("cannot "+what+", trying again", "attempt", attempt, "wait", pauseFor, "err", err)
-		if !g.pause(ctx, pauseFor) {
+		if !g.pause(ctx, b, pauseFor) {
 			return errLeft
 		}
 	}
@@ -280,7 +284,7 @@ func (g *guard) delay(next message.HandlerFunc) message.HandlerFunc {
 				return nil, fmt.Errorf("topic %s is not a retry topic of group %s", b.Topic, g.o.Group)
 			}
 			due := b.Records[len(b.Records)-1].Time.Add(g.o.Retry.Delays[visit-1])
-			if wait := time.Until(due); wait > 0 && !g.pause(msg.Context(), wait) {
+			if wait := time.Until(due); wait > 0 && !g.pause(msg.Context(), b, wait) {
 				return nil, errLeft
 			}
 		}
