@@ -6,6 +6,7 @@ import (
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/slipstream-rec/slipstream/internal/fault"
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
@@ -16,6 +17,15 @@ const maxErased = 500
 // server removes the bytes with its next merges. Sums per item and strategy keep their anonymous counts. Dead letters go whatever their time: they
 // are later than the events they hold.
 func (s *Store) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
+	if len(users) == 0 {
+		return nil
+	}
+	select {
+	case s.erasing <- struct{}{}:
+		defer func() { <-s.erasing }()
+	case <-ctx.Done():
+		return fmt.Errorf("erase %d users: %w", len(users), ctx.Err())
+	}
 	newest := make(map[string]int64, len(users))
 	ids := make([]string, 0, len(users))
 	for _, u := range users {
@@ -52,15 +62,13 @@ func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
 		{tableDeadLetters, `key IN @ids OR JSONExtractString(value, 'user_id') IN @ids
 			OR ((topic LIKE 'friendships%' OR consumer_group = 'befriend') AND (JSONExtractString(value, 'friend_id') IN @ids
 				OR arrayExists(u -> startsWith(key, concat(u, '|')) OR endsWith(key, concat('|', u)), @ids)))`},
-		// Days that ended by then go; the day of the erasure is summed up again below.
-		{tableUserDays, "user_id IN @ids AND day <= toDate(fromUnixTimestamp64Micro(transform(user_id, @ids, @ats, toInt64(0)), 'UTC'))"},
 	} {
 		if err := s.deleteRows(ctx, d.table, d.where, ids, ats); err != nil {
 			return fmt.Errorf("from %s: %w", d.table, err)
 		}
 	}
-	if err := s.sumDayAgain(ctx, ids, ats); err != nil {
-		return fmt.Errorf("sum up the day of the erasure: %w", err)
+	if err := s.eraseDays(ctx, ids, ats); err != nil {
+		return fmt.Errorf("from %s: %w", tableUserDays, err)
 	}
 	return nil
 }
@@ -78,20 +86,40 @@ func (s *Store) deleteRows(ctx context.Context, table, where string, ids []strin
 	return s.exec(wait, s.cfg.EraseTimeout, "DELETE FROM "+s.table(table)+" WHERE "+where, ch.Named("ids", ids), ch.Named("ats", ats))
 }
 
-// sumDayAgain restores the sums of what the users did on the day of their erasure but after it. It runs after the day's sums were deleted,
-// each time, so repeating the whole erasure ends in the same sums; hence without deduplication.
-func (s *Store) sumDayAgain(ctx context.Context, ids []string, ats []int64) error {
-	left := " FROM " + s.table(tableInteractions) +
-		" WHERE user_id IN @ids AND toDate(occurred_at) = toDate(fromUnixTimestamp64Micro(transform(user_id, @ids, @ats, toInt64(0)), 'UTC'))"
-	var n uint64
-	if err := s.queryRow(ctx, "SELECT count()"+left, ch.Named("ids", ids), ch.Named("ats", ats)).Scan(&n); err != nil {
-		return classify(ctx, err)
-	}
-	if n == 0 {
-		return nil
-	}
+// maxSums bounds how often the day of an erasure is summed up.
+const maxSums = 5
+
+// eraseDays removes the per-user sums of the days up to the erasure, and restores those of what the users did on that day but after it. Inserts of the
+// same users and erasures by other instances may come between the steps, so it counts afterwards and starts again while the
+// sums do not agree with the rows. Summing up again is never deduplicated: the sums of the last time have been deleted.
+func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error {
+	const lastDay = "toDate(fromUnixTimestamp64Micro(transform(user_id, @ids, @ats, toInt64(0)), 'UTC'))"
+	left := " FROM " + s.table(tableInteractions) + " WHERE user_id IN @ids AND toDate(occurred_at) = " + lastDay
+	upTo := "user_id IN @ids AND day <= " + lastDay
 	fresh := ch.Context(ctx, ch.WithSettings(ch.Settings{"insert_deduplicate": 0}))
-	return s.exec(fresh, s.cfg.EraseTimeout, "INSERT INTO "+s.table(tableUserDays)+
-		" SELECT user_id, toDate(occurred_at) AS day, action, count(), count(value), sum(ifNull(value, 0)), max(occurred_at)"+left+" GROUP BY user_id, day, action",
-		ch.Named("ids", ids), ch.Named("ats", ats))
+	for range maxSums {
+		if err := s.deleteRows(ctx, tableUserDays, upTo, ids, ats); err != nil {
+			return err
+		}
+		rows, sums, err := s.compareDays(ctx, left, upTo, ids, ats)
+		if err != nil || rows == sums {
+			return err
+		}
+		err = s.exec(fresh, s.cfg.EraseTimeout, "INSERT INTO "+s.table(tableUserDays)+
+			" SELECT user_id, toDate(occurred_at) AS day, action, count(), count(value), sum(ifNull(value, 0)), max(occurred_at)"+left+" GROUP BY user_id, day, action",
+			ch.Named("ids", ids), ch.Named("ats", ats))
+		if err != nil {
+			return fmt.Errorf("sum up the day of the erasure: %w", err)
+		}
+		if rows, sums, err = s.compareDays(ctx, left, upTo, ids, ats); err != nil || rows == sums {
+			return err
+		}
+	}
+	return fault.Transientf("the users go on acting while they are erased: their sums do not come to rest")
+}
+
+func (s *Store) compareDays(ctx context.Context, left, upTo string, ids []string, ats []int64) (rows, sums uint64, err error) {
+	err = s.queryRow(ctx, "SELECT (SELECT count()"+left+"), (SELECT sum(events) FROM "+s.table(tableUserDays)+" WHERE "+upTo+")",
+		ch.Named("ids", ids), ch.Named("ats", ats)).Scan(&rows, &sums)
+	return rows, sums, classify(ctx, err)
 }

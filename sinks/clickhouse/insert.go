@@ -5,18 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/slipstream-rec/slipstream/internal/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
-)
-
-// Bounds of the times a row may hold: a table partition is named by the month of one of them, and sums keep hours in 32 bits.
-var (
-	earliest = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
-	latest   = time.Date(2105, 1, 1, 0, 0, 0, 0, time.UTC)
+	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
 )
 
 // columns is a block being built: one entry per column, in order, each a slice with one element per row.
@@ -46,31 +40,17 @@ func (s *Store) insertRange(ctx context.Context, r schemas.Range, in insertion) 
 	if in.rows == 0 {
 		return nil
 	}
-	if err := checkRange(r); err != nil {
+	if err := rowcheck.Range(r); err != nil {
+		return fmt.Errorf("insert into %s: %w", in.table, err)
+	}
+	if err := rowcheck.All(in.rows, in.check); err != nil {
 		return err
-	}
-	var guilty fault.Reject
-	for i := range in.rows {
-		if err := in.check(i); err != nil {
-			guilty.Add(i, err)
-		}
-	}
-	if err := guilty.Err(); err != nil {
-		return undone(err)
 	}
 	err := s.sendRange(ctx, r, in)
 	if fault.ClassOf(err) != fault.Permanent || err == nil {
 		return err
 	}
 	return s.findGuilty(ctx, in, err)
-}
-
-// checkRange refuses a range that would share its token with another one.
-func checkRange(r schemas.Range) error {
-	if r.LogID == "" || r.Topic == "" || r.Partition < 0 || r.Partition > 65535 || r.First < 0 || r.Last < r.First {
-		return fmt.Errorf("range %q/%q/%d/%d-%d is incomplete", r.LogID, r.Topic, r.Partition, r.First, r.Last)
-	}
-	return nil
 }
 
 // token identifies a range for deduplication. It depends on the bounds alone: a repeat whose rows differ is still the same range.
@@ -135,12 +115,4 @@ func (s *Store) send(ctx context.Context, table string, c *columns) error {
 		}
 	}
 	return batch.Send()
-}
-
-func undone(err error) error {
-	var r *fault.Rejected
-	if errors.As(err, &r) {
-		r.Undone = true
-	}
-	return err
 }

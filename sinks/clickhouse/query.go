@@ -7,10 +7,8 @@ import (
 
 	"github.com/slipstream-rec/slipstream/internal/fault"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
 )
-
-// forgottenHalfLives is where TrendingItems stops to look back: what is older weighs less than a trillionth.
-const forgottenHalfLives = 40
 
 // GetProgress returns what SetProgress wrote, one entry per partition, in order of topic and partition.
 func (s *Store) GetProgress(ctx context.Context) ([]sinks.Progress, error) {
@@ -60,8 +58,8 @@ func (s *Store) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sin
 		actions, weights = append(actions, string(a)), append(weights, w)
 	}
 	from := time.Unix(0, 0)
-	if d := until.Sub(from) / q.HalfLife; d > forgottenHalfLives {
-		from = until.Add(-forgottenHalfLives * q.HalfLife)
+	if d := until.Sub(from) / q.HalfLife; d > rowcheck.HalfLives {
+		from = until.Add(-rowcheck.HalfLives * q.HalfLife)
 	}
 	var rows []struct {
 		ItemID string  `ch:"item_id"`
@@ -93,7 +91,7 @@ func (s *Store) FindEvent(ctx context.Context, eventID string) ([]sinks.EventPos
 		Source    string `ch:"source"`
 	}
 	err := s.selectRows(ctx, &rows, "SELECT log_topic, log_partition, log_offset, source FROM "+s.table(tableInteractions)+
-		" WHERE event_id = ? ORDER BY log_topic, log_partition, log_offset LIMIT 1000", eventID)
+		" WHERE event_id = ? ORDER BY log_topic, log_partition, log_offset LIMIT ?", eventID, rowcheck.FindLimit)
 	if err != nil {
 		return nil, fmt.Errorf("find event %q: %w", eventID, err)
 	}

@@ -2,13 +2,12 @@ package clickhouse
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/internal/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
 )
 
 // col makes one column of rows.
@@ -18,56 +17,6 @@ func col[R, T any](rows []R, f func(*R) T) []T {
 		out[i] = f(&rows[i])
 	}
 	return out
-}
-
-// checkTime refuses times outside the bounds of the tables.
-func checkTime(name string, t time.Time) error {
-	if t.Before(earliest) || t.After(latest) {
-		return fault.Permanentf("%s %s is not between 1970-01-02 and 2105-01-01", name, t.Format(time.RFC3339))
-	}
-	return nil
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// orElse returns t, or u when t is not told.
-func orElse(t, u time.Time) time.Time {
-	if t.IsZero() {
-		return u
-	}
-	return t
-}
-
-// orNull returns nil for a time that is not told or that the column cannot hold.
-func orNull(t time.Time) *time.Time {
-	if t.IsZero() || checkTime("", t) != nil {
-		return nil
-	}
-	return &t
-}
-
-// jsonObject encodes attributes, which came from JSON; keys are sorted, so it is a function of the event.
-func jsonObject(m map[string]any) (string, error) {
-	if len(m) == 0 {
-		return "{}", nil
-	}
-	b, err := json.Marshal(m)
-	return string(b), err
-}
-
-func mustJSON(m map[string]any) string {
-	s, err := jsonObject(m)
-	if err != nil {
-		return "{}" // check has refused the row before
-	}
-	return s
 }
 
 func addPosition[R any](c *columns, r schemas.Range, rows []R, offset func(*R) int64, recordedAt func(*R) time.Time) {
@@ -80,17 +29,10 @@ func addPosition[R any](c *columns, r schemas.Range, rows []R, offset func(*R) i
 // InsertInteractions inserts the raw rows of a range; the sums follow by materialized views.
 func (s *Store) InsertInteractions(ctx context.Context, r schemas.Range, rows []sinks.InteractionRow) error {
 	type row = sinks.InteractionRow
-	at := func(x *row) time.Time { return orElse(x.OccurredAt, x.RecordedAt) }
+	at := func(x *row) time.Time { return rowcheck.OrElse(x.OccurredAt, x.RecordedAt) }
 	return s.insertRange(ctx, r, insertion{
 		table: tableInteractions, rows: len(rows),
-		check: func(i int) error {
-			x := &rows[i]
-			var action error
-			if !x.Action.Valid() {
-				action = fault.Permanentf("action %q is not known", x.Action)
-			}
-			return firstError(action, checkTime("occurred_at", at(x)), checkTime("recorded_at", x.RecordedAt))
-		},
+		check: func(i int) error { return rowcheck.Interaction(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("event_id", col(rows, func(x *row) string { return x.EventID }))
@@ -113,22 +55,10 @@ func (s *Store) InsertInteractions(ctx context.Context, r schemas.Range, rows []
 func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows []sinks.RecommendationRow) error {
 	type row = sinks.RecommendationRow
 	type place = schemas.RecommendedItem
-	at := func(x *row) time.Time { return orElse(x.GeneratedAt, x.RecordedAt) }
+	at := func(x *row) time.Time { return rowcheck.OrElse(x.GeneratedAt, x.RecordedAt) }
 	return s.insertRange(ctx, r, insertion{
 		table: tableRecommendations, rows: len(rows),
-		check: func(i int) error {
-			x := &rows[i]
-			var size error
-			if p := x.CausedBy.Partition; p < 0 || p > 65535 {
-				size = fault.Permanentf("caused_by.partition %d is not between 0 and 65535", p)
-			}
-			for _, it := range x.Items {
-				if it.Rank < 0 || it.Rank > 65535 {
-					size = fault.Permanentf("rank %d of item %q is not between 0 and 65535", it.Rank, it.ItemID)
-				}
-			}
-			return firstError(size, checkTime("generated_at", at(x)), checkTime("recorded_at", x.RecordedAt))
-		},
+		check: func(i int) error { return rowcheck.Recommendation(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("recommendation_id", col(rows, func(x *row) string { return x.RecommendationID }))
@@ -137,14 +67,14 @@ func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows
 			c.add("variant", col(rows, func(x *row) string { return x.Variant }))
 			c.add("version", col(rows, func(x *row) int64 { return x.Version }))
 			c.add("generated_at", col(rows, at))
-			c.add("expires_at", col(rows, func(x *row) *time.Time { return orNull(x.ExpiresAt) }))
+			c.add("expires_at", col(rows, func(x *row) *time.Time { return rowcheck.OrNil(x.ExpiresAt) }))
 			c.add("trigger", col(rows, func(x *row) string { return x.CausedBy.Trigger }))
 			c.add("caused_topic", col(rows, func(x *row) string { return x.CausedBy.Topic }))
 			c.add("caused_partition", col(rows, func(x *row) uint16 { return uint16(x.CausedBy.Partition) }))
 			c.add("caused_offset", col(rows, func(x *row) int64 { return x.CausedBy.Offset }))
 			c.add("caused_event_id", col(rows, func(x *row) string { return x.CausedBy.EventID }))
-			c.add("caused_at", col(rows, func(x *row) *time.Time { return orNull(x.CausedBy.OccurredAt) }))
-			c.add("accepted_at", col(rows, func(x *row) *time.Time { return orNull(x.CausedBy.AcceptedAt) }))
+			c.add("caused_at", col(rows, func(x *row) *time.Time { return rowcheck.OrNil(x.CausedBy.OccurredAt) }))
+			c.add("accepted_at", col(rows, func(x *row) *time.Time { return rowcheck.OrNil(x.CausedBy.AcceptedAt) }))
 			c.add("degraded", col(rows, func(x *row) []string { return x.Degraded }))
 			c.add("items.item_id", col(rows, func(x *row) []string { return col(x.Items, func(p *place) string { return p.ItemID }) }))
 			c.add("items.rank", col(rows, func(x *row) []uint16 { return col(x.Items, func(p *place) uint16 { return uint16(p.Rank) }) }))
@@ -160,17 +90,10 @@ func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows
 // InsertItems inserts the catalogue's changes of a range; the newest offset of an item wins.
 func (s *Store) InsertItems(ctx context.Context, r schemas.Range, rows []sinks.ItemRow) error {
 	type row = sinks.ItemRow
-	at := func(x *row) time.Time { return orElse(x.OccurredAt, x.RecordedAt) }
+	at := func(x *row) time.Time { return rowcheck.OrElse(x.OccurredAt, x.RecordedAt) }
 	return s.insertRange(ctx, r, insertion{
 		table: tableItems, rows: len(rows),
-		check: func(i int) error {
-			x := &rows[i]
-			_, err := jsonObject(x.Attributes)
-			if err != nil {
-				err = fault.Permanentf("attributes of item %q: %w", x.ItemID, err)
-			}
-			return firstError(err, checkTime("occurred_at", at(x)), checkTime("recorded_at", x.RecordedAt))
-		},
+		check: func(i int) error { return rowcheck.Item(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("item_id", col(rows, func(x *row) string { return x.ItemID }))
@@ -183,7 +106,7 @@ func (s *Store) InsertItems(ctx context.Context, r schemas.Range, rows []sinks.I
 			c.add("published_at", col(rows, func(x *row) *time.Time { return publishedDay(x.PublishedAt) }))
 			c.add("available", col(rows, func(x *row) bool { return x.IsAvailable() }))
 			c.add("withdrawn", col(rows, func(x *row) bool { return x.Withdrawn }))
-			c.add("attributes", col(rows, func(x *row) string { return mustJSON(x.Attributes) }))
+			c.add("attributes", col(rows, func(x *row) string { return rowcheck.JSONObject(x.Attributes) }))
 			c.add("occurred_at", col(rows, at))
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
 			return c
@@ -209,21 +132,14 @@ func publishedDay(t time.Time) *time.Time {
 // InsertUsers inserts the changes of attributes of a range; the newest offset of a user wins.
 func (s *Store) InsertUsers(ctx context.Context, r schemas.Range, rows []sinks.UserRow) error {
 	type row = sinks.UserRow
-	at := func(x *row) time.Time { return orElse(x.OccurredAt, x.RecordedAt) }
+	at := func(x *row) time.Time { return rowcheck.OrElse(x.OccurredAt, x.RecordedAt) }
 	return s.insertRange(ctx, r, insertion{
 		table: tableUsers, rows: len(rows),
-		check: func(i int) error {
-			x := &rows[i]
-			_, err := jsonObject(x.Attributes)
-			if err != nil {
-				err = fault.Permanentf("attributes of user %q: %w", x.UserID, err)
-			}
-			return firstError(err, checkTime("occurred_at", at(x)), checkTime("recorded_at", x.RecordedAt))
-		},
+		check: func(i int) error { return rowcheck.User(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("user_id", col(rows, func(x *row) string { return x.UserID }))
-			c.add("attributes", col(rows, func(x *row) string { return mustJSON(x.Attributes) }))
+			c.add("attributes", col(rows, func(x *row) string { return rowcheck.JSONObject(x.Attributes) }))
 			c.add("erased", col(rows, func(x *row) bool { return x.Erased }))
 			c.add("occurred_at", col(rows, at))
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
@@ -237,18 +153,7 @@ func (s *Store) InsertDeadLetters(ctx context.Context, r schemas.Range, rows []s
 	type row = sinks.DeadLetterRow
 	return s.insertRange(ctx, r, insertion{
 		table: tableDeadLetters, rows: len(rows),
-		check: func(i int) error {
-			x := &rows[i]
-			var size error
-			switch {
-			case x.Partition < 0 || x.Partition > 65535:
-				size = fault.Permanentf("partition %d is not between 0 and 65535", x.Partition)
-			case x.Attempts < 0:
-				size = fault.Permanentf("attempts %d is below 0", x.Attempts)
-			}
-			return firstError(size, checkTime("recorded_at", x.RecordedAt), checkTime("first failure", orElse(x.FirstFailedAt, x.RecordedAt)),
-				checkTime("last failure", orElse(x.LastFailedAt, x.RecordedAt)))
-		},
+		check: func(i int) error { return rowcheck.DeadLetter(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("id", col(rows, func(x *row) string { return x.ID }))
@@ -258,13 +163,13 @@ func (s *Store) InsertDeadLetters(ctx context.Context, r schemas.Range, rows []s
 			c.add("offset", col(rows, func(x *row) int64 { return x.Offset }))
 			c.add("class", col(rows, func(x *row) string { return x.Class }))
 			c.add("reason", col(rows, func(x *row) string { return x.Reason }))
-			c.add("attempts", col(rows, func(x *row) uint32 { return uint32(min(x.Attempts, 1<<31)) }))
+			c.add("attempts", col(rows, func(x *row) uint32 { return uint32(x.Attempts) }))
 			c.add("key", col(rows, func(x *row) string { return x.Key }))
 			c.add("value", col(rows, func(x *row) string { return string(x.Value) }))
 			c.add("state", col(rows, func(x *row) string { return x.State }))
 			c.add("note", col(rows, func(x *row) string { return x.Note }))
-			c.add("first_failed_at", col(rows, func(x *row) time.Time { return orElse(x.FirstFailedAt, x.RecordedAt) }))
-			c.add("last_failed_at", col(rows, func(x *row) time.Time { return orElse(x.LastFailedAt, x.RecordedAt) }))
+			c.add("first_failed_at", col(rows, func(x *row) time.Time { return rowcheck.OrElse(x.FirstFailedAt, x.RecordedAt) }))
+			c.add("last_failed_at", col(rows, func(x *row) time.Time { return rowcheck.OrElse(x.LastFailedAt, x.RecordedAt) }))
 			c.add("poison_offset", col(rows, func(x *row) int64 { return x.PoisonOffset }))
 			c.add("log_topic", col(rows, func(*row) string { return r.Topic }))
 			c.add("log_partition", col(rows, func(*row) uint16 { return uint16(r.Partition) }))
@@ -281,13 +186,13 @@ func (s *Store) SetProgress(ctx context.Context, p []sinks.Progress) error {
 	}
 	type row = sinks.Progress
 	epoch := time.Unix(0, 0).UTC()
-	for _, x := range p {
-		if x.Partition < 0 || x.Partition > 65535 || x.Offset < 0 {
-			return fmt.Errorf("progress of %s/%d at %d is out of bounds", x.Topic, x.Partition, x.Offset)
+	for i := range p {
+		if err := rowcheck.Progress(&p[i]); err != nil {
+			return err
 		}
 	}
 	bounded := func(t time.Time) time.Time {
-		if checkTime("", t) != nil {
+		if rowcheck.Time("", t) != nil {
 			return epoch // nothing with a time yet
 		}
 		return t

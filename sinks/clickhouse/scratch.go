@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
 )
 
 // maxGuilty bounds the search: when so many rows are refused, something else than the rows is wrong with high probability.
@@ -60,7 +61,7 @@ func (s *Store) findGuilty(ctx context.Context, in insertion, cause error) error
 		return fmt.Errorf("look for the rows refused by %s: %w", in.table, err)
 	}
 	if err := guilty.Err(); err != nil {
-		return undone(err)
+		return rowcheck.Undone(err)
 	}
 	var known *fault.Error
 	if errors.As(cause, &known) {

@@ -21,6 +21,8 @@ import (
 type Store struct {
 	cfg  Config
 	conn ch.Conn
+	// erasing lets erasures take turns: several topics tell of the same one.
+	erasing chan struct{}
 }
 
 var _ sinks.Analytics = (*Store)(nil)
@@ -38,7 +40,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open clickhouse at %s: %w", cfg.Addr, err)
 	}
-	s := &Store{cfg: cfg, conn: conn}
+	s := &Store{cfg: cfg, conn: conn, erasing: make(chan struct{}, 1)}
 	if err := s.Ping(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}

@@ -1,0 +1,160 @@
+// Package rowcheck says which rows every engine of sinks.Analytics can hold, so that all refuse the same ones, before anything is sent.
+package rowcheck
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// Bounds of the times in rows: ClickHouse names a table partition by the month of one of them, and keeps the hours of sums in 32 bits.
+var (
+	earliest = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
+	latest   = time.Date(2105, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// maxPartition is the highest partition number that fits the column.
+const maxPartition = 1<<16 - 1
+
+// Range refuses a range that would share its token with another one.
+func Range(r schemas.Range) error {
+	switch {
+	case r.LogID == "":
+		return errors.New("the range has no log id: run `slipstream migrate`")
+	case r.Topic == "" || r.Partition < 0 || r.Partition > maxPartition || r.First < 0 || r.Last < r.First:
+		return fault.As(fault.Unknown, errors.New("the range is incomplete"))
+	}
+	return nil
+}
+
+// All checks n rows and returns *fault.Rejected with Undone set, naming those that check refuses, or nil.
+func All(n int, check func(i int) error) error {
+	var guilty fault.Reject
+	for i := range n {
+		if err := check(i); err != nil {
+			guilty.Add(i, fault.As(fault.Permanent, err))
+		}
+	}
+	return Undone(guilty.Err())
+}
+
+// Undone marks a *fault.Rejected as one whose insert had no effect.
+func Undone(err error) error {
+	var r *fault.Rejected
+	if errors.As(err, &r) {
+		r.Undone = true
+	}
+	return err
+}
+
+// Time refuses times out of bounds.
+func Time(name string, t time.Time) error {
+	if t.Before(earliest) || t.After(latest) {
+		return fault.Permanentf("%s %s is not between 1970-01-02 and 2105-01-01", name, t.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// OrElse returns t, or u when t is not told.
+func OrElse(t, u time.Time) time.Time {
+	if t.IsZero() {
+		return u
+	}
+	return t
+}
+
+// OrNil returns nil for a time that is not told or out of bounds: an optional column is not worth losing a row.
+func OrNil(t time.Time) *time.Time {
+	if t.IsZero() || Time("", t) != nil {
+		return nil
+	}
+	return &t
+}
+
+// Interaction checks a row.
+func Interaction(x *sinks.InteractionRow) error {
+	if !x.Action.Valid() {
+		return fault.Permanentf("action %q is not known", x.Action)
+	}
+	return times("occurred_at", OrElse(x.OccurredAt, x.RecordedAt), x.RecordedAt)
+}
+
+// Recommendation checks a row.
+func Recommendation(x *sinks.RecommendationRow) error {
+	if p := x.CausedBy.Partition; p < 0 || p > maxPartition {
+		return fault.Permanentf("caused_by.partition %d is not between 0 and %d", p, maxPartition)
+	}
+	for _, it := range x.Items {
+		if it.Rank < 0 || it.Rank > maxPartition {
+			return fault.Permanentf("rank %d of item %q is not between 0 and %d", it.Rank, it.ItemID, maxPartition)
+		}
+	}
+	return times("generated_at", OrElse(x.GeneratedAt, x.RecordedAt), x.RecordedAt)
+}
+
+// Item checks a row.
+func Item(x *sinks.ItemRow) error {
+	if _, err := json.Marshal(x.Attributes); err != nil {
+		return fault.Permanentf("attributes of item %q: %w", x.ItemID, err)
+	}
+	return times("occurred_at", OrElse(x.OccurredAt, x.RecordedAt), x.RecordedAt)
+}
+
+// User checks a row.
+func User(x *sinks.UserRow) error {
+	if _, err := json.Marshal(x.Attributes); err != nil {
+		return fault.Permanentf("attributes of user %q: %w", x.UserID, err)
+	}
+	return times("occurred_at", OrElse(x.OccurredAt, x.RecordedAt), x.RecordedAt)
+}
+
+// DeadLetter checks a row.
+func DeadLetter(x *sinks.DeadLetterRow) error {
+	switch {
+	case x.Partition < 0 || x.Partition > maxPartition:
+		return fault.Permanentf("partition %d is not between 0 and %d", x.Partition, maxPartition)
+	case x.Attempts < 0 || x.Attempts > 1<<31:
+		return fault.Permanentf("attempts %d is out of bounds", x.Attempts)
+	}
+	if err := times("first failure", OrElse(x.FirstFailedAt, x.RecordedAt), x.RecordedAt); err != nil {
+		return err
+	}
+	return Time("last failure", OrElse(x.LastFailedAt, x.RecordedAt))
+}
+
+// Progress checks an entry.
+func Progress(p *sinks.Progress) error {
+	if p.Topic == "" || p.Partition < 0 || p.Partition > maxPartition || p.Offset < 0 {
+		return fault.Permanentf("progress of %q/%d at offset %d is out of bounds", p.Topic, p.Partition, p.Offset)
+	}
+	return nil
+}
+
+func times(name string, at, recorded time.Time) error {
+	if err := Time(name, at); err != nil {
+		return err
+	}
+	return Time("recorded_at", recorded)
+}
+
+// JSONObject encodes attributes as a JSON object with sorted keys, "{}" when there are none. Item and User have checked that it can.
+func JSONObject[V any](m map[string]V) string {
+	if len(m) == 0 {
+		return "{}"
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return "{}"
+	}
+	return string(b)
+}
+
+// FindLimit is how many positions FindEvent returns at most.
+const FindLimit = 1000
+
+// HalfLives is where trending stops to look back: what is older weighs less than a trillionth.
+const HalfLives = 40
