@@ -12,7 +12,7 @@ import (
 
 var _ sinks.Items = (*Store)(nil)
 
-const selectItems = "SELECT key, version, count, changed_at, vector, content_vector, content FROM items"
+const selectItems = "SELECT key, version, count, changed_at, vector, content_vector, content FROM item_points"
 
 // GetItems returns the items found, with vectors.
 func (s *Store) GetItems(ctx context.Context, ids []string) ([]sinks.Item, error) {
@@ -117,7 +117,7 @@ func newestItems(tx *sql.Tx, batch []sinks.Item) (map[uint64]*sinks.Item, error)
 }
 
 func versionsOf(tx *sql.Tx, keys []uint64) (map[uint64]uint64, error) {
-	rows, err := tx.Query("SELECT key, version FROM items WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
+	rows, err := tx.Query("SELECT key, version FROM item_points WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func versionsOf(tx *sql.Tx, keys []uint64) (map[uint64]uint64, error) {
 }
 
 func insertItems(ctx context.Context, tx *sql.Tx, items map[uint64]*sinks.Item) ([]itemEntry, error) {
-	stmt, err := tx.Prepare("INSERT OR REPLACE INTO items (key, id, version, count, changed_at, vector, content_vector, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+	stmt, err := tx.Prepare("INSERT OR REPLACE INTO item_points (key, id, version, count, changed_at, vector, content_vector, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func (s *Store) searchKind(ctx context.Context, content bool, queries []sinks.It
 
 // ItemVersions calls f with the id and version of every item.
 func (s *Store) ItemVersions(ctx context.Context, f func(id string, version uint64) error) error {
-	rows, err := s.reader.QueryContext(ctx, "SELECT id, version FROM items")
+	rows, err := s.reader.QueryContext(ctx, "SELECT id, version FROM item_points")
 	if err != nil {
 		return s.failed(ctx, "read item versions", err)
 	}
@@ -252,14 +252,14 @@ func (s *Store) DeleteItems(ctx context.Context, versions map[string]uint64) err
 				gone = append(gone, key)
 			}
 		}
-		_, err = tx.Exec("DELETE FROM items WHERE key IN (SELECT value FROM json_each(?))", keyList(gone))
+		_, err = tx.Exec("DELETE FROM item_points WHERE key IN (SELECT value FROM json_each(?))", keyList(gone))
 		return err
 	})
 }
 
 // CountItems returns the number of items, withdrawn ones included.
 func (s *Store) CountItems(ctx context.Context) (int64, error) {
-	return s.count(ctx, "count items", "SELECT count(*) FROM items")
+	return s.count(ctx, "count items", "SELECT count(*) FROM item_points")
 }
 
 // loadItems fills the mirror.

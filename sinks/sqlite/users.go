@@ -12,7 +12,7 @@ import (
 
 var _ sinks.Users = (*Store)(nil)
 
-const selectUsers = "SELECT id, vector, state, positions, last_event_at, changed_at FROM users"
+const selectUsers = "SELECT id, vector, state, positions, last_event_at, changed_at FROM user_points"
 
 // GetUsers returns the users found.
 func (s *Store) GetUsers(ctx context.Context, ids []string) ([]sinks.User, error) {
@@ -122,7 +122,7 @@ func positionsOf(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]i
 	for i := range batch {
 		keys[i] = schemas.Key(batch[i].ID)
 	}
-	rows, err := tx.Query("SELECT key, positions FROM users WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
+	rows, err := tx.Query("SELECT key, positions FROM user_points WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func positionsOf(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]i
 }
 
 func insertUsers(ctx context.Context, tx *sql.Tx, users map[uint64]*sinks.User) ([]entry[string], error) {
-	stmt, err := tx.Prepare("INSERT OR REPLACE INTO users (key, id, vector, state, positions, last_event_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)")
+	stmt, err := tx.Prepare("INSERT OR REPLACE INTO user_points (key, id, vector, state, positions, last_event_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)")
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +191,7 @@ func (s *Store) DeleteUsers(ctx context.Context, ids []string) error {
 	}
 	keys := keysOf(ids)
 	return s.write(ctx, "delete users", func() { s.users.apply(removals[string](keys)) }, func(tx *sql.Tx) error {
-		_, err := tx.Exec("DELETE FROM users WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
+		_, err := tx.Exec("DELETE FROM user_points WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
 		return err
 	})
 }
@@ -200,7 +200,7 @@ func (s *Store) DeleteUsers(ctx context.Context, ids []string) error {
 func (s *Store) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error) {
 	var keys []uint64
 	err := s.write(ctx, "expire users", func() { s.users.apply(removals[string](keys)) }, func(tx *sql.Tx) (err error) {
-		keys, err = scanKeys(tx, "DELETE FROM users WHERE key IN (SELECT key FROM users WHERE changed_at < ? ORDER BY changed_at LIMIT ?) RETURNING key", nanos(t), max(0, limit))
+		keys, err = scanKeys(tx, "DELETE FROM user_points WHERE key IN (SELECT key FROM user_points WHERE changed_at < ? ORDER BY changed_at LIMIT ?) RETURNING key", nanos(t), max(0, limit))
 		return err
 	})
 	if err != nil {
@@ -211,7 +211,7 @@ func (s *Store) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, e
 
 // CountUsers returns the number of users.
 func (s *Store) CountUsers(ctx context.Context) (int64, error) {
-	return s.count(ctx, "count users", "SELECT count(*) FROM users")
+	return s.count(ctx, "count users", "SELECT count(*) FROM user_points")
 }
 
 func (s *Store) count(ctx context.Context, what, query string) (int64, error) {
@@ -224,7 +224,7 @@ func (s *Store) count(ctx context.Context, what, query string) (int64, error) {
 
 // loadUsers fills the mirror.
 func (s *Store) loadUsers(ctx context.Context) error {
-	rows, err := s.reader.QueryContext(ctx, "SELECT key, id, vector FROM users WHERE vector IS NOT NULL")
+	rows, err := s.reader.QueryContext(ctx, "SELECT key, id, vector FROM user_points WHERE vector IS NOT NULL")
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,197 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+)
+
+// GetProgress returns what SetProgress wrote, in order of topic and partition.
+func (a *Analytics) GetProgress(ctx context.Context) ([]sinks.Progress, error) {
+	const what = "read progress"
+	var out []sinks.Progress
+	err := a.each(ctx, "SELECT topic, partition, offset, occurred_at, recorded_at FROM progress_rows ORDER BY topic, partition", nil, func(scan func(...any) error) error {
+		var (
+			p                  sinks.Progress
+			occurred, recorded string
+		)
+		if err := scan(&p.Topic, &p.Partition, &p.Offset, &occurred, &recorded); err != nil {
+			return err
+		}
+		var err error
+		if p.OccurredAt, err = parseTime(microLayout, occurred); err != nil {
+			return err
+		}
+		p.RecordedAt, err = parseTime(milliLayout, recorded)
+		out = append(out, p)
+		return err
+	})
+	if err != nil {
+		return nil, a.failed(ctx, what, err)
+	}
+	return out, nil
+}
+
+func parseTime(layout, s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	return time.Parse(layout, s)
+}
+
+// each calls f for every row of a query.
+func (a *Analytics) each(ctx context.Context, query string, args []any, f func(scan func(...any) error) error) error {
+	rows, err := a.reader.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// TrendingItems sums up the hours before q.Until with decay. The events of an hour count as if they had happened in its middle, and the
+// hour of q.Until counts whole. Items whose sum is not above 0 are left out.
+func (a *Analytics) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sinks.Scored, error) {
+	const what = "sum up trending items"
+	if q.N <= 0 || len(q.Weights) == 0 {
+		return nil, nil
+	}
+	if q.HalfLife <= 0 {
+		return nil, fault.Permanentf("the half-life of trending items is %s, want more than 0", q.HalfLife)
+	}
+	until, lastHour := q.Until, q.Until.Add(-time.Nanosecond)
+	if until.IsZero() {
+		var newest sql.NullString
+		if err := a.reader.QueryRowContext(ctx, "SELECT max(last_at) FROM item_hours WHERE hour = (SELECT max(hour) FROM item_hours)").Scan(&newest); err != nil {
+			return nil, a.failed(ctx, what, err)
+		}
+		if !newest.Valid {
+			return nil, nil
+		}
+		var err error
+		if until, err = parseTime(microLayout, newest.String); err != nil {
+			return nil, a.failed(ctx, what, err)
+		}
+		lastHour = until
+	}
+	from := time.Unix(0, 0)
+	if until.Sub(from)/q.HalfLife > rowcheck.HalfLives {
+		from = until.Add(-rowcheck.HalfLives * q.HalfLife)
+	}
+	scores := make(map[string]float64)
+	var (
+		hour  string
+		decay float64
+	)
+	err := a.each(ctx, "SELECT hour, item_id, action, events FROM item_hours WHERE hour BETWEEN ? AND ? ORDER BY hour",
+		[]any{from.UTC().Format(hourLayout), lastHour.UTC().Format(hourLayout)}, func(scan func(...any) error) error {
+			var (
+				h, item, action string
+				events          float64
+			)
+			if err := scan(&h, &item, &action, &events); err != nil {
+				return err
+			}
+			if h != hour {
+				start, err := time.Parse(hourLayout, h)
+				if err != nil {
+					return err
+				}
+				hour, decay = h, math.Exp2(-max(0, float64(until.Sub(start)-30*time.Minute))/float64(q.HalfLife))
+			}
+			if w, ok := q.Weights[schemas.Action(action)]; ok {
+				scores[item] += w * events * decay
+			}
+			return nil
+		})
+	if err != nil {
+		return nil, a.failed(ctx, what, err)
+	}
+	out := make([]sinks.Scored, 0, len(scores))
+	for item, score := range scores {
+		if score > 0 {
+			out = append(out, sinks.Scored{ItemID: item, Score: score})
+		}
+	}
+	slices.SortFunc(out, func(x, y sinks.Scored) int {
+		return cmp.Or(cmp.Compare(y.Score, x.Score), cmp.Compare(x.ItemID, y.ItemID))
+	})
+	return out[:min(q.N, len(out))], nil
+}
+
+// FindEvent returns where the event stands on the log.
+func (a *Analytics) FindEvent(ctx context.Context, eventID string) ([]sinks.EventPosition, error) {
+	var out []sinks.EventPosition
+	err := a.each(ctx, "SELECT log_topic, log_partition, log_offset, source FROM interactions WHERE event_id = ? ORDER BY 1, 2, 3 LIMIT ?", []any{eventID, rowcheck.FindLimit},
+		func(scan func(...any) error) error {
+			var p sinks.EventPosition
+			err := scan(&p.Topic, &p.Partition, &p.Offset, &p.Source)
+			out = append(out, p)
+			return err
+		})
+	if err != nil {
+		return nil, a.failed(ctx, fmt.Sprintf("find event %q", eventID), err)
+	}
+	return out, nil
+}
+
+// CountInteractions counts the rows and adds up the sums made from them.
+func (a *Analytics) CountInteractions(ctx context.Context) (sinks.Counts, error) {
+	var c sinks.Counts
+	err := a.reader.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM interactions), (SELECT ifnull(sum(events), 0) FROM item_hours), (SELECT ifnull(sum(events), 0) FROM user_days)").
+		Scan(&c.Rows, &c.ItemHours, &c.UserDays)
+	if err != nil {
+		return sinks.Counts{}, a.failed(ctx, "count interactions", err)
+	}
+	return c, nil
+}
+
+// EraseUsers removes what the users did up to their times and sums up the day of the erasure again, in one transaction. Dead letters go whatever
+// their time: they are later than the events they hold. Sums per item and strategy keep their anonymous counts.
+func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
+	if len(users) == 0 {
+		return nil
+	}
+	return a.write(ctx, fmt.Sprintf("erase %d users", len(users)), nil, func(tx *sql.Tx) error {
+		for _, u := range users {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			at, day := micros(u.At), u.At.UTC().Format(dayLayout)
+			for _, step := range []struct {
+				query string
+				args  []any
+			}{
+				{"DELETE FROM interactions WHERE user_id = ? AND occurred_at <= ?", []any{u.UserID, at}},
+				{"DELETE FROM recommendations WHERE user_id = ? AND generated_at <= ?", []any{u.UserID, at}},
+				{"DELETE FROM user_versions WHERE user_id = ? AND occurred_at <= ?", []any{u.UserID, at}},
+				{"DELETE FROM dead_letter_rows WHERE key = ?1 OR json_valid(CAST(value AS TEXT)) AND CAST(value AS TEXT) ->> 'user_id' = ?1", []any{u.UserID}},
+				{`DELETE FROM dead_letter_rows WHERE (topic LIKE 'friendships%' OR consumer_group = 'befriend') AND (substr(key, 1, length(?1) + 1) = ?1 || '|'
+					OR substr(key, -length(?1) - 1) = '|' || ?1 OR json_valid(CAST(value AS TEXT)) AND CAST(value AS TEXT) ->> 'friend_id' = ?1)`, []any{u.UserID}},
+				{"DELETE FROM user_days WHERE user_id = ? AND day <= ?", []any{u.UserID, day}},
+				{`INSERT INTO user_days (user_id, day, action, events, value_count, value_sum, last_at)
+					SELECT user_id, substr(occurred_at, 1, 10), action, count(*), count(value), ifnull(sum(value), 0), max(occurred_at)
+					FROM interactions WHERE user_id = ?1 AND occurred_at >= ?2 AND occurred_at <= ?2 || ' 24' GROUP BY action`, []any{u.UserID, day}},
+			} {
+				if _, err := tx.Exec(step.query, step.args...); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
