@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,9 @@ const (
 	HeaderResolution       = "resolution_poisoned"
 	HeaderResolutionReason = "resolution_reason_poisoned"
 	HeaderResolvedAt       = "resolved_at_poisoned"
+	// HeaderResolves is the partition and offset, in the poison topic, of the very record that is resolved: a replayed record that fails again at once may
+	// be set aside before its resolution is written.
+	HeaderResolves = "resolves_poisoned"
 )
 
 // DeadLetterState says what became of a dead letter.
@@ -69,6 +73,8 @@ type Resolution struct {
 	State     DeadLetterState
 	Reason    string
 	At        time.Time
+	// Resolves is the record in the poison topic that was resolved.
+	Resolves Position
 }
 
 // ParseDeadLetter reads a record of a poison topic. ok is false for a Resolution, and for what is neither. Its State is open.
@@ -92,7 +98,10 @@ func ParseDeadLetter(r *Record) (l DeadLetter, ok bool) {
 func ParseResolution(r *Record) (res Resolution, ok bool) {
 	res = Resolution{
 		ID: r.Header(HeaderID), Group: r.Header(HeaderGroup), State: DeadLetterState(r.Header(HeaderResolution)),
-		Reason: r.Header(HeaderResolutionReason), At: parseStamp(r.Header(HeaderResolvedAt)),
+		Reason: r.Header(HeaderResolutionReason), At: parseStamp(r.Header(HeaderResolvedAt)), Resolves: Position{TopicPartition: TopicPartition{Topic: r.Topic}},
+	}
+	if _, err := fmt.Sscanf(r.Header(HeaderResolves), "%d/%d", &res.Resolves.Partition, &res.Resolves.Offset); err != nil {
+		return Resolution{}, false
 	}
 	return res, res.ID != "" && (res.State == DeadLetterReplayed || res.State == DeadLetterDropped)
 }
@@ -193,19 +202,13 @@ func (d *DeadLetters) read(ctx context.Context, group string) (map[string]*DeadL
 		return nil, fmt.Errorf("dead letters of %s: %w", group, err)
 	}
 	letters := map[string]*DeadLetter{}
-	type resolved struct {
-		Resolution
-		at   Position
-		time time.Time
-	}
-	resolutions := map[string]resolved{}
+	resolutions := map[Position]Resolution{}
 	for p := range n {
 		err := ReadPartition(ctx, d.conn, TopicPartition{topic, p}, 0, -1, func(r *Record) error {
 			if res, ok := ParseResolution(r); ok {
-				if old, ok := resolutions[res.ID]; !ok || !r.Time.Before(old.time) {
-					resolutions[res.ID] = resolved{res, Position{TopicPartition{topic, p}, r.Offset}, r.Time}
-				}
+				resolutions[res.Resolves] = res
 			} else if l, ok := ParseDeadLetter(r); ok {
+				// A record without a key may be set aside into another partition the second time: the later one counts.
 				if old, ok := letters[l.ID]; !ok || !l.SetAside.Before(old.SetAside) {
 					letters[l.ID] = &l
 				}
@@ -216,10 +219,8 @@ func (d *DeadLetters) read(ctx context.Context, group string) (map[string]*DeadL
 			return nil, fmt.Errorf("dead letters of %s: %w", group, err)
 		}
 	}
-	for id, l := range letters {
-		res, ok := resolutions[id]
-		// Within a partition the order is plain; a record without a key may have been set aside into another one the second time.
-		if ok && (res.at.Partition == l.At.Partition && res.at.Offset > l.At.Offset || res.at.Partition != l.At.Partition && !res.time.Before(l.SetAside)) {
+	for _, l := range letters {
+		if res, ok := resolutions[l.At]; ok && res.ID == l.ID {
 			l.State, l.ResolvedAt, l.Resolution = res.State, res.At, res.Reason
 		}
 	}
@@ -259,12 +260,13 @@ func (d *DeadLetters) Replay(ctx context.Context, f DeadLetterFilter, o ReplayOp
 	for start := 0; start < total; start += step {
 		part := letters[start:min(start+step, total)]
 		if o.Rate > 0 {
-			due := began.Add(time.Duration(float64(start) / o.Rate * float64(time.Second)))
-			if !pause(ctx, max(time.Until(due), 0)) {
-				return start, errors.Join(append(errs, fmt.Errorf("replay of %d dead letters stopped after %d: %w", total, start, ctx.Err()))...)
-			}
+			pause(ctx, time.Until(began.Add(time.Duration(float64(start)/o.Rate*float64(time.Second)))))
 		}
-		if err := d.replay(ctx, part, o.Reason); err != nil {
+		err := ctx.Err()
+		if err == nil {
+			err = d.replay(ctx, part, o.Reason)
+		}
+		if err != nil {
 			return start, errors.Join(append(errs, fmt.Errorf("replay of %d dead letters stopped after %d: %w", total, start, err))...)
 		}
 		if o.Progress != nil {
@@ -329,7 +331,7 @@ func (d *DeadLetters) chosen(ctx context.Context, f DeadLetterFilter) ([]DeadLet
 		if c := a.Origin.Partition - b.Origin.Partition; c != 0 {
 			return c
 		}
-		return int(a.Origin.Offset - b.Origin.Offset)
+		return cmp.Compare(a.Origin.Offset, b.Origin.Offset)
 	})
 	return letters, nil
 }
@@ -344,6 +346,7 @@ func (d *DeadLetters) resolve(ctx context.Context, letters []DeadLetter, state D
 			{HeaderResolution, []byte(state)},
 			{HeaderResolutionReason, []byte(clip(reason, maxReasonBytes))},
 			{HeaderResolvedAt, []byte(at)},
+			{HeaderResolves, fmt.Appendf(nil, "%d/%d", l.At.Partition, l.At.Offset)},
 		}}
 	}
 	if err := d.emitter.Emit(ctx, out); err != nil {

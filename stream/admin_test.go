@@ -1,0 +1,177 @@
+package stream
+
+import (
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/segmentio/kafka-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+// newName returns a name that no other test uses, and that is cleaned up on a real broker.
+func (e *engine) newName() string { return e.name + "-" + uuid.NewString()[:8] }
+
+func TestEnsureTopics(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, e *engine) {
+		specs := []TopicSpec{
+			{Name: e.newName(), Partitions: 3, RetentionMs: -1, RetentionBytes: 1 << 30},
+			{Name: e.newName(), Partitions: 1, Compact: true, Config: map[string]string{"max.message.bytes": "2000000"}},
+		}
+		// Several at once, as when several processes start.
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { assert.NoError(t, EnsureTopics(t.Context(), e.conn, specs)) })
+		}
+		wg.Wait()
+		// Usable at once, without another attempt.
+		p := e.publisher(t)
+		require.NoError(t, p.Emit(t.Context(), []Record{{Topic: specs[0].Name, Partition: 2, Value: []byte("v")}, {Topic: specs[1].Name, Partition: 0, Key: []byte("k"), Value: []byte("v")}}))
+
+		// What differs is brought in line, what is not named stays.
+		specs[0].RetentionBytes = 1 << 29
+		specs[1].Config = map[string]string{"min.cleanable.dirty.ratio": "0.1"}
+		if e.fake != nil {
+			specs[1].Config = map[string]string{"delete.retention.ms": "1000"}
+		}
+		require.NoError(t, EnsureTopics(t.Context(), e.conn, specs))
+		for i, want := range []map[string]string{
+			{"retention.bytes": "536870912", "retention.ms": "-1"},
+			{"cleanup.policy": "compact", "max.message.bytes": "2000000"},
+		} {
+			maps.Copy(want, specs[i].Config)
+			eventually(t, "the configuration", func() bool { // a broker learns of it from the controller
+				is := e.configs(t, specs[i].Name)
+				for name, value := range want {
+					if is[name] != value {
+						return false
+					}
+				}
+				return true
+			})
+		}
+
+		// Another number of partitions is refused, with what to do; and whatever is wrong is said before anything is done.
+		specs[0].Partitions = 4
+		err := EnsureTopics(t.Context(), e.conn, specs)
+		require.ErrorContains(t, err, "has 3 partitions, not 4")
+		assert.Equal(t, fault.Permanent, fault.ClassOf(err))
+		assert.ErrorContains(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: "x"}}), "at least one partition")
+		require.NoError(t, EnsureTopics(t.Context(), e.conn, nil))
+
+		require.NoError(t, DeleteTopics(t.Context(), e.conn, specs[0].Name, specs[1].Name, e.newName()))
+		require.NoError(t, DeleteTopics(t.Context(), e.conn))
+		// Gone for good: the same names with another shape.
+		require.NoError(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: specs[0].Name, Partitions: 4}}))
+	})
+}
+
+func (e *engine) configs(t *testing.T, topic string) map[string]string {
+	t.Helper()
+	res, err := e.conn.client.DescribeConfigs(t.Context(), &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}}})
+	require.NoError(t, err)
+	out := map[string]string{}
+	for _, c := range res.Resources[0].ConfigEntries {
+		out[c.ConfigName] = c.ConfigValue
+	}
+	return out
+}
+
+func TestTopicSpecConfigs(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		spec TopicSpec
+		want map[string]string
+	}{
+		{"plain", TopicSpec{}, map[string]string{}},
+		{"compact", TopicSpec{Compact: true}, map[string]string{"cleanup.policy": "compact"}},
+		{"compact for a while", TopicSpec{Compact: true, RetentionMs: 5}, map[string]string{"cleanup.policy": "compact,delete", "retention.ms": "5"}},
+		{"compact for good", TopicSpec{Compact: true, RetentionMs: -1}, map[string]string{"cleanup.policy": "compact", "retention.ms": "-1"}},
+		{"the last word", TopicSpec{RetentionBytes: 7, Config: map[string]string{"retention.bytes": "8"}}, map[string]string{"retention.bytes": "8"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, tc.want, tc.spec.configs())
+		})
+	}
+	assert.True(t, sameConfig("delete,compact", "compact,delete"))
+	assert.False(t, sameConfig("compact", "compact,delete"))
+}
+
+func TestLag(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, e *engine) {
+		topic, group := e.topic(t, 2), e.newName()
+		p := e.publisher(t)
+		emit(t, p, topic, 0, 0, 10)
+		emit(t, p, topic, 1, 0, 4)
+		eventually(t, "the commit", func() bool { // a fresh coordinator is not available for a moment
+			res, err := e.conn.client.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic: {{Partition: 0, Offset: 7, Metadata: Range{First: 7, Last: 8}.String()}}}})
+			return err == nil && res.Topics[topic][0].Error == nil
+		})
+		want := PartitionLag{Group: group, TopicPartition: TopicPartition{topic, 0}, HighWatermark: 10, Committed: 7, Lag: 3, Metadata: "v1:7-8"}
+		never := PartitionLag{Group: group, TopicPartition: TopicPartition{topic, 1}, HighWatermark: 4, Committed: -1, Lag: 4}
+		got, err := Lag(t.Context(), e.conn, map[string][]string{group: {topic}})
+		require.NoError(t, err)
+		assert.Equal(t, []PartitionLag{want, never}, got)
+		got, err = Lag(t.Context(), e.conn, map[string][]string{group: nil})
+		require.NoError(t, err)
+		assert.Equal(t, []PartitionLag{want}, got)
+		got, err = Lag(t.Context(), e.conn, nil)
+		require.NoError(t, err)
+		assert.Empty(t, got)
+	})
+}
+
+func TestLogID(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, e *engine) {
+		meta := e.newName()
+		require.NoError(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: meta, Partitions: 1, Compact: true}}))
+		p := e.publisher(t)
+		_, err := LogID(t.Context(), e.conn, p, meta, false)
+		require.ErrorContains(t, err, "run migrate")
+		assert.Equal(t, fault.Permanent, fault.ClassOf(err))
+		// Several processes make one at once: all have the same.
+		ids := make([]string, 4)
+		var wg sync.WaitGroup
+		for i := range ids {
+			wg.Go(func() {
+				var err error
+				ids[i], err = LogID(t.Context(), e.conn, p, meta, true)
+				assert.NoError(t, err)
+			})
+		}
+		wg.Wait()
+		require.NotEmpty(t, ids[0])
+		for _, id := range ids {
+			assert.Equal(t, ids[0], id)
+		}
+		// And compaction, which keeps the last, agrees with everyone, who took the first.
+		again, err := LogID(t.Context(), e.conn, p, meta, false)
+		require.NoError(t, err)
+		assert.Equal(t, ids[0], again)
+		written, err := readLogIDs(t.Context(), e.conn, meta)
+		require.NoError(t, err)
+		assert.Equal(t, ids[0], written[len(written)-1])
+	})
+}
+
+func TestReplayRate(t *testing.T) {
+	t.Parallel()
+	e := fakeEngine(t)
+	d, group, _ := e.deadLetters(t, 40)
+	began := time.Now()
+	n, err := d.Replay(t.Context(), DeadLetterFilter{Group: group}, ReplayOptions{Rate: 50})
+	require.NoError(t, err)
+	assert.Equal(t, 40, n)
+	assert.Greater(t, time.Since(began), 500*time.Millisecond)
+	assert.Less(t, time.Since(began), 3*time.Second)
+}
