@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -21,7 +22,7 @@ const (
 	attrCodec     = 0x07
 	attrAppended  = 0x08 // the batch's time is the broker's, for all records
 	attrControl   = 0x20 // a transaction's marker, not data
-	maxInflated   = 1 << 30
+	maxInflated   = 1 << 28
 	minRecordSize = 7 // length, attributes, two deltas, two lengths, header count
 )
 
@@ -78,9 +79,7 @@ func decodeBatch(dst []Record, tp TopicPartition, b []byte, base, from int64) ([
 	if count < 0 || count > len(body)/minRecordSize {
 		return dst, fmt.Errorf("%w at offset %d of %s: %d records in %d bytes", errCorrupt, base, tp, count, len(body))
 	}
-	if free := cap(dst) - len(dst); free < count {
-		dst = append(make([]Record, 0, len(dst)+count), dst...)
-	}
+	dst = slices.Grow(dst, count) // amortized: a response can be made of thousands of batches of one
 	r := recordReader{b: body}
 	for range count {
 		rec := Record{Topic: tp.Topic, Partition: tp.Partition}

@@ -1,0 +1,66 @@
+package stream
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+// TestWatermill holds the adapter to Watermill's own conformance suite, one record a message.
+func TestWatermill(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, e *engine) {
+		for _, ranges := range []bool{false, true} {
+			name := map[bool]string{false: "plain", true: "ranges"}[ranges]
+			t.Run(name, func(t *testing.T) {
+				conformance(t, e, ranges)
+			})
+		}
+	})
+}
+
+func conformance(t *testing.T, e *engine, ranges bool) {
+	construct := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
+		cfg := e.group(t)
+		cfg.Group, cfg.MaxRecords, cfg.InitPartitions, cfg.Ranges = group, 1, 1, ranges
+		cfg.DrainTimeout = 200 * time.Millisecond
+		cfg.RedeliverMin, cfg.RedeliverMax = time.Millisecond, 5*time.Millisecond // the suite refuses hundreds of times
+		sub, err := NewSubscriber(e.conn, cfg)
+		require.NoError(t, err)
+		pub, err := NewPublisher(e.conn, DefaultPublisherConfig())
+		require.NoError(t, err)
+		return initializingPublisher{pub, sub}, sub
+	}
+	tests.TestPubSub(t,
+		tests.Features{
+			ConsumerGroups: true, GuaranteedOrder: true, Persistent: true, NewSubscriberReceivesOldMessages: true,
+			GenerateTopicFunc: func(tctx tests.TestContext) string { return e.name + "-" + tctx.TestID.String() },
+			// The long cases wait for fifty members to leave one by one.
+			ForceShort: ranges || e.fake != nil && os.Getenv("SLIPSTREAM_LONG") == "",
+		},
+		func(t *testing.T) (message.Publisher, message.Subscriber) {
+			return construct(t, e.name+"-"+uuid.NewString())
+		},
+		func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
+			return construct(t, e.name+"-"+group)
+		},
+	)
+}
+
+// initializingPublisher makes a topic before the first message: the suite publishes before it subscribes, and brokers do not make topics by use.
+type initializingPublisher struct {
+	*Publisher
+	sub *Subscriber
+}
+
+func (p initializingPublisher) Publish(topic string, messages ...*message.Message) error {
+	if err := p.sub.SubscribeInitialize(topic); err != nil {
+		return err
+	}
+	return p.Publisher.Publish(topic, messages...)
+}
