@@ -75,8 +75,9 @@ type delivery struct {
 	// max is how many charged attempts the part in hand has; attempts how many it has had, before how many the whole had before it was split.
 	max, attempts, before int
 	first, last           time.Time // failures of what is in hand, or of the whole it is a part of
-	charged               int       // attempts over all parts
-	aside                 int       // records set aside
+	warned                time.Time
+	charged               int // attempts over all parts
+	aside                 int // records set aside
 }
 
 type deliveryKey struct{}
@@ -195,15 +196,15 @@ func (g *guard) retry(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-// tellRetry logs the first failure of a batch loudly and the following ones for whoever looks closer: an outage is one event.
+// tellRetry logs a batch's first failure, and then one a minute: an outage is one event, however often it is tried.
 func (g *guard) tellRetry(ctx context.Context, d *delivery, err error, wait time.Duration) {
 	level := slog.LevelDebug
-	if d.first.Equal(d.last) {
-		level = slog.LevelWarn
+	if now := time.Now(); d.warned.IsZero() || now.Sub(d.warned) >= time.Minute {
+		level, d.warned = slog.LevelWarn, now
 	}
 	class := classOfBatch(err)
 	g.log.Log(ctx, level, "batch failed, trying again", "topic", d.batch.Topic, "partition", d.batch.Partition, "first", d.batch.First,
-		"class", class.String(), "attempt", d.attempts, "wait", wait, "err", err)
+		"class", class.String(), "attempt", d.attempts, "wait", wait, "err", clip(err.Error(), maxLoggedReason))
 	g.o.Hooks.Retrying(ctx, Retrying{Handler: g.o.Name, Group: g.o.Group, TopicPartition: d.batch.TopicPartition, Class: class, Attempt: d.attempts, Wait: wait, Err: err})
 }
 

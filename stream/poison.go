@@ -131,6 +131,9 @@ func (g *guard) exclude(ctx context.Context, b *Batch, rejections []fault.Reject
 	return nil
 }
 
+// maxLoggedReason keeps a flood of panics from drowning the log; the dead letter has more.
+const maxLoggedReason = 500
+
 // setAside writes the rejected records to the group's poison topic, or to the next retry topic. unnamed is not 0 when nobody knows which record of so
 // many is guilty. It does not return before the records are safe, unless we are to stop.
 func (g *guard) setAside(ctx context.Context, d *delivery, b *Batch, rejections []fault.Rejection, unnamed int) error {
@@ -138,6 +141,9 @@ func (g *guard) setAside(ctx context.Context, d *delivery, b *Batch, rejections 
 	told := make([]SetAside, len(rejections))
 	for i, r := range rejections {
 		out[i], told[i] = g.aside(d, b, r, unnamed)
+	}
+	if err := b.CheckLease(ctx); err != nil {
+		return errLeft // another member may be at work on them
 	}
 	for start := 0; start < len(out); {
 		end := portion(out, start)
@@ -149,9 +155,9 @@ func (g *guard) setAside(ctx context.Context, d *delivery, b *Batch, rejections 
 	d.aside += len(out)
 	for _, e := range told {
 		if e.DeadLetter {
-			g.log.Error("record set aside as a dead letter", "id", e.ID, "at", e.Origin.String(), "class", e.Class.String(), "err", e.Err)
+			g.log.Error("record set aside as a dead letter", "id", e.ID, "at", e.Origin.String(), "class", e.Class.String(), "err", clip(e.Err.Error(), maxLoggedReason))
 		} else {
-			g.log.Warn("record stepped aside", "to", e.Topic, "at", e.Origin.String(), "class", e.Class.String(), "err", e.Err)
+			g.log.Warn("record stepped aside", "to", e.Topic, "at", e.Origin.String(), "class", e.Class.String(), "err", clip(e.Err.Error(), maxLoggedReason))
 		}
 		g.o.Hooks.SetAside(ctx, e)
 	}

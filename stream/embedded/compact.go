@@ -40,6 +40,7 @@ func (b *Broker) openCompacting(aside *aside, logs []partitionLog) (bool, error)
 	if err := b.openCluster(func(string) { failed.Store(true) }); err != nil {
 		return false, errors.Join(err, aside.drop()) // nothing was compacted
 	}
+	b.step("opened")
 	failed.Store(false) // what kfake warned of while loading is no failure of compaction
 	b.cluster.Compact()
 	b.step("compacted")

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -47,7 +48,7 @@ func TestCompactsAtStart(t *testing.T) {
 	var steps []string
 	cfg.compactionStep = func(step string) { steps = append(steps, step) }
 	b := start(t, cfg)
-	assert.Equal(t, []string{"aside", "compacted"}, steps)
+	assert.Equal(t, []string{"aside", "opened", "compacted"}, steps)
 	records := read(t, b.Addr(), "state")
 	assert.Less(t, len(records), 50)
 	assert.Equal(t, want, latest(records))
@@ -59,13 +60,13 @@ func TestCompactsAtStart(t *testing.T) {
 
 	// Nothing new, so the next start is as fast as it can be.
 	b = start(t, cfg)
-	assert.Len(t, steps, 2)
+	assert.Len(t, steps, 3)
 	assert.Equal(t, want, latest(read(t, b.Addr(), "state")))
 }
 
 func TestCrashDuringCompaction(t *testing.T) {
 	t.Parallel()
-	for _, step := range []string{"aside", "compacted"} {
+	for _, step := range []string{"aside", "opened", "compacted"} {
 		for _, gone := range []bool{false, true} {
 			t.Run(fmt.Sprintf("at %s, files gone %t", step, gone), func(t *testing.T) {
 				t.Parallel()
@@ -131,26 +132,34 @@ func TestCrashDuringRestore(t *testing.T) {
 	assertNoAside(t, cfg)
 }
 
+// A compaction that cannot write, for instance on a full disk, is undone.
 func TestFailedCompactionLeavesTheLog(t *testing.T) {
 	t.Parallel()
 	cfg := compactingConfig(t.TempDir())
 	want := fillCompacted(t, cfg)
-	a := asideAt(cfg.Dir, filepath.Join(cfg.Dir, "log"))
-	logs, err := scan(a.logDir)
-	require.NoError(t, err)
-	require.NoError(t, a.take(logs))
-	// A full disk: files are gone or short when kfake gives up.
-	pdir := filepath.Join(a.logDir, "partitions", "state-0")
-	require.NoError(t, os.RemoveAll(pdir))
-	require.NoError(t, os.MkdirAll(pdir, 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(pdir, "0.dat"), []byte("short"), 0o644))
-	restored, err := a.recover()
-	require.NoError(t, err)
-	require.True(t, restored)
-	cfg.CompactAfterBytes = -1
+	pdir := filepath.Join(cfg.Dir, "log", "partitions", "state-0")
+	cfg.compactionStep = func(step string) {
+		if step != "opened" {
+			return
+		}
+		// Every segment becomes a folder, which can be neither read, nor removed, nor written.
+		files, err := filepath.Glob(filepath.Join(pdir, "*.dat"))
+		require.NoError(t, err)
+		require.Greater(t, len(files), 3)
+		for _, f := range files[1:] {
+			require.NoError(t, os.Remove(f))
+			require.NoError(t, os.MkdirAll(filepath.Join(f, "full"), 0o755))
+		}
+	}
+	var log strings.Builder
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
 	b := start(t, cfg)
+	assert.Contains(t, log.String(), "compaction failed, the log stays as it was")
 	assert.Equal(t, want, latest(read(t, b.Addr(), "state")))
 	assert.Len(t, read(t, b.Addr(), "state"), 500)
+	assertNoAside(t, cfg)
+	produce(t, client(t, b.Addr()), "state", 1, 10, 0)
+	assert.Len(t, read(t, b.Addr(), "state"), 501)
 }
 
 func TestKillWhileWriting(t *testing.T) {

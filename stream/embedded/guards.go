@@ -87,7 +87,7 @@ func (b *Broker) drops(topic, name string, value *string) bool {
 	if name != "retention.ms" || value == nil || *value == "-1" {
 		return false
 	}
-	b.log.Info("the embedded broker keeps records by bytes only: retention.ms is ignored", "topic", topic, "retention_ms", *value)
+	b.log.Debug("the embedded broker keeps records by bytes only: retention.ms is ignored", "topic", topic, "retention_ms", *value)
 	return true
 }
 
