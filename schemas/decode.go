@@ -26,7 +26,7 @@ func DecodeInteraction(r *Record) (Interaction, error) {
 		return Interaction{}, wrongKind(env.Kind, KindInteraction)
 	}
 	var x Interaction
-	if err := decodeJSON(r.Value, &x); err != nil {
+	if err := readInteraction(r.Value, &x); err != nil {
 		return Interaction{}, err
 	}
 	fill(r, env, &x.EventID, &x.Source, &x.OccurredAt)
@@ -47,7 +47,7 @@ func DecodeFriendship(r *Record) (Friendship, error) {
 		return Friendship{}, wrongKind(env.Kind, KindFriendshipAdded, KindFriendshipRemoved)
 	}
 	var x Friendship
-	if err := decodeJSON(r.Value, &x); err != nil {
+	if err := readFriendship(r.Value, &x); err != nil {
 		return Friendship{}, err
 	}
 	if env.Kind != "" {
@@ -71,7 +71,7 @@ func DecodeItem(r *Record) (Item, error) {
 	var x Item
 	if len(r.Value) == 0 {
 		x = Item{ItemID: string(r.Key), Withdrawn: true}
-	} else if err := decodeJSON(r.Value, &x); err != nil {
+	} else if err := readItem(r.Value, &x); err != nil {
 		return Item{}, err
 	}
 	if env.Kind != "" {
@@ -93,7 +93,7 @@ func DecodeUser(r *Record) (User, error) {
 		return User{}, wrongKind(env.Kind, KindUserUpdated, KindUserErased)
 	}
 	var x User
-	if err := decodeJSON(r.Value, &x); err != nil {
+	if err := readUser(r.Value, &x); err != nil {
 		return User{}, err
 	}
 	if env.Kind != "" {

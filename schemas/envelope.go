@@ -52,8 +52,8 @@ const (
 	HeaderDeadFirst     = "first_failure_poisoned"
 	HeaderDeadLast      = "last_failure_poisoned"
 	// HeaderDeadState and HeaderDeadNote stand on a resolution: what became of the dead letter, and why.
-	HeaderDeadState = "state_poisoned"
-	HeaderDeadNote  = "note_poisoned"
+	HeaderDeadState = "resolution_poisoned"
+	HeaderDeadNote  = "resolution_reason_poisoned"
 )
 
 // ContentTypeJSON and ContentTypeBinary are the values of HeaderContentType in use.

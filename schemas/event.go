@@ -86,11 +86,16 @@ func (v *Validator) Read(env Envelope, value []byte) (Event, error) {
 	if !slices.Contains(WritableKinds(), env.Kind) {
 		return nil, &Invalid{Kind: env.Kind, Problems: []Problem{{Field: "kind", Message: fmt.Sprintf("is %q, want one of %q", truncate(string(env.Kind), 64), WritableKinds())}}}
 	}
-	if err := v.Validate(env.Kind, value); err != nil {
-		return nil, err
-	}
+	// The typed decoder accepts what the schema accepts (TestDecodersAgreeWithSchemas, FuzzDecodersAgreeWithSchemas) in a tenth of the time; the
+	// schema knows best what is wrong with the rest.
 	event, err := decodeKind(env.Kind, value)
+	if err == nil {
+		err = event.Validate()
+	}
 	if err != nil {
+		if invalid := v.Validate(env.Kind, value); invalid != nil {
+			return nil, invalid
+		}
 		return nil, &Invalid{Kind: env.Kind, Problems: []Problem{{Message: err.Error()}}}
 	}
 	id, source, at := event.Identity()
@@ -114,20 +119,20 @@ func decodeKind(k Kind, value []byte) (Event, error) {
 	switch k {
 	case KindInteraction:
 		x := &Interaction{}
-		return x, decodeJSON(value, x)
+		return x, readInteraction(value, x)
 	case KindFriendshipAdded, KindFriendshipRemoved:
 		x := &Friendship{}
-		err := decodeJSON(value, x)
+		err := readFriendship(value, x)
 		x.Removed = k == KindFriendshipRemoved
 		return x, err
 	case KindItemUpdated, KindItemWithdrawn:
 		x := &Item{}
-		err := decodeJSON(value, x)
+		err := readItem(value, x)
 		x.Withdrawn = k == KindItemWithdrawn
 		return x, err
 	case KindUserUpdated, KindUserErased:
 		x := &User{}
-		err := decodeJSON(value, x)
+		err := readUser(value, x)
 		x.Erased = k == KindUserErased
 		return x, err
 	}

@@ -101,6 +101,13 @@ func (v *Validator) Validate(k Kind, value []byte) error {
 	if !ok {
 		return &Invalid{Kind: k, Problems: []Problem{{Message: fmt.Sprintf("kind %q is unknown: want one of %q", truncate(string(k), 64), WritableKinds())}}}
 	}
+	object := scan(value)
+	for object.next() {
+		object.skip()
+	}
+	if object.err != nil {
+		return &Invalid{Kind: k, Problems: []Problem{{Message: object.err.Error()}}}
+	}
 	// Numbers as float64, since that is what the typed decoders make of them, and so that 1e999999999 costs nothing.
 	var x any
 	if err := decodeJSON(value, &x); err != nil {
@@ -145,6 +152,12 @@ func (e *Invalid) collect(ve *jsonschema.ValidationError, p *message.Printer) {
 	case *kind.Enum:
 		add(field, "is %v, want one of %v", k.Got, k.Want)
 	case *kind.Format:
+		if s, ok := k.Got.(string); ok && k.Want == "date-time" {
+			if _, err := parseTime([]byte(s)); err != nil {
+				add(field, "%v", err)
+				return
+			}
+		}
 		add(field, "%v", k.Err)
 	case *kind.MinLength:
 		add(field, "is empty")
@@ -210,7 +223,10 @@ func formats() []*jsonschema.Format {
 		atMost("slipstream-title", 1024), atMost("slipstream-description", 16384),
 		within("slipstream-time", occurred), within("slipstream-published", published),
 		{Name: "slipstream-pair", Validate: func(v any) error {
-			if m, ok := v.(map[string]any); ok && m["user_id"] != nil && m["user_id"] == m["friend_id"] {
+			m, _ := v.(map[string]any)
+			a, isA := m["user_id"].(string)
+			b, isB := m["friend_id"].(string)
+			if isA && isB && a == b {
 				return errors.New(`"user_id" and "friend_id" are the same person`)
 			}
 			return nil
@@ -218,11 +234,19 @@ func formats() []*jsonschema.Format {
 	}
 }
 
-// parseTime reads an RFC 3339 time as strictly as encoding/json does.
+// parseTime reads an RFC 3339 time to the letter: package time also takes one digit for the hour, and a comma for the point.
 func parseTime(s []byte) (time.Time, error) {
 	var t time.Time
-	if err := t.UnmarshalText(s); err != nil {
-		return t, fmt.Errorf("is %q, want an RFC 3339 time such as 2026-03-01T20:15:00Z", truncate(string(s), 64))
+	const shape = "dddd-dd-ddTdd:dd:dd"
+	ok := len(s) > len(shape)
+	for i := 0; ok && i < len(shape); i++ {
+		ok = shape[i] == s[i] || shape[i] == 'd' && s[i] >= '0' && s[i] <= '9'
+	}
+	if ok {
+		ok = s[len(shape)] != ',' && t.UnmarshalText(s) == nil
+	}
+	if !ok {
+		return time.Time{}, fmt.Errorf("is %q, want an RFC 3339 time such as 2026-03-01T20:15:00Z", truncate(string(s), 64))
 	}
 	return t, nil
 }
