@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -109,7 +110,7 @@ func (p *partition) settlement(msg *message.Message, cancel context.CancelFunc) 
 	defer grace.Stop()
 	select {
 	case <-msg.Acked():
-		return g.lease.valid()
+		return !errors.Is(context.Cause(g.ctx), errFenced)
 	case <-msg.Nacked():
 	case <-grace.C:
 		g.log.Warn("a handler did not return when its context ended; its lease is revoked", "topic", p.tp.Topic, "partition", p.tp.Partition)

@@ -30,13 +30,18 @@ type lease struct {
 
 func newLease(g *generation) *lease { return &lease{g: g, renewed: time.Now()} }
 
-// run sends heartbeats of our own, since kafka-go does not tell when its own were answered and stops them when the generation ends.
+// run sends heartbeats of our own, since kafka-go does not tell when its own were answered and stops them when the generation ends. An error is
+// not reported here: it matters when the lease is checked, and kafka-go's own heartbeat ends the generation.
 func (l *lease) run() {
-	for pause(l.g.ctx, l.g.cfg.HeartbeatInterval) {
+	for pause(l.g.live, l.g.cfg.HeartbeatInterval) {
 		if l.age() >= l.g.cfg.HeartbeatInterval/2 {
-			// An error is not reported here: it matters when the lease is checked, and kafka-go's own heartbeat ends the generation.
 			_ = l.beat(l.g.ctx)
 		}
+	}
+	// The generation has ended: because of a rebalance, in which we may still finish what is in work, or because we were expelled?
+	_ = l.beat(l.g.ctx)
+	for pause(l.g.ctx, l.g.cfg.HeartbeatInterval) {
+		_ = l.beat(l.g.ctx)
 	}
 }
 
@@ -50,7 +55,7 @@ func (l *lease) age() time.Duration {
 func (l *lease) valid() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.revoked || time.Since(l.renewed) >= l.g.cfg.SessionTimeout/2 {
+	if l.revoked || l.g.ctx.Err() != nil || time.Since(l.renewed) >= l.g.cfg.SessionTimeout/2 {
 		return false
 	}
 	return l.rebalancing.IsZero() || time.Since(l.rebalancing) < l.g.cfg.RebalanceTimeout/2
@@ -80,8 +85,8 @@ func (l *lease) check(ctx context.Context) error {
 	l.mu.Lock()
 	revoked := l.revoked
 	l.mu.Unlock()
-	if revoked {
-		return fault.As(fault.Canceled, fmt.Errorf("lease of group %s, generation %d: %w", l.g.cfg.Group, l.g.id, errFenced))
+	if revoked || l.g.ctx.Err() != nil {
+		return fault.As(fault.Canceled, fmt.Errorf("lease of group %s, generation %d: %w", l.g.cfg.Group, l.g.id, errGenerationEnded))
 	}
 	err := l.beat(ctx)
 	if err == nil && l.valid() {

@@ -1,0 +1,303 @@
+package stream
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+func TestRangeMetadata(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		r    Range
+		want string
+	}{
+		{"plain", Range{First: 0, Last: 0}, "v1:0-0"},
+		{"long", Range{First: 1000, Last: 1999}, "v1:1000-1999"},
+		{"excluded", Range{First: 1000, Last: 1999, Excluded: []int64{1000, 1003, 1999}}, "v1:1000-1999!0,3,996"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			require.Equal(t, tt.want, tt.r.String())
+			got, err := ParseRange(tt.want)
+			require.NoError(t, err)
+			require.Equal(t, tt.r, *got)
+		})
+	}
+	none, err := ParseRange("")
+	require.NoError(t, err)
+	require.Nil(t, none)
+	for _, bad := range []string{
+		"x", "v2:1-2", "v1:", "v1:1", "v1:2-1", "v1:-1-2", "v1:1-2!", "v1:1-2!2", "v1:1-2!0,0", "v1:1-2!1,1", "v1:01-2", "v1:1-2!x", "v1:1-2 ",
+	} {
+		_, err := ParseRange(bad)
+		require.Error(t, err, bad)
+		require.Equal(t, fault.Permanent, fault.ClassOf(err))
+	}
+}
+
+func TestRangeExclusionsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := Range{First: 1 << 40, Last: 1<<40 + 5000}
+	var all []int64
+	for o := r.First; o <= r.Last; o++ {
+		all = append(all, o)
+	}
+	_, err := r.without(all)
+	require.Equal(t, fault.Permanent, fault.ClassOf(err))
+	thousand, err := r.without(all[:1000])
+	require.NoError(t, err)
+	require.LessOrEqual(t, len(thousand.String()), maxMetadata)
+	_, err = r.without([]int64{r.Last + 1})
+	require.Error(t, err)
+	again, err := thousand.without(all[:3])
+	require.NoError(t, err)
+	require.Equal(t, thousand, again, "excluding twice is excluding once")
+}
+
+func FuzzParseRange(f *testing.F) {
+	for _, s := range []string{"", "v1:1-2", "v1:1000-1999!0,3,996", "v1:9223372036854775806-9223372036854775807!1", strings.Repeat("v1:", 9)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := ParseRange(s)
+		if err != nil || r == nil {
+			return
+		}
+		require.Equal(t, s, r.String(), "what can be read is what would be written")
+		for _, o := range r.Excluded {
+			require.True(t, o >= r.First && o <= r.Last && r.excludes(o))
+		}
+	})
+}
+
+// ranged is a group with written-down ranges.
+func (e *engine) ranged(t testing.TB) SubscriberConfig {
+	cfg := e.group(t)
+	cfg.Ranges, cfg.MaxRecords = true, 10
+	return cfg
+}
+
+func values(b *Batch) []string {
+	out := make([]string, len(b.Records))
+	for i := range b.Records {
+		out[i] = string(b.Records[i].Value)
+	}
+	return out
+}
+
+func TestRangeIsWrittenDownBeforeItsEffects(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, e *engine) {
+		topic, cfg := e.topic(t, 1), e.ranged(t)
+		emit(t, e.publisher(t), topic, 0, 0, 25)
+		out, stop := e.subscribe(t, cfg, topic)
+		for _, want := range []string{"v1:0-9", "v1:10-19", "v1:20-24"} {
+			m := receive(t, out)
+			b := BatchOf(m)
+			require.False(t, b.Repeat)
+			offset, metadata := e.committed(t, cfg.Group, topic, 0)
+			require.Equal(t, want, metadata)
+			require.Equal(t, b.First, offset)
+			m.Ack()
+		}
+		eventually(t, "the idle partition is closed", func() bool {
+			offset, metadata := e.committed(t, cfg.Group, topic, 0)
+			return offset == 25 && metadata == ""
+		})
+		stop()
+	})
+}
+
+func TestRangeInDoubtIsRepeatedByTheNextOwner(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, e *engine) {
+		topic, cfg, p := e.topic(t, 1), e.ranged(t), e.publisher(t)
+		emit(t, p, topic, 0, 0, 14)
+		out, stop := e.subscribe(t, cfg, topic)
+		receive(t, out).Ack()
+		crashed := receive(t, out) // has effects, and is never acknowledged
+		want := values(BatchOf(crashed))
+		require.Len(t, want, 4)
+		emit(t, p, topic, 0, 14, 30) // there is more now, and the next owner takes larger batches
+		stop()
+		require.Error(t, crashed.Context().Err())
+		require.Equal(t, fault.Canceled, fault.ClassOf(BatchOf(crashed).CheckLease(t.Context())), "the lease has gone with the generation")
+		crashed.Ack() // too late: without effect
+		_, metadata := e.committed(t, cfg.Group, topic, 0)
+		require.Equal(t, "v1:10-13", metadata)
+
+		cfg.MaxRecords = 100
+		var seen []Assignment
+		cfg.Assigned = func(_ context.Context, a []Assignment) error {
+			seen = a
+			return nil
+		}
+		out, stop = e.subscribe(t, cfg, topic)
+		m := receive(t, out)
+		b := BatchOf(m)
+		require.True(t, b.Repeat)
+		require.EqualValues(t, 10, b.First)
+		require.EqualValues(t, 13, b.Last)
+		require.Equal(t, want, values(b))
+		require.Equal(t, &Range{First: 10, Last: 13}, seen[0].Repeat)
+		m.Nack()
+		m = receive(t, out)
+		require.Equal(t, want, values(BatchOf(m)), "refused, and the same again")
+		m.Ack()
+		m = receive(t, out)
+		require.False(t, BatchOf(m).Repeat)
+		require.EqualValues(t, 14, BatchOf(m).First)
+		require.Len(t, BatchOf(m).Records, 30)
+		m.Ack()
+		stop()
+	})
+}
+
+func TestExcludedRecordsStayExcluded(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, e *engine) {
+		topic, cfg := e.topic(t, 1), e.ranged(t)
+		emit(t, e.publisher(t), topic, 0, 0, 6)
+		out, stop := e.subscribe(t, cfg, topic)
+		m := receive(t, out)
+		b := BatchOf(m)
+		require.NoError(t, b.Exclude(m.Context(), 1, 4))
+		require.Equal(t, []string{"0", "2", "3", "5"}, values(b))
+		require.EqualValues(t, 5, b.Last)
+		m.Nack()
+		m = receive(t, out)
+		b = BatchOf(m)
+		require.Equal(t, []string{"0", "2", "3", "5"}, values(b))
+		require.True(t, b.Repeat)
+		require.NoError(t, b.Exclude(m.Context(), 5))
+		_, metadata := e.committed(t, cfg.Group, topic, 0)
+		require.Equal(t, "v1:0-5!1,3,1", metadata)
+		stop() // unacknowledged
+
+		out, stop = e.subscribe(t, cfg, topic)
+		m = receive(t, out)
+		require.Equal(t, []string{"0", "2", "3"}, values(BatchOf(m)))
+		require.EqualValues(t, 5, BatchOf(m).Last)
+		m.Ack()
+		eventually(t, "the range is closed", func() bool {
+			offset, metadata := e.committed(t, cfg.Group, topic, 0)
+			return offset == 6 && metadata == ""
+		})
+		stop()
+	})
+}
+
+func TestExpelledMemberIsFenced(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, e *engine) {
+		topic, cfg := e.topic(t, 1), e.ranged(t)
+		emit(t, e.publisher(t), topic, 0, 0, 5)
+		out, stop := e.subscribe(t, cfg, topic)
+		defer stop()
+		m := receive(t, out)
+		b := BatchOf(m)
+		g := b.control.(*batchControl).p.g
+		res, err := e.conn.client.LeaveGroup(t.Context(), &kafka.LeaveGroupRequest{
+			GroupID: cfg.Group, Members: []kafka.LeaveGroupRequestMember{{ID: g.member}},
+		})
+		require.NoError(t, err)
+		require.NoError(t, res.Error)
+		// The member notices by its next heartbeat, and comes back as another one.
+		select {
+		case <-m.Context().Done():
+		case <-time.After(10 * time.Second):
+			t.Fatal("the message's context did not end")
+		}
+		require.Equal(t, fault.Canceled, fault.ClassOf(b.CheckLease(t.Context())))
+		require.Error(t, b.Exclude(t.Context(), 2), "a stale member cannot change the range")
+		m.Ack() // without effect
+		again := receive(t, out)
+		require.True(t, BatchOf(again).Repeat)
+		require.Equal(t, values(b), values(BatchOf(again)))
+		require.NoError(t, BatchOf(again).CheckLease(t.Context()))
+		again.Ack()
+		eventually(t, "the range is closed", func() bool {
+			offset, _ := e.committed(t, cfg.Group, topic, 0)
+			return offset == 5
+		})
+	})
+}
+
+func TestLeaseNeedsAYoungHeartbeat(t *testing.T) {
+	t.Parallel()
+	e := fakeEngine(t)
+	topic, cfg := e.topic(t, 1), e.ranged(t)
+	cfg.HeartbeatInterval = 1900 * time.Millisecond // none during the test
+	emit(t, e.publisher(t), topic, 0, 0, 5)
+	out, stop := e.subscribe(t, cfg, topic)
+	defer stop()
+	m := receive(t, out)
+	b := BatchOf(m)
+	l := b.control.(*batchControl).p.g.lease
+	age := func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.renewed = time.Now().Add(-cfg.SessionTimeout)
+	}
+	age()
+	require.NoError(t, b.CheckLease(t.Context()), "a fresh heartbeat renews it")
+	require.Less(t, l.age(), time.Second)
+	age()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Equal(t, fault.Canceled, fault.ClassOf(b.CheckLease(ended)), "no heartbeat, no lease")
+	require.NoError(t, b.CheckLease(t.Context()))
+	m.Ack()
+}
+
+func TestRangesOverCompactedGaps(t *testing.T) {
+	t.Parallel()
+	e := fakeEngine(t)
+	topic := e.topic(t, 1, kafka.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "compact"},
+		kafka.ConfigEntry{ConfigName: "segment.bytes", ConfigValue: "1000"}, kafka.ConfigEntry{ConfigName: "min.cleanable.dirty.ratio", ConfigValue: "0"})
+	cfg, p := e.ranged(t), e.publisher(t)
+	for range 3 {
+		for i := range 40 { // one batch each, so that whole batches disappear
+			emit(t, p, topic, 0, i, 1)
+		}
+	}
+	out, stop := e.subscribe(t, cfg, topic)
+	first := BatchOf(receive(t, out)) // offsets 0 to 9, in doubt
+	require.EqualValues(t, 9, first.Last)
+	stop()
+	e.fake.Compact()
+	b, err := e.conn.Offsets(t.Context(), topic)
+	require.NoError(t, err)
+	require.EqualValues(t, 120, b[TopicPartition{topic, 0}].HighWatermark)
+
+	cfg.OffsetPolicy = GoToFirst // kfake's compaction raises the first offset
+	out, stop = e.subscribe(t, cfg, topic)
+	seen := map[string]int64{}
+	last := int64(-1)
+	for last < 119 {
+		m := receive(t, out)
+		b := BatchOf(m)
+		require.Greater(t, b.First, last)
+		require.GreaterOrEqual(t, b.Last, b.First)
+		for _, r := range b.Records {
+			require.Greater(t, r.Offset, last)
+			last = r.Offset
+			seen[string(r.Value)] = r.Offset
+		}
+		m.Ack()
+	}
+	require.Len(t, seen, 40)
+	eventually(t, "the range is closed", func() bool {
+		offset, metadata := e.committed(t, cfg.Group, topic, 0)
+		return offset == 120 && metadata == ""
+	})
+	stop()
+}
+
