@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"time"
+	"unicode/utf8"
 )
 
 // Action is what a user did with an item.
@@ -225,6 +226,9 @@ func id(field, v string, required bool) error {
 		return fmt.Errorf("%q is missing", field)
 	case len(v) > MaxIDLength:
 		return fmt.Errorf("%q is %d bytes long, at most %d are kept", field, len(v), MaxIDLength)
+	}
+	if !utf8.ValidString(v) {
+		return fmt.Errorf("%q is not UTF-8", field)
 	}
 	for i := 0; i < len(v); i++ {
 		if v[i] < 0x20 || v[i] == 0x7f {

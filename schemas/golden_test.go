@@ -1,0 +1,188 @@
+package schemas_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+var update = flag.Bool("update", false, "write the golden files and the AsyncAPI document anew")
+
+// golden is a record as it stands in testdata: bytes that were once written and must be readable for ever.
+type golden struct {
+	Topic   string            `json:"topic"`
+	Key     string            `json:"key"`
+	Headers map[string]string `json:"headers"`
+	Value   json.RawMessage   `json:"value"`
+}
+
+// samples is one event of each kind that the log holds for long, with every field set.
+func samples() map[string]schemas.Message {
+	at := time.Date(2026, 3, 1, 20, 15, 0, 500_000_000, time.UTC)
+	value, yes := 4.5, true
+
+	return map[string]schemas.Message{
+		"interaction.recorded.v1": schemas.Interaction{
+			EventID: "e1", Source: "shop", UserID: "u42", ItemID: "m7", Action: schemas.Rate, Value: &value, OccurredAt: at, SessionID: "s1", RecommendationID: "r1",
+			Context: map[string]string{"page": "home", "device": "tv"},
+		}.Message(),
+		"friendship.added.v1":   schemas.Friendship{EventID: "e2", Source: "shop", UserID: "u7", FriendID: "u42", OccurredAt: at}.Message(),
+		"friendship.removed.v1": schemas.Friendship{EventID: "e3", Source: "shop", UserID: "u7", FriendID: "u42", Removed: true, OccurredAt: at}.Message(),
+		"item.updated.v1": schemas.Item{
+			EventID: "e4", Source: "shop", ItemID: "m7", Title: "Lantern Street", Genres: []string{"Drama"}, Actors: []string{"Tom Oake", "Lena Fry"}, Directors: []string{"Ida Marsh"},
+			Tags: []string{"night"}, Description: "A street.", PublishedAt: at, Available: &yes, Attributes: map[string]any{"minutes": 101.0}, OccurredAt: at,
+		}.Message(),
+		"item.withdrawn.v1": schemas.Item{EventID: "e5", Source: "shop", ItemID: "m7", Withdrawn: true, OccurredAt: at}.Message(),
+		"user.updated.v1":   schemas.User{EventID: "e6", Source: "shop", UserID: "u42", Attributes: map[string]any{"country": "NL"}, OccurredAt: at}.Message(),
+		"user.erased.v1":    schemas.User{EventID: "e7", Source: "shop", UserID: "u42", Erased: true, OccurredAt: at}.Message(),
+		"recommendation.served.v1": (&schemas.Recommendation{
+			UserID: "u42", RecommendationID: "r1", Strategy: schemas.StrategyPersonal, Variant: "a", Version: 17, GeneratedAt: at, ExpiresAt: at.Add(time.Hour),
+			CausedBy: schemas.CausedBy{Trigger: "event", Topic: schemas.TopicInteractions, Partition: 3, Offset: 991, EventID: "e1", OccurredAt: at, AcceptedAt: at}, Degraded: []string{"neo4j"},
+			Items: []schemas.RecommendedItem{{ItemID: "m9", Rank: 1, Score: 0.93, Reason: "because you watched Lantern Street", Source: "vectors", Title: "Paper Moon Heist"}},
+		}).Message(schemas.TopicRecommendations),
+		"trending.computed.v1":     (&schemas.Trending{ComputedAt: at, HalfLife: "6h0m0s", Items: []schemas.TrendingItem{{ItemID: "m9", Score: 12.5}}}).Message(),
+		"profile.changed.v1":       (&schemas.ProfileChanged{UserID: "u42", Topic: schemas.TopicInteractions, Partition: 3, Offset: 991, EventID: "e1", OccurredAt: at, AcceptedAt: at}).Message(),
+		"user_erasure.recorded.v1": schemas.Erasure{UserKey: schemas.Key("u42"), ErasedAt: at}.Message(),
+	}
+}
+
+// decodeAny reads a record by its topic, with the decoder that processors use.
+func decodeAny(r *schemas.Record) (any, error) {
+	switch r.Topic {
+	case schemas.TopicInteractions:
+		return schemas.DecodeInteraction(r)
+	case schemas.TopicFriendships:
+		return schemas.DecodeFriendship(r)
+	case schemas.TopicItems:
+		return schemas.DecodeItem(r)
+	case schemas.TopicUsers:
+		return schemas.DecodeUser(r)
+	case schemas.TopicRecommendations:
+		return schemas.DecodeRecommendation(r)
+	case schemas.TopicTrending:
+		return schemas.DecodeTrending(r)
+	case schemas.TopicProfiles:
+		return schemas.DecodeProfileChanged(r)
+	case schemas.TopicErasures:
+		return schemas.DecodeErasure(r)
+	}
+	panic(r.Topic)
+}
+
+func toRecord(m schemas.Message) *schemas.Record {
+	return &schemas.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
+}
+
+// TestGolden pins the bytes of every kind. A file is never changed: what must be written otherwise is a new version with a file of its own.
+func TestGolden(t *testing.T) {
+	for name, m := range samples() {
+		t.Run(name, func(t *testing.T) {
+			g := golden{Topic: m.Topic, Key: string(m.Key), Headers: map[string]string{}, Value: m.Value}
+			for _, h := range m.Headers {
+				g.Headers[h.Key] = string(h.Value)
+			}
+			got, err := json.MarshalIndent(g, "", "  ")
+			require.NoError(t, err)
+			got = append(got, '\n')
+			path := filepath.Join("testdata", name+".json")
+			if *update {
+				require.NoError(t, os.WriteFile(path, got, 0o600))
+			}
+			want, err := os.ReadFile(path)
+			require.NoError(t, err, "a new kind: run go test ./schemas -update")
+			require.Equal(t, string(want), string(got), "the bytes of %s have changed: that is a new version", name)
+		})
+	}
+}
+
+// TestOldVersionsDecodeForEver reads every file in testdata, of whatever version, and writes it again: nothing may get lost.
+func TestOldVersionsDecodeForEver(t *testing.T) {
+	t.Parallel()
+	paths, err := filepath.Glob("testdata/*.v*.json")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(paths), len(samples()))
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		var g golden
+		require.NoError(t, json.Unmarshal(b, &g))
+		m := schemas.Message{Topic: g.Topic, Key: []byte(g.Key), Value: g.Value}
+		for k, v := range g.Headers {
+			m.Headers = append(m.Headers, schemas.Header{Key: k, Value: []byte(v)})
+		}
+		x, err := decodeAny(toRecord(m))
+		require.NoError(t, err, path)
+		want, err := decodeAny(toRecord(samples()[filepath.Base(path[:len(path)-len(".json")])]))
+		require.NoError(t, err)
+		require.Equal(t, want, x, path)
+		again, ok := rewrite(x)
+		require.True(t, ok, path)
+		require.JSONEq(t, string(g.Value), string(again.Value), path)
+		require.Equal(t, g.Key, string(again.Key))
+	}
+}
+
+func rewrite(x any) (schemas.Message, bool) {
+	switch x := x.(type) {
+	case schemas.Interaction:
+		return x.Message(), true
+	case schemas.Friendship:
+		return x.Message(), true
+	case schemas.Item:
+		return x.Message(), true
+	case schemas.User:
+		return x.Message(), true
+	case schemas.Recommendation:
+		return x.Message(schemas.TopicRecommendations), true
+	case schemas.Trending:
+		return x.Message(), true
+	case schemas.ProfileChanged:
+		return x.Message(), true
+	case schemas.Erasure:
+		return x.Message(), true
+	}
+	return schemas.Message{}, false
+}
+
+// FuzzDecoders throws records at every decoder: none may panic, and what decodes is the same after it was written and read once more.
+func FuzzDecoders(f *testing.F) {
+	topics := []string{
+		schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers, schemas.TopicRecommendations, schemas.TopicTrending, schemas.TopicProfiles, schemas.TopicErasures,
+	}
+	for i, topic := range topics {
+		for _, m := range samples() {
+			if m.Topic == topic {
+				r := toRecord(m)
+				f.Add(i, r.Key, r.Value, r.Header(schemas.HeaderType), r.Header(schemas.HeaderID), r.Header(schemas.HeaderTime))
+				f.Add(i, r.Key, r.Value, "", "", "")
+			}
+		}
+		f.Add(i, []byte("k"), []byte(nil), "", "", "")
+	}
+	f.Fuzz(func(t *testing.T, i int, key, value []byte, kind, id, at string) {
+		r := &schemas.Record{Topic: topics[uint(i)%uint(len(topics))], Partition: 3, Offset: 42, Time: time.Unix(1.7e9, 0).UTC(), Key: key, Value: value}
+		for _, h := range []schemas.Header{{Key: schemas.HeaderType, Value: []byte(kind)}, {Key: schemas.HeaderID, Value: []byte(id)}, {Key: schemas.HeaderTime, Value: []byte(at)}} {
+			if len(h.Value) > 0 {
+				r.Headers = append(r.Headers, h)
+			}
+		}
+		x, err := decodeAny(r)
+		if err != nil {
+			return
+		}
+		first, _ := rewrite(x)
+		again := toRecord(first)
+		again.Partition, again.Offset, again.Time = r.Partition, r.Offset, r.Time
+		y, err := decodeAny(again)
+		require.NoError(t, err, "what was written can be read: %s", first.Value)
+		second, _ := rewrite(y)
+		require.Equal(t, first, second)
+	})
+}
