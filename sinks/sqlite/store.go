@@ -89,7 +89,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 func (s *Store) open(ctx context.Context, cfg Config) error {
 	var err error
-	if s.writer, err = sql.Open("sqlite", dsn(s.path, writerPragmas(cfg))); err != nil {
+	if s.writer, err = sql.Open("sqlite", dsn(s.path, writerParams(cfg))); err != nil {
 		return fmt.Errorf("sqlite: open %s: %w", s.path, err)
 	}
 	s.writer.SetMaxOpenConns(1)
@@ -97,7 +97,7 @@ func (s *Store) open(ctx context.Context, cfg Config) error {
 	if err := s.writer.PingContext(ctx); err != nil {
 		return fmt.Errorf("sqlite: open %s: %w", s.path, classify(err))
 	}
-	if s.reader, err = sql.Open("sqlite", dsn(s.path, readerPragmas())); err != nil {
+	if s.reader, err = sql.Open("sqlite", dsn(s.path, readerParams())); err != nil {
 		return fmt.Errorf("sqlite: open %s: %w", s.path, err)
 	}
 	readers := max(4, runtime.GOMAXPROCS(0))
@@ -109,35 +109,40 @@ func (s *Store) open(ctx context.Context, cfg Config) error {
 	return s.load(ctx)
 }
 
-func writerPragmas(cfg Config) []string {
-	synchronous := "synchronous(NORMAL)"
+// The driver applies _pragma in order of name and the other keys after them, whatever the order here.
+
+func writerParams(cfg Config) url.Values {
+	synchronous := "NORMAL"
 	if cfg.Sync {
-		synchronous = "synchronous(FULL)"
+		synchronous = "FULL"
 	}
-	return []string{
-		// First, so that a statement of another program (sqlite3, a back-up) that holds the file briefly is waited for.
-		"busy_timeout(5000)",
-		// Bigger pages than the default of 4,096: a user's row with its state fits into one.
-		"page_size(8192)",
-		// Readers never wait for the writer nor it for them, and a commit is one sequential write.
-		"journal_mode(WAL)",
+	return url.Values{
+		"_pragma": {
+			// A statement of another program (sqlite3, a back-up) that holds the file briefly is waited for.
+			"busy_timeout(5000)",
+			// Bigger pages than the default of 4,096: a user's row with its state fits into one.
+			"page_size(8192)",
+			// A long read can make the log grow; it shrinks back to 64 MB at the next checkpoint.
+			"journal_size_limit(67108864)",
+			// 32 MB of pages: bulk writes of random keys touch many leaves.
+			"cache_size(-32000)",
+			"temp_store(MEMORY)",
+		},
+		// Readers never wait for the writer nor it for them, and a commit is one sequential write. (The page size has no effect once this is set.)
+		"_journal_mode": {"WAL"},
 		// In this mode NORMAL hands each commit to the system before it returns, which survives the process, and syncs at checkpoints.
-		synchronous,
-		// A long read can make the log grow; it shrinks back to 64 MB at the next checkpoint.
-		"journal_size_limit(67108864)",
-		// 32 MB of pages: bulk writes of random keys touch many leaves.
-		"cache_size(-32000)",
-		"temp_store(MEMORY)",
+		"_synchronous": {synchronous},
+		// A transaction takes the write lock at its start, not at its first write, where waiting could be in vain.
+		"_txlock": {"immediate"},
 	}
 }
 
-func readerPragmas() []string {
-	return []string{"busy_timeout(5000)", "cache_size(-8000)", "temp_store(MEMORY)", "query_only(1)"}
+func readerParams() url.Values {
+	return url.Values{"_pragma": {"busy_timeout(5000)", "cache_size(-8000)", "temp_store(MEMORY)"}, "_query_only": {"1"}}
 }
 
-func dsn(path string, pragmas []string) string {
-	q := url.Values{"_pragma": pragmas, "_txlock": {"immediate"}}
-	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}
+func dsn(path string, params url.Values) string {
+	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: params.Encode()}
 	return u.String()
 }
 

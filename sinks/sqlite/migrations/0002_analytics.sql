@@ -261,7 +261,7 @@ CREATE VIEW freshness AS
 SELECT day, max(n) AS lists, max(iif(place = (n + 1) / 2, ms, NULL)) AS p50_ms, max(iif(place = max(1, (n * 99 + 99) / 100), ms, NULL)) AS p99_ms, max(ms) AS max_ms
 FROM (
     SELECT day, ms, row_number() OVER (PARTITION BY day ORDER BY ms) AS place, count(*) OVER (PARTITION BY day) AS n
-    FROM (SELECT substr(generated_at, 1, 10) AS day, round((unixepoch(recorded_at, 'subsec') - unixepoch(accepted_at, 'subsec')) * 1000) AS ms
+    FROM (SELECT substr(generated_at, 1, 10) AS day, round((julianday(recorded_at) - julianday(accepted_at)) * 86400000) AS ms
           FROM recommendations WHERE "trigger" = 'event' AND accepted_at IS NOT NULL)
 )
 GROUP BY day;
