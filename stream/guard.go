@@ -22,12 +22,13 @@ type guard struct {
 	breaker circuitbreaker.CircuitBreaker[any]
 	// visits tells the visit of a record by the topic it came from: what follows RetryTopic(group, Delays[i]) is Delays[i+1].
 	visits  map[string]int
-	replay  string
+	replay  string // the group's replay topic
+	grave   string // and its poison topic
 	closing <-chan struct{}
 }
 
 func newGuard(o Options, log *slog.Logger, closing <-chan struct{}) *guard {
-	g := &guard{o: o, log: log, visits: map[string]int{}, replay: ReplayTopic(o.Group), closing: closing}
+	g := &guard{o: o, log: log, visits: map[string]int{}, replay: ReplayTopic(o.Group), grave: PoisonTopic(o.Group), closing: closing}
 	for i, topic := range o.retryTopics() {
 		g.visits[topic] = i + 1
 	}

@@ -502,3 +502,36 @@ func TestGuardOrderedRejections(t *testing.T) {
 		assert.Equal(t, []string{"g.poison:v1"}, b.values())
 	})
 }
+
+// A group that reads its own dead letters, for instance to count them, must not bury them again and again.
+func TestGuardOwnPoisonTopic(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(context.Context, *Batch) error { return fault.Permanentf("not a dead letter") }, nil)
+		require.True(t, b.run(t.Context(), b.batch("g.poison", 1)))
+		assert.Empty(t, b.out.records)
+		require.True(t, b.run(t.Context(), b.batch("other.poison", 1)))
+		assert.Len(t, b.out.records, 1)
+	})
+}
+
+// BenchmarkGuard measures what the chain costs per batch, the batch's records left aside.
+func BenchmarkGuard(b *testing.B) {
+	o := Options{Name: "work", Group: "g", Topics: []string{"in"}, Handler: func(context.Context, *Batch) error { return nil }, Emitter: &emitted{}, Subscriber: noSubscriber{}}
+	g := newGuard(o.filled(), slog.New(slog.DiscardHandler), nil)
+	h := func(*message.Message) ([]*message.Message, error) { return nil, nil }
+	for _, wrap := range slices.Backward(g.chain()) {
+		h = wrap(h)
+	}
+	batch := &Batch{Records: make([]Record, 1000)}
+	ctx := context.WithValue(b.Context(), batchKey{}, batch)
+	b.ReportAllocs()
+	for b.Loop() {
+		msg := message.NewMessage("id", nil)
+		msg.SetContext(ctx)
+		if _, err := h(msg); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "batches/s")
+}

@@ -137,10 +137,17 @@ const maxLoggedReason = 500
 // setAside writes the rejected records to the group's poison topic, or to the next retry topic. unnamed is not 0 when nobody knows which record of so
 // many is guilty. It does not return before the records are safe, unless we are to stop.
 func (g *guard) setAside(ctx context.Context, d *delivery, b *Batch, rejections []fault.Rejection, unnamed int) error {
-	out := make([]Record, len(rejections))
-	told := make([]SetAside, len(rejections))
-	for i, r := range rejections {
-		out[i], told[i] = g.aside(d, b, r, unnamed)
+	var out []Record
+	var told []SetAside
+	for _, r := range rejections {
+		if rec := &b.Records[r.Index]; rec.Topic == g.grave {
+			// It is in the poison topic already: setting it aside again would bring it back here, without end.
+			g.log.Error("a record of the poison topic cannot be processed either, it stays there", "at", Position{TopicPartition{rec.Topic, rec.Partition}, rec.Offset}.String(), "err", clip(r.Err.Error(), maxLoggedReason))
+			d.aside++
+			continue
+		}
+		record, e := g.aside(d, b, r, unnamed)
+		out, told = append(out, record), append(told, e)
 	}
 	if err := b.CheckLease(ctx); err != nil {
 		return errLeft // another member may be at work on them
@@ -190,7 +197,7 @@ func (g *guard) aside(d *delivery, b *Batch, r fault.Rejection, unnamed int) (Re
 // destination says where a record goes that has failed at its visit, 0 for the first.
 func (g *guard) destination(class fault.Class, visit int) (topic string, dead bool) {
 	if g.o.Retry == nil || class == fault.Permanent || visit >= len(g.o.Retry.Delays) {
-		return PoisonTopic(g.o.Group), true
+		return g.grave, true
 	}
 	return RetryTopic(g.o.Group, g.o.Retry.Delays[visit]), false
 }
@@ -229,7 +236,7 @@ func (g *guard) emitAside(ctx context.Context, b *Batch, records []Record) error
 	g.log.Error("a record is too large to be set aside with its story, its value stays in the original topic only",
 		"at", s.origin.String(), "bytes", len(r.Value), "err", err)
 	s.omitted, s.reason = len(r.Value), clip(s.reason, 256)
-	r.Topic, r.Value, r.Headers = PoisonTopic(g.o.Group), nil, s.headers(r.Headers)
+	r.Topic, r.Value, r.Headers = g.grave, nil, s.headers(r.Headers)
 	err = g.insist(ctx, b, "set a record aside without its value", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, []Record{r}) })
 	if err != nil {
 		// Not even that: leave the batch, loudly. It comes again, and lag is the alarm.

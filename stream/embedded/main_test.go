@@ -20,6 +20,7 @@ import (
 // The tests that crash a broker run it in a child process: this binary again, with these variables.
 const (
 	childDir  = "EMBEDDED_TEST_DIR"
+	childAddr = "EMBEDDED_TEST_ADDR"
 	childStep = "EMBEDDED_TEST_KILL_AT" // the step of compaction at which the child kills itself
 )
 
@@ -36,6 +37,9 @@ func runChild(dir string) {
 	cfg := testConfig(dir)
 	if os.Getenv(childStep) != "" {
 		cfg = compactingConfig(dir)
+	}
+	if addr := os.Getenv(childAddr); addr != "" {
+		cfg.Addr = addr
 	}
 	cfg.compactionStep = func(step string) {
 		if step == os.Getenv(childStep) {
@@ -64,10 +68,10 @@ type child struct {
 }
 
 // startChild starts a broker in a process of its own and returns when it serves, or, with killAt, when it is dead.
-func startChild(t *testing.T, dir, killAt string) *child {
+func startChild(t *testing.T, dir, killAt string, env ...string) *child {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childDir+"="+dir, childStep+"="+killAt)
+	cmd.Env = append(append(os.Environ(), childDir+"="+dir, childStep+"="+killAt), env...)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())

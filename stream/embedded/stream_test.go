@@ -104,3 +104,81 @@ func TestStreamOverRestarts(t *testing.T) {
 		assert.Equal(t, 1, n, "%s was seen more than once although every range was closed", v)
 	}
 }
+
+// A broker that dies and comes back on its address is an outage: everything waits, goes on, and nothing is set aside.
+func TestBrokerComesBack(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := startChild(t, dir, "")
+	addr := c.addr
+	conn, err := stream.Open(t.Context(), stream.DefaultConfig(addr))
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, stream.EnsureTopics(t.Context(), conn, []stream.TopicSpec{{Name: "events", Partitions: 2}, {Name: "results", Partitions: 2}, {Name: "group.poison", Partitions: 1}}))
+	pub, err := stream.NewPublisher(conn, stream.DefaultPublisherConfig())
+	require.NoError(t, err)
+	defer pub.Close()
+	cfg := stream.DefaultSubscriberConfig("group")
+	cfg.Ranges, cfg.MaxRecords, cfg.IdleClose = true, 20, 50*time.Millisecond
+	cfg.SessionTimeout, cfg.HeartbeatInterval, cfg.RebalanceTimeout, cfg.DrainTimeout, cfg.RequestTimeout = 3*time.Second, 200*time.Millisecond, 3*time.Second, 500*time.Millisecond, 2*time.Second
+	cfg.JoinBackoff = 100 * time.Millisecond
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	sub, err := stream.NewSubscriber(conn, cfg)
+	require.NoError(t, err)
+	router, err := stream.NewRouter(stream.RouterConfig{CloseTimeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	require.NoError(t, router.Handle(stream.Options{
+		Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, MaxAttempts: 1, Backoff: stream.Backoff{First: 10 * time.Millisecond, Max: 200 * time.Millisecond},
+		Breaker: stream.Breaker{Delay: 200 * time.Millisecond},
+		Handler: func(ctx context.Context, b *stream.Batch) error {
+			var out []stream.Record
+			for _, r := range b.Records {
+				out = append(out, stream.Record{Topic: "results", Partition: stream.AnyPartition, Key: r.Key, Value: r.Value})
+			}
+			if err := b.CheckLease(ctx); err != nil {
+				return err
+			}
+			if err := pub.Emit(ctx, out); err != nil {
+				return fmt.Errorf("emit %d results: %w", len(out), err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, r := range b.Records {
+				seen[string(r.Value)] = true
+			}
+			return nil
+		},
+	}))
+	ran := make(chan error, 1)
+	go func() { ran <- router.Run(context.WithoutCancel(t.Context())) }()
+
+	emitting := make(chan error, 1)
+	const total = 1500
+	go func() {
+		for i := range total / 10 {
+			var records []stream.Record
+			for j := range 10 {
+				records = append(records, stream.Record{Topic: "events", Partition: stream.AnyPartition, Key: fmt.Appendf(nil, "k%d", j), Value: fmt.Appendf(nil, "%d", i*10+j)})
+			}
+			if err := pub.Emit(t.Context(), records); err != nil {
+				emitting <- err
+				return
+			}
+		}
+		emitting <- nil
+	}()
+	for kills := range 2 {
+		require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) > (kills+1)*100 }, 20*time.Second, time.Millisecond)
+		c.stop(t, syscall.SIGKILL)
+		c = startChild(t, dir, "", childAddr+"="+addr)
+	}
+	require.NoError(t, <-emitting)
+	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) == total }, 30*time.Second, 10*time.Millisecond)
+	letters, err := stream.NewDeadLetters(conn, pub, []string{"group"}).List(t.Context(), stream.DeadLetterFilter{})
+	require.NoError(t, err)
+	assert.Empty(t, letters)
+	require.NoError(t, router.Close())
+	require.NoError(t, <-ran)
+}
