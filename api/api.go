@@ -1,0 +1,179 @@
+// Package api is the HTTP server: recommendations over REST, the producers' way in for events, dead letters and state for operators, and an
+// OpenAPI document of it all.
+//
+// It answers from the same recommender that fills the recommendations topic. What stands on the stream (dead letters, lag) comes in through the
+// small interfaces of this package.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
+
+	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// Recommender makes lists; *processors.Recommender is one.
+type Recommender interface {
+	Recommend(ctx context.Context, requests []processors.Request) ([]schemas.Recommendation, error)
+	Similar(ctx context.Context, itemID string, n int) (schemas.Recommendation, error)
+	Trending(ctx context.Context, n int, genres []string) (schemas.Recommendation, error)
+	SuggestFriends(ctx context.Context, userID string, n int) ([]sinks.Suggestion, error)
+}
+
+// Gateway mounts the handlers that take events; *producers.Gateway is one.
+type Gateway interface {
+	Register(r producers.Router)
+}
+
+// Emitter writes to the log and returns after all replicas have acknowledged.
+type Emitter interface {
+	Emit(ctx context.Context, batch []schemas.Message) error
+}
+
+// Deps are what the server is made of.
+type Deps struct {
+	// Recommender is required.
+	Recommender Recommender
+	// Gateway is required.
+	Gateway Gateway
+	// Emitter takes the lists that were answered to users, for the topic recommendations. Required.
+	Emitter Emitter
+	// DeadLetters is required.
+	DeadLetters DeadLetters
+	// Status says how the pipeline is. Required.
+	Status func(ctx context.Context) (Status, error)
+	// Checks are what /readyz asks.
+	Checks []Check
+	// Metrics serves /metrics; nil leaves it out.
+	Metrics http.Handler
+	// AsyncAPI is served under /asyncapi.yaml; empty leaves it out.
+	AsyncAPI []byte
+	// Version is that of the program.
+	Version string
+	// Log is slog.Default when nil.
+	Log *slog.Logger
+	// Hooks tell what happens, for metrics.
+	Hooks Hooks
+}
+
+// Hooks tell what happens. Empty fields are allowed. They are called from many goroutines and must not block.
+type Hooks struct {
+	// Answered is told of each request; route is the pattern that matched, not the path.
+	Answered func(method, route string, status int, d time.Duration)
+	// Served is told of each list that a user was given.
+	Served func(list *schemas.Recommendation)
+	// Unlogged is told how many served lists could not be written to the log and were given up.
+	Unlogged func(lists int)
+}
+
+// Server answers HTTP requests. It is safe for concurrent use.
+type Server struct {
+	cfg     config.HTTP
+	deps    Deps
+	log     *slog.Logger
+	keys    keyring
+	handler http.Handler
+	ready   *readiness
+	served  *servedLog
+	openAPI *huma.OpenAPI
+}
+
+// New returns a server that is not serving yet: see Serve and Handler.
+func New(cfg config.HTTP, deps Deps) (*Server, error) {
+	if deps.Recommender == nil || deps.Gateway == nil || deps.Emitter == nil || deps.DeadLetters == nil || deps.Status == nil {
+		return nil, errors.New("api: Recommender, Gateway, Emitter, DeadLetters and Status are required")
+	}
+	if deps.Log == nil {
+		deps.Log = slog.Default()
+	}
+	keys, err := newKeyring(cfg.APIKeys)
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	s := &Server{
+		cfg: cfg, deps: deps, log: deps.Log, keys: keys, ready: newReadiness(deps.Checks),
+		served: newServedLog(deps.Emitter, deps.Log, deps.Hooks.Unlogged),
+	}
+	if err := s.mount(); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	return s, nil
+}
+
+// Handler returns the server's handler, for another server or a test. Lists that it answers are written to the log only while Serve runs.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+func (s *Server) mount() error {
+	r := chi.NewRouter()
+	r.Use(s.observe, s.recover, s.limit)
+	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		problem(w, http.StatusNotFound, "there is no "+r.URL.Path+": /openapi.yaml lists what there is")
+	})
+	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		problem(w, http.StatusMethodNotAllowed, r.Method+" is not possible here: /openapi.yaml lists what is")
+	})
+
+	r.Get("/healthz", s.getHealth)
+	r.Get("/readyz", s.getReady)
+	if s.deps.Metrics != nil {
+		r.Method(http.MethodGet, "/metrics", s.deps.Metrics)
+	}
+	if len(s.deps.AsyncAPI) > 0 {
+		r.Get("/asyncapi.yaml", static("application/yaml", s.deps.AsyncAPI))
+	}
+
+	c := huma.DefaultConfig("Slipstream", s.deps.Version)
+	// Neither a page that loads scripts from elsewhere, nor $schema in bodies: a list is the same here and on the topic.
+	c.DocsPath, c.OpenAPIPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
+	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
+	doc := humachi.New(r, c)
+	if err := describe(doc.OpenAPI()); err != nil {
+		return err
+	}
+	s.recommendations(doc)
+	s.deadLetters(doc)
+	s.status(doc)
+
+	r.Group(func(r chi.Router) {
+		r.Use(s.require(config.RoleEmit))
+		s.deps.Gateway.Register(r)
+	})
+	describeGateway(doc.OpenAPI())
+
+	s.openAPI = doc.OpenAPI()
+	asJSON, err := s.openAPI.MarshalJSON()
+	if err != nil {
+		return fmt.Errorf("write the OpenAPI document: %w", err)
+	}
+	asYAML, err := s.openAPI.YAML()
+	if err != nil {
+		return fmt.Errorf("write the OpenAPI document: %w", err)
+	}
+	r.Get("/openapi.json", static("application/json", asJSON))
+	r.Get("/openapi.yaml", static("application/yaml", asYAML))
+	s.handler = r
+	return nil
+}
+
+// OpenAPI returns the document of the API as YAML.
+func (s *Server) OpenAPI() ([]byte, error) { return s.openAPI.YAML() }
+
+func static(contentType string, body []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		// The client may be gone; there is nobody else to tell.
+		_, _ = w.Write(body)
+	}
+}

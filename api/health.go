@@ -1,0 +1,104 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Check is one thing that the process needs.
+type Check struct {
+	Name string
+	// Required makes the process not ready when it fails; without it, it is ready and degraded.
+	Required bool
+	Ping     func(ctx context.Context) error
+}
+
+const (
+	checkTimeout = 2 * time.Second
+	// checkAge is how long the result of the checks is used again, so that being asked often costs the stores nothing.
+	checkAge = time.Second
+)
+
+// The states of a Readiness.
+const (
+	stateReady    = "ready"
+	stateDegraded = "degraded"
+	stateNot      = "not ready"
+)
+
+// checked is the body of /readyz.
+type checked struct {
+	Status string `json:"status"`
+	// Checks holds "ok" or what is wrong.
+	Checks map[string]string `json:"checks"`
+}
+
+// readiness asks the checks, each at most every checkAge.
+type readiness struct {
+	checks   []Check
+	stopping atomic.Bool
+
+	mu   sync.Mutex
+	at   time.Time
+	last checked
+}
+
+func newReadiness(checks []Check) *readiness { return &readiness{checks: checks} }
+
+func (r *readiness) stop() { r.stopping.Store(true) }
+
+func (r *readiness) get(ctx context.Context) checked {
+	if r.stopping.Load() {
+		return checked{Status: stateNot, Checks: map[string]string{"process": "it is stopping"}}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.at.IsZero() && time.Since(r.at) < checkAge {
+		return r.last
+	}
+	// Whoever asked first may leave: the result is for the others too.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
+	defer cancel()
+	errs := make([]error, len(r.checks))
+	var wg sync.WaitGroup
+	for i, c := range r.checks {
+		wg.Go(func() { errs[i] = c.Ping(ctx) })
+	}
+	wg.Wait()
+	result := checked{Status: stateReady, Checks: map[string]string{}}
+	for i, c := range r.checks {
+		switch {
+		case errs[i] == nil:
+			result.Checks[c.Name] = "ok"
+			continue
+		case c.Required:
+			result.Status = stateNot
+		case result.Status == stateReady:
+			result.Status = stateDegraded
+		}
+		result.Checks[c.Name] = errs[i].Error()
+	}
+	r.at, r.last = time.Now(), result
+	return result
+}
+
+// getHealth says that the process is alive: it does not look at anything else, since a restart would not help a store.
+func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write([]byte(`{"status":"alive"}` + "\n"))
+}
+
+// getReady says whether requests should come here.
+func (s *Server) getReady(w http.ResponseWriter, r *http.Request) {
+	result := s.ready.get(r.Context())
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if result.Status == stateNot {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(result)
+}

@@ -1,0 +1,76 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"github.com/slipstream-rec/slipstream/producers"
+)
+
+// problem answers with an error in the form of RFC 9457, as every part of the API does.
+func problem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", producers.ContentTypeProblem)
+	w.WriteHeader(status)
+	// The client may be gone; there is nobody else to tell.
+	_ = json.NewEncoder(w).Encode(producers.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
+}
+
+// observe tells the hooks of each answer.
+func (s *Server) observe(next http.Handler) http.Handler {
+	if s.deps.Hooks.Answered == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started := time.Now()
+		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		defer func() {
+			route := "other" // paths that nothing matches have no bound
+			if c := chi.RouteContext(r.Context()); c != nil && c.RoutePattern() != "" {
+				route = c.RoutePattern()
+			}
+			status := ww.Status()
+			if status == 0 {
+				status = http.StatusOK
+			}
+			s.deps.Hooks.Answered(r.Method, route, status, time.Since(started))
+		}()
+		next.ServeHTTP(ww, r)
+	})
+}
+
+// recover answers 500 to a request whose handler panics: the others go on.
+func (s *Server) recover(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch e := recover(); e {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(e) // net/http's own way to drop a connection
+			default:
+				s.log.Error("a request's handler panicked", "method", r.Method, "path", r.URL.Path, "panic", e, "stack", string(debug.Stack()))
+				problem(w, http.StatusInternalServerError, "something went wrong here; the server's log says what")
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// clientKey finds the context that only the client's leaving ends.
+type clientKey struct{}
+
+// limit bounds the time of a request. Sizes are bounded where bodies are read.
+func (s *Server) limit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		client := r.Context()
+		ctx, cancel := context.WithTimeout(context.WithValue(client, clientKey{}, client), s.cfg.RequestTimeout)
+		defer cancel()
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}

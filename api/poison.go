@@ -1,0 +1,277 @@
+package api
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+
+	"github.com/slipstream-rec/slipstream/internal/config"
+)
+
+// ErrNoDeadLetter is what DeadLetters returns for an id that it does not know.
+var ErrNoDeadLetter = errors.New("no such dead letter")
+
+// DeadLetters are the events that were set aside for a person.
+type DeadLetters interface {
+	// List returns those that match, newest first.
+	List(ctx context.Context, f DeadLetterFilter) ([]DeadLetter, error)
+	// Get returns one, or an error that is ErrNoDeadLetter.
+	Get(ctx context.Context, id string) (DeadLetter, error)
+	// Replay sends the open ones that match to their group again, at most rate a second (0: as fast as it goes), and returns how many it has
+	// sent, also beside an error.
+	Replay(ctx context.Context, f DeadLetterFilter, rate float64, reason string) (int, error)
+	// Drop marks the open ones that match as not to be replayed, and returns how many.
+	Drop(ctx context.Context, f DeadLetterFilter, reason string) (int, error)
+}
+
+// DeadLetterFilter chooses dead letters. A zero field does not restrict.
+type DeadLetterFilter struct {
+	IDs                 []string
+	Group, Class, Topic string
+	Reason              string // a part of it, upper and lower case alike
+	Since, Until        time.Time
+	State               string // open, replayed or dropped
+	Limit               int
+}
+
+// restricts tells whether the filter leaves anything out.
+func (f DeadLetterFilter) restricts() bool {
+	return len(f.IDs) > 0 || f.Group != "" || f.Class != "" || f.Topic != "" || f.Reason != "" || !f.Since.IsZero() || !f.Until.IsZero()
+}
+
+// DeadLetter is an event that was set aside, with its story.
+type DeadLetter struct {
+	ID, Group, Topic          string
+	Partition                 int
+	Offset                    int64
+	RecordedAt                time.Time // the record's own time
+	Class, Reason             string
+	Attempts                  int
+	FirstFailure, LastFailure time.Time
+	SetAside                  time.Time
+	State                     string
+	ResolvedAt                time.Time
+	Resolution                string
+	Key, Value                []byte
+	Headers                   []Header
+}
+
+// Header is a header of the record.
+type Header struct {
+	Name  string
+	Value []byte
+}
+
+// Letter is a dead letter as it is shown.
+type Letter struct {
+	ID             string    `json:"id"`
+	Group          string    `json:"group" doc:"The consumer group that could not handle it."`
+	Topic          string    `json:"topic"`
+	Partition      int       `json:"partition"`
+	Offset         int64     `json:"offset"`
+	RecordedAt     time.Time `json:"recorded_at" doc:"When the log took the record."`
+	Key            string    `json:"key" doc:"The record's key; in hexadecimal after 0x when it is no text."`
+	Class          string    `json:"class" doc:"permanent: the event is wrong; unknown: the attempts were used up."`
+	Reason         string    `json:"reason"`
+	Attempts       int       `json:"attempts"`
+	FirstFailureAt time.Time `json:"first_failure_at"`
+	LastFailureAt  time.Time `json:"last_failure_at"`
+	SetAsideAt     time.Time `json:"set_aside_at"`
+	State          string    `json:"state" enum:"open,replayed,dropped"`
+	ResolvedAt     time.Time `json:"resolved_at,omitzero"`
+	Resolution     string    `json:"resolution,omitempty" doc:"The reason given when it was replayed or dropped."`
+}
+
+// wholeLetter is a dead letter with what was in the record.
+type wholeLetter struct {
+	Letter
+	Headers []shownHeader `json:"headers" nullable:"false"`
+	Value   any           `json:"value,omitempty" doc:"The record's value, when it is JSON."`
+	Hex     string        `json:"value_hex,omitempty" doc:"The record's value in hexadecimal, when it is not JSON."`
+}
+
+type shownHeader struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+func show(l *DeadLetter) Letter {
+	return Letter{
+		ID: l.ID, Group: l.Group, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, RecordedAt: l.RecordedAt, Key: readable(l.Key),
+		Class: l.Class, Reason: l.Reason, Attempts: l.Attempts, FirstFailureAt: l.FirstFailure, LastFailureAt: l.LastFailure,
+		SetAsideAt: l.SetAside, State: l.State, ResolvedAt: l.ResolvedAt, Resolution: l.Resolution,
+	}
+}
+
+func showWhole(l *DeadLetter) wholeLetter {
+	w := wholeLetter{Letter: show(l), Headers: make([]shownHeader, len(l.Headers))}
+	for i, h := range l.Headers {
+		w.Headers[i] = shownHeader{h.Name, readable(h.Value)}
+	}
+	if json.Valid(l.Value) {
+		w.Value = json.RawMessage(l.Value)
+	} else {
+		w.Hex = hex.EncodeToString(l.Value)
+	}
+	return w
+}
+
+func readable(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	return "0x" + hex.EncodeToString(b)
+}
+
+type listInput struct {
+	Group  string    `query:"group" doc:"Only of this consumer group."`
+	Class  string    `query:"class" enum:"permanent,unknown,transient" doc:"Only of this class of failure."`
+	Topic  string    `query:"topic" doc:"Only from this topic."`
+	Reason string    `query:"reason" doc:"Only with this text in the reason."`
+	Since  time.Time `query:"since" doc:"Only set aside then or later."`
+	Until  time.Time `query:"until" doc:"Only set aside before."`
+	State  string    `query:"state" enum:"open,replayed,dropped" doc:"Only in this state."`
+	Limit  int       `query:"limit" minimum:"1" maximum:"10000" default:"100" doc:"At most so many, the newest."`
+}
+
+type listOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         struct {
+		DeadLetters []Letter `json:"dead_letters" nullable:"false"`
+	}
+}
+
+type letterOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         wholeLetter
+}
+
+// Choice says which dead letters are meant, in the body of a request to replay or drop.
+type Choice struct {
+	IDs    []string  `json:"ids,omitempty" maxItems:"10000" doc:"These."`
+	Group  string    `json:"group,omitempty" doc:"Those of this consumer group."`
+	Class  string    `json:"class,omitempty" enum:"permanent,unknown,transient" doc:"Those of this class of failure."`
+	Topic  string    `json:"topic,omitempty" doc:"Those from this topic."`
+	Reason string    `json:"reason,omitempty" doc:"Those with this text in the reason."`
+	Since  time.Time `json:"since,omitzero" required:"false" doc:"Those set aside then or later."`
+	Until  time.Time `json:"until,omitzero" required:"false" doc:"Those set aside before."`
+	All    bool      `json:"all,omitempty" doc:"All that are open: needed when nothing else chooses."`
+	Note   string    `json:"note,omitempty" maxLength:"1000" doc:"Why, for whoever looks later."`
+}
+
+func (c *Choice) filter() (DeadLetterFilter, error) {
+	f := DeadLetterFilter{
+		IDs: c.IDs, Group: c.Group, Class: c.Class, Topic: c.Topic, Reason: c.Reason, Since: c.Since, Until: c.Until, State: "open",
+	}
+	if !f.restricts() && !c.All {
+		return f, huma.Error422UnprocessableEntity(`choose by ids, group, class, topic, reason, since or until, or say "all": true`)
+	}
+	return f, nil
+}
+
+type replayInput struct {
+	Body struct {
+		Choice
+		Rate float64 `json:"rate,omitempty" minimum:"0" doc:"At most so many a second; 0: as fast as it goes. The answer comes when all are sent."`
+	}
+}
+
+type dropInput struct {
+	Body Choice
+}
+
+type countOutput struct {
+	Body struct {
+		Count int `json:"count" doc:"How many."`
+	}
+}
+
+func (s *Server) deadLetters(doc huma.API) {
+	huma.Register(doc, s.guarded(huma.Operation{
+		OperationID: "list-dead-letters", Method: http.MethodGet, Path: "/v1/poison", Tags: []string{tagOperate},
+		Summary: "Dead letters", Description: "Events that were set aside for a person, newest first.",
+	}, config.RoleOperate), s.listDeadLetters)
+	huma.Register(doc, s.guarded(huma.Operation{
+		OperationID: "show-dead-letter", Method: http.MethodGet, Path: "/v1/poison/{id}", Tags: []string{tagOperate},
+		Summary: "One dead letter", Description: "With the record's headers and value.", Errors: []int{http.StatusNotFound},
+	}, config.RoleOperate), s.showDeadLetter)
+	huma.Register(doc, s.guarded(huma.Operation{
+		OperationID: "replay-dead-letters", Method: http.MethodPost, Path: "/v1/poison/replay", Tags: []string{tagOperate},
+		Summary:     "Replay dead letters",
+		Description: "Sends those that are open and match to their group again. Replaying one twice counts once. What cannot be handled this time either comes back as open.",
+		Middlewares: huma.Middlewares{patient},
+	}, config.RoleOperate), s.replayDeadLetters)
+	huma.Register(doc, s.guarded(huma.Operation{
+		OperationID: "drop-dead-letters", Method: http.MethodPost, Path: "/v1/poison/drop", Tags: []string{tagOperate},
+		Summary: "Drop dead letters", Description: "Marks those that are open and match as not to be replayed. They stay on the log until its retention takes them.",
+	}, config.RoleOperate), s.dropDeadLetters)
+}
+
+// patient takes the server's bound of writing off an answer that may take long on purpose.
+func patient(ctx huma.Context, next func(huma.Context)) {
+	_, w := humachi.Unwrap(ctx)
+	// Not every writer can; then the bound stays.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	next(ctx)
+}
+
+func (s *Server) listDeadLetters(ctx context.Context, in *listInput) (*listOutput, error) {
+	found, err := s.deps.DeadLetters.List(ctx, DeadLetterFilter{
+		Group: in.Group, Class: in.Class, Topic: in.Topic, Reason: in.Reason, Since: in.Since, Until: in.Until, State: in.State, Limit: in.Limit,
+	})
+	if err != nil {
+		return nil, s.fail(ctx, "list dead letters", err)
+	}
+	out := &listOutput{CacheControl: private}
+	out.Body.DeadLetters = make([]Letter, len(found))
+	for i := range found {
+		out.Body.DeadLetters[i] = show(&found[i])
+	}
+	return out, nil
+}
+
+func (s *Server) showDeadLetter(ctx context.Context, in *struct {
+	ID string `path:"id" maxLength:"256"`
+},
+) (*letterOutput, error) {
+	l, err := s.deps.DeadLetters.Get(ctx, in.ID)
+	if errors.Is(err, ErrNoDeadLetter) {
+		return nil, huma.Error404NotFound("there is no dead letter " + in.ID + ": GET /v1/poison lists them")
+	}
+	if err != nil {
+		return nil, s.fail(ctx, "show a dead letter", err)
+	}
+	return &letterOutput{CacheControl: private, Body: showWhole(&l)}, nil
+}
+
+func (s *Server) replayDeadLetters(ctx context.Context, in *replayInput) (*countOutput, error) {
+	f, err := in.Body.filter()
+	if err != nil {
+		return nil, err
+	}
+	out := &countOutput{}
+	if out.Body.Count, err = s.deps.DeadLetters.Replay(detached(ctx), f, in.Body.Rate, in.Body.Note); err != nil {
+		s.log.Warn("dead letters were replayed in part", "replayed", out.Body.Count)
+		return nil, s.fail(ctx, "replay dead letters", err)
+	}
+	return out, nil
+}
+
+func (s *Server) dropDeadLetters(ctx context.Context, in *dropInput) (*countOutput, error) {
+	f, err := in.Body.filter()
+	if err != nil {
+		return nil, err
+	}
+	out := &countOutput{}
+	if out.Body.Count, err = s.deps.DeadLetters.Drop(ctx, f, in.Body.Note); err != nil {
+		return nil, s.fail(ctx, "drop dead letters", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,194 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// personalList is a list for a user, described by the same JSON Schema as the topic's records.
+type personalList schemas.Recommendation
+
+// Schema implements huma.SchemaProvider.
+func (personalList) Schema(huma.Registry) *huma.Schema {
+	return ref(string(schemas.KindRecommendation))
+}
+
+// MarshalJSON writes what schemas.Recommendation does.
+func (l personalList) MarshalJSON() ([]byte, error) { return schemas.Recommendation(l).MarshalJSON() }
+
+// generalList is a list for nobody in particular.
+type generalList schemas.Recommendation
+
+// Schema implements huma.SchemaProvider.
+func (generalList) Schema(huma.Registry) *huma.Schema { return ref(generalListName) }
+
+// MarshalJSON writes what schemas.Recommendation does.
+func (l generalList) MarshalJSON() ([]byte, error) { return schemas.Recommendation(l).MarshalJSON() }
+
+// UserParam is a user in the path. It is exported for the OpenAPI generator, which does not see into other embedded types.
+type UserParam struct {
+	ID string `path:"id" minLength:"1" maxLength:"256" doc:"The user's id; one that nobody has heard of gets what is trending."`
+}
+
+// LengthParam says how many items are wanted.
+type LengthParam struct {
+	N int `query:"n" minimum:"1" maximum:"200" doc:"How many. Without it, as configured (recommend.list_length)."`
+}
+
+// GenreParam restricts a list to genres.
+type GenreParam struct {
+	Genre []string `query:"genre,explode" maxItems:"20" doc:"Only items with at least one of these genres; may be repeated."`
+}
+
+type recommendInput struct {
+	UserParam
+	LengthParam
+	GenreParam
+	Exclude  []string `query:"exclude,explode" maxItems:"1000" doc:"Items that must not come; may be repeated."`
+	Scenario string   `query:"scenario" enum:"home,new,friends" default:"home" doc:"What the list is for: everything blended, what hardly anyone has taken yet, or what friends took."`
+}
+
+type personalOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         personalList
+}
+
+type generalOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         generalList
+}
+
+// suggestions is the body of the answer to a request for friends.
+type suggestions struct {
+	UserID      string             `json:"user_id"`
+	Suggestions []sinks.Suggestion `json:"suggestions" nullable:"false"`
+}
+
+type suggestionsOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         suggestions
+}
+
+const (
+	private = "private, no-store"  // a list is older than the user's next event
+	public  = "public, max-age=10" // trending is computed every minute
+	tagList = "Recommendations"
+)
+
+func (s *Server) recommendations(doc huma.API) {
+	huma.Register(doc, s.guarded(huma.Operation{
+		OperationID: "recommend", Method: http.MethodGet, Path: "/v1/users/{id}/recommendations", Tags: []string{tagList},
+		Summary: "Recommendations for a user",
+		Description: "The same lists as on the recommendations topic, made now. An unknown user gets what is trending, marked so by strategy. When a store " +
+			"does not answer, the list is made from what is left and names what is missing in degraded. Each list is written to the topic too: " +
+			"send its recommendation_id along with the interactions that it leads to.",
+	}, config.RoleRead), s.recommend)
+	huma.Register(doc, s.guarded(huma.Operation{
+		OperationID: "similar", Method: http.MethodGet, Path: "/v1/items/{id}/similar", Tags: []string{tagList},
+		Summary: "Items like an item", Description: "By what people take together and, for items that hardly anyone has taken, by content.",
+		Errors: []int{http.StatusNotFound},
+	}, config.RoleRead), s.similar)
+	huma.Register(doc, s.guarded(huma.Operation{
+		OperationID: "trending", Method: http.MethodGet, Path: "/v1/trending", Tags: []string{tagList},
+		Summary: "What is popular now", Description: "Interactions weigh less the older they are (recommend.trending_half_life).",
+	}, config.RoleRead), s.trending)
+	huma.Register(doc, s.guarded(huma.Operation{
+		OperationID: "suggest-friends", Method: http.MethodGet, Path: "/v1/users/{id}/friends/suggestions", Tags: []string{tagList},
+		Summary: "People whom a user might know", Description: "Friends of friends, most mutual friends first.",
+	}, config.RoleRead), s.suggest)
+}
+
+func (s *Server) recommend(ctx context.Context, in *recommendInput) (*personalOutput, error) {
+	scenario := in.Scenario
+	if scenario == "home" {
+		scenario = processors.ScenarioHome
+	}
+	lists, err := s.deps.Recommender.Recommend(ctx, []processors.Request{{
+		UserID: in.ID, N: in.N, Exclude: in.Exclude, Genres: in.Genre, Scenario: scenario,
+		CausedBy: schemas.CausedBy{Trigger: "request"},
+	}})
+	if err == nil && len(lists) != 1 {
+		err = errors.New("no list was made")
+	}
+	if err != nil {
+		return nil, s.fail(ctx, "recommend", err)
+	}
+	list := &lists[0]
+	s.served.add(list)
+	if s.deps.Hooks.Served != nil {
+		s.deps.Hooks.Served(list)
+	}
+	return &personalOutput{CacheControl: private, Body: personalList(*list)}, nil
+}
+
+func (s *Server) similar(ctx context.Context, in *struct {
+	ID string `path:"id" minLength:"1" maxLength:"256" doc:"The item's id."`
+	LengthParam
+},
+) (*generalOutput, error) {
+	list, err := s.deps.Recommender.Similar(ctx, in.ID, orTwenty(in.N))
+	if errors.Is(err, processors.ErrUnknownItem) {
+		return nil, huma.Error404NotFound("the catalogue has no item " + in.ID + ": PUT /v1/items/{id} adds one, and it is known within a second")
+	}
+	if err != nil {
+		return nil, s.fail(ctx, "find similar items", err)
+	}
+	return &generalOutput{CacheControl: public, Body: generalList(list)}, nil
+}
+
+func (s *Server) trending(ctx context.Context, in *struct {
+	LengthParam
+	GenreParam
+},
+) (*generalOutput, error) {
+	list, err := s.deps.Recommender.Trending(ctx, orTwenty(in.N), in.Genre)
+	if err != nil {
+		return nil, s.fail(ctx, "find what is trending", err)
+	}
+	return &generalOutput{CacheControl: public, Body: generalList(list)}, nil
+}
+
+func (s *Server) suggest(ctx context.Context, in *struct {
+	UserParam
+	LengthParam
+},
+) (*suggestionsOutput, error) {
+	found, err := s.deps.Recommender.SuggestFriends(ctx, in.ID, orTwenty(in.N))
+	if err != nil {
+		return nil, s.fail(ctx, "suggest friends", err)
+	}
+	if found == nil {
+		found = []sinks.Suggestion{}
+	}
+	return &suggestionsOutput{CacheControl: private, Body: suggestions{UserID: in.ID, Suggestions: found}}, nil
+}
+
+func orTwenty(n int) int {
+	if n == 0 {
+		return 20
+	}
+	return n
+}
+
+// fail turns an error into an answer. What is inside is for the log; the caller learns whether to try again.
+func (s *Server) fail(ctx context.Context, doing string, err error) error {
+	switch {
+	case ctx.Err() != nil, fault.ClassOf(err) == fault.Transient, fault.ClassOf(err) == fault.Canceled:
+		if !errors.Is(ctx.Err(), context.Canceled) { // else the client has left
+			s.log.Warn("a request could not be answered for now", "doing", doing, "error", err)
+		}
+		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("a store does not answer: try again"), http.Header{"Retry-After": {"1"}})
+	default:
+		s.log.Error("a request could not be answered", "doing", doing, "error", err)
+		return huma.Error500InternalServerError("something went wrong here; the server's log says what")
+	}
+}

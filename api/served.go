@@ -1,0 +1,104 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+const (
+	maxUnwritten = 4096 // lists; some 4 KB each
+	maxTogether  = 500
+)
+
+// servedLog writes the lists that were answered to users onto the topic of recommendations, so that clicks can be joined with them. It does so
+// behind the answers: while the log does not take them, at most maxUnwritten wait, and further ones are given up and counted.
+type servedLog struct {
+	emitter  Emitter
+	log      *slog.Logger
+	unlogged func(int)
+	queue    chan schemas.Message
+}
+
+func newServedLog(emitter Emitter, log *slog.Logger, unlogged func(int)) *servedLog {
+	if unlogged == nil {
+		unlogged = func(int) {}
+	}
+	return &servedLog{emitter: emitter, log: log, unlogged: unlogged, queue: make(chan schemas.Message, maxUnwritten)}
+}
+
+// add never waits.
+func (s *servedLog) add(list *schemas.Recommendation) {
+	select {
+	case s.queue <- list.Message(schemas.TopicRecommendations):
+	default:
+		s.unlogged(1)
+	}
+}
+
+// run writes until ctx ends, then writes what is left for at most patience.
+func (s *servedLog) run(ctx context.Context, patience time.Duration) {
+	for {
+		select {
+		case m := <-s.queue:
+			s.write(ctx, s.together(m), 0)
+		case <-ctx.Done():
+			s.finish(context.WithoutCancel(ctx), patience)
+			return
+		}
+	}
+}
+
+func (s *servedLog) finish(ctx context.Context, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		select {
+		case m := <-s.queue:
+			s.write(ctx, s.together(m), patience)
+		default:
+			return
+		}
+	}
+}
+
+// together takes what has come meanwhile.
+func (s *servedLog) together(first schemas.Message) []schemas.Message {
+	batch := []schemas.Message{first}
+	for len(batch) < maxTogether {
+		select {
+		case m := <-s.queue:
+			batch = append(batch, m)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// write tries until it succeeds or ctx ends; then one more time, so that a stop does not lose what the log would take.
+func (s *servedLog) write(ctx context.Context, batch []schemas.Message, patience time.Duration) {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 100*time.Millisecond, 5*time.Second
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		return struct{}{}, s.emitter.Emit(ctx, batch)
+	}, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
+		s.log.Warn("served lists wait for the log", "lists", len(batch), "wait", wait, "error", err)
+	}))
+	if err == nil {
+		return
+	}
+	if patience == 0 { // the stop came in between
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err = s.emitter.Emit(last, batch); err == nil {
+			return
+		}
+	}
+	s.log.Warn("served lists were given up", "lists", len(batch), "error", err)
+	s.unlogged(len(batch))
+}
