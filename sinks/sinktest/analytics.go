@@ -46,6 +46,7 @@ func Analytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 		{"keeps odd characters", analyticsOddCharacters},
 		{"finds events", analyticsFindEvent},
 		{"joins lists and feedback", analyticsOutcomes},
+		{"tells how fresh lists are", analyticsFreshness},
 		{"keeps the newest item and user", analyticsNewest},
 		{"keeps dead letters and their resolution", analyticsDeadLetters},
 		{"keeps progress monotone", analyticsProgress},
@@ -325,6 +326,18 @@ func analyticsOutcomes(t *testing.T, e AnalyticsEngine) {
 	require.Equal(t, [][]string{{"2", "2", "1", "1", "1"}},
 		e.Query(t, "SELECT rank, places, impressions, clicks, click_through_impressions FROM click_through_by_rank WHERE strategy = 'personal' AND variant = 'a' AND rank = 2 AND source = 'vectors'"),
 		"r1 stands on the log twice and counts once")
+}
+
+func analyticsFreshness(t *testing.T, e AnalyticsEngine) {
+	var lists []sinks.RecommendationRow
+	for i := range 101 {
+		x := served(int64(i), fmt.Sprint("r", i), "u", "personal", "a", analyticsTook)
+		x.CausedBy.AcceptedAt = analyticsTook.Add(-time.Duration(i) * time.Millisecond)
+		lists = append(lists, x)
+	}
+	lists[1].CausedBy.Trigger, lists[2].CausedBy.AcceptedAt = "request", time.Time{}
+	require.NoError(t, e.Store.InsertRecommendations(t.Context(), span("recommendations", 0, 0, 100), lists))
+	require.Equal(t, [][]string{{"2026-11-22", "99", "51", "100"}}, e.Query(t, "SELECT toString(day), lists, p50_ms, max_ms FROM freshness"))
 }
 
 func analyticsNewest(t *testing.T, e AnalyticsEngine) {
