@@ -44,8 +44,23 @@ func NewAggregate(store sinks.Analytics, log Log, erasures *Erasures, recentIDs 
 		windows: make(map[partitionKey]*window), progress: make(map[partitionKey]sinks.Progress), unsaved: make(map[partitionKey]struct{})}
 }
 
-// Assign rebuilds the windows of recent ids from the log.
+// Assign rebuilds the windows of recent ids from the log. A store that is ahead of a group without a position means that offsets were
+// lost: going on would count everything again, so it is a permanent error.
 func (p *Aggregate) Assign(ctx context.Context, parts []Assignment) error {
+	stored, err := p.store.GetProgress(ctx)
+	if err != nil {
+		return fmt.Errorf("read progress: %w", err)
+	}
+	done := make(map[partitionKey]int64, len(stored))
+	for _, x := range stored {
+		done[partitionKey{x.Topic, x.Partition}] = x.Offset
+	}
+	for _, a := range parts {
+		if offset, ok := done[partitionKey{a.Topic, a.Partition}]; ok && !a.Committed && offset >= a.Next {
+			return fault.Permanentf("the store holds %s/%d up to offset %d but the consumer group has no position there (its offsets expired or were deleted): run \"slipstream rebuild --store clickhouse\"",
+				a.Topic, a.Partition, offset)
+		}
+	}
 	for _, a := range parts {
 		if !holdsInteractions(a.Topic) {
 			continue

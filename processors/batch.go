@@ -45,8 +45,10 @@ type Processor interface {
 type Assignment struct {
 	Topic     string
 	Partition int
-	// Next is the offset of the next record to be handled, as committed; 0 when the group never committed.
+	// Next is the offset of the next record to be handled: the committed one, or the first of a range that is in doubt.
 	Next int64
+	// Committed tells whether the group has ever committed here.
+	Committed bool
 }
 
 // Emitter writes messages to the log.

@@ -39,6 +39,8 @@ type RecommenderConfig struct {
 	TakenReturn bool
 	// Holdout is the share of users, 0 to 1, who get the baseline (trending), so that the recommender's worth can be measured. Default 0.05.
 	Holdout float64
+	// Variant names this configuration in lists, so that click-through can be compared. Default "default".
+	Variant string
 	// TTL is how long a list stands. Default 24 h.
 	TTL time.Duration
 	// ItemTTL is how long an item that was read for a reason or a title may be remembered. Default 5 s.
@@ -53,7 +55,7 @@ type RecommenderConfig struct {
 func DefaultRecommenderConfig() RecommenderConfig {
 	return RecommenderConfig{
 		Model: model.Default(), Blend: model.DefaultBlend(), Length: 20, Candidates: 100, NewItems: 10, NewItemCount: 5, SimilarUsers: 5,
-		Friends: 50, FriendHalfLife: 14 * 24 * time.Hour, Holdout: 0.05, TTL: 24 * time.Hour, ItemTTL: 5 * time.Second, StoreTimeout: time.Second, Log: slog.Default(),
+		Friends: 50, FriendHalfLife: 14 * 24 * time.Hour, Holdout: 0.05, Variant: "default", TTL: 24 * time.Hour, ItemTTL: 5 * time.Second, StoreTimeout: time.Second, Log: slog.Default(),
 	}
 }
 
@@ -404,7 +406,7 @@ func (r *Recommender) taste(ctx context.Context, j *job) ([]float32, error) {
 // head returns a list without items.
 func (r *Recommender) head(j *job, strategy string) schemas.Recommendation {
 	now := r.now().UTC()
-	variant := "personal"
+	variant := r.cfg.Variant
 	if j.holdout {
 		variant = "holdout"
 	}

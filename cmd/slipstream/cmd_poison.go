@@ -1,0 +1,297 @@
+package main
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream"
+)
+
+// deadLetters opens the dead letters of every group.
+func (k *kafka) deadLetters() *stream.DeadLetters {
+	groups := make([]string, 0, len(schemas.Groups()))
+	for _, g := range schemas.Groups() {
+		groups = append(groups, k.prefix+g)
+	}
+	return stream.NewDeadLetters(k.conn, k.pub, groups)
+}
+
+// poisonFilter is a filter as flags give it.
+type poisonFilter struct {
+	group, reason, class, topic, state string
+	since, until                       string
+	limit                              int
+}
+
+func (f *poisonFilter) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.group, "group", "", "only of this processor: "+strings.Join(schemas.Groups(), ", "))
+	fl.StringVar(&f.reason, "reason", "", "only whose reason contains this, upper and lower case alike")
+	fl.StringVar(&f.class, "class", "", "only of this class: permanent, unknown, transient")
+	fl.StringVar(&f.topic, "topic", "", "only from this topic")
+	fl.StringVar(&f.since, "since", "", "only set aside since: a time (2026-01-31T12:00:00Z) or an age (2h)")
+	fl.StringVar(&f.until, "until", "", "only set aside before: a time or an age")
+}
+
+func (f *poisonFilter) filter(prefix string, ids []string) (stream.DeadLetterFilter, error) {
+	out := stream.DeadLetterFilter{IDs: ids, Reason: f.reason, Class: f.class, State: stream.DeadLetterState(f.state), Limit: f.limit}
+	if f.group != "" {
+		out.Group = prefix + f.group
+	}
+	if f.topic != "" {
+		out.Topic = prefix + strings.TrimPrefix(f.topic, prefix)
+	}
+	var err error
+	if out.Since, err = moment(f.since); err != nil {
+		return out, fmt.Errorf("--since: %w", err)
+	}
+	if out.Until, err = moment(f.until); err != nil {
+		return out, fmt.Errorf("--until: %w", err)
+	}
+	return out, nil
+}
+
+// narrow tells whether the filter restricts anything beside the state.
+func (f *poisonFilter) narrow() bool {
+	return f.group != "" || f.reason != "" || f.class != "" || f.topic != "" || f.since != "" || f.until != ""
+}
+
+// moment reads a time or an age.
+func moment(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil {
+		return now().Add(-d), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, fmt.Errorf("%q is neither a time such as 2026-01-31T12:00:00Z nor an age such as 2h", s)
+	}
+	return t, nil
+}
+
+func newPoison() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "poison",
+		Short: "List, show, replay and drop dead letters",
+		Long: `Dead letters are records that a processor could not take in: they stand, byte for byte and with their story, in <processor>.poison, while their
+neighbours went on. Read why with list and show; fix the cause; give them back with replay (replaying twice counts once); or drop them with a reason.`,
+	}
+	cmd.AddCommand(newPoisonList(), newPoisonShow(), newPoisonReplay(), newPoisonDrop())
+	return cmd
+}
+
+// withLetters runs f on the dead letters of the configured installation.
+func withLetters(s *settings, cmd *cobra.Command, f func(*kafka, *stream.DeadLetters) error) error {
+	cfg, _, err := s.load(cmd)
+	if err != nil {
+		return err
+	}
+	k, err := openKafka(cmd.Context(), cfg, nil)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	return f(k, k.deadLetters())
+}
+
+func newPoisonList() *cobra.Command {
+	var (
+		f      poisonFilter
+		asJSON bool
+	)
+	cmd := &cobra.Command{Use: "list", Short: "List dead letters, newest first", Example: "  slipstream poison list --since 24h --class permanent", Args: cobra.NoArgs}
+	s := addSettings(cmd, kafkaFlags(), nil)
+	f.add(cmd)
+	cmd.Flags().StringVar(&f.state, "state", "open", "open, replayed, dropped, or empty for all")
+	cmd.Flags().IntVar(&f.limit, "limit", 100, "at most so many")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return withLetters(s, cmd, func(k *kafka, d *stream.DeadLetters) error {
+			filter, err := f.filter(k.prefix, nil)
+			if err != nil {
+				return err
+			}
+			letters, err := d.List(cmd.Context(), filter)
+			if err != nil {
+				return err
+			}
+			return printLetters(cmd.OutOrStdout(), letters, asJSON)
+		})
+	}
+	return cmd
+}
+
+func printLetters(w io.Writer, letters []stream.DeadLetter, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(w)
+		for i := range letters {
+			if err := enc.Encode(letterView(&letters[i])); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(letters) == 0 {
+		_, err := fmt.Fprintln(w, "no dead letters")
+		return err
+	}
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(tw, "ID\tSET ASIDE\tGROUP\tPOSITION\tCLASS\tSTATE\tREASON")
+	for _, l := range letters {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.SetAside.Format(time.RFC3339), l.Group, l.Origin, l.Class, l.State, firstLine(l.Reason, 100))
+	}
+	return tw.Flush()
+}
+
+func firstLine(s string, n int) string {
+	s, _, _ = strings.Cut(s, "\n")
+	if utf8.RuneCountInString(s) > n {
+		return string([]rune(s)[:n]) + "…"
+	}
+	return s
+}
+
+// letter is a dead letter as JSON.
+type letter struct {
+	ID           string            `json:"id"`
+	Group        string            `json:"group"`
+	Topic        string            `json:"topic"`
+	Partition    int               `json:"partition"`
+	Offset       int64             `json:"offset"`
+	Class        string            `json:"class"`
+	Reason       string            `json:"reason"`
+	Attempts     int               `json:"attempts"`
+	State        string            `json:"state"`
+	Resolution   string            `json:"resolution,omitempty"`
+	Time         time.Time         `json:"time"`
+	FirstFailure time.Time         `json:"first_failure"`
+	LastFailure  time.Time         `json:"last_failure"`
+	SetAside     time.Time         `json:"set_aside"`
+	Key          string            `json:"key"`
+	Headers      map[string]string `json:"headers"`
+	// Value is the value if it is JSON or text; ValueHex is its hexadecimal form otherwise.
+	Value    any    `json:"value,omitempty"`
+	ValueHex string `json:"value_hex,omitempty"`
+}
+
+func letterView(l *stream.DeadLetter) letter {
+	v := letter{
+		ID: l.ID, Group: l.Group, Topic: l.Origin.Topic, Partition: l.Origin.Partition, Offset: l.Origin.Offset, Class: l.Class.String(), Reason: l.Reason,
+		Attempts: l.Attempts, State: string(l.State), Resolution: l.Resolution, Time: l.Time, FirstFailure: l.FirstFailure, LastFailure: l.LastFailure,
+		SetAside: l.SetAside, Key: readable(l.Key), Headers: make(map[string]string, len(l.Headers)),
+	}
+	for _, h := range l.Headers {
+		v.Headers[h.Key] = readable(h.Value)
+	}
+	switch {
+	case json.Valid(l.Value):
+		v.Value = json.RawMessage(l.Value)
+	case utf8.Valid(l.Value):
+		v.Value = string(l.Value)
+	default:
+		v.ValueHex = hex.EncodeToString(l.Value)
+	}
+	return v
+}
+
+func readable(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	return "0x" + hex.EncodeToString(b)
+}
+
+func newPoisonShow() *cobra.Command {
+	cmd := &cobra.Command{Use: "show ID", Short: "Show one dead letter: its story, headers and payload (decoded, or in hex)", Args: cobra.ExactArgs(1)}
+	s := addSettings(cmd, kafkaFlags(), nil)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return withLetters(s, cmd, func(_ *kafka, d *stream.DeadLetters) error {
+			l, err := d.Get(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			enc := json.NewEncoder(cmd.OutOrStdout())
+			enc.SetIndent("", "  ")
+			enc.SetEscapeHTML(false)
+			return enc.Encode(letterView(&l))
+		})
+	}
+	return cmd
+}
+
+func newPoisonReplay() *cobra.Command {
+	var (
+		f      poisonFilter
+		all    bool
+		rate   float64
+		reason string
+	)
+	cmd := &cobra.Command{Use: "replay [ID…]", Short: "Give dead letters back to their processor; replaying twice counts once",
+		Example: "  slipstream poison replay 4c0e…\n  slipstream poison replay --reason \"no such column\" --rate 100\n  slipstream poison replay --all"}
+	s := addSettings(cmd, kafkaFlags(), nil)
+	f.add(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "every open dead letter")
+	cmd.Flags().Float64Var(&rate, "rate", 0, "at most so many a second; 0 is without bound")
+	cmd.Flags().StringVar(&reason, "note", "", "why, for whoever asks later")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 && !all && !f.narrow() {
+			return fmt.Errorf("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
+		}
+		return withLetters(s, cmd, func(k *kafka, d *stream.DeadLetters) error {
+			filter, err := f.filter(k.prefix, args)
+			if err != nil {
+				return err
+			}
+			n, err := d.Replay(cmd.Context(), filter, stream.ReplayOptions{Rate: rate, Reason: reason, Progress: func(done, total int) {
+				if done%1000 == 0 {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d\n", done, total)
+				}
+			}})
+			fmt.Fprintf(cmd.OutOrStdout(), "replayed %d dead letters\n", n)
+			return err
+		})
+	}
+	return cmd
+}
+
+func newPoisonDrop() *cobra.Command {
+	var (
+		f      poisonFilter
+		all    bool
+		reason string
+	)
+	cmd := &cobra.Command{Use: "drop [ID…] --because WHY", Short: "Mark dead letters as dropped, with a reason", Example: "  slipstream poison drop 4c0e… --because \"test data\""}
+	s := addSettings(cmd, kafkaFlags(), nil)
+	f.add(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, "every open dead letter")
+	cmd.Flags().StringVar(&reason, "because", "", "why (required)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if reason == "" {
+			return fmt.Errorf("--because is missing: say why, for whoever asks later")
+		}
+		if len(args) == 0 && !all && !f.narrow() {
+			return fmt.Errorf("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
+		}
+		return withLetters(s, cmd, func(k *kafka, d *stream.DeadLetters) error {
+			filter, err := f.filter(k.prefix, args)
+			if err != nil {
+				return err
+			}
+			n, err := d.Drop(cmd.Context(), filter, reason)
+			fmt.Fprintf(cmd.OutOrStdout(), "dropped %d dead letters\n", n)
+			return err
+		})
+	}
+	return cmd
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/datasets"
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+func newReplay() *cobra.Command {
+	var (
+		format, items string
+		o             producers.ReplayOptions
+		tags          bool
+	)
+	cmd := &cobra.Command{
+		Use:   "replay PATH",
+		Short: "Replay a public data set, as it was downloaded, in time order",
+		Long: `Replay a public data set, as it was downloaded (folder or zip), in time order: its items, users and friendships first, then its interactions. Event ids are
+functions of the data, so replaying it again counts once.
+
+Formats, recognised by themselves: ` + formats(),
+		Example: "  slipstream replay ml-100k/\n  slipstream replay ml-1m.zip --items items.csv --rate 1000",
+		Args:    cobra.ExactArgs(1),
+	}
+	s := addSettings(cmd, kafkaFlags(), nil)
+	f := cmd.Flags()
+	f.StringVar(&format, "format", "", "read it as this format instead of recognising it")
+	f.StringVar(&items, "items", "", "CSV with more about the items: item_id,title,genres,directors,actors,… with lists separated by |")
+	f.BoolVar(&tags, "tags", false, "take the tags that users gave as content of the items")
+	f.Float64Var(&o.Rate, "rate", 0, "interactions a second; 0 is as many as the log takes")
+	f.IntVar(&o.Limit, "limit", 0, "so many interactions; 0 is all")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		cfg, _, err := s.load(cmd)
+		if err != nil {
+			return err
+		}
+		ctx := cmd.Context()
+		set, err := datasets.Open(ctx, datasets.Config{Path: args[0], Format: datasets.Format(format), Items: items, Tags: tags})
+		if err != nil {
+			return err
+		}
+		k, err := openKafka(ctx, cfg, nil)
+		if err != nil {
+			return err
+		}
+		defer k.Close()
+		total := set.Total()
+		if n := total - set.Preamble(); o.Limit > 0 && o.Limit < n {
+			total -= n - o.Limit
+		}
+		bar := progressbar.NewOptions(total, progressbar.OptionSetWriter(cmd.ErrOrStderr()), progressbar.OptionSetDescription("replaying "+string(set.Format())),
+			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("events"), progressbar.OptionThrottle(200*time.Millisecond),
+			progressbar.OptionOnCompletion(func() { fmt.Fprintln(cmd.ErrOrStderr()) }))
+		o.Progress = func(p producers.ReplayProgress) { _ = bar.Set(p.Done) }
+		p, err := producers.Replay(ctx, set, k, o)
+		fmt.Fprintf(cmd.OutOrStdout(), "%d events written (%d interactions) in %.1f s\n", p.Done, p.Interactions, p.Elapsed.Seconds())
+		return err
+	}
+	return cmd
+}
+
+func formats() string {
+	names := make([]string, 0, len(datasets.Formats()))
+	for _, f := range datasets.Formats() {
+		names = append(names, string(f))
+	}
+	return strings.Join(names, ", ")
+}
+
+func newSimulate() *cobra.Command {
+	c := producers.DefaultSimulatorConfig()
+	cmd := &cobra.Command{
+		Use:   "simulate",
+		Short: "Play an audience with latent tastes, friends and a movie-like catalogue",
+		Long: `Play an audience with latent tastes, friends and a movie-like catalogue against a running Slipstream: people look at the lists that the recommendations topic
+holds for them, click, watch, rate, skip and make friends. The same seed gives the same world.`,
+		Args: cobra.NoArgs,
+	}
+	s := addSettings(cmd, kafkaFlags(), nil)
+	f := cmd.Flags()
+	f.IntVar(&c.Users, "users", c.Users, "people at the start")
+	f.IntVar(&c.Items, "items", c.Items, "films at the start")
+	f.Float64Var(&c.Rate, "rate", c.Rate, "events a second; 0 is as many as the log takes")
+	f.Uint64Var(&c.Seed, "seed", c.Seed, "decides the world")
+	f.StringVar(&c.Run, "run", "", "tells runs over one world apart: the same seed and run give the same events (default: the time of the start)")
+	f.IntVar(&c.Limit, "limit", 0, "end after so many events; 0 is never")
+	f.DurationVar(&c.Duration, "duration", 0, "end after so long; 0 is never")
+	f.IntVar(&c.Warmup, "warmup", c.Warmup, "events at once at the start, dated before it")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, _, err := s.load(cmd)
+		if err != nil {
+			return err
+		}
+		k, err := openKafka(cmd.Context(), cfg, nil)
+		if err != nil {
+			return err
+		}
+		defer k.Close()
+		if c.Run == "" {
+			c.Run = now().UTC().Format(time.RFC3339)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "simulating %d people and %d films at %.0f events/s; Ctrl-C ends it\n", c.Users, c.Items, c.Rate)
+		return ignoreCanceled(simulate(cmd.Context(), k, c, newCurrentLists()))
+	}
+	return cmd
+}
+
+// simulate plays the audience until ctx ends, with lists from the log.
+func simulate(ctx context.Context, k *kafka, c producers.SimulatorConfig, lists *currentLists) error {
+	group, gctx := errgroup.WithContext(ctx)
+	done, stop := context.WithCancel(gctx)
+	tail := k.tail(schemas.TopicRecommendationsCurrent, lists.apply)
+	group.Go(func() error { return tail.Run(done) })
+	group.Go(func() error {
+		defer stop()
+		sim, err := producers.NewSimulator(c, lists, now)
+		if err != nil {
+			return err
+		}
+		return sim.Run(done, k)
+	})
+	return group.Wait()
+}
+
+// play is the simulator of dev.
+func (d *dev) play(ctx context.Context, a *app) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.ready:
+	}
+	c := producers.DefaultSimulatorConfig()
+	c.Rate, c.Run, c.Warmup = d.demoRate, now().UTC().Format(time.RFC3339), 2000
+	return ignoreCanceled(simulate(ctx, a.kafka, c, d.lists))
+}

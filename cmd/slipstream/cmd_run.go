@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipstream-rec/slipstream/internal/telemetry"
+)
+
+func newRun() *cobra.Command {
+	var only []string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the processors and the API on Kafka, Qdrant, Neo4j and ClickHouse",
+		Long: `Run the processors and the API on Kafka, Qdrant, Neo4j and ClickHouse. Topics, collections, constraints and tables are created when they are
+missing. Start more instances with the same settings to scale out; --only lets parts scale apart.
+
+SIGTERM and Ctrl-C finish what is in flight, write down positions and leave; a second instance takes over at once.`,
+		Example: "  slipstream run\n  slipstream run --only embed,catalog\n  KAFKA_BROKERS=kafka:9092 QDRANT_ADDR=qdrant:6334 slipstream run",
+		Args:    cobra.NoArgs,
+	}
+	s := addSettings(cmd, kafkaFlags(storeFlags(), map[string]string{"http": "http.addr"}), nil)
+	cmd.Flags().StringSliceVar(&only, "only", nil, "processors to run here, separated by commas: embed, catalog, befriend, aggregate, recommend, erase, periodic, api (default all)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		names, err := parseOnly(only)
+		if err != nil {
+			return err
+		}
+		cfg, log, err := s.load(cmd)
+		if err != nil {
+			return err
+		}
+		ctx := cmd.Context()
+		metrics := telemetry.NewMetrics(version)
+		k, err := openKafka(ctx, cfg, metrics)
+		if err != nil {
+			return err
+		}
+		e, err := openReal(ctx, cfg)
+		if err != nil {
+			_ = k.Close()
+			return err
+		}
+		a, err := newApp(ctx, cfg, log, k, e, metrics, names, false)
+		if err != nil {
+			_ = e.Close()
+			_ = k.Close()
+			return err
+		}
+		log.Info("starting", "version", version, "processors", names, "log_id", a.logID, "http", cfg.HTTP.Addr)
+		err = a.run(ctx)
+		if cerr := a.Close(); err == nil {
+			err = cerr
+		}
+		log.Info("stopped", "error", err)
+		return err
+	}
+	return cmd
+}
+
+func newMigrate() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Create or upgrade topics, collections, constraints and tables",
+		Long:  "Create what is missing of topics, collections, constraints and tables, and write the log id into each store. Running it again changes nothing.",
+		Args:  cobra.NoArgs,
+	}
+	s := addSettings(cmd, kafkaFlags(storeFlags()), nil)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, _, err := s.load(cmd)
+		if err != nil {
+			return err
+		}
+		ctx := cmd.Context()
+		k, err := openKafka(ctx, cfg, nil)
+		if err != nil {
+			return err
+		}
+		defer k.Close()
+		e, err := openReal(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		defer e.Close()
+		return migrate(ctx, cmd, k, e, func() error { return k.ensureTopics(ctx, cfg) })
+	}
+	return cmd
+}
+
+func migrate(ctx context.Context, cmd *cobra.Command, k *kafka, e *engines, topics func() error) error {
+	if err := topics(); err != nil {
+		return err
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), "topics: ready")
+	if err := e.migrate(ctx); err != nil {
+		return err
+	}
+	id, err := k.logID(ctx, true)
+	if err != nil {
+		return err
+	}
+	if err := e.adopt(ctx, id, func(groups []string) (int64, error) { return k.consumed(ctx, groups) }); err != nil {
+		return err
+	}
+	for _, s := range e.stores {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: ready\n", s.name)
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), "log id:", id)
+	return nil
+}
+
+func newConfig() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Show the effective configuration, secrets hidden",
+		Long: `Show the effective configuration as YAML, with secrets hidden: defaults, then the file that --config or SLIPSTREAM_CONFIG names, then the
+environment, then flags. The output is a valid configuration file once the secrets are filled in.`,
+		Args: cobra.NoArgs,
+	}
+	s := addSettings(cmd, kafkaFlags(storeFlags(), map[string]string{"http": "http.addr", "data": "data_dir"}), nil)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, _, err := s.load(cmd)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprint(cmd.OutOrStdout(), cfg.Redacted())
+		return err
+	}
+	return cmd
+}

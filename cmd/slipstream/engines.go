@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
+	"github.com/slipstream-rec/slipstream/sinks/neo4j"
+	"github.com/slipstream-rec/slipstream/sinks/qdrant"
+	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+)
+
+// engines are the stores behind their contracts. This file is the only place that chooses them.
+type engines struct {
+	users     sinks.Users
+	items     sinks.Items
+	graph     sinks.Graph
+	analytics sinks.Analytics
+	// stores are the same by name, each once, with the consumer groups that fill them.
+	stores []namedStore
+}
+
+type namedStore struct {
+	name string
+	sinks.Store
+	groups []string
+}
+
+// openEmbedded opens the one file behind all contracts.
+func openEmbedded(ctx context.Context, dir string) (*engines, error) {
+	s, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "slipstream.db")})
+	if err != nil {
+		return nil, fmt.Errorf("open the embedded store: %w", err)
+	}
+	return &engines{users: s, items: s, graph: s, analytics: s.Analytics(), stores: []namedStore{
+		{"embedded", s, []string{schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupBefriend, schemas.GroupAggregate}},
+	}}, nil
+}
+
+// openReal connects to Qdrant, Neo4j and ClickHouse.
+func openReal(ctx context.Context, cfg config.Config) (_ *engines, err error) {
+	e := &engines{}
+	defer func() {
+		if err != nil {
+			_ = e.Close()
+		}
+	}()
+	v, err := openQdrant(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open Qdrant at %s (set QDRANT_ADDR or --qdrant to the gRPC port): %w", cfg.Qdrant.Addr, err)
+	}
+	e.users, e.items = v.Users(), v.Items()
+	e.stores = append(e.stores, namedStore{"qdrant users", closing{v.Users(), v.Close}, []string{schemas.GroupEmbed}}, namedStore{"qdrant items", v.Items(), []string{schemas.GroupCatalog}})
+	g, err := openNeo4j(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open Neo4j at %s (set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD): %w", cfg.Neo4j.URI, err)
+	}
+	e.graph = g
+	e.stores = append(e.stores, namedStore{"neo4j", g, []string{schemas.GroupBefriend}})
+	a, err := openClickHouse(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open ClickHouse at %s (set CLICKHOUSE_ADDR, CLICKHOUSE_USERNAME and CLICKHOUSE_PASSWORD): %w", cfg.ClickHouse.Addr, err)
+	}
+	e.analytics = a
+	e.stores = append(e.stores, namedStore{"clickhouse", a, []string{schemas.GroupAggregate}})
+	return e, nil
+}
+
+// closing is a store that is closed as a whole with others.
+type closing struct {
+	sinks.Store
+	close func() error
+}
+
+func (c closing) Close() error { return c.close() }
+
+func openQdrant(ctx context.Context, cfg config.Config) (*qdrant.Store, error) {
+	c := qdrant.DefaultConfig()
+	c.Addr, c.APIKey, c.CollectionPrefix, c.Timeout = cfg.Qdrant.Addr, cfg.Qdrant.APIKey, cfg.Qdrant.CollectionPrefix, cfg.Qdrant.Timeout
+	c.TLS, c.CAFile, c.ServerName = cfg.Qdrant.TLS.Enabled, cfg.Qdrant.TLS.CAFile, cfg.Qdrant.TLS.ServerName
+	c.Dim, c.ContentDim = cfg.Model.Dim+1, model.DefaultContentDim
+	c.Users.Quantise, c.Items.Quantise = cfg.Qdrant.Quantisation, cfg.Qdrant.Quantisation
+	return qdrant.Open(ctx, c)
+}
+
+func openNeo4j(ctx context.Context, cfg config.Config) (*neo4j.Store, error) {
+	c := neo4j.DefaultConfig()
+	c.URI, c.Username, c.Password, c.Database = cfg.Neo4j.URI, cfg.Neo4j.Username, cfg.Neo4j.Password, cfg.Neo4j.Database
+	c.CAFile, c.Timeout = cfg.Neo4j.CAFile, cfg.Neo4j.Timeout
+	return neo4j.Open(ctx, c)
+}
+
+func openClickHouse(ctx context.Context, cfg config.Config) (*clickhouse.Store, error) {
+	c := clickhouse.DefaultConfig()
+	c.Addr, c.Database, c.Username, c.Password = cfg.ClickHouse.Addr, cfg.ClickHouse.Database, cfg.ClickHouse.Username, cfg.ClickHouse.Password
+	c.TLS, c.CAFile, c.ServerName = cfg.ClickHouse.TLS.Enabled, cfg.ClickHouse.TLS.CAFile, cfg.ClickHouse.TLS.ServerName
+	c.InsertTimeout, c.QueryTimeout = cfg.ClickHouse.Timeout, cfg.ClickHouse.Timeout
+	return clickhouse.Open(ctx, c)
+}
+
+// Close closes every store.
+func (e *engines) Close() error {
+	var errs []error
+	for _, s := range e.stores {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// migrate creates what the stores need.
+func (e *engines) migrate(ctx context.Context) error {
+	for _, s := range e.stores {
+		if err := s.Migrate(ctx); err != nil {
+			return fmt.Errorf("migrate %s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+// adopt makes sure that the stores hold the events of this log and no other. consumed tells how many records the groups have behind them.
+func (e *engines) adopt(ctx context.Context, logID string, consumed func(groups []string) (int64, error)) error {
+	for _, s := range e.stores {
+		have, err := s.LogID(ctx)
+		if err != nil {
+			return fmt.Errorf("read the log id of %s: %w", s.name, err)
+		}
+		switch have {
+		case logID:
+			continue
+		case "":
+			n, err := consumed(s.groups)
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				return fmt.Errorf("%s is empty but its consumer groups %v have %d records of the log behind them: was it wiped? Run \"slipstream rebuild --store %s\" to fill it from the log",
+					s.name, s.groups, n, storeArgument(s.name))
+			}
+			if err := s.SetLogID(ctx, logID); err != nil {
+				return fmt.Errorf("write the log id to %s: %w", s.name, err)
+			}
+		default:
+			return fmt.Errorf("%s holds the events of another log (%s, this one is %s): was Kafka wiped, or is KAFKA_BROKERS wrong? To start over, wipe the store too; to keep it, point it at its own log", s.name, have, logID)
+		}
+	}
+	return nil
+}
+
+func storeArgument(name string) string {
+	if name == "qdrant users" || name == "qdrant items" {
+		return "qdrant"
+	}
+	return name
+}
+
+// modelConfig is the model's configuration: its own defaults where the configuration says nothing else.
+func modelConfig(cfg config.Config) model.Config {
+	m := model.Default()
+	m.Dim, m.Negatives, m.Rate, m.Seed, m.MaxSeen = cfg.Model.Dim, cfg.Model.Negatives, cfg.Model.Rate, cfg.Model.Seed, cfg.Model.MaxSeen
+	m.ContentWeight, m.FriendWeight = cfg.Model.ContentWeight, cfg.Model.FriendWeight
+	for action, w := range cfg.Model.Weights {
+		m.Signals.Weight[action] = w
+	}
+	return m
+}

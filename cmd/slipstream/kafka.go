@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/internal/telemetry"
+	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream"
+)
+
+// kafka is the process's connection to the log, in the vocabulary of schemas: topics without their prefix.
+type kafka struct {
+	conn    *stream.Conn
+	pub     *stream.Publisher
+	prefix  string
+	metrics *telemetry.Metrics
+}
+
+var (
+	_ processors.Emitter = (*kafka)(nil)
+	_ producers.Emitter  = (*kafka)(nil)
+	_ processors.Log     = (*kafka)(nil)
+)
+
+// openKafka connects to the brokers. metrics may be nil.
+func openKafka(ctx context.Context, cfg config.Config, metrics *telemetry.Metrics) (*kafka, error) {
+	c := stream.DefaultConfig(cfg.Kafka.Brokers...)
+	c.ClientID = cfg.Kafka.ClientID
+	c.RequestTimeout = cfg.Stream.RequestTimeout
+	c.TLS = stream.TLSConfig{
+		Enabled: cfg.Kafka.TLS.Enabled, CAFile: cfg.Kafka.TLS.CAFile, CertFile: cfg.Kafka.TLS.CertFile, KeyFile: cfg.Kafka.TLS.KeyFile,
+		ServerName: cfg.Kafka.TLS.ServerName, InsecureSkipVerify: cfg.Kafka.TLS.InsecureSkipVerify,
+	}
+	c.SASL = stream.SASLConfig{Mechanism: cfg.Kafka.SASL.Mechanism, Username: cfg.Kafka.SASL.Username, Password: cfg.Kafka.SASL.Password}
+	conn, err := stream.Open(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka at %s (set KAFKA_BROKERS or --brokers, or start everything with \"slipstream dev\"): %w",
+			strings.Join(cfg.Kafka.Brokers, ","), err)
+	}
+	pub, err := stream.NewPublisher(conn, stream.DefaultPublisherConfig())
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return &kafka{conn: conn, pub: pub, prefix: cfg.Kafka.TopicPrefix, metrics: metrics}, nil
+}
+
+// Close flushes and disconnects.
+func (k *kafka) Close() error {
+	err := k.pub.Close()
+	if cerr := k.conn.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// Emit implements processors.Emitter.
+func (k *kafka) Emit(ctx context.Context, batch []schemas.Message) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	records := make([]stream.Record, len(batch))
+	for i := range batch {
+		m := &batch[i]
+		headers := make([]stream.Header, len(m.Headers))
+		for h := range m.Headers {
+			headers[h] = stream.Header(m.Headers[h])
+		}
+		records[i] = stream.Record{Topic: k.prefix + m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: headers}
+	}
+	if err := k.pub.Emit(ctx, records); err != nil {
+		var partial *stream.EmitError
+		if errors.As(err, &partial) {
+			return &producers.EmitError{Failed: partial.Failed, Total: partial.Total}
+		}
+		return err
+	}
+	if k.metrics != nil {
+		k.count(batch)
+	}
+	return nil
+}
+
+func (k *kafka) count(batch []schemas.Message) {
+	type series struct{ topic, kind string }
+	counts := make(map[series]int)
+	for i := range batch {
+		kind := ""
+		for _, h := range batch[i].Headers {
+			if h.Key == schemas.HeaderType {
+				kind = string(h.Value)
+			}
+		}
+		counts[series{batch[i].Topic, kind}]++
+	}
+	for s, n := range counts {
+		k.metrics.Produced(s.topic, s.kind, n)
+	}
+}
+
+// Read implements processors.Log.
+func (k *kafka) Read(ctx context.Context, topic string, partition int, from, to int64, f func(*schemas.Record) error) error {
+	return stream.ReadPartition(ctx, k.conn, stream.TopicPartition{Topic: k.prefix + topic, Partition: partition}, from, to, func(r *stream.Record) error {
+		rec := k.record(r)
+		return f(&rec)
+	})
+}
+
+// record turns a record of the stream into one of schemas.
+func (k *kafka) record(r *stream.Record) schemas.Record {
+	headers := make([]schemas.Header, len(r.Headers))
+	for i := range r.Headers {
+		headers[i] = schemas.Header(r.Headers[i])
+	}
+	return schemas.Record{Topic: strings.TrimPrefix(r.Topic, k.prefix), Partition: r.Partition, Offset: r.Offset, Time: r.Time.UTC(), Key: r.Key, Value: r.Value, Headers: headers}
+}
+
+// tail follows a whole topic.
+func (k *kafka) tail(topic string, f func(*schemas.Record) error) *stream.Tail {
+	return stream.NewTail(k.conn, k.prefix+topic, func(r *stream.Record) error {
+		rec := k.record(r)
+		return f(&rec)
+	})
+}
+
+// topicsConfig is what the configuration says of topics.
+func topicsConfig(cfg config.Config) schemas.TopicsConfig {
+	return schemas.TopicsConfig{Partitions: cfg.Topics.Partitions, Retention: cfg.Topics.Retention, RetryDelays: cfg.Topics.RetryDelays}
+}
+
+// ensureTopics creates what is missing of the declared topics.
+func (k *kafka) ensureTopics(ctx context.Context, cfg config.Config) error {
+	declared := schemas.Topics(topicsConfig(cfg))
+	specs := make([]stream.TopicSpec, len(declared))
+	for i, t := range declared {
+		spec := stream.TopicSpec{Name: k.prefix + t.Name, Partitions: t.Partitions, Replication: cfg.Topics.ReplicationFactor, Compact: t.Compact, RetentionMs: -1, RetentionBytes: -1}
+		if t.Retention > 0 {
+			spec.RetentionMs = t.Retention.Milliseconds()
+		}
+		if t.Compact && t.Retention == 0 {
+			spec.RetentionMs = 0
+		}
+		specs[i] = spec
+	}
+	if err := stream.EnsureTopics(ctx, k.conn, specs); err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
+	return nil
+}
+
+func (k *kafka) logID(ctx context.Context, create bool) (string, error) {
+	return stream.LogID(ctx, k.conn, k.pub, k.prefix+schemas.TopicMeta, create)
+}
+
+// handler runs a processor on batches of the stream.
+func (k *kafka) handler(logID string, p processors.Processor) stream.Handler {
+	return func(ctx context.Context, b *stream.Batch) error {
+		batch := &processors.Batch{
+			Range:  schemas.Range{LogID: logID, Topic: strings.TrimPrefix(b.Topic, k.prefix), Partition: b.Partition, First: b.First, Last: b.Last},
+			Repeat: b.Repeat, HighWatermark: b.HighWatermark, Lease: b.CheckLease, Records: make([]schemas.Record, len(b.Records)),
+		}
+		for i := range b.Records {
+			batch.Records[i] = k.record(&b.Records[i])
+		}
+		return p.Handle(ctx, batch)
+	}
+}
+
+// assignments turns what a generation has been given into the processors' terms.
+func (k *kafka) assignments(in []stream.Assignment) []processors.Assignment {
+	out := make([]processors.Assignment, len(in))
+	for i, a := range in {
+		next := max(a.Start, a.First)
+		if a.Repeat != nil {
+			next = a.Repeat.First
+		}
+		out[i] = processors.Assignment{Topic: strings.TrimPrefix(a.Topic, k.prefix), Partition: a.Partition, Next: next, Committed: a.Committed >= 0}
+	}
+	return out
+}
+
+func (k *kafka) revoked(in []stream.TopicPartition) []processors.Assignment {
+	out := make([]processors.Assignment, len(in))
+	for i, tp := range in {
+		out[i] = processors.Assignment{Topic: strings.TrimPrefix(tp.Topic, k.prefix), Partition: tp.Partition}
+	}
+	return out
+}
+
+// now is the wall clock, which processors are given.
+func now() time.Time { return time.Now() }

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/internal/telemetry"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream"
+)
+
+// guardHooks turns what happens around handlers into metrics.
+func (a *app) guardHooks() stream.GuardHooks {
+	m, prefix := a.metrics, a.kafka.prefix
+	trim := func(s string) string { return strings.TrimPrefix(s, prefix) }
+	return stream.GuardHooks{
+		Done: func(_ context.Context, e stream.BatchDone) {
+			m.Stage("handle", trim(e.Group), e.Duration)
+			if e.Outcome != stream.OutcomeLeft {
+				m.Consumed(trim(e.Group), trim(e.Topic), e.Records)
+			}
+		},
+		Retrying: func(_ context.Context, e stream.Retrying) { m.Retried(trim(e.Group), e.Class.String()) },
+		SetAside: func(_ context.Context, e stream.SetAside) {
+			if e.DeadLetter {
+				m.Poisoned(trim(e.Group), trim(e.Origin.Topic), e.Class.String(), 1)
+			}
+		},
+		Breaker: func(handler, state string) { m.SetBreaker(handler, state) },
+	}
+}
+
+func (a *app) subscriberHooks(group string) stream.SubscriberHooks {
+	m, prefix := a.metrics, a.kafka.prefix
+	var (
+		mu      sync.Mutex
+		stopped = make(map[stream.TopicPartition]struct{})
+	)
+	return stream.SubscriberHooks{
+		Emitted: func(b *stream.Batch, _ int) {
+			bytes := 0
+			for i := range b.Records {
+				bytes += len(b.Records[i].Key) + len(b.Records[i].Value)
+			}
+			m.Batch(group, strings.TrimPrefix(b.Topic, prefix), len(b.Records), bytes)
+		},
+		Fetched:   func(_ []string, _, _ int, d time.Duration) { m.Stage("fetch", group, d) },
+		Committed: func(_ int, d time.Duration, _ error) { m.Stage("commit", group, d) },
+		Generation: func(_, partitions int) {
+			m.SetAssigned(group, partitions)
+			mu.Lock()
+			clear(stopped)
+			mu.Unlock()
+			m.SetStopped(group, 0)
+		},
+		PartitionStopped: func(tp stream.TopicPartition, err error) {
+			mu.Lock()
+			stopped[tp] = struct{}{}
+			n := len(stopped)
+			mu.Unlock()
+			m.SetStopped(group, n)
+			a.health.stop(tp.String(), err)
+			a.log.Error("partition stopped", "group", group, "partition", tp.String(), "error", err)
+		},
+		Error: func(err error) {
+			a.log.Warn("the consumer group has trouble and tries again", "group", group, "error", err)
+		},
+	}
+}
+
+// groupTopics lists the topics of each consumer group, with prefixes.
+func (k *kafka) groupTopics() map[string][]string {
+	out := make(map[string][]string)
+	for group, topics := range map[string][]string{
+		schemas.GroupEmbed:     {schemas.TopicInteractions},
+		schemas.GroupCatalog:   {schemas.TopicItems, schemas.TopicItemUpdates},
+		schemas.GroupBefriend:  {schemas.TopicFriendships},
+		schemas.GroupAggregate: {schemas.TopicInteractions, schemas.TopicRecommendations, schemas.TopicItems, schemas.TopicUsers},
+		schemas.GroupRecommend: {schemas.TopicProfiles},
+		schemas.GroupErase:     {schemas.TopicUsers},
+	} {
+		for _, t := range append(topics, schemas.ReplayTopic(group)) {
+			out[k.prefix+group] = append(out[k.prefix+group], k.prefix+t)
+		}
+	}
+	return out
+}
+
+// consumed returns how many records the groups have behind them.
+func (k *kafka) consumed(ctx context.Context, groups []string) (int64, error) {
+	all := k.groupTopics()
+	want := make(map[string][]string)
+	for _, g := range groups {
+		want[k.prefix+g] = all[k.prefix+g]
+	}
+	lags, err := stream.Lag(ctx, k.conn, want)
+	if err != nil {
+		return 0, fmt.Errorf("read the positions of %v: %w", groups, err)
+	}
+	var n int64
+	for _, l := range lags {
+		n += max(0, l.Committed)
+	}
+	return n, nil
+}
+
+func (a *app) measureLag(ctx context.Context) error {
+	lags, err := stream.Lag(ctx, a.kafka.conn, a.kafka.groupTopics())
+	if err != nil {
+		return err
+	}
+	out := make([]telemetry.Lag, len(lags))
+	for i, l := range lags {
+		out[i] = telemetry.Lag{Group: strings.TrimPrefix(l.Group, a.kafka.prefix), Topic: strings.TrimPrefix(l.Topic, a.kafka.prefix), Partition: l.Partition, Events: l.Lag}
+	}
+	a.metrics.SetLag(out)
+	return nil
+}
+
+// health remembers what an operator must look at.
+type health struct {
+	mu      sync.Mutex
+	stopped map[string]error
+}
+
+func (h *health) stop(what string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped == nil {
+		h.stopped = make(map[string]error)
+	}
+	h.stopped[what] = err
+}
+
+// err returns what is wrong, or nil.
+func (h *health) err() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	for what, err := range h.stopped {
+		errs = append(errs, fmt.Errorf("%s: %w", what, err))
+	}
+	return errors.Join(errs...)
+}
+
+// ready tells whether the process serves: the processors run and every store answers.
+func (a *app) readiness(ctx context.Context) error {
+	select {
+	case <-a.ready:
+	default:
+		return errors.New("starting: the processors have not joined their groups yet")
+	}
+	errs := []error{a.health.err()}
+	for _, s := range a.engines.stores {
+		if err := s.Ping(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
