@@ -12,14 +12,14 @@ type Config struct {
 	// Dim is the length of every vector, a multiple of 8. Default 64.
 	Dim int
 	// LongItems and LongDecay shape the long window: so many of the user's latest items, each weighing LongDecay times the one after it.
-	// Defaults 50 and 0.95.
+	// Defaults 40 and 0.92.
 	LongItems int
 	LongDecay float64
-	// ShortItems and ShortDecay shape the short window. Defaults 5 and 0.8.
+	// ShortItems and ShortDecay shape the short window. Defaults 5 and 0.4.
 	ShortItems int
 	ShortDecay float64
 
-	// Negatives is how many recent positives of anyone are drawn beside each positive. Default 32.
+	// Negatives is how many recent positives of anyone are drawn beside each positive. Default 128.
 	Negatives int
 	// Buffer is how many recent positives negatives are drawn from. Default 20,000.
 	Buffer int
@@ -49,13 +49,13 @@ type Config struct {
 	Signals Signals
 }
 
-// Default returns the configuration that ALGORITHM's measurements and docs/QUALITY.md use.
+// Default returns the configuration that docs/QUALITY.md measures.
 func Default() Config {
 	return Config{
 		Dim:       64,
-		LongItems: 50, LongDecay: 0.95,
-		ShortItems: 5, ShortDecay: 0.8,
-		Negatives: 32, Buffer: 20_000,
+		LongItems: 40, LongDecay: 0.92,
+		ShortItems: 5, ShortDecay: 0.4,
+		Negatives: 128, Buffer: 20_000,
 		Rate: 0.1, InitAccumulator: 0.1, InitDeviation: 0.05,
 		Seed:          1,
 		MaxSeen:       10_000,

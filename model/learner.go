@@ -100,6 +100,7 @@ func (l *Learner) window(u *User) {
 			continue
 		}
 		l.setMark(i, len(l.hist))
+		prefetch(l.table.p(i))
 		l.hist = append(l.hist, i)
 		l.wLong = append(l.wLong, wl)
 		l.wShrt = append(l.wShrt, ws)
@@ -156,6 +157,7 @@ func (l *Learner) draw(u *User, item Index, seed uint64) {
 			continue
 		}
 		l.setMark(i, len(l.cand))
+		prefetch(l.table.row(i)[:l.table.dim+head])
 		l.cand = append(l.cand, i)
 		l.times = append(l.times, 1)
 	}
@@ -168,8 +170,8 @@ func (l *Learner) draw(u *User, item Index, seed uint64) {
 // Bengio and Senécal 2008; Yi et al., "Sampling-bias-corrected neural modeling", 2019.
 func (l *Learner) forward(u *User, item Index, strength float32, seed uint64) bool {
 	l.window(u)
+	l.draw(u, item, seed) // before sum, so that the rows are on their way
 	l.sum(u, l.q)
-	l.draw(u, item, seed)
 	if len(l.cand) < 2 {
 		return false
 	}

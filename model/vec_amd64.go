@@ -31,3 +31,16 @@ func axpy(w float32, x, y []float32) {
 	}
 	axpyGo(w, x, y)
 }
+
+// prefetchLines asks for the memory of n numbers from p on.
+//
+//go:noescape
+func prefetchLines(p *float32, n int)
+
+// prefetch asks for the memory of x, which will be read soon: rows of a big catalogue are rarely in the processor's caches, and the waits
+// overlap when they are asked for early.
+func prefetch(x []float32) {
+	if len(x) > 0 {
+		prefetchLines(&x[0], len(x))
+	}
+}

@@ -93,3 +93,15 @@ one:
 done:
 	VZEROUPPER
 	RET
+
+// func prefetchLines(p *float32, n int)
+TEXT ·prefetchLines(SB), NOSPLIT, $0-16
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+
+next:
+	PREFETCHT0 (SI)
+	ADDQ $64, SI
+	SUBQ $16, CX
+	JG   next
+	RET
