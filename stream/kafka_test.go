@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -161,6 +162,9 @@ func (e *engine) committed(t testing.TB, group, topic string, partition int) (in
 	t.Helper()
 	res, err := e.conn.client.OffsetFetch(t.Context(), &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: {partition}}})
 	require.NoError(t, err)
+	if errors.Is(res.Error, kafka.GroupIdNotFound) {
+		return -1, ""
+	}
 	require.NoError(t, res.Error)
 	p := res.Topics[topic][0]
 	require.NoError(t, p.Error)
@@ -170,7 +174,11 @@ func (e *engine) committed(t testing.TB, group, topic string, partition int) (in
 // eventually waits for a condition that only the broker can tell.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	require.Eventually(t, cond, 15*time.Second, 20*time.Millisecond, what)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	for !cond() {
+		require.True(t, pause(ctx, 10*time.Millisecond), "never: %s", what)
+	}
 }
 
 // onEngines runs a test on the in-process broker and, under a name with Real, on the real one.
