@@ -1,0 +1,146 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// work sends batches until the queue is closed and empty.
+func (c *Client) work(ctx context.Context) {
+	defer close(c.done)
+	defer c.stop()
+	for {
+		first, ok := <-c.queue
+		if !ok {
+			return
+		}
+		c.deliver(ctx, c.gather(first))
+	}
+}
+
+// gather adds to first what is waiting, or comes within the linger, up to the bounds of a batch.
+func (c *Client) gather(first *pending) []*pending {
+	batch, size := []*pending{first}, len(first.message.Value)
+	linger := time.NewTimer(c.cfg.Linger)
+	defer linger.Stop()
+	for len(batch) < c.cfg.BatchEvents && size < c.cfg.BatchBytes {
+		select {
+		case p, ok := <-c.queue:
+			if !ok {
+				return batch
+			}
+			batch, size = append(batch, p), size+len(p.message.Value)
+		case <-linger.C:
+			return batch
+		case <-c.closing:
+			// Nothing more is coming but what is in the queue already.
+			select {
+			case p, ok := <-c.queue:
+				if !ok {
+					return batch
+				}
+				batch, size = append(batch, p), size+len(p.message.Value)
+			default:
+				return batch
+			}
+		}
+	}
+	return batch
+}
+
+// deliver tries a batch until every event is taken, refused, or given up.
+func (c *Client) deliver(ctx context.Context, batch []*pending) {
+	started, pause := time.Now(), c.cfg.MinBackoff
+	for {
+		batch = drop(batch)
+		if len(batch) == 0 {
+			return
+		}
+		messages := make([]schemas.Message, len(batch))
+		for i, p := range batch {
+			messages[i] = p.message
+		}
+		failed := failures(c.transport.Send(ctx, messages), len(batch))
+		over := time.Since(started) >= c.cfg.RetryFor || ctx.Err() != nil
+		again := settle(batch, failed, over)
+		if len(again) == 0 {
+			return
+		}
+		batch = again
+		wait := max(failed.RetryAfter, pause/2+rand.N(pause/2+1))
+		if left := c.cfg.RetryFor - time.Since(started); wait > left {
+			wait = left // one last try at the end
+		}
+		pause = min(2*pause, c.cfg.MaxBackoff)
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+		}
+	}
+}
+
+// drop takes out the events whose senders have gone before anything was sent.
+func drop(batch []*pending) []*pending {
+	kept := batch[:0:0]
+	for _, p := range batch {
+		if err := p.ctx.Err(); err != nil {
+			p.result(Failure{ID: p.id, Err: err, Temporary: true}, true)
+			continue
+		}
+		kept = append(kept, p)
+	}
+	return kept
+}
+
+// settle tells the senders what is decided, and returns the events to try again.
+func settle(batch []*pending, failed *SendError, over bool) []*pending {
+	byIndex := make(map[int]Failure, len(failed.Failed))
+	for _, f := range failed.Failed {
+		byIndex[f.Index] = f
+	}
+	var again []*pending
+	for i, p := range batch {
+		f, bad := byIndex[i]
+		switch {
+		case !bad:
+			p.result(Failure{ID: p.id}, false)
+		case f.Temporary && !over:
+			again = append(again, p)
+		default:
+			f.ID = p.id
+			if f.Temporary {
+				f.Err = fmt.Errorf("given up: %w", f.Err)
+			}
+			p.result(f, true)
+		}
+	}
+	return again
+}
+
+// failures reads the error of a transport: what it does not name is a temporary failure of all.
+func failures(err error, n int) *SendError {
+	if err == nil {
+		return &SendError{Total: n}
+	}
+	var e *SendError
+	if errors.As(err, &e) {
+		return e
+	}
+	return all(n, err, true)
+}
+
+// all says that every event of a batch failed alike.
+func all(n int, err error, temporary bool) *SendError {
+	e := &SendError{Total: n}
+	for i := range n {
+		e.Failed = append(e.Failed, Failure{Index: i, Err: err, Temporary: temporary})
+	}
+	return e
+}
