@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/internal/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
 )
 
 // TestIndexAgreesWithAMap puts and removes at random and compares searches with the plain computation. Rows go over several blocks.
@@ -165,5 +166,27 @@ func BenchmarkSearch(b *testing.B) {
 				b.ReportMetric(b.Elapsed().Seconds()*1e3/float64(b.N*queries), "ms/query")
 			})
 		}
+	}
+}
+
+// BenchmarkSearchItems is the whole call: 100 hits with their content.
+func BenchmarkSearchItems(b *testing.B) {
+	for _, n := range []int{4_000, 100_000} {
+		b.Run(fmt.Sprintf("items=%d", n), func(b *testing.B) {
+			r := rand.New(rand.NewPCG(7, 8))
+			s := openForTest(b)
+			var entries []itemEntry
+			for i := range n {
+				content := schemas.Item{ItemID: fmt.Sprint(i), Title: "A title", Genres: []string{"Drama", "Comedy"}, Actors: []string{"One", "Two"}, Attributes: map[string]any{"year": 1979.0}}
+				entries = append(entries, itemEntry{key: schemas.Key(content.ItemID), vector: randomVector(r, 65), row: &itemRow{content: content, available: true}})
+			}
+			s.items.reset(entries)
+			q := sinks.ItemQuery{Vector: randomVector(r, 65), N: 100, Genres: []string{"Comedy"}}
+			for b.Loop() {
+				if _, err := s.SearchItems(b.Context(), []sinks.ItemQuery{q}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -126,6 +126,8 @@ func writerParams(cfg Config) url.Values {
 			"journal_size_limit(67108864)",
 			// 32 MB of pages: bulk writes of random keys touch many leaves.
 			"cache_size(-32000)",
+			// Checkpoints at 32 MB of log instead of 8: a page that was written often meanwhile is copied once.
+			"wal_autocheckpoint(4000)",
 			"temp_store(MEMORY)",
 		},
 		// Readers never wait for the writer nor it for them, and a commit is one sequential write. (The page size has no effect once this is set.)

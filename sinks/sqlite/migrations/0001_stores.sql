@@ -6,9 +6,9 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- One row per user. key is the 64-bit hash of the id (schemas.Key), so that a point is found by one integer look-up.
+-- One row per user. (The names users and items belong to the analysts' views of 0002, as in ClickHouse.) key is the 64-bit hash of the id (schemas.Key), so that a point is found by one integer look-up.
 -- Vectors are 32-bit floats, little endian; times are nanoseconds since 1970 (the lowest integer stands for "never").
-CREATE TABLE users (
+CREATE TABLE user_points (
     key           INTEGER PRIMARY KEY,
     id            TEXT    NOT NULL,
     vector        BLOB,
@@ -19,10 +19,10 @@ CREATE TABLE users (
 );
 
 -- For expiry, which asks for the users that were changed least recently.
-CREATE INDEX users_changed_at ON users (changed_at);
+CREATE INDEX user_points_changed_at ON user_points (changed_at);
 
 -- One row per item. content is the catalogue's JSON. version is an unsigned number kept as its bits: compared in Go, never in SQL.
-CREATE TABLE items (
+CREATE TABLE item_points (
     key            INTEGER PRIMARY KEY,
     id             TEXT    NOT NULL,
     version        INTEGER NOT NULL,

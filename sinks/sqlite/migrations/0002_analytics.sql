@@ -1,9 +1,5 @@
 -- +goose Up
 
--- The names users and items belong to the analysts' views below, as in ClickHouse.
-ALTER TABLE users RENAME TO user_points;
-ALTER TABLE items RENAME TO item_points;
-
 -- Ranges of the log that have landed: a repeated one is dropped. Written in the transaction of its rows and sums.
 CREATE TABLE landed_ranges (
     log_id       TEXT    NOT NULL,
