@@ -2,6 +2,7 @@ package sinktest_test
 
 import (
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -84,4 +85,34 @@ func TestFaultyWithoutAPlanIsTheStore(t *testing.T) {
 	t.Run("graph", func(t *testing.T) {
 		sinktest.Graph(t, func(t *testing.T) sinks.Graph { return sinktest.FaultyGraph(open(t), sinktest.NewPlan()) })
 	})
+}
+
+// TestEveryMethodFollowsThePlan calls each method of each contract during an outage: none may reach the store, which is nil here.
+func TestEveryMethodFollowsThePlan(t *testing.T) {
+	t.Parallel()
+	plan := sinktest.NewPlan()
+	plan.Down(sinktest.Fault{Class: fault.Transient})
+	for contract, store := range map[reflect.Type]any{
+		reflect.TypeFor[sinks.Users]():     sinktest.FaultyUsers(nil, plan),
+		reflect.TypeFor[sinks.Items]():     sinktest.FaultyItems(nil, plan),
+		reflect.TypeFor[sinks.Graph]():     sinktest.FaultyGraph(nil, plan),
+		reflect.TypeFor[sinks.Analytics](): sinktest.FaultyAnalytics(nil, plan),
+	} {
+		for i := range contract.NumMethod() {
+			name := contract.Method(i).Name
+			if name == "Close" {
+				continue // never fails by plan
+			}
+			method := reflect.ValueOf(store).MethodByName(name)
+			args := []reflect.Value{reflect.ValueOf(t.Context())}
+			for in := 1; in < method.Type().NumIn(); in++ {
+				args = append(args, reflect.Zero(method.Type().In(in)))
+			}
+			before := plan.Calls(name)
+			results := method.Call(args)
+			err, _ := results[len(results)-1].Interface().(error)
+			require.True(t, sinktest.IsPlanned(err), "%s.%s: %v", contract.Name(), name, err)
+			require.Equal(t, before+1, plan.Calls(name), "%s.%s is counted by its name", contract.Name(), name)
+		}
+	}
 }
