@@ -215,7 +215,7 @@ func TestPostEventsSaysWhatWasRefused(t *testing.T) {
 	require.Equal(t, http.StatusRequestEntityTooLarge, a.Errors[4].Status)
 	require.Equal(t, "big", a.Errors[4].ID)
 	require.Len(t, log.messages(), 2)
-	require.Equal(t, map[schemas.Kind][2]int{schemas.KindInteraction: {2, 4}, "": {0, 2}}, counts)
+	require.Equal(t, map[schemas.Kind][2]int{schemas.KindInteraction: {2, 3}, "": {0, 3}}, counts)
 }
 
 func TestRequestsThatAreRefusedWhole(t *testing.T) {

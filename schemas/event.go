@@ -142,22 +142,31 @@ func decodeKind(k Kind, value []byte) (Event, error) {
 // ReadJSON reads one JSON object at an entry point: a CloudEvent in structured mode when it has a "specversion", else a plain value, whose field "kind"
 // tells what it is; without one it is an interaction. trace is the CloudEvent's traceparent, or "". The rest is as in Read.
 func (v *Validator) ReadJSON(value []byte) (event Event, trace string, err error) {
-	var probe struct {
-		Kind        *json.RawMessage `json:"kind"`
-		SpecVersion *json.RawMessage `json:"specversion"`
-	}
 	env := Envelope{Kind: KindInteraction}
-	if err := decodeJSON(value, &probe); err != nil {
-		return nil, "", &Invalid{Problems: []Problem{{Message: err.Error()}}}
-	}
 	data := value
+	var kind []byte
+	cloud := false
+	object := scan(value)
+	for object.next() {
+		switch string(object.key) {
+		case "kind":
+			kind = object.raw()
+		case "specversion":
+			cloud = true
+			object.skip()
+		default:
+			object.skip()
+		}
+	}
 	switch {
-	case probe.SpecVersion != nil:
+	case object.err != nil:
+		return nil, "", &Invalid{Problems: []Problem{{Message: object.err.Error()}}}
+	case cloud:
 		if env, data, err = ParseCloudEvent(value); err != nil {
 			return nil, "", &Invalid{Kind: env.Kind, Problems: []Problem{{Message: err.Error()}}}
 		}
-	case probe.Kind != nil:
-		if err := json.Unmarshal(*probe.Kind, &env.Kind); err != nil {
+	case kind != nil && string(kind) != "null":
+		if err := json.Unmarshal(kind, &env.Kind); err != nil {
 			return nil, "", &Invalid{Problems: []Problem{{Field: "kind", Message: "is not a JSON string"}}}
 		}
 	}
