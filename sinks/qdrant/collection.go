@@ -147,7 +147,7 @@ func (c *collection) create(ctx context.Context, name string) error {
 	req := &pb.CreateCollection{
 		CollectionName: name,
 		VectorsConfig:  pb.NewVectorsConfigMap(l.vectors),
-		HnswConfig:     &pb.HnswConfigDiff{M: num(l.config.M), EfConstruct: num(l.config.EfConstruct)},
+		HnswConfig:     l.config.hnsw(),
 		OptimizersConfig: &pb.OptimizersConfigDiff{
 			IndexingThreshold: num(l.config.IndexingThreshold),
 		},
@@ -205,17 +205,22 @@ func (c *collection) info(ctx context.Context, name string) (*pb.CollectionInfo,
 func (c *collection) tune(ctx context.Context, name string, have *pb.CollectionInfo) error {
 	want := c.layout.config
 	hnsw, optimizer := have.GetConfig().GetHnswConfig(), have.GetConfig().GetOptimizerConfig()
-	if hnsw.GetM() == *num(want.M) && hnsw.GetEfConstruct() == *num(want.EfConstruct) && optimizer.GetIndexingThreshold() == *num(want.IndexingThreshold) {
+	if hnsw.GetM() == *num(want.M) && hnsw.GetEfConstruct() == *num(want.EfConstruct) && hnsw.GetFullScanThreshold() == *num(want.FullScanThreshold) &&
+		optimizer.GetIndexingThreshold() == *num(want.IndexingThreshold) {
 		return nil
 	}
 	ctx, cancel := c.call(ctx)
 	defer cancel()
 	_, err := c.s.client().Collections().Update(ctx, &pb.UpdateCollection{
 		CollectionName:   name,
-		HnswConfig:       &pb.HnswConfigDiff{M: num(want.M), EfConstruct: num(want.EfConstruct)},
+		HnswConfig:       want.hnsw(),
 		OptimizersConfig: &pb.OptimizersConfigDiff{IndexingThreshold: num(want.IndexingThreshold)},
 	})
 	return c.fail(ctx, "tune", err)
+}
+
+func (c *CollectionConfig) hnsw() *pb.HnswConfigDiff {
+	return &pb.HnswConfigDiff{M: num(c.M), EfConstruct: num(c.EfConstruct), FullScanThreshold: num(c.FullScanThreshold)}
 }
 
 func (c *collection) index(ctx context.Context, name string, have map[string]*pb.PayloadSchemaInfo) error {

@@ -53,6 +53,11 @@ type CollectionConfig struct {
 	// IndexingThreshold is the size in KiB of the vectors of a segment from which on the graph is built; below, a search
 	// compares with every vector, which is exact. Default 10,000: about 39,000 vectors of 65 numbers.
 	IndexingThreshold int
+	// FullScanThreshold is the size in KiB of the vectors left by a filter up to which they are compared one by one, exactly, even where there is a graph. Default 10,000.
+	FullScanThreshold int
+	// NormBound is the length that vectors are lengthened to by four more numbers, so that the graph, which is good at distances, finds the highest inner
+	// products too. Longer vectors are found less well. Default 10.
+	NormBound float64
 	// Quantise keeps an int8 copy of each learned vector in memory and searches it: a quarter of the memory traffic. The best are scored again with the exact vectors.
 	Quantise bool
 	// Oversampling is how many times N points are taken from the int8 search to be scored again, ≥ 1. Default 2.
@@ -63,7 +68,7 @@ type CollectionConfig struct {
 
 // DefaultConfig returns the defaults; Addr is left to the caller.
 func DefaultConfig() Config {
-	items := CollectionConfig{M: 16, EfConstruct: 128, Ef: 128, IndexingThreshold: 10_000, Oversampling: 2}
+	items := CollectionConfig{M: 16, EfConstruct: 128, Ef: 128, IndexingThreshold: 10_000, FullScanThreshold: 10_000, NormBound: 10, Oversampling: 2}
 	users := items
 	// A user's payload (history, seen set) is kilobytes, is read by id only, and there are many users.
 	users.PayloadOnDisk = true
@@ -116,6 +121,10 @@ func (c *CollectionConfig) validate(name string) error {
 		return fmt.Errorf("qdrant %s: ef %d is not between 1 and 10000", name, c.Ef)
 	case c.IndexingThreshold < 1:
 		return fmt.Errorf("qdrant %s: indexing threshold %d KiB is below 1", name, c.IndexingThreshold)
+	case c.FullScanThreshold < 10:
+		return fmt.Errorf("qdrant %s: full scan threshold %d KiB is below 10", name, c.FullScanThreshold)
+	case c.NormBound <= 0 || c.NormBound > 1e6:
+		return fmt.Errorf("qdrant %s: norm bound %v is not between 0 and 1e6", name, c.NormBound)
 	case c.Oversampling < 1 || c.Oversampling > 100:
 		return fmt.Errorf("qdrant %s: oversampling %v is not between 1 and 100", name, c.Oversampling)
 	}

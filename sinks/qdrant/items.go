@@ -40,7 +40,7 @@ func itemsLayout(cfg *Config) layout {
 	return layout{
 		config: &cfg.Items,
 		vectors: map[string]*pb.VectorParams{
-			vectorLearned: vectorParams(cfg.Dim, pb.Distance_Dot, &cfg.Items, cfg.Items.Quantise),
+			vectorLearned: vectorParams(cfg.Dim+extraNumbers, pb.Distance_Dot, &cfg.Items, cfg.Items.Quantise),
 			vectorContent: vectorParams(cfg.ContentDim, pb.Distance_Cosine, &cfg.Items, false),
 		},
 		indexes: map[string]fieldIndex{
@@ -78,7 +78,7 @@ func (x *Items) GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, e
 		if err != nil {
 			return nil, err
 		}
-		item.Vector, item.ContentVector = vectorOf(p.GetVectors(), vectorLearned), vectorOf(p.GetVectors(), vectorContent)
+		item.Vector, item.ContentVector = shorten(vectorOf(p.GetVectors(), vectorLearned)), vectorOf(p.GetVectors(), vectorContent)
 		items = append(items, item)
 	}
 	return items, nil
@@ -102,7 +102,7 @@ func (x *Items) PutItems(ctx context.Context, batch []sinks.Item) error {
 		points := make([]*pb.PointStruct, len(keys))
 		var lower boundSet
 		for i, k := range keys {
-			p, err := itemPoint(k, newest[k])
+			p, err := itemPoint(k, newest[k], x.layout.config.NormBound)
 			if err != nil {
 				return fmt.Errorf("qdrant put items: %w", err)
 			}
@@ -146,7 +146,7 @@ func (x *Items) checkItem(item *sinks.Item) error {
 	return checkVector("content of item "+item.Content.ItemID, item.ContentVector, x.s.cfg.ContentDim)
 }
 
-func itemPoint(key uint64, item *sinks.Item) (*pb.PointStruct, error) {
+func itemPoint(key uint64, item *sinks.Item, bound float64) (*pb.PointStruct, error) {
 	content, err := json.Marshal(&item.Content)
 	if err != nil {
 		return nil, fault.Permanentf("item %q: %v", item.Content.ItemID, err)
@@ -170,7 +170,7 @@ func itemPoint(key uint64, item *sinks.Item) (*pb.PointStruct, error) {
 	putTime(payload, fieldChanged, item.ChangedAt)
 	vectors := map[string]*pb.Vector{}
 	if item.Vector != nil {
-		vectors[vectorLearned] = pb.NewVectorDense(item.Vector)
+		vectors[vectorLearned] = pb.NewVectorDense(lengthen(item.Vector, bound))
 	}
 	if item.ContentVector != nil {
 		vectors[vectorContent] = pb.NewVectorDense(item.ContentVector)
@@ -242,11 +242,15 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (*pb.QueryPoints, error) {
 		return nil, err
 	}
 	using, dim := vectorLearned, x.s.cfg.Dim
+	vector := q.Vector
 	if q.Content {
 		using, dim = vectorContent, x.s.cfg.ContentDim
 	}
 	if err := checkVector(using+" vector", q.Vector, dim); err != nil {
 		return nil, err
+	}
+	if !q.Content {
+		vector = lengthenQuery(vector)
 	}
 	f := &pb.Filter{Must: []*pb.Condition{pb.NewMatchBool(fieldAvailable, true)}}
 	if len(q.Exclude) > 0 {
@@ -263,7 +267,7 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (*pb.QueryPoints, error) {
 		f.Must = append(f.Must, pb.NewRange(fieldCount, &pb.Range{Lte: pb.PtrOf(q.MaxCount)}))
 	}
 	return &pb.QueryPoints{
-		CollectionName: x.ref(), Query: pb.NewQueryDense(q.Vector), Using: pb.PtrOf(using), Limit: num(q.N), Filter: f,
+		CollectionName: x.ref(), Query: pb.NewQueryDense(vector), Using: pb.PtrOf(using), Limit: num(q.N), Filter: f,
 		Params: x.searchParams(q.N, using), WithVectors: pb.NewWithVectorsEnable(false),
 		WithPayload: pb.NewWithPayloadInclude(fieldID, fieldContent, fieldCount, fieldVersionHigh, fieldVersionLow, fieldChanged),
 	}, nil

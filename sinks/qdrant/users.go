@@ -36,7 +36,7 @@ func usersLayout(cfg *Config) layout {
 	})}
 	return layout{
 		config:  &cfg.Users,
-		vectors: map[string]*pb.VectorParams{vectorLearned: vectorParams(cfg.Dim, pb.Distance_Dot, &cfg.Users, cfg.Users.Quantise)},
+		vectors: map[string]*pb.VectorParams{vectorLearned: vectorParams(cfg.Dim+extraNumbers, pb.Distance_Dot, &cfg.Users, cfg.Users.Quantise)},
 		indexes: map[string]fieldIndex{
 			fieldOf(schemas.TopicInteractions):               position,
 			fieldOf(schemas.ReplayTopic(schemas.GroupEmbed)): position,
@@ -89,7 +89,7 @@ func (u *Users) PutUsers(ctx context.Context, src sinks.Source, batch []sinks.Us
 		field := fieldOf(src.Topic)
 		var older boundSet
 		for i, k := range keys {
-			points[i] = userPoint(k, newest[k])
+			points[i] = userPoint(k, newest[k], u.layout.config.NormBound)
 			older.add(uint64(newest[k].Positions[src.Topic]), k) //nolint:gosec // checked not to be negative
 		}
 		unless := &pb.Filter{Should: append(older.conditions(func(bound uint64) []*pb.Condition {
@@ -122,7 +122,7 @@ func (u *Users) checkUser(src sinks.Source, x *sinks.User) error {
 }
 
 // userPoint leaves the vector out for a user without one: no search finds the point then.
-func userPoint(key uint64, x *sinks.User) *pb.PointStruct {
+func userPoint(key uint64, x *sinks.User, bound float64) *pb.PointStruct {
 	payload := make(map[string]*pb.Value, 4+len(x.Positions))
 	payload[fieldID] = pb.NewValueString(x.ID)
 	if x.State != nil {
@@ -135,13 +135,13 @@ func userPoint(key uint64, x *sinks.User) *pb.PointStruct {
 	}
 	vectors := map[string]*pb.Vector{}
 	if x.Vector != nil {
-		vectors[vectorLearned] = pb.NewVectorDense(x.Vector)
+		vectors[vectorLearned] = pb.NewVectorDense(lengthen(x.Vector, bound))
 	}
 	return &pb.PointStruct{Id: pb.NewIDNum(key), Payload: payload, Vectors: pb.NewVectorsMap(vectors)}
 }
 
 func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
-	x := sinks.User{ID: p.GetPayload()[fieldID].GetStringValue(), Vector: vectorOf(p.GetVectors(), vectorLearned), Positions: map[string]int64{}}
+	x := sinks.User{ID: p.GetPayload()[fieldID].GetStringValue(), Vector: shorten(vectorOf(p.GetVectors(), vectorLearned)), Positions: map[string]int64{}}
 	var err error
 	if x.State, err = getBytes(p.GetPayload()[fieldState]); err != nil {
 		return x, fmt.Errorf("qdrant: state of user %q: %w", x.ID, err)
@@ -169,7 +169,7 @@ func (u *Users) SimilarUsers(ctx context.Context, vector []float32, n int, exclu
 		return nil, fmt.Errorf("qdrant: %w", err)
 	}
 	q := &pb.QueryPoints{
-		CollectionName: u.ref(), Query: pb.NewQueryDense(vector), Using: pb.PtrOf(vectorLearned), Limit: num(n),
+		CollectionName: u.ref(), Query: pb.NewQueryDense(lengthenQuery(vector)), Using: pb.PtrOf(vectorLearned), Limit: num(n),
 		Params: u.searchParams(n, vectorLearned), WithPayload: pb.NewWithPayloadInclude(fieldID), WithVectors: pb.NewWithVectorsEnable(false),
 	}
 	if len(exclude) > 0 {

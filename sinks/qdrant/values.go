@@ -105,6 +105,44 @@ func getBytes(v *pb.Value) ([]byte, error) {
 	return base64.StdEncoding.DecodeString(v.GetStringValue())
 }
 
+// extraNumbers is how many numbers lengthen adds: the length that is missing is spread over them, so that none is so much larger than those of
+// the vector itself that int8 quantisation, which has one scale for all, would lose these (one number: recall@10 of 0.77 in place of 0.97).
+const extraNumbers = 4
+
+// lengthen adds the numbers that make the vector's length bound, or zeros when it is longer. A query gets zeros there, so scores are the same; and
+// among vectors of one length the highest inner product is the shortest distance, which a proximity graph is made to find. Without it a graph
+// over vectors of very different lengths leads to the longest ones (recall@10 of 0.36 in place of 0.98).
+//
+// Source: Bachrach et al., "Speeding Up the Xbox Recommender System Using a Euclidean Transformation for Inner-Product Spaces", 2014.
+func lengthen(v []float32, bound float64) []float32 {
+	square := 0.0
+	for _, x := range v {
+		square += float64(x) * float64(x)
+	}
+	out := make([]float32, len(v)+extraNumbers)
+	extra := float32(math.Sqrt(max(0, bound*bound-square) / extraNumbers))
+	for i := copy(out, v); i < len(out); i++ {
+		out[i] = extra
+	}
+	return out
+}
+
+// shorten undoes lengthen.
+func shorten(v []float32) []float32 {
+	n := len(v) - extraNumbers
+	if n < 0 {
+		return nil
+	}
+	return v[:n:n]
+}
+
+// lengthenQuery makes a query for lengthened vectors.
+func lengthenQuery(q []float32) []float32 {
+	out := make([]float32, len(q)+extraNumbers)
+	copy(out, q)
+	return out
+}
+
 func vectorOf(v *pb.VectorsOutput, name string) []float32 {
 	return v.GetVectors().GetVectors()[name].GetDenseVector().GetData()
 }

@@ -1,8 +1,10 @@
 package qdrant
 
 import (
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -85,4 +87,23 @@ func TestConfig(t *testing.T) {
 	c.TLS, c.CAFile = true, noPEM
 	_, err := Open(t.Context(), c)
 	require.ErrorContains(t, err, "no certificate")
+}
+
+func TestLengthen(t *testing.T) {
+	t.Parallel()
+	query := []float32{2, -1, 1}
+	for _, v := range [][]float32{{1, 2, 3}, {0, 0, 0}, {-9, 9, 9}} {
+		before := slices.Clone(v)
+		long, q := lengthen(v, 10), lengthenQuery(query)
+		require.Equal(t, before, v)
+		require.Equal(t, v, shorten(long))
+		dot, square := float32(0), float64(0)
+		for i := range long {
+			dot += long[i] * q[i]
+			square += float64(long[i]) * float64(long[i])
+		}
+		require.Equal(t, 2*v[0]-v[1]+v[2], dot)
+		require.InDelta(t, max(10, math.Sqrt(float64(v[0]*v[0]+v[1]*v[1]+v[2]*v[2]))), math.Sqrt(square), 1e-5)
+	}
+	require.Nil(t, shorten(nil))
 }
