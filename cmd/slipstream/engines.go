@@ -92,7 +92,7 @@ func openQdrant(ctx context.Context, cfg config.Config) (*qdrant.Store, error) {
 func openNeo4j(ctx context.Context, cfg config.Config) (*neo4j.Store, error) {
 	c := neo4j.DefaultConfig()
 	c.URI, c.Username, c.Password, c.Database = cfg.Neo4j.URI, cfg.Neo4j.Username, cfg.Neo4j.Password, cfg.Neo4j.Database
-	c.CAFile, c.Timeout = cfg.Neo4j.CAFile, cfg.Neo4j.Timeout
+	c.CAFile, c.Timeout, c.LabelPrefix = cfg.Neo4j.CAFile, cfg.Neo4j.Timeout, cfg.Neo4j.LabelPrefix
 	return neo4j.Open(ctx, c)
 }
 
@@ -101,6 +101,7 @@ func openClickHouse(ctx context.Context, cfg config.Config) (*clickhouse.Store, 
 	c.Addr, c.Database, c.Username, c.Password = cfg.ClickHouse.Addr, cfg.ClickHouse.Database, cfg.ClickHouse.Username, cfg.ClickHouse.Password
 	c.TLS, c.CAFile, c.ServerName = cfg.ClickHouse.TLS.Enabled, cfg.ClickHouse.TLS.CAFile, cfg.ClickHouse.TLS.ServerName
 	c.InsertTimeout, c.QueryTimeout = cfg.ClickHouse.Timeout, cfg.ClickHouse.Timeout
+	c.InteractionDays, c.RecommendationDays, c.DeadLetterDays = cfg.ClickHouse.InteractionDays, cfg.ClickHouse.RecommendationDays, cfg.ClickHouse.DeadLetterDays
 	return clickhouse.Open(ctx, c)
 }
 

@@ -39,6 +39,13 @@ type TLS struct {
 	InsecureSkipVerify bool   `koanf:"insecure_skip_verify" help:"accept any certificate: for experiments only"`
 }
 
+// StoreTLS says how connections to a store are encrypted. The zero value is plain text.
+type StoreTLS struct {
+	Enabled    bool   `koanf:"enabled" help:"encrypt with TLS; the other keys have no effect without it"`
+	CAFile     string `koanf:"ca_file" help:"PEM file of the authorities to trust; empty: the system's"`
+	ServerName string `koanf:"server_name" help:"name to check the server's certificate against; empty: the address"`
+}
+
 // SASL says how to authenticate to Kafka. The zero value does not.
 type SASL struct {
 	Mechanism string `koanf:"mechanism" help:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: no authentication"`
@@ -89,7 +96,7 @@ type Guard struct {
 type Qdrant struct {
 	Addr             string        `koanf:"addr" env:"QDRANT_ADDR" help:"host:port of the gRPC interface"`
 	APIKey           string        `koanf:"api_key" env:"QDRANT_API_KEY" secret:"true" help:"API key; empty: none"`
-	TLS              TLS           `koanf:"tls"`
+	TLS              StoreTLS      `koanf:"tls"`
 	CollectionPrefix string        `koanf:"collection_prefix" help:"put before the name of every collection"`
 	Quantisation     bool          `koanf:"quantisation" help:"keep int8 vectors in memory beside the full ones on disk: a quarter of the memory, about 1 % of recall"`
 	Timeout          time.Duration `koanf:"timeout" help:"bound of one call"`
@@ -97,22 +104,26 @@ type Qdrant struct {
 
 // Neo4j says how to reach the friendships.
 type Neo4j struct {
-	URI      string        `koanf:"uri" env:"NEO4J_URI" help:"such as bolt://host:7687 or, for a cluster, neo4j://host:7687; with TLS bolt+s:// or neo4j+s://"`
-	Username string        `koanf:"username" env:"NEO4J_USERNAME" help:"user name"`
-	Password string        `koanf:"password" env:"NEO4J_PASSWORD" secret:"true" help:"password"`
-	Database string        `koanf:"database" env:"NEO4J_DATABASE" help:"database; empty: the server's default"`
-	CAFile   string        `koanf:"ca_file" help:"PEM file of the authorities to trust with a +s URI; empty: the system's"`
-	Timeout  time.Duration `koanf:"timeout" help:"bound of one call"`
+	URI         string        `koanf:"uri" env:"NEO4J_URI" help:"such as bolt://host:7687 or, for a cluster, neo4j://host:7687; with TLS bolt+s:// or neo4j+s://"`
+	Username    string        `koanf:"username" env:"NEO4J_USERNAME" help:"user name"`
+	Password    string        `koanf:"password" env:"NEO4J_PASSWORD" secret:"true" help:"password"`
+	Database    string        `koanf:"database" env:"NEO4J_DATABASE" help:"database; empty: the server's default"`
+	CAFile      string        `koanf:"ca_file" help:"PEM file of the authorities to trust with a +s URI; empty: the system's"`
+	LabelPrefix string        `koanf:"label_prefix" help:"put before every label, relationship type and constraint, so that several installations share a database"`
+	Timeout     time.Duration `koanf:"timeout" help:"bound of one call"`
 }
 
 // ClickHouse says how to reach the aggregates.
 type ClickHouse struct {
-	Addr     string        `koanf:"addr" env:"CLICKHOUSE_ADDR" help:"host:port of the native interface"`
-	Database string        `koanf:"database" env:"CLICKHOUSE_DATABASE" help:"database; made by migrate when it is not there"`
-	Username string        `koanf:"username" env:"CLICKHOUSE_USERNAME" help:"user name"`
-	Password string        `koanf:"password" env:"CLICKHOUSE_PASSWORD" secret:"true" help:"password"`
-	TLS      TLS           `koanf:"tls"`
-	Timeout  time.Duration `koanf:"timeout" help:"bound of one call"`
+	Addr               string        `koanf:"addr" env:"CLICKHOUSE_ADDR" help:"host:port of the native interface; several, separated by commas, are tried in order"`
+	Database           string        `koanf:"database" env:"CLICKHOUSE_DATABASE" help:"database; made by migrate when it is not there"`
+	Username           string        `koanf:"username" env:"CLICKHOUSE_USERNAME" help:"user name"`
+	Password           string        `koanf:"password" env:"CLICKHOUSE_PASSWORD" secret:"true" help:"password"`
+	TLS                StoreTLS      `koanf:"tls"`
+	Timeout            time.Duration `koanf:"timeout" help:"bound of one call"`
+	InteractionDays    int           `koanf:"interaction_days" help:"how long raw interactions are kept, from when the log took them; 0: for ever. The sums stay"`
+	RecommendationDays int           `koanf:"recommendation_days" help:"how long served lists are kept; 0: for ever. The sums stay"`
+	DeadLetterDays     int           `koanf:"dead_letter_days" help:"how long the rows of dead letters are kept; 0: for ever"`
 }
 
 // HTTP says how the API is served.
@@ -199,7 +210,7 @@ func Default() Config {
 		},
 		Qdrant:     Qdrant{Addr: "127.0.0.1:6334", Timeout: 10 * time.Second},
 		Neo4j:      Neo4j{URI: "bolt://127.0.0.1:7687", Username: "neo4j", Timeout: 10 * time.Second},
-		ClickHouse: ClickHouse{Addr: "127.0.0.1:9000", Database: "slipstream", Username: "default", Timeout: 10 * time.Second},
+		ClickHouse: ClickHouse{Addr: "127.0.0.1:9000", Database: "slipstream", Username: "default", Timeout: 10 * time.Second, InteractionDays: 730, RecommendationDays: 180, DeadLetterDays: 180},
 		HTTP: HTTP{
 			Addr:         "127.0.0.1:8080",
 			MaxBodyBytes: 8 << 20, MaxEventBytes: 256 << 10, MaxInflightBytes: 64 << 20,
@@ -207,7 +218,7 @@ func Default() Config {
 			IdleTimeout: 2 * time.Minute, ShutdownTimeout: 20 * time.Second,
 		},
 		Model: Model{
-			Dim: 64, Negatives: 32, Rate: 0.1, Seed: 1, MaxSeen: 10_000,
+			Dim: 64, Negatives: 128, Rate: 0.1, Seed: 1, MaxSeen: 10_000,
 			ContentWeight: 0.5, FriendWeight: 2,
 		},
 		Recommend: Recommend{

@@ -126,9 +126,16 @@ func (g Guard) validate(p *problems) {
 
 func (c Config) validateStores(p *problems) {
 	p.addr("qdrant.addr", c.Qdrant.Addr)
-	p.tls("qdrant.tls", c.Qdrant.TLS)
-	p.addr("clickhouse.addr", c.ClickHouse.Addr)
-	p.tls("clickhouse.tls", c.ClickHouse.TLS)
+	p.readable("qdrant.tls.ca_file", c.Qdrant.TLS.CAFile)
+	for addr := range strings.SplitSeq(c.ClickHouse.Addr, ",") {
+		p.addr("clickhouse.addr", strings.TrimSpace(addr))
+	}
+	p.readable("clickhouse.tls.ca_file", c.ClickHouse.TLS.CAFile)
+	for key, days := range map[string]int{
+		"interaction_days": c.ClickHouse.InteractionDays, "recommendation_days": c.ClickHouse.RecommendationDays, "dead_letter_days": c.ClickHouse.DeadLetterDays,
+	} {
+		p.need(days >= 0, "clickhouse.%s: %d is below 0; use 0 for ever", key, days)
+	}
 	p.need(c.ClickHouse.Database != "", "clickhouse.database: name one")
 	u, err := url.Parse(c.Neo4j.URI)
 	schemes := []string{"bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc"}

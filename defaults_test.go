@@ -1,0 +1,39 @@
+package slipstream_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
+)
+
+// internal/config knows no other package, so what is a default there and elsewhere is held together here.
+func TestDefaultsOfTheConfigurationAreThoseOfThePackages(t *testing.T) {
+	t.Parallel()
+	c := config.Default()
+
+	m := model.Default()
+	require.Equal(t, config.Model{
+		Dim: m.Dim, Negatives: m.Negatives, Rate: m.Rate, Seed: m.Seed, MaxSeen: m.MaxSeen,
+		ContentWeight: m.ContentWeight, FriendWeight: m.FriendWeight,
+	}, c.Model, "change internal/config.Default, then go test ./internal/config -update")
+
+	topics := schemas.DefaultTopicsConfig()
+	require.Equal(t, topics.Partitions, c.Topics.Partitions)
+	require.Equal(t, topics.Retention, c.Topics.Retention)
+	require.Equal(t, topics.RetryDelays, c.Topics.RetryDelays)
+
+	h := producers.DefaultHTTPConfig()
+	require.EqualValues(t, h.MaxRequestBytes, c.HTTP.MaxBodyBytes)
+	require.EqualValues(t, h.MaxEventBytes, c.HTTP.MaxEventBytes)
+	require.EqualValues(t, h.MaxInFlightBytes, c.HTTP.MaxInflightBytes)
+
+	ch := clickhouse.DefaultConfig()
+	require.Equal(t, []any{ch.Database, ch.InteractionDays, ch.RecommendationDays, ch.DeadLetterDays},
+		[]any{c.ClickHouse.Database, c.ClickHouse.InteractionDays, c.ClickHouse.RecommendationDays, c.ClickHouse.DeadLetterDays})
+}
