@@ -79,7 +79,8 @@ func decodeBatch(dst []Record, tp TopicPartition, b []byte, base, from int64) ([
 	if count < 0 || count > len(body)/minRecordSize {
 		return dst, fmt.Errorf("%w at offset %d of %s: %d records in %d bytes", errCorrupt, base, tp, count, len(body))
 	}
-	dst = slices.Grow(dst, count) // amortized: a response can be made of thousands of batches of one
+	// Amortized, for a response can be made of thousands of batches of one; and bounded, for a count is only a claim.
+	dst = slices.Grow(dst, min(count, 1<<16))
 	r := recordReader{b: body}
 	for range count {
 		rec := Record{Topic: tp.Topic, Partition: tp.Partition}

@@ -300,4 +300,3 @@ func TestRangesOverCompactedGaps(t *testing.T) {
 	})
 	stop()
 }
-

@@ -1,0 +1,123 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+func TestReadPartition(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, e *engine) {
+		topic, p := e.topic(t, 2), e.publisher(t)
+		emit(t, p, topic, 1, 0, 100)
+		tp := TopicPartition{topic, 1}
+		read := func(from, to int64) (offsets []int64) {
+			require.NoError(t, ReadPartition(t.Context(), e.conn, tp, from, to, func(r *Record) error {
+				require.Equal(t, fmt.Sprint(r.Offset), string(r.Value))
+				offsets = append(offsets, r.Offset)
+				return nil
+			}))
+			return offsets
+		}
+		require.Len(t, read(0, -1), 100)
+		require.Equal(t, []int64{97, 98, 99}, read(97, -1))
+		require.Equal(t, []int64{40, 41}, read(40, 42))
+		require.Empty(t, read(100, -1))
+		require.Empty(t, read(500, -1))
+		require.Len(t, read(-7, 1000), 100)
+		boom := errors.New("boom")
+		require.ErrorIs(t, ReadPartition(t.Context(), e.conn, tp, 0, -1, func(*Record) error { return boom }), boom)
+		bounds, err := e.conn.Offsets(t.Context(), topic)
+		require.NoError(t, err)
+		require.Equal(t, map[TopicPartition]Bounds{{topic, 0}: {0, 0}, tp: {0, 100}}, bounds)
+	})
+}
+
+func TestReadPartitionWaitsOutFailures(t *testing.T) {
+	t.Parallel()
+	e := fakeEngine(t)
+	topic := e.topic(t, 1)
+	emit(t, e.publisher(t), topic, 0, 0, 10)
+	require.NoError(t, e.fake.DeleteRecords(topic, 0, 3))
+	e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: 2})
+	n := 0
+	require.NoError(t, ReadPartition(t.Context(), e.conn, TopicPartition{topic, 0}, 0, -1, func(*Record) error { n++; return nil }))
+	require.Equal(t, 7, n)
+	e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: -1})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	err := ReadPartition(ctx, e.conn, TopicPartition{topic, 0}, 0, -1, func(*Record) error { return nil })
+	require.Equal(t, fault.Transient, fault.ClassOf(err), err)
+}
+
+func TestTail(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, e *engine) {
+		topic, p := e.topic(t, 3), e.publisher(t)
+		for partition := range 2 {
+			emit(t, p, topic, partition, 0, 200)
+		}
+		var mu sync.Mutex
+		seen := map[int]int{}
+		tail := NewTail(e.conn, topic, func(r *Record) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if fmt.Sprint(seen[r.Partition]) != string(r.Value) {
+				return fmt.Errorf("%s after %d", r.Value, seen[r.Partition])
+			}
+			seen[r.Partition]++
+			return nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- tail.Run(ctx) }()
+		require.NoError(t, tail.WaitCaughtUp(t.Context()))
+		mu.Lock()
+		require.Equal(t, map[int]int{0: 200, 1: 200}, seen)
+		mu.Unlock()
+		if e.fake != nil {
+			e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: 2})
+		}
+		emit(t, p, topic, 2, 0, 1)
+		eventually(t, "what comes later is seen", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return seen[2] == 1
+		})
+		cancel()
+		require.NoError(t, <-done)
+	})
+}
+
+func TestTailEndsWithItsHandler(t *testing.T) {
+	t.Parallel()
+	e := fakeEngine(t)
+	empty, topic := e.topic(t, 1), e.topic(t, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	tail := NewTail(e.conn, empty, func(*Record) error { return nil })
+	done := make(chan error, 1)
+	go func() { done <- tail.Run(ctx) }()
+	require.NoError(t, tail.WaitCaughtUp(t.Context()), "an empty topic is caught up with at once")
+	cancel()
+	require.NoError(t, <-done)
+
+	emit(t, e.publisher(t), topic, 0, 0, 1)
+	boom := errors.New("boom")
+	broken := NewTail(e.conn, topic, func(*Record) error { return boom })
+	require.ErrorIs(t, broken.Run(t.Context()), boom)
+	short, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer stop()
+	require.Error(t, broken.WaitCaughtUp(short))
+}
