@@ -4,6 +4,9 @@
 -- range that is repeated is dropped wherever it has landed. A block is counted once per table partition. The sums have no partitions: a
 -- block lands in them as a whole or not at all, whatever months it spans.
 --
+-- Tables that name a user number their rows (enable_block_number_column, enable_block_offset_column): an erasure is then a small patch beside the
+-- parts, some 50 ms, in place of a mutation that visits every part, some seconds for a few years of months.
+--
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS interactions
@@ -29,7 +32,7 @@ CREATE TABLE IF NOT EXISTS interactions
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(occurred_at)
 ORDER BY (user_id, occurred_at)
-SETTINGS non_replicated_deduplication_window = 100000
+SETTINGS non_replicated_deduplication_window = 100000, enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'Every interaction, one row each, exactly once. Sorted by user and time; one partition per month of occurred_at.';
 
 CREATE TABLE IF NOT EXISTS item_hour_sums
@@ -65,7 +68,7 @@ CREATE TABLE IF NOT EXISTS user_day_sums
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (user_id, day, action)
-SETTINGS non_replicated_deduplication_window = 100000
+SETTINGS non_replicated_deduplication_window = 100000, enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'Storage of the view user_days: partial sums, added up in the background. Read the view instead.';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_to_user_days TO user_day_sums AS

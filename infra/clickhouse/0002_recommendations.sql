@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS recommendations
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(generated_at)
 ORDER BY (user_id, generated_at)
-SETTINGS non_replicated_deduplication_window = 100000
+SETTINGS non_replicated_deduplication_window = 100000, enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'Every served list, one row each. Sorted by user and time; one partition per month of generated_at.';
 
 CREATE TABLE IF NOT EXISTS recommendation_sums

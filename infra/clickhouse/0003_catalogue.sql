@@ -59,7 +59,7 @@ CREATE TABLE IF NOT EXISTS user_versions
 )
 ENGINE = ReplacingMergeTree(log_offset)
 ORDER BY user_id
-SETTINGS non_replicated_deduplication_window = 100000
+SETTINGS non_replicated_deduplication_window = 100000, enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'Storage of the view users: may hold older versions. Read the view instead.';
 
 CREATE VIEW IF NOT EXISTS users

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS dead_letter_rows
 )
 ENGINE = MergeTree
 ORDER BY (id, recorded_at)
-SETTINGS non_replicated_deduplication_window = 100000
+SETTINGS non_replicated_deduplication_window = 100000, enable_block_number_column = 1, enable_block_offset_column = 1
 COMMENT 'Storage of the view dead_letters: each dead letter and each step of its resolution is a row.';
 
 CREATE VIEW IF NOT EXISTS dead_letters

@@ -73,7 +73,7 @@ func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
 	return nil
 }
 
-// deleteRows deletes and waits until no reader sees the rows. It looks first: a mutation visits every part of the table.
+// deleteRows deletes and waits until no reader sees the rows. It looks first: most tables hold nothing of a user.
 func (s *Store) deleteRows(ctx context.Context, table, where string, ids []string, ats []int64) error {
 	var n uint64
 	if err := s.queryRow(ctx, "SELECT count() FROM "+s.table(table)+" WHERE "+where, ch.Named("ids", ids), ch.Named("ats", ats)).Scan(&n); err != nil {
@@ -82,7 +82,8 @@ func (s *Store) deleteRows(ctx context.Context, table, where string, ids []strin
 	if n == 0 {
 		return nil
 	}
-	wait := ch.Context(ctx, ch.WithSettings(ch.Settings{"lightweight_deletes_sync": 2, "mutations_sync": 2}))
+	// A patch where the table allows it (infra/clickhouse), else a mutation that is waited for.
+	wait := ch.Context(ctx, ch.WithSettings(ch.Settings{"lightweight_delete_mode": "lightweight_update", "lightweight_deletes_sync": 2, "mutations_sync": 2}))
 	return s.exec(wait, s.cfg.EraseTimeout, "DELETE FROM "+s.table(table)+" WHERE "+where, ch.Named("ids", ids), ch.Named("ats", ats))
 }
 

@@ -321,3 +321,33 @@ func TestRealConcurrentMigrations(t *testing.T) {
 	require.NoError(t, e.InsertInteractions(t.Context(), rangeOf(10), views(10, 10)))
 	e.requireCounts(t, 10, 10, 10)
 }
+
+// TestRealErasureSurvivesMerges merges everything after an erasure: the bytes go, the counts stay, and the user may come back.
+func TestRealErasureSurvivesMerges(t *testing.T) {
+	e := setup(t)
+	for i := range 5 {
+		r := rangeOf(70)
+		r.First, r.Last = int64(i*70), int64(i*70+69)
+		require.NoError(t, e.InsertInteractions(t.Context(), r, views(70, 35)))
+	}
+	e.exec(t, "OPTIMIZE TABLE "+e.cfg.Database+".user_day_sums FINAL")
+	for i := 5; i < 7; i++ {
+		r := rangeOf(70)
+		r.First, r.Last = int64(i*70), int64(i*70+69)
+		require.NoError(t, e.InsertInteractions(t.Context(), r, views(70, 35)))
+	}
+	gone := []sinks.Erasure{{UserID: "u3", At: time.Now()}}
+	require.NoError(t, e.EraseUsers(t.Context(), gone))
+	e.requireCounts(t, 7*60, 7*70, 7*60)
+	for _, table := range []string{"interactions", "user_day_sums"} {
+		e.exec(t, "OPTIMIZE TABLE "+e.cfg.Database+"."+table+" FINAL")
+		require.Equal(t, [][]string{{"0"}}, e.query(t, "SELECT count() FROM "+table+" WHERE user_id = 'u3' SETTINGS apply_patch_parts = 0, apply_deleted_mask = 0"), "the bytes are gone")
+	}
+	e.requireCounts(t, 7*60, 7*70, 7*60)
+	r := rangeOf(70)
+	r.Partition = 1
+	require.NoError(t, e.InsertInteractions(t.Context(), r, views(70, 35)))
+	e.requireCounts(t, 8*60+10, 8*70, 8*60+10)
+	require.NoError(t, e.EraseUsers(t.Context(), gone))
+	e.requireCounts(t, 8*60, 8*70, 8*60)
+}
