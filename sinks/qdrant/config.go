@@ -51,16 +51,16 @@ type CollectionConfig struct {
 	// Ef is the width of a search. Default 128; a search for more than Ef points is at least as wide as the points wanted.
 	Ef int
 	// IndexingThreshold is the size in KiB of the vectors of a segment from which on the graph is built; below, a search
-	// compares with every vector, which is exact. Default 10,000: about 39,000 vectors of 65 numbers.
+	// compares with every vector, which is exact. Default 20,000: about 74,000 vectors of 65 numbers.
 	IndexingThreshold int
-	// FullScanThreshold is the size in KiB of the vectors left by a filter up to which they are compared one by one, exactly, even where there is a graph. Default 10,000.
+	// FullScanThreshold is the size in KiB of the vectors left by a filter up to which they are compared one by one, exactly, even where there is a graph. Default 20,000.
 	FullScanThreshold int
 	// NormBound is the length that vectors are lengthened to by four more numbers, so that the graph, which is good at distances, finds the highest inner
 	// products too. Longer vectors are found less well. Default 10.
 	NormBound float64
 	// Quantise keeps an int8 copy of each learned vector in memory and searches it: a quarter of the memory traffic. The best are scored again with the exact vectors.
 	Quantise bool
-	// Oversampling is how many times N points are taken from the int8 search to be scored again, ≥ 1. Default 2.
+	// Oversampling is how many times N points are taken from the int8 search to be scored again, ≥ 1. Default 3.
 	Oversampling float64
 	// VectorsOnDisk leaves the exact vectors to the page cache, PayloadOnDisk the payload.
 	VectorsOnDisk, PayloadOnDisk bool
@@ -68,7 +68,7 @@ type CollectionConfig struct {
 
 // DefaultConfig returns the defaults; Addr is left to the caller.
 func DefaultConfig() Config {
-	items := CollectionConfig{M: 16, EfConstruct: 128, Ef: 128, IndexingThreshold: 10_000, FullScanThreshold: 10_000, NormBound: 10, Oversampling: 2}
+	items := CollectionConfig{M: 16, EfConstruct: 128, Ef: 128, IndexingThreshold: 20_000, FullScanThreshold: 20_000, NormBound: 10, Oversampling: 3}
 	users := items
 	// A user's payload (history, seen set) is kilobytes, is read by id only, and there are many users.
 	users.PayloadOnDisk = true

@@ -1,6 +1,7 @@
 package qdrant
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -161,42 +162,44 @@ func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
 }
 
 // SimilarUsers implements sinks.Users.
-func (u *Users) SimilarUsers(ctx context.Context, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
-	if err := checkN(n); err != nil {
-		return nil, fmt.Errorf("qdrant similar users: %w", err)
-	}
-	if err := checkVector("similar users", vector, u.s.cfg.Dim); err != nil {
-		return nil, fmt.Errorf("qdrant: %w", err)
-	}
-	q := &pb.QueryPoints{
-		CollectionName: u.ref(), Query: pb.NewQueryDense(lengthenQuery(vector)), Using: pb.PtrOf(vectorLearned), Limit: num(n),
-		Params: u.searchParams(n, vectorLearned), WithPayload: pb.NewWithPayloadInclude(fieldID), WithVectors: pb.NewWithVectorsEnable(false),
-	}
-	if len(exclude) > 0 {
-		keys := make([]uint64, len(exclude))
-		for i, id := range exclude {
-			keys[i] = schemas.Key(id)
+func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([][]sinks.Neighbour, error) {
+	ask := make([]*pb.QueryPoints, len(queries))
+	for i, q := range queries {
+		if err := checkN(q.N); err != nil {
+			return nil, fmt.Errorf("qdrant similar users: %w", err)
 		}
-		q.Filter = &pb.Filter{MustNot: []*pb.Condition{pb.NewHasID(pointIDs(unique(keys))...)}}
+		if err := checkVector("similar users", q.Vector, u.s.cfg.Dim); err != nil {
+			return nil, fmt.Errorf("qdrant: %w", err)
+		}
+		ask[i] = &pb.QueryPoints{
+			CollectionName: u.ref(), Query: pb.NewQueryDense(lengthenQuery(q.Vector)), Using: pb.PtrOf(vectorLearned), Limit: num(q.N),
+			Params: u.searchParams(q.N, vectorLearned), WithPayload: pb.NewWithPayloadInclude(fieldID), WithVectors: pb.NewWithVectorsEnable(false),
+		}
+		if len(q.Exclude) > 0 {
+			keys := make([]uint64, len(q.Exclude))
+			for k, id := range q.Exclude {
+				keys[k] = schemas.Key(id)
+			}
+			ask[i].Filter = &pb.Filter{MustNot: []*pb.Condition{pb.NewHasID(pointIDs(unique(keys))...)}}
+		}
 	}
-	results, err := u.query(ctx, []*pb.QueryPoints{q})
-	if err != nil || len(results) == 0 {
+	if len(ask) == 0 {
+		return nil, nil
+	}
+	results, err := u.query(ctx, ask)
+	if err != nil {
 		return nil, err
 	}
-	found := make([]sinks.Neighbour, 0, n)
-	for _, p := range results[0].GetResult() {
-		found = append(found, sinks.Neighbour{ID: p.GetPayload()[fieldID].GetStringValue(), Score: float64(p.GetScore())})
-	}
-	// The engine gives equal scores in any order; people and tests want the same answer twice.
-	slices.SortStableFunc(found, func(a, b sinks.Neighbour) int {
-		if a.Score != b.Score {
-			if a.Score > b.Score {
-				return -1
-			}
-			return 1
+	found := make([][]sinks.Neighbour, len(queries))
+	for i, r := range results {
+		for _, p := range r.GetResult() {
+			found[i] = append(found[i], sinks.Neighbour{ID: p.GetPayload()[fieldID].GetStringValue(), Score: float64(p.GetScore())})
 		}
-		return strings.Compare(a.ID, b.ID)
-	})
+		// The engine gives equal scores in any order; people and tests want the same answer twice.
+		slices.SortStableFunc(found[i], func(a, b sinks.Neighbour) int {
+			return cmp.Or(cmp.Compare(b.Score, a.Score), strings.Compare(a.ID, b.ID))
+		})
+	}
 	return found, nil
 }
 
