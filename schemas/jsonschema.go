@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -150,7 +151,12 @@ func (e *Invalid) collect(ve *jsonschema.ValidationError, p *message.Printer) {
 	case *kind.Type:
 		add(field, "is a JSON %s, want a %s", k.Got, strings.Join(k.Want, " or "))
 	case *kind.Enum:
-		add(field, "is %v, want one of %v", k.Got, k.Want)
+		want := strings.Trim(fmt.Sprintf("%q", k.Want), "[]")
+		got := k.Got
+		if s, ok := got.(string); ok {
+			got = strconv.Quote(truncate(s, 64))
+		}
+		add(field, "is %v, want one of %s", got, strings.ReplaceAll(want, "\" \"", "\", \""))
 	case *kind.Format:
 		if s, ok := k.Got.(string); ok && k.Want == "date-time" {
 			if _, err := parseTime([]byte(s)); err != nil {

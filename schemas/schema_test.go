@@ -242,7 +242,7 @@ func TestProblemsAreForPeople(t *testing.T) {
 		{"missing", schemas.KindInteraction, `{"user_id":"u"}`, []schemas.Problem{{"item_id", "is missing"}, {"action", "is missing"}}},
 		{"type", schemas.KindInteraction, `{"user_id":7,"item_id":"i","action":"view"}`, []schemas.Problem{{"user_id", "is a JSON number, want a string"}}},
 		{"action", schemas.KindInteraction, `{"user_id":"u","item_id":"i","action":"stare"}`,
-			[]schemas.Problem{{"action", "is stare, want one of [view click like dislike rate add_to_cart purchase watch skip hide impression]"}}},
+			[]schemas.Problem{{"action", `is "stare", want one of "view", "click", "like", "dislike", "rate", "add_to_cart", "purchase", "watch", "skip", "hide", "impression"`}}},
 		{"rate", schemas.KindInteraction, `{"user_id":"u","item_id":"i","action":"rate"}`, []schemas.Problem{{"value", "is missing"}}},
 		{"watch", schemas.KindInteraction, `{"user_id":"u","item_id":"i","action":"watch","value":2}`, []schemas.Problem{{"value", "is 2, want at most 1"}}},
 		{"time", schemas.KindInteraction, `{"user_id":"u","item_id":"i","action":"view","occurred_at":"yesterday"}`,
