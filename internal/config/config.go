@@ -224,7 +224,7 @@ func Default() Config {
 		Recommend: Recommend{
 			ListLength: 20, Candidates: 200, Diversity: 0.2, HoldoutShare: 0.05, Variant: "default",
 			TTL: 24 * time.Hour, FriendsLimit: 100,
-			TrendingHalfLife: 24 * time.Hour, TrendingInterval: time.Minute,
+			TrendingHalfLife: 24 * time.Hour, TrendingInterval: 15 * time.Second,
 		},
 	}
 }
