@@ -191,6 +191,18 @@ func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) (err err
 	return s.fail(ctx, "each edge", result.Err())
 }
 
+// Clear removes every user and edge, tombstones included, in many small transactions: the first step of a rebuild. The log id stays.
+// It has no time limit of its own; after an error, call it again.
+func (s *Store) Clear(ctx context.Context) (err error) {
+	session := s.session(ctx, driver.AccessModeWrite)
+	defer func() { err = errors.Join(err, s.fail(ctx, "clear", session.Close(ctx))) }()
+	result, err := session.Run(ctx, named(clearUsers, s.cfg.LabelPrefix), nil)
+	if err == nil {
+		_, err = result.Consume(ctx)
+	}
+	return s.fail(ctx, "clear", err)
+}
+
 // CountEdges implements sinks.Graph.
 func (s *Store) CountEdges(ctx context.Context) (int64, error) {
 	rows, err := s.read(ctx, "count edges", countEdges, nil)

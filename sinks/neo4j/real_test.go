@@ -53,8 +53,9 @@ func dropAll(t testing.TB, cfg Config) {
 	s, err := Open(ctx, cfg)
 	require.NoError(t, err)
 	defer func() { _ = s.Close() }()
+	require.NoError(t, s.Clear(ctx))
 	for _, statement := range []string{
-		`MATCH (u:User) DETACH DELETE u`, `MATCH (m:Meta) DETACH DELETE m`, `DROP CONSTRAINT user_id IF EXISTS`, `DROP CONSTRAINT meta_key IF EXISTS`,
+		`MATCH (m:Meta) DETACH DELETE m`, `DROP CONSTRAINT user_id IF EXISTS`, `DROP CONSTRAINT meta_key IF EXISTS`,
 	} {
 		require.NoError(t, s.write(ctx, "clean up", statement, nil))
 	}
@@ -291,4 +292,28 @@ func TestRealConstraints(t *testing.T) {
 	entries, err := infra.Files.ReadDir(".")
 	require.NoError(t, err)
 	require.Len(t, entries, len(texts(rows[0], "names")))
+}
+
+// TestRealClear empties a graph of more users than one transaction takes, and leaves others' graphs and the log id.
+func TestRealClear(t *testing.T) {
+	t.Parallel()
+	s, other := openForTest(t), openForTest(t)
+	edges := make([]sinks.Edge, 1500)
+	for i := range edges {
+		edges[i] = sinks.Edge{A: fmt.Sprint("a", i), B: fmt.Sprint("b", i), At: time.Unix(1, 0), Removed: i%2 == 0}
+	}
+	require.NoError(t, s.ApplyEdges(t.Context(), edges))
+	require.NoError(t, other.ApplyEdges(t.Context(), edges[:3]))
+	require.NoError(t, s.SetLogID(t.Context(), "log-1"))
+	require.NoError(t, s.Clear(t.Context()))
+	rows, err := s.read(t.Context(), "count users", `MATCH (u:User) RETURN count(u)`, nil)
+	require.NoError(t, err)
+	require.EqualValues(t, 0, rows[0].Values[0])
+	id, err := s.LogID(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "log-1", id)
+	n, err := other.CountEdges(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+	require.NoError(t, s.ApplyEdges(t.Context(), edges[:2]), "an older addition counts again")
 }

@@ -61,6 +61,11 @@ WITH DISTINCT u
 WHERE NOT EXISTS { (u)--() }
 DELETE u`
 
+	// clearUsers reads every user, which is what it is for.
+	clearUsers = `
+MATCH (u:User)
+CALL (u) { DETACH DELETE u } IN TRANSACTIONS OF 1000 ROWS`
+
 	// eachEdge and countEdges read every relationship of the type, by the type's index.
 	eachEdge = `
 MATCH (a)-[f:FRIEND]->(b)

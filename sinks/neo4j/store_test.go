@@ -85,7 +85,7 @@ func TestOpenSilent(t *testing.T) {
 
 func TestNamed(t *testing.T) {
 	t.Parallel()
-	for _, statement := range []string{applyEdges, friends, suggestFriends, eraseFriends, eachEdge, countEdges, getMeta, setMeta} {
+	for _, statement := range []string{applyEdges, friends, suggestFriends, eraseFriends, clearUsers, eachEdge, countEdges, getMeta, setMeta} {
 		require.Equal(t, statement, named(statement, ""))
 		got := named(statement, "x_")
 		for _, name := range []string{":User", ":FRIEND", ":Meta"} {

@@ -41,8 +41,8 @@ type Config struct {
 	Shards, Replicas int
 }
 
-// CollectionConfig lays out one collection. Migrate applies M, EfConstruct and IndexingThreshold to a collection that exists; the other fields,
-// but Ef and Oversampling, take effect when a collection is created: rebuild makes a new one.
+// CollectionConfig lays out one collection. Ef and Oversampling take effect at once. Migrate applies M, EfConstruct and the thresholds to a collection that
+// exists. Everything else takes effect when a collection is created: rebuild makes a new one.
 type CollectionConfig struct {
 	// M is the number of links of a point in the HNSW graph: more is more exact, larger and slower to build. Default 16.
 	M int
