@@ -153,8 +153,8 @@ func (s faultyUsers) PutUsers(ctx context.Context, src sinks.Source, batch []sin
 	return do(s.plan, "PutUsers", func() error { return s.users.PutUsers(ctx, src, batch) })
 }
 
-func (s faultyUsers) SimilarUsers(ctx context.Context, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
-	return get(s.plan, "SimilarUsers", func() ([]sinks.Neighbour, error) { return s.users.SimilarUsers(ctx, vector, n, exclude) })
+func (s faultyUsers) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([][]sinks.Neighbour, error) {
+	return get(s.plan, "SimilarUsers", func() ([][]sinks.Neighbour, error) { return s.users.SimilarUsers(ctx, queries) })
 }
 
 func (s faultyUsers) DeleteUsers(ctx context.Context, ids []string) error {

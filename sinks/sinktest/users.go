@@ -82,6 +82,9 @@ func userPutCases() []testCase[sinks.Users] {
 			require.Empty(t, found)
 			require.NoError(t, s.PutUsers(t.Context(), mainSource, nil))
 			require.NoError(t, s.DeleteUsers(t.Context(), nil))
+			near, err := s.SimilarUsers(t.Context(), nil)
+			require.NoError(t, err)
+			require.Empty(t, near)
 			requireUserCount(t, s, 0)
 		}},
 		{"every field comes back", func(t *testing.T, s sinks.Users) {
@@ -176,7 +179,7 @@ func userPutCases() []testCase[sinks.Users] {
 			requireUser(t, user("u1", 1, 1), got)
 			got.Vector[0], got.State[0], got.Positions[mainSource.Topic] = 9, 'X', 99
 			requireUser(t, user("u1", 1, 1), getUser(t, s, "u1"))
-			near, err := s.SimilarUsers(t.Context(), user("q", 0, 1).Vector, 1, nil)
+			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 1, nil)
 			require.NoError(t, err)
 			require.InDelta(t, 2, near[0].Score, scoreDelta)
 		}},
@@ -224,7 +227,7 @@ func userPutCases() []testCase[sinks.Users] {
 				"get": func(ctx context.Context) error { _, err := s.GetUsers(ctx, []string{"u1"}); return err },
 				"put": func(ctx context.Context) error { return s.PutUsers(ctx, mainSource, []sinks.User{user("u1", 2, 2)}) },
 				"similar": func(ctx context.Context) error {
-					_, err := s.SimilarUsers(ctx, user("q", 0, 1).Vector, 1, nil)
+					_, err := similar(ctx, s, user("q", 0, 1).Vector, 1, nil)
 					return err
 				},
 				"delete": func(ctx context.Context) error { return s.DeleteUsers(ctx, []string{"u1"}) },
@@ -241,14 +244,14 @@ func userPutCases() []testCase[sinks.Users] {
 func userSearchCases() []testCase[sinks.Users] {
 	return []testCase[sinks.Users]{
 		{"an empty store has no similar users", func(t *testing.T, s sinks.Users) {
-			near, err := s.SimilarUsers(t.Context(), user("q", 0, 1).Vector, 10, []string{"u1"})
+			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 10, []string{"u1"})
 			require.NoError(t, err)
 			require.Empty(t, near)
 		}},
 		{"similar users have the highest inner products, best first", func(t *testing.T, s sinks.Users) {
 			users := randomUsers(t, s, 500)
 			query := vector(random(t), VectorDim)
-			near, err := s.SimilarUsers(t.Context(), query, 20, nil)
+			near, err := similar(t.Context(), s, query, 20, nil)
 			require.NoError(t, err)
 			requireNearest(t, users, query, 20, nil, near)
 		}},
@@ -256,16 +259,16 @@ func userSearchCases() []testCase[sinks.Users] {
 			users := randomUsers(t, s, 500)
 			query := vector(random(t), VectorDim)
 			exclude := append(numbered("unknown", 5000), numbered("u", 300)...)
-			near, err := s.SimilarUsers(t.Context(), query, 20, exclude)
+			near, err := similar(t.Context(), s, query, 20, exclude)
 			require.NoError(t, err)
 			requireNearest(t, users, query, 20, exclude, near)
-			near, err = s.SimilarUsers(t.Context(), query, 20, numbered("u", 500))
+			near, err = similar(t.Context(), s, query, 20, numbered("u", 500))
 			require.NoError(t, err)
 			require.Empty(t, near)
 		}},
 		{"fewer users than wanted are all found", func(t *testing.T, s sinks.Users) {
 			putUsers(t, s, user("u1", 1, 1), user("u2", 1, -5), user("u3", 1, 3))
-			near, err := s.SimilarUsers(t.Context(), user("q", 0, 1).Vector, 100, []string{"u3"})
+			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 100, []string{"u3"})
 			require.NoError(t, err)
 			require.Len(t, near, 2)
 			require.Equal(t, "u1", near[0].ID)
@@ -277,29 +280,43 @@ func userSearchCases() []testCase[sinks.Users] {
 			bare := user("bare", 1, 0)
 			bare.Vector = nil
 			putUsers(t, s, bare, user("u1", 1, -1))
-			near, err := s.SimilarUsers(t.Context(), user("q", 0, 2).Vector, 10, nil)
+			near, err := similar(t.Context(), s, user("q", 0, 2).Vector, 10, nil)
 			require.NoError(t, err)
 			require.Len(t, near, 1)
 			require.Equal(t, "u1", near[0].ID)
 		}},
-		{"equal vectors are all found, each once", func(t *testing.T, s sinks.Users) {
-			ids := numbered("u", 20)
-			for _, id := range ids {
-				putUsers(t, s, user(id, 1, 1))
+		{"each query of a batch has its own answer", func(t *testing.T, s sinks.Users) {
+			users := randomUsers(t, s, 300)
+			r := random(t)
+			queries := make([]sinks.UserQuery, 40)
+			for i := range queries {
+				queries[i] = sinks.UserQuery{Vector: vector(r, VectorDim), N: 1 + r.IntN(20), Exclude: []string{users[i].ID, "unknown"}}
 			}
-			near, err := s.SimilarUsers(t.Context(), user("q", 0, 1).Vector, 20, nil)
+			answers, err := s.SimilarUsers(t.Context(), queries)
+			require.NoError(t, err)
+			require.Len(t, answers, len(queries))
+			for i, q := range queries {
+				requireNearest(t, users, q.Vector, q.N, q.Exclude, answers[i])
+			}
+		}},
+		{"equal vectors are all found, each once, by id", func(t *testing.T, s sinks.Users) {
+			ids := numbered("u", 20)
+			for _, i := range random(t).Perm(len(ids)) {
+				putUsers(t, s, user(ids[i], 1, 1))
+			}
+			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 20, nil)
 			require.NoError(t, err)
 			found := make([]string, len(near))
 			for i, n := range near {
 				found[i] = n.ID
 				require.InDelta(t, 2, n.Score, scoreDelta)
 			}
-			require.ElementsMatch(t, ids, found)
+			require.Equal(t, ids, found)
 		}},
 		{"a moved user is found at the new place only", func(t *testing.T, s sinks.Users) {
 			putUsers(t, s, user("u1", 1, 10), user("u2", 1, 5))
 			putUsers(t, s, user("u1", 2, 1))
-			near, err := s.SimilarUsers(t.Context(), user("q", 0, 1).Vector, 10, nil)
+			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 10, nil)
 			require.NoError(t, err)
 			require.Len(t, near, 2)
 			require.Equal(t, "u2", near[0].ID)
@@ -307,7 +324,7 @@ func userSearchCases() []testCase[sinks.Users] {
 			bare := user("u2", 2, 0)
 			bare.Vector = nil
 			putUsers(t, s, bare)
-			near, err = s.SimilarUsers(t.Context(), user("q", 0, 1).Vector, 10, nil)
+			near, err = similar(t.Context(), s, user("q", 0, 1).Vector, 10, nil)
 			require.NoError(t, err)
 			require.Len(t, near, 1)
 		}},
@@ -356,7 +373,7 @@ func userForgetCases() []testCase[sinks.Users] {
 			require.NoError(t, err)
 			require.Len(t, found, 1)
 			requireUser(t, user("u2", 10, 2), found[0])
-			near, err := s.SimilarUsers(t.Context(), user("q", 0, 1).Vector, 10, nil)
+			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 10, nil)
 			require.NoError(t, err)
 			require.Len(t, near, 1)
 			require.Equal(t, "u2", near[0].ID)
@@ -381,7 +398,7 @@ func userForgetCases() []testCase[sinks.Users] {
 			}
 			requireUserCount(t, s, 5)
 			requireUser(t, batch[5], getUser(t, s, batch[5].ID)) // not before the cut
-			near, err := s.SimilarUsers(t.Context(), user("q", 0, 1).Vector, 10, nil)
+			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 10, nil)
 			require.NoError(t, err)
 			require.Len(t, near, 5)
 		}},
@@ -421,4 +438,13 @@ func userForgetCases() []testCase[sinks.Users] {
 			require.Equal(t, 1, calls)
 		}},
 	}
+}
+
+// similar asks for the neighbours of one vector.
+func similar(ctx context.Context, s sinks.Users, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
+	found, err := s.SimilarUsers(ctx, []sinks.UserQuery{{Vector: vector, N: n, Exclude: exclude}})
+	if err != nil || len(found) != 1 {
+		return nil, err
+	}
+	return found[0], nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/viterin/vek/vek32"
@@ -35,9 +36,13 @@ type index[R any] struct {
 	keys  []uint64
 	rows  []R
 	slots map[uint64]int32
+	// id names a row: it orders equal scores.
+	id func(R) string
 }
 
-func newIndex[R any]() *index[R] { return &index[R]{slots: map[uint64]int32{}} }
+func newIndex[R any](id func(R) string) *index[R] {
+	return &index[R]{slots: map[uint64]int32{}, id: id}
+}
 
 // entry is one vector to be put; a nil vector removes the key.
 type entry[R any] struct {
@@ -147,7 +152,7 @@ type hit[R any] struct {
 	score float32
 }
 
-// search answers each query, best first, equal scores by key.
+// search answers each query, best first, by id among equals.
 func (x *index[R]) search(ctx context.Context, queries []query[R]) ([][]hit[R], error) {
 	hits := make([][]hit[R], len(queries))
 	scores := make([]float32, blockRows)
@@ -250,12 +255,16 @@ func (t *top[R]) offer(first int, scores []float32) {
 	}
 }
 
-// worse tells whether a comes after b: lower score, or the same and a higher key.
-func (t *top[R]) worse(a, b place) bool {
+// worse tells whether a comes after b.
+func (t *top[R]) worse(a, b place) bool { return t.compare(a, b) > 0 }
+
+// compare orders by score, the highest first, and by id among equals: what a search returns does not depend on the order of arrival.
+func (t *top[R]) compare(a, b place) int {
 	if a.score != b.score {
-		return a.score < b.score
+		return cmp.Compare(b.score, a.score)
 	}
-	return t.index.keys[a.slot] > t.index.keys[b.slot]
+	x := t.index
+	return strings.Compare(x.id(x.rows[a.slot]), x.id(x.rows[b.slot]))
 }
 
 func (t *top[R]) up() {
@@ -290,9 +299,7 @@ func (t *top[R]) down() {
 
 func (t *top[R]) sorted() []hit[R] {
 	x := t.index
-	slices.SortFunc(t.best, func(a, b place) int {
-		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(x.keys[a.slot], x.keys[b.slot]))
-	})
+	slices.SortFunc(t.best, t.compare)
 	hits := make([]hit[R], len(t.best))
 	for i, p := range t.best {
 		hits[i] = hit[R]{key: x.keys[p.slot], row: x.rows[p.slot], score: p.score}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,7 +22,7 @@ func TestIndexAgreesWithAMap(t *testing.T) {
 	t.Parallel()
 	const dim = 65
 	r := rand.New(rand.NewPCG(1, 2))
-	x, want := newIndex[int](), map[uint64]entry[int]{}
+	x, want := newIndex(strconv.Itoa), map[uint64]entry[int]{}
 	for round := range 30 {
 		var batch []entry[int]
 		for range 150 {
@@ -87,18 +88,18 @@ func requireSameSearch(t *testing.T, x *index[int], want map[uint64]entry[int], 
 	}
 }
 
-func TestEqualScoresComeByKeyWhateverTheOrderOfArrival(t *testing.T) {
+func TestEqualScoresComeByIDWhateverTheOrderOfArrival(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
 	keys := r.Perm(3000)
-	x := newIndex[int]()
+	x := newIndex(strconv.Itoa)
 	for _, k := range keys {
-		x.apply([]entry[int]{{key: uint64(k), vector: []float32{1, 2}}})
+		x.apply([]entry[int]{{key: uint64(k), vector: []float32{1, 2}, row: 10_000 + k}})
 	}
 	got, err := x.search(t.Context(), []query[int]{{vector: []float32{1, 1}, n: 100}})
 	require.NoError(t, err)
 	for i, h := range got[0] {
-		require.EqualValues(t, i, h.key)
+		require.Equal(t, 10_000+i, h.row)
 	}
 }
 
@@ -114,7 +115,7 @@ func TestVectorsThatCannotBeComparedAreRefused(t *testing.T) {
 		err := s.PutUsers(t.Context(), testSource, batchOf(userAt("neighbour", 1), bad))
 		require.Equal(t, fault.Permanent, fault.ClassOf(err), "%s: %v", name, err)
 		require.ErrorContains(t, err, `"bad"`)
-		_, err = s.SimilarUsers(t.Context(), v, 1, nil)
+		_, err = similar(t.Context(), s, v, 1, nil)
 		require.Equal(t, fault.Permanent, fault.ClassOf(err), "%s: %v", name, err)
 	}
 	n, err := s.CountUsers(t.Context())
@@ -124,7 +125,7 @@ func TestVectorsThatCannotBeComparedAreRefused(t *testing.T) {
 
 func TestASearchEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	x := newIndex[int]()
+	x := newIndex(strconv.Itoa)
 	x.apply([]entry[int]{{key: 1, vector: []float32{1}}})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -146,7 +147,7 @@ func BenchmarkSearch(b *testing.B) {
 		for _, queries := range []int{1, 16} {
 			b.Run(fmt.Sprintf("items=%d/queries=%d", n, queries), func(b *testing.B) {
 				r := rand.New(rand.NewPCG(5, 6))
-				x := newIndex[*itemRow]()
+				x := newItemIndex().learned
 				row := &itemRow{available: true}
 				for i := range n {
 					x.apply([]entry[*itemRow]{{key: schemas.Key(fmt.Sprint(i)), vector: randomVector(r, 65), row: row}})

@@ -26,7 +26,8 @@ type itemRow struct {
 }
 
 func newItemIndex() *itemIndex {
-	return &itemIndex{learned: newIndex[*itemRow](), content: newIndex[*itemRow]()}
+	id := func(r *itemRow) string { return r.content.ItemID }
+	return &itemIndex{learned: newIndex(id), content: newIndex(id)}
 }
 
 // itemEntry is one item on its way into the mirror.

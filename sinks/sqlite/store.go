@@ -80,7 +80,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, lock: lock, turn: make(chan struct{}, 1), users: newIndex[string](), items: newItemIndex()}
+	s := &Store{path: path, lock: lock, turn: make(chan struct{}, 1), users: newIndex(func(id string) string { return id }), items: newItemIndex()}
 	if err := s.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -68,7 +68,7 @@ func TestEverythingIsThereAfterReopening(t *testing.T) {
 	require.NoError(t, s.Close())
 
 	s = openAt(t, path)
-	near, err := s.SimilarUsers(t.Context(), []float32{1, 1}, 5, nil)
+	near, err := similar(t.Context(), s, []float32{1, 1}, 5, nil)
 	require.NoError(t, err)
 	require.Equal(t, []sinks.Neighbour{{ID: "u1", Score: 6}}, near)
 	for _, content := range []bool{false, true} {
@@ -173,7 +173,7 @@ func TestAFailedCommitLeavesMirrorAndFileAlike(t *testing.T) {
 	require.True(t, s.stale.Load())
 
 	s.users.reset(nil) // as if the mirror had missed something
-	near, err := s.SimilarUsers(t.Context(), []float32{1, 1}, 5, nil)
+	near, err := similar(t.Context(), s, []float32{1, 1}, 5, nil)
 	require.NoError(t, err)
 	require.Len(t, near, 1, "the mirror was loaded again")
 	require.False(t, s.stale.Load())
@@ -258,4 +258,13 @@ func BenchmarkPutUsers(b *testing.B) {
 			b.ReportMetric(float64(b.N*len(batch))/b.Elapsed().Seconds(), "users/s")
 		})
 	}
+}
+
+// similar asks for the neighbours of one vector.
+func similar(ctx context.Context, s sinks.Users, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
+	found, err := s.SimilarUsers(ctx, []sinks.UserQuery{{Vector: vector, N: n, Exclude: exclude}})
+	if err != nil || len(found) != 1 {
+		return nil, err
+	}
+	return found[0], nil
 }

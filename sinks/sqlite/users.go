@@ -168,18 +168,24 @@ func insertUsers(ctx context.Context, tx *sql.Tx, users map[uint64]*sinks.User) 
 	return entries, nil
 }
 
-// SimilarUsers returns the n users nearest to vector.
-func (s *Store) SimilarUsers(ctx context.Context, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
+// SimilarUsers returns the users nearest to each query.
+func (s *Store) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([][]sinks.Neighbour, error) {
 	if err := s.fresh(ctx); err != nil {
 		return nil, s.failed(ctx, "search users", err)
 	}
-	hits, err := s.users.search(ctx, []query[string]{{vector: vector, n: n, exclude: keysOf(exclude)}})
+	ask := make([]query[string], len(queries))
+	for i, q := range queries {
+		ask[i] = query[string]{vector: q.Vector, n: q.N, exclude: keysOf(q.Exclude)}
+	}
+	hits, err := s.users.search(ctx, ask)
 	if err != nil {
 		return nil, s.failed(ctx, "search users", err)
 	}
-	near := make([]sinks.Neighbour, len(hits[0]))
-	for i, h := range hits[0] {
-		near[i] = sinks.Neighbour{ID: h.row, Score: float64(h.score)}
+	near := make([][]sinks.Neighbour, len(hits))
+	for i := range hits {
+		for _, h := range hits[i] {
+			near[i] = append(near[i], sinks.Neighbour{ID: h.row, Score: float64(h.score)})
+		}
 	}
 	return near, nil
 }
