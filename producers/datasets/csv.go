@@ -131,26 +131,31 @@ func (s *valueScale) rating(v float32) float32 {
 // parseTime returns microseconds since 1970.
 func parseTime(s string) (int64, error) {
 	s = strings.TrimSpace(s)
-	if v, err := strconv.ParseInt(s, 10, 64); err == nil {
+	micros, ok := int64(0), false
+	if v, err := strconv.ParseInt(s, 10, 64); err == nil && v > math.MinInt64 {
 		switch abs := max(v, -v); {
 		case abs >= 1e17:
-			return v / 1000, nil
+			micros = v / 1000
 		case abs >= 1e14:
-			return v, nil
+			micros = v
 		case abs >= 1e11:
-			return v * 1000, nil
+			micros = v * 1000
+		default:
+			micros = v * 1e6
 		}
-		return v * 1e6, nil
-	}
-	if v, err := strconv.ParseFloat(s, 64); err == nil && math.Abs(v) < 1e11 {
-		return int64(math.Round(v * 1e6)), nil
+		ok = true
+	} else if v, err := strconv.ParseFloat(s, 64); err == nil && math.Abs(v) < 1e11 {
+		micros, ok = int64(math.Round(v*1e6)), true
 	}
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05", "2006-01-02"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t.UnixMicro(), nil
+		if t, err := time.Parse(layout, s); !ok && err == nil {
+			micros, ok = t.UnixMicro(), true
 		}
 	}
-	return 0, fmt.Errorf("timestamp %q is neither a number of seconds nor an RFC 3339 time", s)
+	if !ok || micros/1e6 > latestSeconds || micros/1e6 < -latestSeconds {
+		return 0, fmt.Errorf("timestamp %q is neither a number of seconds since 1970 nor an RFC 3339 time", s)
+	}
+	return micros, nil
 }
 
 // mergeItems adds what the CSV at path says to the items.

@@ -82,6 +82,9 @@ const (
 	untimed float32 = -2 // as unrated, and the time is made up
 )
 
+// latestSeconds bounds times on either side: what lies further from 1970 was not meant as seconds, and would not be accepted as occurred_at.
+const latestSeconds = 4_260_000_000 // in the year 2104
+
 // Open reads the data set that c describes. The error says which file is missing or which line cannot be read.
 func Open(ctx context.Context, c Config) (*Dataset, error) {
 	fsys, err := openFiles(c.Path)
@@ -114,12 +117,14 @@ func Open(ctx context.Context, c Config) (*Dataset, error) {
 			return nil, err
 		}
 	}
-	d.order()
+	if err := d.order(); err != nil {
+		return nil, fmt.Errorf("read %s as %s: %w", c.Path, format, err)
+	}
 	return d, nil
 }
 
 // order sorts the interactions by time, equal times as in the file, and moves the clock of data whose times are mere ordinals.
-func (d *Dataset) order() {
+func (d *Dataset) order() error {
 	inOrder := func(a, b row) int {
 		if c := cmp.Compare(a.at, b.at); c != 0 {
 			return c
@@ -137,15 +142,28 @@ func (d *Dataset) order() {
 			d.rows[i].at += base - first
 		}
 	}
+	if last := d.End(); last.Unix() > latestSeconds {
+		return fmt.Errorf("the times span from %s to %s: want seconds since 1970", d.Start().Format(time.DateOnly), last.Format(time.DateOnly))
+	}
 	start := d.Start()
 	for i := range d.items {
 		d.items[i].OccurredAt, d.items[i].Source = start, d.source
 		d.items[i].EventID = "item/" + d.items[i].ItemID
+		if len(d.items[i].EventID) > schemas.MaxIDLength {
+			d.items[i].EventID = fmt.Sprintf("item/%016x", schemas.Key(d.items[i].ItemID))
+		}
+		if err := d.items[i].Validate(); err != nil {
+			return fmt.Errorf("item %q: %w", d.items[i].ItemID, err)
+		}
 	}
 	for i := range d.users {
 		d.users[i].OccurredAt, d.users[i].Source = start, d.source
 		d.users[i].EventID = "user/" + d.users[i].UserID
+		if err := d.users[i].Validate(); err != nil {
+			return fmt.Errorf("user %q: %w", d.users[i].UserID, err)
+		}
 	}
+	return nil
 }
 
 // Format tells how the data set was read.

@@ -257,6 +257,9 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		{"bad rating", "u.data", "1\t1\t3\t1\n1\t1\t9\t1\n", "u.data, line 2: rating \"9\""},
 		{"bad time", "x.csv", "user,item,timestamp\nu,i,yesterday\n", "x.csv, line 2: timestamp \"yesterday\""},
 		{"short line", "ratings.dat", "1::2::3\n", "ratings.dat, line 1: 3 fields"},
+		{"far future", "u.data", "1\t1\t3\t99999999999\n", "u.data, line 1: timestamp \"99999999999\""},
+		{"no time at all", "x.csv", "user,item,timestamp\nu,i,-9223372036854775808\n", "x.csv, line 2: timestamp"},
+		{"a span of ages", "x.csv", "user,item,timestamp\nu,i,-4000000000\nu,i,4000000000\n", "the times span"},
 		{"empty id", "x.csv", "user,item,timestamp\n,i,1700000000\n", "x.csv, line 2: \"user_id\" is missing"},
 		{"empty", "x.csv", "user,item,timestamp\n", "no interactions"},
 	}
@@ -275,6 +278,36 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 	cancel()
 	_, err = datasets.Open(ctx, datasets.Config{Path: "testdata/csv"})
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// FuzzOpen reads any bytes as each format: it must not panic, and what it reads must be valid events in time order.
+func FuzzOpen(f *testing.F) {
+	names := []string{"u.data", "ratings.dat", "ratings.csv", "user_artists.dat", "x.csv"}
+	for i, path := range []string{"ml-100k/u.data", "ml-1m/ratings.dat", "ml-latest/ratings.csv", "hetrec-lastfm/user_artists.dat", "csv/events.csv"} {
+		content, err := os.ReadFile(filepath.Join("testdata", path))
+		require.NoError(f, err)
+		f.Add(i, content, content)
+	}
+	f.Fuzz(func(t *testing.T, i int, content, beside []byte) {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, names[uint(i)%uint(len(names))]), content, 0o600))
+		for _, name := range []string{"u.item", "movies.dat", "movies.csv", "user_taggedartists-timestamps.dat", "artists.dat", "tags.dat"} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), beside, 0o600))
+		}
+		d, err := datasets.Open(t.Context(), datasets.Config{Path: dir, Tags: true})
+		if err != nil {
+			return
+		}
+		var last time.Time
+		for x := range d.Interactions() {
+			require.NoError(t, x.Validate())
+			require.False(t, x.OccurredAt.Before(last))
+			last = x.OccurredAt
+		}
+		for x := range d.Items() {
+			require.NoError(t, x.Validate())
+		}
+	})
 }
 
 // TestDownloaded reads the real data sets where they are at hand.

@@ -48,7 +48,7 @@ func (d *Dataset) readHetRecLastFM(ctx context.Context, f *files, c Config) erro
 	if f.has("user_taggedartists-timestamps.dat") {
 		err := d.numbers(ctx, f, "user_taggedartists-timestamps.dat", 4, func(s []string, n []int64) {
 			l := of(s)
-			if n[3] >= lastFMFounded && (l.at == 0 || n[3] < l.at) {
+			if n[3] >= lastFMFounded && n[3]/1000 <= latestSeconds && (l.at == 0 || n[3] < l.at) {
 				l.at = n[3]
 			}
 			if c.Tags {

@@ -152,8 +152,8 @@ func (d *Dataset) rating(_ int, s []string) error {
 		return fmt.Errorf("rating %q is not a number from 0.5 to 5", s[2])
 	}
 	at, err := strconv.ParseInt(s[3], 10, 64)
-	if err != nil {
-		return fmt.Errorf("timestamp %q is not a whole number of seconds", s[3])
+	if err != nil || at > latestSeconds || at < -latestSeconds {
+		return fmt.Errorf("timestamp %q is not a whole number of seconds since 1970", s[3])
 	}
 	if err := checkIDs(s[0], s[1]); err != nil {
 		return err
