@@ -146,8 +146,8 @@ func (g *guard) handler(message.HandlerFunc) message.HandlerFunc {
 		ctx, cancel := context.WithTimeout(ctx, g.o.Timeout)
 		defer cancel()
 		err := g.o.Handler(ctx, deliveryOf(msg).batch)
-		if err != nil && ctx.Err() != nil && fault.ClassOf(err) != fault.Permanent {
-			// Whatever a driver calls it: the time was over. A Rejected is no exception, since its list may be cut short.
+		if err != nil && ctx.Err() != nil && classOfBatch(err) == fault.Unknown {
+			// Whatever a driver calls it: the time was over.
 			err = &fault.Error{Class: fault.Transient, Err: fmt.Errorf("no answer within %s: %w", g.o.Timeout, err)}
 		}
 		return nil, err
@@ -229,11 +229,11 @@ func (g *guard) judge(ctx context.Context, d *delivery, err error) verdict {
 		return leave
 	}
 	if rejected, ok := rejectedOf(err); ok {
-		return g.judgeRejected(d, rejected)
+		return g.judgeRejected(ctx, d, rejected)
 	}
 	switch fault.ClassOf(err) {
 	case fault.Canceled:
-		return leave
+		return leaveUnlessOurs(ctx, d)
 	case fault.Transient:
 		return hold
 	case fault.Permanent:
@@ -245,12 +245,26 @@ func (g *guard) judge(ctx context.Context, d *delivery, err error) verdict {
 	return charge
 }
 
-func (g *guard) judgeRejected(d *delivery, rejected *fault.Rejected) verdict {
+// leaveUnlessOurs judges a failure that says that we are stopping, although nothing else says so. When the lease is over that is the reason. When the
+// batch is surely ours, something inside the handler was canceled for reasons of its own: giving the batch back would bring it back at once, without a word.
+func leaveUnlessOurs(ctx context.Context, d *delivery) verdict {
+	select {
+	case <-d.batch.Draining():
+		return leave
+	default:
+	}
+	if d.batch.CheckLease(ctx) != nil {
+		return leave
+	}
+	return hold
+}
+
+func (g *guard) judgeRejected(ctx context.Context, d *delivery, rejected *fault.Rejected) verdict {
 	var transient, unknown int
 	for _, r := range rejected.Records {
 		switch fault.ClassOf(r.Err) {
 		case fault.Canceled:
-			return leave
+			return leaveUnlessOurs(ctx, d)
 		case fault.Transient:
 			transient++
 		case fault.Unknown:

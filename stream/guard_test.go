@@ -47,9 +47,10 @@ type heldControl struct {
 	drain chan struct{}
 	log   *[]string
 	fail  error
+	lease error
 }
 
-func (c *heldControl) checkLease(context.Context) error { return nil }
+func (c *heldControl) checkLease(context.Context) error { return c.lease }
 func (c *heldControl) draining() <-chan struct{}        { return c.drain }
 func (c *heldControl) exclude(_ context.Context, offsets []int64) error {
 	if c.log != nil {
@@ -397,10 +398,35 @@ func TestGuardErrorWhileStopping(t *testing.T) {
 		require.False(t, b.run(ctx, b.batch("in", 1)))
 		assert.Empty(t, b.out.records)
 	}
-	// Lost the lease: the same.
-	b := newBench(t, func(context.Context, *Batch) error { return fault.As(fault.Canceled, errors.New("lease is over")) }, nil)
-	require.False(t, b.run(t.Context(), b.batch("in", 1)))
-	assert.Empty(t, b.out.records)
+}
+
+func TestGuardLeaseIsOver(t *testing.T) {
+	t.Parallel()
+	over := fault.As(fault.Canceled, errors.New("lease is over"))
+	for _, err := range []error{over, &fault.Rejected{Records: []fault.Rejection{{Err: over}}}, fault.Permanentf("bad")} {
+		b := newBench(t, func(context.Context, *Batch) error { return err }, nil)
+		b.control.lease = over
+		require.False(t, b.run(t.Context(), b.batch("in", 1)))
+		assert.Empty(t, b.out.records, "they may be somebody else's by now")
+	}
+}
+
+// Something inside the handler was canceled although nobody is stopping: the batch waits, with a word, instead of coming back at once without one.
+func TestGuardCanceledForNoReason(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		b := newBench(t, func(context.Context, *Batch) error {
+			if calls++; calls < 5 {
+				return fmt.Errorf("search: %w", context.Canceled)
+			}
+			return nil
+		}, func(o *Options) { o.MaxAttempts = 1 })
+		require.True(t, b.run(t.Context(), b.batch("in", 1)))
+		assert.Equal(t, 5, calls)
+		assert.Len(t, b.retried, 4)
+		assert.Empty(t, b.out.records)
+	})
 }
 
 // A batch is not acknowledged before its dead letters are safe.
@@ -465,6 +491,14 @@ func TestGuardTimeout(t *testing.T) {
 		require.True(t, b.run(t.Context(), b.batch("in", 1)))
 		assert.Empty(t, b.out.records)
 		assert.Equal(t, fault.Transient, b.retried[0].Class)
+
+		// What is known is known, however late.
+		b = newBench(t, func(ctx context.Context, _ *Batch) error {
+			<-ctx.Done()
+			return &fault.Rejected{Records: []fault.Rejection{{Index: 0, Err: fault.Permanentf("bad")}}}
+		}, func(o *Options) { o.Timeout = time.Second })
+		require.True(t, b.run(t.Context(), b.batch("in", 1)))
+		assert.Len(t, b.out.records, 1)
 	})
 }
 
