@@ -91,12 +91,19 @@ type Recommender struct {
 	erasures *Erasures
 	cfg      RecommenderConfig
 	now      func() time.Time
-	trending atomic.Pointer[trendingList]
+	trending *atomic.Pointer[trendingList]
 }
 
 // NewRecommender returns a recommender over the stores.
 func NewRecommender(users sinks.Users, items sinks.Items, graph sinks.Graph, erasures *Erasures, cfg RecommenderConfig, now func() time.Time) *Recommender {
-	return &Recommender{users: users, items: newItemCache(items, cfg.ItemTTL), index: items, graph: graph, erasures: erasures, cfg: cfg, now: now}
+	return &Recommender{users: users, items: newItemCache(items, cfg.ItemTTL), index: items, graph: graph, erasures: erasures, cfg: cfg, now: now, trending: new(atomic.Pointer[trendingList])}
+}
+
+// WithStoreTimeout returns a recommender over the same stores that waits longer, or shorter, for each of them.
+func (r *Recommender) WithStoreTimeout(d time.Duration) *Recommender {
+	other := *r
+	other.cfg.StoreTimeout = d
+	return &other
 }
 
 // Request asks for one list.
@@ -248,17 +255,27 @@ func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
 	defer cancel()
 	similar := make([][]string, len(jobs))
 	want := make(map[string]struct{})
+	var (
+		queries []sinks.UserQuery
+		askers  []int
+	)
 	for i, j := range jobs {
-		if r.cfg.SimilarUsers > 0 && j.point != nil && !j.holdout {
-			near, err := r.users.SimilarUsers(ctx, j.point.Vector, r.cfg.SimilarUsers, []string{j.UserID})
-			if err != nil {
-				return err
-			}
-			for _, n := range near {
-				similar[i] = append(similar[i], n.ID)
-				want[n.ID] = struct{}{}
-			}
+		if r.cfg.SimilarUsers > 0 && j.point != nil && j.point.Vector != nil && !j.holdout && j.Scenario == ScenarioHome {
+			queries = append(queries, sinks.UserQuery{Vector: j.point.Vector, N: r.cfg.SimilarUsers, Exclude: []string{j.UserID}})
+			askers = append(askers, i)
 		}
+	}
+	near, err := r.users.SimilarUsers(ctx, queries)
+	if err != nil {
+		return err
+	}
+	for q, i := range askers {
+		for _, n := range near[q] {
+			similar[i] = append(similar[i], n.ID)
+			want[n.ID] = struct{}{}
+		}
+	}
+	for _, j := range jobs {
 		for _, f := range j.friends {
 			want[f] = struct{}{}
 		}

@@ -52,6 +52,16 @@ type Neighbour struct {
 	Score float64
 }
 
+// UserQuery asks for the users nearest to a vector.
+type UserQuery struct {
+	// Vector is a user's, d+1 numbers.
+	Vector []float32
+	// N is how many are wanted, 1 to 1000.
+	N int
+	// Exclude are ids that must not come.
+	Exclude []string
+}
+
 // Users stores one point per user. Its only writer is the processor embed.
 type Users interface {
 	Store
@@ -60,8 +70,8 @@ type Users interface {
 	// PutUsers writes each user, whole, if the stored point has not absorbed position Positions[src.Topic] of src yet: a stored point
 	// with an equal or higher one stays, so that a late writer cannot undo a newer vector. All users of a call come from src.
 	PutUsers(ctx context.Context, src Source, batch []User) error
-	// SimilarUsers returns for each vector the n users with the highest inner product of theirs, best first, without the ids in exclude.
-	SimilarUsers(ctx context.Context, vector []float32, n int, exclude []string) ([]Neighbour, error)
+	// SimilarUsers answers each query with the N users whose vectors have the highest inner product with it, best first, by id among equals.
+	SimilarUsers(ctx context.Context, queries []UserQuery) ([][]Neighbour, error)
 	// DeleteUsers forgets the users. Unknown ids are no error.
 	DeleteUsers(ctx context.Context, ids []string) error
 	// ExpireUsers forgets users whose ChangedAt is before t, at most limit of them, and returns how many.

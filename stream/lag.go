@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -57,6 +58,9 @@ func committed(ctx context.Context, conn *Conn, group string, topics []string) (
 	if err == nil {
 		err = res.Error
 	}
+	if errors.Is(err, kafka.GroupIdNotFound) { // kfake's answer for a group that nobody has joined yet; Kafka says that it has no commits
+		return uncommitted(group, req.Topics), nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read committed offsets: %w", classify(err))
 	}
@@ -110,4 +114,15 @@ func addBounds(ctx context.Context, conn *Conn, lags []PartitionLag) error {
 		l.Lag = max(l.HighWatermark-max(l.Committed, l.First), 0)
 	}
 	return nil
+}
+
+// uncommitted is what is said of a group that does not exist.
+func uncommitted(group string, topics map[string][]int) []PartitionLag {
+	var out []PartitionLag
+	for topic, partitions := range topics {
+		for _, p := range partitions {
+			out = append(out, PartitionLag{Group: group, TopicPartition: TopicPartition{Topic: topic, Partition: p}, Committed: -1})
+		}
+	}
+	return out
 }

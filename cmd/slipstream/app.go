@@ -39,9 +39,10 @@ type app struct {
 	// embedded is set when the broker is the embedded one, whose offsets may be forgotten.
 	embedded bool
 
-	ready  chan struct{}
-	once   sync.Once
-	health health
+	started time.Time
+	ready   chan struct{}
+	once    sync.Once
+	health  health
 }
 
 // processorNames are the names --only takes: the consumer groups and the API.
@@ -63,7 +64,7 @@ func parseOnly(only []string) ([]string, error) {
 
 // newApp prepares topics and stores and fills what every process holds in memory. Close it.
 func newApp(ctx context.Context, cfg config.Config, log *slog.Logger, k *kafka, e *engines, metrics *telemetry.Metrics, only []string, embedded bool) (*app, error) {
-	a := &app{cfg: cfg, log: log, metrics: metrics, kafka: k, engines: e, only: only, embedded: embedded, ready: make(chan struct{})}
+	a := &app{cfg: cfg, log: log, metrics: metrics, kafka: k, engines: e, only: only, embedded: embedded, started: now().UTC(), ready: make(chan struct{})}
 	if err := k.ensureTopics(ctx, cfg); err != nil {
 		return nil, err
 	}
@@ -235,7 +236,7 @@ func (a *app) router() (*stream.Router, []flush, error) {
 			return p
 		}},
 		{group: schemas.GroupRecommend, free: true, topics: []string{schemas.TopicProfiles, schemas.ReplayTopic(schemas.GroupRecommend)}, make: func() processors.Processor {
-			return processors.NewRecommend(a.recommender, a.kafka, a.erasures)
+			return processors.NewRecommend(a.recommender.WithStoreTimeout(listTimeout), a.kafka, a.erasures)
 		}},
 		{group: schemas.GroupErase, free: true, topics: []string{schemas.TopicUsers, schemas.ReplayTopic(schemas.GroupErase)}, make: func() processors.Processor {
 			return processors.NewErase(a.kafka)
@@ -257,6 +258,13 @@ func (a *app) router() (*stream.Router, []flush, error) {
 	}
 	return router, flushes, nil
 }
+
+// learnTick is how long gradient sums are collected before their rows take one step and are published: fewer, larger steps are stabler and cheaper, and a
+// row is a kilobyte.
+const learnTick = 150 * time.Millisecond
+
+// listTimeout bounds each store when lists are made for the topic: nobody waits for the answer, and waiting is better than a poorer list.
+const listTimeout = 5 * time.Second
 
 // aggregateTopics are what analysts see.
 func aggregateTopics() []string {
@@ -281,6 +289,9 @@ func (a *app) handle(router *stream.Router, group string, topics []string, p pro
 	}
 	s := a.subscriberConfig(full)
 	s.Ranges = ranges
+	if group == schemas.GroupCatalog {
+		s.Linger = max(s.Linger, learnTick)
+	}
 	s.Assigned = func(ctx context.Context, in []stream.Assignment) error { return p.Assign(ctx, a.kafka.assignments(in)) }
 	s.Revoked = func(in []stream.TopicPartition) { p.Revoke(a.kafka.revoked(in)) }
 	sub, err := stream.NewSubscriber(a.kafka.conn, s)

@@ -230,7 +230,7 @@ func firstEvent(addr string) string {
 
 // reachable asks the API itself, so that the printed command works when it is printed.
 func (a *app) reachable(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, httpTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, baseURL(a.cfg.HTTP.Addr)+"/readyz", nil)
 	if err != nil {

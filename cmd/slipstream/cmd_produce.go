@@ -53,6 +53,9 @@ Formats, recognised by themselves: ` + formats(),
 			return err
 		}
 		defer k.Close()
+		if err := k.requireTopics(ctx); err != nil {
+			return err
+		}
 		total := set.Total()
 		if n := total - set.Preamble(); o.Limit > 0 && o.Limit < n {
 			total -= n - o.Limit
@@ -105,6 +108,9 @@ holds for them, click, watch, rate, skip and make friends. The same seed gives t
 			return err
 		}
 		defer k.Close()
+		if err := k.requireTopics(cmd.Context()); err != nil {
+			return err
+		}
 		if c.Run == "" {
 			c.Run = now().UTC().Format(time.RFC3339)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/internal/fault"
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers"
@@ -78,7 +79,8 @@ func (k *kafka) Emit(ctx context.Context, batch []schemas.Message) error {
 	if err := k.pub.Emit(ctx, records); err != nil {
 		var partial *stream.EmitError
 		if errors.As(err, &partial) {
-			return &producers.EmitError{Failed: partial.Failed, Total: partial.Total}
+			// The class decides what the guard does: an outage of the log must not look like a mystery.
+			return fault.As(fault.ClassOf(err), &producers.EmitError{Failed: partial.Failed, Total: partial.Total})
 		}
 		return err
 	}
@@ -151,6 +153,16 @@ func (k *kafka) ensureTopics(ctx context.Context, cfg config.Config) error {
 	}
 	if err := stream.EnsureTopics(ctx, k.conn, specs); err != nil {
 		return fmt.Errorf("create topics: %w", err)
+	}
+	return nil
+}
+
+// requireTopics returns an error that says what to do when the topics that applications write are missing.
+func (k *kafka) requireTopics(ctx context.Context) error {
+	for _, t := range []string{schemas.TopicItems, schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicUsers} {
+		if _, err := k.conn.Offsets(ctx, k.prefix+t); err != nil {
+			return fmt.Errorf("topic %q: %w; \"slipstream run\", \"slipstream dev\" and \"slipstream migrate\" create the topics (is --topic-prefix the same there?)", k.prefix+t, err)
+		}
 	}
 	return nil
 }

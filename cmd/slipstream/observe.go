@@ -146,19 +146,3 @@ func (h *health) err() error {
 	}
 	return errors.Join(errs...)
 }
-
-// ready tells whether the process serves: the processors run and every store answers.
-func (a *app) readiness(ctx context.Context) error {
-	select {
-	case <-a.ready:
-	default:
-		return errors.New("starting: the processors have not joined their groups yet")
-	}
-	errs := []error{a.health.err()}
-	for _, s := range a.engines.stores {
-		if err := s.Ping(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
