@@ -33,7 +33,7 @@ type User struct {
 	Vector []float32
 	// State is the model's user state, encoded by it; opaque to stores.
 	State []byte
-	// Positions are the offsets absorbed, per source (topic/partition as Source.Name gives it).
+	// Positions are the offsets absorbed, by Source.Topic.
 	Positions map[string]int64
 	// LastEventAt is the time of the newest event absorbed; ChangedAt the log's time of the newest record absorbed.
 	LastEventAt, ChangedAt time.Time
