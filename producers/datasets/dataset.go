@@ -147,23 +147,31 @@ func (d *Dataset) order() error {
 	}
 	start := d.Start()
 	for i := range d.items {
-		d.items[i].OccurredAt, d.items[i].Source = start, d.source
-		d.items[i].EventID = "item/" + d.items[i].ItemID
-		if len(d.items[i].EventID) > schemas.MaxIDLength {
-			d.items[i].EventID = fmt.Sprintf("item/%016x", schemas.Key(d.items[i].ItemID))
+		x := &d.items[i]
+		x.OccurredAt, x.Source = start, d.source
+		if err := x.Validate(); err != nil {
+			return fmt.Errorf("item %q: %w", x.ItemID, err)
 		}
-		if err := d.items[i].Validate(); err != nil {
-			return fmt.Errorf("item %q: %w", d.items[i].ItemID, err)
-		}
+		x.EventID = stateID("item", x.ItemID, x.Message().Value)
 	}
 	for i := range d.users {
-		d.users[i].OccurredAt, d.users[i].Source = start, d.source
-		d.users[i].EventID = "user/" + d.users[i].UserID
-		if err := d.users[i].Validate(); err != nil {
-			return fmt.Errorf("user %q: %w", d.users[i].UserID, err)
+		x := &d.users[i]
+		x.OccurredAt, x.Source = start, d.source
+		if err := x.Validate(); err != nil {
+			return fmt.Errorf("user %q: %w", x.UserID, err)
 		}
+		x.EventID = stateID("user", x.UserID, x.Message().Value)
 	}
 	return nil
+}
+
+// stateID makes the id of an update from what it says: the same update is the same event, and one that says more (read with tags, or with an items file) is
+// another one.
+func stateID(what, id string, value []byte) string {
+	if len(id) > 200 {
+		id = strconv.FormatUint(schemas.Key(id), 16)
+	}
+	return fmt.Sprintf("%s/%s/%016x", what, id, schemas.Key(string(value)))
 }
 
 // Format tells how the data set was read.

@@ -138,6 +138,9 @@ func TestItems(t *testing.T) {
 	require.Equal(t, "La Rivière (1999)", items[1].Title)
 	require.Equal(t, []string{"Action"}, items[1].Genres, "what it does not name stays")
 	require.Equal(t, "99", items[3].ItemID, "and it adds")
+	bare := slices.Collect(open(t, datasets.Config{Path: "testdata/ml-1m"}).Items())
+	require.NotEqual(t, bare[0].EventID, items[0].EventID, "what says more is another event, or it would be dropped as a repeat")
+	require.Equal(t, bare[1].Title, items[1].Title)
 
 	d = open(t, datasets.Config{Path: "testdata/ml-latest", Tags: true})
 	items = slices.Collect(d.Items())
