@@ -10,7 +10,7 @@
 //	q_u         = w_u + a Σ_k g^k P[h_k] + c Σ_k s^k T[h_k]
 //
 // over a long and a short window, the squared weights of each summing to one. A list is one inner-product search: Learner.Query gives
-// (q_u, 1), Table.Vector gives (V_i, b_i).
+// (q_u, s), Table.Vector gives (V_i, b_i/s), with s = BiasScale.
 //
 // # The user's side (processors/embed)
 //

@@ -65,13 +65,13 @@ func (l *Learner) Table() *Table { return l.table }
 func (l *Learner) Negatives() *Negatives { return l.negatives }
 
 // Query writes the query vector of the user into out, which has length Dim+1: the user's place in the space of Table.Vector. Its last number is
-// 1, for the bias. A user without history has the query (0, …, 0, 1), which ranks by bias.
+// BiasScale. A user without history has the query (0, …, 0, BiasScale), which ranks by bias.
 //
 // Source: FISM (Kabbur, Ning, Karypis 2013) over the long window, FPMC (Rendle, Freudenthaler, Schmidt-Thieme 2010) over the short one.
 func (l *Learner) Query(u *User, out []float32) {
 	l.window(u)
 	l.sum(u, out[:l.cfg.Dim])
-	out[l.cfg.Dim] = 1
+	out[l.cfg.Dim] = BiasScale
 }
 
 // window finds the rows of the user's history and their weights.

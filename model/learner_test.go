@@ -399,3 +399,20 @@ func BenchmarkLearn(b *testing.B) {
 		}
 	}
 }
+
+func TestScoreIsInnerProductOfQueryAndPoint(t *testing.T) {
+	t.Parallel()
+	w := newWorld(small(), 50, 4, 600, now)
+	query, point := make([]float32, w.cfg.Dim+1), make([]float32, w.cfg.Dim+1)
+	for _, u := range append(w.users, &User{}) {
+		w.Query(u, query)
+		q := w.queryOf(u)
+		for i := range Index(w.table.Cap()) {
+			w.table.Vector(i, point)
+			got, scored, want := Dot(query, point), w.table.Score(query, i), w.scoreOf(q, i)
+			if math.Abs(float64(got)-want) > 1e-4 || math.Abs(float64(scored)-want) > 1e-4 {
+				t.Fatalf("item %d: inner product %v, score %v, want %v", i, got, scored, want)
+			}
+		}
+	}
+}

@@ -230,27 +230,32 @@ func (t *Table) contentWeight(i Index) float32 {
 	return float32(w)
 }
 
-// Vector writes the output vector of the item at i, content included, and its bias into out, which has length Dim+1. This is the item's
-// point in the vector index: its inner product with a query is the item's score.
+// BiasScale is the last number of every query; the last number of an item's point is its bias divided by it. Biases are several times as great as
+// the other numbers of a point: undivided, an index that quantises all numbers over one range would cut them off, or lose the others' precision.
+const BiasScale = 8
+
+// Vector writes the output vector of the item at i, content included, and its bias over BiasScale into out, which has length Dim+1. This is
+// the item's point in the vector index: its inner product with a query is the item's score.
 func (t *Table) Vector(i Index, out []float32) {
 	v, d := t.v(i), t.dim
 	copy(out, v)
-	out[d] = t.head(i)[offBias]
+	bias := t.head(i)[offBias]
 	if w := t.contentWeight(i); w != 0 {
 		for _, f := range t.meta[i].features {
 			axpy(w, t.v(f), out[:d])
-			out[d] += w * t.head(f)[offBias]
+			bias += w * t.head(f)[offBias]
 		}
 	}
+	out[d] = bias / BiasScale
 }
 
 // Score returns the inner product of a query of length Dim+1 (see Learner.Query) with the item's point at i.
 func (t *Table) Score(query []float32, i Index) float32 {
-	row := t.row(i)
-	score := dot(query[:t.dim], row[:t.dim]) + query[t.dim]*row[t.dim+offBias]
+	row, ofBias := t.row(i), query[t.dim]/BiasScale
+	score := dot(query[:t.dim], row[:t.dim]) + ofBias*row[t.dim+offBias]
 	if w := t.contentWeight(i); w != 0 {
 		for _, f := range t.meta[i].features {
-			score += w * (dot(query[:t.dim], t.v(f)) + query[t.dim]*t.head(f)[offBias])
+			score += w * (dot(query[:t.dim], t.v(f)) + ofBias*t.head(f)[offBias])
 		}
 	}
 	return score

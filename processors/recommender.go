@@ -321,7 +321,7 @@ func (j *job) finish(cfg RecommenderConfig) {
 	}
 	if j.query == nil && len(lent) > 0 {
 		j.query = make([]float32, dim+1)
-		j.query[dim] = 1
+		j.query[dim] = model.BiasScale
 	}
 	if j.query != nil {
 		model.AddFriends(cfg.Model, j.query, j.state.Events, lent)
