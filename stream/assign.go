@@ -19,6 +19,19 @@ func sortPartitions(tps []TopicPartition) {
 	})
 }
 
+// copartitioned is kafka-go's range balancer on sorted partitions. Brokers list partitions in any order, and the balancer cuts the list as it
+// comes: without sorting, partitions of the same number of two topics end up with different members.
+type copartitioned struct{ kafka.RangeGroupBalancer }
+
+// AssignGroups decides which member gets which partitions.
+func (b copartitioned) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+	sorted := slices.Clone(partitions)
+	slices.SortFunc(sorted, func(a, b kafka.Partition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.ID, b.ID))
+	})
+	return b.RangeGroupBalancer.AssignGroups(members, sorted)
+}
+
 func isPermanent(err error) bool { return fault.ClassOf(classify(err)) == fault.Permanent }
 
 // prepare finds out where each partition stands and asks the Assigned hook. It returns false when the generation ended before that or there

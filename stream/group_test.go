@@ -239,6 +239,22 @@ func TestCoPartitionedTopicsComeTogether(t *testing.T) {
 	})
 }
 
+func TestAssignmentIsByPartitionNumber(t *testing.T) {
+	t.Parallel()
+	members := []kafka.GroupMember{{ID: "y", Topics: []string{"a", "b"}}, {ID: "x", Topics: []string{"b", "a"}}}
+	var partitions []kafka.Partition
+	for i := range 7 {
+		partitions = append(partitions, kafka.Partition{Topic: "a", ID: i}, kafka.Partition{Topic: "b", ID: 6 - i})
+	}
+	for range 20 {
+		rand.Shuffle(len(partitions), func(i, j int) { partitions[i], partitions[j] = partitions[j], partitions[i] })
+		got := copartitioned{}.AssignGroups(members, partitions)
+		require.Equal(t, got["x"]["a"], got["x"]["b"])
+		require.Equal(t, got["y"]["a"], got["y"]["b"])
+		require.Len(t, append(got["x"]["a"], got["y"]["a"]...), 7)
+	}
+}
+
 func TestOffsetsThatDoNotFitTheLog(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)

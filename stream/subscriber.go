@@ -267,7 +267,7 @@ func (s *Subscriber) groupConfig(sub *subscription) kafka.ConsumerGroupConfig {
 	c := s.cfg
 	return kafka.ConsumerGroupConfig{
 		ID: c.Group, Brokers: s.conn.cfg.Brokers, Dialer: sub.conns.dialer(s.conn.dialer), Topics: sub.topics,
-		GroupBalancers:    []kafka.GroupBalancer{kafka.RangeGroupBalancer{}},
+		GroupBalancers:    []kafka.GroupBalancer{copartitioned{}},
 		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, RebalanceTimeout: c.RebalanceTimeout,
 		JoinGroupBackoff: c.JoinBackoff, Timeout: min(c.RequestTimeout, c.SessionTimeout/3),
 	}
