@@ -9,9 +9,12 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sinktest"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
 )
@@ -61,4 +64,53 @@ func ask(t *testing.T, path, query string) [][]string {
 	}
 	require.NoError(t, rows.Err(), query)
 	return out
+}
+
+// TestAnalyticsRemembersRanges repeats ranges after the file was closed and opened: what has landed is in the file, and what is too far behind to be
+// in doubt is forgotten.
+func TestAnalyticsRemembersRanges(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "slipstream.db")
+	took := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	insert := func(firsts ...int64) sinks.Counts {
+		s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, s.Close()) }()
+		require.NoError(t, s.Migrate(t.Context()))
+		a := s.Analytics()
+		for _, first := range firsts {
+			rows := []sinks.InteractionRow{{Interaction: schemas.Interaction{EventID: "e", UserID: "u", ItemID: "i", Action: schemas.View, OccurredAt: took}, Offset: first, RecordedAt: took}}
+			require.NoError(t, a.InsertInteractions(t.Context(), schemas.Range{LogID: "l", Topic: "interactions", First: first, Last: first + 9}, rows))
+		}
+		c, err := a.CountInteractions(t.Context())
+		require.NoError(t, err)
+		return c
+	}
+	two := sinks.Counts{Rows: 2, ItemHours: 2, UserDays: 2}
+	require.Equal(t, two, insert(0, 10))
+	require.Equal(t, two, insert(0, 10))
+	require.Equal(t, sinks.Counts{Rows: 3, ItemHours: 3, UserDays: 3}, insert(5_000_000))
+	require.Equal(t, [][]string{{"5000000"}}, ask(t, path, "SELECT first_offset FROM landed_ranges"))
+}
+
+// BenchmarkInsertInteractions inserts ranges of 1,000 events with their sums.
+func BenchmarkInsertInteractions(b *testing.B) {
+	s, err := sqlite.Open(b.Context(), sqlite.Config{Path: filepath.Join(b.TempDir(), "slipstream.db")})
+	require.NoError(b, err)
+	defer s.Close()
+	require.NoError(b, s.Migrate(b.Context()))
+	const size = 1000
+	rows := make([]sinks.InteractionRow, size)
+	var first int64
+	for b.Loop() {
+		for i := range rows {
+			n := first + int64(i)
+			rows[i] = sinks.InteractionRow{Interaction: schemas.Interaction{EventID: fmt.Sprintf("0190b2c8-%012d", n), Source: "bench", UserID: fmt.Sprint("user-", n*7919%943),
+				ItemID: fmt.Sprint("item-", n*104729%1682), Action: schemas.View, OccurredAt: time.Unix(1_700_000_000+n/10, 0)}, Offset: n, RecordedAt: time.Unix(1_800_000_000, 0)}
+		}
+		r := schemas.Range{LogID: "bench", Topic: schemas.TopicInteractions, First: first, Last: first + size - 1}
+		require.NoError(b, s.Analytics().InsertInteractions(b.Context(), r, rows))
+		first += size
+	}
+	b.ReportMetric(float64(first)/b.Elapsed().Seconds(), "events/s")
 }
