@@ -121,11 +121,10 @@ const tick = 50 * time.Millisecond
 // Run emits the world, the warm-up, and then events at the configured rate until ctx ends, or limit or duration is reached. The end of ctx is no
 // error. While the log is unwell it waits.
 func (s *Simulator) Run(ctx context.Context, emitter Emitter) error {
-	err := s.run(ctx, emitter)
-	if ctx.Err() != nil {
-		return nil
+	if err := s.run(ctx, emitter); ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 func (s *Simulator) run(ctx context.Context, emitter Emitter) error {

@@ -136,7 +136,7 @@ func decodeJSON(value []byte, into any) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &syntax):
-		return fmt.Errorf("the value is not JSON: %v at byte %d", syntax, syntax.Offset)
+		return fmt.Errorf("the value is not JSON: %w at byte %d", syntax, syntax.Offset)
 	case errors.As(err, &typ):
 		return fmt.Errorf("field %q is a JSON %s, want a %s", typ.Field, typ.Value, typ.Type)
 	}

@@ -135,8 +135,9 @@ func decodeKind(k Kind, value []byte) (Event, error) {
 		err := readUser(value, x)
 		x.Erased = k == KindUserErased
 		return x, err
+	default:
+		return nil, fmt.Errorf("kind %q is not one that applications write", k)
 	}
-	return nil, fmt.Errorf("kind %q is not one that applications write", k)
 }
 
 // ReadJSON reads one JSON object at an entry point: a CloudEvent in structured mode when it has a "specversion", else a plain value, whose field "kind"

@@ -230,7 +230,7 @@ func id(field, v string, required bool) error {
 	if !utf8.ValidString(v) {
 		return fmt.Errorf("%q is not UTF-8", field)
 	}
-	for i := 0; i < len(v); i++ {
+	for i := range len(v) {
 		if v[i] < 0x20 || v[i] == 0x7f {
 			return fmt.Errorf("%q holds a control character", field)
 		}

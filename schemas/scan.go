@@ -36,7 +36,7 @@ func scan(value []byte) scanner {
 		err := json.Unmarshal(value, &x)
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) {
-			err = fmt.Errorf("%v at byte %d", syntax, syntax.Offset)
+			err = fmt.Errorf("%w at byte %d", syntax, syntax.Offset)
 		}
 		s.err = fmt.Errorf("the value is not JSON: %w", err)
 		return s
@@ -132,11 +132,11 @@ func (s *scanner) typeName() string {
 
 // is reads a null, and otherwise tells whether the value is of the wanted type; first is the byte that such values start with.
 func (s *scanner) is(first byte, want string) bool {
-	switch c := s.b[s.i]; {
-	case c == 'n':
+	switch s.b[s.i] {
+	case 'n':
 		s.i += len("null")
 		return false
-	case c == first:
+	case first:
 		return true
 	}
 	return s.fail("is a JSON %s, want a %s", s.typeName(), want)

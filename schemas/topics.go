@@ -37,7 +37,7 @@ func Groups() []string {
 	return []string{GroupEmbed, GroupCatalog, GroupBefriend, GroupAggregate, GroupRecommend, GroupErase}
 }
 
-// PoisonTopic, ReplayTopic and RetryTopic name the topics that belong to a group.
+// PoisonTopic is where the dead letters of group are.
 func PoisonTopic(group string) string { return group + ".poison" }
 
 // ReplayTopic is where dead letters of group come back.
@@ -91,28 +91,50 @@ func Topics(c TopicsConfig) []Topic {
 	const day = 24 * time.Hour
 	n := c.Partitions
 	ts := []Topic{
-		{Name: TopicInteractions, Key: "user_id", Partitions: n, Retention: c.Retention, Kinds: []Kind{KindInteraction, KindUserErased}, In: true,
-			Description: "What users do with items. Emit by HTTP, by the Go client, or straight to this topic."},
-		{Name: TopicFriendships, Key: "the two user ids, lower first, joined by |", Partitions: n, Retention: c.Retention, Kinds: []Kind{KindFriendshipAdded, KindFriendshipRemoved, KindUserErased}, In: true,
-			Description: "Friendship edges, added and removed."},
-		{Name: TopicItems, Key: "item_id", Partitions: n, Compact: true, Kinds: []Kind{KindItemUpdated, KindItemWithdrawn}, In: true,
-			Description: "The catalogue: the latest state of each item."},
-		{Name: TopicUsers, Key: "user_id", Partitions: n, Compact: true, Kinds: []Kind{KindUserUpdated, KindUserErased}, In: true,
-			Description: "Attributes of users, and their erasure."},
-		{Name: TopicItemUpdates, Key: "item partition", Partitions: n, Retention: 7 * day, Kinds: []Kind{KindGradientsSummed},
-			Description: "Gradient sums of the learner, one message per range and item partition."},
-		{Name: TopicItemVectors, Key: "item_id", Partitions: n, Compact: true, Kinds: []Kind{KindItemVectorUpdated},
-			Description: "The learned rows of each item: what embed caches and catalog restores."},
-		{Name: TopicProfiles, Key: "user_id", Partitions: n, Retention: day, Kinds: []Kind{KindProfileChanged, KindUserErased},
-			Description: "Users whose vector moved and who are due a new list."},
-		{Name: TopicRecommendations, Key: "user_id", Partitions: n, Retention: 30 * day, Kinds: []Kind{KindRecommendation, KindUserErased}, Out: true,
-			Description: "Every list that was served, by event or by request, kept by time."},
-		{Name: TopicRecommendationsCurrent, Key: "user_id", Partitions: n, Compact: true, Kinds: []Kind{KindRecommendation}, Out: true,
-			Description: "The latest list of each user; a tombstone when the user was erased or the list expired."},
-		{Name: TopicTrending, Key: "scope", Partitions: 1, Compact: true, Kinds: []Kind{KindTrendingComputed}, Out: true,
-			Description: "What is popular now, with decay; recomputed periodically."},
-		{Name: TopicErasures, Key: "hash of the user_id", Partitions: 1, Compact: true, Kinds: []Kind{KindUserErasureRecorded},
-			Description: "Who was erased and when, as hashes: events from before are dropped."},
+		{
+			Name: TopicInteractions, Key: "user_id", Partitions: n, Retention: c.Retention, Kinds: []Kind{KindInteraction, KindUserErased}, In: true,
+			Description: "What users do with items. Emit by HTTP, by the Go client, or straight to this topic.",
+		},
+		{
+			Name: TopicFriendships, Key: "the two user ids, lower first, joined by |", Partitions: n, Retention: c.Retention, Kinds: []Kind{KindFriendshipAdded, KindFriendshipRemoved, KindUserErased}, In: true,
+			Description: "Friendship edges, added and removed.",
+		},
+		{
+			Name: TopicItems, Key: "item_id", Partitions: n, Compact: true, Kinds: []Kind{KindItemUpdated, KindItemWithdrawn}, In: true,
+			Description: "The catalogue: the latest state of each item.",
+		},
+		{
+			Name: TopicUsers, Key: "user_id", Partitions: n, Compact: true, Kinds: []Kind{KindUserUpdated, KindUserErased}, In: true,
+			Description: "Attributes of users, and their erasure.",
+		},
+		{
+			Name: TopicItemUpdates, Key: "item partition", Partitions: n, Retention: 7 * day, Kinds: []Kind{KindGradientsSummed},
+			Description: "Gradient sums of the learner, one message per range and item partition.",
+		},
+		{
+			Name: TopicItemVectors, Key: "item_id", Partitions: n, Compact: true, Kinds: []Kind{KindItemVectorUpdated},
+			Description: "The learned rows of each item: what embed caches and catalog restores.",
+		},
+		{
+			Name: TopicProfiles, Key: "user_id", Partitions: n, Retention: day, Kinds: []Kind{KindProfileChanged, KindUserErased},
+			Description: "Users whose vector moved and who are due a new list.",
+		},
+		{
+			Name: TopicRecommendations, Key: "user_id", Partitions: n, Retention: 30 * day, Kinds: []Kind{KindRecommendation, KindUserErased}, Out: true,
+			Description: "Every list that was served, by event or by request, kept by time.",
+		},
+		{
+			Name: TopicRecommendationsCurrent, Key: "user_id", Partitions: n, Compact: true, Kinds: []Kind{KindRecommendation}, Out: true,
+			Description: "The latest list of each user; a tombstone when the user was erased or the list expired.",
+		},
+		{
+			Name: TopicTrending, Key: "scope", Partitions: 1, Compact: true, Kinds: []Kind{KindTrendingComputed}, Out: true,
+			Description: "What is popular now, with decay; recomputed periodically.",
+		},
+		{
+			Name: TopicErasures, Key: "hash of the user_id", Partitions: 1, Compact: true, Kinds: []Kind{KindUserErasureRecorded},
+			Description: "Who was erased and when, as hashes: events from before are dropped.",
+		},
 		{Name: TopicMeta, Key: "name", Partitions: 1, Compact: true, Description: "The log id."},
 	}
 	for _, g := range Groups() {
@@ -122,8 +144,10 @@ func Topics(c TopicsConfig) []Topic {
 	}
 	for _, g := range []string{GroupBefriend, GroupRecommend, GroupErase} {
 		for _, d := range c.RetryDelays {
-			ts = append(ts, Topic{Name: RetryTopic(g, d), Key: "as the original", Partitions: n, Retention: 7 * day,
-				Description: "Records of " + g + " in trouble, tried again after " + d.String() + "."})
+			ts = append(ts, Topic{
+				Name: RetryTopic(g, d), Key: "as the original", Partitions: n, Retention: 7 * day,
+				Description: "Records of " + g + " in trouble, tried again after " + d.String() + ".",
+			})
 		}
 	}
 	return ts

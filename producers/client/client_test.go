@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -147,7 +146,7 @@ func TestErrorsNameTheEvents(t *testing.T) {
 	c := start(t, overHTTP(t, l), client.Config{})
 	err := c.Send(t.Context(), viewOf("a"), &schemas.Interaction{UserID: "u"}, viewOf("c"))
 	var failed *client.SendError
-	require.True(t, errors.As(err, &failed), "%v", err)
+	require.ErrorAs(t, err, &failed)
 	require.Len(t, failed.Failed, 2)
 	byIndex := map[int]client.Failure{}
 	for _, f := range failed.Failed {
@@ -191,7 +190,7 @@ func TestGivesUpAfterRetryFor(t *testing.T) {
 		began := time.Now()
 		err := c.Send(t.Context(), viewOf("a"))
 		var failed *client.SendError
-		require.True(t, errors.As(err, &failed))
+		require.ErrorAs(t, err, &failed)
 		require.True(t, failed.Failed[0].Temporary)
 		require.ErrorContains(t, err, "given up: connection refused")
 		require.InDelta(t, 20, time.Since(began).Seconds(), 0.1)
@@ -295,7 +294,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 			t.Cleanup(s.Close)
 			err := client.HTTP(s.URL, client.HTTPOptions{APIKey: "secret", Client: s.Client()}).Send(t.Context(), []schemas.Message{viewOf("a").Record()})
 			var e *client.SendError
-			require.True(t, errors.As(err, &e))
+			require.ErrorAs(t, err, &e)
 			require.Len(t, e.Failed, 1)
 			require.Equal(t, c.temporary, e.Failed[0].Temporary)
 			require.Equal(t, c.wait, e.RetryAfter)
@@ -304,7 +303,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 	}
 	err := client.HTTP("http://127.0.0.1:1", client.HTTPOptions{}).Send(t.Context(), []schemas.Message{viewOf("a").Record()})
 	var e *client.SendError
-	require.True(t, errors.As(err, &e))
+	require.ErrorAs(t, err, &e)
 	require.True(t, e.Failed[0].Temporary)
 }
 
@@ -330,7 +329,7 @@ func TestPublisher(t *testing.T) {
 	c := start(t, client.Publisher(p, client.PublisherOptions{Prefix: "x."}), client.Config{})
 	err := c.Send(t.Context(), viewOf("a"), &schemas.Friendship{UserID: "b", FriendID: "a"}, viewOf("b"))
 	var failed *client.SendError
-	require.True(t, errors.As(err, &failed))
+	require.ErrorAs(t, err, &failed)
 	require.Len(t, failed.Failed, 1)
 	require.Equal(t, 1, failed.Failed[0].Index)
 	got := p.got["x.interactions"]
@@ -338,7 +337,7 @@ func TestPublisher(t *testing.T) {
 	require.Equal(t, "u", got[0].Metadata["kafka_key"])
 	require.Equal(t, "interaction.recorded.v1", got[0].Metadata["ce_type"])
 	require.Equal(t, got[0].UUID, got[0].Metadata["ce_id"])
-	require.True(t, strings.Contains(string(got[1].Payload), `"b"`))
+	require.Contains(t, string(got[1].Payload), `"b"`)
 }
 
 func TestConfig(t *testing.T) {

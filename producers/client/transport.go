@@ -57,7 +57,7 @@ func (t *httpTransport) Send(ctx context.Context, batch []schemas.Message) error
 	if err != nil {
 		return all(len(batch), err, true)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
 		return all(len(batch), fmt.Errorf("read the answer: %w", err), true)

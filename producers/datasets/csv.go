@@ -71,7 +71,7 @@ func (d *Dataset) readCSV(ctx context.Context, f *files, _ Config) error {
 	if err != nil {
 		return err
 	}
-	defer t.Close()
+	defer func() { _ = t.Close() }()
 	c, err := t.interactionColumns()
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (d *Dataset) mergeItems(path string) error {
 	if err != nil {
 		return err
 	}
-	defer t.Close()
+	defer func() { _ = t.Close() }()
 	id := t.column("item_id", "item", "id")
 	if id < 0 {
 		return fmt.Errorf("%s: the header is %q, column item_id is missing", path, t.header)

@@ -48,15 +48,20 @@ func TestInteractionsInTimeOrder(t *testing.T) {
 		want   []string
 	}{
 		{"ml-100k", "testdata/ml-100k", datasets.ML100K, []string{
-			"880000100 8 1 rate 5", "880000200 7 1 rate 3", "880000200 8 3 rate 1", "880000200 9 2 rate 2", "880000300 7 2 rate 4"}},
+			"880000100 8 1 rate 5", "880000200 7 1 rate 3", "880000200 8 3 rate 1", "880000200 9 2 rate 2", "880000300 7 2 rate 4",
+		}},
 		{"ml-100k by its main file", "testdata/ml-100k/u.data", datasets.ML100K, []string{
-			"880000100 8 1 rate 5", "880000200 7 1 rate 3", "880000200 8 3 rate 1", "880000200 9 2 rate 2", "880000300 7 2 rate 4"}},
+			"880000100 8 1 rate 5", "880000200 7 1 rate 3", "880000200 8 3 rate 1", "880000200 9 2 rate 2", "880000300 7 2 rate 4",
+		}},
 		{"ml-1m", "testdata/ml-1m", datasets.ML1M, []string{
-			"960000000 2 10 rate 1", "970000000 1 10 rate 5", "970000060 1 11 rate 3", "970000060 2 12 rate 4"}},
+			"960000000 2 10 rate 1", "970000000 1 10 rate 5", "970000060 1 11 rate 3", "970000060 2 12 rate 4",
+		}},
 		{"ml-latest", "testdata/ml-latest", datasets.MLLatest, []string{
-			"1100000000 1 100 rate 4.5", "1100000100 2 100 rate 3", "1100000500 1 101 rate 0.5"}},
+			"1100000000 1 100 rate 4.5", "1100000100 2 100 rate 3", "1100000500 1 101 rate 0.5",
+		}},
 		{"csv", "testdata/csv", datasets.CSV, []string{
-			"1700000000 ben x rate 2.5", "1700000000 anna x rate 5", "1700000000 anna x rate 5", "1700000010 anna song, one rate 4"}},
+			"1700000000 ben x rate 2.5", "1700000000 anna x rate 5", "1700000000 anna x rate 5", "1700000010 anna song, one rate 4",
+		}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -239,8 +244,10 @@ func TestCSVDialects(t *testing.T) {
 		{"fractions", "user,item,timestamp\nu,i,1700000000.5\n", []string{"1700000000 u i watch -"}},
 		{"dates", "user,item,timestamp\nu,i,2023-11-14T22:13:20Z\n", []string{"1700000000 u i watch -"}},
 		{"ordinals", "user,item,timestamp\nu,j,2\nu,i,1\n", []string{"946684800 u i watch -", "946684801 u j watch -"}},
-		{"byte order mark, other names", "\ufeffuser_id,item_id,time,rating\nu,i,1700000000,5\nu,j,1700000000,\nu,k,1700000000,1\n",
-			[]string{"1700000000 u i rate 5", "1700000000 u j watch -", "1700000000 u k rate 1"}},
+		{
+			"byte order mark, other names", "\ufeffuser_id,item_id,time,rating\nu,i,1700000000,5\nu,j,1700000000,\nu,k,1700000000,1\n",
+			[]string{"1700000000 u i rate 5", "1700000000 u j watch -", "1700000000 u k rate 1"},
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -122,7 +122,7 @@ func (f *files) isMovieLensCSV(name string) bool {
 	if err != nil {
 		return false
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	_, err = r.columns("userId", "movieId", "rating", "timestamp")
 	return err == nil
 }
@@ -156,6 +156,7 @@ type gzipFile struct {
 	under io.Closer
 }
 
+// Close ends the unpacking and closes what is under it.
 func (g *gzipFile) Close() error { return errors.Join(g.Reader.Close(), g.under.Close()) }
 
 // lines calls each for every line of the file but empty ones, split at sep. The fields are valid during the call only.
@@ -164,7 +165,7 @@ func (f *files) lines(ctx context.Context, name, sep string, each func(n int, fi
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	s := bufio.NewScanner(r)
 	s.Buffer(make([]byte, 64<<10), 1<<20)
 	var fields []string

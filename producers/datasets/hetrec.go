@@ -3,6 +3,7 @@ package datasets
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -102,7 +103,7 @@ func (d *Dataset) addListenings(pairs map[pair]*listening, timedOnly bool) error
 		}
 	}
 	if all.last == 0 {
-		return fmt.Errorf("user_taggedartists-timestamps.dat holds no times, so nothing can be put in order")
+		return errors.New("user_taggedartists-timestamps.dat holds no times, so nothing can be put in order")
 	}
 	for _, k := range keys {
 		if at := pairs[k].at; at != 0 {

@@ -124,7 +124,7 @@ func (d *Dataset) eachRow(ctx context.Context, f *files, name string, names []st
 	if err != nil {
 		return err
 	}
-	defer t.Close()
+	defer func() { _ = t.Close() }()
 	at, err := t.columns(names...)
 	if err != nil {
 		return err
