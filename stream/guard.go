@@ -241,6 +241,7 @@ func (g *guard) judge(ctx context.Context, d *delivery, err error) verdict {
 			return charge // of all these records, hardly all are guilty: be slow to set them aside
 		}
 		return settle
+	case fault.Unknown:
 	}
 	return charge
 }
@@ -269,6 +270,7 @@ func (g *guard) judgeRejected(ctx context.Context, d *delivery, rejected *fault.
 			transient++
 		case fault.Unknown:
 			unknown++
+		case fault.Permanent: // needs no second look
 		}
 	}
 	if g.o.Retry != nil {

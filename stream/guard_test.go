@@ -290,7 +290,7 @@ func TestGuardFindsTheGuiltyRecord(t *testing.T) {
 				var effects []int64
 				b := newBench(t, guilty(tc.err, &effects, 13, 40), func(o *Options) { o.Splittable = true; o.MaxAttempts = 3 })
 				var offsets, want []int64
-				for o := int64(0); o < 100; o++ {
+				for o := range int64(100) {
 					offsets = append(offsets, o)
 					if o != 13 && o != 40 {
 						want = append(want, o)

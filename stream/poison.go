@@ -263,7 +263,7 @@ func (g *guard) insist(ctx context.Context, b *Batch, what string, f func(contex
 			return err
 		}
 		pauseFor := wait.NextBackOff()
-		g.log.Warn("cannot "+what+", trying again", "attempt", attempt, "wait", pauseFor, "err", err)
+		g.log.Warn("setting records aside fails, trying again", "step", what, "attempt", attempt, "wait", pauseFor, "err", err)
 		if !g.pause(ctx, b, pauseFor) {
 			return errLeft
 		}

@@ -326,7 +326,7 @@ func TestRouterClose(t *testing.T) {
 		acked   bool
 		takes   time.Duration
 	}{
-		{"finishes", func(_ context.Context, stop func()) error { stop(); time.Sleep(3 * time.Second); return nil }, true, 3 * time.Second},
+		{"finishes", func(_ context.Context, stop func()) error { stop(); <-time.After(3 * time.Second); return nil }, true, 3 * time.Second},
 		{"waits out a failure", func(_ context.Context, stop func()) error {
 			time.AfterFunc(time.Millisecond, stop)
 			return fault.Transientf("down")

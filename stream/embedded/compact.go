@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,13 +32,13 @@ func (b *Broker) compactedFile() string { return filepath.Join(b.cfg.Dir, "compa
 //
 // kfake compacts by deleting a partition's files and writing them anew, so the files are linked aside first; as long as the links are there, a
 // start puts them back.
-func (b *Broker) openCompacting(aside *aside, logs []partitionLog) (bool, error) {
+func (b *Broker) openCompacting(ctx context.Context, aside *aside, logs []partitionLog) (bool, error) {
 	if err := aside.take(logs); err != nil {
 		return false, fmt.Errorf("embedded broker: link files aside before compaction: %w", err)
 	}
 	b.step("aside")
 	var failed atomic.Bool
-	if err := b.openCluster(func(string) { failed.Store(true) }); err != nil {
+	if err := b.openCluster(ctx, func(string) { failed.Store(true) }); err != nil {
 		return false, errors.Join(err, aside.drop()) // nothing was compacted
 	}
 	b.step("opened")

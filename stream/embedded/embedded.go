@@ -188,12 +188,12 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	// One that was interrupted may have been killed for what it needs: serving comes first.
 	if !restored && b.wantsCompaction(logs) {
-		ok, err := b.openCompacting(aside, logs)
+		ok, err := b.openCompacting(ctx, aside, logs)
 		if ok || err != nil {
 			return err
 		}
 	}
-	if err := b.openCluster(nil); err != nil {
+	if err := b.openCluster(ctx, nil); err != nil {
 		return err
 	}
 	b.ln.open()
@@ -201,7 +201,7 @@ func (b *Broker) open(ctx context.Context) error {
 }
 
 // openCluster starts kfake behind a listener that accepts nobody yet. Warnings go to the log, and to onWarn if it is not nil.
-func (b *Broker) openCluster(onWarn func(string)) error {
+func (b *Broker) openCluster(ctx context.Context, onWarn func(string)) error {
 	_, port, _ := net.SplitHostPort(b.cfg.Addr)
 	portNumber, _ := strconv.Atoi(port)
 	var ln *listener
@@ -209,7 +209,7 @@ func (b *Broker) openCluster(onWarn func(string)) error {
 		kfake.NumBrokers(1),
 		kfake.Ports(portNumber),
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
-			inner, err := net.Listen(network, b.cfg.Addr)
+			inner, err := (&net.ListenConfig{}).Listen(ctx, network, b.cfg.Addr)
 			if err != nil {
 				return nil, fmt.Errorf("listen on %s (is another broker running? stop it or take another address): %w", b.cfg.Addr, err)
 			}
@@ -257,6 +257,7 @@ type logger struct {
 	onWarn func(string)
 }
 
+// Logf implements kfake's Logger.
 func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
 	if level > kfake.LogLevelWarn || level == kfake.LogLevelNone {
 		return

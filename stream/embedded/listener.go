@@ -71,6 +71,7 @@ type trackedConn struct {
 	l *listener
 }
 
+// Close closes the connection and forgets it.
 func (c *trackedConn) Close() error {
 	c.l.mu.Lock()
 	delete(c.l.conns, c)

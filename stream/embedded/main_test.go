@@ -49,15 +49,15 @@ func runChild(dir string) {
 	}
 	b, err := Start(context.Background(), cfg)
 	if err != nil {
-		fmt.Println("error", err)
+		fmt.Fprintln(os.Stdout, "error", err)
 		os.Exit(1)
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	fmt.Println("addr", b.Addr())
+	fmt.Fprintln(os.Stdout, "addr", b.Addr())
 	<-stop
 	if err := b.Close(); err != nil {
-		fmt.Println("error", err)
+		fmt.Fprintln(os.Stdout, "error", err)
 		os.Exit(1)
 	}
 }
