@@ -20,7 +20,8 @@ func BenchmarkInsertInteractions(b *testing.B) {
 			for i := range rows {
 				rows[i] = sinks.InteractionRow{Interaction: schemas.Interaction{
 					EventID: fmt.Sprintf("0190b2c8-%012d", i), Source: "bench", UserID: fmt.Sprint("user-", i%943), ItemID: fmt.Sprint("item-", i%1682),
-					Action: schemas.View, OccurredAt: time.Date(2026, 5, 1, 0, 0, i, 0, time.UTC)}, Offset: int64(i), RecordedAt: time.Now().UTC()}
+					Action: schemas.View, OccurredAt: time.Date(2026, 5, 1, 0, 0, i, 0, time.UTC),
+				}, Offset: int64(i), RecordedAt: time.Now().UTC()}
 			}
 			var first int64
 			for b.Loop() {

@@ -24,8 +24,10 @@ var testDay = time.Date(2001, 3, 14, 12, 0, 0, 0, time.UTC)
 func views(n, month int) []sinks.InteractionRow {
 	rows := make([]sinks.InteractionRow, n)
 	for i := range rows {
-		rows[i] = sinks.InteractionRow{Interaction: schemas.Interaction{EventID: fmt.Sprint("e", i), Source: "test", UserID: fmt.Sprint("u", i%7), ItemID: fmt.Sprint("i", i%5),
-			Action: schemas.View, OccurredAt: testDay.AddDate(0, i/month, 0), RecommendationID: fmt.Sprint("r", i%3)}, Offset: int64(i), RecordedAt: time.Now().UTC()}
+		rows[i] = sinks.InteractionRow{Interaction: schemas.Interaction{
+			EventID: fmt.Sprint("e", i), Source: "test", UserID: fmt.Sprint("u", i%7), ItemID: fmt.Sprint("i", i%5),
+			Action: schemas.View, OccurredAt: testDay.AddDate(0, i/month, 0), RecommendationID: fmt.Sprint("r", i%3),
+		}, Offset: int64(i), RecordedAt: time.Now().UTC()}
 	}
 	return rows
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
@@ -98,14 +99,7 @@ func isLost(err error) bool {
 }
 
 func (s *Store) send(ctx context.Context, table string, c *columns) error {
-	query := "INSERT INTO " + s.table(table) + " ("
-	for i, name := range c.names {
-		if i > 0 {
-			query += ", "
-		}
-		query += "`" + name + "`"
-	}
-	batch, err := s.conn.PrepareBatch(ctx, query+")")
+	batch, err := s.conn.PrepareBatch(ctx, "INSERT INTO "+s.table(table)+" (`"+strings.Join(c.names, "`, `")+"`)")
 	if err != nil {
 		return err
 	}

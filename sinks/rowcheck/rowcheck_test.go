@@ -22,8 +22,10 @@ func TestRows(t *testing.T) {
 		return rowcheck.Interaction(&sinks.InteractionRow{Interaction: schemas.Interaction{Action: a, OccurredAt: at}, RecordedAt: recorded})
 	}
 	list := func(at time.Time, partition, rank int) error {
-		return rowcheck.Recommendation(&sinks.RecommendationRow{Recommendation: schemas.Recommendation{GeneratedAt: at, CausedBy: schemas.CausedBy{Partition: partition},
-			Items: []schemas.RecommendedItem{{ItemID: "i", Rank: rank}}}, RecordedAt: took})
+		return rowcheck.Recommendation(&sinks.RecommendationRow{Recommendation: schemas.Recommendation{
+			GeneratedAt: at, CausedBy: schemas.CausedBy{Partition: partition},
+			Items: []schemas.RecommendedItem{{ItemID: "i", Rank: rank}},
+		}, RecordedAt: took})
 	}
 	letter := func(x sinks.DeadLetterRow) error { x.RecordedAt = took; return rowcheck.DeadLetter(&x) }
 	past, future := time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC), time.Date(2105, 1, 2, 0, 0, 0, 0, time.UTC)
@@ -91,6 +93,6 @@ func TestRangeAndJSON(t *testing.T) {
 		change(&r)
 		require.Error(t, rowcheck.Range(r))
 	}
-	require.Equal(t, `{}`, rowcheck.JSONObject[any](nil))
-	require.Equal(t, `{"a":1,"b":"x"}`, rowcheck.JSONObject(map[string]any{"b": "x", "a": 1}))
+	require.JSONEq(t, `{}`, rowcheck.JSONObject[any](nil))
+	require.JSONEq(t, `{"a":1,"b":"x"}`, rowcheck.JSONObject(map[string]any{"b": "x", "a": 1}))
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -139,7 +140,9 @@ func analyticsRangeIdentity(t *testing.T, e AnalyticsEngine) {
 	rows := []sinks.InteractionRow{did(5, "u", "i", schemas.View, analyticsDay)}
 	ranges := []schemas.Range{
 		span("interactions", 0, 0, 9), span("interactions", 0, 0, 10), span("interactions", 0, 1, 9), span("interactions", 1, 0, 9),
-		span("aggregate.replay", 0, 0, 9), {LogID: "log-2", Topic: "interactions", First: 0, Last: 9}, span("interactions", 1, 10, 9+10), span("interactions", 11, 0, 9),
+		span("aggregate.replay", 0, 0, 9),
+		{LogID: "log-2", Topic: "interactions", First: 0, Last: 9},
+		span("interactions", 1, 10, 9+10), span("interactions", 11, 0, 9),
 	}
 	for range 2 {
 		for _, r := range ranges {
@@ -171,9 +174,9 @@ func analyticsRecount(t *testing.T, e AnalyticsEngine) {
 		}
 		users[x.UserID] = true
 	}
-	require.Equal(t, [][]string{{fmt.Sprint(len(all)), fmt.Sprint(impressions)}}, e.Query(t, "SELECT sum(events), sum(impressions) FROM top_items"))
-	require.Equal(t, [][]string{{fmt.Sprint(len(users)), fmt.Sprint(len(all))}}, e.Query(t, "SELECT count(*), sum(events) FROM user_activity"))
-	require.Equal(t, [][]string{{fmt.Sprint(len(all))}}, e.Query(t, "SELECT sum(events) FROM daily_activity"))
+	require.Equal(t, [][]string{{strconv.Itoa(len(all)), strconv.Itoa(impressions)}}, e.Query(t, "SELECT sum(events), sum(impressions) FROM top_items"))
+	require.Equal(t, [][]string{{strconv.Itoa(len(users)), strconv.Itoa(len(all))}}, e.Query(t, "SELECT count(*), sum(events) FROM user_activity"))
+	require.Equal(t, [][]string{{strconv.Itoa(len(all))}}, e.Query(t, "SELECT sum(events) FROM daily_activity"))
 }
 
 func analyticsMonths(t *testing.T, e AnalyticsEngine) {
@@ -344,8 +347,10 @@ func analyticsNewest(t *testing.T, e AnalyticsEngine) {
 	ctx := t.Context()
 	yes, no := true, false
 	item := func(offset int64, title string, available *bool, withdrawn bool) sinks.ItemRow {
-		return sinks.ItemRow{Item: schemas.Item{ItemID: "i", Title: title, Genres: []string{"Horror", "Sci-Fi"}, PublishedAt: time.Date(1895, 1, 1, 0, 0, 0, 0, time.UTC),
-			Attributes: map[string]any{"studio": "Fox"}, Available: available, Withdrawn: withdrawn, OccurredAt: analyticsDay}, Offset: offset, RecordedAt: analyticsTook}
+		return sinks.ItemRow{Item: schemas.Item{
+			ItemID: "i", Title: title, Genres: []string{"Horror", "Sci-Fi"}, PublishedAt: time.Date(1895, 1, 1, 0, 0, 0, 0, time.UTC),
+			Attributes: map[string]any{"studio": "Fox"}, Available: available, Withdrawn: withdrawn, OccurredAt: analyticsDay,
+		}, Offset: offset, RecordedAt: analyticsTook}
 	}
 	require.NoError(t, e.Store.InsertItems(ctx, span("items", 0, 5, 9), []sinks.ItemRow{item(5, "five", &no, false), item(9, "nine", &yes, false), item(7, "seven", nil, false)}))
 	require.NoError(t, e.Store.InsertItems(ctx, span("items", 0, 0, 4), []sinks.ItemRow{item(3, "three", &no, false)}))
@@ -365,8 +370,10 @@ func analyticsNewest(t *testing.T, e AnalyticsEngine) {
 
 func analyticsDeadLetters(t *testing.T, e AnalyticsEngine) {
 	ctx := t.Context()
-	letter := sinks.DeadLetterRow{ID: "embed/interactions/0/12", Group: "embed", Topic: "interactions", Offset: 12, Class: "permanent", Reason: `"action" is missing`, Attempts: 1,
-		Key: "u\x00\xff", Value: []byte{0, 0xff, '"', 0x80}, State: "open", FirstFailedAt: analyticsTook, LastFailedAt: analyticsTook, PoisonOffset: 4, RecordedAt: analyticsTook}
+	letter := sinks.DeadLetterRow{
+		ID: "embed/interactions/0/12", Group: "embed", Topic: "interactions", Offset: 12, Class: "permanent", Reason: `"action" is missing`, Attempts: 1,
+		Key: "u\x00\xff", Value: []byte{0, 0xff, '"', 0x80}, State: "open", FirstFailedAt: analyticsTook, LastFailedAt: analyticsTook, PoisonOffset: 4, RecordedAt: analyticsTook,
+	}
 	other := letter
 	other.ID, other.PoisonOffset = "embed/interactions/0/13", 5
 	replayed := letter

@@ -40,11 +40,11 @@ func randomRows(rng *rand.Rand, first int64, n, months int) []sinks.InteractionR
 	for i := range rows {
 		at := analyticsDay.AddDate(0, rng.IntN(months), rng.IntN(27)).Add(time.Duration(rng.Int64N(int64(24 * time.Hour)))).Truncate(time.Microsecond)
 		x := did(first+int64(i), fmt.Sprintf("user %d", rng.IntN(40)), fmt.Sprintf("item %d", rng.IntN(60)), actions[rng.IntN(len(actions))], at)
-		switch x.Action {
-		case schemas.Rate:
+		if x.Action == schemas.Rate {
 			v := 0.5 * float64(1+rng.IntN(10))
 			x.Value = &v
-		case schemas.Purchase:
+		}
+		if x.Action == schemas.Purchase {
 			v := float64(rng.IntN(1000))
 			x.Value = &v
 		}

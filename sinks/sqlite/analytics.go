@@ -58,7 +58,7 @@ func (a *Analytics) insertRange(ctx context.Context, r schemas.Range, in inserti
 		if err != nil {
 			return err
 		}
-		defer stmt.Close()
+		defer func() { _ = stmt.Close() }()
 		for i := range in.rows {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -135,8 +135,10 @@ func (a *Analytics) InsertInteractions(ctx context.Context, r schemas.Range, row
 			if x.Value != nil {
 				value = *x.Value
 			}
-			return []any{x.EventID, x.Source, x.UserID, x.ItemID, string(x.Action), value, micros(rowcheck.OrElse(x.OccurredAt, x.RecordedAt)), x.SessionID,
-				x.RecommendationID, rowcheck.JSONObject(x.Context), r.Topic, r.Partition, x.Offset, millis(x.RecordedAt)}
+			return []any{
+				x.EventID, x.Source, x.UserID, x.ItemID, string(x.Action), value, micros(rowcheck.OrElse(x.OccurredAt, x.RecordedAt)), x.SessionID,
+				x.RecommendationID, rowcheck.JSONObject(x.Context), r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
+			}
 		},
 		sums: func(tx *sql.Tx) error { return sumInteractions(tx, rows) },
 	})
@@ -153,9 +155,11 @@ func (a *Analytics) InsertRecommendations(ctx context.Context, r schemas.Range, 
 		args: func(i int) []any {
 			x := &rows[i]
 			c := x.CausedBy
-			return []any{x.RecommendationID, x.UserID, x.Strategy, x.Variant, x.Version, micros(rowcheck.OrElse(x.GeneratedAt, x.RecordedAt)), microsOrNull(x.ExpiresAt), c.Trigger,
+			return []any{
+				x.RecommendationID, x.UserID, x.Strategy, x.Variant, x.Version, micros(rowcheck.OrElse(x.GeneratedAt, x.RecordedAt)), microsOrNull(x.ExpiresAt), c.Trigger,
 				c.Topic, c.Partition, c.Offset, c.EventID, microsOrNull(c.OccurredAt), microsOrNull(c.AcceptedAt), jsonArray(x.Degraded), jsonArray(x.Items),
-				r.Topic, r.Partition, x.Offset, millis(x.RecordedAt)}
+				r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
+			}
 		},
 		sums: func(tx *sql.Tx) error { return sumRecommendations(tx, rows) },
 	})
@@ -178,8 +182,10 @@ func (a *Analytics) InsertItems(ctx context.Context, r schemas.Range, rows []sin
 			if !x.PublishedAt.IsZero() {
 				published = x.PublishedAt.UTC().Format(dayLayout)
 			}
-			return []any{x.ItemID, x.Title, jsonArray(x.Genres), jsonArray(x.Actors), jsonArray(x.Directors), jsonArray(x.Tags), x.Description, published, x.IsAvailable(),
-				x.Withdrawn, rowcheck.JSONObject(x.Attributes), micros(rowcheck.OrElse(x.OccurredAt, x.RecordedAt)), r.Topic, r.Partition, x.Offset, millis(x.RecordedAt)}
+			return []any{
+				x.ItemID, x.Title, jsonArray(x.Genres), jsonArray(x.Actors), jsonArray(x.Directors), jsonArray(x.Tags), x.Description, published, x.IsAvailable(),
+				x.Withdrawn, rowcheck.JSONObject(x.Attributes), micros(rowcheck.OrElse(x.OccurredAt, x.RecordedAt)), r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
+			}
 		},
 	})
 }
@@ -213,8 +219,10 @@ func (a *Analytics) InsertDeadLetters(ctx context.Context, r schemas.Range, rows
 			if value == nil {
 				value = []byte{}
 			}
-			return []any{x.ID, x.Group, x.Topic, x.Partition, x.Offset, x.Class, x.Reason, x.Attempts, x.Key, value, x.State, x.Note,
-				millis(rowcheck.OrElse(x.FirstFailedAt, x.RecordedAt)), millis(rowcheck.OrElse(x.LastFailedAt, x.RecordedAt)), x.PoisonOffset, r.Topic, r.Partition, millis(x.RecordedAt)}
+			return []any{
+				x.ID, x.Group, x.Topic, x.Partition, x.Offset, x.Class, x.Reason, x.Attempts, x.Key, value, x.State, x.Note,
+				millis(rowcheck.OrElse(x.FirstFailedAt, x.RecordedAt)), millis(rowcheck.OrElse(x.LastFailedAt, x.RecordedAt)), x.PoisonOffset, r.Topic, r.Partition, millis(x.RecordedAt),
+			}
 		},
 	})
 }

@@ -54,7 +54,7 @@ func (a *Analytics) each(ctx context.Context, query string, args []any, f func(s
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		if err := f(rows.Scan); err != nil {
 			return err

@@ -86,7 +86,7 @@ func sumInteractions(tx *sql.Tx, rows []sinks.InteractionRow) error {
 	if err != nil {
 		return err
 	}
-	defer stmt.Close()
+	defer func() { _ = stmt.Close() }()
 	for id, f := range feedback {
 		if _, err := stmt.Exec(id, feedbackAt[id], f[0], f[1], f[2], f[3]); err != nil {
 			return err
@@ -116,7 +116,7 @@ func (t sumTable) write(tx *sql.Tx, query string) error {
 	if err != nil {
 		return err
 	}
-	defer stmt.Close()
+	defer func() { _ = stmt.Close() }()
 	for k, s := range t {
 		if _, err := stmt.Exec(k.when, k.id, k.action, s.events, s.values, s.total, s.last); err != nil {
 			return err
@@ -130,7 +130,7 @@ func sumRecommendations(tx *sql.Tx, rows []sinks.RecommendationRow) error {
 	if err != nil {
 		return err
 	}
-	defer stmt.Close()
+	defer func() { _ = stmt.Close() }()
 	for i := range rows {
 		x := &rows[i]
 		if _, err := stmt.Exec(x.RecommendationID, x.Strategy, x.Variant, x.CausedBy.Trigger, micros(rowcheck.OrElse(x.GeneratedAt, x.RecordedAt)), len(x.Items), len(x.Degraded) > 0); err != nil {

@@ -105,8 +105,10 @@ func BenchmarkInsertInteractions(b *testing.B) {
 	for b.Loop() {
 		for i := range rows {
 			n := first + int64(i)
-			rows[i] = sinks.InteractionRow{Interaction: schemas.Interaction{EventID: fmt.Sprintf("0190b2c8-%012d", n), Source: "bench", UserID: fmt.Sprint("user-", n*7919%943),
-				ItemID: fmt.Sprint("item-", n*104729%1682), Action: schemas.View, OccurredAt: time.Unix(1_700_000_000+n/10, 0)}, Offset: n, RecordedAt: time.Unix(1_800_000_000, 0)}
+			rows[i] = sinks.InteractionRow{Interaction: schemas.Interaction{
+				EventID: fmt.Sprintf("0190b2c8-%012d", n), Source: "bench", UserID: fmt.Sprint("user-", n*7919%943),
+				ItemID: fmt.Sprint("item-", n*104729%1682), Action: schemas.View, OccurredAt: time.Unix(1_700_000_000+n/10, 0),
+			}, Offset: n, RecordedAt: time.Unix(1_800_000_000, 0)}
 		}
 		r := schemas.Range{LogID: "bench", Topic: schemas.TopicInteractions, First: first, Last: first + size - 1}
 		require.NoError(b, s.Analytics().InsertInteractions(b.Context(), r, rows))
