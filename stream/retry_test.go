@@ -356,3 +356,29 @@ func TestRouterClose(t *testing.T) {
 		}
 	}
 }
+
+// What others write into our topics must not confuse us: any headers are read without a panic, and what is read is written and read again alike.
+func FuzzStory(f *testing.F) {
+	f.Add("in", "3", "7", "permanent", "2026-03-04T05:06:07Z", "1", "why", "g")
+	f.Add("", "-1", "9223372036854775808", "Canceled", "yesterday", "many", "\xff", "")
+	f.Fuzz(func(t *testing.T, topic, partition, offset, class, at, count, reason, group string) {
+		r := Record{Headers: []Header{
+			{HeaderTopic, []byte(topic)}, {HeaderPartition, []byte(partition)}, {HeaderOffset, []byte(offset)}, {HeaderClass, []byte(class)}, {HeaderTime, []byte(at)},
+			{HeaderAttempts, []byte(count)}, {HeaderReason, []byte(reason)}, {HeaderGroup, []byte(group)}, {HeaderFirstFailure, []byte(at)}, {HeaderUnnamed, []byte(count)},
+			{HeaderResolves, []byte(partition + "/" + offset)}, {"own", []byte(reason)},
+		}}
+		ParseResolution(&r)
+		l, ok := ParseDeadLetter(&r)
+		if !ok {
+			return
+		}
+		s := l.story()
+		again, ok := ParseDeadLetter(&Record{Headers: s.headers(l.Headers)})
+		require.True(t, ok)
+		assert.Equal(t, l.Origin, again.Origin)
+		assert.Equal(t, l.ID, again.ID)
+		assert.Equal(t, l.Headers, again.Headers)
+		assert.Equal(t, l.Class, again.Class)
+		assert.True(t, l.Time.Equal(again.Time))
+	})
+}
