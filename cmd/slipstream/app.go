@@ -40,9 +40,11 @@ type app struct {
 	embedded bool
 
 	started time.Time
-	ready   chan struct{}
-	once    sync.Once
-	health  health
+	// listening gets the API's address once.
+	listening chan string
+	ready     chan struct{}
+	once      sync.Once
+	health    health
 }
 
 // processorNames are the names --only takes: the consumer groups and the API.
@@ -64,7 +66,7 @@ func parseOnly(only []string) ([]string, error) {
 
 // newApp prepares topics and stores and fills what every process holds in memory. Close it.
 func newApp(ctx context.Context, cfg config.Config, log *slog.Logger, k *kafka, e *engines, metrics *telemetry.Metrics, only []string, embedded bool) (*app, error) {
-	a := &app{cfg: cfg, log: log, metrics: metrics, kafka: k, engines: e, only: only, embedded: embedded, started: now().UTC(), ready: make(chan struct{})}
+	a := &app{cfg: cfg, log: log, metrics: metrics, kafka: k, engines: e, only: only, embedded: embedded, started: now().UTC(), ready: make(chan struct{}), listening: make(chan string, 1)}
 	if err := k.ensureTopics(ctx, cfg); err != nil {
 		return nil, err
 	}
