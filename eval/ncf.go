@@ -28,9 +28,12 @@ func ReadNCF(train, test, negatives string) (*Data, []HeldOut, error) {
 	place := map[[2]int32]int{}
 	err = lines(test, func(f []string) error {
 		e, err := d.ncfEvent(f)
+		if err != nil {
+			return err
+		}
 		place[[2]int32{e.User, e.Item}] = len(held)
 		held = append(held, HeldOut{User: e.User, Item: e.Item})
-		return err
+		return nil
 	})
 	if err != nil || negatives == "" {
 		return d, held, err
@@ -57,6 +60,9 @@ func ReadNCF(train, test, negatives string) (*Data, []HeldOut, error) {
 func (d *Data) ncfEvent(f []string) (Event, error) {
 	if len(f) < 2 {
 		return Event{}, fmt.Errorf("%d fields, want user, item, rating and timestamp", len(f))
+	}
+	if strings.HasPrefix(f[0], "(") {
+		return Event{}, fmt.Errorf("%q looks like a file of negatives, want user, item, rating and timestamp", f[0])
 	}
 	e := Event{User: d.User(f[0]), Item: d.Item(f[1]), Action: "rate"}
 	if len(f) > 2 {
