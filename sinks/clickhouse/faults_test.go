@@ -353,3 +353,33 @@ func TestRealErasureSurvivesMerges(t *testing.T) {
 	require.NoError(t, e.EraseUsers(t.Context(), gone))
 	e.requireCounts(t, 8*60, 8*70, 8*60)
 }
+
+// TestRealExchange fills a second database, as a rebuild does, and swaps: the views of the first go on with the rows of the second.
+func TestRealExchange(t *testing.T) {
+	live, rebuilt := setup(t), setup(t)
+	at := func(i int) schemas.Range {
+		r := rangeOf(100)
+		r.First, r.Last = int64(i*100), int64(i*100+99)
+		return r
+	}
+	require.NoError(t, live.InsertInteractions(t.Context(), at(0), views(100, 50)))
+	for i := range 2 {
+		require.NoError(t, rebuilt.InsertInteractions(t.Context(), at(i), views(100, 50)))
+	}
+	require.NoError(t, rebuilt.SetLogID(t.Context(), "rebuilt"))
+	require.Error(t, live.Exchange(t.Context(), live.cfg.Database))
+	require.NoError(t, live.Exchange(t.Context(), rebuilt.cfg.Database))
+	live.requireCounts(t, 200, 200, 200)
+	rebuilt.requireCounts(t, 100, 100, 100)
+	id, err := live.LogID(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "rebuilt", id)
+	live.exec(t, "DROP DATABASE "+rebuilt.cfg.Database+" SYNC")
+	for range 2 {
+		require.NoError(t, live.InsertInteractions(t.Context(), at(2), views(100, 50)))
+		live.requireCounts(t, 300, 300, 300)
+	}
+	require.Equal(t, [][]string{{"60"}}, live.query(t, "SELECT events FROM top_items LIMIT 1"))
+	require.NoError(t, live.EraseUsers(t.Context(), []sinks.Erasure{{UserID: "u0", At: time.Now()}}))
+	live.requireCounts(t, 255, 300, 255)
+}

@@ -70,3 +70,21 @@ func (s *Store) applyTTL(ctx context.Context, table string, days int) error {
 	}
 	return s.exec(ctx, s.cfg.MigrateTimeout, fmt.Sprintf("ALTER TABLE %s MODIFY TTL toDateTime(recorded_at) + toIntervalDay(%d)", s.table(table), days))
 }
+
+// Exchange swaps every table that holds rows with the table of the same name in another, migrated database, which a rebuild has filled from the log. The
+// views and their names stay; readers see one table after the other change within milliseconds.
+//
+// Nothing may insert meanwhile, and no range may be in doubt: a view's tokens are its own, so the views of this database would not recognise a range that
+// landed through those of the other, and would add it to the sums again. So exchange when every range is closed. Repeating a failed
+// exchange would swap the first tables back: compare CountInteractions of both before.
+func (s *Store) Exchange(ctx context.Context, other string) error {
+	if !databaseName.MatchString(other) || other == s.cfg.Database {
+		return fmt.Errorf("exchange tables with database %q: not the name of another database", other)
+	}
+	for _, name := range StorageTables() {
+		if err := s.exec(ctx, s.cfg.QueryTimeout, "EXCHANGE TABLES "+s.table(name)+" AND `"+other+"`.`"+name+"`"); err != nil {
+			return fmt.Errorf("exchange table %s with database %s: %w", name, other, err)
+		}
+	}
+	return nil
+}

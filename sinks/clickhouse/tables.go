@@ -1,6 +1,6 @@
 package clickhouse
 
-// The names of the tables and views, in one place: a rebuild fills a second database of the same names and exchanges them.
+// The names of the tables and views, in one place: a rebuild fills a second database of the same names, then Store.Exchange swaps the tables.
 const (
 	tableInteractions    = "interactions"
 	tableItemHours       = "item_hour_sums"
