@@ -170,7 +170,7 @@ func notUsable(ctx context.Context, conn *Conn, specs []TopicSpec) (string, erro
 				"Configure %d, or choose another topic prefix and replay into it, or delete the topic if its data may go", s.Name, n, s.Partitions, n)
 		}
 		for _, p := range t.Partitions {
-			if p.Error != nil || p.Leader.Host == "" {
+			if !usable(p.Error) || p.Leader.Host == "" {
 				return s.Name, nil
 			}
 			ask[s.Name] = append(ask[s.Name], kafka.LastOffsetOf(p.ID))
@@ -186,13 +186,16 @@ func notUsable(ctx context.Context, conn *Conn, specs []TopicSpec) (string, erro
 	}
 	for topic, parts := range res.Topics {
 		for _, p := range parts {
-			if p.Error != nil {
+			if !usable(p.Error) {
 				return topic, nil
 			}
 		}
 	}
 	return "", nil
 }
+
+// usable reports whether a partition has answered without an error: whichever it is, the answer is to wait.
+func usable(err error) bool { return err == nil }
 
 // alignConfigs changes the topic configurations that differ from the specs. What a spec does not name stays as it is.
 func alignConfigs(ctx context.Context, conn *Conn, specs []TopicSpec) error {

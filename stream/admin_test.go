@@ -62,7 +62,7 @@ func TestEnsureTopics(t *testing.T) {
 		err := EnsureTopics(t.Context(), e.conn, specs)
 		require.ErrorContains(t, err, "has 3 partitions, not 4")
 		assert.Equal(t, fault.Permanent, fault.ClassOf(err))
-		assert.ErrorContains(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: "x"}}), "at least one partition")
+		require.ErrorContains(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: "x"}}), "at least one partition")
 		require.NoError(t, EnsureTopics(t.Context(), e.conn, nil))
 
 		require.NoError(t, DeleteTopics(t.Context(), e.conn, specs[0].Name, specs[1].Name, e.newName()))

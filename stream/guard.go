@@ -302,11 +302,12 @@ func classOfBatch(err error) fault.Class {
 	if rejected, ok := rejectedOf(err); ok {
 		class := fault.Permanent
 		for _, r := range rejected.Records {
-			switch c := fault.ClassOf(r.Err); {
-			case c == fault.Transient:
+			switch c := fault.ClassOf(r.Err); c {
+			case fault.Transient:
 				return c
-			case c == fault.Unknown:
+			case fault.Unknown:
 				class = c
+			case fault.Permanent, fault.Canceled:
 			}
 		}
 		return class

@@ -363,9 +363,18 @@ func FuzzStory(f *testing.F) {
 	f.Add("", "-1", "9223372036854775808", "Canceled", "yesterday", "many", "\xff", "")
 	f.Fuzz(func(t *testing.T, topic, partition, offset, class, at, count, reason, group string) {
 		r := Record{Headers: []Header{
-			{HeaderTopic, []byte(topic)}, {HeaderPartition, []byte(partition)}, {HeaderOffset, []byte(offset)}, {HeaderClass, []byte(class)}, {HeaderTime, []byte(at)},
-			{HeaderAttempts, []byte(count)}, {HeaderReason, []byte(reason)}, {HeaderGroup, []byte(group)}, {HeaderFirstFailure, []byte(at)}, {HeaderUnnamed, []byte(count)},
-			{HeaderResolves, []byte(partition + "/" + offset)}, {"own", []byte(reason)},
+			{HeaderTopic, []byte(topic)},
+			{HeaderPartition, []byte(partition)},
+			{HeaderOffset, []byte(offset)},
+			{HeaderClass, []byte(class)},
+			{HeaderTime, []byte(at)},
+			{HeaderAttempts, []byte(count)},
+			{HeaderReason, []byte(reason)},
+			{HeaderGroup, []byte(group)},
+			{HeaderFirstFailure, []byte(at)},
+			{HeaderUnnamed, []byte(count)},
+			{HeaderResolves, []byte(partition + "/" + offset)},
+			{"own", []byte(reason)},
 		}}
 		ParseResolution(&r)
 		l, ok := ParseDeadLetter(&r)

@@ -251,13 +251,14 @@ func (r *Router) Close() error {
 			}
 		})
 		defer overdue.Stop()
-		errs := make([]error, len(subs))
+		errs := make([]error, len(subs)+1)
 		var wg sync.WaitGroup
 		for i, s := range subs {
 			wg.Go(func() { errs[i] = s.Close() })
 		}
 		wg.Wait()
-		r.closeErr = errors.Join(append(errs, r.inner.Close())...)
+		errs[len(subs)] = r.inner.Close()
+		r.closeErr = errors.Join(errs...)
 	})
 	return r.closeErr
 }

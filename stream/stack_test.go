@@ -109,7 +109,7 @@ func TestHandoverDuringOutage(t *testing.T) {
 		})
 		<-waiting
 		got := make(chan string, 2)
-		member(func(_ context.Context, b *Batch) error { got <- b.TopicPartition.String(); return nil })
+		member(func(_ context.Context, b *Batch) error { got <- b.String(); return nil })
 		select {
 		case <-got:
 		case <-time.After(15 * time.Second):

@@ -184,10 +184,10 @@ func TestTimeDeletesNothing(t *testing.T) {
 	// Nor do the group's offsets expire, and nobody can change that.
 	res, err := adm.AlterBrokerConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "log.retention.ms", Value: kadm.StringPtr("1")}})
 	require.NoError(t, err)
-	assert.ErrorIs(t, res[0].Err, kerr.PolicyViolation)
+	require.ErrorIs(t, res[0].Err, kerr.PolicyViolation)
 	res, err = adm.AlterBrokerConfigsState(t.Context(), []kadm.AlterConfig{{Name: "offsets.retention.minutes", Value: kadm.StringPtr("1")}})
 	require.NoError(t, err)
-	assert.ErrorIs(t, res[0].Err, kerr.PolicyViolation)
+	require.ErrorIs(t, res[0].Err, kerr.PolicyViolation)
 	described, err := adm.DescribeBrokerConfigs(t.Context(), 0)
 	require.NoError(t, err)
 	is := map[string]string{}
@@ -298,7 +298,7 @@ func TestFolderIsLocked(t *testing.T) {
 	c := startChild(t, dir, "")
 	_, err := Start(t.Context(), testConfig(dir))
 	require.ErrorIs(t, err, ErrInUse)
-	assert.ErrorContains(t, err, dir)
+	require.ErrorContains(t, err, dir)
 	c.stop(t, syscall.SIGKILL)
 	start(t, testConfig(dir)) // the lock dies with the process
 }
