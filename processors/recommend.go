@@ -17,6 +17,9 @@ type Recommend struct {
 	recommender *Recommender
 	emit        Emitter
 	erasures    *Erasures
+
+	// Published is told of each list once the log has it, for metrics; nil is nobody. It must not block.
+	Published func(list *schemas.Recommendation)
 }
 
 var _ Processor = (*Recommend)(nil)
@@ -35,6 +38,7 @@ func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 		return fmt.Errorf("make %d lists: %w", len(requests), err)
 	}
 	out := make([]schemas.Message, 0, 2*len(lists))
+	published := make([]*schemas.Recommendation, 0, len(lists))
 	for i := range lists {
 		if slices.Contains(lists[i].Degraded, DegradedVectors) {
 			return fault.Transientf("make %d lists: the vectors are out of reach", len(requests))
@@ -44,6 +48,7 @@ func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 			continue
 		}
 		out = append(out, lists[i].Message(schemas.TopicRecommendations), lists[i].Message(schemas.TopicRecommendationsCurrent))
+		published = append(published, &lists[i])
 	}
 	out = append(tombstones, out...)
 	if err := b.checkLease(ctx); err != nil {
@@ -51,6 +56,11 @@ func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 	}
 	if err := p.emit.Emit(ctx, out); err != nil {
 		return fmt.Errorf("publish %d lists: %w", len(lists), err)
+	}
+	if p.Published != nil {
+		for _, list := range published {
+			p.Published(list)
+		}
 	}
 	return rejects.Err()
 }

@@ -238,7 +238,9 @@ func (a *app) router() (*stream.Router, []flush, error) {
 			return p
 		}},
 		{group: schemas.GroupRecommend, free: true, topics: []string{schemas.TopicProfiles, schemas.ReplayTopic(schemas.GroupRecommend)}, make: func() processors.Processor {
-			return processors.NewRecommend(a.recommender.WithStoreTimeout(listTimeout), a.kafka, a.erasures)
+			p := processors.NewRecommend(a.recommender.WithStoreTimeout(listTimeout), a.kafka, a.erasures)
+			p.Published = a.countList
+			return p
 		}},
 		{group: schemas.GroupErase, free: true, topics: []string{schemas.TopicUsers, schemas.ReplayTopic(schemas.GroupErase)}, make: func() processors.Processor {
 			return processors.NewErase(a.kafka)

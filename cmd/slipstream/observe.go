@@ -108,6 +108,14 @@ func (k *kafka) consumed(ctx context.Context, groups []string) (int64, error) {
 	return n, nil
 }
 
+// countList tells the metrics of a list that an event has caused.
+func (a *app) countList(list *schemas.Recommendation) {
+	a.metrics.Served(list.CausedBy.Trigger, list.Strategy, list.Variant, len(list.Degraded) > 0)
+	if t := list.CausedBy.AcceptedAt; !t.IsZero() {
+		a.metrics.Freshness(now().Sub(t))
+	}
+}
+
 func (a *app) measureLag(ctx context.Context) error {
 	lags, err := stream.Lag(ctx, a.kafka.conn, a.kafka.groupTopics())
 	if err != nil {
