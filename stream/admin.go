@@ -66,7 +66,10 @@ func EnsureTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 	}
 	var missing, existing []TopicSpec
 	for _, s := range specs {
-		if _, ok := found[s.Name]; ok {
+		if t, ok := found[s.Name]; ok {
+			if err := samePartitions(t, s); err != nil {
+				return err
+			}
 			existing = append(existing, s)
 		} else {
 			missing = append(missing, s)
@@ -165,9 +168,8 @@ func notUsable(ctx context.Context, conn *Conn, specs []TopicSpec) (string, erro
 		if !ok || len(t.Partitions) == 0 {
 			return s.Name, nil
 		}
-		if n := len(t.Partitions); n != s.Partitions {
-			return s.Name, fault.Permanentf("topic %s has %d partitions, not %d: changing the number would move keys between partitions and break their order. "+
-				"Configure %d, or choose another topic prefix and replay into it, or delete the topic if its data may go", s.Name, n, s.Partitions, n)
+		if err := samePartitions(t, s); err != nil {
+			return s.Name, err
 		}
 		for _, p := range t.Partitions {
 			if !usable(p.Error) || p.Leader.Host == "" {
@@ -192,6 +194,16 @@ func notUsable(ctx context.Context, conn *Conn, specs []TopicSpec) (string, erro
 		}
 	}
 	return "", nil
+}
+
+// samePartitions returns an error that says what to do when a topic has another number of partitions. One that is just being made may have none yet.
+func samePartitions(t kafka.Topic, s TopicSpec) error {
+	n := len(t.Partitions)
+	if n == 0 || n == s.Partitions {
+		return nil
+	}
+	return fault.Permanentf("topic %s has %d partitions, not %d: changing the number would move keys between partitions and break their order. "+
+		"Configure %d, or choose another topic prefix and replay into it, or delete the topic if its data may go", s.Name, n, s.Partitions, n)
 }
 
 // usable reports whether a partition has answered without an error: whichever it is, the answer is to wait.

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"maps"
 	"sync"
 	"testing"
@@ -59,9 +60,12 @@ func TestEnsureTopics(t *testing.T) {
 
 		// Another number of partitions is refused, with what to do; and whatever is wrong is said before anything is done.
 		specs[0].Partitions = 4
-		err := EnsureTopics(t.Context(), e.conn, specs)
+		never := e.newName()
+		err := EnsureTopics(t.Context(), e.conn, append(specs, TopicSpec{Name: never, Partitions: 1}))
 		require.ErrorContains(t, err, "has 3 partitions, not 4")
 		assert.Equal(t, fault.Permanent, fault.ClassOf(err))
+		_, err = e.conn.Partitions(t.Context(), never)
+		require.ErrorIs(t, err, kafka.UnknownTopicOrPartition, "nothing was done")
 		require.ErrorContains(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: "x"}}), "at least one partition")
 		require.NoError(t, EnsureTopics(t.Context(), e.conn, nil))
 
@@ -127,6 +131,49 @@ func TestLag(t *testing.T) {
 		got, err = Lag(t.Context(), e.conn, nil)
 		require.NoError(t, err)
 		assert.Empty(t, got)
+	})
+}
+
+func TestResetOffsets(t *testing.T) {
+	t.Parallel()
+	onEngines(t, func(t *testing.T, e *engine) {
+		topic, cfg := e.topic(t, 2), e.group(t)
+		cfg.Ranges = true
+		e.groupTopics(t, cfg.Group)
+		p := e.publisher(t)
+		emit(t, p, topic, 0, 0, 10)
+		var store ledger
+		run := func() func() {
+			return e.runRouter(t, Options{Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: func(_ context.Context, b *Batch) error {
+				for i := range b.Records {
+					store.add(&b.Records[i])
+				}
+				return nil
+			}})
+		}
+		to := map[TopicPartition]int64{{topic, 0}: 4, {topic, 1}: 0}
+		stop := run()
+		eventually(t, "the records", func() bool { return len(store.values()) == 10 })
+		err := ResetOffsets(t.Context(), e.conn, cfg.Group, to)
+		require.ErrorIs(t, err, ErrGroupActive)
+		require.ErrorContains(t, err, "stop every process")
+		stop()
+		require.NoError(t, ResetOffsets(t.Context(), e.conn, cfg.Group, to))
+		lags, err := Lag(t.Context(), e.conn, map[string][]string{cfg.Group: {topic}})
+		require.NoError(t, err)
+		assert.Equal(t, []int64{4, 0}, []int64{lags[0].Committed, lags[1].Committed})
+		assert.Empty(t, lags[0].Metadata)
+		run()
+		eventually(t, "the records from there on", func() bool {
+			store.mu.Lock()
+			defer store.mu.Unlock()
+			n := 0
+			for _, times := range store.effects {
+				n += times
+			}
+			return n == 16
+		})
+		require.NoError(t, ResetOffsets(t.Context(), e.conn, "nobody", nil))
 	})
 }
 

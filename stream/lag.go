@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
 )
 
 // PartitionLag is how far a group is on one partition.
@@ -125,4 +127,41 @@ func uncommitted(group string, topics map[string][]int) []PartitionLag {
 		}
 	}
 	return out
+}
+
+// ErrGroupActive says that a group's offsets cannot be changed because it has members.
+var ErrGroupActive = errors.New("the consumer group has members")
+
+// ResetOffsets moves a group to the given offsets, for whoever rebuilds a store from the log, and forgets ranges in doubt. The group must have no members: a
+// member would go on from where it is, and commit over it.
+func ResetOffsets(ctx context.Context, conn *Conn, group string, to map[TopicPartition]int64) error {
+	req := &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
+	for tp, offset := range to {
+		req.Topics[tp.Topic] = append(req.Topics[tp.Topic], kafka.OffsetCommit{Partition: tp.Partition, Offset: offset})
+	}
+	if len(to) == 0 {
+		return nil
+	}
+	// A fresh coordinator is not available for a moment.
+	err := untilDone(ctx, func() error {
+		res, err := conn.Client().OffsetCommit(ctx, req)
+		if err != nil {
+			return classify(err)
+		}
+		for _, parts := range res.Topics {
+			for _, p := range parts {
+				if p.Error != nil {
+					return classify(p.Error)
+				}
+			}
+		}
+		return nil
+	})
+	if fenced(err) {
+		return fault.As(fault.Permanent, fmt.Errorf("reset offsets of group %s: %w: stop every process that runs it, and wait until its session time-out has passed", group, ErrGroupActive))
+	}
+	if err != nil {
+		return fmt.Errorf("reset offsets of group %s: %w", group, err)
+	}
+	return nil
 }
