@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -29,6 +30,7 @@ type subscription struct {
 	out    chan *message.Message
 	values context.Context // the subscriber's values, without its end
 	conns  connTracker
+	member atomic.Pointer[string] // as the broker calls it, since the first generation
 }
 
 // run takes part in generation after generation until ctx ends or the subscriber is closed.
@@ -68,21 +70,45 @@ func (s *subscription) run(ctx context.Context, group *kafka.ConsumerGroup) {
 	close(s.out)
 }
 
-// leave ends the generation, which drains, and leaves the group. Waiting for the other members in a join can take the whole rebalance
-// time-out; then the connections are cut, and the broker takes us for gone when the session expires.
+// leave ends the generation, which drains, and leaves the group. When the member is just joining again, that can take as long as the other
+// members take; then the broker is told directly that it leaves, and at last the connections are cut. A member that is cut off during its
+// first join is taken for gone when its session expires.
 func (s *subscription) leave(group *kafka.ConsumerGroup) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		group.Close()
 	}()
-	cut := time.NewTimer(4*s.cfg.DrainTimeout + time.Second)
-	defer cut.Stop()
-	select {
-	case <-done:
-	case <-cut.C:
-		s.conns.cut()
-		<-done
+	for i, wait := range []time.Duration{2 * s.cfg.DrainTimeout, 2*s.cfg.DrainTimeout + time.Second} {
+		timer := time.NewTimer(wait)
+		select {
+		case <-done:
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		if i == 0 {
+			s.resign()
+		} else {
+			s.conns.cut()
+		}
+	}
+	<-done
+}
+
+// resign tells the broker that the member leaves, whatever it is doing.
+func (s *subscription) resign() {
+	member := s.member.Load()
+	if member == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.values, s.cfg.RequestTimeout)
+	defer cancel()
+	_, err := s.conn.client.LeaveGroup(ctx, &kafka.LeaveGroupRequest{
+		GroupID: s.cfg.Group, Members: []kafka.LeaveGroupRequestMember{{ID: *member}},
+	})
+	if err != nil {
+		s.log.Warn("leaving the group", "member", *member, "error", err)
 	}
 }
 
@@ -114,6 +140,7 @@ type generation struct {
 // takePart works through one generation and returns when nothing of it is running any more.
 func (s *subscription) takePart(ended context.Context, kg *kafka.Generation) {
 	g := &generation{subscription: s, id: int(kg.ID), member: kg.MemberID}
+	s.member.Store(&kg.MemberID)
 	g.ctx, g.end = context.WithCancelCause(s.values)
 	g.live, g.endLive = context.WithCancelCause(g.ctx)
 	defer g.end(errGenerationEnded)
