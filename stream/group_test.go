@@ -71,11 +71,14 @@ func (l *rangeStore) total() int {
 func TestMembersComeAndGo(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
-		const partitions, perPartition = 6, 1500
+		const partitions, perPartition = 6, 600
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		topic, cfg, p := e.topic(t, partitions), e.ranged(t), e.publisher(t)
-		cfg.MaxRecords = 40
+		cfg.MaxRecords, cfg.RebalanceTimeout, cfg.DrainTimeout = 40, 2*time.Second, 300*time.Millisecond
+		if e.fake != nil { // Kafka allows no session shorter than 6 s
+			cfg.SessionTimeout, cfg.HeartbeatInterval = 2*time.Second, 100*time.Millisecond
+		}
 		l := newRangeStore()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -128,37 +131,42 @@ func (e *engine) member(t *testing.T, ctx context.Context, cfg SubscriberConfig,
 		t.Error(err)
 		return
 	}
-	stay, cancel := context.WithTimeout(ctx, time.Duration(300+rnd.IntN(1500))*time.Millisecond)
-	defer cancel()
-	var closing sync.WaitGroup
-	closing.Go(func() {
-		<-stay.Done()
-		s.Close()
-	})
-	for m := range out {
-		b := BatchOf(m)
-		switch rnd.IntN(20) {
-		case 0: // refuse
-			m.Nack()
-			continue
-		case 1: // no answer: as if the process died before the effects
-			continue
-		case 2: // and after them
-			if b.CheckLease(m.Context()) == nil {
-				if err := l.apply(b); err != nil {
-					t.Error(err)
-				}
-			}
-			continue
-		}
-		if b.CheckLease(m.Context()) == nil {
-			if err := l.apply(b); err != nil {
-				t.Error(err)
-			}
-			m.Ack()
-		}
+	// It leaves after some batches, or when nothing comes for a while; sometimes already while it joins.
+	patience := 5 * time.Second
+	if rnd.IntN(10) == 0 {
+		patience = 50 * time.Millisecond
 	}
-	closing.Wait()
+	leave := 5 + rnd.IntN(40)
+	var closing sync.WaitGroup
+	defer closing.Wait()
+	idle := time.AfterFunc(patience, func() { s.Close() })
+	defer idle.Stop()
+	for m := range out {
+		idle.Reset(time.Second)
+		if leave--; leave == 0 {
+			closing.Go(func() { s.Close() })
+		}
+		l.handle(t, m, rnd)
+	}
+}
+
+// handle treats a message as a processor would, which now and then refuses it, or dies before or after its effects.
+func (l *rangeStore) handle(t *testing.T, m *message.Message, rnd *rand.Rand) {
+	b := BatchOf(m)
+	outcome := rnd.IntN(50)
+	if outcome == 0 {
+		m.Nack()
+		return
+	}
+	if outcome == 1 || b.CheckLease(m.Context()) != nil {
+		return
+	}
+	if err := l.apply(b); err != nil {
+		t.Error(err)
+	}
+	if outcome != 2 {
+		m.Ack()
+	}
 }
 
 func TestCloseDrainsAndCommits(t *testing.T) {
