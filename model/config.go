@@ -21,6 +21,9 @@ type Config struct {
 
 	// Negatives is how many recent positives of anyone are drawn beside each positive. Default 128.
 	Negatives int
+	// LeastError is below which a negative's error is rounded, at random and without bias, to zero or to it: it decides how many rows an event
+	// moves. 0 rounds nothing. Default 0.05.
+	LeastError float64
 	// Buffer is how many recent positives negatives are drawn from. Default 20,000.
 	Buffer int
 	// Rate is the step size of Adagrad. Default 0.1.
@@ -55,7 +58,7 @@ func Default() Config {
 		Dim:       64,
 		LongItems: 40, LongDecay: 0.92,
 		ShortItems: 5, ShortDecay: 0.4,
-		Negatives: 128, Buffer: 20_000,
+		Negatives: 128, LeastError: 0.05, Buffer: 20_000,
 		Rate: 0.1, InitAccumulator: 0.1, InitDeviation: 0.05,
 		Seed:          1,
 		MaxSeen:       10_000,
@@ -80,6 +83,7 @@ func (c Config) Validate() error {
 	check(within(c.LongDecay, 0.01, 1), "long decay is %v: want 0.01 to 1", c.LongDecay)
 	check(within(c.ShortDecay, 0.01, 1), "short decay is %v: want 0.01 to 1", c.ShortDecay)
 	check(c.Negatives >= 1 && c.Negatives <= 10_000, "negatives is %d: want 1 to 10,000", c.Negatives)
+	check(within(c.LeastError, 0, 1), "least error is %v: want 0 to 1", c.LeastError)
 	check(c.Buffer >= 1 && c.Buffer <= 100_000_000, "buffer is %d: want 1 to 100,000,000", c.Buffer)
 	check(within(c.Rate, 1e-6, 10), "rate is %v: want 0.000001 to 10", c.Rate)
 	check(within(c.InitAccumulator, 1e-9, 1e6), "init accumulator is %v: want more than 0", c.InitAccumulator)

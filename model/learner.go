@@ -209,7 +209,34 @@ func (l *Learner) forward(u *User, item Index, strength float32, seed uint64) bo
 	for j, i := range l.cand {
 		l.addOutput(e[j], i, l.gq)
 	}
+	l.round(strength, seed)
 	return finite(dot(l.gq, l.gq))
+}
+
+// round makes most of the negatives' small errors zero and the others a bit greater, at random, such that the mean stays what it is: a row
+// that hardly moves need not be moved, or be sent to its owner, at every event. Of 128 negatives some 12 are left.
+//
+// Source: unbiased sparse gradients, Wangni, Wang, Liu and Zhang, "Gradient sparsification for communication-efficient distributed
+// optimization", 2018.
+func (l *Learner) round(strength float32, seed uint64) {
+	least := float32(l.cfg.LeastError) * strength
+	if least <= 0 {
+		return
+	}
+	r := random(mix(^seed))
+	kept := 1
+	for j := 1; j < len(l.cand); j++ {
+		e := l.e[j]
+		if -e < least {
+			if float32(r.uniform())*least >= -e {
+				continue
+			}
+			e = -least
+		}
+		l.cand[kept], l.e[kept] = l.cand[j], e
+		kept++
+	}
+	l.cand = l.cand[:kept]
 }
 
 // addOutput adds w times the output vector of row i, content included, to out.

@@ -12,6 +12,7 @@ import (
 func small() Config {
 	c := Default()
 	c.Dim, c.LongItems, c.ShortItems, c.Negatives, c.Buffer = 16, 6, 3, 8, 40
+	c.LeastError = 0 // exact, for comparisons
 	return c
 }
 
@@ -278,6 +279,41 @@ func TestImpressionTeachesNothing(t *testing.T) {
 	w.Step(u, Event{Item: 0, Strength: w.cfg.Signals.Strength("impression", 0, false), Seed: 9})
 	if string(u.Append(nil)) != before || fmt.Sprint(w.table.chunks) != rows {
 		t.Error("an impression changed the user or a row")
+	}
+}
+
+func TestRoundedErrorsHaveTheSameMean(t *testing.T) {
+	t.Parallel()
+	cfg := small()
+	cfg.Negatives, cfg.Buffer = 60, 400
+	w := newWorld(cfg, 400, 8, 1000, now)
+	u, item := w.users[0], Index(0)
+	if !w.forward(u, item, 1, 5) {
+		t.Fatal("nothing to learn")
+	}
+	exact := map[Index]float64{}
+	for j, i := range w.cand {
+		exact[i] = float64(w.e[j])
+	}
+	const rounds = 20_000
+	mean, rows := map[Index]float64{}, 0
+	for n := range uint64(rounds) {
+		w.forward(u, item, 1, 5)
+		w.cfg.LeastError = 0.05
+		w.round(1, n)
+		w.cfg.LeastError = 0
+		rows += len(w.cand)
+		for j, i := range w.cand {
+			mean[i] += float64(w.e[j]) / rounds
+		}
+	}
+	if got, all := float64(rows)/rounds, float64(len(exact)); got > all*0.7 {
+		t.Errorf("%v rows left of %v", got, all)
+	}
+	for i, want := range exact {
+		if got := mean[i]; math.Abs(got-want) > 0.002 {
+			t.Errorf("row %d: mean error %v, exact %v", i, got, want)
+		}
 	}
 }
 
