@@ -33,6 +33,7 @@ func newDev() *cobra.Command {
 		fresh bool
 		kafka string
 		rate  float64
+		only  []string
 	)
 	cmd := &cobra.Command{
 		Use:   "dev",
@@ -49,7 +50,12 @@ The embedded broker is for development on one machine: it holds its log in memor
 	cmd.Flags().Float64Var(&rate, "demo-rate", 50, "events a second of the audience")
 	cmd.Flags().BoolVar(&fresh, "fresh", false, "delete the data of earlier runs first")
 	cmd.Flags().StringVar(&kafka, "kafka", "127.0.0.1:9092", "loopback address of the embedded Kafka listener")
+	cmd.Flags().StringSliceVar(&only, "only", nil, "processors to run, as for slipstream run (default all)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		names, err := parseOnly(only)
+		if err != nil {
+			return err
+		}
 		cfg, log, err := s.load(cmd)
 		if err != nil {
 			return err
@@ -59,9 +65,10 @@ The embedded broker is for development on one machine: it holds its log in memor
 				return err
 			}
 		}
-		d := &dev{cfg: cfg, log: log, out: cmd.OutOrStdout(), demo: demo, demoRate: rate, kafka: kafka, lists: newCurrentLists()}
+		d := &dev{cfg: cfg, log: log, out: cmd.OutOrStdout(), demo: demo, demoRate: rate, kafka: kafka, only: names, lists: newCurrentLists()}
 		return d.run(cmd.Context())
 	}
+	profiled(cmd)
 	return cmd
 }
 
@@ -93,6 +100,7 @@ type dev struct {
 	demo     bool
 	demoRate float64
 	kafka    string
+	only     []string
 	lists    *currentLists
 }
 
@@ -116,7 +124,7 @@ func (d *dev) run(ctx context.Context) error {
 		_ = k.Close()
 		return err
 	}
-	a, err := newApp(ctx, d.cfg, d.log, k, e, metrics, processorNames(), true)
+	a, err := newApp(ctx, d.cfg, d.log, k, e, metrics, d.only, true)
 	if err != nil {
 		_ = e.Close()
 		_ = k.Close()

@@ -57,6 +57,7 @@ SIGTERM and Ctrl-C finish what is in flight, write down positions and leave; a s
 		log.Info("stopped", "error", err)
 		return err
 	}
+	profiled(cmd)
 	return cmd
 }
 
