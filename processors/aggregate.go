@@ -86,13 +86,12 @@ func holdsInteractions(topic string) bool {
 	return topic == schemas.TopicInteractions || topic == schemas.ReplayTopic(schemas.GroupAggregate)
 }
 
-// Revoke forgets partitions that have gone.
+// Revoke forgets partitions that have gone. How far they came is still to be told by Flush; a store that knows better ignores it.
 func (p *Aggregate) Revoke(parts []Assignment) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, a := range parts {
 		delete(p.windows, partitionKey{a.Topic, a.Partition})
-		delete(p.progress, partitionKey{a.Topic, a.Partition})
 	}
 }
 
@@ -325,6 +324,9 @@ func (p *Aggregate) deadLetters(ctx context.Context, b *Batch, rows *rows, rejec
 		row, err := deadLetterRow(r)
 		if err != nil {
 			rejects.Add(i, fault.As(fault.Permanent, err))
+			continue
+		}
+		if p.namesErased(r) {
 			continue
 		}
 		rows.add(i, row.LastFailedAt)

@@ -328,6 +328,7 @@ func (a *app) subscriberConfig(group string) stream.SubscriberConfig {
 	c := a.cfg.Stream
 	s.MaxRecords, s.MaxBytes, s.Linger = c.MaxRecords, int(c.MaxBytes), c.Linger
 	s.SessionTimeout, s.HeartbeatInterval, s.RebalanceTimeout, s.RequestTimeout = c.SessionTimeout, c.HeartbeatInterval, c.RebalanceTimeout, c.RequestTimeout
+	s.DrainTimeout = min(c.SessionTimeout/5, c.RebalanceTimeout/2)
 	s.Logger = a.log
 	if a.embedded {
 		s.OffsetPolicy = stream.GoToFirst

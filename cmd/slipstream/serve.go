@@ -28,6 +28,7 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.listening <- l.Addr().String()
 	return server.Serve(ctx, l)
 }
 
@@ -79,12 +80,14 @@ func (a *app) checks() []api.Check {
 		{Name: "processors", Required: true, Ping: func(context.Context) error {
 			select {
 			case <-a.ready:
-				return a.health.err()
+				return nil
 			default:
 				return errors.New("starting: they have not joined their groups yet")
 			}
 		}},
 		{Name: "kafka", Required: true, Ping: a.kafka.ping},
+		// A stopped partition needs a person, and not that its process is passed over: it still answers.
+		{Name: "partitions", Ping: func(context.Context) error { return a.health.err() }},
 	}
 	for _, s := range a.engines.stores {
 		checks = append(checks, api.Check{Name: s.name, Ping: s.Ping})
