@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/offsetcommit"
 )
 
 // committer is the only one to commit in its generation, one request at a time: concurrent commits would overtake each other. What comes in
@@ -171,23 +172,28 @@ func (c *committer) putBack(left map[TopicPartition]*commitEntry) {
 
 // send performs one commit. It returns the entries to try again, and the last error.
 func (c *committer) send(ctx context.Context, batch map[TopicPartition]*commitEntry) (left map[TopicPartition]*commitEntry, err error) {
-	req := &kafka.OffsetCommitRequest{
-		GroupID: c.g.cfg.Group, GenerationID: c.g.id, MemberID: c.g.member, Topics: map[string][]kafka.OffsetCommit{},
-	}
+	req := &offsetcommit.Request{GroupID: c.g.cfg.Group, GenerationID: int32(c.g.id), MemberID: c.g.member, RetentionTimeMs: -1}
+	byTopic := map[string]int{}
 	for tp, e := range batch {
-		req.Topics[tp.Topic] = append(req.Topics[tp.Topic], kafka.OffsetCommit{Partition: tp.Partition, Offset: e.offset, Metadata: e.metadata})
+		t, ok := byTopic[tp.Topic]
+		if !ok {
+			t = len(req.Topics)
+			byTopic[tp.Topic] = t
+			req.Topics = append(req.Topics, offsetcommit.RequestTopic{Name: tp.Topic})
+		}
+		req.Topics[t].Partitions = append(req.Topics[t].Partitions, offsetcommit.RequestPartition{
+			PartitionIndex: int32(tp.Partition), CommittedOffset: e.offset, CommittedMetadata: e.metadata, CommittedLeaderEpoch: -1,
+		})
 	}
-	timeout, cancel := context.WithTimeout(ctx, min(c.g.cfg.RequestTimeout, c.g.cfg.SessionTimeout/3))
-	defer cancel()
 	sent := time.Now()
-	res, err := c.g.conn.client.OffsetCommit(timeout, req)
+	m, err := c.g.coordinator.ask(ctx, min(c.g.cfg.RequestTimeout, c.g.cfg.SessionTimeout/3), req)
 	if err != nil {
 		return c.settle(batch, func(TopicPartition) error { return err }, sent)
 	}
 	outcome := make(map[TopicPartition]error, len(batch))
-	for topic, parts := range res.Topics {
-		for _, p := range parts {
-			outcome[TopicPartition{topic, p.Partition}] = p.Error
+	for _, t := range m.(*offsetcommit.Response).Topics {
+		for _, p := range t.Partitions {
+			outcome[TopicPartition{t.Name, int(p.PartitionIndex)}] = c.g.coordinator.noted(p.ErrorCode)
 		}
 	}
 	return c.settle(batch, func(tp TopicPartition) error {

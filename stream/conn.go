@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/metadata"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
@@ -248,8 +248,8 @@ func (c *Conn) roundTrip(ctx context.Context, timeout time.Duration, req protoco
 	return c.transport.RoundTrip(ctx, c.addr, req)
 }
 
-// leaders returns the leader of each partition of the topic, -1 where there is none. With fresh, knowledge is not taken from the cache of
-// this Conn (the transport's own, at most the metadata TTL old, is still used).
+// leaders returns the leader of each partition of the topic, -1 where there is none. With fresh the brokers are asked, else only when what is
+// known is older than the metadata TTL.
 func (c *Conn) leaders(ctx context.Context, topic string, fresh bool) ([]int32, error) {
 	c.mu.Lock()
 	known, ok := c.layouts[topic]
@@ -258,23 +258,25 @@ func (c *Conn) leaders(ctx context.Context, topic string, fresh bool) ([]int32, 
 		return known.leaders, nil
 	}
 	asked := time.Now()
-	res, err := c.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+	m, err := c.ask(ctx, c.cfg.RequestTimeout, &metadata.Request{TopicNames: []string{topic}})
 	if err != nil {
 		return nil, fmt.Errorf("look up topic %s: %w", topic, classify(err))
 	}
+	res := m.(*metadata.Response)
 	if len(res.Topics) != 1 {
 		return nil, fmt.Errorf("look up topic %s: %w", topic, classify(protocol.ErrNoTopic))
 	}
-	if err := res.Topics[0].Error; err != nil {
-		return nil, fmt.Errorf("look up topic %s: %w", topic, classify(err))
+	if code := res.Topics[0].ErrorCode; code != 0 {
+		return nil, fmt.Errorf("look up topic %s: %w", topic, classify(kafkaCode(code)))
 	}
-	parts := slices.Clone(res.Topics[0].Partitions)
-	slices.SortFunc(parts, func(a, b kafka.Partition) int { return a.ID - b.ID })
+	parts := res.Topics[0].Partitions
 	l := topicLayout{leaders: make([]int32, len(parts)), asked: asked}
-	for i, p := range parts {
-		l.leaders[i] = int32(p.Leader.ID)
-		if p.Leader.Host == "" {
-			l.leaders[i] = -1
+	for i := range l.leaders {
+		l.leaders[i] = -1
+	}
+	for _, p := range parts {
+		if i := int(p.PartitionIndex); i >= 0 && i < len(l.leaders) {
+			l.leaders[i] = p.LeaderID // -1 when there is none
 		}
 	}
 	c.mu.Lock()

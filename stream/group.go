@@ -135,6 +135,8 @@ type generation struct {
 	lease   *lease
 	commits *committer
 	parts   []*partition
+
+	coordinator *coordinator
 }
 
 // takePart works through one generation and returns when nothing of it is running any more.
@@ -145,6 +147,7 @@ func (s *subscription) takePart(ended context.Context, kg *kafka.Generation) {
 	g.live, g.endLive = context.WithCancelCause(g.ctx)
 	defer g.end(errGenerationEnded)
 	defer context.AfterFunc(ended, func() { g.endLive(errGenerationEnded) })()
+	g.coordinator = &coordinator{conn: s.conn, group: s.cfg.Group}
 	g.lease = newLease(g)
 	g.commits = newCommitter(g)
 

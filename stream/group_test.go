@@ -437,6 +437,37 @@ func TestFetchFailuresAreWaitedOut(t *testing.T) {
 	stop()
 }
 
+// TestManyBrokers: the group's coordinator is one broker, the leaders are all of them, and both move.
+func TestManyBrokers(t *testing.T) {
+	t.Parallel()
+	e := fakeEngine(t, kfake.NumBrokers(5))
+	for range 3 {
+		topic, cfg, p := e.topic(t, 5), e.ranged(t), e.publisher(t)
+		out, stop := e.subscribe(t, cfg, topic)
+		for round := range 3 {
+			for partition := range 5 {
+				emit(t, p, topic, partition, round*4, 4)
+			}
+			for got := 0; got < 20; {
+				m := receive(t, out)
+				b := BatchOf(m)
+				l := b.control.(*batchControl).p.g.lease
+				require.NoError(t, l.beat(m.Context()), "heartbeats go to the coordinator")
+				got += len(b.Records)
+				m.Ack()
+			}
+			e.fake.ShufflePartitionLeaders()
+			e.fake.RehashCoordinators()
+		}
+		stop()
+		for partition := range 5 {
+			offset, metadata := e.committed(t, cfg.Group, topic, partition)
+			require.EqualValues(t, 12, offset)
+			require.Empty(t, metadata)
+		}
+	}
+}
+
 func TestLingerFillsBatches(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/heartbeat"
 
 	"github.com/slipstream-rec/slipstream/internal/fault"
 )
@@ -103,14 +104,12 @@ func (l *lease) check(ctx context.Context) error {
 func (l *lease) beat(ctx context.Context) error {
 	l.asking.Lock()
 	defer l.asking.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, min(l.g.cfg.RequestTimeout, l.g.cfg.SessionTimeout/3))
-	defer cancel()
 	sent := time.Now()
-	res, err := l.g.conn.client.Heartbeat(ctx, &kafka.HeartbeatRequest{
+	m, err := l.g.coordinator.ask(ctx, min(l.g.cfg.RequestTimeout, l.g.cfg.SessionTimeout/3), &heartbeat.Request{
 		GroupID: l.g.cfg.Group, GenerationID: int32(l.g.id), MemberID: l.g.member,
 	})
 	if err == nil {
-		err = res.Error
+		err = l.g.coordinator.noted(m.(*heartbeat.Response).ErrorCode)
 	}
 	switch {
 	case err == nil:

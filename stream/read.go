@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/listoffsets"
 
 	"github.com/slipstream-rec/slipstream/internal/fault"
 )
@@ -32,36 +33,76 @@ func (c *Conn) Offsets(ctx context.Context, topics ...string) (map[TopicPartitio
 	return c.bounds(ctx, parts)
 }
 
+// bounds asks the leaders of the partitions.
 func (c *Conn) bounds(ctx context.Context, parts map[string][]int) (map[TopicPartition]Bounds, error) {
-	req := &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{}}
-	want := 0
+	byLeader := map[int32][]TopicPartition{}
+	out := map[TopicPartition]Bounds{}
 	for topic, ids := range parts {
+		leaders, err := c.leaders(ctx, topic, false)
+		if err != nil {
+			return nil, err
+		}
 		for _, id := range ids {
-			req.Topics[topic] = append(req.Topics[topic], kafka.FirstOffsetOf(id), kafka.LastOffsetOf(id))
-			want++
-		}
-	}
-	out := make(map[TopicPartition]Bounds, want)
-	if want == 0 {
-		return out, nil
-	}
-	res, err := c.client.ListOffsets(ctx, req)
-	if err != nil {
-		return nil, fmt.Errorf("look up the ends of %d partitions: %w", want, classify(err))
-	}
-	for topic, offsets := range res.Topics {
-		for _, o := range offsets {
-			tp := TopicPartition{topic, o.Partition}
-			if o.Error != nil {
-				return nil, fmt.Errorf("look up the ends of %s: %w", tp, classify(o.Error))
+			tp := TopicPartition{topic, id}
+			if id < 0 || id >= len(leaders) || leaders[id] < 0 {
+				c.forget(topic)
+				return nil, fmt.Errorf("look up the ends of %s: %w", tp, classify(kafka.LeaderNotAvailable))
 			}
-			out[tp] = Bounds{First: o.FirstOffset, HighWatermark: o.LastOffset}
+			byLeader[leaders[id]] = append(byLeader[leaders[id]], tp)
+			out[tp] = Bounds{First: -1, HighWatermark: -1}
 		}
 	}
-	if len(out) != want {
-		return nil, fmt.Errorf("look up the ends of %d partitions: %w", want, classify(kafka.LeaderNotAvailable))
+	for leader, tps := range byLeader {
+		for _, end := range []int64{kafka.FirstOffset, kafka.LastOffset} {
+			if err := c.listOffsets(ctx, leader, tps, end, out); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for tp, b := range out {
+		if b.First < 0 || b.HighWatermark < 0 {
+			return nil, fault.Transientf("look up the ends of %s: the broker's answer leaves it out", tp)
+		}
 	}
 	return out, nil
+}
+
+// listOffsets asks one broker for one end of the partitions and notes the answers.
+func (c *Conn) listOffsets(ctx context.Context, leader int32, tps []TopicPartition, end int64, out map[TopicPartition]Bounds) error {
+	req := &listoffsets.Request{ReplicaID: -1}
+	byTopic := map[string]int{}
+	for _, tp := range tps {
+		t, ok := byTopic[tp.Topic]
+		if !ok {
+			t = len(req.Topics)
+			byTopic[tp.Topic] = t
+			req.Topics = append(req.Topics, listoffsets.RequestTopic{Topic: tp.Topic})
+		}
+		req.Topics[t].Partitions = append(req.Topics[t].Partitions, listoffsets.RequestPartition{
+			Partition: int32(tp.Partition), CurrentLeaderEpoch: -1, Timestamp: end,
+		})
+	}
+	m, err := c.askBroker(ctx, c.cfg.RequestTimeout, leader, req)
+	if err != nil {
+		return fmt.Errorf("look up the ends of %d partitions: %w", len(tps), classify(err))
+	}
+	for _, t := range m.(*listoffsets.Response).Topics {
+		for _, p := range t.Partitions {
+			tp := TopicPartition{t.Topic, int(p.Partition)}
+			if p.ErrorCode != 0 {
+				c.forget(t.Topic)
+				return fmt.Errorf("look up the ends of %s: %w", tp, classify(kafkaCode(p.ErrorCode)))
+			}
+			b := out[tp]
+			if end == kafka.FirstOffset {
+				b.First = p.Offset
+			} else {
+				b.HighWatermark = p.Offset
+			}
+			out[tp] = b
+		}
+	}
+	return nil
 }
 
 // How the readers without a group fetch.

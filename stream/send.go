@@ -178,7 +178,7 @@ func (p *Publisher) exchange(leader int32, parcels []*parcel) {
 	if len(req.Topics) == 0 {
 		return
 	}
-	m, err := p.conn.roundTrip(p.requests, p.cfg.RequestTimeout, req)
+	m, err := p.conn.askBroker(p.requests, p.cfg.RequestTimeout, leader, req)
 	if err != nil {
 		fail(classify(err))
 		return
@@ -264,7 +264,6 @@ func (p *Publisher) settle(parcels []*parcel) {
 			p.mu.Unlock()
 			p.release(q, pa.items, false)
 		case fault.ClassOf(pa.err) == fault.Transient:
-			p.conn.forget(q.tp.Topic)
 			p.retry(q, pa)
 		default:
 			for _, it := range pa.items {
