@@ -1,8 +1,10 @@
 package processors
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -32,6 +34,27 @@ func deadLetterRow(r *schemas.Record) (sinks.DeadLetterRow, error) {
 		row.State, row.Note = state, r.Header(schemas.HeaderDeadNote)
 	}
 	return row, nil
+}
+
+// namesErased tells whether a dead letter speaks of a person who was erased after it had been set aside: whoever comes to the letter later than to
+// the erasure must not bring it back.
+func (p *Aggregate) namesErased(r *schemas.Record) bool {
+	key := string(r.Key)
+	var value struct {
+		UserID   string `json:"user_id"`
+		FriendID string `json:"friend_id"`
+	}
+	_ = json.Unmarshal(r.Value, &value) // most of them cannot be read: then the key has to do
+	users := []string{key, value.UserID, value.FriendID}
+	if a, b, pair := strings.Cut(key, "|"); pair {
+		users = append(users, a, b)
+	}
+	for _, u := range users {
+		if p.erasures.Covers(u, r.Time) {
+			return true
+		}
+	}
+	return false
 }
 
 func headerInt(r *schemas.Record, key string) int64 {

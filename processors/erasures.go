@@ -55,3 +55,16 @@ func (e *Erasures) At(userID string) (time.Time, bool) {
 	at, ok := e.at[schemas.Key(userID)]
 	return at, ok
 }
+
+// Without returns a copy that does not know the given users yet.
+func (e *Erasures) Without(users map[uint64]struct{}) *Erasures {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	out := NewErasures()
+	for key, at := range e.at {
+		if _, drop := users[key]; !drop {
+			out.at[key] = at
+		}
+	}
+	return out
+}
