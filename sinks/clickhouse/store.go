@@ -23,6 +23,8 @@ type Store struct {
 	conn ch.Conn
 	// erasing lets erasures take turns: several topics tell of the same one.
 	erasing chan struct{}
+	// live is the store that this one is beside, nil for the live one itself.
+	live *Store
 }
 
 var _ sinks.Analytics = (*Store)(nil)
@@ -57,8 +59,13 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the connections. It may be called again.
-func (s *Store) Close() error { return s.conn.Close() }
+// Close closes the connections. It may be called again. On a store that Beside returned it does nothing.
+func (s *Store) Close() error {
+	if s.live != nil {
+		return nil
+	}
+	return s.conn.Close()
+}
 
 // LogID returns the id of the log whose events the store holds, or "" when it holds none.
 func (s *Store) LogID(ctx context.Context) (string, error) {
