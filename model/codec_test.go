@@ -55,7 +55,7 @@ func TestRowOfAnotherModelIsRefused(t *testing.T) {
 	other := small()
 	other.Dim = 24
 	a, b := NewTable(small()), NewTable(other)
-	if _, err := b.LoadRow("x", a.AppendRow(nil, a.Intern("x"))); err == nil || b.Len() != 0 {
+	if _, err := b.LoadRow("x", a.AppendRow(nil, a.Intern("x"))); err == nil || b.Lookup(KeyOf("x")) != None {
 		t.Errorf("err = %v, %d rows", err, b.Len())
 	}
 }
@@ -119,8 +119,8 @@ func TestBrokenSumsAddNothing(t *testing.T) {
 			t.Fatalf("%d of %d bytes were accepted", n, len(message))
 		}
 	}
-	if into.Len() != 0 || into.table.Len() != 0 {
-		t.Errorf("%d rows added, %d made", into.Len(), into.table.Len())
+	if made := into.table.Len() - len(into.table.units); into.Len() != 0 || made != 0 {
+		t.Errorf("%d rows added, %d made", into.Len(), made)
 	}
 }
 

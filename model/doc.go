@@ -7,9 +7,11 @@
 // latest first,
 //
 //	score(u, i) = q_u · V_i + b_i
-//	q_u         = w_u + a Σ_k g^k P[h_k] + c Σ_k s^k T[h_k]
+//	q_u         = x + Σ_n B_n max(0, A_n · (x, y) + c_n)
+//	x           = w_u + a Σ_k g^k P[h_k] + y
+//	y           = c Σ_k s^k T[h_k]
 //
-// over a long and a short window, the squared weights of each summing to one. A list is one inner-product search: Learner.Query gives
+// over a long and a short window, the squared weights of each summing to one, and a few hidden units (A, B, c) that everybody shares (units.go). A list is one inner-product search: Learner.Query gives
 // (q_u, s), Table.Vector gives (V_i, b_i/s), with s = BiasScale.
 //
 // # The user's side (processors/embed)

@@ -35,6 +35,10 @@ type Learner struct {
 	featE []float32
 	q     []float32
 	gq    []float32
+
+	hidden hidden
+	shortQ []float32 // the short window's part of the query
+	gl, gs []float32 // gradients of what the long and the short window add to the query
 }
 
 // NewLearner returns a learner that reads rows from table.
@@ -42,7 +46,8 @@ func NewLearner(table *Table) *Learner {
 	cfg := table.cfg
 	l := &Learner{
 		cfg: cfg, table: table, negatives: NewNegatives(cfg.Buffer),
-		q: make([]float32, cfg.Dim), gq: make([]float32, cfg.Dim),
+		q: make([]float32, cfg.Dim), gq: make([]float32, cfg.Dim), hidden: newHidden(table),
+		shortQ: make([]float32, cfg.Dim), gl: make([]float32, cfg.Dim), gs: make([]float32, cfg.Dim),
 		long: decays(cfg.LongItems, cfg.LongDecay), short: decays(cfg.ShortItems, cfg.ShortDecay),
 		hist: make([]Index, 0, cfg.LongItems), wLong: make([]float32, 0, cfg.LongItems), wShrt: make([]float32, 0, cfg.LongItems),
 		cand: make([]Index, 0, cfg.Negatives+1), times: make([]float32, 0, cfg.Negatives+1), e: make([]float32, cfg.Negatives+1),
@@ -118,19 +123,33 @@ func (l *Learner) window(u *User) {
 	}
 }
 
-// sum writes w_u and the weighted rows of the window into q.
+// sum writes w_u and the weighted rows of the window into q, and adds what the hidden units make of it.
 func (l *Learner) sum(u *User, q []float32) {
 	if len(u.W) == len(q) {
 		copy(q, u.W)
 	} else {
 		clear(q)
 	}
+	clear(l.shortQ)
 	for k, i := range l.hist {
 		axpy(l.wLong[k], l.table.p(i), q)
 		if w := l.wShrt[k]; w != 0 {
-			axpy(w, l.table.t(i), q)
+			axpy(w, l.table.t(i), l.shortQ)
 		}
 	}
+	axpy(1, l.shortQ, q)
+	l.hidden.forward(l.table, q, l.shortQ)
+}
+
+// backward carries the gradient of the query back to what it was made of.
+func (l *Learner) backward() bool {
+	d := l.cfg.Dim
+	l.hidden.backward(l.table, l.gq)
+	copy(l.gl, l.gq)
+	axpy(1, l.hidden.gx[:d], l.gl)
+	copy(l.gs, l.gl)
+	axpy(1, l.hidden.gx[d:], l.gs)
+	return finite(dot(l.gl, l.gl)) && finite(dot(l.gs, l.gs))
 }
 
 // draw fills cand with the positive item and negatives that the user has not taken.
@@ -210,7 +229,7 @@ func (l *Learner) forward(u *User, item Index, strength float32, seed uint64) bo
 		l.addOutput(e[j], i, l.gq)
 	}
 	l.round(strength, seed)
-	return finite(dot(l.gq, l.gq))
+	return l.backward()
 }
 
 // round makes most of the negatives' small errors zero and the others a bit greater, at random, such that the mean stays what it is: a row
@@ -260,7 +279,7 @@ func (l *Learner) refuse(u *User, item Index, strength float32) bool {
 	l.e[0] = strength / (1 + exp32(-score))
 	clear(l.gq)
 	l.addOutput(l.e[0], item, l.gq)
-	return finite(dot(l.gq, l.gq))
+	return l.backward()
 }
 
 // learn runs forward or refuse.
@@ -280,7 +299,7 @@ func (l *Learner) stepUser(u *User) {
 		u.W = make([]float32, l.cfg.Dim)
 		u.AccW = float32(l.cfg.InitAccumulator)
 	}
-	axpy(l.rate(&u.AccW, dot(l.gq, l.gq)), l.gq, u.W)
+	axpy(l.rate(&u.AccW, dot(l.gl, l.gl)), l.gl, u.W)
 }
 
 // rate adds the squared gradient of one row to its accumulator and returns the size of the step to take.
@@ -330,10 +349,13 @@ func (l *Learner) Gradients(u *User, e Event, sums *Sums) {
 			}
 		}
 		for k, i := range l.hist {
-			sums.addP(i, l.wLong[k], l.gq)
+			sums.addP(i, l.wLong[k], l.gl)
 			if w := l.wShrt[k]; w != 0 {
-				sums.addT(i, w, l.gq)
+				sums.addT(i, w, l.gs)
 			}
+		}
+		if e.Strength > 0 {
+			l.hidden.addTo(sums, l.gq)
 		}
 		l.stepUser(u)
 	}
@@ -356,12 +378,15 @@ func (l *Learner) Step(u *User, e Event) {
 			axpy(s, l.q, row[:d])
 			h[offBias] += s
 		}
-		gg := dot(l.gq, l.gq)
+		if e.Strength > 0 {
+			l.hidden.step(t, l.gq)
+		}
+		gl, gs := dot(l.gl, l.gl), dot(l.gs, l.gs)
 		for k, i := range l.hist {
 			row, h, w := t.row(i), t.head(i), l.wLong[k]
-			axpy(w*l.rate(&h[offAccP], w*w*gg), l.gq, row[d+head:2*d+head])
+			axpy(w*l.rate(&h[offAccP], w*w*gl), l.gl, row[d+head:2*d+head])
 			if w := l.wShrt[k]; w != 0 {
-				axpy(w*l.rate(&h[offAccT], w*w*gg), l.gq, row[2*d+head:])
+				axpy(w*l.rate(&h[offAccT], w*w*gs), l.gs, row[2*d+head:])
 			}
 		}
 		l.stepUser(u)

@@ -94,10 +94,14 @@ func (s *Sums) addCount(i Index, n uint32) { s.parts[s.place(i)].count += n }
 //
 // One step with the sum, rather than a sum of steps, is what stays stable when many sources move the same row.
 func (t *Table) Apply(s *Sums) {
-	rate, d := float32(t.cfg.Rate), t.dim
+	d := t.dim
 	for n, i := range s.rows {
 		if !t.Live(i) {
 			continue
+		}
+		rate := float32(t.cfg.Rate)
+		if t.meta[i].unit {
+			rate = t.unitRate()
 		}
 		row, had := t.row(i), s.parts[n]
 		h := row[d : d+head]

@@ -49,6 +49,7 @@ type Table struct {
 	meta    []meta
 	index   map[Key]Index
 	free    []Index
+	units   []Index // rows of the hidden units
 	total   float64 // the sum of all counts
 	scratch []float32
 	live    int
@@ -60,13 +61,18 @@ type meta struct {
 	id       string
 	count    uint32
 	features []Index
-	feature  bool
+	feature  bool // or a hidden unit
+	unit     bool
 	live     bool
 }
 
 // NewTable returns an empty table. The configuration must be valid.
 func NewTable(cfg Config) *Table {
-	return &Table{cfg: cfg, dim: cfg.Dim, stride: 3*cfg.Dim + head, index: map[Key]Index{}}
+	t := &Table{cfg: cfg, dim: cfg.Dim, stride: 3*cfg.Dim + head, index: map[Key]Index{}}
+	for n := range cfg.Units {
+		t.units = append(t.units, t.Intern(unitID(n)))
+	}
+	return t
 }
 
 // Config returns the configuration of the table.
@@ -110,7 +116,7 @@ func (t *Table) add(key Key, id string) Index {
 			t.chunks = append(t.chunks, make([]float32, chunkRows*t.stride))
 		}
 	}
-	t.meta[i] = meta{key: key, id: id, live: true, feature: strings.HasPrefix(id, featurePrefix)}
+	t.meta[i] = meta{key: key, id: id, live: true, feature: strings.HasPrefix(id, featurePrefix), unit: isUnit(id)}
 	t.index[key] = i
 	t.live++
 	t.initial(i)
@@ -123,6 +129,9 @@ func (t *Table) initial(i Index) {
 	clear(row)
 	r := random(mix(uint64(t.meta[i].key) ^ mix(t.cfg.Seed)))
 	deviation := float32(t.cfg.InitDeviation)
+	if t.meta[i].unit {
+		deviation = unitDeviation(t.dim)
+	}
 	if !t.meta[i].feature { // feature vectors are added up, and their noise would be too
 		r.normal(row[:t.dim], deviation)
 	}
@@ -135,7 +144,7 @@ func (t *Table) initial(i Index) {
 // Remove takes the row at i out of the table. Its index may be given to another row.
 func (t *Table) Remove(i Index) {
 	m := &t.meta[i]
-	if !m.live {
+	if !m.live || m.unit {
 		return
 	}
 	if !m.feature {
@@ -146,6 +155,9 @@ func (t *Table) Remove(i Index) {
 	t.free = append(t.free, i)
 	t.live--
 }
+
+// unitRate is the step size of hidden units. They stand in every query: what is right for an item's row is too much for them.
+func (t *Table) unitRate() float32 { return float32(t.cfg.Rate * t.cfg.UnitRate) }
 
 // Live reports whether there is a row at i.
 func (t *Table) Live(i Index) bool { return i >= 0 && int(i) < len(t.meta) && t.meta[i].live }
