@@ -34,6 +34,8 @@ type evalFlags struct {
 	lists                     string
 	dim, negatives            int
 	contentWeight, friendEven float64
+	partitions, window        int
+	int8                      bool
 }
 
 func addEvalFlags(cmd *cobra.Command) *evalFlags {
@@ -49,6 +51,9 @@ func addEvalFlags(cmd *cobra.Command) *evalFlags {
 	f.IntVar(&e.negatives, "model-negatives", d.Negatives, "items drawn beside each positive event")
 	f.Float64Var(&e.contentWeight, "content-weight", d.ContentWeight, "how much the content of a new item counts, with --content")
 	f.Float64Var(&e.friendEven, "friend-weight", d.FriendWeight, "events of one's own that outweigh the friends, with --friends")
+	f.IntVar(&e.partitions, "lag-partitions", 4, "for the method lagged: partitions of users")
+	f.IntVar(&e.window, "lag-window", 0, "for the method lagged: events between two exchanges of gradients and rows (0: two per three items, 64 to 1,000)")
+	f.BoolVar(&e.int8, "lag-int8", true, "for the method lagged: rank by vectors of 8 bits")
 	return e
 }
 
@@ -56,6 +61,13 @@ func (e *evalFlags) run(cmd *cobra.Command, r eval.Run) error {
 	r.Setup = eval.DefaultSetup(r.Data)
 	r.Setup.Model.Dim, r.Setup.Model.Negatives = e.dim, e.negatives
 	r.Setup.Model.ContentWeight, r.Setup.Model.FriendWeight = e.contentWeight, e.friendEven
+	r.Setup.Lag.Partitions, r.Setup.Lag.Int8 = e.partitions, e.int8
+	if e.window > 0 {
+		r.Setup.Lag.Window = e.window
+	}
+	if e.partitions < 1 || e.window < 0 {
+		return fmt.Errorf("--lag-partitions is %d, --lag-window is %d: want at least 1 and 0", e.partitions, e.window)
+	}
 	r.Options.K, r.Methods, r.ListsFile = e.k, e.methods, e.lists
 	if e.k < 1 {
 		return fmt.Errorf("--k is %d: want at least 1", e.k)
