@@ -205,29 +205,48 @@ func (r *Recommender) score(ctx context.Context, j *job, p *pool, trend *trendin
 	}
 }
 
-// trendingFor returns the list for somebody unknown, for the hold-out, and for when nothing else is left.
+// trendingFor returns the list for somebody unknown, for the hold-out, and for when nothing else is left. Before the first computation of what is
+// trending the learner's biases stand in for it: they rise and fall with popularity.
 func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommendation {
 	trend := r.trending.Load()
 	if trend == nil {
 		j.degrade[DegradedTrending] = true
 	}
 	items, err := r.items.get(ctx, trend.top(0))
-	r.mark([]*job{j}, DegradedVectors, err)
+	ok := r.mark([]*job{j}, DegradedVectors, err)
 	list := r.head(j, schemas.StrategyTrending)
 	excluded := keySet(j.exclude)
 	for _, x := range trend.items() {
 		key := schemas.Key(x.ItemID)
-		item, ok := items[key]
-		if _, no := excluded[key]; no || ok && !wanted(&item, j.Genres) || !ok && (err == nil || len(j.Genres) > 0) {
+		item, known := items[key]
+		if _, no := excluded[key]; no || known && !wanted(&item, j.Genres) || !known && (ok || len(j.Genres) > 0) {
 			continue
 		}
 		list.Items = append(list.Items, schemas.RecommendedItem{ItemID: x.ItemID, Rank: len(list.Items) + 1, Score: x.Score, Title: item.Content.Title,
 			Source: SourceTrending, Reason: reasonTrending})
 		if len(list.Items) == j.N {
-			break
+			return list
 		}
 	}
+	if len(list.Items) == 0 && ok {
+		list.Items = r.byBias(ctx, j)
+	}
 	return list
+}
+
+// byBias returns the items that an empty history would be shown.
+func (r *Recommender) byBias(ctx context.Context, j *job) []schemas.RecommendedItem {
+	query := make([]float32, r.cfg.Model.Dim+1)
+	query[r.cfg.Model.Dim] = 1
+	hits, err := r.index.SearchItems(ctx, []sinks.ItemQuery{{Vector: query, N: j.N, Exclude: j.exclude, Genres: j.Genres}})
+	if !r.mark([]*job{j}, DegradedVectors, err) || len(hits) == 0 {
+		return nil
+	}
+	out := make([]schemas.RecommendedItem, len(hits[0]))
+	for i, h := range hits[0] {
+		out[i] = schemas.RecommendedItem{ItemID: h.Item.Content.ItemID, Rank: i + 1, Score: h.Score, Title: h.Item.Content.Title, Source: SourceTrending, Reason: reasonTrending}
+	}
+	return out
 }
 
 const reasonTrending = "popular right now"
