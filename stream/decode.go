@@ -81,7 +81,7 @@ func decodeBatch(dst []Record, tp TopicPartition, b []byte, base, from int64) ([
 	}
 	// Amortized, for a response can be made of thousands of batches of one; and bounded, for a count is only a claim.
 	dst = slices.Grow(dst, min(count, 1<<16))
-	r := recordReader{b: body}
+	r := recordReader{b: body, keys: map[string]string{}}
 	for range count {
 		rec := Record{Topic: tp.Topic, Partition: tp.Partition}
 		end := r.varint() // the record's length
@@ -128,8 +128,10 @@ func inflate(kind compress.Compression, packed []byte) ([]byte, error) {
 
 // recordReader reads the variable-length types inside a batch.
 type recordReader struct {
-	b   []byte
-	bad bool
+	b    []byte
+	bad  bool
+	keys map[string]string // the names of headers, which repeat
+	slab []Header          // to be cut into the records' headers
 }
 
 func (r *recordReader) varint() int64 {
@@ -170,9 +172,19 @@ func (r *recordReader) headers() []Header {
 		r.bad = true
 		return nil
 	}
-	hs := make([]Header, n)
+	if int64(len(r.slab)) < n {
+		r.slab = make([]Header, max(n, 256))
+	}
+	hs := r.slab[:n:n]
+	r.slab = r.slab[n:]
 	for i := range hs {
-		hs[i] = Header{Key: string(r.take(r.varint())), Value: r.nullable()}
+		name := r.take(r.varint())
+		known, ok := r.keys[string(name)]
+		if !ok {
+			known = string(name)
+			r.keys[known] = known
+		}
+		hs[i] = Header{Key: known, Value: r.nullable()}
 	}
 	return hs
 }

@@ -79,14 +79,24 @@ func (f *fetcher) start() time.Duration {
 		if !free {
 			continue // an exchange that ends wakes us
 		}
-		// The request groups by topic.
-		slices.SortStableFunc(parts, func(a, b *partition) int { return cmp.Compare(a.tp.Topic, b.tp.Topic) })
+		byTopic(parts)
 		for _, p := range parts {
 			p.setFetching(true)
 		}
 		f.tasks.Go(func() { f.exchange(leader, parts) })
 	}
 	return 100 * time.Millisecond
+}
+
+// byTopic puts the partitions of a topic together, as the request needs them, and leaves the topics in the order of their turn.
+func byTopic(parts []*partition) {
+	order := map[string]int{}
+	for _, p := range parts {
+		if _, ok := order[p.tp.Topic]; !ok {
+			order[p.tp.Topic] = len(order)
+		}
+	}
+	slices.SortStableFunc(parts, func(a, b *partition) int { return cmp.Compare(order[a.tp.Topic], order[b.tp.Topic]) })
 }
 
 func (f *fetcher) leader(tp TopicPartition) (int32, error) {
@@ -138,7 +148,7 @@ func (f *fetcher) exchange(leader int32, parts []*partition) {
 			continue
 		}
 		delete(byName, res.tp)
-		if n := f.accept(p, res); n > 0 {
+		if n := f.accept(p, res, req.empty); n > 0 {
 			records += n
 			if !slices.Contains(topics, res.tp.Topic) {
 				topics = append(topics, res.tp.Topic)
@@ -155,7 +165,7 @@ func (f *fetcher) exchange(leader int32, parts []*partition) {
 }
 
 // accept takes one partition's part of a response and returns the number of records in it.
-func (f *fetcher) accept(p *partition, res *fetched) int {
+func (f *fetcher) accept(p *partition, res *fetched, empty bool) int {
 	if res.code != 0 {
 		f.refused(p, res)
 		return 0
@@ -165,6 +175,7 @@ func (f *fetcher) accept(p *partition, res *fetched) int {
 	if err != nil {
 		f.delay(p, err)
 	}
+	next = p.gap.next(next, res.highWatermark, empty)
 	if next > from || res.highWatermark != p.highWatermark() {
 		p.add(records, next, res.highWatermark)
 	}

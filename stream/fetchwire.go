@@ -41,6 +41,8 @@ type fetchExchange struct {
 
 	bytes   int
 	results []fetched
+	// empty is true when there was nothing to return for any partition, and the broker was not holding back.
+	empty bool
 }
 
 var (
@@ -143,7 +145,7 @@ func (f *fetchExchange) decode(body []byte) error {
 	if id := r.int32(); id != fetchCorrelation && r.err == nil {
 		return fmt.Errorf("fetch response to another request (%d)", id)
 	}
-	r.int32() // throttle
+	throttle := r.int32()
 	code := r.int16()
 	r.int32() // session
 	if r.err == nil && code != 0 {
@@ -170,7 +172,29 @@ func (f *fetchExchange) decode(body []byte) error {
 			f.results = append(f.results, p)
 		}
 	}
+	f.empty = throttle == 0
+	for i := range f.results {
+		f.empty = f.empty && len(f.results[i].batches) == 0
+	}
 	return r.err
+}
+
+// endGap notices that no records are left between an offset and the end of the log: compaction may remove the newest ones too, when they are
+// tombstones. A broker then answers with nothing although the high watermark is further on. An answer that is empty because others have filled
+// it, or because of a quota, does not count, and it takes two in a row.
+type endGap struct{ at, high int64 }
+
+// next returns the offset to go on at.
+func (g *endGap) next(at, high int64, empty bool) int64 {
+	if !empty || high <= at {
+		*g = endGap{}
+		return at
+	}
+	if *g == (endGap{at, high}) {
+		return high
+	}
+	*g = endGap{at, high}
+	return at
 }
 
 // wireReader reads Kafka's fixed-size types; after the first error everything is zero.

@@ -30,6 +30,7 @@ type subscription struct {
 	out    chan *message.Message
 	values context.Context // the subscriber's values, without its end
 	conns  connTracker
+	warned atomic.Int64           // when the log was last told of a failure
 	member atomic.Pointer[string] // as the broker calls it, since the first generation
 }
 
@@ -112,10 +113,14 @@ func (s *subscription) resign() {
 	}
 }
 
-// failed reports something that is tried again.
+// failed reports something that is tried again. The log is told every ten seconds: an outage is one piece of news, not hundreds.
 func (s *subscription) failed(err error) {
 	if s.cfg.Hooks.Error != nil {
 		s.cfg.Hooks.Error(err)
+	}
+	now := time.Now().UnixNano()
+	if last := s.warned.Load(); now-last < int64(10*time.Second) || !s.warned.CompareAndSwap(last, now) {
+		return
 	}
 	s.log.Warn("consumer group: trying again", "topics", s.topics, "error", err)
 }

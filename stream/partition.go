@@ -26,6 +26,8 @@ type partition struct {
 	failures int
 	stopped  bool
 
+	gap endGap // the fetcher's own
+
 	// The worker's own.
 	position int64 // the next offset to hand out
 	doubt    bool  // a range is written down whose batch is not acknowledged

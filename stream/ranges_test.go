@@ -8,6 +8,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/slipstream-rec/slipstream/internal/fault"
 )
@@ -299,4 +300,69 @@ func TestRangesOverCompactedGaps(t *testing.T) {
 		return offset == 120 && metadata == ""
 	})
 	stop()
+}
+
+// TestRangesWithNothingLeftAtTheEnd: the newest records of a compacted topic were tombstones, and are gone. Nobody may wait for them.
+func TestRangesWithNothingLeftAtTheEnd(t *testing.T) {
+	t.Parallel()
+	e := fakeEngine(t)
+	topic := e.topic(t, 1)
+	for i := range 15 { // a batch each
+		emit(t, e.publisher(t), topic, 0, i, 1)
+	}
+	// The broker never removes its last records itself: from offset 10 on this one answers as Kafka does when they are gone.
+	e.fake.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		e.fake.KeepControl()
+		req := r.(*kmsg.FetchRequest)
+		if req.Topics[0].Partitions[0].FetchOffset < 10 {
+			return nil, nil, false
+		}
+		res := req.ResponseKind().(*kmsg.FetchResponse)
+		part := kmsg.NewFetchResponseTopicPartition()
+		part.HighWatermark, part.LastStableOffset = 15, 15
+		tp := kmsg.NewFetchResponseTopic()
+		tp.Topic, tp.Partitions = req.Topics[0].Topic, []kmsg.FetchResponseTopicPartition{part}
+		res.Topics = append(res.Topics, tp)
+		return res, nil, true
+	})
+	read := 0
+	require.NoError(t, ReadPartition(t.Context(), e.conn, TopicPartition{topic, 0}, 0, -1, func(*Record) error { read++; return nil }))
+	require.Positive(t, read)
+
+	tail := NewTail(e.conn, topic, func(*Record) error { return nil })
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- tail.Run(ctx) }()
+	require.NoError(t, tail.WaitCaughtUp(t.Context()))
+	cancel()
+	require.NoError(t, <-done)
+
+	cfg := e.ranged(t)
+	_, err := e.conn.client.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: cfg.Group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{
+		topic: {{Partition: 0, Offset: 3, Metadata: Range{First: 3, Last: 14}.String()}},
+	}})
+	require.NoError(t, err)
+	out, stop := e.subscribe(t, cfg, topic)
+	m := receive(t, out)
+	b := BatchOf(m)
+	require.True(t, b.Repeat)
+	require.EqualValues(t, 14, b.Last, "the bounds are those that were written down")
+	m.Ack()
+	eventually(t, "the range is closed", func() bool {
+		offset, metadata := e.committed(t, cfg.Group, topic, 0)
+		return offset == 15 && metadata == ""
+	})
+	stop()
+}
+
+func TestEndGap(t *testing.T) {
+	t.Parallel()
+	var g endGap
+	require.EqualValues(t, 5, g.next(5, 9, false), "others have filled the answer")
+	require.EqualValues(t, 5, g.next(5, 9, true))
+	require.EqualValues(t, 5, g.next(5, 10, true), "the log has grown in between")
+	require.EqualValues(t, 10, g.next(5, 10, true))
+	require.EqualValues(t, 10, g.next(10, 10, true), "at the end there is no gap")
+	require.EqualValues(t, 10, g.next(10, 12, true))
+	require.EqualValues(t, 11, g.next(11, 12, false))
 }

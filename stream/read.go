@@ -128,10 +128,11 @@ func ReadPartition(ctx context.Context, conn *Conn, tp TopicPartition, from, to 
 	if to < 0 || to > b.HighWatermark {
 		to = b.HighWatermark
 	}
+	var gap endGap
 	for next := max(from, b.First); next < to; {
 		var records []Record
 		err := untilDone(ctx, func() error {
-			res, err := conn.fetchOne(ctx, tp, next)
+			res, empty, err := conn.fetchOne(ctx, tp, next)
 			if err != nil {
 				return err
 			}
@@ -139,7 +140,8 @@ func ReadPartition(ctx context.Context, conn *Conn, tp TopicPartition, from, to 
 				next = res.logStart
 			}
 			records, next, err = decodeBatches(nil, tp, res.batches, next)
-			return err
+			next = gap.next(next, res.highWatermark, empty)
+			return classify(err)
 		})
 		if err != nil {
 			return fmt.Errorf("read %s from offset %d: %w", tp, next, err)
@@ -173,51 +175,51 @@ func untilDone(ctx context.Context, f func() error) error {
 }
 
 // fetchOne fetches one partition. An offset out of range is answered with the log's start and no records when it is before it.
-func (c *Conn) fetchOne(ctx context.Context, tp TopicPartition, offset int64) (*fetched, error) {
+func (c *Conn) fetchOne(ctx context.Context, tp TopicPartition, offset int64) (res *fetched, empty bool, err error) {
 	leaders, err := c.leaders(ctx, tp.Topic, false)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if tp.Partition >= len(leaders) || leaders[tp.Partition] < 0 {
 		c.forget(tp.Topic)
-		return nil, fmt.Errorf("partition %s: %w", tp, classify(kafka.LeaderNotAvailable))
+		return nil, false, fmt.Errorf("partition %s: %w", tp, classify(kafka.LeaderNotAvailable))
 	}
-	results, _, err := c.fetch(ctx, leaders[tp.Partition], []fetchAsk{{tp: tp, offset: offset}})
+	results, empty, err := c.fetch(ctx, leaders[tp.Partition], []fetchAsk{{tp: tp, offset: offset}})
 	if err != nil {
 		c.forget(tp.Topic)
-		return nil, fmt.Errorf("fetch %s: %w", tp, err)
+		return nil, false, fmt.Errorf("fetch %s: %w", tp, err)
 	}
 	for i := range results {
 		res := &results[i]
 		switch {
 		case res.tp != tp:
 		case res.code == 0:
-			return res, nil
+			return res, empty, nil
 		case errors.Is(kafkaCode(res.code), kafka.OffsetOutOfRange):
 			all, err := c.bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			if b := all[tp]; offset < b.First {
-				return &fetched{tp: tp, logStart: b.First, highWatermark: b.HighWatermark}, nil
+				return &fetched{tp: tp, logStart: b.First, highWatermark: b.HighWatermark}, false, nil
 			}
-			return nil, fmt.Errorf("fetch %s at %d: %w", tp, offset, classify(kafkaCode(res.code)))
+			return nil, false, fmt.Errorf("fetch %s at %d: %w", tp, offset, classify(kafkaCode(res.code)))
 		default:
 			c.forget(tp.Topic)
-			return nil, fmt.Errorf("fetch %s: %w", tp, classify(kafkaCode(res.code)))
+			return nil, false, fmt.Errorf("fetch %s: %w", tp, classify(kafkaCode(res.code)))
 		}
 	}
-	return nil, fault.Transientf("fetch %s: the broker's answer leaves it out", tp)
+	return nil, false, fault.Transientf("fetch %s: the broker's answer leaves it out", tp)
 }
 
 // fetch performs one exchange for a reader without a group.
-func (c *Conn) fetch(ctx context.Context, leader int32, asks []fetchAsk) (results []fetched, bytes int, err error) {
+func (c *Conn) fetch(ctx context.Context, leader int32, asks []fetchAsk) (results []fetched, empty bool, err error) {
 	req := &fetchExchange{
 		leader: leader, clientID: c.cfg.ClientID, maxWaitMillis: int32(readMaxWait.Milliseconds()),
 		maxBytes: readMaxBytes, partitionMax: readMaxBytes / 4, asks: asks,
 	}
 	if _, err := c.roundTrip(ctx, readMaxWait+c.cfg.RequestTimeout, req); err != nil {
-		return nil, 0, classify(err)
+		return nil, false, classify(err)
 	}
-	return req.results, req.bytes, nil
+	return req.results, req.empty, nil
 }

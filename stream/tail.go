@@ -23,12 +23,13 @@ type Tail struct {
 	mu       sync.Mutex // held around fn
 	turn     int
 	next     map[int]int64
+	gaps     map[int]*endGap
 	target   map[int]int64 // the ends seen at the start, of partitions that have not got there
 }
 
 // NewTail returns a Tail that calls fn for each record, one at a time, in order within a partition. An error of fn ends Run.
 func NewTail(conn *Conn, topic string, fn func(*Record) error) *Tail {
-	return &Tail{conn: conn, topic: topic, fn: fn, log: slog.Default(), caughtUp: make(chan struct{}), next: map[int]int64{}}
+	return &Tail{conn: conn, topic: topic, fn: fn, log: slog.Default(), caughtUp: make(chan struct{}), next: map[int]int64{}, gaps: map[int]*endGap{}}
 }
 
 // WaitCaughtUp returns when every record that was there at the start of Run has been handed to fn.
@@ -127,21 +128,21 @@ func (t *Tail) round(ctx context.Context) error {
 }
 
 func (t *Tail) fetch(ctx context.Context, leader int32, asks []fetchAsk) error {
-	results, _, err := t.conn.fetch(ctx, leader, asks)
+	results, empty, err := t.conn.fetch(ctx, leader, asks)
 	if err != nil {
 		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i := range results {
-		if err := t.take(ctx, &results[i]); err != nil {
+		if err := t.take(ctx, &results[i], empty); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *Tail) take(ctx context.Context, res *fetched) error {
+func (t *Tail) take(ctx context.Context, res *fetched, empty bool) error {
 	at := t.next[res.tp.Partition]
 	if err := kafkaCode(res.code); res.code != 0 {
 		if !errors.Is(err, kafka.OffsetOutOfRange) {
@@ -165,7 +166,12 @@ func (t *Tail) take(ctx context.Context, res *fetched) error {
 			return &errHandler{err: fmt.Errorf("offset %d of %s: %w", records[i].Offset, res.tp, err)}
 		}
 	}
-	t.advance(res.tp.Partition, next)
+	gap := t.gaps[res.tp.Partition]
+	if gap == nil {
+		gap = &endGap{}
+		t.gaps[res.tp.Partition] = gap
+	}
+	t.advance(res.tp.Partition, gap.next(next, res.highWatermark, empty))
 	return nil
 }
 
