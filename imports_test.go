@@ -39,6 +39,7 @@ var arrows = []struct {
 	{"eval", []string{"model", "schemas", "producers/...", "processors", "sinks", "internal/..."}, "evaluation runs what serves"},
 	{"api", []string{"schemas", "sinks", "processors", "producers/...", "internal/..."}, "the API speaks to contracts; cmd gives it what stands on the stream"},
 	{"cmd", []string{"..."}, "every concrete type is chosen here"},
+	{"torture", []string{"stream", "schemas", "model", "sinks/...", "internal/..."}, "it breaks the built program from outside and reads its log and its stores; nobody imports it"},
 	{"", []string{"..."}, ""},
 }
 
@@ -53,9 +54,9 @@ var libraries = []struct {
 	{"github.com/ThreeDotsLabs/watermill", []string{"stream", "producers", "cmd"}, "Watermill is the business of stream; producers know its Publisher"},
 	{"github.com/qdrant/", []string{"sinks/qdrant", "cmd"}, "nobody outside sinks/qdrant sees a Qdrant type"},
 	{"github.com/neo4j/", []string{"sinks/neo4j", "cmd"}, "nobody outside sinks/neo4j sees a Neo4j type"},
-	{"github.com/ClickHouse/", []string{"sinks/clickhouse", "cmd"}, "nobody outside sinks/clickhouse sees a ClickHouse type"},
+	{"github.com/ClickHouse/", []string{"sinks/clickhouse", "cmd", "torture"}, "nobody outside sinks/clickhouse sees a ClickHouse type"},
 	{"modernc.org/sqlite", []string{"sinks/sqlite", "cmd"}, "nobody outside sinks/sqlite sees SQLite"},
-	{"database/sql", []string{"sinks", "cmd"}, "SQL is the business of the engines"},
+	{"database/sql", []string{"sinks", "cmd", "torture"}, "SQL is the business of the engines"},
 	{"github.com/prometheus/", []string{"internal/telemetry", "cmd"}, "metrics are called from hooks"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "commands are in cmd"},
 	{"github.com/knadh/koanf", []string{"internal/config"}, "configuration is read in one place"},

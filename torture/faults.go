@@ -1,0 +1,226 @@
+//go:build linux
+
+package torture
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"syscall"
+)
+
+// fault is one kind of thing that goes wrong, with how often it is drawn.
+type fault struct {
+	kind   string
+	weight int
+	// slow faults are bounded by Config.Slow.
+	slow   bool
+	inject func(ctx context.Context, r *rand.Rand) error
+}
+
+// tally counts faults by kind.
+type tally struct {
+	mu     sync.Mutex
+	byKind map[string]int
+	total  int
+	slow   int
+	failed []string
+}
+
+func (t *tally) begin(f *fault, limit, slowLimit int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.total >= limit || f.slow && t.slow >= slowLimit {
+		return false
+	}
+	t.total++
+	t.byKind[f.kind]++
+	if f.slow {
+		t.slow++
+	}
+	return true
+}
+
+func (t *tally) full(limit int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.total >= limit
+}
+
+func (t *tally) fail(f *fault, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failed = append(t.failed, fmt.Sprintf("%s: %v", f.kind, err))
+}
+
+// inject draws faults of a lane one after the other until there are enough or ctx ends. Lanes run side by side, so faults of different lanes overlap.
+func (h *harness) inject(ctx context.Context, lane []fault, seed uint64, gap time.Duration) {
+	r := rand.New(rand.NewPCG(h.cfg.Seed, seed))
+	sum := 0
+	for i := range lane {
+		sum += lane[i].weight
+	}
+	for wait(ctx, time.Duration(float64(gap)*(0.5+r.Float64()))) && !h.tally.full(h.cfg.Faults) {
+		n, f := r.IntN(sum), &lane[0]
+		for i := range lane {
+			if f = &lane[i]; n < f.weight {
+				break
+			}
+			n -= f.weight
+		}
+		if !h.tally.begin(f, h.cfg.Faults, h.cfg.Slow) {
+			continue
+		}
+		h.note("fault: %s", f.kind)
+		// What has begun is undone, also when the time is over.
+		if err := f.inject(context.WithoutCancel(ctx), r); err != nil {
+			h.tally.fail(f, err)
+			h.note("fault %s failed: %v", f.kind, err)
+		}
+	}
+}
+
+func between(r *rand.Rand, low, high time.Duration) time.Duration {
+	return low + time.Duration(r.Float64()*float64(high-low))
+}
+
+// instanceFaults break the program's processes.
+func (h *harness) instanceFaults() []fault {
+	pick := func(r *rand.Rand) *instance { return h.instances[r.IntN(h.cfg.Instances)] }
+	freeze := func(low, high time.Duration) func(context.Context, *rand.Rand) error {
+		return func(ctx context.Context, r *rand.Rand) error {
+			x := pick(r)
+			if _, err := x.signal(syscall.SIGSTOP); err != nil {
+				return nil // it is starting just now
+			}
+			wait(ctx, between(r, low, high))
+			_, _ = x.signal(syscall.SIGCONT)
+			return nil
+		}
+	}
+	alone := []fault{
+		{kind: "instance: kill -9", weight: 6, inject: func(_ context.Context, r *rand.Rand) error {
+			pick(r).kill() // the supervisor starts it again
+			return nil
+		}},
+		{kind: "instance: frozen briefly", weight: 3, inject: freeze(300*time.Millisecond, 3*time.Second)},
+		{kind: "instance: frozen beyond its session, then awake", weight: 5, inject: freeze(h.cfg.Session+2*time.Second, h.cfg.Session+7*time.Second)},
+		{kind: "instance: rolling restart", weight: 4, inject: func(ctx context.Context, r *rand.Rand) error { return h.roll(ctx, pick(r)) }},
+		{kind: "poison records", weight: 3, inject: h.poison},
+	}
+	if h.services == nil {
+		return alone
+	}
+	return append(alone,
+		fault{kind: "instance: all killed at once", weight: 1, inject: func(context.Context, *rand.Rand) error {
+			for _, x := range h.instances {
+				x.kill()
+			}
+			return nil
+		}},
+		fault{kind: "instance: one more joins and leaves", weight: 3, inject: func(ctx context.Context, r *rand.Rand) error {
+			x := h.instances[h.cfg.Instances]
+			x.want(true)
+			wait(ctx, between(r, 6*time.Second, 12*time.Second))
+			x.want(false)
+			if !x.running() {
+				return nil
+			}
+			return h.stopped(x)
+		}},
+	)
+}
+
+// poison plants records that nobody can digest.
+func (h *harness) poison(ctx context.Context, r *rand.Rand) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	all := plants()
+	for range 1 + r.IntN(3) {
+		if err := h.planter.plant(ctx, all[r.IntN(len(all))]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// engineFaults break the engines and the connections to them.
+func (h *harness) engineFaults() []fault {
+	var out []fault
+	for _, engine := range allEngines() {
+		slow := engine == engineKafka || engine == engineNeo4j
+		killWeight := 3
+		if slow {
+			killWeight = 2
+		}
+		out = append(out,
+			fault{kind: engine + ": kill -9 and start", weight: killWeight, slow: slow, inject: func(ctx context.Context, r *rand.Rand) error {
+				if err := h.services.verb(ctx, "kill", engine); err != nil {
+					return err
+				}
+				wait(ctx, between(r, 0, 4*time.Second))
+				return h.services.verb(ctx, "start", engine)
+			}},
+			fault{kind: engine + ": paused", weight: 3, inject: func(ctx context.Context, r *rand.Rand) error {
+				if err := h.services.verb(ctx, "pause", engine); err != nil {
+					return err
+				}
+				wait(ctx, between(r, time.Second, 9*time.Second))
+				return h.services.verb(ctx, "resume", engine)
+			}},
+			fault{kind: engine + ": connections refused", weight: 2, inject: func(ctx context.Context, r *rand.Rand) error {
+				accept := h.services.refuse(engine)
+				wait(ctx, between(r, 500*time.Millisecond, 6*time.Second))
+				return accept()
+			}},
+			fault{kind: engine + ": slow connections", weight: 2, inject: h.toxic(engine, "latency", `"latency":250,"jitter":200`, 2*time.Second, 6*time.Second)},
+			fault{kind: engine + ": connections cut", weight: 3, inject: h.toxic(engine, "reset_peer", `"timeout":0`, 100*time.Millisecond, 2*time.Second)},
+			fault{kind: engine + ": connections cut amid data", weight: 2, inject: h.toxic(engine, "limit_data", `"bytes":3000`, 500*time.Millisecond, 3*time.Second)},
+			fault{kind: engine + ": connections swallow everything", weight: 2, inject: h.toxic(engine, "timeout", `"timeout":0`, time.Second, 7*time.Second)},
+		)
+	}
+	return out
+}
+
+func (h *harness) toxic(engine, kind, attributes string, low, high time.Duration) func(context.Context, *rand.Rand) error {
+	return func(ctx context.Context, r *rand.Rand) error {
+		remove, err := h.services.toxic(engine, kind, attributes)
+		if err != nil {
+			return err
+		}
+		wait(ctx, between(r, low, high))
+		remove()
+		return nil
+	}
+}
+
+// stopLimit is how long an instance has to stop: its own limit of 20 s and some.
+const stopLimit = 25 * time.Second
+
+// roll restarts an instance gracefully, one after the other as an operator would, and waits until it serves.
+func (h *harness) roll(ctx context.Context, x *instance) error {
+	if !x.running() {
+		return nil
+	}
+	x.want(false)
+	err := h.stopped(x)
+	x.want(true)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	_ = x.waitReady(ctx) // it may not become ready while an engine is down
+	return err
+}
+
+// stopped stops an instance and keeps how long that took.
+func (h *harness) stopped(x *instance) error {
+	took, err := x.stop(stopLimit)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if took > 0 {
+		h.stops = append(h.stops, took)
+	}
+	return err
+}

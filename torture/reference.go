@@ -1,0 +1,138 @@
+//go:build linux
+
+package torture
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream"
+)
+
+// Reference is the undisturbed run over the same log: its Recall@10, and how many users ended otherwise.
+type Reference struct {
+	Recall     float64
+	WrongUsers finding
+}
+
+// undisturbed copies the log, record by record and partition by partition, into slipstream dev, which nobody disturbs, and compares what comes of it.
+func (h *harness) undisturbed(ctx context.Context, binary string, log theLog, x *expected) (*Reference, error) {
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	settings := append(h.settings(), "SLIPSTREAM_STREAM_SESSION_TIMEOUT=30s", "SLIPSTREAM_STREAM_REBALANCE_TIMEOUT=30s")
+	dev, kafka, err := h.dev("undisturbed", binary, ports, settings)
+	if err != nil {
+		return nil, err
+	}
+	if err := dev.start(); err != nil {
+		return nil, err
+	}
+	defer dev.kill()
+	starting, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := dev.waitReady(starting); err != nil {
+		return nil, err
+	}
+	conn, err := stream.Open(ctx, stream.DefaultConfig(kafka))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	pub, err := stream.NewPublisher(conn, stream.DefaultPublisherConfig())
+	if err != nil {
+		return nil, err
+	}
+	defer pub.Close()
+	if err := copyLog(ctx, pub, log[schemas.TopicItems]); err != nil {
+		return nil, err
+	}
+	if err := h.settle(ctx, conn, "", time.Minute); err != nil {
+		return nil, err
+	}
+	if err := copyLog(ctx, pub, inTime(log[schemas.TopicInteractions], log[schemas.TopicFriendships])); err != nil {
+		return nil, err
+	}
+	if err := h.settle(ctx, conn, "", 10*time.Minute); err != nil {
+		return nil, err
+	}
+	if _, err := dev.stop(stopLimit); err != nil {
+		return nil, err
+	}
+	s, err := openEmbedded(ctx, filepath.Join(h.dir, "undisturbed"))
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	points, err := s.points(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &Reference{}
+	for id, want := range x.users {
+		if got := points[id]; got == nil {
+			out.WrongUsers.add("%s is not there", id)
+		} else if d := differs(&got.model, want); d != "" {
+			out.WrongUsers.add("%s: %s", id, d)
+		}
+	}
+	out.Recall, err = h.load.world.recall(ctx, s)
+	return out, err
+}
+
+// inTime merges partitions by time; within a partition the order stays, whatever the records' times say.
+func inTime(topics ...[]schemas.Record) []schemas.Record {
+	type timed struct {
+		at     time.Time
+		record schemas.Record
+	}
+	var all []timed
+	for _, records := range topics {
+		var newest time.Time
+		for i := range records {
+			if i == 0 || records[i].Partition != records[i-1].Partition || records[i].Time.After(newest) {
+				newest = records[i].Time
+			}
+			all = append(all, timed{newest, records[i]})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b timed) int { return a.at.Compare(b.at) })
+	out := make([]schemas.Record, len(all))
+	for i := range all {
+		out[i] = all[i].record
+	}
+	return out
+}
+
+// copyLog writes records to the partitions they come from, in small portions, so that learning is as fresh as it was.
+func copyLog(ctx context.Context, pub *stream.Publisher, records []schemas.Record) error {
+	for chunk := range slices.Chunk(records, 20) {
+		var out []stream.Record
+		for i := range chunk {
+			r := &chunk[i]
+			if r.Header(plantedHeader) != "" {
+				continue
+			}
+			headers := make([]stream.Header, len(r.Headers))
+			for n := range r.Headers {
+				headers[n] = stream.Header(r.Headers[n])
+			}
+			out = append(out, stream.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: headers})
+		}
+		if len(out) == 0 {
+			continue
+		}
+		if err := pub.Emit(ctx, out); err != nil {
+			return fmt.Errorf("copy the log: %w", err)
+		}
+		if !wait(ctx, 25*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,180 @@
+//go:build linux
+
+package torture
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/neo4j"
+	"github.com/slipstream-rec/slipstream/sinks/qdrant"
+	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+)
+
+// stores are what is compared in the end.
+type stores struct {
+	users sinks.Users
+	items sinks.Items
+	graph sinks.Graph
+	db    *sql.DB
+	// seconds turns a column of time into Unix seconds, in the store's SQL.
+	seconds string
+	close   []func() error
+}
+
+func (s *stores) Close() {
+	for _, f := range s.close {
+		_ = f()
+	}
+}
+
+// names of what a run has in the engines.
+const (
+	labelPrefix = "Torture"
+	database    = "torture"
+	topicPrefix = "torture."
+)
+
+func (s *services) open(ctx context.Context) (*stores, error) {
+	qc := qdrant.DefaultConfig()
+	qc.Addr, qc.CollectionPrefix, qc.Dim, qc.ContentDim = s.direct[engineQdrant], database+"_", model.Default().Dim+1, model.DefaultContentDim
+	q, err := qdrant.Open(ctx, qc)
+	if err != nil {
+		return nil, err
+	}
+	nc := neo4j.DefaultConfig()
+	nc.URI, nc.Username, nc.Password, nc.LabelPrefix = "bolt://"+s.direct[engineNeo4j], "neo4j", neo4jPassword, labelPrefix
+	n, err := neo4j.Open(ctx, nc)
+	if err != nil {
+		_ = q.Close()
+		return nil, err
+	}
+	db := ch.OpenDB(&ch.Options{Addr: []string{s.direct[engineClickHouse]}, Auth: ch.Auth{Database: database, Username: "default"}})
+	return &stores{users: q.Users(), items: q.Items(), graph: n, db: db, seconds: "toInt64(toUnixTimestamp(toDateTime(%s, 'UTC')))", close: []func() error{q.Close, n.Close, db.Close}}, nil
+}
+
+// openEmbedded opens the stores of slipstream dev, which must have ended.
+func openEmbedded(ctx context.Context, dir string) (*stores, error) {
+	path := filepath.Join(dir, "slipstream.db")
+	s, err := sqlite.Open(ctx, sqlite.Config{Path: path})
+	if err != nil {
+		return nil, err
+	}
+	db, err := sql.Open("sqlite", "file:"+path)
+	if err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return &stores{users: s, items: s, graph: s, db: db, seconds: "CAST(strftime('%%s', %s) AS INTEGER)", close: []func() error{db.Close, s.Close}}, nil
+}
+
+// placed is a row of ours: what it says and who it is about.
+type placed struct{ id, user string }
+
+// rows returns the rows of a table by their place on the log; a place that is there twice is counted in doubled.
+func (s *stores) rows(ctx context.Context, table, id string) (out map[position]placed, doubled []string, err error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT log_topic, log_partition, log_offset, "+id+", user_id FROM "+table)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", table, err)
+	}
+	defer rows.Close()
+	out = make(map[position]placed)
+	for rows.Next() {
+		var p position
+		var partition int64
+		var x placed
+		if err := rows.Scan(&p.topic, &partition, &p.offset, &x.id, &x.user); err != nil {
+			return nil, nil, err
+		}
+		p.partition = int(partition)
+		if _, ok := out[p]; ok {
+			doubled = append(doubled, p.String())
+		}
+		out[p] = x
+	}
+	return out, doubled, rows.Err()
+}
+
+// sums returns the sums of a rollup.
+func (s *stores) sums(ctx context.Context, table, id, start string) (map[sumKey]uint64, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT "+id+", action, "+fmt.Sprintf(s.seconds, start)+", events FROM "+table)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", table, err)
+	}
+	defer rows.Close()
+	out := make(map[sumKey]uint64)
+	for rows.Next() {
+		var k sumKey
+		var n uint64
+		if err := rows.Scan(&k.id, &k.action, &k.start, &n); err != nil {
+			return nil, err
+		}
+		out[k] += n
+	}
+	return out, rows.Err()
+}
+
+// letters counts the dead letters that analysts see, by id.
+func (s *stores) letters(ctx context.Context) (map[string]int, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT id FROM dead_letters")
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters: %w", err)
+	}
+	defer rows.Close()
+	out := make(map[string]int)
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		out[id]++
+	}
+	return out, rows.Err()
+}
+
+type point struct {
+	model  model.User
+	vector []float32
+}
+
+func (s *stores) points(ctx context.Context) (map[string]*point, error) {
+	out := make(map[string]*point)
+	err := s.users.EachUser(ctx, func(u sinks.User) error {
+		p := &point{vector: u.Vector}
+		if err := p.model.Decode(u.State); err != nil {
+			return err
+		}
+		out[u.ID] = p
+		return nil
+	})
+	return out, err
+}
+
+func (s *stores) friendships(ctx context.Context) (map[[2]string]time.Time, error) {
+	out := make(map[[2]string]time.Time)
+	err := s.graph.EachEdge(ctx, func(e sinks.Edge) error {
+		out[[2]string{e.A, e.B}] = e.At
+		return nil
+	})
+	return out, err
+}
+
+func (s *stores) catalogue(ctx context.Context) (map[string]sinks.Item, error) {
+	var ids []string
+	if err := s.items.ItemVersions(ctx, func(id string, _ uint64) error { ids = append(ids, id); return nil }); err != nil {
+		return nil, err
+	}
+	found, err := s.items.GetItems(ctx, ids)
+	out := make(map[string]sinks.Item, len(found))
+	for _, x := range found {
+		out[x.Content.ItemID] = x
+	}
+	return out, err
+}

@@ -1,0 +1,93 @@
+//go:build linux
+
+package torture_test
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/internal/enginetest"
+	"github.com/slipstream-rec/slipstream/torture"
+)
+
+// TestRealTorture is the short run on real engines of its own. SLIPSTREAM_SERVICES names the script that starts, pauses and kills them.
+func TestRealTorture(t *testing.T) {
+	onServices(t, torture.Short())
+}
+
+// TestRealTortureLong is the long run: `make torture`.
+func TestRealTortureLong(t *testing.T) {
+	if os.Getenv("TORTURE") == "" {
+		t.Skip("TORTURE is not set: the long run takes some 40 minutes; make torture sets it")
+	}
+	onServices(t, torture.Long())
+}
+
+// TestEmbeddedTorture breaks slipstream dev, with its embedded engines, for a minute.
+func TestEmbeddedTorture(t *testing.T) {
+	if os.Getenv("SLIPSTREAM_LONG") == "" {
+		t.Skip("SLIPSTREAM_LONG is not set: this takes two minutes; make test-long sets it")
+	}
+	cfg := torture.Short()
+	cfg.Faults = 12
+	run(t, cfg, "")
+}
+
+func onServices(t *testing.T, cfg torture.Config) {
+	t.Helper()
+	run(t, cfg, enginetest.Addr(t, "SLIPSTREAM_SERVICES"))
+}
+
+func run(t *testing.T, cfg torture.Config, services string) {
+	t.Helper()
+	cfg, err := torture.FromEnv(cfg)
+	require.NoError(t, err)
+	t.Logf("seed %d: TORTURE_SEED=%d repeats the plan", cfg.Seed, cfg.Seed)
+	dir, diary := folder(t)
+	report, err := torture.Run(t.Context(), cfg, torture.Paths{Binary: build(t, dir), Services: services, Dir: dir}, diary)
+	require.NoError(t, err, "seed %d; diary and logs of the instances: %s", cfg.Seed, dir)
+	t.Logf("\n%s", report)
+	for _, p := range report.Problems(cfg.MaxRecallLoss) {
+		t.Error(p)
+	}
+	if t.Failed() {
+		t.Logf("seed %d; diary and logs of the instances: %s", cfg.Seed, dir)
+	}
+}
+
+// folder is where the run keeps its data: of its own under TORTURE_DIR, which stays, or a temporary one, which stays when the test fails.
+func folder(t *testing.T) (string, io.Writer) {
+	t.Helper()
+	dir, err := os.MkdirTemp(os.Getenv("TORTURE_DIR"), "torture")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if !t.Failed() && os.Getenv("TORTURE_DIR") == "" {
+			_ = os.RemoveAll(dir)
+		}
+	})
+	f, err := os.Create(filepath.Join(dir, "diary.log"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = f.Close() })
+	if testing.Verbose() {
+		return dir, io.MultiWriter(f, os.Stderr)
+	}
+	return dir, f
+}
+
+// build builds the program, unless TORTURE_BINARY names one.
+func build(t *testing.T, dir string) string {
+	t.Helper()
+	if binary := os.Getenv("TORTURE_BINARY"); binary != "" {
+		return binary
+	}
+	binary := filepath.Join(dir, "slipstream")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/slipstream-rec/slipstream/cmd/slipstream")
+	cmd.Stderr = os.Stderr
+	require.NoError(t, cmd.Run(), "build the program")
+	return binary
+}
