@@ -39,7 +39,7 @@ type harness struct {
 	mu        sync.Mutex
 	injecting time.Time // since when
 	stops     []time.Duration
-	ended []string
+	ended     []string
 }
 
 func newHarness(cfg Config, dir string, logs io.Writer) *harness {
