@@ -27,9 +27,9 @@ func TestWatermill(t *testing.T) {
 	})
 }
 
-func conformance(t *testing.T, e *engine, ranges bool) {
+func conformance(outer *testing.T, e *engine, ranges bool) {
 	construct := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
-		cfg := e.group(t)
+		cfg := e.group(outer)
 		cfg.Group, cfg.MaxRecords, cfg.InitPartitions, cfg.Ranges = group, 1, 1, ranges
 		cfg.DrainTimeout = 200 * time.Millisecond
 		cfg.RedeliverMin, cfg.RedeliverMax = time.Millisecond, 5*time.Millisecond // the suite refuses hundreds of times
@@ -37,9 +37,14 @@ func conformance(t *testing.T, e *engine, ranges bool) {
 		require.NoError(t, err)
 		pub, err := NewPublisher(e.conn, DefaultPublisherConfig())
 		require.NoError(t, err)
+		// The suite does not close all that it opens.
+		outer.Cleanup(func() {
+			require.NoError(outer, sub.Close())
+			require.NoError(outer, pub.Close())
+		})
 		return initializingPublisher{pub, sub}, sub
 	}
-	tests.TestPubSub(t,
+	tests.TestPubSub(outer,
 		tests.Features{
 			ConsumerGroups: true, GuaranteedOrder: true, Persistent: true, NewSubscriberReceivesOldMessages: true,
 			GenerateTopicFunc: func(tctx tests.TestContext) string { return e.name + "-" + tctx.TestID.String() },
