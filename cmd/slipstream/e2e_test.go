@@ -42,6 +42,7 @@ type installation struct {
 	base string
 	// rows are the analysts' tables where they cannot be opened by their address.
 	rows *sql.DB
+	stop func()
 }
 
 // testConfig is the configuration of both kinds of installation: few partitions and short waits.
@@ -123,6 +124,19 @@ func dropReal(t *testing.T, cfg config.Config) {
 	}
 	require.NoError(t, stream.DeleteTopics(ctx, k.conn, topics...))
 
+	dropCollections(ctx, t, cfg)
+
+	g, err := openNeo4j(ctx, cfg)
+	require.NoError(t, err)
+	defer g.Close()
+	require.NoError(t, g.Clear(ctx))
+
+	db := openRows(t, cfg)
+	_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+cfg.ClickHouse.Database)
+	require.NoError(t, err)
+}
+
+func dropCollections(ctx context.Context, t *testing.T, cfg config.Config) {
 	host, port, err := net.SplitHostPort(cfg.Qdrant.Addr)
 	require.NoError(t, err)
 	number, err := strconv.Atoi(port)
@@ -137,15 +151,6 @@ func dropReal(t *testing.T, cfg config.Config) {
 			require.NoError(t, v.DeleteCollection(ctx, c))
 		}
 	}
-
-	g, err := openNeo4j(ctx, cfg)
-	require.NoError(t, err)
-	defer g.Close()
-	require.NoError(t, g.Clear(ctx))
-
-	db := openRows(t, cfg)
-	_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+cfg.ClickHouse.Database)
-	require.NoError(t, err)
 }
 
 // openRows opens the analysts' tables past all of our code.
@@ -206,6 +211,7 @@ func start(t *testing.T, cfg config.Config, e *engines, isEmbedded bool) (*insta
 		require.NoError(t, a.Close())
 	}
 	t.Cleanup(stop)
+	in.stop = stop
 	return in, stop
 }
 
@@ -303,7 +309,7 @@ func (in *installation) latest(t *testing.T, topic string) map[string][]byte {
 func (in *installation) world(t *testing.T, events int) {
 	t.Helper()
 	c := producers.DefaultSimulatorConfig()
-	c.Users, c.Items, c.Rate, c.Limit, c.Warmup, c.Run = 40, 60, 0, events, 0, "e2e"
+	c.Users, c.Items, c.Rate, c.Limit, c.Warmup, c.Run = 40, 300, 0, events, 0, "e2e"
 	sim, err := producers.NewSimulator(c, nil, now)
 	require.NoError(t, err)
 	require.NoError(t, sim.Run(t.Context(), in.kafka))
@@ -364,7 +370,7 @@ func lists(t *testing.T, in *installation) {
 		require.Contains(t, current, u, "every user has a list")
 		var list schemas.Recommendation
 		require.NoError(t, json.Unmarshal(current[u], &list))
-		require.NotEmpty(t, list.Items)
+		require.NotEmpty(t, list.Items, string(current[u]))
 		require.Equal(t, u, list.UserID)
 		require.Equal(t, "event", list.CausedBy.Trigger)
 		for i, x := range list.Items {
