@@ -160,6 +160,11 @@ func TestEmitEndsWithItsContext(t *testing.T) {
 	canceled, stop := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, stop)
 	require.Equal(t, fault.Canceled, fault.ClassOf(p.Emit(canceled, []Record{{Topic: topic, Value: []byte("y")}})))
+	eventually(t, "the request under way is over: that one may still land", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return !p.queues[TopicPartition{topic, 0}].busy
+	})
 	h.Remove()
 	emit(t, p, topic, 0, 0, 1)
 	require.Equal(t, "0", string(e.all(t, topic)[0][0].Value), "what was given up is not sent later")
