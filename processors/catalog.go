@@ -122,13 +122,14 @@ func (p *Catalog) restore(ctx context.Context, n int) error {
 	clear(part.entries)
 	clear(part.unpublished)
 	clear(part.dirty)
+	restore := p.rows.restorer()
 	err := p.log.Read(ctx, schemas.TopicItemVectors, n, 0, -1, func(r *schemas.Record) error {
 		if id := string(r.Key); len(r.Value) == 0 {
 			delete(part.entries, id)
 		} else if !model.IsFeatureID(id) {
 			part.entries[id] = &entry{content: schemas.Item{ItemID: id}, offset: -1, changedAt: r.Time}
 		}
-		return p.rows.restore(r)
+		return restore(r)
 	})
 	if err != nil {
 		return err

@@ -93,6 +93,12 @@ func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
 		w := newWindow(p.cfg.RecentIDs)
 		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.cfg.RecentIDs)), a.Next, func(r *schemas.Record) error {
 			x, err := schemas.DecodeInteraction(r)
+			if errors.Is(err, schemas.ErrErasureMarker) {
+				if u, err := schemas.DecodeUser(r); err == nil {
+					w.seen(r.Offset, markerIdentity(&u))
+				}
+				return nil
+			}
 			if err != nil {
 				return nil // was set aside when it was read first
 			}
@@ -142,6 +148,9 @@ func identity(r *schemas.Record, x *schemas.Interaction) [2]uint64 {
 	return eventKey(x.Source, x.EventID)
 }
 
+// markerIdentity tells a repeated erasure marker: the erasure is spread again after a crash, and must not take what the person has done since.
+func markerIdentity(u *schemas.User) [2]uint64 { return eventKey("erasure of "+u.Source, u.EventID) }
+
 // embedEvent is one step of a batch: an event to learn from or, with erased set, an erasure.
 type embedEvent struct {
 	index  int
@@ -187,6 +196,9 @@ func (p *Embed) decode(part *embedPart, b *Batch) ([]embedEvent, *fault.Reject) 
 			var u schemas.User
 			if u, err = schemas.DecodeUser(r); err == nil {
 				p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt})
+				if w.seen(r.Offset, markerIdentity(&u)) {
+					continue
+				}
 				events = append(events, embedEvent{index: i, x: schemas.Interaction{UserID: u.UserID, OccurredAt: u.OccurredAt}, erased: true})
 				continue
 			}
@@ -249,9 +261,11 @@ func (p *Embed) load(ctx context.Context, part *embedPart, events []embedEvent) 
 	return states, nil
 }
 
-// changedUser is a user whose state moved in a batch.
+// changedUser is a user whose state moved in a batch, or had moved when an earlier delivery of the batch broke off.
 type changedUser struct {
 	state *userState
+	// moved is false when the store has all of it already: then only the list is due, in case that nobody was told.
+	moved bool
 	// first and last are the indexes of the oldest and newest record that moved it.
 	first, last int
 	event       schemas.Interaction
@@ -276,8 +290,11 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 	for i := range events {
 		e, r := &events[i], &b.Records[events[i].index]
 		s := states[e.x.UserID]
-		if absorbed, ok := s.point.Positions[b.Topic]; ok && r.Offset <= absorbed {
-			continue // a repeated range: this user's state has it already
+		absorbed, ok := s.point.Positions[b.Topic]
+		repeated := ok && r.Offset <= absorbed // this user's state has it already
+		if e.erased && repeated {
+			delete(byUser, e.x.UserID)
+			continue
 		}
 		if e.erased {
 			*s = userState{point: sinks.User{ID: e.x.UserID}}
@@ -286,22 +303,29 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 			continue
 		}
 		delete(gone, e.x.UserID)
-		at := e.x.OccurredAt
-		part.learner.Gradients(&s.model, model.Event{Item: indexes[i], Strength: p.strength(&e.x), At: at.Unix(), Seed: seedOf(b, r.Offset)}, part.sums)
-		s.moved(b.Topic, r.Offset, at, r.Time)
 		c := byUser[e.x.UserID]
 		if c == nil {
 			c = &changedUser{state: s, first: e.index}
 			byUser[e.x.UserID] = c
 		}
 		c.last, c.event = e.index, e.x
+		if repeated {
+			continue
+		}
+		at := e.x.OccurredAt
+		part.learner.Gradients(&s.model, model.Event{Item: indexes[i], Strength: p.strength(&e.x), At: at.Unix(), Seed: seedOf(b, r.Offset)}, part.sums)
+		s.moved(b.Topic, r.Offset, at, r.Time)
+		c.moved = true
 	}
 	dim := p.rows.table.Config().Dim
 	for _, c := range byUser {
+		changed = append(changed, c)
+		if !c.moved {
+			continue
+		}
 		c.state.point.State = c.state.model.Append(nil)
 		c.state.point.Vector = make([]float32, dim+1)
 		part.learner.Query(&c.state.model, c.state.point.Vector)
-		changed = append(changed, c)
 	}
 	for id := range gone {
 		erased = append(erased, id)
@@ -336,10 +360,12 @@ func (p *Embed) commit(ctx context.Context, part *embedPart, b *Batch, changed [
 	if err := p.emit.Emit(ctx, p.gradientMessages(part, b)); err != nil {
 		return fmt.Errorf("emit gradient sums: %w", err)
 	}
-	points := make([]sinks.User, len(changed))
+	points := make([]sinks.User, 0, len(changed))
 	due := make([]schemas.Message, len(changed))
 	for i, c := range changed {
-		points[i] = c.state.point
+		if c.moved {
+			points = append(points, c.state.point)
+		}
 		first, last := &b.Records[c.first], &b.Records[c.last]
 		due[i] = (&schemas.ProfileChanged{UserID: c.event.UserID, Topic: last.Topic, Partition: last.Partition, Offset: last.Offset,
 			EventID: c.event.EventID, OccurredAt: c.event.OccurredAt, AcceptedAt: first.Time}).Message()

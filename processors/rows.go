@@ -70,12 +70,28 @@ func (r *Rows) Apply(rec *schemas.Record) error {
 	return nil
 }
 
-// restore is Apply for the owner at assignment: the log's last word counts, also against a higher version that never got there.
-func (r *Rows) restore(rec *schemas.Record) error {
-	r.mu.Lock()
-	delete(r.meta, string(rec.Key))
-	r.mu.Unlock()
-	return r.Apply(rec)
+// restorer is Apply for the owner at assignment: of what the log says the highest version counts, also against a still higher one in memory that never
+// got there. The highest is not always the last: a member that has lost the partition may have written after its successor.
+func (r *Rows) restorer() func(*schemas.Record) error {
+	highest := make(map[string]uint64)
+	return func(rec *schemas.Record) error {
+		id := string(rec.Key)
+		if len(rec.Value) == 0 {
+			delete(highest, id)
+			return r.Apply(rec)
+		}
+		meta, _, err := decodeRow(rec.Value)
+		if err == nil {
+			if v, ok := highest[id]; ok && meta.version <= v {
+				return nil
+			}
+			highest[id] = meta.version
+			r.mu.Lock()
+			delete(r.meta, id)
+			r.mu.Unlock()
+		}
+		return r.Apply(rec)
+	}
 }
 
 // remove must be called with the lock held.

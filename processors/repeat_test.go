@@ -1,0 +1,175 @@
+package processors_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+)
+
+// memoryLog is a log of one partition per topic; messages for a topic in refuse are refused.
+type memoryLog struct {
+	records map[string][]schemas.Record
+	refuse  map[string]bool
+}
+
+func newMemoryLog() *memoryLog {
+	return &memoryLog{records: make(map[string][]schemas.Record), refuse: make(map[string]bool)}
+}
+
+func (l *memoryLog) Emit(_ context.Context, batch []schemas.Message) error {
+	for _, m := range batch {
+		if l.refuse[m.Topic] {
+			return fault.Transientf("the broker is away")
+		}
+		l.records[m.Topic] = append(l.records[m.Topic], schemas.Record{Topic: m.Topic, Offset: int64(len(l.records[m.Topic])), Time: time.Unix(1_700_000_000, 0).UTC(), Key: m.Key, Value: m.Value, Headers: m.Headers})
+	}
+	return nil
+}
+
+func (l *memoryLog) Read(_ context.Context, topic string, _ int, from, to int64, f func(*schemas.Record) error) error {
+	for i := range l.records[topic] {
+		if r := &l.records[topic][i]; r.Offset >= from && (to < 0 || r.Offset < to) {
+			if err := f(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// batch is the records of a topic from an offset on.
+func (l *memoryLog) batch(topic string, first int64) *processors.Batch {
+	records := l.records[topic][first:]
+	return &processors.Batch{Range: schemas.Range{LogID: "l", Topic: topic, First: first, Last: first + int64(len(records)) - 1}, Records: records}
+}
+
+// embedding is an embed on an embedded store and a log in memory.
+type embedding struct {
+	*processors.Embed
+	log   *memoryLog
+	store *sqlite.Store
+}
+
+func embedOn(t *testing.T, log *memoryLog, store *sqlite.Store) *embedding {
+	t.Helper()
+	e := processors.NewEmbed(store, log, log, processors.NewRows(model.Default()), processors.NewErasures(), processors.DefaultEmbedConfig(1))
+	next := int64(0)
+	require.NoError(t, e.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicInteractions, Next: next}}))
+	return &embedding{e, log, store}
+}
+
+func openStore(t *testing.T) *sqlite.Store {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "s.db")})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	require.NoError(t, s.Migrate(t.Context()))
+	return s
+}
+
+// events returns how many events the stored state of a user has absorbed, or -1 without one.
+func (e *embedding) events(t *testing.T, id string) int {
+	t.Helper()
+	found, err := e.store.GetUsers(t.Context(), []string{id})
+	require.NoError(t, err)
+	if len(found) == 0 {
+		return -1
+	}
+	var u model.User
+	require.NoError(t, u.Decode(found[0].State))
+	return int(u.Events)
+}
+
+func like(user string, n int, at time.Time) schemas.Message {
+	return schemas.Interaction{EventID: fmt.Sprintf("%s-%d", user, n), Source: "app", UserID: user, ItemID: fmt.Sprintf("i%d", n), Action: schemas.Like, OccurredAt: at}.Message()
+}
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func TestListIsDueAlsoWhenTheDeliveryBrokeOffBehindTheStore(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog()
+	e := embedOn(t, log, openStore(t))
+	require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon), like("ann", 2, noon)}))
+	b := log.batch(schemas.TopicInteractions, 0)
+
+	log.refuse[schemas.TopicProfiles] = true
+	require.Error(t, e.Handle(t.Context(), b))
+	require.Equal(t, 2, e.events(t, "ann"), "the state is written before the list is due")
+
+	log.refuse[schemas.TopicProfiles] = false
+	b.Repeat = true
+	for _, owner := range []*embedding{e, embedOn(t, log, e.store)} { // in place, and by a successor
+		log.records[schemas.TopicProfiles] = nil
+		require.NoError(t, owner.Handle(t.Context(), b))
+		require.Len(t, log.records[schemas.TopicProfiles], 1)
+		x, err := schemas.DecodeProfileChanged(&log.records[schemas.TopicProfiles][0])
+		require.NoError(t, err)
+		require.Equal(t, int64(1), x.Offset)
+		require.Equal(t, 2, e.events(t, "ann"), "learned once")
+	}
+}
+
+func TestErasureThatIsSpreadAgainTakesNothingNew(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog()
+	e := embedOn(t, log, openStore(t))
+	marker := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
+	marker.Topic = schemas.TopicInteractions
+	require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon.Add(-time.Second)), marker, like("ann", 2, noon.Add(time.Second))}))
+	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)))
+	require.Equal(t, 1, e.events(t, "ann"))
+
+	for next, owner := range []*embedding{e, embedOn(t, log, e.store)} { // the second has to know the marker from the log
+		if next == 1 {
+			require.NoError(t, owner.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicInteractions, Next: int64(len(log.records[schemas.TopicInteractions]))}}))
+		}
+		require.NoError(t, log.Emit(t.Context(), []schemas.Message{marker}))
+		require.NoError(t, owner.Handle(t.Context(), log.batch(schemas.TopicInteractions, int64(len(log.records[schemas.TopicInteractions])-1))))
+		require.Equal(t, 1, e.events(t, "ann"), "what was done after the erasure stays")
+	}
+}
+
+func TestRowsWrittenLateByAFormerOwnerAreOutvoted(t *testing.T) {
+	t.Parallel()
+	log, store := newMemoryLog(), openStore(t)
+	catalog := func() *processors.Catalog {
+		return processors.NewCatalog(store, log, log, processors.NewRows(model.Default()), processors.DefaultCatalogConfig(1), func() time.Time { return noon })
+	}
+	parts := []processors.Assignment{{Topic: schemas.TopicItems}, {Topic: schemas.TopicItemUpdates}}
+	c := catalog()
+	require.NoError(t, c.Assign(t.Context(), parts))
+	item := schemas.Item{EventID: "1", Source: "app", ItemID: "i1", Title: "One", OccurredAt: noon}
+	for n := range 2 {
+		require.NoError(t, log.Emit(t.Context(), []schemas.Message{item.Message()}))
+		require.NoError(t, c.Handle(t.Context(), log.batch(schemas.TopicItems, int64(n))))
+	}
+	version := func() uint64 {
+		found, err := store.GetItems(t.Context(), []string{"i1"})
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		return found[0].Version
+	}
+	newest := version()
+
+	// What the former owner had in hand comes in behind the newest.
+	stale := log.records[schemas.TopicItemVectors][0]
+	stale.Offset = int64(len(log.records[schemas.TopicItemVectors]))
+	log.records[schemas.TopicItemVectors] = append(log.records[schemas.TopicItemVectors], stale)
+
+	c = catalog()
+	require.NoError(t, c.Assign(t.Context(), parts))
+	require.NoError(t, log.Emit(t.Context(), []schemas.Message{item.Message()}))
+	require.NoError(t, c.Handle(t.Context(), log.batch(schemas.TopicItems, 2)))
+	require.Equal(t, newest+1, version(), "the successor goes on from the newest version")
+}
