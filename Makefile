@@ -14,6 +14,8 @@ RACE  := $(shell CC=$$($(GO) env CC 2>/dev/null); command -v $${CC:-gcc} >/dev/n
 
 # Packages with tests on real engines.
 REAL := ./stream/... ./sinks/... ./processors/... ./api/... ./cmd/...
+# The torture kills and pauses engines, so it starts its own; without the script that does it there is none (containers are not tortured).
+REAL += $(if $(SLIPSTREAM_SERVICES),./torture/...)
 
 # The addresses of real engines: `make test` must not find them.
 ENGINES := KAFKA_BROKERS QDRANT_ADDR NEO4J_URI CLICKHOUSE_ADDR
@@ -54,6 +56,10 @@ test-real: ## tests on the real engines at KAFKA_BROKERS, QDRANT_ADDR, NEO4J_URI
 .PHONY: test-long
 test-long: ## the tests that take minutes, on the embedded engines
 	$(foreach e,$(ENGINES),unset $(e); ) SLIPSTREAM_LONG=1 $(GO) test -count=1 -p 1 -timeout 30m ./...
+
+.PHONY: torture
+torture: ## the long torture and the outages, some 50 minutes, on engines started by SLIPSTREAM_SERVICES; docs/RELIABILITY.md
+	TORTURE=1 REQUIRE_ENGINES=1 $(GO) test -count=1 -timeout 120m -v -run 'TestRealTortureLong|TestRealOutages' ./torture
 
 .PHONY: fuzz
 fuzz: ## every fuzz test for FUZZTIME (10s)

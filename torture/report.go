@@ -34,7 +34,7 @@ type Report struct {
 
 // Problems lists everything that must not be.
 func (r *Report) Problems(maxRecallLoss float64) []string {
-	out := r.Verdict.problems()
+	out := r.Verdict.Problems()
 	if r.WronglyTaken > 0 {
 		out = append(out, fmt.Sprintf("requests taken that had to be refused: %d", r.WronglyTaken))
 	}

@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
@@ -26,6 +28,29 @@ func TestRealTortureLong(t *testing.T) {
 		t.Skip("TORTURE is not set: the long run takes some 40 minutes; make torture sets it")
 	}
 	onServices(t, torture.Long())
+}
+
+// TestRealOutages takes each engine away for a minute under load, and stops all instances under load: `make torture`.
+func TestRealOutages(t *testing.T) {
+	if os.Getenv("TORTURE") == "" {
+		t.Skip("TORTURE is not set: this takes some ten minutes; make torture sets it")
+	}
+	cfg := torture.Long()
+	cfg.Rate, cfg.Instances, cfg.Duration = 60, 2, 6*time.Minute
+	cfg, err := torture.FromEnv(cfg)
+	require.NoError(t, err)
+	services := enginetest.Addr(t, "SLIPSTREAM_SERVICES")
+	dir, diary := folder(t)
+	outages, stop, verdict, err := torture.RunOutages(t.Context(), cfg, torture.Paths{Binary: build(t, dir), Services: services, Dir: dir}, time.Minute, diary)
+	require.NoError(t, err, "seed %d; diary and logs of the instances: %s", cfg.Seed, dir)
+	for _, o := range outages {
+		t.Log(o)
+		assert.Zero(t, o.DeadLetters, "an outage poisons nothing")
+		assert.Less(t, o.Highest, o.Before+200<<20, "memory is bounded")
+	}
+	t.Logf("SIGTERM under load: the slowest instance stopped within %s, %d ranges in doubt", stop.Slowest, stop.InDoubt)
+	assert.Zero(t, stop.InDoubt, "a restart repeats nothing")
+	assert.Empty(t, verdict.Problems())
 }
 
 // TestEmbeddedTorture breaks slipstream dev, with its embedded engines, for a minute.

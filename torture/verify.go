@@ -38,8 +38,8 @@ type Verdict struct {
 	WrongUsers, ErasedLeft, WrongItems, Unanswered                      finding
 }
 
-// problems lists what is not zero.
-func (v *Verdict) problems() []string {
+// Problems lists what is not zero.
+func (v *Verdict) Problems() []string {
 	var out []string
 	for _, f := range []struct {
 		name string
