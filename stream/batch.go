@@ -100,7 +100,8 @@ func (b *Batch) Draining() <-chan struct{} {
 }
 
 // Exclude takes the records at the given offsets out of the batch, durably: the offsets are written into the range's metadata before the call
-// returns, so that whoever repeats the range leaves out the same records.
+// returns, so that whoever repeats the range leaves out the same records. Without written-down ranges it lasts as long as this member owns the
+// partition. An offset outside the range, or a list too long for a commit's metadata, is a permanent error.
 func (b *Batch) Exclude(ctx context.Context, offsets ...int64) error {
 	if b.control == nil || len(offsets) == 0 {
 		return nil

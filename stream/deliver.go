@@ -23,6 +23,8 @@ type batchControl struct {
 
 func (c *batchControl) checkLease(ctx context.Context) error {
 	if err := c.p.g.lease.check(ctx); err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		return fmt.Errorf("%s, offsets %d to %d: %w", c.p.tp, c.rng.First, c.rng.Last, err)
 	}
 	return nil

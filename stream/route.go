@@ -76,7 +76,7 @@ type coordinator struct {
 	known  bool
 }
 
-// ask sends a request to the group's coordinator. moved is to be called when the answer says that it is another one now.
+// ask sends a request to the group's coordinator. Hand the error code of the answer to noted, which sees when it is another one now.
 func (c *coordinator) ask(ctx context.Context, timeout time.Duration, req protocol.Message) (protocol.Message, error) {
 	broker, err := c.find(ctx, timeout)
 	if err != nil {
