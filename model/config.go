@@ -21,7 +21,7 @@ type Config struct {
 
 	// Units is how many hidden units stand between the windows and the query, 0 for none. Default 32.
 	Units int
-	// UnitRate is their step size as a share of Rate. Default 0.3.
+	// UnitRate is their step size as a share of Rate. Default 0.1.
 	UnitRate float64
 
 	// Negatives is how many recent positives of anyone are drawn beside each positive. Default 128.
@@ -33,7 +33,7 @@ type Config struct {
 	Buffer int
 	// Rate is the step size of Adagrad. Default 0.1.
 	Rate float64
-	// InitAccumulator is the start value of Adagrad's accumulators. Default 0.1.
+	// InitAccumulator is the start value of Adagrad's accumulators. Default 0.02: the first events of a new item move it far.
 	InitAccumulator float64
 	// InitDeviation is the standard deviation of the initial rows. Default 0.05.
 	InitDeviation float64
@@ -63,9 +63,9 @@ func Default() Config {
 		Dim:       64,
 		LongItems: 40, LongDecay: 0.92,
 		ShortItems: 5, ShortDecay: 0.4,
-		Units: 32, UnitRate: 0.3,
+		Units: 32, UnitRate: 0.1,
 		Negatives: 128, LeastError: 0.05, Buffer: 20_000,
-		Rate: 0.1, InitAccumulator: 0.1, InitDeviation: 0.05,
+		Rate: 0.1, InitAccumulator: 0.02, InitDeviation: 0.05,
 		Seed:          1,
 		MaxSeen:       10_000,
 		ContentWeight: 0.5, ContentFade: 20, MaxFeatures: 10,
