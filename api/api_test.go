@@ -276,6 +276,7 @@ func TestRecommendationsOfAnUnknownUserAreTrendingAndFitTheSchema(t *testing.T) 
 	v, err := validators()
 	require.NoError(t, err)
 	require.NoError(t, v.Validate(schemas.KindRecommendation, w.Body.Bytes()), "the answer is what the topic holds")
+	require.Empty(t, w.Header().Values("Content-Encoding"))
 }
 
 func TestRecommendationParameters(t *testing.T) {

@@ -14,17 +14,6 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// personalList is a list for a user, described by the same JSON Schema as the topic's records.
-type personalList schemas.Recommendation
-
-// Schema implements huma.SchemaProvider.
-func (personalList) Schema(huma.Registry) *huma.Schema {
-	return ref(string(schemas.KindRecommendation))
-}
-
-// MarshalJSON writes what schemas.Recommendation does.
-func (l personalList) MarshalJSON() ([]byte, error) { return schemas.Recommendation(l).MarshalJSON() }
-
 // generalList is a list for nobody in particular.
 type generalList schemas.Recommendation
 
@@ -57,9 +46,11 @@ type recommendInput struct {
 	Scenario string   `query:"scenario" enum:"home,new,friends" default:"home" doc:"What the list is for: everything blended, what hardly anyone has taken yet, or what friends took."`
 }
 
+// personalOutput holds the list as it goes onto the topic, byte for byte: it is encoded once.
 type personalOutput struct {
 	CacheControl string `header:"Cache-Control"`
-	Body         personalList
+	ContentType  string `header:"Content-Type" hidden:"true"`
+	Body         []byte
 }
 
 type generalOutput struct {
@@ -91,6 +82,10 @@ func (s *Server) recommendations(doc huma.API) {
 		Description: "The same lists as on the recommendations topic, made now. An unknown user gets what is trending, marked so by strategy. When a store " +
 			"does not answer, the list is made from what is left and names what is missing in degraded. Each list is written to the topic too: " +
 			"send its recommendation_id along with the interactions that it leads to.",
+		Responses: map[string]*huma.Response{"200": {
+			Description: "The list, as on the topic.",
+			Content:     map[string]*huma.MediaType{schemas.ContentTypeJSON: {Schema: ref(string(schemas.KindRecommendation))}},
+		}},
 	}, config.RoleRead), s.recommend)
 	huma.Register(doc, s.guarded(huma.Operation{
 		OperationID: "similar", Method: http.MethodGet, Path: "/v1/items/{id}/similar", Tags: []string{tagList},
@@ -123,11 +118,12 @@ func (s *Server) recommend(ctx context.Context, in *recommendInput) (*personalOu
 		return nil, s.fail(ctx, "recommend", err)
 	}
 	list := &lists[0]
-	s.served.add(list)
+	m := list.Message(schemas.TopicRecommendations)
+	s.served.add(m)
 	if s.deps.Hooks.Served != nil {
 		s.deps.Hooks.Served(list)
 	}
-	return &personalOutput{CacheControl: private, Body: personalList(*list)}, nil
+	return &personalOutput{CacheControl: private, ContentType: schemas.ContentTypeJSON, Body: m.Value}, nil
 }
 
 func (s *Server) similar(ctx context.Context, in *struct {

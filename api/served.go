@@ -32,9 +32,9 @@ func newServedLog(emitter Emitter, log *slog.Logger, unlogged func(int)) *served
 }
 
 // add never waits.
-func (s *servedLog) add(list *schemas.Recommendation) {
+func (s *servedLog) add(list schemas.Message) {
 	select {
-	case s.queue <- list.Message(schemas.TopicRecommendations):
+	case s.queue <- list:
 	default:
 		s.unlogged(1)
 	}
