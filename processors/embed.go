@@ -5,6 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -61,7 +64,19 @@ type embedPart struct {
 	sums    *model.Sums
 	windows map[string]*window
 	cache   *simplelru.LRU[string, *userState]
+	// erased are the people who were erased lately.
+	erased map[string]*erasedUser
 }
+
+// erasedUser is where an erasure stands, and how many more times Flush looks whether a late writer has brought the person back.
+type erasedUser struct {
+	topic  string
+	offset int64
+	looks  int
+}
+
+// looksAfterErasure times the interval of Flush is far longer than a write of a member that has lost its partition can be under way.
+const looksAfterErasure = 30
 
 // userState is a user's point, decoded.
 type userState struct {
@@ -79,7 +94,7 @@ func (p *Embed) part(partition int) *embedPart {
 	if err != nil {
 		panic(err) // the size is positive
 	}
-	part := &embedPart{learner: model.NewLearner(p.rows.table), sums: model.NewSums(p.rows.table), windows: make(map[string]*window), cache: cache}
+	part := &embedPart{learner: model.NewLearner(p.rows.table), sums: model.NewSums(p.rows.table), windows: make(map[string]*window), cache: cache, erased: make(map[string]*erasedUser)}
 	p.parts[partition] = part
 	return part
 }
@@ -96,6 +111,7 @@ func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
 			if errors.Is(err, schemas.ErrErasureMarker) {
 				if u, err := schemas.DecodeUser(r); err == nil {
 					w.seen(r.Offset, markerIdentity(&u))
+					part.erased[u.UserID] = &erasedUser{a.Topic, r.Offset, looksAfterErasure}
 				}
 				return nil
 			}
@@ -272,7 +288,7 @@ type changedUser struct {
 }
 
 // learn moves states and collects sums. It returns who changed and who is to be deleted.
-func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map[string]*userState) (changed []*changedUser, erased []string) {
+func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map[string]*userState) (changed []*changedUser, erased map[string]int64) {
 	indexes := make([]model.Index, len(events))
 	p.rows.mu.Lock()
 	for i := range events {
@@ -286,7 +302,7 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 	defer p.rows.mu.RUnlock()
 	part.sums.Reset()
 	byUser := make(map[string]*changedUser, len(states))
-	gone := make(map[string]bool)
+	erased = make(map[string]int64)
 	for i := range events {
 		e, r := &events[i], &b.Records[events[i].index]
 		s := states[e.x.UserID]
@@ -299,10 +315,10 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 		if e.erased {
 			*s = userState{point: sinks.User{ID: e.x.UserID}}
 			delete(byUser, e.x.UserID)
-			gone[e.x.UserID] = true
+			erased[e.x.UserID] = r.Offset
 			continue
 		}
-		delete(gone, e.x.UserID)
+		delete(erased, e.x.UserID)
 		c := byUser[e.x.UserID]
 		if c == nil {
 			c = &changedUser{state: s, first: e.index}
@@ -327,9 +343,6 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 		c.state.point.Vector = make([]float32, dim+1)
 		part.learner.Query(&c.state.model, c.state.point.Vector)
 	}
-	for id := range gone {
-		erased = append(erased, id)
-	}
 	return changed, erased
 }
 
@@ -350,7 +363,7 @@ func seedOf(b *Batch, offset int64) uint64 {
 }
 
 // commit brings about the effects, in the order that loses nothing.
-func (p *Embed) commit(ctx context.Context, part *embedPart, b *Batch, changed []*changedUser, erased []string) error {
+func (p *Embed) commit(ctx context.Context, part *embedPart, b *Batch, changed []*changedUser, erased map[string]int64) error {
 	if len(changed)+len(erased) == 0 {
 		return nil
 	}
@@ -376,8 +389,8 @@ func (p *Embed) commit(ctx context.Context, part *embedPart, b *Batch, changed [
 	if err := p.users.PutUsers(ctx, sinks.Source{Topic: b.Topic, Partition: b.Partition}, points); err != nil {
 		return fmt.Errorf("write %d users: %w", len(points), err)
 	}
-	if err := p.users.DeleteUsers(ctx, erased); err != nil {
-		return fmt.Errorf("erase %d users: %w", len(erased), err)
+	if err := p.forget(ctx, sinks.Source{Topic: b.Topic, Partition: b.Partition}, erased); err != nil {
+		return err
 	}
 	if err := p.emit.Emit(ctx, due); err != nil {
 		return fmt.Errorf("emit %d changed profiles: %w", len(due), err)
@@ -385,8 +398,77 @@ func (p *Embed) commit(ctx context.Context, part *embedPart, b *Batch, changed [
 	for _, c := range changed {
 		part.cache.Add(c.state.point.ID, c.state)
 	}
-	for _, id := range erased {
+	for id, offset := range erased {
 		part.cache.Remove(id)
+		part.erased[id] = &erasedUser{b.Topic, offset, looksAfterErasure}
+	}
+	return nil
+}
+
+// forget removes users' points as of the offsets at which their erasures stand. A plain deletion by a member that has meanwhile lost the partition would take
+// what its successor has learned of a person who came back; so each point becomes an empty one, in the way a newer point withstands, and the empty ones
+// are removed.
+func (p *Embed) forget(ctx context.Context, src sinks.Source, erased map[string]int64) error {
+	if len(erased) == 0 {
+		return nil
+	}
+	empty := make([]sinks.User, 0, len(erased))
+	for id, offset := range erased {
+		empty = append(empty, sinks.User{ID: id, Positions: map[string]int64{src.Topic: offset}})
+	}
+	if err := p.users.PutUsers(ctx, src, empty); err != nil {
+		return fmt.Errorf("erase %d users: %w", len(erased), err)
+	}
+	// Only an empty point has never changed. Another partition's may be among them.
+	if _, err := p.users.ExpireUsers(ctx, time.Unix(1, 0), math.MaxInt32); err != nil {
+		return fmt.Errorf("erase %d users: %w", len(erased), err)
+	}
+	return nil
+}
+
+// Flush looks whether a write that was long under way has brought back somebody who was erased lately, and removes the point again. Call it every ten seconds.
+func (p *Embed) Flush(ctx context.Context) error {
+	p.mu.Lock()
+	parts := maps.Clone(p.parts)
+	p.mu.Unlock()
+	var errs []error
+	for n, part := range parts {
+		errs = append(errs, p.lookAfterErased(ctx, n, part))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Embed) lookAfterErased(ctx context.Context, partition int, part *embedPart) error {
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	if len(part.erased) == 0 {
+		return nil
+	}
+	points, err := p.users.GetUsers(ctx, slices.Collect(maps.Keys(part.erased)))
+	if err != nil {
+		return fmt.Errorf("look for %d erased users: %w", len(part.erased), err)
+	}
+	back := make(map[string]map[string]int64)
+	for _, point := range points {
+		if at, ok := p.erasures.At(point.ID); !ok || point.LastEventAt.After(at) {
+			continue // has come back of their own will
+		}
+		e := part.erased[point.ID]
+		if back[e.topic] == nil {
+			back[e.topic] = make(map[string]int64)
+		}
+		back[e.topic][point.ID] = e.offset
+		part.cache.Remove(point.ID)
+	}
+	for topic, users := range back {
+		if err := p.forget(ctx, sinks.Source{Topic: topic, Partition: partition}, users); err != nil {
+			return err
+		}
+	}
+	for id, e := range part.erased {
+		if e.looks--; e.looks <= 0 {
+			delete(part.erased, id)
+		}
 	}
 	return nil
 }

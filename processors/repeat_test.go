@@ -13,6 +13,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
 )
 
@@ -56,16 +57,17 @@ func (l *memoryLog) batch(topic string, first int64) *processors.Batch {
 // embedding is an embed on an embedded store and a log in memory.
 type embedding struct {
 	*processors.Embed
-	log   *memoryLog
-	store *sqlite.Store
+	log      *memoryLog
+	store    *sqlite.Store
+	erasures *processors.Erasures
 }
 
 func embedOn(t *testing.T, log *memoryLog, store *sqlite.Store) *embedding {
 	t.Helper()
-	e := processors.NewEmbed(store, log, log, processors.NewRows(model.Default()), processors.NewErasures(), processors.DefaultEmbedConfig(1))
-	next := int64(0)
-	require.NoError(t, e.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicInteractions, Next: next}}))
-	return &embedding{e, log, store}
+	erasures := processors.NewErasures()
+	e := processors.NewEmbed(store, log, log, processors.NewRows(model.Default()), erasures, processors.DefaultEmbedConfig(1))
+	require.NoError(t, e.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicInteractions}}))
+	return &embedding{e, log, store, erasures}
 }
 
 func openStore(t *testing.T) *sqlite.Store {
@@ -138,6 +140,37 @@ func TestErasureThatIsSpreadAgainTakesNothingNew(t *testing.T) {
 		require.NoError(t, owner.Handle(t.Context(), log.batch(schemas.TopicInteractions, int64(len(log.records[schemas.TopicInteractions])-1))))
 		require.Equal(t, 1, e.events(t, "ann"), "what was done after the erasure stays")
 	}
+}
+
+func TestErasedUserWhomALateWriterBringsBackIsRemovedAgain(t *testing.T) {
+	t.Parallel()
+	log := newMemoryLog()
+	e := embedOn(t, log, openStore(t))
+	marker := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
+	marker.Topic = schemas.TopicInteractions
+	require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon.Add(-time.Second)), like("bob", 1, noon)}))
+	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)))
+	before, err := e.store.GetUsers(t.Context(), []string{"ann"})
+	require.NoError(t, err)
+	require.NoError(t, log.Emit(t.Context(), []schemas.Message{marker}))
+	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 2)))
+	require.Equal(t, -1, e.events(t, "ann"))
+
+	for _, owner := range []*embedding{e, embedOn(t, log, e.store)} { // the one who erased, and a successor
+		require.NoError(t, owner.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicInteractions, Next: 3}}))
+		require.NoError(t, e.store.PutUsers(t.Context(), sinks.Source{Topic: schemas.TopicInteractions}, before))
+		require.Equal(t, 1, e.events(t, "ann"), "the late write has landed")
+		// A successor knows of the erasure from the compacted topic.
+		owner.erasures.Add(schemas.Erasure{UserKey: schemas.Key("ann"), ErasedAt: noon})
+		require.NoError(t, owner.Flush(t.Context()))
+		require.Equal(t, -1, e.events(t, "ann"))
+	}
+	require.Equal(t, 1, e.events(t, "bob"))
+
+	require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 2, noon.Add(time.Second))}))
+	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 3)))
+	require.NoError(t, e.Flush(t.Context()))
+	require.Equal(t, 1, e.events(t, "ann"), "who comes back of their own will stays")
 }
 
 func TestRowsWrittenLateByAFormerOwnerAreOutvoted(t *testing.T) {

@@ -222,7 +222,9 @@ func (a *app) router() (*stream.Router, []flush, error) {
 		{group: schemas.GroupEmbed, ranges: true, topics: []string{schemas.TopicInteractions, schemas.ReplayTopic(schemas.GroupEmbed)}, make: func() processors.Processor {
 			c := processors.DefaultEmbedConfig(n)
 			c.RecentIDs = a.cfg.Stream.RecentIDs
-			return processors.NewEmbed(e.users, a.kafka, a.kafka, a.rows, a.erasures, c)
+			p := processors.NewEmbed(e.users, a.kafka, a.kafka, a.rows, a.erasures, c)
+			flushes = append(flushes, flush{name: "look after erased users", interval: 10 * time.Second, run: p.Flush})
+			return p
 		}},
 		{group: schemas.GroupCatalog, ranges: true, topics: []string{schemas.TopicItems, schemas.TopicItemUpdates, schemas.ReplayTopic(schemas.GroupCatalog)}, make: func() processors.Processor {
 			p := processors.NewCatalog(e.items, a.kafka, a.kafka, a.rows, processors.DefaultCatalogConfig(n), now)
