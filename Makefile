@@ -70,7 +70,15 @@ fuzz: ## every fuzz test for FUZZTIME (10s)
 	done
 
 .PHONY: bench
-bench: ## the benchmarks of the packages (ARGS=…)
+bench: ## measure everything end to end and write docs/bench, on the engines named by KAFKA_BROKERS … or started by SLIPSTREAM_SERVICES (ARGS="-only adapter")
+	cd bench && $(GO) run . $(ARGS)
+
+.PHONY: bench-smoke
+bench-smoke: ## the same with small counts, in a minute: checks what comes out, not how fast
+	cd bench && $(GO) vet . && $(GO) run . -smoke $(ARGS)
+
+.PHONY: bench-unit
+bench-unit: ## the benchmarks of the packages (ARGS=…)
 	$(GO) test -run '^$$' -bench . -benchmem $(ARGS) ./...
 
 .PHONY: lint
