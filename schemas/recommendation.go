@@ -16,7 +16,7 @@ type Recommendation struct {
 	GeneratedAt      time.Time `json:"generated_at"`
 	ExpiresAt        time.Time `json:"expires_at"`
 	CausedBy         CausedBy  `json:"caused_by"`
-	// Degraded names the stores whose part is missing ("qdrant", "neo4j", "clickhouse"); empty when none is.
+	// Degraded names what is missing ("vectors", "friends", "trending"); empty when nothing is.
 	Degraded []string          `json:"degraded"`
 	Items    []RecommendedItem `json:"items"`
 }

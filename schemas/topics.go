@@ -75,7 +75,7 @@ type Topic struct {
 type TopicsConfig struct {
 	// Partitions of the busy topics; 8 by default. It cannot be changed later without a rebuild: keys would move.
 	Partitions int
-	// Retention of interactions, friendships, users and recommendations; a rebuild needs the whole history that is to be kept. Default 0: for ever.
+	// Retention of interactions and friendships; a rebuild needs the whole history that is to be kept. Default 0: for ever.
 	Retention time.Duration
 	// RetryDelays are the delays of the retry topics of the groups whose effects are free of order, growing.
 	RetryDelays []time.Duration

@@ -2,7 +2,7 @@
 // package that names either library, and it knows no business words.
 //
 // The unit of work is a Batch: the next records of one partition, in order, carried by one Watermill message. See
-// docs/ARCHITECTURE.md for the life of one event and DESIGN.md's decisions 1 to 3, kept as docs/adr/0001 to 0003.
+// docs/ARCHITECTURE.md for the life of one event, and docs/adr/0001 to 0003 for the decisions.
 package stream
 
 import (

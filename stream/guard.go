@@ -219,7 +219,7 @@ const (
 	settle         // decided: the link outside sets records aside
 )
 
-// judge is Decision 3.
+// judge says what follows from a failure's class: docs/adr/0003.
 func (g *guard) judge(ctx context.Context, d *delivery, err error) verdict {
 	if err == nil {
 		return done

@@ -141,7 +141,7 @@ func (b *bench) values() []string {
 	return out
 }
 
-// The order of the chain is Decision 3: telemetry sees everything, poison sees every end of trying, a panic is an error before it is tried again.
+// The order of the chain is docs/adr/0003: telemetry sees everything, poison sees every end of trying, a panic is an error before it is tried again.
 func TestGuardOrder(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(context.Context, *Batch) error { return nil }, nil)
