@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
-	"time"
-
 	"syscall"
+	"time"
 )
 
 // fault is one kind of thing that goes wrong, with how often it is drawn.
@@ -59,18 +58,13 @@ func (t *tally) fail(f *fault, err error) {
 // inject draws faults of a lane one after the other until there are enough or ctx ends. Lanes run side by side, so faults of different lanes overlap.
 func (h *harness) inject(ctx context.Context, lane []fault, seed uint64, gap time.Duration) {
 	r := rand.New(rand.NewPCG(h.cfg.Seed, seed))
-	sum := 0
-	for i := range lane {
-		sum += lane[i].weight
-	}
+	var pile []*fault
 	for wait(ctx, time.Duration(float64(gap)*(0.5+r.Float64()))) && !h.tally.full(h.cfg.Faults) {
-		n, f := r.IntN(sum), &lane[0]
-		for i := range lane {
-			if f = &lane[i]; n < f.weight {
-				break
-			}
-			n -= f.weight
+		if len(pile) == 0 {
+			pile = deck(lane, r)
 		}
+		f := pile[0]
+		pile = pile[1:]
 		if !h.tally.begin(f, h.cfg.Faults, h.cfg.Slow) {
 			continue
 		}
@@ -81,6 +75,21 @@ func (h *harness) inject(ctx context.Context, lane []fault, seed uint64, gap tim
 			h.note("fault %s failed: %v", f.kind, err)
 		}
 	}
+}
+
+// deck is a pile of faults, each as often as its weight says, in a random order that begins with one of each kind: a short run, too, meets most of them.
+func deck(lane []fault, r *rand.Rand) []*fault {
+	var first, rest []*fault
+	for i := range lane {
+		first = append(first, &lane[i])
+		for range lane[i].weight - 1 {
+			rest = append(rest, &lane[i])
+		}
+	}
+	for _, pile := range [][]*fault{first, rest} {
+		r.Shuffle(len(pile), func(i, k int) { pile[i], pile[k] = pile[k], pile[i] })
+	}
+	return append(first, rest...)
 }
 
 func between(r *rand.Rand, low, high time.Duration) time.Duration {

@@ -59,7 +59,7 @@ func TestEmbeddedTorture(t *testing.T) {
 		t.Skip("SLIPSTREAM_LONG is not set: this takes two minutes; make test-long sets it")
 	}
 	cfg := torture.Short()
-	cfg.Faults = 12
+	cfg.Faults, cfg.Duration = 14, time.Minute
 	run(t, cfg, "")
 }
 
