@@ -199,12 +199,12 @@ func (x *expected) foldInteractions(records []schemas.Record) error {
 			continue
 		}
 		x.records++
-		if id := e.Source + " " + e.EventID; seen[id] {
+		id := e.Source + " " + e.EventID
+		if seen[id] {
 			x.repeats++
 			continue
-		} else {
-			seen[id] = true
 		}
+		seen[id] = true
 		if x.covered(e.UserID, e.OccurredAt) {
 			continue
 		}

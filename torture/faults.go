@@ -102,11 +102,10 @@ func (h *harness) instanceFaults() []fault {
 	freeze := func(low, high time.Duration) func(context.Context, *rand.Rand) error {
 		return func(ctx context.Context, r *rand.Rand) error {
 			x := pick(r)
-			if _, err := x.signal(syscall.SIGSTOP); err != nil {
-				return nil // it is starting just now
+			if _, err := x.signal(syscall.SIGSTOP); err == nil { // else it is starting just now
+				wait(ctx, between(r, low, high))
+				_, _ = x.signal(syscall.SIGCONT)
 			}
-			wait(ctx, between(r, low, high))
-			_, _ = x.signal(syscall.SIGCONT)
 			return nil
 		}
 	}

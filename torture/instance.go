@@ -91,7 +91,7 @@ func (x *instance) running() bool {
 func (x *instance) start() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	cmd := exec.Command(x.binary, x.args...)
+	cmd := exec.CommandContext(context.Background(), x.binary, x.args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = x.env, x.logs, x.logs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	done, started := make(chan struct{}), make(chan error, 1)

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -126,7 +127,7 @@ func (s *sender) post(ctx context.Context, events []schemas.Event) error {
 func (s *sender) request(ctx context.Context, method, path, media string, body []byte) (int, error) {
 	to := s.target(s.rand)
 	if to == "" {
-		return 0, fmt.Errorf("no instance runs")
+		return 0, errors.New("no instance runs")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -274,8 +275,10 @@ func (l *load) catalogue(ctx, hard context.Context) {
 // badRequests asks the API to take what it must refuse.
 func (l *load) badRequests(ctx context.Context) {
 	s := l.sender("bad", 400)
-	bodies := []string{`{"user_id":"u0001"`, `{"user_id":"u0001","item_id":"i0001","action":"adore"}`, `{"user_id":"u0001","action":"like"}`,
-		`{"user_id":"u0001","item_id":"i0001","action":"like","context":{"x":"` + string(bytes.Repeat([]byte("x"), 300_000)) + `"}}`}
+	bodies := []string{
+		`{"user_id":"u0001"`, `{"user_id":"u0001","item_id":"i0001","action":"adore"}`, `{"user_id":"u0001","action":"like"}`,
+		`{"user_id":"u0001","item_id":"i0001","action":"like","context":{"x":"` + string(bytes.Repeat([]byte("x"), 300_000)) + `"}}`,
+	}
 	for wait(ctx, 3*time.Second) {
 		status, err := s.request(ctx, http.MethodPost, "/v1/events", schemas.ContentTypeJSON, []byte(bodies[s.rand.IntN(len(bodies))]))
 		if err != nil {
@@ -295,20 +298,14 @@ func (l *load) badRequests(ctx context.Context) {
 // ask asks for recommendations all the time, of whatever instance runs.
 func (l *load) ask(ctx context.Context) {
 	s := l.sender("ask", 500)
-	client := http.Client{Timeout: 5 * time.Second}
 	for wait(ctx, 250*time.Millisecond) {
 		to := s.target(s.rand)
 		if to == "" {
 			continue
 		}
-		var list schemas.Recommendation
-		res, err := client.Get("http://" + to + "/v1/users/" + l.world.user(s.rand.IntN(l.world.users)) + "/recommendations?n=10")
-		if err == nil {
-			err = json.NewDecoder(res.Body).Decode(&list)
-			_ = res.Body.Close()
-			if res.StatusCode != http.StatusOK && err == nil {
-				err = fmt.Errorf("answer %d", res.StatusCode)
-			}
+		list, err := l.recommendations(ctx, to, l.world.user(s.rand.IntN(l.world.users)))
+		if ctx.Err() != nil {
+			return
 		}
 		l.ledger.count(func(g *ledger) {
 			switch {
@@ -321,6 +318,24 @@ func (l *load) ask(ctx context.Context) {
 			}
 		})
 	}
+}
+
+func (l *load) recommendations(ctx context.Context, of, user string) (list schemas.Recommendation, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+of+"/v1/users/"+user+"/recommendations?n=10", nil)
+	if err != nil {
+		return list, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return list, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return list, fmt.Errorf("answer %d", res.StatusCode)
+	}
+	return list, json.NewDecoder(res.Body).Decode(&list)
 }
 
 // leave is the life of one person who is erased: actions, friends, the erasure, events from before it that come late, and for every third one a new life.
@@ -370,8 +385,10 @@ func (l *load) leave(ctx, hard context.Context, i int) {
 // plant writes a record that nobody can digest straight to Kafka.
 func (s *sender) plant(ctx context.Context, p plant) error {
 	s.n++
-	m := schemas.Message{Topic: p.topic, Partition: schemas.AnyPartition, Key: fmt.Appendf(nil, "%s-%d", s.name, s.n), Value: []byte(p.value),
-		Headers: []schemas.Header{{Key: plantedHeader, Value: []byte(p.name)}}}
+	m := schemas.Message{
+		Topic: p.topic, Partition: schemas.AnyPartition, Key: fmt.Appendf(nil, "%s-%d", s.name, s.n), Value: []byte(p.value),
+		Headers: []schemas.Header{{Key: plantedHeader, Value: []byte(p.name)}},
+	}
 	if p.kind != "" {
 		m.Headers = append(m.Headers, schemas.Envelope{ID: fmt.Sprintf("%s-%d", s.name, s.n), Source: source, Kind: p.kind}.Headers(schemas.ContentTypeJSON)...)
 	}

@@ -7,11 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
-
-	"path/filepath"
 )
 
 // Paths are where a run finds and puts things.

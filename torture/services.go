@@ -83,10 +83,11 @@ func startServices(ctx context.Context, script, dir string, logs io.Writer) (*se
 
 // freePorts returns n free ports below the range that outgoing connections are given: a port must stay free while its engine is down.
 func freePorts(n int) ([]int, error) {
+	var listen net.ListenConfig
 	var ports []int
 	for range 1000 {
 		p := 20_000 + rand.IntN(11_000)
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(p))
+		l, err := listen.Listen(context.Background(), "tcp", "127.0.0.1:"+strconv.Itoa(p))
 		if err != nil {
 			continue
 		}

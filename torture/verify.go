@@ -45,11 +45,21 @@ func (v *Verdict) Problems() []string {
 		name string
 		*finding
 	}{
-		{"events lost", &v.Lost}, {"events doubled", &v.Doubled}, {"rows that should not be there", &v.Undead}, {"wrongly poisoned", &v.WronglyPoisoned},
-		{"planted but not poisoned", &v.NotPoisoned}, {"rows of dead letters that differ from the poison topics", &v.DeadLetterRows}, {"lists lost", &v.ListsLost},
-		{"lists doubled", &v.ListsDoubled}, {"sums per item and hour that differ from a recount", &v.HourSums}, {"sums per user and day that differ from a recount", &v.DaySums},
-		{"edges that differ", &v.WrongEdges}, {"users whose history, seen set or count differs", &v.WrongUsers}, {"traces of erased people", &v.ErasedLeft},
-		{"items that differ", &v.WrongItems}, {"changes of a user that no list answers", &v.Unanswered},
+		{"events lost", &v.Lost},
+		{"events doubled", &v.Doubled},
+		{"rows that should not be there", &v.Undead},
+		{"wrongly poisoned", &v.WronglyPoisoned},
+		{"planted but not poisoned", &v.NotPoisoned},
+		{"rows of dead letters that differ from the poison topics", &v.DeadLetterRows},
+		{"lists lost", &v.ListsLost},
+		{"lists doubled", &v.ListsDoubled},
+		{"sums per item and hour that differ from a recount", &v.HourSums},
+		{"sums per user and day that differ from a recount", &v.DaySums},
+		{"edges that differ", &v.WrongEdges},
+		{"users whose history, seen set or count differs", &v.WrongUsers},
+		{"traces of erased people", &v.ErasedLeft},
+		{"items that differ", &v.WrongItems},
+		{"changes of a user that no list answers", &v.Unanswered},
 	} {
 		if f.Count > 0 {
 			out = append(out, fmt.Sprintf("%s: %d, such as %s", f.name, f.Count, strings.Join(f.Examples, "; ")))

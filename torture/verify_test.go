@@ -93,7 +93,8 @@ func (s *scene) fill(t *testing.T) {
 
 func (s *scene) putUser(ctx context.Context, id string, x *expected, at time.Time) error {
 	return s.store.PutUsers(ctx, sinks.Source{Topic: schemas.TopicInteractions}, []sinks.User{
-		{ID: id, State: x.users["ann"].Append(nil), Positions: map[string]int64{schemas.TopicInteractions: at.Unix()}, LastEventAt: noon, ChangedAt: noon}})
+		{ID: id, State: x.users["ann"].Append(nil), Positions: map[string]int64{schemas.TopicInteractions: at.Unix()}, LastEventAt: noon, ChangedAt: noon},
+	})
 }
 
 // bury writes a dead letter and its row.
@@ -102,9 +103,13 @@ func (s *scene) bury(t *testing.T, key letter) {
 	topic := schemas.PoisonTopic(key.group)
 	id := fmt.Sprintf("%s/%s", key.group, key.at)
 	s.write(schemas.Message{Topic: topic, Headers: []schemas.Header{
-		{Key: schemas.HeaderDeadID, Value: []byte(id)}, {Key: schemas.HeaderDeadGroup, Value: []byte(key.group)}, {Key: schemas.HeaderDeadTopic, Value: []byte(topicPrefix + key.at.topic)},
-		{Key: schemas.HeaderDeadPartition, Value: fmt.Append(nil, key.at.partition)}, {Key: schemas.HeaderDeadOffset, Value: fmt.Append(nil, key.at.offset)},
-		{Key: schemas.HeaderDeadReason, Value: []byte("unreadable")}, {Key: schemas.HeaderDeadClass, Value: []byte("permanent")},
+		{Key: schemas.HeaderDeadID, Value: []byte(id)},
+		{Key: schemas.HeaderDeadGroup, Value: []byte(key.group)},
+		{Key: schemas.HeaderDeadTopic, Value: []byte(topicPrefix + key.at.topic)},
+		{Key: schemas.HeaderDeadPartition, Value: fmt.Append(nil, key.at.partition)},
+		{Key: schemas.HeaderDeadOffset, Value: fmt.Append(nil, key.at.offset)},
+		{Key: schemas.HeaderDeadReason, Value: []byte("unreadable")},
+		{Key: schemas.HeaderDeadClass, Value: []byte("permanent")},
 	}})
 	require.NoError(t, s.store.Analytics().InsertDeadLetters(t.Context(), schemas.Range{LogID: "l", Topic: topic, First: int64(len(s.log[topic])), Last: int64(len(s.log[topic]))},
 		[]sinks.DeadLetterRow{{ID: id, Group: key.group, Topic: key.at.topic, State: "open", FirstFailedAt: noon, LastFailedAt: noon, RecordedAt: noon}}))
@@ -125,17 +130,23 @@ func TestVerifyNoticesEveryHarm(t *testing.T) {
 		want func(*Verdict) *finding
 	}{
 		{"nothing", func(*testing.T, *scene) {}, nil},
-		{"an acknowledged event is not on the log", func(_ *testing.T, s *scene) { s.ledger.sent("interactions", "x"); s.ledger.acked(true, "x") },
-			func(v *Verdict) *finding { return &v.Lost }},
+		{
+			"an acknowledged event is not on the log", func(_ *testing.T, s *scene) { s.ledger.sent("interactions", "x"); s.ledger.acked(true, "x") },
+			func(v *Verdict) *finding { return &v.Lost },
+		},
 		{"a row is missing", func(t *testing.T, s *scene) { s.exec(t, "DELETE FROM interactions WHERE log_offset = 1") }, func(v *Verdict) *finding { return &v.Lost }},
-		{"a row is there twice", func(t *testing.T, s *scene) {
-			s.exec(t, "INSERT INTO interactions SELECT * FROM interactions WHERE log_offset = 1")
+		{
+			"a row is there twice", func(t *testing.T, s *scene) {
+				s.exec(t, "INSERT INTO interactions SELECT * FROM interactions WHERE log_offset = 1")
+			},
+			func(v *Verdict) *finding { return &v.Doubled },
 		},
-			func(v *Verdict) *finding { return &v.Doubled }},
-		{"a repeated event has a row", func(t *testing.T, s *scene) {
-			s.exec(t, "INSERT INTO interactions SELECT event_id, source, user_id, item_id, action, value, occurred_at, session_id, recommendation_id, context, log_topic, log_partition, 2, recorded_at FROM interactions WHERE log_offset = 0")
+		{
+			"a repeated event has a row", func(t *testing.T, s *scene) {
+				s.exec(t, "INSERT INTO interactions SELECT event_id, source, user_id, item_id, action, value, occurred_at, session_id, recommendation_id, context, log_topic, log_partition, 2, recorded_at FROM interactions WHERE log_offset = 0")
+			},
+			func(v *Verdict) *finding { return &v.Undead },
 		},
-			func(v *Verdict) *finding { return &v.Undead }},
 		{"a sum per item is too high", func(t *testing.T, s *scene) { s.exec(t, "UPDATE item_hours SET events = 2 WHERE item_id = 'i1'") }, func(v *Verdict) *finding { return &v.HourSums }},
 		{"a sum per user is too low", func(t *testing.T, s *scene) { s.exec(t, "UPDATE user_days SET events = 1") }, func(v *Verdict) *finding { return &v.DaySums }},
 		{"a list has no row", func(t *testing.T, s *scene) { s.exec(t, "DELETE FROM recommendations") }, func(v *Verdict) *finding { return &v.ListsLost }},
@@ -158,16 +169,20 @@ func TestVerifyNoticesEveryHarm(t *testing.T) {
 		{"an item is of yesterday", func(t *testing.T, s *scene) {
 			require.NoError(t, s.store.PutItems(t.Context(), []sinks.Item{{Content: schemas.Item{ItemID: "i1", Title: "Zero"}, Version: 2}}))
 		}, func(v *Verdict) *finding { return &v.WrongItems }},
-		{"a good record is poisoned", func(t *testing.T, s *scene) {
-			s.bury(t, letter{schemas.GroupEmbed, position{schemas.TopicInteractions, 0, 0}})
+		{
+			"a good record is poisoned", func(t *testing.T, s *scene) {
+				s.bury(t, letter{schemas.GroupEmbed, position{schemas.TopicInteractions, 0, 0}})
+			},
+			func(v *Verdict) *finding { return &v.WronglyPoisoned },
 		},
-			func(v *Verdict) *finding { return &v.WronglyPoisoned }},
 		{"a bad record is not poisoned", func(t *testing.T, s *scene) {
 			s.log[schemas.PoisonTopic(schemas.GroupEmbed)] = nil
 			s.exec(t, "DELETE FROM dead_letter_rows WHERE consumer_group = 'embed'")
 		}, func(v *Verdict) *finding { return &v.NotPoisoned }},
-		{"a dead letter has no row", func(t *testing.T, s *scene) { s.exec(t, "DELETE FROM dead_letter_rows WHERE consumer_group = 'embed'") },
-			func(v *Verdict) *finding { return &v.DeadLetterRows }},
+		{
+			"a dead letter has no row", func(t *testing.T, s *scene) { s.exec(t, "DELETE FROM dead_letter_rows WHERE consumer_group = 'embed'") },
+			func(v *Verdict) *finding { return &v.DeadLetterRows },
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

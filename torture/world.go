@@ -91,8 +91,10 @@ func stamp() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
 func (w world) catalogue(i, version int) schemas.Item {
 	id := w.item(i)
-	return schemas.Item{ItemID: id, Title: fmt.Sprintf("%s v%d", id, version), Genres: []string{fmt.Sprintf("genre%d", i%w.genres)},
-		Actors: []string{fmt.Sprintf("actor%d", i%7)}, OccurredAt: stamp()}
+	return schemas.Item{
+		ItemID: id, Title: fmt.Sprintf("%s v%d", id, version), Genres: []string{fmt.Sprintf("genre%d", i%w.genres)},
+		Actors: []string{fmt.Sprintf("actor%d", i%7)}, OccurredAt: stamp(),
+	}
 }
 
 // A poison record and who must set it aside.
