@@ -49,7 +49,7 @@ func conformance(outer *testing.T, e *engine, ranges bool) {
 			ConsumerGroups: true, GuaranteedOrder: true, Persistent: true, NewSubscriberReceivesOldMessages: true,
 			GenerateTopicFunc: func(tctx tests.TestContext) string { return e.name + "-" + tctx.TestID.String() },
 			// The long cases wait for fifty members to leave one by one.
-			ForceShort: ranges || e.fake != nil && os.Getenv("SLIPSTREAM_LONG") == "",
+			ForceShort: ranges || os.Getenv("SLIPSTREAM_LONG") == "",
 		},
 		func(t *testing.T) (message.Publisher, message.Subscriber) {
 			return construct(t, e.name+"-"+uuid.NewString())
