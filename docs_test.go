@@ -104,3 +104,61 @@ func TestMakeTargetsInDocumentsExist(t *testing.T) {
 	}
 	require.Greater(t, found, 3, "README.md names targets")
 }
+
+// TestNamesInDocumentsExist looks for the files, the tests and the methods that documents name.
+func TestNamesInDocumentsExist(t *testing.T) {
+	t.Parallel()
+	var source strings.Builder
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".go" {
+			var text []byte
+			text, err = os.ReadFile(path)
+			source.Write(text)
+		}
+		return err
+	})
+	require.NoError(t, err)
+	defined := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`(?m)^func (?:\(\w* ?\*?(\w+)(?:\[\w+\])?\) )?(\w+)`).FindAllStringSubmatch(source.String(), -1) {
+		defined[m[2]] = true
+		defined[m[1]+"."+m[2]] = true
+	}
+	var (
+		file   = regexp.MustCompile(`\b(?:api|bench|cmd|docs|eval|infra|internal|model|processors|producers|schemas|sinks|stream|torture)/[\w/.-]*\.(?:go|s|sql|cypher|ya?ml|json)\b`)
+		test   = regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`)
+		method = regexp.MustCompile("`([A-Za-z]+\\.[A-Za-z]+)`")
+		types  = regexp.MustCompile(`(?m)^(?:type )?\t?(\w+) (?:struct|interface)\b`)
+		known  = make(map[string]bool)
+		found  = 0
+	)
+	for _, m := range types.FindAllStringSubmatch(source.String(), -1) {
+		known[m[1]] = true
+	}
+	for path, text := range documents(t) {
+		prose := fenced.ReplaceAllString(text, "")
+		for _, name := range file.FindAllString(prose, -1) {
+			found++
+			if _, err := os.Stat(name); err != nil && !strings.Contains(name, "<") {
+				t.Errorf("%s names the file %s, which is not there", path, name)
+			}
+		}
+		for _, name := range test.FindAllString(prose, -1) {
+			found++
+			if !defined[name] {
+				t.Errorf("%s names %s, which is not there", path, name)
+			}
+		}
+		for _, m := range method.FindAllStringSubmatch(prose, -1) {
+			of, _, _ := strings.Cut(m[1], ".")
+			if !known[of] {
+				continue // a setting, a package, a file
+			}
+			found++
+			field := regexp.MustCompile(`(?m)^\t+` + strings.TrimPrefix(m[1], of+".") + `\b`)
+			if !defined[m[1]] && !field.MatchString(source.String()) {
+				t.Errorf("%s names %s, which is not there", path, m[1])
+			}
+		}
+	}
+	require.Greater(t, found, 100, "names were looked at")
+}
