@@ -68,3 +68,10 @@ func (e *Erasures) Without(users map[uint64]struct{}) *Erasures {
 	}
 	return out
 }
+
+// Len returns how many users were erased.
+func (e *Erasures) Len() int {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return len(e.at)
+}

@@ -296,7 +296,9 @@ func (in *installation) call(t *testing.T, method, path string, body any) (int, 
 func (in *installation) latest(t *testing.T, topic string) map[string][]byte {
 	t.Helper()
 	out := make(map[string][]byte)
-	for p := range in.cfg.Topics.Partitions {
+	n, err := in.kafka.conn.Partitions(t.Context(), in.kafka.prefix+topic)
+	require.NoError(t, err)
+	for p := range n {
 		require.NoError(t, in.kafka.Read(t.Context(), topic, p, 0, -1, func(r *schemas.Record) error {
 			out[string(r.Key)] = slices.Clone(r.Value)
 			return nil

@@ -140,14 +140,15 @@ func (e *engines) adopt(ctx context.Context, logID string, consumed func(groups 
 				return err
 			}
 			if n > 0 {
-				return fmt.Errorf("%s is empty but its consumer groups %v have %d records of the log behind them: was it wiped? Run \"slipstream rebuild --store %s\" to fill it from the log",
+				return fmt.Errorf("%s is empty but its consumer groups %v have %d records of the log behind them: was it wiped, or a rebuild interrupted? Run \"slipstream rebuild --store %s\" to fill it from the log",
 					s.name, s.groups, n, storeArgument(s.name))
 			}
 			if err := s.SetLogID(ctx, logID); err != nil {
 				return fmt.Errorf("write the log id to %s: %w", s.name, err)
 			}
 		default:
-			return fmt.Errorf("%s holds the events of another log (%s, this one is %s): was Kafka wiped, or is KAFKA_BROKERS wrong? To start over, wipe the store too; to keep it, point it at its own log", s.name, have, logID)
+			return fmt.Errorf("%s holds the events of another log (%s, this one is %s): was Kafka wiped, or is KAFKA_BROKERS wrong? To keep what it holds, point it at its own log; to make it anew from this one, run \"slipstream rebuild --store %s\"",
+				s.name, have, logID, storeArgument(s.name))
 		}
 	}
 	return nil

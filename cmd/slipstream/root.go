@@ -30,7 +30,7 @@ Settings come from defaults, a YAML file (--config), the environment and flags; 
 	root.SetOut(out)
 	root.SetErr(errOut)
 	root.AddCommand(
-		newDev(), newRun(), newMigrate(), newReplay(), newSimulate(), newRecommend(), newStatus(), newTrace(), newPoison(), newConfig(), newEval(), newHealth(),
+		newDev(), newRun(), newMigrate(), newReplay(), newSimulate(), newRecommend(), newStatus(), newTrace(), newPoison(), newConfig(), newEval(), newHealth(), newRebuild(),
 	)
 	return root
 }

@@ -1,0 +1,443 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream"
+)
+
+// rebuild makes one store anew from the log. It fills the new one up to where the store's consumer groups stand, while they go on with the old one; when
+// they have stopped it covers the rest and switches, so that they continue with the new store exactly where they left the old one: positions stay as they are,
+// and a range in doubt is repeated by the group itself, with everything that follows from it.
+type rebuild struct {
+	cfg   config.Config
+	log   *slog.Logger
+	kafka *kafka
+	logID string
+	// wait waits for groups that have to stop; without it they must have stopped before.
+	wait bool
+	// partial accepts a log whose beginning has been deleted.
+	partial bool
+	// say tells the operator something; progress is told of offsets taken and of how many there are in all.
+	say      func(format string, args ...any)
+	progress func(done, total int64)
+
+	store newStore
+	// erasures are those known at the start; letters the same with the time when the log took them.
+	erasures, letters    *processors.Erasures
+	taken                map[partitionOf]int64
+	done, total, skipped atomic.Int64
+}
+
+// newStore is a store that is being made anew.
+type newStore interface {
+	// groups fill the store. Of these, exclusive must not run while it switches: they hold in memory what the old store says.
+	groups() (all, exclusive []string)
+	// begin makes the new store, empty, and drops what an earlier rebuild left behind.
+	begin(ctx context.Context) error
+	// take hands it what it has not had yet: the spans of the places.
+	take(ctx context.Context, places []place) error
+	// learned returns the offset after the last record of a partition of embed whose gradients are on the log.
+	learned(ctx context.Context, topic string, partition int) (int64, error)
+	// finish makes it the live one and drops the old one. It returns what it holds, for a person.
+	finish(ctx context.Context) (string, error)
+}
+
+// topicsOf are the topics that make up what a group has written to its store.
+func topicsOf(group string) []string {
+	switch group {
+	case schemas.GroupEmbed:
+		return []string{schemas.TopicInteractions, schemas.ReplayTopic(group)}
+	case schemas.GroupCatalog:
+		return []string{schemas.TopicItems, schemas.TopicItemUpdates, schemas.ReplayTopic(group)}
+	case schemas.GroupBefriend:
+		return []string{schemas.TopicFriendships, schemas.ReplayTopic(group)}
+	case schemas.GroupAggregate:
+		return aggregateTopics()
+	}
+	return nil
+}
+
+// place is where a group stands on a partition and how far the store is to be filled there.
+type place struct {
+	group string
+	// span is what the store has to take, from the beginning of the log; empty for catalog, whose items come from compacted topics as a whole.
+	span processors.Span
+	// reset is why the group's position cannot stay, "" when it can; then at is where it is set.
+	reset string
+	at    int64
+}
+
+func (p *place) tp(k *kafka) stream.TopicPartition {
+	return stream.TopicPartition{Topic: k.prefix + p.span.Topic, Partition: p.span.Partition}
+}
+
+// partitionOf is a partition as one group reads it: several groups read some.
+type partitionOf struct {
+	group, topic string
+	partition    int
+}
+
+func (p *place) of() partitionOf { return partitionOf{p.group, p.span.Topic, p.span.Partition} }
+
+// places returns where the groups stand. stopped says that they will not move any more: then a partition without a position is covered to its end.
+func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
+	all, _ := r.store.groups()
+	ask := make(map[string][]string)
+	for _, g := range all {
+		for _, t := range topicsOf(g) {
+			ask[r.kafka.prefix+g] = append(ask[r.kafka.prefix+g], r.kafka.prefix+t)
+		}
+	}
+	lags, err := stream.Lag(ctx, r.kafka.conn, ask)
+	if err != nil {
+		return nil, fmt.Errorf("read the positions of %v: %w", all, err)
+	}
+	out := make([]place, len(lags))
+	for i := range lags {
+		l := &lags[i]
+		p := place{group: strings.TrimPrefix(l.Group, r.kafka.prefix), span: processors.Span{Topic: strings.TrimPrefix(l.Topic, r.kafka.prefix), Partition: l.Partition, From: l.First}}
+		p.at, p.reset = settle(l)
+		if l.Committed < 0 && stopped && l.HighWatermark > l.First {
+			if p.at, p.reset, err = r.whereLost(ctx, &p, l); err != nil {
+				return nil, err
+			}
+		}
+		switch p.span.To = p.at; p.group {
+		case schemas.GroupBefriend:
+			p.span.To = l.HighWatermark // edges are free of order and repetition: nobody has to agree on a position
+		case schemas.GroupCatalog:
+			p.span.To = p.span.From
+		}
+		out[i] = p
+	}
+	return out, nil
+}
+
+// whereLost decides where a group goes on that has no position on a partition with records.
+func (r *rebuild) whereLost(ctx context.Context, p *place, l *stream.PartitionLag) (at int64, reset string, err error) {
+	const lost = "it had none: it expired, or the log is new"
+	switch p.group {
+	case schemas.GroupAggregate:
+		return l.HighWatermark, lost, nil
+	case schemas.GroupEmbed:
+		// What was learned must not be learned twice, and what was not must not be left out.
+		at, err := r.store.learned(ctx, p.span.Topic, p.span.Partition)
+		if at = min(at, l.HighWatermark); err != nil || at > l.First {
+			return at, lost, err
+		}
+	}
+	return l.First, "", nil // it starts there by itself
+}
+
+// settle returns a group's position and why it cannot stay, with the one to take its place.
+func settle(l *stream.PartitionLag) (at int64, reset string) {
+	if l.Committed < 0 {
+		return l.First, ""
+	}
+	after := l.Committed
+	doubt, err := stream.ParseRange(l.Metadata)
+	if err == nil && doubt != nil {
+		after = doubt.Last + 1
+	}
+	at = min(max(l.Committed, l.First), l.HighWatermark)
+	switch {
+	case err != nil:
+		return at, err.Error()
+	case after > l.HighWatermark:
+		return at, fmt.Sprintf("it was %d and the log ends at %d: the log was replaced or cut", after, l.HighWatermark)
+	case l.Committed < l.First:
+		return at, fmt.Sprintf("it was %d and the log begins at %d: records were deleted before they were read", l.Committed, l.First)
+	}
+	return at, ""
+}
+
+// reachBack refuses a log whose beginning is gone, unless that was accepted: the new store would hold less than the old one.
+func (r *rebuild) reachBack(places []place) error {
+	var gone []string
+	for i := range places {
+		if s := &places[i].span; s.From > 0 && places[i].group != schemas.GroupCatalog && !compacted(s.Topic) {
+			gone = append(gone, fmt.Sprintf("%s/%d begins at offset %d", s.Topic, s.Partition, s.From))
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	slices.Sort(gone)
+	what := fmt.Sprintf("%d partitions have lost their beginning by their retention (%s)", len(gone), strings.Join(gone[:min(len(gone), 3)], ", "))
+	if !r.partial {
+		return fmt.Errorf("%s: what stood there would be missing from the new store; run it with --partial to make it from what is left", what)
+	}
+	r.say("%s: the new store is made from what is left", what)
+	return nil
+}
+
+// compacted topics keep the latest of each key for good.
+func compacted(topic string) bool {
+	return slices.Contains([]string{schemas.TopicItems, schemas.TopicUsers}, topic)
+}
+
+// run rebuilds the store.
+func (r *rebuild) run(ctx context.Context) error {
+	started := now()
+	r.taken = make(map[partitionOf]int64)
+	if err := r.loadErasures(ctx); err != nil {
+		return err
+	}
+	places, err := r.places(ctx, false)
+	if err != nil {
+		return err
+	}
+	if err := r.reachBack(places); err != nil {
+		return err
+	}
+	if busy, err := r.busy(ctx, r.mustStop(places)); err != nil || busy != "" && !r.wait {
+		return errors.Join(err, stopFirst(busy))
+	}
+	if err := r.store.begin(ctx); err != nil {
+		return err
+	}
+	if err := r.follow(ctx, places); err != nil {
+		return err
+	}
+	if places, err = r.catchUp(ctx); err != nil {
+		return err
+	}
+	if err := r.resetPositions(ctx, places); err != nil {
+		return err
+	}
+	what, err := r.store.finish(ctx)
+	if err != nil {
+		return err
+	}
+	if busy, err := r.busy(ctx, r.mustStop(places)); err != nil || busy != "" {
+		return errors.Join(err, fmt.Errorf("%s joined while the store was switched, and may have written to the old one: stop it and run the rebuild again", busy))
+	}
+	r.say("%s, from %d offsets of the log, in %.1f s; %d records were skipped, as they were when they became dead letters", what, r.done.Load(), now().Sub(started).Seconds(), r.skipped.Load())
+	return nil
+}
+
+func (r *rebuild) loadErasures(ctx context.Context) error {
+	r.erasures, r.letters = processors.NewErasures(), processors.NewErasures()
+	return r.kafka.Read(ctx, schemas.TopicErasures, 0, 0, -1, func(rec *schemas.Record) error {
+		if len(rec.Value) == 0 {
+			return nil
+		}
+		x, err := schemas.DecodeErasure(rec)
+		if err != nil {
+			return err
+		}
+		r.erasures.Add(x)
+		if rec.Time.After(x.ErasedAt) {
+			x.ErasedAt = rec.Time
+		}
+		r.letters.Add(x)
+		return nil
+	})
+}
+
+// mustStop returns the groups that have to stop before the switch: those that remember the old store, and those whose positions are set.
+func (r *rebuild) mustStop(places []place) []string {
+	_, groups := r.store.groups()
+	groups = slices.Clone(groups)
+	for i := range places {
+		if places[i].reset != "" {
+			groups = append(groups, places[i].group)
+		}
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
+}
+
+// busy names the groups that have members, "" when none has.
+func (r *rebuild) busy(ctx context.Context, groups []string) (string, error) {
+	var out []string
+	for _, g := range groups {
+		members, err := stream.Members(ctx, r.kafka.conn, r.kafka.prefix+g)
+		if err != nil {
+			return "", err
+		}
+		if len(members) > 0 {
+			out = append(out, fmt.Sprintf("%s (%d members: %s)", g, len(members), strings.Join(slices.Compact(members), ", ")))
+		}
+	}
+	return strings.Join(out, ", "), nil
+}
+
+func stopFirst(busy string) error {
+	if busy == "" {
+		return nil
+	}
+	return fmt.Errorf("these processors are running: %s. Stop them (the other processors and the API may go on: start them with \"slipstream run --only …\"), or use --wait: then the new store is filled while they run, and they have to stop for the last seconds only", busy)
+}
+
+// nearEnough is how many offsets may be left for the last step.
+const nearEnough = 2000
+
+// follow fills the new store while the groups run, until it is close behind them.
+func (r *rebuild) follow(ctx context.Context, places []place) error {
+	for {
+		if err := r.take(ctx, places); err != nil {
+			return err
+		}
+		var err error
+		if places, err = r.places(ctx, false); err != nil {
+			return err
+		}
+		if r.left(places) <= nearEnough {
+			return nil
+		}
+	}
+}
+
+// left counts the offsets that have not been taken.
+func (r *rebuild) left(places []place) int64 {
+	var n int64
+	for i := range places {
+		s := &places[i].span
+		n += max(0, s.To-max(s.From, r.taken[places[i].of()]))
+	}
+	return n
+}
+
+// take brings the store to the places.
+func (r *rebuild) take(ctx context.Context, places []place) error {
+	r.total.Add(r.left(places))
+	r.progress(r.done.Load(), r.total.Load())
+	ahead := slices.Clone(places)
+	for i := range ahead {
+		ahead[i].span.From = max(ahead[i].span.From, r.taken[ahead[i].of()])
+	}
+	if err := r.store.take(ctx, ahead); err != nil {
+		return err
+	}
+	for i := range places {
+		r.taken[places[i].of()] = places[i].span.To
+	}
+	r.done.Store(r.total.Load())
+	r.progress(r.done.Load(), r.total.Load())
+	return nil
+}
+
+// catchUp waits until the groups have stopped, then covers the rest.
+func (r *rebuild) catchUp(ctx context.Context) ([]place, error) {
+	told := ""
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		places, err := r.places(ctx, true)
+		if err != nil {
+			return nil, err
+		}
+		busy, err := r.busy(ctx, r.mustStop(places))
+		if err != nil {
+			return nil, err
+		}
+		if busy == "" {
+			return r.last(ctx, places)
+		}
+		if !r.wait {
+			return nil, stopFirst(busy)
+		}
+		if busy != told {
+			r.say("the new store is %d offsets behind: stop %s now, everywhere, to switch", r.left(places), busy)
+			told = busy
+		}
+		if places, err = r.places(ctx, false); err != nil {
+			return nil, err
+		}
+		if r.left(places) > nearEnough {
+			if err := r.take(ctx, places); err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+// last covers the rest while the groups are down.
+func (r *rebuild) last(ctx context.Context, places []place) ([]place, error) {
+	for {
+		if err := r.take(ctx, places); err != nil {
+			return nil, err
+		}
+		after, err := r.places(ctx, true)
+		if err != nil {
+			return nil, err
+		}
+		if busy, err := r.busy(ctx, r.mustStop(after)); err != nil || busy != "" {
+			return nil, errors.Join(err, stopFirst(busy))
+		}
+		if r.left(after) == 0 {
+			return after, nil
+		}
+		places = after
+	}
+}
+
+// resetPositions sets the positions that cannot stay to where the new store is.
+func (r *rebuild) resetPositions(ctx context.Context, places []place) error {
+	to := make(map[string]map[stream.TopicPartition]int64)
+	for i := range places {
+		p := &places[i]
+		if p.reset == "" {
+			continue
+		}
+		if to[p.group] == nil {
+			to[p.group] = make(map[stream.TopicPartition]int64)
+		}
+		to[p.group][p.tp(r.kafka)] = p.at
+		r.say("%s: position on %s/%d set to %d (%s)", p.group, p.span.Topic, p.span.Partition, p.at, p.reset)
+	}
+	for group, offsets := range to {
+		if err := stream.ResetOffsets(ctx, r.kafka.conn, r.kafka.prefix+group, offsets); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fold returns a Fold that reports to this rebuild.
+func (r *rebuild) fold(p processors.Processor, splittable bool) *processors.Fold {
+	c := processors.DefaultFoldConfig()
+	c.Splittable = splittable
+	c.Progress = func(n int64) { r.done.Add(n); r.progress(min(r.done.Load(), r.total.Load()), r.total.Load()) }
+	c.Skipped = func(rec *schemas.Record, err error) {
+		r.skipped.Add(1)
+		r.log.Debug("skipped", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "reason", err)
+	}
+	return processors.NewFold(p, r.kafka, r.logID, c)
+}
+
+// foldWorkers is how many partitions are folded at once.
+const foldWorkers = 4
+
+// byPartition folds the spans of each partition number by the fold for it, several at once; those of one number share users and take turns.
+func byPartition(ctx context.Context, spans []processors.Span, fold func(partition int) *processors.Fold) error {
+	parts := make(map[int][]processors.Span)
+	for _, s := range spans {
+		parts[s.Partition] = append(parts[s.Partition], s)
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(foldWorkers)
+	for n, list := range parts {
+		group.Go(func() error { return fold(n).Take(gctx, list) })
+	}
+	return group.Wait()
+}

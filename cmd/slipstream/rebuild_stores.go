@@ -1,0 +1,421 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
+	"github.com/slipstream-rec/slipstream/sinks/qdrant"
+)
+
+// of returns the spans of a group that are not empty.
+func of(places []place, group string) []processors.Span {
+	var out []processors.Span
+	for i := range places {
+		if s := places[i].span; places[i].group == group && s.From < s.To {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// vectors makes users and items. Items come from the compacted topics, as when catalog is assigned a partition; users from their interactions, with the item
+// rows as they are now.
+type vectors struct {
+	r     *rebuild
+	users sinks.Users
+	items sinks.Items
+	rows  *processors.Rows
+	embed *processors.Embed
+	// assigned are the partitions that embed has prepared for.
+	assigned map[partitionOf]bool
+}
+
+func (r *rebuild) newVectors(users sinks.Users, items sinks.Items) (*vectors, error) {
+	m := modelConfig(r.cfg)
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	c := processors.DefaultEmbedConfig(r.cfg.Topics.Partitions)
+	c.RecentIDs = r.cfg.Stream.RecentIDs
+	v := &vectors{r: r, users: users, items: items, rows: processors.NewRows(m), assigned: make(map[partitionOf]bool)}
+	v.embed = processors.NewEmbed(users, processors.Discard{}, r.kafka, v.rows, r.erasures, c)
+	return v, nil
+}
+
+// takeItems brings the item index up to the log. The higher version stays, so it does not matter that catalog runs.
+func (v *vectors) takeItems(ctx context.Context) error {
+	c := processors.DefaultCatalogConfig(v.r.cfg.Topics.Partitions)
+	c.IndexEvery = 0
+	p := processors.NewCatalog(v.items, processors.Discard{}, v.r.kafka, v.rows, c, now)
+	parts := make([]processors.Assignment, c.Partitions)
+	for n := range parts {
+		parts[n] = processors.Assignment{Topic: schemas.TopicItems, Partition: n}
+	}
+	if err := p.Assign(ctx, parts); err != nil {
+		return err
+	}
+	return p.Flush(ctx)
+}
+
+func (v *vectors) take(ctx context.Context, places []place) error {
+	if err := v.takeItems(ctx); err != nil {
+		return err
+	}
+	spans := of(places, schemas.GroupEmbed)
+	var parts []processors.Assignment
+	for _, s := range spans {
+		if key := (partitionOf{schemas.GroupEmbed, s.Topic, s.Partition}); !v.assigned[key] {
+			v.assigned[key] = true
+			parts = append(parts, processors.Assignment{Topic: s.Topic, Partition: s.Partition, Next: s.From})
+		}
+	}
+	// Its ring of negatives begins with items of the catalogue.
+	if err := v.embed.Assign(ctx, parts); err != nil {
+		return err
+	}
+	fold := v.r.fold(v.embed, true)
+	return byPartition(ctx, spans, func(int) *processors.Fold { return fold })
+}
+
+func (v *vectors) learned(ctx context.Context, topic string, partition int) (int64, error) {
+	found, err := processors.Learned(ctx, v.r.kafka, v.rows, v.r.cfg.Topics.Partitions)
+	return found[topic][partition], err
+}
+
+// nothingLearned is for the stores that the learner does not write to.
+type nothingLearned struct{}
+
+func (nothingLearned) learned(context.Context, string, int) (int64, error) { return 0, nil }
+
+func (v *vectors) count(ctx context.Context) (string, error) {
+	users, err := v.users.CountUsers(ctx)
+	if err != nil {
+		return "", err
+	}
+	items, err := v.items.CountItems(ctx)
+	return fmt.Sprintf("%d users, %d items", users, items), err
+}
+
+// newQdrant fills collections of the next version and switches the aliases.
+type newQdrant struct {
+	r    *rebuild
+	live *qdrant.Store
+
+	beside *qdrant.Store
+	*vectors
+}
+
+func (s *newQdrant) groups() (all, exclusive []string) {
+	// catalog may run: of two versions of an item the higher stays, whoever writes it.
+	return []string{schemas.GroupEmbed, schemas.GroupCatalog}, []string{schemas.GroupEmbed}
+}
+
+func (s *newQdrant) begin(ctx context.Context) error {
+	last, err := s.dropOld(ctx)
+	if err != nil {
+		return err
+	}
+	s.beside = s.live.Beside(last + 1)
+	if err := s.beside.Migrate(ctx); err != nil {
+		return err
+	}
+	s.vectors, err = s.r.newVectors(s.beside.Users(), s.beside.Items())
+	return err
+}
+
+// dropOld removes collections that are not the live ones, and returns the highest version there is or was.
+func (s *newQdrant) dropOld(ctx context.Context) (int, error) {
+	all, live, err := s.live.Versions(ctx)
+	if err != nil {
+		return 0, err
+	}
+	last := live
+	for _, v := range all {
+		last = max(last, v)
+		if v == live {
+			continue
+		}
+		if err := s.live.Beside(v).Drop(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return last, nil
+}
+
+func (s *newQdrant) finish(ctx context.Context) (string, error) {
+	for _, c := range []sinks.Store{s.beside.Users(), s.beside.Items()} {
+		if err := c.SetLogID(ctx, s.r.logID); err != nil {
+			return "", err
+		}
+	}
+	if err := s.beside.Switch(ctx); err != nil {
+		return "", err
+	}
+	// What catalog wrote to the old collection since the last look at the log.
+	if err := s.takeItems(ctx); err != nil {
+		return "", err
+	}
+	if _, err := s.dropOld(ctx); err != nil {
+		return "", err
+	}
+	return s.count(ctx)
+}
+
+// newGraph empties the graph and applies every edge again: edges are free of order and repetition, so befriend may run meanwhile.
+type newGraph struct {
+	r     *rebuild
+	store sinks.Graph
+	// clear empties the store.
+	clear func(ctx context.Context) error
+	fold  *processors.Fold
+	nothingLearned
+}
+
+func (s *newGraph) groups() (all, exclusive []string) {
+	return []string{schemas.GroupBefriend}, nil
+}
+
+func (s *newGraph) begin(ctx context.Context) error {
+	if err := s.store.Migrate(ctx); err != nil {
+		return err
+	}
+	// Without a log id, a graph that is only half there when this ends early is noticed at the next start.
+	if err := s.store.SetLogID(ctx, ""); err != nil {
+		return err
+	}
+	if err := s.clear(ctx); err != nil {
+		return err
+	}
+	s.prepare()
+	return nil
+}
+
+func (s *newGraph) prepare() {
+	s.fold = s.r.fold(processors.NewBefriend(s.store, processors.Discard{}, s.r.erasures), true)
+}
+
+func (s *newGraph) take(ctx context.Context, places []place) error {
+	return byPartition(ctx, of(places, schemas.GroupBefriend), func(int) *processors.Fold { return s.fold })
+}
+
+func (s *newGraph) finish(ctx context.Context) (string, error) {
+	if err := s.store.SetLogID(ctx, s.r.logID); err != nil {
+		return "", err
+	}
+	return s.count(ctx)
+}
+
+func (s *newGraph) count(ctx context.Context) (string, error) {
+	n, err := s.store.CountEdges(ctx)
+	return fmt.Sprintf("%d friendships", n), err
+}
+
+// tables makes the rows and sums of analysts.
+type tables struct {
+	r     *rebuild
+	store sinks.Analytics
+
+	mu         sync.Mutex
+	aggregates map[partitionOf]*processors.Aggregate
+}
+
+// aggregate returns the processor of one partition. It knows an erasure from the start unless its marker stands in that partition: then it
+// learns of it there, so that what came before is counted without a name, as it was the first time.
+func (t *tables) aggregate(ctx context.Context, s processors.Span) (*processors.Aggregate, error) {
+	key := partitionOf{schemas.GroupAggregate, s.Topic, s.Partition}
+	t.mu.Lock()
+	p := t.aggregates[key]
+	t.mu.Unlock()
+	if p != nil {
+		return p, nil
+	}
+	known := t.r.erasures
+	switch {
+	case strings.HasSuffix(s.Topic, schemas.PoisonTopic("")):
+		known = t.r.letters
+	case known.Len() > 0 && (s.Topic == schemas.TopicInteractions || s.Topic == schemas.TopicRecommendations):
+		marked, err := processors.Marked(ctx, t.r.kafka, s.Topic, s.Partition, s.From)
+		if err != nil {
+			return nil, err
+		}
+		known = known.Without(marked)
+	}
+	p = processors.NewAggregate(t.store, t.r.kafka, known, t.r.cfg.Stream.RecentIDs)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.aggregates == nil {
+		t.aggregates = make(map[partitionOf]*processors.Aggregate)
+	}
+	t.aggregates[key] = p
+	return p, nil
+}
+
+func (t *tables) take(ctx context.Context, places []place) error {
+	var letters, others []processors.Span
+	for _, s := range of(places, schemas.GroupAggregate) {
+		if strings.HasSuffix(s.Topic, schemas.PoisonTopic("")) {
+			letters = append(letters, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	// An erasure takes all of the person's dead letters; those set aside after it come after it.
+	for _, step := range [][]processors.Span{others, letters} {
+		group, gctx := errgroup.WithContext(ctx)
+		group.SetLimit(foldWorkers)
+		for _, s := range step {
+			group.Go(func() error {
+				p, err := t.aggregate(gctx, s)
+				if err != nil {
+					return err
+				}
+				if err := t.r.fold(p, false).Take(gctx, []processors.Span{s}); err != nil {
+					return err
+				}
+				return p.Flush(gctx)
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tables) count(ctx context.Context) (string, error) {
+	n, err := t.store.CountInteractions(ctx)
+	return fmt.Sprintf("%d interactions", n.Rows), err
+}
+
+// newClickHouse fills a second database and exchanges the tables.
+type newClickHouse struct {
+	r    *rebuild
+	live *clickhouse.Store
+
+	beside *clickhouse.Store
+	tables
+	nothingLearned
+}
+
+func (s *newClickHouse) groups() (all, exclusive []string) {
+	return []string{schemas.GroupAggregate}, []string{schemas.GroupAggregate}
+}
+
+func (s *newClickHouse) begin(ctx context.Context) error {
+	s.beside = s.live.Beside()
+	for _, step := range []func(context.Context) error{s.beside.Drop, s.beside.Migrate, s.live.Migrate} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	s.tables.r, s.tables.store = s.r, s.beside
+	return nil
+}
+
+func (s *newClickHouse) finish(ctx context.Context) (string, error) {
+	if err := s.beside.Switch(ctx, s.r.logID); err != nil {
+		return "", err
+	}
+	s.store = s.live
+	what, err := s.count(ctx)
+	return what, errors.Join(err, s.beside.Drop(ctx))
+}
+
+// newEmbedded fills a second file and puts it in the place of the first.
+type newEmbedded struct {
+	r   *rebuild
+	dir string
+
+	engines *engines
+	*vectors
+	graph newGraph
+	rows  tables
+}
+
+const rebuildFolder = "rebuild"
+
+func (s *newEmbedded) groups() (all, exclusive []string) {
+	all = []string{schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupBefriend, schemas.GroupAggregate}
+	return all, all
+}
+
+func (s *newEmbedded) begin(ctx context.Context) (err error) {
+	if err := os.RemoveAll(filepath.Join(s.dir, rebuildFolder)); err != nil {
+		return fmt.Errorf("drop the rebuild that was not finished: %w", err)
+	}
+	if s.engines, err = openEmbedded(ctx, filepath.Join(s.dir, rebuildFolder)); err != nil {
+		return err
+	}
+	if err := s.engines.migrate(ctx); err != nil {
+		return err
+	}
+	s.graph = newGraph{r: s.r, store: s.engines.graph}
+	s.graph.prepare()
+	s.rows.r, s.rows.store = s.r, s.engines.analytics
+	s.vectors, err = s.r.newVectors(s.engines.users, s.engines.items)
+	return err
+}
+
+func (s *newEmbedded) take(ctx context.Context, places []place) error {
+	return errors.Join(s.vectors.take(ctx, places), s.graph.take(ctx, places), s.rows.take(ctx, places))
+}
+
+func (s *newEmbedded) finish(ctx context.Context) (string, error) {
+	var all []string
+	for _, count := range []func(context.Context) (string, error){s.vectors.count, s.graph.count, s.rows.count} {
+		what, err := count(ctx)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, what)
+	}
+	for _, store := range s.engines.stores {
+		if err := store.SetLogID(ctx, s.r.logID); err != nil {
+			return "", err
+		}
+	}
+	if err := s.engines.Close(); err != nil {
+		return "", err
+	}
+	return strings.Join(all, ", "), replaceStore(s.dir)
+}
+
+// close ends a rebuild that did not come to its end.
+func (s *newEmbedded) close() error {
+	if s.engines == nil {
+		return nil
+	}
+	return s.engines.Close()
+}
+
+// replaceStore puts the new file in the place of the old one, whose journal goes with it.
+func replaceStore(dir string) error {
+	fresh, live := filepath.Join(dir, rebuildFolder, storeFile), filepath.Join(dir, storeFile)
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if err := os.Remove(live + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove the old store's journal: %w", err)
+		}
+	}
+	if err := os.Rename(fresh, live); err != nil {
+		return fmt.Errorf("put the new store in place: %w", err)
+	}
+	return os.RemoveAll(filepath.Join(dir, rebuildFolder))
+}
+
+var (
+	_ newStore = (*newQdrant)(nil)
+	_ newStore = (*newGraph)(nil)
+	_ newStore = (*newClickHouse)(nil)
+	_ newStore = (*newEmbedded)(nil)
+)

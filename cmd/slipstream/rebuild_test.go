@@ -1,0 +1,375 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// picture is what the stores hold, as far as the log decides it: everything but the numbers of the vectors.
+type picture struct {
+	Users map[string]person
+	Items map[string]uint64
+	Edges []sinks.Edge
+	// Rows and Sums are query results, one line each.
+	Rows, Sums map[string][]string
+}
+
+type person struct {
+	History   []model.Taken
+	Seen      []model.Key
+	Events    uint32
+	Positions map[string]int64
+	LastEvent time.Time
+	HasVector bool
+}
+
+// look takes the picture.
+func (in *installation) picture(t *testing.T) picture {
+	t.Helper()
+	ctx := t.Context()
+	p := picture{Users: map[string]person{}, Items: map[string]uint64{}, Rows: map[string][]string{}, Sums: map[string][]string{}}
+	require.NoError(t, in.engines.users.EachUser(ctx, func(u sinks.User) error {
+		var m model.User
+		require.NoError(t, m.Decode(u.State))
+		p.Users[u.ID] = person{History: m.History, Seen: m.AppendSeen(nil), Events: m.Events, Positions: u.Positions, LastEvent: u.LastEventAt.UTC(), HasVector: len(u.Vector) > 0}
+		return nil
+	}))
+	require.NoError(t, in.engines.items.ItemVersions(ctx, func(id string, v uint64) error { p.Items[id] = v; return nil }))
+	require.NoError(t, in.engines.graph.EachEdge(ctx, func(e sinks.Edge) error { p.Edges = append(p.Edges, e); return nil }))
+	slices.SortFunc(p.Edges, func(a, b sinks.Edge) int { return cmp.Or(strings.Compare(a.A, b.A), strings.Compare(a.B, b.B)) })
+	db := in.rows
+	if db == nil {
+		db = openRows(t, in.cfg)
+	}
+	for name, query := range map[string]string{
+		"interactions":    "SELECT log_topic, log_partition, log_offset, user_id, event_id FROM interactions ORDER BY 1, 2, 3",
+		"recommendations": "SELECT user_id, recommendation_id, log_offset FROM recommendations ORDER BY 1, 2, 3",
+		"items":           "SELECT item_id, title FROM items ORDER BY 1",
+		"users":           "SELECT user_id FROM users ORDER BY 1",
+		"dead_letters":    "SELECT id, state, reason FROM dead_letters ORDER BY 1",
+	} {
+		p.Rows[name] = lines(t, db, query)
+	}
+	for name, query := range map[string]string{
+		"item_hours":    "SELECT item_id, action, sum(events) FROM item_hours GROUP BY item_id, action ORDER BY 1, 2",
+		"user_days":     "SELECT user_id, action, sum(events) FROM user_days GROUP BY user_id, action ORDER BY 1, 2",
+		"strategy_days": "SELECT strategy, variant, sum(lists), sum(clicks), sum(impressions) FROM strategy_days GROUP BY strategy, variant ORDER BY 1, 2",
+	} {
+		p.Sums[name] = lines(t, db, query)
+	}
+	return p
+}
+
+func lines(t *testing.T, db *sql.DB, query string) []string {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), query)
+	require.NoError(t, err, query)
+	defer rows.Close()
+	columns, err := rows.Columns()
+	require.NoError(t, err)
+	var out []string
+	for rows.Next() {
+		values, into := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		require.NoError(t, rows.Scan(into...))
+		out = append(out, fmt.Sprint(values...))
+	}
+	require.NoError(t, rows.Err())
+	return out
+}
+
+// rebuilt runs the command's own code.
+func rebuilt(ctx context.Context, t *testing.T, cfg config.Config, store string, change ...func(*rebuild)) error {
+	t.Helper()
+	r := &rebuild{cfg: cfg, log: quiet(t), progress: func(done, total int64) {
+		if done > total {
+			t.Errorf("progress %d of %d", done, total)
+		}
+	}}
+	r.say = func(format string, args ...any) { t.Logf(store+": "+format, args...) }
+	for _, f := range change {
+		f(r)
+	}
+	return r.open(ctx, store)
+}
+
+// fill gives the installation something of everything: interactions, lists, friendships, bad records, a person who was erased and came back.
+func (in *installation) fill(t *testing.T) {
+	t.Helper()
+	in.world(t, 1500)
+	in.settle(t, 90*time.Second)
+	bad := schemas.Message{Topic: schemas.TopicInteractions, Partition: schemas.AnyPartition, Key: []byte("bad"), Value: []byte("{not json")}
+	require.NoError(t, in.kafka.Emit(t.Context(), []schemas.Message{bad}))
+	for _, x := range []struct{ method, path, body string }{
+		{http.MethodPut, "/v1/users/user-1/friends/user-2", ""},
+		{http.MethodPut, "/v1/users/user-3/friends/user-2", ""},
+		{http.MethodPut, "/v1/users/user-4", `{"attributes":{"country":"FR"}}`},
+		{http.MethodPost, "/v1/events", `{"event_id":"same","source":"t","user_id":"user-5","item_id":"film-1","action":"like"}`},
+		{http.MethodPost, "/v1/events", `{"event_id":"same","source":"t","user_id":"user-5","item_id":"film-1","action":"like"}`},
+	} {
+		code, out := in.call(t, x.method, x.path, orNil(x.body))
+		require.Less(t, code, 300, string(out))
+	}
+	in.settle(t, 60*time.Second)
+	code, out := in.call(t, http.MethodDelete, "/v1/users/user-1", nil)
+	require.Less(t, code, 300, string(out))
+	in.settle(t, 60*time.Second)
+	code, out = in.call(t, http.MethodPost, "/v1/events", `{"user_id":"user-1","item_id":"film-9","action":"like"}`)
+	require.Less(t, code, 300, string(out))
+	in.settle(t, 60*time.Second)
+}
+
+func orNil(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// more sends events after a rebuild and checks that each counts once.
+func (in *installation) more(t *testing.T, run string) {
+	t.Helper()
+	before, err := in.engines.analytics.CountInteractions(t.Context())
+	require.NoError(t, err)
+	var batch []schemas.Message
+	for i := range 300 {
+		batch = append(batch, schemas.Interaction{EventID: fmt.Sprintf("%s-%d", run, i/2), Source: "more", UserID: fmt.Sprintf("user-%d", 2+i/2%20), ItemID: fmt.Sprintf("film-%d", 1+i/2%30),
+			Action: schemas.View, OccurredAt: time.Now().UTC()}.Message())
+	}
+	require.NoError(t, in.kafka.Emit(t.Context(), batch))
+	in.settle(t, 60*time.Second)
+	after, err := in.engines.analytics.CountInteractions(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, sinks.Counts{Rows: before.Rows + 150, ItemHours: before.ItemHours + 150, UserDays: before.UserDays + 150}, after)
+}
+
+func TestRebuildEmbedded(t *testing.T) {
+	dir := t.TempDir()
+	in, stop := startEmbedded(t, dir, nil)
+	cfg := in.cfg
+	cfg.DataDir = dir
+	in.fill(t)
+	before := in.picture(t)
+	require.Error(t, rebuilt(t.Context(), t, cfg, "embedded"), "dev is running")
+	stop()
+
+	require.NoError(t, rebuilt(t.Context(), t, cfg, "embedded"))
+	in, stop = startEmbedded(t, dir, nil)
+	require.Equal(t, before, in.picture(t))
+	in.more(t, "a")
+	before = in.picture(t)
+	stop()
+
+	// Wiped, and an attempt that was interrupted.
+	files, err := filepath.Glob(filepath.Join(dir, storeFile+"*"))
+	require.NoError(t, err)
+	for _, name := range files {
+		require.NoError(t, os.Remove(name))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	require.Error(t, rebuilt(ctx, t, cfg, "embedded", func(r *rebuild) { r.progress = func(done, _ int64) { cancelWhen(cancel, done > 500) } }))
+	require.NoFileExists(t, filepath.Join(dir, storeFile))
+	require.NoError(t, rebuilt(t.Context(), t, cfg, "embedded"))
+	in, _ = startEmbedded(t, dir, nil)
+	require.Equal(t, before, in.picture(t))
+	in.more(t, "b")
+}
+
+func cancelWhen(cancel func(), yes bool) {
+	if yes {
+		cancel()
+	}
+}
+
+// restart runs everything again on the real engines under the same names.
+func restart(t *testing.T, cfg config.Config) *installation {
+	t.Helper()
+	e, err := openReal(t.Context(), cfg)
+	require.NoError(t, err)
+	in, _ := start(t, cfg, e, false)
+	return in
+}
+
+// refused checks that a start names the command that helps.
+func refused(t *testing.T, cfg config.Config, store string) {
+	t.Helper()
+	k, err := openKafka(t.Context(), cfg, nil)
+	require.NoError(t, err)
+	defer k.Close()
+	e, err := openReal(t.Context(), cfg)
+	require.NoError(t, err)
+	defer e.Close()
+	_, err = newApp(t.Context(), cfg, quiet(t), k, e, nil, processorNames(), false)
+	require.ErrorContains(t, err, "slipstream rebuild --store "+store)
+}
+
+func TestRealRebuild(t *testing.T) {
+	in := startReal(t, nil)
+	cfg := in.cfg
+	in.fill(t)
+	before := in.picture(t)
+	in.stop()
+
+	wipe := map[string]func(){
+		"qdrant": func() { dropCollections(t.Context(), t, cfg) },
+		"neo4j": func() {
+			g, err := openNeo4j(t.Context(), cfg)
+			require.NoError(t, err)
+			defer g.Close()
+			require.NoError(t, g.SetLogID(t.Context(), ""))
+			require.NoError(t, g.Clear(t.Context()))
+		},
+		"clickhouse": func() {
+			_, err := openRows(t, cfg).ExecContext(t.Context(), "DROP DATABASE "+cfg.ClickHouse.Database)
+			require.NoError(t, err)
+		},
+	}
+	for _, store := range []string{"qdrant", "neo4j", "clickhouse"} {
+		wipe[store]()
+		refused(t, cfg, store)
+		ctx, cancel := context.WithCancel(t.Context())
+		require.Error(t, rebuilt(ctx, t, cfg, store, func(r *rebuild) { r.progress = func(done, total int64) { cancelWhen(cancel, done > 0 || total == 0) } }), "interrupted")
+		refused(t, cfg, store)
+		require.NoError(t, rebuilt(t.Context(), t, cfg, store))
+	}
+	in = restart(t, cfg)
+	require.Equal(t, before, in.picture(t))
+	in.more(t, "wiped")
+
+	t.Run("beside the live system, under load", func(t *testing.T) { in = underLoad(t, in) })
+	t.Run("offsets expired", func(t *testing.T) { in = withoutOffsets(t, in) })
+	t.Run("another log", func(t *testing.T) {
+		in.stop()
+		other := cfg
+		other.Kafka.TopicPrefix = cfg.Kafka.TopicPrefix + "second."
+		t.Cleanup(func() { dropReal(t, other) })
+		for _, store := range []string{"qdrant", "neo4j", "clickhouse"} {
+			refused(t, other, store)
+			require.NoError(t, rebuilt(t.Context(), t, other, store))
+		}
+		in := restart(t, other)
+		require.Empty(t, in.picture(t).Users)
+		in.more(t, "other")
+		in.stop()
+	})
+}
+
+// underLoad makes the stores anew while events come in.
+func underLoad(t *testing.T, in *installation) *installation {
+	ctx, cancel := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	k, err := openKafka(t.Context(), in.cfg, nil)
+	require.NoError(t, err)
+	defer k.Close()
+	load.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			_ = k.Emit(ctx, []schemas.Message{
+				schemas.Interaction{EventID: fmt.Sprint("load-", i), Source: "load", UserID: fmt.Sprint("user-", 2+i%30), ItemID: fmt.Sprint("film-", 1+i%50), Action: schemas.Like, OccurredAt: time.Now().UTC()}.Message(),
+				schemas.Friendship{EventID: fmt.Sprint("f-", i), Source: "load", UserID: fmt.Sprint("user-", 2+i%30), FriendID: fmt.Sprint("user-", 40+i%7), Removed: i%5 == 0, OccurredAt: time.Now().UTC()}.Message(),
+			})
+			select {
+			case <-ctx.Done():
+			case <-time.After(3 * time.Millisecond):
+			}
+		}
+	})
+	defer load.Wait()
+	defer cancel()
+	require.NoError(t, rebuilt(t.Context(), t, in.cfg, "neo4j"), "nothing has to stop")
+	for _, store := range []string{"qdrant", "clickhouse"} {
+		group := map[string]string{"qdrant": schemas.GroupEmbed, "clickhouse": schemas.GroupAggregate}[store]
+		require.ErrorContains(t, rebuilt(t.Context(), t, in.cfg, store), "these processors are running: "+group)
+		asked, done := make(chan struct{}), make(chan error, 1)
+		var once sync.Once
+		go func() {
+			done <- rebuilt(t.Context(), t, in.cfg, store, func(r *rebuild) {
+				say := r.say
+				r.wait, r.say = true, func(format string, args ...any) {
+					say(format, args...)
+					if strings.Contains(fmt.Sprintf(format, args...), "stop "+group) {
+						once.Do(func() { close(asked) })
+					}
+				}
+			})
+		}()
+		select {
+		case <-asked:
+		case err := <-done:
+			t.Fatalf("it did not wait: %v", err)
+		case <-time.After(time.Minute):
+			t.Fatal("it did not ask to stop the processors within a minute")
+		}
+		in.stop()
+		require.NoError(t, <-done)
+		in = restart(t, in.cfg)
+	}
+	cancel()
+	load.Wait()
+	in.settle(t, 60*time.Second)
+	before := in.picture(t)
+	in.stop()
+	for _, store := range []string{"qdrant", "neo4j", "clickhouse"} {
+		require.NoError(t, rebuilt(t.Context(), t, in.cfg, store))
+	}
+	in = restart(t, in.cfg)
+	in.settle(t, 60*time.Second)
+	require.Equal(t, before, in.picture(t), "what was switched to under load is what the whole log says")
+	return in
+}
+
+// withoutOffsets deletes what the groups have committed.
+func withoutOffsets(t *testing.T, in *installation) *installation {
+	before := in.picture(t)
+	in.stop()
+	k, err := openKafka(t.Context(), in.cfg, nil)
+	require.NoError(t, err)
+	defer k.Close()
+	var groups []string
+	for _, g := range []string{schemas.GroupAggregate, schemas.GroupEmbed} {
+		groups = append(groups, k.prefix+g)
+	}
+	res, err := k.conn.Client().DeleteGroups(t.Context(), &kafkago.DeleteGroupsRequest{GroupIDs: groups})
+	require.NoError(t, err)
+	for g, err := range res.Errors {
+		require.NoError(t, err, g)
+	}
+	in = restart(t, in.cfg)
+	eventually(t, 30*time.Second, func() error {
+		if err := in.health.err(); err == nil || !strings.Contains(err.Error(), "slipstream rebuild --store clickhouse") {
+			return fmt.Errorf("health says %v", err)
+		}
+		return nil
+	})
+	in.stop()
+	for _, store := range []string{"clickhouse", "qdrant"} {
+		require.NoError(t, rebuilt(t.Context(), t, in.cfg, store))
+	}
+	in = restart(t, in.cfg)
+	in.settle(t, 60*time.Second)
+	after := in.picture(t)
+	require.Equal(t, before.Rows, after.Rows)
+	require.Equal(t, before.Sums, after.Sums)
+	require.Equal(t, before.Users, after.Users)
+	in.more(t, "offsets")
+	return in
+}
