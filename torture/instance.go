@@ -35,6 +35,7 @@ type instance struct {
 	wanted bool
 	killed bool // the end of cmd is our doing
 	frozen bool
+	served bool // it has been ready since its start
 
 	starts, crashes, failedStarts atomic.Int64
 	maxRSS                        atomic.Int64 // bytes
@@ -66,6 +67,19 @@ func (x *instance) run(ctx context.Context) {
 		case <-time.After(300 * time.Millisecond):
 		}
 		x.measure()
+		x.noteReady(ctx)
+	}
+}
+
+// noteReady asks a young process whether it serves.
+func (x *instance) noteReady(ctx context.Context) {
+	x.mu.Lock()
+	ask, asked := x.cmd != nil && !x.served && !x.frozen, x.cmd
+	x.mu.Unlock()
+	if ask && x.ready(ctx) {
+		x.mu.Lock()
+		x.served = x.served || x.cmd == asked
+		x.mu.Unlock()
 	}
 }
 
@@ -96,7 +110,6 @@ func (x *instance) start() error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	done, started := make(chan struct{}), make(chan error, 1)
 	fmt.Fprintf(x.logs, "--- %s start\n", time.Now().UTC().Format(time.RFC3339Nano))
-	begin := time.Now()
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -106,19 +119,19 @@ func (x *instance) start() error {
 			return
 		}
 		err = cmd.Wait()
-		x.ended(err, time.Since(begin))
+		x.ended(err)
 		close(done)
 	}()
 	if err := <-started; err != nil {
 		return err
 	}
-	x.cmd, x.done, x.killed, x.frozen = cmd, done, false, false
+	x.cmd, x.done, x.killed, x.frozen, x.served = cmd, done, false, false, false
 	x.starts.Add(1)
 	return nil
 }
 
-// ended notes the end of the process. One that ends by itself soon after its start could not reach an engine: its supervisor tries again.
-func (x *instance) ended(err error, after time.Duration) {
+// ended notes the end of the process. One that ends by itself before it has served could not reach an engine: its supervisor tries again.
+func (x *instance) ended(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	fmt.Fprintf(x.logs, "--- %s end: %v\n", time.Now().UTC().Format(time.RFC3339Nano), err)
@@ -126,7 +139,7 @@ func (x *instance) ended(err error, after time.Duration) {
 	if x.killed {
 		return
 	}
-	if after < 60*time.Second {
+	if !x.served {
 		x.failedStarts.Add(1)
 	} else {
 		x.crashes.Add(1)

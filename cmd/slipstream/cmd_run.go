@@ -15,7 +15,7 @@ func newRun() *cobra.Command {
 		Use:   "run",
 		Short: "Run the processors and the API on Kafka, Qdrant, Neo4j and ClickHouse",
 		Long: `Run the processors and the API on Kafka, Qdrant, Neo4j and ClickHouse. Topics, collections, constraints and tables are created when they are
-missing. Start more instances with the same settings to scale out; --only lets parts scale apart.
+missing; for engines that are away it waits two minutes. Start more instances with the same settings to scale out; --only lets parts scale apart.
 
 SIGTERM and Ctrl-C finish what is in flight, write down positions and leave; a second instance takes over at once.`,
 		Example: "  slipstream run\n  slipstream run --only embed,catalog\n  KAFKA_BROKERS=kafka:9092 QDRANT_ADDR=qdrant:6334 slipstream run",
@@ -34,19 +34,24 @@ SIGTERM and Ctrl-C finish what is in flight, write down positions and leave; a s
 		}
 		ctx := cmd.Context()
 		metrics := telemetry.NewMetrics(version)
-		k, err := openKafka(ctx, cfg, metrics)
+		a, err := untilThere(ctx, log, startLimit, func(ctx context.Context) (*app, error) {
+			k, err := openKafka(ctx, cfg, metrics)
+			if err != nil {
+				return nil, err
+			}
+			e, err := openReal(ctx, cfg)
+			if err != nil {
+				_ = k.Close()
+				return nil, err
+			}
+			a, err := newApp(ctx, cfg, log, k, e, metrics, names, false)
+			if err != nil {
+				_ = e.Close()
+				_ = k.Close()
+			}
+			return a, err
+		})
 		if err != nil {
-			return err
-		}
-		e, err := openReal(ctx, cfg)
-		if err != nil {
-			_ = k.Close()
-			return err
-		}
-		a, err := newApp(ctx, cfg, log, k, e, metrics, names, false)
-		if err != nil {
-			_ = e.Close()
-			_ = k.Close()
 			return err
 		}
 		log.Info("starting", "version", version, "processors", names, "log_id", a.logID, "http", cfg.HTTP.Addr)

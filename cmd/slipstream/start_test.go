@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+)
+
+func TestStartWaitsForEngines(t *testing.T) {
+	t.Parallel()
+	away := fault.Transientf("connection refused")
+	for _, tc := range []struct {
+		name string
+		// fails is how often the engine is away before it is there; err is what it says.
+		fails int
+		err   error
+		tries int
+		ok    bool
+	}{
+		{"there at once", 0, nil, 1, true},
+		{"there soon", 5, away, 6, true},
+		{"never", 1 << 30, away, 0, false},
+		{"a mistake is told at once", 1, fault.Permanentf("wrong password"), 1, false},
+		{"so is what nobody knows", 1, errors.New("what?"), 1, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				begin, tries := time.Now(), 0
+				_, err := untilThere(t.Context(), slog.New(slog.DiscardHandler), startLimit, func(context.Context) (int, error) {
+					if tries++; tries > tc.fails {
+						return 0, nil
+					}
+					return 0, tc.err
+				})
+				require.LessOrEqual(t, time.Since(begin), startLimit)
+				if tc.ok {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, tc.err)
+				}
+				if tc.tries > 0 {
+					require.Equal(t, tc.tries, tries)
+				} else {
+					require.Greater(t, tries, 20)
+				}
+			})
+		})
+	}
+}
+
+func TestStartStopsWaitingWhenAsked(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := untilThere(ctx, slog.New(slog.DiscardHandler), time.Hour, func(context.Context) (int, error) { return 0, fault.Transientf("away") })
+	require.Error(t, err)
+}
