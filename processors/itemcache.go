@@ -10,48 +10,85 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// itemCache remembers items that were read lately, for titles and reasons. A little staleness is fine there. Safe for concurrent use.
+// itemCache remembers items that were read lately, for titles, reasons and diversity. A little staleness of what was learned is fine there; a
+// change of an item's content is not, so that a record of the topic items makes the cache forget the item. Safe for concurrent use.
 type itemCache struct {
 	items sinks.Items
-	cache *otter.Cache[uint64, sinks.Item]
+	cache *otter.Cache[uint64, *sinks.Item]
+	// changed are the items whose content has just changed on the log: until the index surely has the change they are read anew each time.
+	changed *otter.Cache[uint64, struct{}]
 }
 
-// maxCachedItems bounds the cache: some 2 kB an item.
-const maxCachedItems = 50_000
+const (
+	// maxCachedItems bounds the cache: some 2 kB an item.
+	maxCachedItems = 50_000
+	// indexDelay is how long the index may take, when all is well, to show a change that stands on the log.
+	indexDelay = 5 * time.Second
+)
 
 func newItemCache(items sinks.Items, ttl time.Duration) *itemCache {
-	return &itemCache{items: items, cache: otter.Must(&otter.Options[uint64, sinks.Item]{
-		MaximumSize: maxCachedItems, ExpiryCalculator: otter.ExpiryWriting[uint64, sinks.Item](ttl),
-	})}
+	return &itemCache{
+		items: items,
+		cache: otter.Must(&otter.Options[uint64, *sinks.Item]{
+			MaximumSize: maxCachedItems, ExpiryCalculator: otter.ExpiryWriting[uint64, *sinks.Item](ttl),
+		}),
+		changed: otter.Must(&otter.Options[uint64, struct{}]{
+			MaximumSize: maxCachedItems, ExpiryCalculator: otter.ExpiryWriting[uint64, struct{}](indexDelay),
+		}),
+	}
 }
 
-// get returns the items that are known, by key. With an error it returns those that were remembered.
-func (c *itemCache) get(ctx context.Context, keys []uint64) (map[uint64]sinks.Item, error) {
-	out := make(map[uint64]sinks.Item, len(keys))
+// forget makes the next readers ask the index; just now says that the change is so new that the index may not have it.
+func (c *itemCache) forget(key uint64, justNow bool) {
+	if justNow {
+		c.changed.Set(key, struct{}{})
+	}
+	c.cache.Invalidate(key)
+}
+
+// shelf holds the items that the lists of one call need. Its items are shared with the cache and must not be changed.
+type shelf struct {
+	cache *itemCache
+	items map[uint64]*sinks.Item
+	// asked are the keys looked for, found or not: nothing is asked for twice.
+	asked map[uint64]struct{}
+}
+
+func (c *itemCache) shelf() *shelf {
+	return &shelf{cache: c, items: make(map[uint64]*sinks.Item), asked: make(map[uint64]struct{})}
+}
+
+// load puts the items on the shelf, what is not remembered with one call to the index. After an error those that were remembered are there.
+func (s *shelf) load(ctx context.Context, keys []uint64) error {
 	var missing []uint64
-	asked := make(map[uint64]struct{}, len(keys))
 	for _, key := range keys {
-		if _, twice := asked[key]; twice {
+		if _, twice := s.asked[key]; twice {
 			continue
 		}
-		asked[key] = struct{}{}
-		if item, ok := c.cache.GetIfPresent(key); ok {
-			out[key] = item
+		s.asked[key] = struct{}{}
+		if item, ok := s.cache.cache.GetIfPresent(key); ok {
+			s.items[key] = item
 			continue
 		}
 		missing = append(missing, key)
 	}
 	if len(missing) == 0 {
-		return out, nil
+		return nil
 	}
-	items, err := c.items.GetItemKeys(ctx, missing)
+	found, err := s.cache.items.GetItemKeys(ctx, missing)
 	if err != nil {
-		return out, err
+		for _, key := range missing {
+			delete(s.asked, key)
+		}
+		return err
 	}
-	for _, item := range items {
+	for i := range found {
+		item := &found[i]
 		key := schemas.Key(item.Content.ItemID)
-		out[key] = item
-		c.cache.Set(key, item)
+		s.items[key] = item
+		if _, ok := s.cache.changed.GetIfPresent(key); !ok {
+			s.cache.cache.Set(key, item)
+		}
 	}
-	return out, nil
+	return nil
 }

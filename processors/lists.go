@@ -27,10 +27,16 @@ const maxTrendingCandidates = 100
 // pool collects the candidates of one list.
 type pool struct {
 	candidates []model.Candidate
-	places     map[string]int
-	items      map[string]sinks.Item
-	friends    map[string]int // how many friends took it
-	onlyFrom   map[string]string
+	entries    []pooled // beside candidates
+	places     map[uint64]int
+}
+
+// pooled is what a list says of a candidate.
+type pooled struct {
+	key     uint64
+	item    *sinks.Item
+	source  string // the first that brought it
+	friends int    // how many friends took it
 }
 
 // list ranks what was found for a job.
@@ -38,37 +44,42 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 	if j.holdout || j.query == nil {
 		return r.trendingFor(ctx, j), ctx.Err()
 	}
-	p := &pool{places: make(map[string]int), items: make(map[string]sinks.Item), friends: make(map[string]int), onlyFrom: make(map[string]string)}
+	trend := r.trending.Load()
+	most := len(j.found) + len(j.fresh) + len(j.lent) + min(maxTrendingCandidates, len(trend.top(0)))
+	p := &pool{places: make(map[uint64]int, most), candidates: make([]model.Candidate, 0, most), entries: make([]pooled, 0, most)}
 	for _, h := range j.found {
-		p.add(h.Item, SourceVectors)
+		if at := p.add(j.items, h.Key, SourceVectors); at >= 0 {
+			p.candidates[at].Score, p.candidates[at].Scored = float32(h.Score), true
+		}
 	}
 	for _, h := range j.fresh {
-		p.add(h.Item, SourceContent)
+		if at := p.add(j.items, h.Key, SourceContent); at >= 0 {
+			p.candidates[at].Content = float32(h.Score)
+		}
 	}
-	r.addCircle(ctx, j, p)
-	trend := r.trending.Load()
+	addCircle(j, p)
 	if j.Scenario == ScenarioHome {
-		r.addTrending(ctx, j, p, trend)
+		addTrending(j, p, trend)
 	}
-	r.score(ctx, j, p, trend)
+	p.score(j, trend)
 	ranked := model.Rank(p.candidates, j.N, r.cfg.Blend)
 	if len(ranked) == 0 {
 		return r.trendingFor(ctx, j), ctx.Err()
 	}
 	list := r.head(j, schemas.StrategyPersonal)
-	explain := r.explainer(ctx, j)
+	explain := j.explainer()
+	list.Items = make([]schemas.RecommendedItem, len(ranked))
 	for i, x := range ranked {
-		id := p.candidates[x.Candidate].ID
-		item := p.items[id]
-		source := p.source(id, x.Source)
-		list.Items = append(list.Items, schemas.RecommendedItem{ItemID: id, Rank: i + 1, Score: float64(x.Score), Title: item.Content.Title,
-			Source: source, Reason: explain.reason(item, source, p.friends[id])})
+		e := &p.entries[x.Candidate]
+		source := e.from(x.Source)
+		list.Items[i] = schemas.RecommendedItem{ItemID: e.item.Content.ItemID, Rank: i + 1, Score: float64(x.Score), Title: e.item.Content.Title,
+			Source: source, Reason: explain.reason(e.item, source, e.friends)}
 	}
 	return list, ctx.Err()
 }
 
-// source names where an item came from: what the ranker says mattered, or the only generator that brought it.
-func (p *pool) source(id string, ranked model.Source) string {
+// from names where an item came from: what the ranker says mattered, or the first generator that brought it.
+func (e *pooled) from(ranked model.Source) string {
 	switch ranked {
 	case model.FromFriends:
 		return SourceFriends
@@ -77,30 +88,40 @@ func (p *pool) source(id string, ranked model.Source) string {
 	case model.FromContent:
 		return SourceContent
 	}
-	return p.onlyFrom[id]
+	return e.source
 }
 
-// add takes an item in once; the first source that brings it is remembered.
-func (p *pool) add(item sinks.Item, source string) {
-	id := item.Content.ItemID
-	if _, ok := p.places[id]; ok {
-		return
+// add takes an item in once, the first source that brings it is remembered, and returns its place; -1 when nothing is known of the item.
+func (p *pool) add(items *shelf, key uint64, source string) int {
+	if at, ok := p.places[key]; ok {
+		return at
 	}
-	p.places[id] = len(p.candidates)
-	p.items[id] = item
-	p.onlyFrom[id] = source
-	p.candidates = append(p.candidates, model.Candidate{ID: id})
+	item := items.items[key]
+	if item == nil {
+		return -1
+	}
+	at := len(p.candidates)
+	p.places[key] = at
+	p.entries = append(p.entries, pooled{key: key, item: item, source: source})
+	p.candidates = append(p.candidates, model.Candidate{ID: item.Content.ItemID})
+	return at
 }
 
 // recentOfOthers is how many of the latest items of a friend or a similar user are looked at.
 const recentOfOthers = 10
 
-// addCircle adds what friends and similar users took lately.
-func (r *Recommender) addCircle(ctx context.Context, j *job, p *pool) {
+// lentItem is an item that friends or similar users took lately.
+type lentItem struct {
+	key     uint64
+	friends int     // how many friends took it
+	weight  float64 // the same, weighed by recency
+}
+
+// lend collects what friends and similar users took lately, each item once, the latest first.
+func (r *Recommender) lend(j *job) []lentItem {
 	excluded := keySet(j.exclude)
-	counts := make(map[uint64]int)
-	weights := make(map[uint64]float64)
-	var keys []uint64
+	places := make(map[uint64]int)
+	var lent []lentItem
 	now := r.now().Unix()
 	collect := func(people []sinks.User, friends bool) {
 		for _, person := range people {
@@ -116,10 +137,15 @@ func (r *Recommender) addCircle(ctx context.Context, j *job, p *pool) {
 				if _, no := excluded[key]; no {
 					continue
 				}
-				keys = append(keys, key)
+				at, ok := places[key]
+				if !ok {
+					at = len(lent)
+					places[key] = at
+					lent = append(lent, lentItem{key: key})
+				}
 				if friends {
-					counts[key]++
-					weights[key] += model.Decay(float64(now-h.At), r.cfg.FriendHalfLife.Seconds())
+					lent[at].friends++
+					lent[at].weight += model.Decay(float64(now-h.At), r.cfg.FriendHalfLife.Seconds())
 				}
 			}
 		}
@@ -128,21 +154,23 @@ func (r *Recommender) addCircle(ctx context.Context, j *job, p *pool) {
 	if j.Scenario == ScenarioHome {
 		collect(j.similar, false)
 	}
-	items, err := r.items.get(ctx, keys)
-	r.mark([]*job{j}, DegradedVectors, err)
-	for _, key := range keys {
-		item, ok := items[key]
-		if !ok || !wanted(&item, j.Genres) {
+	return lent
+}
+
+// addCircle adds what friends and similar users took lately.
+func addCircle(j *job, p *pool) {
+	for _, x := range j.lent {
+		item := j.items.items[x.key]
+		if item == nil || !wanted(item, j.Genres) {
 			continue
 		}
-		id := item.Content.ItemID
 		source := SourceSimilarUsers
-		if counts[key] > 0 {
+		if x.friends > 0 {
 			source = SourceFriends
 		}
-		p.add(item, source)
-		p.friends[id] = counts[key]
-		p.candidates[p.places[id]].Friends = float32(weights[key])
+		at := p.add(j.items, x.key, source)
+		p.entries[at].friends = x.friends
+		p.candidates[at].Friends = float32(x.weight)
 	}
 }
 
@@ -162,46 +190,28 @@ func wanted(item *sinks.Item, genres []string) bool {
 }
 
 // addTrending adds what is popular now.
-func (r *Recommender) addTrending(ctx context.Context, j *job, p *pool, trend *trendingList) {
+func addTrending(j *job, p *pool, trend *trendingList) {
 	excluded := keySet(j.exclude)
-	items, err := r.items.get(ctx, trend.top(maxTrendingCandidates))
-	r.mark([]*job{j}, DegradedVectors, err)
 	for _, key := range trend.top(maxTrendingCandidates) {
-		item, ok := items[key]
-		if _, no := excluded[key]; no || !ok || !wanted(&item, j.Genres) {
+		item := j.items.items[key]
+		if _, no := excluded[key]; no || item == nil || !wanted(item, j.Genres) {
 			continue
 		}
-		p.add(item, SourceTrending)
+		p.add(j.items, key, SourceTrending)
 	}
 }
 
-// score completes the candidates: the model's score (the same inner product as the index), content and popularity.
-func (r *Recommender) score(ctx context.Context, j *job, p *pool, trend *trendingList) {
-	hitVectors := make([]uint64, 0, len(p.candidates))
-	for _, c := range p.candidates {
-		if len(p.items[c.ID].Vector) == 0 {
-			hitVectors = append(hitVectors, schemas.Key(c.ID))
-		}
-	}
-	vectors, err := r.items.get(ctx, hitVectors)
-	r.mark([]*job{j}, DegradedVectors, err)
-	fits := make(map[string]float64, len(j.fresh))
-	for _, h := range j.fresh {
-		fits[h.Item.Content.ItemID] = h.Score
-	}
+// score completes the candidates: the model's score where the index has not given it (the same inner product), and popularity.
+func (p *pool) score(j *job, trend *trendingList) {
 	for i := range p.candidates {
-		c := &p.candidates[i]
-		item := p.items[c.ID]
-		if full, ok := vectors[schemas.Key(c.ID)]; ok {
-			item = full
-			p.items[c.ID] = full
+		c, e := &p.candidates[i], &p.entries[i]
+		if n := len(e.item.Vector); n > 0 && n == len(j.query) {
+			c.Vector = e.item.Vector[:n-1]
+			if !c.Scored {
+				c.Score, c.Scored = model.Dot(j.query, e.item.Vector), true
+			}
 		}
-		if len(item.Vector) == len(j.query) {
-			c.Score, c.Scored = model.Dot(j.query, item.Vector), true
-			c.Vector = item.Vector[:len(item.Vector)-1]
-		}
-		c.Content = float32(fits[c.ID])
-		c.Trending = float32(trend.share(schemas.Key(c.ID)))
+		c.Trending = float32(trend.share(e.key))
 	}
 }
 
@@ -212,17 +222,20 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 	if trend == nil {
 		j.degrade[DegradedTrending] = true
 	}
-	items, err := r.items.get(ctx, trend.top(0))
-	ok := r.mark([]*job{j}, DegradedVectors, err)
+	ok := !j.degrade[DegradedVectors]
 	list := r.head(j, schemas.StrategyTrending)
 	excluded := keySet(j.exclude)
 	for _, x := range trend.items() {
 		key := schemas.Key(x.ItemID)
-		item, known := items[key]
-		if _, no := excluded[key]; no || known && !wanted(&item, j.Genres) || !known && (ok || len(j.Genres) > 0) {
+		item, known := j.items.items[key]
+		if _, no := excluded[key]; no || known && !wanted(item, j.Genres) || !known && (ok || len(j.Genres) > 0) {
 			continue
 		}
-		list.Items = append(list.Items, schemas.RecommendedItem{ItemID: x.ItemID, Rank: len(list.Items) + 1, Score: x.Score, Title: item.Content.Title,
+		title := ""
+		if known {
+			title = item.Content.Title
+		}
+		list.Items = append(list.Items, schemas.RecommendedItem{ItemID: x.ItemID, Rank: len(list.Items) + 1, Score: x.Score, Title: title,
 			Source: SourceTrending, Reason: reasonTrending})
 		if len(list.Items) == j.N {
 			return list
@@ -257,37 +270,28 @@ type explainer struct {
 }
 
 type takenItem struct {
-	item  sinks.Item
+	item  *sinks.Item
 	liked bool
 }
 
 // explainedItems is how many of the latest items are looked at for a reason.
 const explainedItems = 20
 
-func (r *Recommender) explainer(ctx context.Context, j *job) *explainer {
-	var keys []uint64
-	liked := make(map[uint64]bool)
-	for _, h := range slices.Backward(j.state.History) {
-		key := uint64(h.Key)
-		keys = append(keys, key)
-		liked[key] = h.Weight >= 1
-		if len(keys) == explainedItems {
+func (j *job) explainer() *explainer {
+	e := &explainer{}
+	for i, h := range slices.Backward(j.state.History) {
+		if len(j.state.History)-i > explainedItems {
 			break
 		}
-	}
-	items, err := r.items.get(ctx, keys)
-	r.mark([]*job{j}, DegradedVectors, err)
-	e := &explainer{}
-	for _, key := range keys {
-		if item, ok := items[key]; ok && item.Content.Title != "" {
-			e.taken = append(e.taken, takenItem{item: item, liked: liked[key]})
+		if item := j.items.items[uint64(h.Key)]; item != nil && item.Content.Title != "" {
+			e.taken = append(e.taken, takenItem{item: item, liked: h.Weight >= 1})
 		}
 	}
 	return e
 }
 
 // reason says why an item is in the list, in words.
-func (e *explainer) reason(item sinks.Item, source string, friends int) string {
+func (e *explainer) reason(item *sinks.Item, source string, friends int) string {
 	switch source {
 	case SourceFriends:
 		if friends == 1 {
@@ -319,7 +323,7 @@ func (e *explainer) reason(item sinks.Item, source string, friends int) string {
 	return "fits your taste"
 }
 
-func (e *explainer) sharedPerson(item sinks.Item) string {
+func (e *explainer) sharedPerson(item *sinks.Item) string {
 	for _, t := range e.taken {
 		for _, d := range item.Content.Directors {
 			if slices.Contains(t.item.Content.Directors, d) {
@@ -330,7 +334,7 @@ func (e *explainer) sharedPerson(item sinks.Item) string {
 	return ""
 }
 
-func (e *explainer) sharedGenre(item sinks.Item) string {
+func (e *explainer) sharedGenre(item *sinks.Item) string {
 	counts := make(map[string]int)
 	for _, t := range e.taken {
 		for _, g := range t.item.Content.Genres {
@@ -347,7 +351,7 @@ func (e *explainer) sharedGenre(item sinks.Item) string {
 }
 
 // nearest returns the item of the history whose learned vector points most in the same direction.
-func (e *explainer) nearest(item sinks.Item) (takenItem, bool) {
+func (e *explainer) nearest(item *sinks.Item) (takenItem, bool) {
 	best, at := float32(0), -1
 	for i, t := range e.taken {
 		if n := len(item.Vector); n > 1 && len(t.item.Vector) == n {

@@ -43,7 +43,8 @@ type RecommenderConfig struct {
 	Variant string
 	// TTL is how long a list stands. Default 24 h.
 	TTL time.Duration
-	// ItemTTL is how long an item that was read for a reason or a title may be remembered. Default 5 s.
+	// ItemTTL is how long what was learned about an item may be remembered, for reasons and diversity; its content is forgotten as soon as it
+	// changes, where ApplyItem is told. Default 30 s.
 	ItemTTL time.Duration
 	// StoreTimeout bounds each store: after it the list is made from what is left. Default 1 s.
 	StoreTimeout time.Duration
@@ -55,7 +56,7 @@ type RecommenderConfig struct {
 func DefaultRecommenderConfig() RecommenderConfig {
 	return RecommenderConfig{
 		Model: model.Default(), Blend: model.DefaultBlend(), Length: 20, Candidates: 100, NewItems: 10, NewItemCount: 5, SimilarUsers: 5,
-		Friends: 50, FriendHalfLife: 14 * 24 * time.Hour, Holdout: 0.05, Variant: "default", TTL: 24 * time.Hour, ItemTTL: 5 * time.Second, StoreTimeout: time.Second, Log: slog.Default(),
+		Friends: 50, FriendHalfLife: 14 * 24 * time.Hour, Holdout: 0.05, Variant: "default", TTL: 24 * time.Hour, ItemTTL: 30 * time.Second, StoreTimeout: time.Second, Log: slog.Default(),
 	}
 }
 
@@ -127,6 +128,9 @@ type job struct {
 	friends []string
 	circle  []sinks.User // friends who have a point
 	similar []sinks.User
+	// lent are the latest items of the circle and of similar users.
+	lent    []lentItem
+	items   *shelf          // what the lists of this call need to know of items
 	found   []sinks.ItemHit // nearest by vector
 	fresh   []sinks.ItemHit // new items that fit by content
 	degrade map[string]bool
@@ -137,12 +141,13 @@ type job struct {
 // Only a cancelled context is.
 func (r *Recommender) Recommend(ctx context.Context, requests []Request) ([]schemas.Recommendation, error) {
 	jobs := make([]*job, len(requests))
+	items := r.items.shelf()
 	for i, q := range requests {
 		if q.N <= 0 {
 			q.N = r.cfg.Length
 		}
 		q.N = min(q.N, 200)
-		jobs[i] = &job{Request: q, degrade: make(map[string]bool), holdout: r.heldOut(q.UserID)}
+		jobs[i] = &job{Request: q, items: items, degrade: make(map[string]bool), holdout: r.heldOut(q.UserID)}
 	}
 	if err := r.gather(ctx, jobs); err != nil {
 		return nil, err
@@ -175,7 +180,10 @@ func (r *Recommender) gather(ctx context.Context, jobs []*job) error {
 	r.mark(jobs, DegradedFriends, graphErr)
 	if r.mark(jobs, DegradedVectors, usersErr) {
 		r.mark(jobs, DegradedVectors, r.readCircle(ctx, jobs))
+		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.known(jobs)))
 		r.mark(jobs, DegradedVectors, r.search(ctx, jobs))
+	} else {
+		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.known(jobs))) // what is remembered still has titles
 	}
 	if ctx.Err() != nil {
 		return fault.As(fault.Canceled, ctx.Err())
@@ -305,6 +313,7 @@ func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
 	for i, j := range jobs {
 		j.circle, j.similar = pick(j.friends), pick(similar[i])
 		j.finish(r.cfg)
+		j.lent = r.lend(j)
 	}
 	return nil
 }
@@ -355,18 +364,15 @@ func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 			continue
 		}
 		if j.Scenario != ScenarioNew {
-			queries = append(queries, sinks.ItemQuery{Vector: j.query, N: max(r.cfg.Candidates, j.N), Exclude: j.exclude, Genres: j.Genres})
+			queries = append(queries, sinks.ItemQuery{Vector: j.query, N: max(r.cfg.Candidates, j.N), Exclude: j.exclude, Genres: j.Genres, KeysOnly: true})
 			owners = append(owners, j)
 		}
-		taste, err := r.taste(ctx, j)
-		if err != nil {
-			return err
-		}
+		taste := j.taste()
 		if n := r.cfg.NewItems; taste != nil && n > 0 {
 			if j.Scenario == ScenarioNew {
 				n = max(n, j.N)
 			}
-			queries = append(queries, sinks.ItemQuery{Vector: taste, Content: true, N: n, Exclude: j.exclude, Genres: j.Genres, MaxCount: r.cfg.NewItemCount})
+			queries = append(queries, sinks.ItemQuery{Vector: taste, Content: true, N: n, Exclude: j.exclude, Genres: j.Genres, MaxCount: r.cfg.NewItemCount, KeysOnly: true})
 			owners = append(owners, j)
 		}
 	}
@@ -377,37 +383,62 @@ func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 	if err != nil {
 		return err
 	}
+	var keys []uint64
 	for i, j := range owners {
+		for _, h := range hits[i] {
+			keys = append(keys, h.Key)
+		}
 		if queries[i].Content {
 			j.fresh = hits[i]
 		} else {
 			j.found = hits[i]
 		}
 	}
-	return nil
+	return r.readItems(ctx, jobs, keys)
+}
+
+// readItems puts items on the shelf of the jobs, which they share.
+func (r *Recommender) readItems(ctx context.Context, jobs []*job, keys []uint64) error {
+	if len(jobs) == 0 || len(keys) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.StoreTimeout)
+	defer cancel()
+	return jobs[0].items.load(ctx, keys)
+}
+
+// known returns the keys of the items that the lists will need whatever the search finds: histories, what others took, what is popular.
+func (r *Recommender) known(jobs []*job) []uint64 {
+	keys := slices.Clone(r.trending.Load().top(0))
+	for _, j := range jobs {
+		for i, h := range slices.Backward(j.state.History) {
+			if len(j.state.History)-i > explainedItems {
+				break
+			}
+			keys = append(keys, uint64(h.Key))
+		}
+		for _, x := range j.lent {
+			keys = append(keys, x.key)
+		}
+	}
+	return keys
 }
 
 // tasteItems is how many of the latest items make up what a user likes by content.
 const tasteItems = 10
 
-// taste returns the mean content vector of what the user took lately, or nil.
-func (r *Recommender) taste(ctx context.Context, j *job) ([]float32, error) {
-	var keys []uint64
-	for _, h := range slices.Backward(j.state.History) {
-		if keys = append(keys, uint64(h.Key)); len(keys) == tasteItems {
+// taste returns the sum of the content vectors of what the user took lately, or nil.
+func (j *job) taste() []float32 {
+	var sum []float32
+	for i, h := range slices.Backward(j.state.History) {
+		if len(j.state.History)-i > tasteItems {
 			break
 		}
-	}
-	items, err := r.items.get(ctx, keys)
-	if err != nil {
-		return nil, err
-	}
-	var sum []float32
-	for _, key := range keys {
-		v := items[key].ContentVector
-		if len(v) == 0 {
+		item := j.items.items[uint64(h.Key)]
+		if item == nil || len(item.ContentVector) == 0 {
 			continue
 		}
+		v := item.ContentVector
 		if sum == nil {
 			sum = make([]float32, len(v))
 		}
@@ -417,7 +448,7 @@ func (r *Recommender) taste(ctx context.Context, j *job) ([]float32, error) {
 			}
 		}
 	}
-	return sum, nil
+	return sum
 }
 
 // head returns a list without items.

@@ -64,9 +64,16 @@ func (r *Recommender) ApplyTrending(rec *schemas.Record) error {
 	return nil
 }
 
+// ApplyItem takes in one record of the topic items: what was remembered of the item is forgotten.
+func (r *Recommender) ApplyItem(rec *schemas.Record) error {
+	r.items.forget(schemas.Key(string(rec.Key)), r.now().Sub(rec.Time) < time.Minute)
+	return nil
+}
+
 // Trending returns the n most popular items, of the given genres if there are any, as a list for nobody.
 func (r *Recommender) Trending(ctx context.Context, n int, genres []string) (schemas.Recommendation, error) {
-	j := &job{Request: Request{N: n, Genres: genres}, degrade: make(map[string]bool)}
+	j := &job{Request: Request{N: n, Genres: genres}, items: r.items.shelf(), degrade: make(map[string]bool)}
+	r.mark([]*job{j}, DegradedVectors, r.readItems(ctx, []*job{j}, r.trending.Load().top(0)))
 	list := r.trendingFor(ctx, j)
 	return list, ctx.Err()
 }

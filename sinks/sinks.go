@@ -111,10 +111,14 @@ type ItemQuery struct {
 	Genres []string
 	// MaxCount, when > 0, asks for items that the learner has counted at most so often: new ones.
 	MaxCount float64
+	// KeysOnly leaves out the items themselves: hits carry Key and Score, which is a fraction of the work. For callers that remember items.
+	KeysOnly bool
 }
 
-// ItemHit is an item found by a search. The hit's vectors are not filled in.
+// ItemHit is an item found by a search. The item's vectors are not filled in, and nothing of it when only keys were asked for.
 type ItemHit struct {
+	// Key is the item's (schemas.Key).
+	Key   uint64
 	Item  Item
 	Score float64
 }

@@ -92,7 +92,7 @@ func newApp(ctx context.Context, cfg config.Config, log *slog.Logger, k *kafka, 
 		a.tails = append(a.tails, k.tail(schemas.TopicItemVectors, a.rows.Apply))
 	}
 	if a.runs(schemas.GroupRecommend) || a.runs("api") {
-		a.tails = append(a.tails, k.tail(schemas.TopicTrending, a.recommender.ApplyTrending))
+		a.tails = append(a.tails, k.tail(schemas.TopicTrending, a.recommender.ApplyTrending), k.tail(schemas.TopicItems, a.recommender.ApplyItem))
 	}
 	return a, nil
 }

@@ -224,14 +224,16 @@ func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][
 	for i, r := range results {
 		hits[i] = make([]sinks.ItemHit, 0, len(r.GetResult()))
 		for _, p := range r.GetResult() {
-			item, err := itemOf(p.GetPayload())
-			if err != nil {
-				return nil, err
+			hit := sinks.ItemHit{Key: p.GetId().GetNum(), Score: float64(p.GetScore())}
+			if !queries[i].KeysOnly {
+				if hit.Item, err = itemOf(p.GetPayload()); err != nil {
+					return nil, err
+				}
 			}
-			hits[i] = append(hits[i], sinks.ItemHit{Item: item, Score: float64(p.GetScore())})
+			hits[i] = append(hits[i], hit)
 		}
 		slices.SortStableFunc(hits[i], func(a, b sinks.ItemHit) int {
-			return cmp.Or(cmp.Compare(b.Score, a.Score), strings.Compare(a.Item.Content.ItemID, b.Item.Content.ItemID))
+			return cmp.Or(cmp.Compare(b.Score, a.Score), strings.Compare(a.Item.Content.ItemID, b.Item.Content.ItemID), cmp.Compare(a.Key, b.Key))
 		})
 	}
 	return hits, nil
@@ -266,10 +268,13 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (*pb.QueryPoints, error) {
 	if q.MaxCount > 0 {
 		f.Must = append(f.Must, pb.NewRange(fieldCount, &pb.Range{Lte: pb.PtrOf(q.MaxCount)}))
 	}
+	payload := pb.NewWithPayloadInclude(fieldID, fieldContent, fieldCount, fieldVersionHigh, fieldVersionLow, fieldChanged)
+	if q.KeysOnly {
+		payload = pb.NewWithPayloadEnable(false)
+	}
 	return &pb.QueryPoints{
 		CollectionName: x.ref(), Query: pb.NewQueryDense(vector), Using: pb.PtrOf(using), Limit: num(q.N), Filter: f,
-		Params: x.searchParams(q.N, using), WithVectors: pb.NewWithVectorsEnable(false),
-		WithPayload: pb.NewWithPayloadInclude(fieldID, fieldContent, fieldCount, fieldVersionHigh, fieldVersionLow, fieldChanged),
+		Params: x.searchParams(q.N, using), WithVectors: pb.NewWithVectorsEnable(false), WithPayload: payload,
 	}, nil
 }
 

@@ -198,6 +198,19 @@ func itemSearchCases() []testCase[sinks.Items] {
 				requireHits(t, answer(items, q), answers[i])
 			}
 		}},
+		{"keys alone, when only they are asked for", func(t *testing.T, s sinks.Items) {
+			catalogue(t, s, size)
+			q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 50}
+			full := search(t, s, q)
+			q.KeysOnly = true
+			keys := search(t, s, q)
+			require.Len(t, keys, len(full))
+			for i, h := range full {
+				require.Equal(t, schemas.Key(h.Item.Content.ItemID), h.Key)
+				require.Equal(t, sinks.ItemHit{Key: h.Key, Score: keys[i].Score}, keys[i])
+				require.InDelta(t, h.Score, keys[i].Score, 1e-6)
+			}
+		}},
 		{"equal scores are all found, each once", func(t *testing.T, s sinks.Items) {
 			ids := numbered("i", 30)
 			for _, id := range ids {

@@ -101,7 +101,10 @@ func normalised(v []float32) []float32 {
 }
 
 // itemHit returns h for a caller who may change it: the row is shared by all searches.
-func itemHit(h hit[*itemRow]) sinks.ItemHit {
+func itemHit(h hit[*itemRow], keyOnly bool) sinks.ItemHit {
+	if keyOnly {
+		return sinks.ItemHit{Key: h.key, Score: float64(h.score)}
+	}
 	c := h.row.content
 	c.Genres, c.Actors, c.Directors, c.Tags = slices.Clone(c.Genres), slices.Clone(c.Actors), slices.Clone(c.Directors), slices.Clone(c.Tags)
 	if c.Available != nil {
@@ -111,7 +114,7 @@ func itemHit(h hit[*itemRow]) sinks.ItemHit {
 	for k, v := range c.Attributes {
 		c.Attributes[k] = clone(v)
 	}
-	return sinks.ItemHit{Score: float64(h.score), Item: sinks.Item{Content: c, Version: h.row.version, Count: h.row.count, ChangedAt: h.row.changedAt}}
+	return sinks.ItemHit{Key: h.key, Score: float64(h.score), Item: sinks.Item{Content: c, Version: h.row.version, Count: h.row.count, ChangedAt: h.row.changedAt}}
 }
 
 // clone copies a value that was read from JSON.

@@ -199,7 +199,7 @@ func (s *Store) searchKind(ctx context.Context, content bool, queries []sinks.It
 	for i, hits := range found {
 		answer := make([]sinks.ItemHit, len(hits))
 		for j, h := range hits {
-			answer[j] = itemHit(h)
+			answer[j] = itemHit(h, queries[places[i]].KeysOnly)
 		}
 		answers[places[i]] = answer
 	}
