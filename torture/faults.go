@@ -99,10 +99,13 @@ func between(r *rand.Rand, low, high time.Duration) time.Duration {
 // instanceFaults break the program's processes.
 func (h *harness) instanceFaults() []fault {
 	pick := func(r *rand.Rand) *instance { return h.instances[r.IntN(h.cfg.Instances)] }
-	freeze := func(low, high time.Duration) func(context.Context, *rand.Rand) error {
+	freeze := func(low, high time.Duration, once ...func()) func(context.Context, *rand.Rand) error {
 		return func(ctx context.Context, r *rand.Rand) error {
 			x := pick(r)
 			if _, err := x.signal(syscall.SIGSTOP); err == nil { // else it is starting just now
+				for _, f := range once {
+					f()
+				}
 				wait(ctx, between(r, low, high))
 				_, _ = x.signal(syscall.SIGCONT)
 			}
@@ -123,6 +126,19 @@ func (h *harness) instanceFaults() []fault {
 		return alone
 	}
 	return append(alone,
+		// Slow connections make the program spend its time between asking and being answered: it is frozen there, between writing down a range and its effects,
+		// or with an effect under way, loses its partitions, and wakes up.
+		fault{kind: "instance: frozen amid a write, replaced, then awake", weight: 4, inject: func(ctx context.Context, r *rand.Rand) error {
+			engine := []string{engineKafka, engineClickHouse, engineQdrant}[r.IntN(3)]
+			remove, err := h.services.toxic(engine, "slow_writes", "latency", `"latency":600`)
+			if err != nil {
+				return err
+			}
+			wait(ctx, between(r, 800*time.Millisecond, 2*time.Second))
+			err = freeze(h.cfg.Session+3*time.Second, h.cfg.Session+5*time.Second, remove)(ctx, r)
+			remove()
+			return err
+		}},
 		fault{kind: "instance: all killed at once", weight: 1, inject: func(context.Context, *rand.Rand) error {
 			for _, x := range h.instances {
 				x.kill()
@@ -195,7 +211,7 @@ func (h *harness) engineFaults() []fault {
 
 func (h *harness) toxic(engine, kind, attributes string, low, high time.Duration) func(context.Context, *rand.Rand) error {
 	return func(ctx context.Context, r *rand.Rand) error {
-		remove, err := h.services.toxic(engine, kind, attributes)
+		remove, err := h.services.toxic(engine, kind, kind, attributes)
 		if err != nil {
 			return err
 		}

@@ -118,12 +118,12 @@ func (s *services) wipe() error {
 	return s.verb(context.Background(), "wipe")
 }
 
-// toxic puts a toxic into an engine's connections, both directions of a kind, and returns how to take it out again.
-func (s *services) toxic(engine, kind, attributes string) (remove func(), err error) {
+// toxic puts a toxic into an engine's connections, in both directions, and returns how to take it out again. The name must be free.
+func (s *services) toxic(engine, name, kind, attributes string) (remove func(), err error) {
 	p := s.proxies[engine]
 	var names []string
 	for _, direction := range []string{"upstream", "downstream"} {
-		name := kind + "_" + direction
+		name := name + "_" + direction
 		_, err := p.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(`{"name":%q,"type":%q,"stream":%q,"toxicity":1,"attributes":{%s}}`, name, kind, direction, attributes)))
 		if err != nil {
 			return nil, fmt.Errorf("toxic %s of %s: %w", kind, engine, err)
