@@ -14,7 +14,7 @@ type Quality struct {
 	// NDCG is the mean of 1/log2(rank+1) of hits, MRR the mean of 1/rank of hits.
 	NDCG float64 `json:"ndcg"`
 	MRR  float64 `json:"mrr"`
-	// Recall100 is the share in the first hundred; only where it was asked for.
+	// Recall100 is the share in the first hundred. A Lister makes no longer lists than K: there it is Recall.
 	Recall100 float64 `json:"recall_100,omitempty"`
 }
 
