@@ -472,7 +472,7 @@ func TestLingerFillsBatches(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
 	topic, cfg, p := e.topic(t, 1), e.group(t), e.publisher(t)
-	cfg.Linger, cfg.MaxRecords = 10*time.Second, 20
+	cfg.Linger, cfg.LingerMin, cfg.MaxRecords = 10*time.Second, 10*time.Second, 20
 	out, stop := e.subscribe(t, cfg, topic)
 	for i := range 20 {
 		emit(t, p, topic, 0, i, 1)

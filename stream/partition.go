@@ -29,9 +29,10 @@ type partition struct {
 	gap endGap // the fetcher's own
 
 	// The worker's own.
-	position int64 // the next offset to hand out
-	doubt    bool  // a range is written down whose batch is not acknowledged
-	closed   bool  // the broker has, or is about to have, the position without a range
+	position int64         // the next offset to hand out
+	worked   time.Duration // how long the batch before took, from writing it down to its acknowledgement
+	doubt    bool          // a range is written down whose batch is not acknowledged
+	closed   bool          // the broker has, or is about to have, the position without a range
 }
 
 func newPartition(g *generation, a Assignment) *partition {
@@ -126,6 +127,7 @@ func (p *partition) run() {
 			break
 		}
 		b := p.batch(records, records[0].Offset, records[len(records)-1].Offset)
+		began := time.Now()
 		if p.g.cfg.Ranges {
 			p.closed = false
 			p.doubt = true
@@ -136,6 +138,7 @@ func (p *partition) run() {
 		if !p.deliver(b) {
 			break
 		}
+		p.worked = time.Since(began)
 		p.acknowledged(b.Last)
 	}
 	p.close()
@@ -196,8 +199,8 @@ func (p *partition) nextRecords() []Record {
 		p.skipGap()
 		p.close()
 	}
-	if p.g.cfg.Linger > 0 {
-		linger := time.NewTimer(p.g.cfg.Linger)
+	if wait := p.g.cfg.linger(p.worked); wait > 0 {
+		linger := time.NewTimer(wait)
 		defer linger.Stop()
 		if p.await(linger.C, func() bool { return p.records >= p.g.cfg.MaxRecords || p.bytes >= p.g.cfg.MaxBytes }) == ended {
 			return nil

@@ -94,8 +94,11 @@ type SubscriberConfig struct {
 	MaxRecords int
 	// MaxBytes bounds a batch by the size of keys, values and headers; one record may be larger. Default 1 MiB.
 	MaxBytes int
-	// Linger is how long a batch waits to be filled after its first record. Default 0: a batch is what there is.
-	Linger time.Duration
+	// Linger and LingerMin bound how long a batch that is not full waits for more after its first record: as long as the batch before it took to
+	// handle, but not longer than Linger and not shorter than LingerMin. So a batch waits for next to nothing while handling is quick, which is
+	// freshness; the slower it gets, the more records share its cost; and of a backlog every batch is full at once and none waits. Default 0: a
+	// batch is what there is.
+	Linger, LingerMin time.Duration
 	// Ranges writes a batch's range into the group's offset before the batch is handed out, so that every repeat is the same repeat.
 	Ranges bool
 	// Start is where a group without a committed offset begins. Default FromFirst.
@@ -181,7 +184,7 @@ func (c SubscriberConfig) Validate() error {
 	check(c.Group != "", "no group")
 	check(c.MaxRecords >= 1, "MaxRecords must be at least 1, not %d", c.MaxRecords)
 	check(c.MaxBytes >= 1, "MaxBytes must be at least 1, not %d", c.MaxBytes)
-	check(c.Linger >= 0, "Linger must not be negative")
+	check(c.LingerMin >= 0 && c.LingerMin <= c.Linger, "LingerMin and Linger must be 0 <= LingerMin <= Linger, not %v and %v", c.LingerMin, c.Linger)
 	for name, d := range map[string]time.Duration{
 		"SessionTimeout": c.SessionTimeout, "HeartbeatInterval": c.HeartbeatInterval, "RebalanceTimeout": c.RebalanceTimeout,
 		"DrainTimeout": c.DrainTimeout, "JoinBackoff": c.JoinBackoff, "WatchInterval": c.WatchInterval,
@@ -199,6 +202,11 @@ func (c SubscriberConfig) Validate() error {
 		return fmt.Errorf("subscriber configuration: %w", err)
 	}
 	return nil
+}
+
+// linger is how long a batch waits to be filled when the one before it took worked to handle.
+func (c SubscriberConfig) linger(worked time.Duration) time.Duration {
+	return min(max(worked, c.LingerMin), c.Linger)
 }
 
 // Subscriber reads topics as a member of a consumer group and hands out batches as Watermill messages. It implements Watermill's

@@ -257,8 +257,7 @@ func (a *app) router() (*stream.Router, []flush, error) {
 		}
 	}
 	if a.runs(schemas.GroupPeriodic) {
-		job := processors.NewTrendingJob(e.analytics, a.kafka, a.trendingQuery(), now)
-		if err := a.handle(router, schemas.GroupPeriodic, []string{schemas.TopicMeta}, a.periodic(job), false, false); err != nil {
+		if err := a.handle(router, schemas.GroupPeriodic, []string{schemas.TopicMeta}, a.periodic(), false, false); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -268,6 +267,9 @@ func (a *app) router() (*stream.Router, []flush, error) {
 // learnTick is how long gradient sums are collected before their rows take one step and are published: fewer, larger steps are stabler and cheaper, and a
 // row is a kilobyte.
 const learnTick = 150 * time.Millisecond
+
+// conflation is how long changes of profiles may wait for more of the same user when making lists is slow: one list answers them all.
+const conflation = 250 * time.Millisecond
 
 // listTimeout bounds each store when lists are made for the topic: nobody waits for the answer, and waiting is better than a poorer list.
 const listTimeout = 5 * time.Second
@@ -295,8 +297,11 @@ func (a *app) handle(router *stream.Router, group string, topics []string, p pro
 	}
 	s := a.subscriberConfig(full)
 	s.Ranges = ranges
-	if group == schemas.GroupCatalog {
-		s.Linger = max(s.Linger, learnTick)
+	switch group {
+	case schemas.GroupRecommend:
+		s.Linger = max(s.Linger, conflation)
+	case schemas.GroupCatalog:
+		s.LingerMin, s.Linger = learnTick, max(s.Linger, learnTick)
 	}
 	s.Assigned = func(ctx context.Context, in []stream.Assignment) error { return p.Assign(ctx, a.kafka.assignments(in)) }
 	s.Revoked = func(in []stream.TopicPartition) { p.Revoke(a.kafka.revoked(in)) }

@@ -74,7 +74,7 @@ type Topics struct {
 type Stream struct {
 	MaxRecords        int           `koanf:"max_records" help:"most records in a micro-batch"`
 	MaxBytes          Bytes         `koanf:"max_bytes" help:"most bytes in a micro-batch"`
-	Linger            time.Duration `koanf:"linger" help:"longest wait for a batch to fill up: freshness against throughput"`
+	Linger            time.Duration `koanf:"linger" help:"longest wait for a batch to fill up: it waits as long as the batch before took to handle, so hardly at all in light traffic, and a backlog never waits"`
 	RequestTimeout    time.Duration `koanf:"request_timeout" help:"bound of an exchange with a broker"`
 	SessionTimeout    time.Duration `koanf:"session_timeout" help:"silence after which a member loses its partitions; every insert and produce is bounded below it"`
 	RebalanceTimeout  time.Duration `koanf:"rebalance_timeout" help:"longest time for all members to join anew"`
@@ -186,6 +186,7 @@ type Recommend struct {
 	FriendsLimit     int           `koanf:"friends_limit" help:"most friends looked at for a list"`
 	TrendingHalfLife time.Duration `koanf:"trending_half_life" help:"age at which an interaction counts half for what is trending"`
 	TrendingInterval time.Duration `koanf:"trending_interval" help:"time between computations of what is trending"`
+	UserTTL          time.Duration `koanf:"user_ttl" help:"how long a user of whom nothing new comes is kept among the vectors; 0: for ever"`
 }
 
 // Default returns the configuration that is used where nothing else is said.
@@ -199,7 +200,7 @@ func Default() Config {
 			RetryDelays: []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute},
 		},
 		Stream: Stream{
-			MaxRecords: 1000, MaxBytes: 4 << 20, Linger: 20 * time.Millisecond,
+			MaxRecords: 1000, MaxBytes: 4 << 20, Linger: 50 * time.Millisecond,
 			RequestTimeout: 10 * time.Second,
 			SessionTimeout: 30 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 3 * time.Second,
 			RecentIDs: 100_000, StopTimeout: 20 * time.Second,
@@ -224,7 +225,7 @@ func Default() Config {
 		Recommend: Recommend{
 			ListLength: 20, Candidates: 200, Diversity: 0.2, HoldoutShare: 0.05, Variant: "default",
 			TTL: 24 * time.Hour, FriendsLimit: 100,
-			TrendingHalfLife: 24 * time.Hour, TrendingInterval: 15 * time.Second,
+			TrendingHalfLife: 24 * time.Hour, TrendingInterval: 15 * time.Second, UserTTL: 400 * 24 * time.Hour,
 		},
 	}
 }
