@@ -3,24 +3,42 @@ package main
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/slipstream-rec/slipstream/processors"
 )
 
 // periodic runs jobs on one instance at a time: the one that owns the single partition of the topic its group reads.
 type periodic struct {
-	a   *app
-	job *processors.TrendingJob
+	a    *app
+	jobs []job
 
 	mu   sync.Mutex
 	stop func()
 }
 
+// job is work that one instance repeats.
+type job struct {
+	name     string
+	interval time.Duration
+	run      func(context.Context) error
+}
+
 var _ processors.Processor = (*periodic)(nil)
 
-func (a *app) periodic(job *processors.TrendingJob) *periodic { return &periodic{a: a, job: job} }
+// expiryInterval is how often what has expired is looked for: lists and users live for days.
+const expiryInterval = time.Hour
 
-// Assign starts the jobs.
+func (a *app) periodic() *periodic {
+	trending := processors.NewTrendingJob(a.engines.analytics, a.kafka, a.trendingQuery(), now)
+	expiry := processors.NewExpiryJob(a.engines.users, a.kafka, a.kafka, a.cfg.Topics.Partitions, a.cfg.Recommend.UserTTL, now)
+	return &periodic{a: a, jobs: []job{
+		{"compute trending", a.cfg.Recommend.TrendingInterval, trending.Run},
+		{"expire users and lists", expiryInterval, expiry.Run},
+	}}
+}
+
+// Assign starts the jobs. Each runs at once and then at its interval: a new installation has no trending list yet.
 func (p *periodic) Assign(_ context.Context, parts []processors.Assignment) error {
 	p.end()
 	if len(parts) == 0 {
@@ -28,13 +46,14 @@ func (p *periodic) Assign(_ context.Context, parts []processors.Assignment) erro
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		// The first run must not wait for the interval: a new installation has no list yet.
-		if err := p.job.Run(ctx); err != nil && ctx.Err() == nil {
-			p.a.log.Warn("trending is not computed yet", "error", err)
-		}
-		_ = p.a.every(ctx, p.a.cfg.Recommend.TrendingInterval, "compute trending", p.job.Run)
-	})
+	for _, j := range p.jobs {
+		wg.Go(func() {
+			if err := j.run(ctx); err != nil && ctx.Err() == nil {
+				p.a.log.Warn("periodic work failed and is tried again", "work", j.name, "error", err)
+			}
+			_ = p.a.every(ctx, j.interval, j.name, j.run)
+		})
+	}
 	p.mu.Lock()
 	p.stop = func() { cancel(); wg.Wait() }
 	p.mu.Unlock()

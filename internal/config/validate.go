@@ -209,4 +209,5 @@ func (r Recommend) validate(p *problems) {
 	p.positive("recommend.ttl", r.TTL)
 	p.positive("recommend.trending_half_life", r.TrendingHalfLife)
 	p.positive("recommend.trending_interval", r.TrendingInterval)
+	p.need(r.UserTTL >= 0, "recommend.user_ttl: %v is below 0", r.UserTTL)
 }

@@ -120,7 +120,9 @@ func (r *Rejected) Error() string {
 type Reject struct{ records []Rejection }
 
 // Add lists the record at index.
-func (r *Reject) Add(index int, err error) { r.records = append(r.records, Rejection{Index: index, Err: err}) }
+func (r *Reject) Add(index int, err error) {
+	r.records = append(r.records, Rejection{Index: index, Err: err})
+}
 
 // Err returns nil when nothing was added, else a *Rejected with the records in order of index, each index once.
 func (r *Reject) Err() error {

@@ -1,0 +1,79 @@
+package processors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// ExpiryJob forgets what has had its time: users of whom the log has brought nothing for long, and current lists whose expires_at has passed.
+type ExpiryJob struct {
+	users      sinks.Users
+	log        Log
+	emit       Emitter
+	partitions int
+	userTTL    time.Duration
+	now        func() time.Time
+}
+
+// NewExpiryJob returns the job. partitions is the number of partitions of recommendations.current; users stay for userTTL after their latest change, for
+// ever if it is 0.
+func NewExpiryJob(users sinks.Users, log Log, emit Emitter, partitions int, userTTL time.Duration, now func() time.Time) *ExpiryJob {
+	return &ExpiryJob{users: users, log: log, emit: emit, partitions: partitions, userTTL: userTTL, now: now}
+}
+
+// Run does both. A part that fails does not keep the other from being done.
+func (j *ExpiryJob) Run(ctx context.Context) error {
+	return errors.Join(j.expireUsers(ctx), j.expireLists(ctx))
+}
+
+// expiredAtOnce bounds one call to the store.
+const expiredAtOnce = 1000
+
+func (j *ExpiryJob) expireUsers(ctx context.Context) error {
+	if j.userTTL <= 0 {
+		return nil
+	}
+	for {
+		n, err := j.users.ExpireUsers(ctx, j.now().Add(-j.userTTL), expiredAtOnce)
+		if err != nil {
+			return fmt.Errorf("expire users: %w", err)
+		}
+		if n < expiredAtOnce {
+			return nil
+		}
+	}
+}
+
+// expireLists writes tombstones for lists that have expired, so that compaction forgets them.
+func (j *ExpiryJob) expireLists(ctx context.Context) error {
+	now := j.now()
+	for p := range j.partitions {
+		expired := make(map[string]struct{})
+		err := j.log.Read(ctx, schemas.TopicRecommendationsCurrent, p, 0, -1, func(r *schemas.Record) error {
+			delete(expired, string(r.Key))
+			if len(r.Value) == 0 {
+				return nil
+			}
+			if list, err := schemas.DecodeRecommendation(r); err == nil && list.ExpiresAt.Before(now) {
+				expired[string(r.Key)] = struct{}{}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("read current lists of partition %d: %w", p, err)
+		}
+		batch := make([]schemas.Message, 0, len(expired))
+		for key := range expired {
+			batch = append(batch, schemas.Message{Topic: schemas.TopicRecommendationsCurrent, Partition: p, Key: []byte(key)})
+		}
+		if err := j.emit.Emit(ctx, batch); err != nil {
+			return fmt.Errorf("expire %d lists: %w", len(batch), err)
+		}
+	}
+	return nil
+}
