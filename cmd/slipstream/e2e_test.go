@@ -115,15 +115,7 @@ func startReal(t *testing.T, change func(*config.Config)) *installation {
 func dropReal(t *testing.T, cfg config.Config) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	k, err := openKafka(ctx, cfg, nil)
-	require.NoError(t, err)
-	defer k.Close()
-	var topics []string
-	for _, x := range schemas.Topics(topicsConfig(cfg)) {
-		topics = append(topics, cfg.Kafka.TopicPrefix+x.Name)
-	}
-	require.NoError(t, stream.DeleteTopics(ctx, k.conn, topics...))
-
+	dropTopics(ctx, t, cfg)
 	dropCollections(ctx, t, cfg)
 
 	g, err := openNeo4j(ctx, cfg)
@@ -134,6 +126,17 @@ func dropReal(t *testing.T, cfg config.Config) {
 	db := openRows(t, cfg)
 	_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+cfg.ClickHouse.Database)
 	require.NoError(t, err)
+}
+
+func dropTopics(ctx context.Context, t *testing.T, cfg config.Config) {
+	k, err := openKafka(ctx, cfg, nil)
+	require.NoError(t, err)
+	defer k.Close()
+	var topics []string
+	for _, x := range schemas.Topics(topicsConfig(cfg)) {
+		topics = append(topics, cfg.Kafka.TopicPrefix+x.Name)
+	}
+	require.NoError(t, stream.DeleteTopics(ctx, k.conn, topics...))
 }
 
 func dropCollections(ctx context.Context, t *testing.T, cfg config.Config) {
