@@ -250,7 +250,7 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 // byBias returns the items that an empty history would be shown.
 func (r *Recommender) byBias(ctx context.Context, j *job) []schemas.RecommendedItem {
 	query := make([]float32, r.cfg.Model.Dim+1)
-	query[r.cfg.Model.Dim] = 1
+	query[r.cfg.Model.Dim] = model.BiasScale
 	hits, err := r.index.SearchItems(ctx, []sinks.ItemQuery{{Vector: query, N: j.N, Exclude: j.exclude, Genres: j.Genres}})
 	if !r.mark([]*job{j}, DegradedVectors, err) || len(hits) == 0 {
 		return nil
