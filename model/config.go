@@ -21,8 +21,8 @@ type Config struct {
 
 	// Units is how many hidden units stand between the windows and the query, 0 for none. Default 32.
 	Units int
-	// UnitRate is their step size as a share of Rate. Default 0.1.
-	UnitRate float64
+	// SharedRate is the step size of hidden units and content features as a share of Rate. Default 0.1.
+	SharedRate float64
 
 	// Negatives is how many recent positives of anyone are drawn beside each positive. Default 128.
 	Negatives int
@@ -63,7 +63,7 @@ func Default() Config {
 		Dim:       64,
 		LongItems: 40, LongDecay: 0.92,
 		ShortItems: 5, ShortDecay: 0.4,
-		Units: 32, UnitRate: 0.1,
+		Units: 32, SharedRate: 0.1,
 		Negatives: 128, LeastError: 0.05, Buffer: 20_000,
 		Rate: 0.1, InitAccumulator: 0.02, InitDeviation: 0.05,
 		Seed:          1,
@@ -89,7 +89,7 @@ func (c Config) Validate() error {
 	check(within(c.LongDecay, 0.01, 1), "long decay is %v: want 0.01 to 1", c.LongDecay)
 	check(within(c.ShortDecay, 0.01, 1), "short decay is %v: want 0.01 to 1", c.ShortDecay)
 	check(c.Units >= 0 && c.Units <= 4096, "units is %d: want 0 to 4096", c.Units)
-	check(within(c.UnitRate, 0, 10), "unit rate is %v: want 0 to 10", c.UnitRate)
+	check(within(c.SharedRate, 0, 10), "shared rate is %v: want 0 to 10", c.SharedRate)
 	check(c.Negatives >= 1 && c.Negatives <= 10_000, "negatives is %d: want 1 to 10,000", c.Negatives)
 	check(within(c.LeastError, 0, 1), "least error is %v: want 0 to 1", c.LeastError)
 	check(c.Buffer >= 1 && c.Buffer <= 100_000_000, "buffer is %d: want 1 to 100,000,000", c.Buffer)

@@ -442,7 +442,7 @@ func (l *Learner) stepContent(qq float32) {
 	for n, f := range l.feat {
 		row, g := t.row(f), l.featE[n]
 		h := row[t.dim : t.dim+head]
-		s := g * l.rate(&h[offAccV], g*g*qq)
+		s := g * adagrad(&h[offAccV], g*g*qq, t.sharedRate(), t.dim)
 		axpy(s, l.q, row[:t.dim])
 		h[offBias] += s
 	}

@@ -100,8 +100,8 @@ func (t *Table) Apply(s *Sums) {
 			continue
 		}
 		rate := float32(t.cfg.Rate)
-		if t.meta[i].unit {
-			rate = t.unitRate()
+		if t.meta[i].feature { // or unit
+			rate = t.sharedRate()
 		}
 		row, had := t.row(i), s.parts[n]
 		h := row[d : d+head]

@@ -88,7 +88,7 @@ func (h *hidden) addTo(sums *Sums, gq []float32) {
 
 // step moves the units at once.
 func (h *hidden) step(t *Table, gq []float32) {
-	d, rate := t.dim, t.unitRate()
+	d, rate := t.dim, t.sharedRate()
 	gg, pp, ss := dot(gq, gq), dot(h.x[:d], h.x[:d]), dot(h.x[d:], h.x[d:])
 	for n, i := range h.rows {
 		z, g := h.z[n], h.g[n]
