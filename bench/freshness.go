@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,6 +92,9 @@ func (b *bench) freshness(ctx context.Context) (*section, error) {
 			s.Notes = append(s.Notes, "No real engines were named.")
 			continue
 		}
+		if !strings.Contains(engineKind(real), b.o.match) {
+			continue
+		}
 		if err := b.freshnessOn(ctx, real, &t, &c); err != nil {
 			return nil, err
 		}
@@ -100,7 +104,7 @@ func (b *bench) freshness(ctx context.Context) (*section, error) {
 }
 
 func (b *bench) freshnessOn(ctx context.Context, real bool, t *table, c *chart) error {
-	kind := map[bool]string{true: "real", false: "embedded"}[real]
+	kind := engineKind(real)
 	in, err := b.start(ctx, "freshness "+kind, real, nil)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -19,7 +20,7 @@ func (b *bench) growth(ctx context.Context) (*section, error) {
 			s.Notes = append(s.Notes, "No real engines were named.")
 			continue
 		}
-		kind := map[bool]string{true: "real", false: "embedded"}[real]
+		kind := engineKind(real)
 		var base usage
 		for i, g := range []struct {
 			label                string
@@ -28,6 +29,9 @@ func (b *bench) growth(ctx context.Context) (*section, error) {
 			{"base", baseUsers, baseItems, b.o.backlog}, {"users ×10", 10 * baseUsers, baseItems, b.o.backlog},
 			{"items ×10", baseUsers, 10 * baseItems, b.o.backlog}, {"backlog ×10", baseUsers, baseItems, b.o.long},
 		} {
+			if i > 0 && !strings.Contains(kind+": "+g.label, b.o.match) || base.events == 0 && i > 0 {
+				continue
+			}
 			if !real && g.events > b.o.backlog {
 				continue // the embedded broker keeps at most a gibibyte of log
 			}
@@ -73,7 +77,7 @@ func (b *bench) soak(ctx context.Context) (*section, error) {
 		if real && !b.engines.stores {
 			continue
 		}
-		kind := map[bool]string{true: "real", false: "embedded"}[real]
+		kind := engineKind(real)
 		in, err := b.start(ctx, "soak "+kind, real, nil)
 		if err != nil {
 			return nil, err

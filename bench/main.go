@@ -25,6 +25,7 @@ type options struct {
 	repeat   int
 	smoke    bool
 	keep     bool
+	match    string
 	profiles string
 
 	adapterEvents int
@@ -64,6 +65,7 @@ func parse(args []string) (*options, error) {
 	f.IntVar(&o.repeat, "repeat", 3, "runs of each variant of the adapter")
 	f.BoolVar(&o.smoke, "smoke", false, "small counts; check what comes out, not how fast; write nothing")
 	f.BoolVar(&o.keep, "keep", false, "keep logs of the processes measured")
+	f.StringVar(&o.match, "match", "", "in pipeline and growth only what has this in its label, such as \"real: everything\"")
 	f.StringVar(&o.profiles, "profiles", "", "folder for profiles (cpu, allocs, block) of the processes measured; costs a little")
 	f.IntVar(&o.adapterEvents, "events", 1_000_000, "events of the adapter")
 	f.IntVar(&o.backlog, "backlog", 100_000, "events of a backlog in pipeline and growth")

@@ -177,8 +177,8 @@ func (b *bench) pipeline(ctx context.Context) (*section, error) {
 			continue
 		}
 		for i, x := range setups() {
-			if b.o.smoke && i != 3 {
-				continue // the whole with lists is looked at by freshness
+			if b.o.smoke && i != 3 || !strings.Contains(engineKind(real)+": "+x.label, b.o.match) {
+				continue // in the smoke test the whole with lists is looked at by freshness
 			}
 			if err := b.measure(ctx, x, real, &back, &live, &c); err != nil {
 				return nil, fmt.Errorf("%s: %w", x.label, err)
@@ -189,8 +189,15 @@ func (b *bench) pipeline(ctx context.Context) (*section, error) {
 	return s, nil
 }
 
+func engineKind(real bool) string {
+	if real {
+		return "real"
+	}
+	return "embedded"
+}
+
 func (b *bench) measure(ctx context.Context, x setup, real bool, back, live *table, c *chart) error {
-	kind := map[bool]string{true: "real", false: "embedded"}[real]
+	kind := engineKind(real)
 	in, err := b.start(ctx, "pipeline "+kind+" "+x.label, real, x.only)
 	if err != nil {
 		return err

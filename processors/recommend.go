@@ -47,7 +47,10 @@ func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 		if p.erasures.Covers(lists[i].UserID, lists[i].CausedBy.OccurredAt) {
 			continue
 		}
-		out = append(out, lists[i].Message(schemas.TopicRecommendations), lists[i].Message(schemas.TopicRecommendationsCurrent))
+		kept := lists[i].Message(schemas.TopicRecommendations)
+		current := kept // encoded once: the same key, value and headers on both
+		current.Topic = schemas.TopicRecommendationsCurrent
+		out = append(out, kept, current)
 		published = append(published, &lists[i])
 	}
 	out = append(tombstones, out...)

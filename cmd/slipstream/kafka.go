@@ -68,13 +68,24 @@ func (k *kafka) Emit(ctx context.Context, batch []schemas.Message) error {
 		return nil
 	}
 	records := make([]stream.Record, len(batch))
+	names := make(map[string]string, 2)
+	total := 0
+	for i := range batch {
+		total += len(batch[i].Headers)
+	}
+	headers := make([]stream.Header, 0, total) // all in one piece
 	for i := range batch {
 		m := &batch[i]
-		headers := make([]stream.Header, len(m.Headers))
-		for h := range m.Headers {
-			headers[h] = stream.Header(m.Headers[h])
+		from := len(headers)
+		for _, h := range m.Headers {
+			headers = append(headers, stream.Header(h))
 		}
-		records[i] = stream.Record{Topic: k.prefix + m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: headers}
+		topic, ok := names[m.Topic]
+		if !ok {
+			topic = k.prefix + m.Topic
+			names[m.Topic] = topic
+		}
+		records[i] = stream.Record{Topic: topic, Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: headers[from:len(headers):len(headers)]}
 	}
 	if err := k.pub.Emit(ctx, records); err != nil {
 		var partial *stream.EmitError
@@ -117,11 +128,20 @@ func (k *kafka) Read(ctx context.Context, topic string, partition int, from, to 
 
 // record turns a record of the stream into one of schemas.
 func (k *kafka) record(r *stream.Record) schemas.Record {
-	headers := make([]schemas.Header, len(r.Headers))
-	for i := range r.Headers {
-		headers[i] = schemas.Header(r.Headers[i])
+	rec, _ := k.appendRecord(r, make([]schemas.Header, 0, len(r.Headers)))
+	return rec
+}
+
+// appendRecord is record with the headers' memory taken from the end of headers, which it returns with them.
+func (k *kafka) appendRecord(r *stream.Record, headers []schemas.Header) (schemas.Record, []schemas.Header) {
+	from := len(headers)
+	for _, h := range r.Headers {
+		headers = append(headers, schemas.Header(h))
 	}
-	return schemas.Record{Topic: strings.TrimPrefix(r.Topic, k.prefix), Partition: r.Partition, Offset: r.Offset, Time: r.Time.UTC(), Key: r.Key, Value: r.Value, Headers: headers}
+	return schemas.Record{
+		Topic: strings.TrimPrefix(r.Topic, k.prefix), Partition: r.Partition, Offset: r.Offset, Time: r.Time.UTC(), Key: r.Key, Value: r.Value,
+		Headers: headers[from:len(headers):len(headers)],
+	}, headers
 }
 
 // tail follows a whole topic.
@@ -178,8 +198,13 @@ func (k *kafka) handler(logID string, p processors.Processor) stream.Handler {
 			Range:  schemas.Range{LogID: logID, Topic: strings.TrimPrefix(b.Topic, k.prefix), Partition: b.Partition, First: b.First, Last: b.Last},
 			Repeat: b.Repeat, HighWatermark: b.HighWatermark, Lease: b.CheckLease, Records: make([]schemas.Record, len(b.Records)),
 		}
+		total := 0
 		for i := range b.Records {
-			batch.Records[i] = k.record(&b.Records[i])
+			total += len(b.Records[i].Headers)
+		}
+		headers := make([]schemas.Header, 0, total) // all in one piece
+		for i := range b.Records {
+			batch.Records[i], headers = k.appendRecord(&b.Records[i], headers)
 		}
 		return p.Handle(ctx, batch)
 	}
