@@ -261,34 +261,46 @@ func Marked(ctx context.Context, log Log, topic string, partition int, from int6
 	return marked, nil
 }
 
-// Learned returns, for each partition of the topics interactions and embed.replay, the offset after the last range whose gradient sums are on the log:
-// where embed has to go on when its group's position is lost, so that nothing is learned twice. Partitions of which nothing was learned are absent.
-func Learned(ctx context.Context, log Log, rows *Rows, partitions int) (map[string]map[int]int64, error) {
-	out := map[string]map[int]int64{schemas.TopicInteractions: {}, schemas.ReplayTopic(schemas.GroupEmbed): {}}
-	note := func(src source, sequence int64) {
-		topic := schemas.TopicInteractions
-		if src.replay {
-			topic = schemas.ReplayTopic(schemas.GroupEmbed)
-		}
-		out[topic][src.partition] = max(out[topic][src.partition], sequence+1)
+// Learned is, for each partition of the topics interactions and embed.replay, the offset after the last range whose gradient sums are on the log or in
+// the rows: where embed has to go on when its group's position is lost, so that nothing is learned twice. Partitions of which nothing was learned are absent.
+type Learned map[string]map[int]int64
+
+func (l Learned) note(src source, sequence int64) {
+	topic := schemas.TopicInteractions
+	if src.replay {
+		topic = schemas.ReplayTopic(schemas.GroupEmbed)
 	}
-	rows.mu.RLock()
-	for _, m := range rows.meta {
+	if l[topic] == nil {
+		l[topic] = make(map[int]int64)
+	}
+	l[topic][src.partition] = max(l[topic][src.partition], sequence+1)
+}
+
+// Learned returns what the rows have absorbed.
+func (r *Rows) Learned() Learned {
+	out := make(Learned)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, m := range r.meta {
 		for src, sequence := range m.applied {
-			note(src, sequence)
+			out.note(src, sequence)
 		}
 	}
-	rows.mu.RUnlock()
+	return out
+}
+
+// Due adds the sums on the log that no row has absorbed yet.
+func (l Learned) Due(ctx context.Context, log Log, partitions int) error {
 	for n := range partitions {
 		err := log.Read(ctx, schemas.TopicItemUpdates, n, 0, -1, func(r *schemas.Record) error {
 			if src, sequence, _, err := decodeGradients(r.Value); err == nil {
-				note(src, sequence)
+				l.note(src, sequence)
 			}
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("look for what was learned in %s/%d: %w", schemas.TopicItemUpdates, n, err)
+			return fmt.Errorf("look for what was learned in %s/%d: %w", schemas.TopicItemUpdates, n, err)
 		}
 	}
-	return out, nil
+	return nil
 }

@@ -49,8 +49,8 @@ type newStore interface {
 	begin(ctx context.Context) error
 	// take hands it what it has not had yet: the spans of the places.
 	take(ctx context.Context, places []place) error
-	// learned returns the offset after the last record of a partition of embed whose gradients are on the log.
-	learned(ctx context.Context, topic string, partition int) (int64, error)
+	// learned returns what the item rows have absorbed.
+	learned() processors.Learned
 	// finish makes it the live one and drops the old one. It returns what it holds, for a person.
 	finish(ctx context.Context) (string, error)
 }
@@ -110,8 +110,8 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 		l := &lags[i]
 		p := place{group: strings.TrimPrefix(l.Group, r.kafka.prefix), span: processors.Span{Topic: strings.TrimPrefix(l.Topic, r.kafka.prefix), Partition: l.Partition, From: l.First}}
 		p.at, p.reset = settle(l)
-		if l.Committed < 0 && stopped && l.HighWatermark > l.First {
-			if p.at, p.reset, err = r.whereLost(ctx, &p, l); err != nil {
+		if stopped && l.HighWatermark > l.First {
+			if err := r.recover(ctx, &p, l); err != nil {
 				return nil, err
 			}
 		}
@@ -126,20 +126,30 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 	return out, nil
 }
 
-// whereLost decides where a group goes on that has no position on a partition with records.
-func (r *rebuild) whereLost(ctx context.Context, p *place, l *stream.PartitionLag) (at int64, reset string, err error) {
+// recover finds where a group goes on that has lost its position on a partition with records.
+func (r *rebuild) recover(ctx context.Context, p *place, l *stream.PartitionLag) error {
 	const lost = "it had none: it expired, or the log is new"
-	switch p.group {
-	case schemas.GroupAggregate:
-		return l.HighWatermark, lost, nil
-	case schemas.GroupEmbed:
+	switch {
+	case p.group == schemas.GroupAggregate && l.Committed < 0:
+		p.at, p.reset = l.HighWatermark, lost
+	case p.group == schemas.GroupEmbed:
 		// What was learned must not be learned twice, and what was not must not be left out.
-		at, err := r.store.learned(ctx, p.span.Topic, p.span.Partition)
-		if at = min(at, l.HighWatermark); err != nil || at > l.First {
-			return at, lost, err
+		learned, reset := r.store.learned(), "what stands before was learned already: the group had lost its position and begun anew"
+		if l.Committed < 0 {
+			reset = lost
+			if err := learned.Due(ctx, r.kafka, r.cfg.Topics.Partitions); err != nil {
+				return err
+			}
+		}
+		after := max(l.Committed, l.First)
+		if doubt, err := stream.ParseRange(l.Metadata); err == nil && doubt != nil {
+			after = doubt.Last + 1
+		}
+		if at := learned[p.span.Topic][p.span.Partition]; at > after && at <= l.HighWatermark {
+			p.at, p.reset = at, reset
 		}
 	}
-	return l.First, "", nil // it starts there by itself
+	return nil
 }
 
 // settle returns a group's position and why it cannot stay, with the one to take its place.
@@ -384,10 +394,12 @@ func (r *rebuild) last(ctx context.Context, places []place) ([]place, error) {
 		if busy, err := r.busy(ctx, r.mustStop(after)); err != nil || busy != "" {
 			return nil, errors.Join(err, stopFirst(busy))
 		}
-		if r.left(after) == 0 {
+		// Groups that go on by themselves have had everything from before the new store was made.
+		stopped := r.mustStop(after)
+		places = slices.DeleteFunc(slices.Clone(after), func(p place) bool { return !slices.Contains(stopped, p.group) })
+		if r.left(places) == 0 {
 			return after, nil
 		}
-		places = after
 	}
 }
 

@@ -88,15 +88,12 @@ func (v *vectors) take(ctx context.Context, places []place) error {
 	return byPartition(ctx, spans, func(int) *processors.Fold { return fold })
 }
 
-func (v *vectors) learned(ctx context.Context, topic string, partition int) (int64, error) {
-	found, err := processors.Learned(ctx, v.r.kafka, v.rows, v.r.cfg.Topics.Partitions)
-	return found[topic][partition], err
-}
+func (v *vectors) learned() processors.Learned { return v.rows.Learned() }
 
 // nothingLearned is for the stores that the learner does not write to.
 type nothingLearned struct{}
 
-func (nothingLearned) learned(context.Context, string, int) (int64, error) { return 0, nil }
+func (nothingLearned) learned() processors.Learned { return nil }
 
 func (v *vectors) count(ctx context.Context) (string, error) {
 	users, err := v.users.CountUsers(ctx)
