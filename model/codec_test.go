@@ -114,7 +114,7 @@ func TestBrokenSumsAddNothing(t *testing.T) {
 	}
 	message := sums.Pack(nil, Full, nil)
 	into := NewSums(NewTable(small()))
-	for n := range len(message) {
+	for n := range message {
 		if err := into.Merge(message[:n]); err == nil {
 			t.Fatalf("%d of %d bytes were accepted", n, len(message))
 		}

@@ -58,6 +58,7 @@ func (s Source) String() string {
 		return "trending"
 	case FromContent:
 		return "content"
+	case FromModel:
 	}
 	return "model"
 }

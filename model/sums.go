@@ -62,6 +62,7 @@ func (s *Sums) p(n int) []float32 {
 	at := n*s.stride() + s.table.dim + head
 	return s.data[at : at+s.table.dim]
 }
+
 func (s *Sums) t(n int) []float32 {
 	at := n*s.stride() + 2*s.table.dim + head
 	return s.data[at : at+s.table.dim]

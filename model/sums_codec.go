@@ -108,7 +108,7 @@ func (s *Sums) merge(data []byte, check bool, want func(id string) bool) error {
 		id := r.string()
 		mask := r.byte()
 		count := uint32(r.uvarint(math.MaxUint32))
-		if check || want != nil && !want(string(id)) {
+		if check || want != nil && !want(id) {
 			var bias float32
 			if mask&hasV != 0 {
 				add(s.skip[:d])

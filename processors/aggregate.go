@@ -40,8 +40,10 @@ var _ Processor = (*Aggregate)(nil)
 // NewAggregate returns the processor of the topics interactions, recommendations, items, users, aggregate.replay and every dead-letter topic. recentIDs is the
 // size of the window in which an event that was sent twice counts once, in offsets per partition.
 func NewAggregate(store sinks.Analytics, log Log, erasures *Erasures, recentIDs int) *Aggregate {
-	return &Aggregate{store: store, log: log, erasures: erasures, recentIDs: recentIDs,
-		windows: make(map[partitionKey]*window), progress: make(map[partitionKey]sinks.Progress), unsaved: make(map[partitionKey]struct{})}
+	return &Aggregate{
+		store: store, log: log, erasures: erasures, recentIDs: recentIDs,
+		windows: make(map[partitionKey]*window), progress: make(map[partitionKey]sinks.Progress), unsaved: make(map[partitionKey]struct{}),
+	}
 }
 
 // Assign rebuilds the windows of recent ids from the log. A store that is ahead of a group without a position means that offsets were

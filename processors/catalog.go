@@ -307,8 +307,10 @@ func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *Batch) erro
 	out := make([]schemas.Message, 0, len(part.unpublished))
 	p.rows.mu.RLock()
 	for id := range part.unpublished {
-		out = append(out, schemas.Message{Topic: schemas.TopicItemVectors, Partition: b.Partition, Key: []byte(id), Value: p.rows.appendRecord(nil, id),
-			Headers: schemas.Envelope{Kind: schemas.KindItemVectorUpdated}.Headers(schemas.ContentTypeBinary)})
+		out = append(out, schemas.Message{
+			Topic: schemas.TopicItemVectors, Partition: b.Partition, Key: []byte(id), Value: p.rows.appendRecord(nil, id),
+			Headers: schemas.Envelope{Kind: schemas.KindItemVectorUpdated}.Headers(schemas.ContentTypeBinary),
+		})
 	}
 	p.rows.mu.RUnlock()
 	if err := b.checkLease(ctx); err != nil {

@@ -115,11 +115,10 @@ func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
 				}
 				return nil
 			}
-			if err != nil {
-				return nil // was set aside when it was read first
+			if err == nil { // else it was set aside when it was read first
+				w.seen(r.Offset, identity(r, &x))
+				p.remember(part, &x)
 			}
-			w.seen(r.Offset, identity(r, &x))
-			p.remember(part, &x)
 			return nil
 		})
 		if err == nil {
@@ -380,8 +379,10 @@ func (p *Embed) commit(ctx context.Context, part *embedPart, b *Batch, changed [
 			points = append(points, c.state.point)
 		}
 		first, last := &b.Records[c.first], &b.Records[c.last]
-		due[i] = (&schemas.ProfileChanged{UserID: c.event.UserID, Topic: last.Topic, Partition: last.Partition, Offset: last.Offset,
-			EventID: c.event.EventID, OccurredAt: c.event.OccurredAt, AcceptedAt: first.Time}).Message()
+		due[i] = (&schemas.ProfileChanged{
+			UserID: c.event.UserID, Topic: last.Topic, Partition: last.Partition, Offset: last.Offset,
+			EventID: c.event.EventID, OccurredAt: c.event.OccurredAt, AcceptedAt: first.Time,
+		}).Message()
 	}
 	if err := b.checkLease(ctx); err != nil {
 		return err

@@ -72,8 +72,10 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 	for i, x := range ranked {
 		e := &p.entries[x.Candidate]
 		source := e.from(x.Source)
-		list.Items[i] = schemas.RecommendedItem{ItemID: e.item.Content.ItemID, Rank: i + 1, Score: float64(x.Score), Title: e.item.Content.Title,
-			Source: source, Reason: explain.reason(e.item, source, e.friends)}
+		list.Items[i] = schemas.RecommendedItem{
+			ItemID: e.item.Content.ItemID, Rank: i + 1, Score: float64(x.Score), Title: e.item.Content.Title,
+			Source: source, Reason: explain.reason(e.item, source, e.friends),
+		}
 	}
 	return list, ctx.Err()
 }
@@ -87,6 +89,7 @@ func (e *pooled) from(ranked model.Source) string {
 		return SourceTrending
 	case model.FromContent:
 		return SourceContent
+	case model.FromModel:
 	}
 	return e.source
 }
@@ -235,8 +238,10 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 		if known {
 			title = item.Content.Title
 		}
-		list.Items = append(list.Items, schemas.RecommendedItem{ItemID: x.ItemID, Rank: len(list.Items) + 1, Score: x.Score, Title: title,
-			Source: SourceTrending, Reason: reasonTrending})
+		list.Items = append(list.Items, schemas.RecommendedItem{
+			ItemID: x.ItemID, Rank: len(list.Items) + 1, Score: x.Score, Title: title,
+			Source: SourceTrending, Reason: reasonTrending,
+		})
 		if len(list.Items) == j.N {
 			return list
 		}
@@ -313,9 +318,9 @@ func (e *explainer) reason(item *sinks.Item, source string, friends int) string 
 	}
 	if near, ok := e.nearest(item); ok {
 		if near.liked {
-			return fmt.Sprintf("because you liked %s", near.item.Content.Title)
+			return "because you liked " + near.item.Content.Title
 		}
-		return fmt.Sprintf("because you watched %s", near.item.Content.Title)
+		return "because you watched " + near.item.Content.Title
 	}
 	if source == SourceSimilarUsers {
 		return "people with your taste liked it"

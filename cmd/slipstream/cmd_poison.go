@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -237,8 +238,10 @@ func newPoisonReplay() *cobra.Command {
 		rate   float64
 		reason string
 	)
-	cmd := &cobra.Command{Use: "replay [ID…]", Short: "Give dead letters back to their processor; replaying twice counts once",
-		Example: "  slipstream poison replay 4c0e…\n  slipstream poison replay --reason \"no such column\" --rate 100\n  slipstream poison replay --all"}
+	cmd := &cobra.Command{
+		Use: "replay [ID…]", Short: "Give dead letters back to their processor; replaying twice counts once",
+		Example: "  slipstream poison replay 4c0e…\n  slipstream poison replay --reason \"no such column\" --rate 100\n  slipstream poison replay --all",
+	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f.add(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "every open dead letter")
@@ -246,7 +249,7 @@ func newPoisonReplay() *cobra.Command {
 	cmd.Flags().StringVar(&reason, "note", "", "why, for whoever asks later")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 && !all && !f.narrow() {
-			return fmt.Errorf("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
+			return errors.New("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
 		}
 		return withLetters(s, cmd, func(k *kafka, d *stream.DeadLetters) error {
 			filter, err := f.filter(k.prefix, args)
@@ -278,10 +281,10 @@ func newPoisonDrop() *cobra.Command {
 	cmd.Flags().StringVar(&reason, "because", "", "why (required)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if reason == "" {
-			return fmt.Errorf("--because is missing: say why, for whoever asks later")
+			return errors.New("--because is missing: say why, for whoever asks later")
 		}
 		if len(args) == 0 && !all && !f.narrow() {
-			return fmt.Errorf("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
+			return errors.New("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
 		}
 		return withLetters(s, cmd, func(k *kafka, d *stream.DeadLetters) error {
 			filter, err := f.filter(k.prefix, args)

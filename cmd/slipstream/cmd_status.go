@@ -139,8 +139,10 @@ func newStatus() *cobra.Command {
 		asJSON   bool
 		interval time.Duration
 	)
-	cmd := &cobra.Command{Use: "status", Short: "Show lag, rates and dead letters", Args: cobra.NoArgs,
-		Long: "Show how far each processor is behind the log, how fast topics grow and processors move, and how many dead letters wait. It asks Kafka only, so it works while everything else is down."}
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show lag, rates and dead letters", Args: cobra.NoArgs,
+		Long: "Show how far each processor is behind the log, how fast topics grow and processors move, and how many dead letters wait. It asks Kafka only, so it works while everything else is down.",
+	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.Flags().DurationVar(&interval, "interval", 2*time.Second, "how long to watch for the rates")

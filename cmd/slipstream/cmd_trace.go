@@ -45,9 +45,11 @@ func newTrace() *cobra.Command {
 		since  time.Duration
 		asJSON bool
 	)
-	cmd := &cobra.Command{Use: "trace EVENT_ID", Short: "Show where an event is: its place on the log, and which processors and stores are past it", Args: cobra.ExactArgs(1),
+	cmd := &cobra.Command{
+		Use: "trace EVENT_ID", Short: "Show where an event is: its place on the log, and which processors and stores are past it", Args: cobra.ExactArgs(1),
 		Long: `Show where an event is: topic, partition and offset, which processors (and so which stores) are past it, or its dead letter. It reads the log, so it needs
-no store; --since bounds how far back it looks.`}
+no store; --since bounds how far back it looks.`,
+	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	cmd.Flags().DurationVar(&since, "since", 0, "look only at events that the log took within this time; 0 is all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")

@@ -158,8 +158,10 @@ func dropCollections(ctx context.Context, t *testing.T, cfg config.Config) {
 
 // openRows opens the analysts' tables past all of our code.
 func openRows(t *testing.T, cfg config.Config) *sql.DB {
-	db := clickhouse.OpenDB(&clickhouse.Options{Addr: []string{cfg.ClickHouse.Addr},
-		Auth: clickhouse.Auth{Database: cfg.ClickHouse.Database, Username: cfg.ClickHouse.Username, Password: cfg.ClickHouse.Password}})
+	db := clickhouse.OpenDB(&clickhouse.Options{
+		Addr: []string{cfg.ClickHouse.Addr},
+		Auth: clickhouse.Auth{Database: cfg.ClickHouse.Database, Username: cfg.ClickHouse.Username, Password: cfg.ClickHouse.Password},
+	})
 	t.Cleanup(func() { _ = db.Close() })
 	return db
 }
@@ -473,7 +475,7 @@ func newItem(t *testing.T, in *installation) {
 	eventually(t, 10*time.Second, func() error {
 		hits, err := in.engines.items.SearchItems(t.Context(), []sinks.ItemQuery{{Vector: make([]float32, in.cfg.Model.Dim+1), N: 10, Genres: []string{"Brand New Genre"}}})
 		if err != nil || len(hits[0]) != 1 {
-			return fmt.Errorf("not found yet: %v", err)
+			return fmt.Errorf("not found yet: %w", err)
 		}
 		return nil
 	})

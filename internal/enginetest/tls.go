@@ -62,7 +62,7 @@ func TLSProxy(t testing.TB, backend string, protocols ...string) (addr, caFile s
 			if err != nil {
 				return
 			}
-			out, err := net.Dial("tcp", backend)
+			out, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", backend)
 			if err != nil {
 				_ = in.Close()
 				continue

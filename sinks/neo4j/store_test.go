@@ -100,11 +100,14 @@ func TestConflate(t *testing.T) {
 	t.Parallel()
 	at := func(n int64) time.Time { return time.Unix(n, 0).UTC() }
 	history := []sinks.Edge{
-		{A: "b", B: "a", At: at(1), EventID: "1"}, {A: "a", B: "b", At: at(3), EventID: "2", Removed: true}, {A: "a", B: "b", At: at(2), EventID: "3"},
-		{A: "c", B: "d", At: at(1), EventID: "5"}, {A: "d", B: "c", At: at(1), EventID: "4", Removed: true},
+		{A: "b", B: "a", At: at(1), EventID: "1"},
+		{A: "a", B: "b", At: at(3), EventID: "2", Removed: true},
+		{A: "a", B: "b", At: at(2), EventID: "3"},
+		{A: "c", B: "d", At: at(1), EventID: "5"},
+		{A: "d", B: "c", At: at(1), EventID: "4", Removed: true},
 	}
 	want := []sinks.Edge{{A: "a", B: "b", At: at(3), EventID: "2", Removed: true}, {A: "c", B: "d", At: at(1), EventID: "5"}}
-	for range len(history) {
+	for range history {
 		before := slices.Clone(history)
 		got, err := conflate(history)
 		require.NoError(t, err)

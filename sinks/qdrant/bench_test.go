@@ -28,8 +28,10 @@ func BenchmarkRealPutUsers(b *testing.B) {
 				for b.Loop() {
 					for i := range users {
 						pos++
-						users[i] = sinks.User{ID: fmt.Sprintf("user-%d", rand.IntN(5000)), Vector: randomVector(65), State: make([]byte, 1024),
-							Positions: map[string]int64{src.Topic: pos}, LastEventAt: time.Now(), ChangedAt: time.Now()}
+						users[i] = sinks.User{
+							ID: fmt.Sprintf("user-%d", rand.IntN(5000)), Vector: randomVector(65), State: make([]byte, 1024),
+							Positions: map[string]int64{src.Topic: pos}, LastEventAt: time.Now(), ChangedAt: time.Now(),
+						}
 					}
 					require.NoError(b, s.Users().PutUsers(context.Background(), src, users))
 				}

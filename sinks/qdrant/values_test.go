@@ -102,7 +102,7 @@ func TestLengthen(t *testing.T) {
 			dot += long[i] * q[i]
 			square += float64(long[i]) * float64(long[i])
 		}
-		require.Equal(t, 2*v[0]-v[1]+v[2], dot)
+		require.InDelta(t, 2*v[0]-v[1]+v[2], dot, 0)
 		require.InDelta(t, max(10, math.Sqrt(float64(v[0]*v[0]+v[1]*v[1]+v[2]*v[2]))), math.Sqrt(square), 1e-5)
 	}
 	require.Nil(t, shorten(nil))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -164,7 +165,7 @@ func edgeCases() []testCase[sinks.Graph] {
 		{"batches may be large", func(t *testing.T, s sinks.Graph) {
 			var edges []sinks.Edge
 			for i := range 2500 {
-				edges = append(edges, added(fmt.Sprintf("u%04d", i%500), fmt.Sprintf("v%04d", i), i, fmt.Sprint(i)))
+				edges = append(edges, added(fmt.Sprintf("u%04d", i%500), fmt.Sprintf("v%04d", i), i, strconv.Itoa(i)))
 			}
 			apply(t, s, edges...)
 			requireEdges(t, s, edges...)
@@ -317,7 +318,7 @@ func friendCases() []testCase[sinks.Graph] {
 			var edges []sinks.Edge
 			add := func(a string, friends ...string) {
 				for _, b := range friends {
-					edges = append(edges, added(a, b, len(edges), fmt.Sprint(len(edges))))
+					edges = append(edges, added(a, b, len(edges), strconv.Itoa(len(edges))))
 				}
 			}
 			add("me", "f1", "f2", "f3", "f4", "f5")
