@@ -106,8 +106,10 @@ func (c Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"dial time-out", c.DialTimeout}, {"request time-out", c.RequestTimeout},
-		{"open time-out", c.OpenTimeout}, {"metadata TTL", c.MetadataTTL},
+		{"dial time-out", c.DialTimeout},
+		{"request time-out", c.RequestTimeout},
+		{"open time-out", c.OpenTimeout},
+		{"metadata TTL", c.MetadataTTL},
 	} {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("the %s must be positive, not %v", d.name, d.value))

@@ -28,15 +28,15 @@ const (
 
 var errCorrupt = errors.New("corrupt record batch")
 
-// decodeBatches appends the records at or after from to dst. next is the offset after the last complete batch, which on a compacted topic
+// decodeBatches returns the records at or after from. next is the offset after the last complete batch, which on a compacted topic
 // can be well after the last record; it is from when there is no complete batch. Keys and values are slices of data or of what was inflated.
-func decodeBatches(dst []Record, tp TopicPartition, data []byte, from int64) (records []Record, next int64, err error) {
+func decodeBatches(tp TopicPartition, data []byte, from int64) (records []Record, next int64, err error) {
 	next = from
 	be := binary.BigEndian
 	for len(data) >= batchHeader {
 		length := int(int32(be.Uint32(data[8:])))
 		if length < batchHeader-batchPrefix {
-			return dst, next, fmt.Errorf("%w at offset %d of %s: length %d", errCorrupt, next, tp, length)
+			return records, next, fmt.Errorf("%w at offset %d of %s: length %d", errCorrupt, next, tp, length)
 		}
 		if batchPrefix+length > len(data) {
 			break // cut off by the response's size limit
@@ -45,23 +45,23 @@ func decodeBatches(dst []Record, tp TopicPartition, data []byte, from int64) (re
 		data = data[batchPrefix+length:]
 		base := int64(be.Uint64(b))
 		if magic := b[16]; magic != 2 {
-			return dst, next, fmt.Errorf("batch at offset %d of %s has format %d, only 2 can be read (Kafka 0.11 and later write it)", base, tp, magic)
+			return records, next, fmt.Errorf("batch at offset %d of %s has format %d, only 2 can be read (Kafka 0.11 and later write it)", base, tp, magic)
 		}
 		if sum := crc32.Checksum(b[batchCRCFrom:], castagnoli); sum != be.Uint32(b[batchCRCAt:]) {
-			return dst, next, fmt.Errorf("%w at offset %d of %s: checksum", errCorrupt, base, tp)
+			return records, next, fmt.Errorf("%w at offset %d of %s: checksum", errCorrupt, base, tp)
 		}
 		after := base + int64(int32(be.Uint32(b[23:]))) + 1
 		if after <= next {
 			continue // wholly before what was asked for
 		}
 		if be.Uint16(b[21:])&attrControl == 0 {
-			if dst, err = decodeBatch(dst, tp, b, base, next); err != nil {
-				return dst, next, err
+			if records, err = decodeBatch(records, tp, b, base, next); err != nil {
+				return records, next, err
 			}
 		}
 		next = after
 	}
-	return dst, next, nil
+	return records, next, nil
 }
 
 func decodeBatch(dst []Record, tp TopicPartition, b []byte, base, from int64) ([]Record, error) {

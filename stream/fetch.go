@@ -171,7 +171,7 @@ func (f *fetcher) accept(p *partition, res *fetched, empty bool) int {
 		return 0
 	}
 	from := p.fetchOffset()
-	records, next, err := decodeBatches(nil, p.tp, res.batches, from)
+	records, next, err := decodeBatches(p.tp, res.batches, from)
 	if err != nil {
 		f.delay(p, err)
 	}

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -101,7 +100,7 @@ func TestMembersComeAndGo(t *testing.T) {
 			work.Go(func() {
 				rnd := rand.New(rand.NewPCG(seed, uint64(m)))
 				for ctx.Err() == nil {
-					e.member(t, ctx, cfg, topic, l, rnd)
+					e.member(ctx, t, cfg, topic, l, rnd)
 				}
 			})
 		}
@@ -120,7 +119,7 @@ func TestMembersComeAndGo(t *testing.T) {
 }
 
 // member takes part for a while, working as a processor does.
-func (e *engine) member(t *testing.T, ctx context.Context, cfg SubscriberConfig, topic string, l *rangeStore, rnd *rand.Rand) {
+func (e *engine) member(ctx context.Context, t *testing.T, cfg SubscriberConfig, topic string, l *rangeStore, rnd *rand.Rand) {
 	s, err := NewSubscriber(e.conn, cfg)
 	if err != nil {
 		t.Error(err)
@@ -400,7 +399,7 @@ func TestCommitsAreTriedAgain(t *testing.T) {
 	)
 	out, stop := e.subscribe(t, cfg, topic)
 	m := receive(t, out)
-	require.EqualValues(t, 4, h.Hits())
+	require.Equal(t, 4, h.Hits())
 	require.False(t, BatchOf(m).Repeat)
 	m.Ack()
 	stop()

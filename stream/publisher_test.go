@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -138,7 +137,7 @@ func TestEmitTriesTransientErrorsAgain(t *testing.T) {
 		in[i] = Record{Topic: topic, Partition: i % 3, Value: fmt.Appendf(nil, "%03d", i)}
 	}
 	require.NoError(t, p.Emit(t.Context(), in))
-	require.EqualValues(t, 2, h.Hits())
+	require.Equal(t, 2, h.Hits())
 	for partition, records := range e.all(t, topic) {
 		require.Len(t, records, 100)
 		for i, r := range records {
@@ -156,7 +155,9 @@ func TestEmitEndsWithItsContext(t *testing.T) {
 	defer cancel()
 	err := p.Emit(ctx, []Record{{Topic: topic, Value: []byte("x")}})
 	require.Equal(t, fault.Transient, fault.ClassOf(err), err)
-	require.ErrorIs(t, errors.Unwrap(err).(*EmitError).Failed[0].Err, kafka.NotEnoughReplicas, "the last answer is told")
+	var partial *EmitError
+	require.ErrorAs(t, err, &partial)
+	require.ErrorIs(t, partial.Failed[0].Err, kafka.NotEnoughReplicas, "the last answer is told")
 	canceled, stop := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, stop)
 	require.Equal(t, fault.Canceled, fault.ClassOf(p.Emit(canceled, []Record{{Topic: topic, Value: []byte("y")}})))

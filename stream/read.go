@@ -139,7 +139,7 @@ func ReadPartition(ctx context.Context, conn *Conn, tp TopicPartition, from, to 
 			if res.logStart > next { // deleted while we read
 				next = res.logStart
 			}
-			records, next, err = decodeBatches(nil, tp, res.batches, next)
+			records, next, err = decodeBatches(tp, res.batches, next)
 			next = gap.next(next, res.highWatermark, empty)
 			return classify(err)
 		})
@@ -166,7 +166,7 @@ func untilDone(ctx context.Context, f func() error) error {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fault.As(fault.ClassOf(ctx.Err()), fmt.Errorf("%w; the last attempt: %v", ctx.Err(), err))
+			return fault.As(fault.ClassOf(ctx.Err()), fmt.Errorf("%w; the last attempt: %v", ctx.Err(), err)) //nolint:errorlint // the class is that of the end
 		}
 		if fault.ClassOf(err) != fault.Transient || !pause(ctx, wait) {
 			return err

@@ -304,7 +304,7 @@ func (i *sendItem) expired() error {
 	err := i.call.ctx.Err()
 	switch {
 	case i.last != nil && errors.Is(err, context.Canceled):
-		return fault.As(fault.Canceled, fmt.Errorf("emit to %s: %w; before that: %v", i.to, err, i.last))
+		return fault.As(fault.Canceled, fmt.Errorf("emit to %s: %w; before that: %v", i.to, err, i.last)) //nolint:errorlint // the class is that of the end
 	case i.last != nil:
 		return fmt.Errorf("emit to %s: gave up: %w", i.to, i.last)
 	}

@@ -65,7 +65,7 @@ func (t *Tail) Run(ctx context.Context) error {
 		err = t.follow(ctx)
 	}
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the end that was asked for
 	}
 	return fmt.Errorf("follow %s: %w", t.topic, err)
 }
@@ -157,7 +157,7 @@ func (t *Tail) take(ctx context.Context, res *fetched, empty bool) error {
 		t.advance(res.tp.Partition, first)
 		return nil
 	}
-	records, next, err := decodeBatches(nil, res.tp, res.batches, at)
+	records, next, err := decodeBatches(res.tp, res.batches, at)
 	if err != nil {
 		return classify(err)
 	}

@@ -40,7 +40,7 @@ func TestBatchRoundTrip(t *testing.T) {
 		in := sampleRecords(50)
 		b, err := appendBatch(nil, in, codec, time.Now())
 		require.NoError(t, err)
-		got, next, err := decodeBatches(nil, TopicPartition{"t", 3}, place(b, 100), 0)
+		got, next, err := decodeBatches(TopicPartition{"t", 3}, place(b, 100), 0)
 		require.NoError(t, err)
 		require.EqualValues(t, 150, next)
 		require.Len(t, got, 50)
@@ -95,7 +95,7 @@ func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 		batch(20, 2, func(b []byte) { binary.BigEndian.PutUint16(b[21:], attrControl) }),  // a transaction's marker
 		batch(30, 2, func(b []byte) { binary.BigEndian.PutUint16(b[21:], attrAppended) }), // time of the broker
 	}, nil)
-	got, next, err := decodeBatches(nil, tp, log, 11)
+	got, next, err := decodeBatches(tp, log, 11)
 	require.NoError(t, err)
 	var offsets []int64
 	for _, r := range got {
@@ -105,12 +105,12 @@ func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 	require.EqualValues(t, 32, next)
 	require.Equal(t, got[3].Time, got[4].Time)
 
-	_, next, err = decodeBatches(nil, tp, log[:len(log)-1], 11)
+	_, next, err = decodeBatches(tp, log[:len(log)-1], 11)
 	require.NoError(t, err)
 	require.EqualValues(t, 22, next, "a batch that is cut off is read again, whole")
 
 	log[len(log)-1] ^= 1
-	got, next, err = decodeBatches(nil, tp, log, 11)
+	got, next, err = decodeBatches(tp, log, 11)
 	require.ErrorIs(t, err, errCorrupt)
 	require.EqualValues(t, 22, next)
 	require.Len(t, got, 3, "what came before it is good")
@@ -133,7 +133,7 @@ func FuzzDecodeBatches(f *testing.F) {
 				binary.BigEndian.PutUint32(data[batchCRCAt:], crc32.Checksum(data[batchCRCFrom:n], castagnoli))
 			}
 		}
-		records, next, err := decodeBatches(nil, TopicPartition{"t", 0}, data, 0)
+		records, next, err := decodeBatches(TopicPartition{"t", 0}, data, 0)
 		if err == nil && next < 0 {
 			t.Fatalf("went backwards to %d", next)
 		}
@@ -164,7 +164,7 @@ func BenchmarkDecode(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := decodeBatches(nil, TopicPartition{"t", 0}, data, 0); err != nil {
+		if _, _, err := decodeBatches(TopicPartition{"t", 0}, data, 0); err != nil {
 			b.Fatal(err)
 		}
 	}
