@@ -39,13 +39,15 @@ func consumeBatches(ctx context.Context, task adapterTask, ranges bool) (any, er
 	}
 	m := newMeter(task.Events)
 	var mu sync.Mutex
-	if err := router.Handle(stream.Options{Name: "bench", Group: task.Group, Topics: []string{task.Topic}, Subscriber: sub, Emitter: pub,
+	if err := router.Handle(stream.Options{
+		Name: "bench", Group: task.Group, Topics: []string{task.Topic}, Subscriber: sub, Emitter: pub,
 		Handler: func(_ context.Context, b *stream.Batch) error {
 			mu.Lock()
 			defer mu.Unlock()
 			m.add(len(b.Records))
 			return nil
-		}}); err != nil {
+		},
+	}); err != nil {
 		return nil, err
 	}
 	m.begin()

@@ -26,8 +26,10 @@ func (b *bench) growth(ctx context.Context) (*section, error) {
 			label                string
 			users, items, events int
 		}{
-			{"base", baseUsers, baseItems, b.o.backlog}, {"users ×10", 10 * baseUsers, baseItems, b.o.backlog},
-			{"items ×10", baseUsers, 10 * baseItems, b.o.backlog}, {"backlog ×10", baseUsers, baseItems, b.o.long},
+			{"base", baseUsers, baseItems, b.o.backlog},
+			{"users ×10", 10 * baseUsers, baseItems, b.o.backlog},
+			{"items ×10", baseUsers, 10 * baseItems, b.o.backlog},
+			{"backlog ×10", baseUsers, baseItems, b.o.long},
 		} {
 			if i > 0 && !strings.Contains(kind+": "+g.label, b.o.match) || base.events == 0 && i > 0 {
 				continue
@@ -71,10 +73,10 @@ func (b *bench) grown(ctx context.Context, label string, real bool, users, items
 // soak runs live traffic for long and watches memory.
 func (b *bench) soak(ctx context.Context) (*section, error) {
 	s := &section{Title: "Soak: memory over time"}
-	t := table{Title: "Resident memory of our process, MiB", Columns: []string{"engines", "events", "after a minute", "a third", "two thirds", "end", "highest", "lag at the end"}}
-	const rate = 1000
+	t := table{Title: "Resident memory of our process, MiB", Columns: []string{"engines", "events", "after 1 min", "a third", "two thirds", "end", "highest", "lag at the end"}}
+	rate := b.o.soakRate
 	for _, real := range []bool{true, false} {
-		if real && !b.engines.stores {
+		if real && !b.engines.stores || !strings.Contains(engineKind(real), b.o.match) {
 			continue
 		}
 		kind := engineKind(real)
@@ -90,7 +92,7 @@ func (b *bench) soak(ctx context.Context) (*section, error) {
 		n := len(memory)
 		t.add(kind, number(float64(emitted), 0), number(memory[min(60, n-1)], 0), number(memory[n/3], 0), number(memory[2*n/3], 0), number(memory[n-1], 0), number(slices.Max(memory), 0), "0")
 	}
-	s.Notes = append(s.Notes, fmt.Sprintf("%s events a second for %v, all processors on. The embedded process holds the broker's log in memory too.", number(rate, 0), b.o.soak))
+	s.Notes = append(s.Notes, fmt.Sprintf("%s events a second for %v, all processors on. The embedded process holds the broker's log in memory too.", number(float64(rate), 0), b.o.soak))
 	s.Tables = []table{t}
 	return s, nil
 }

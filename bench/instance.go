@@ -75,6 +75,9 @@ func (b *bench) start(ctx context.Context, name string, real bool, only []string
 	defer log.Close()
 	in.cmd = exec.Command(b.product, args...)
 	in.cmd.Env = append(os.Environ(), in.env...)
+	if b.o.smoke {
+		in.cmd.Env = append(in.cmd.Env, "SLIPSTREAM_RECOMMEND_TRENDING_INTERVAL=1s")
+	}
 	in.cmd.Stdout, in.cmd.Stderr = log, log
 	if err := in.cmd.Start(); err != nil {
 		return nil, err

@@ -35,6 +35,7 @@ type options struct {
 	rates         []int
 	manyItems     int
 	soak          time.Duration
+	soakRate      int
 }
 
 var sections = []string{"adapter", "pipeline", "freshness", "serving", "growth", "soak"}
@@ -74,6 +75,7 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&rates, "rates", "200,1000,4000", "events a second in freshness")
 	f.IntVar(&o.manyItems, "many-items", 100_000, "items of the large catalogue in serving")
 	f.DurationVar(&o.soak, "soak", 10*time.Minute, "length of the soak")
+	f.IntVar(&o.soakRate, "soak-rate", 1000, "events a second of the soak")
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}

@@ -231,8 +231,10 @@ func (b *bench) measure(ctx context.Context, x setup, real bool, back, live *tab
 		}
 		n := max(1, len(st.lags)/3)
 		b.say("  %-45s live %d/s: lag %v, flat %v, ours %.0f µs", label, rate, st.lags, st.flat(), st.perEvent(st.ours))
-		live.add(append([]string{label, number(float64(st.offered)/float64(b.o.liveSeconds), 0), average(st.lags[:min(n, len(st.lags))]), average(st.lags[max(0, len(st.lags)-n):]),
-			map[bool]string{true: "yes", false: "no"}[st.flat()], number(st.caughtUpLate, 1) + " s", number(st.perEvent(st.ours), 0)}, st.split()...)...)
+		live.add(append([]string{
+			label, number(float64(st.offered)/float64(b.o.liveSeconds), 0), average(st.lags[:min(n, len(st.lags))]), average(st.lags[max(0, len(st.lags)-n):]),
+			map[bool]string{true: "yes", false: "no"}[st.flat()], number(st.caughtUpLate, 1) + " s", number(st.perEvent(st.ours), 0),
+		}, st.split()...)...)
 	}
 	return in.check(ctx, w)
 }

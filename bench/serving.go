@@ -36,6 +36,7 @@ type loadResult struct {
 	CPU      float64
 	Bad      int
 	Personal int
+	Example  string // of a wrong answer
 }
 
 // loadChild asks for lists over keep-alive connections, each client one request after the other.
@@ -55,12 +56,13 @@ func loadChild(ctx context.Context, in *json.Decoder) (any, error) {
 	deadline := start.Add(time.Duration(task.Seconds * float64(time.Second)))
 	for c := range task.Clients {
 		wg.Go(func() {
-			took, bad, personal, err := client(task, c, deadline)
+			x, err := client(task, c, deadline)
 			mu.Lock()
 			defer mu.Unlock()
-			all = append(all, took...)
-			out.Bad += bad
-			out.Personal += personal
+			all = append(all, x.took...)
+			out.Bad += x.Bad
+			out.Personal += x.Personal
+			out.Example = max(out.Example, x.Example)
 			errs = append(errs, err)
 		})
 	}
@@ -73,10 +75,16 @@ func loadChild(ctx context.Context, in *json.Decoder) (any, error) {
 	return out, errors.Join(errs...)
 }
 
-func client(task loadTask, seed int, deadline time.Time) (took []time.Duration, bad, personal int, err error) {
+// answers are what one client got.
+type answers struct {
+	loadResult
+	took []time.Duration
+}
+
+func client(task loadTask, seed int, deadline time.Time) (x answers, err error) {
 	conn, err := net.Dial("tcp", task.Addr)
 	if err != nil {
-		return nil, 0, 0, err
+		return x, err
 	}
 	defer conn.Close()
 	r := bufio.NewReaderSize(conn, 64<<10)
@@ -84,30 +92,31 @@ func client(task loadTask, seed int, deadline time.Time) (took []time.Duration, 
 	for time.Now().Before(deadline) {
 		start := time.Now()
 		if err := conn.SetDeadline(start.Add(10 * time.Second)); err != nil {
-			return took, bad, personal, err
+			return x, err
 		}
 		if _, err := fmt.Fprintf(conn, "GET /v1/users/%s/recommendations?n=10 HTTP/1.1\r\nHost: bench\r\n\r\n", task.Users[rng.IntN(len(task.Users))]); err != nil {
-			return took, bad, personal, err
+			return x, err
 		}
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {
-			return took, bad, personal, err
+			return x, err
 		}
 		body, err := io.ReadAll(res.Body)
 		if err != nil {
-			return took, bad, personal, err
+			return x, err
 		}
-		took = append(took, time.Since(start))
+		x.took = append(x.took, time.Since(start))
 		// Ten items and none of the stores missing, or it does not count.
 		text := string(body)
 		if res.StatusCode != http.StatusOK || strings.Count(text, `"rank":`) != 10 || !strings.Contains(text, `"degraded":[]`) {
-			bad++
+			x.Bad++
+			x.Example = res.Status + " " + text
 		}
 		if strings.Contains(text, `"strategy":"personal"`) {
-			personal++
+			x.Personal++
 		}
 	}
-	return took, bad, personal, nil
+	return x, nil
 }
 
 // servingUsers have a history when lists are asked for.
@@ -160,6 +169,9 @@ func (b *bench) servingOn(ctx context.Context, real bool, items int, seconds flo
 	if err := in.warm(ctx, w, max(2000, b.o.backlog/4)); err != nil {
 		return err
 	}
+	if err := in.trending(ctx); err != nil {
+		return err
+	}
 	users := make([]string, servingUsers)
 	for i := range users {
 		users[i] = userID(i)
@@ -186,13 +198,26 @@ func (b *bench) servingOn(ctx context.Context, real bool, items int, seconds flo
 		label := fmt.Sprintf("%s, %s, %d", kind, number(float64(items), 0), clients)
 		b.say("  %-28s %6.0f requests/s  p50 %v  p99 %v  ours %.0f µs  bad %d", label, float64(r.Requests)/r.Seconds, r.Latency[0], r.Latency[2], u.perEvent(u.ours), r.Bad)
 		if r.Requests == 0 || r.Bad*100 > r.Requests {
-			return fmt.Errorf("%d of %d answers are wrong", r.Bad, r.Requests)
+			return fmt.Errorf("%d of %d answers are wrong, such as %.2000s", r.Bad, r.Requests, r.Example)
 		}
 		t.add(label, number(float64(r.Requests)/r.Seconds, 0), milliseconds(r.Latency[0]), milliseconds(r.Latency[1]), milliseconds(r.Latency[2]), milliseconds(r.Latency[3]),
 			number(u.perEvent(u.ours), 0), number(u.perEvent(r.CPU), 0), number(float64(r.Bad), 0), number(100*float64(r.Personal)/float64(r.Requests), 0)+" %")
 		c.add(label+" client(s)", float64(r.Requests)/r.Seconds)
 	}
 	return nil
+}
+
+// trending waits for the first computation of what is popular: the users of the hold-out are shown it.
+func (in *installation) trending(ctx context.Context) error {
+	return in.until(ctx, time.Minute, "what is trending", func() (bool, error) {
+		res, err := http.Get("http://" + in.http + "/v1/trending?n=10")
+		if err != nil {
+			return false, nil
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		return err == nil && strings.Contains(string(body), `"degraded":[]`) && strings.Contains(string(body), `"rank":10`), nil
+	})
 }
 
 // recall compares what the index finds with an exact scan over what it holds.

@@ -71,8 +71,10 @@ func (w *world) interaction() schemas.Message {
 	return x.Message()
 }
 
-var genres = []string{"Drama", "Comedy", "Action", "Thriller", "Romance", "Horror", "Adventure", "Science fiction", "Crime", "War",
-	"Musical", "Western", "Animation", "Documentary", "Mystery", "Fantasy", "Family", "Noir", "History", "Sport"}
+var genres = []string{
+	"Drama", "Comedy", "Action", "Thriller", "Romance", "Horror", "Adventure", "Science fiction", "Crime", "War",
+	"Musical", "Western", "Animation", "Documentary", "Mystery", "Fantasy", "Family", "Noir", "History", "Sport",
+}
 
 // item describes one item.
 func (w *world) item(n int) schemas.Message {
