@@ -140,7 +140,7 @@ func Topics(c TopicsConfig) []Topic {
 	for _, g := range Groups() {
 		ts = append(ts,
 			Topic{Name: PoisonTopic(g), Key: "as the original", Partitions: 1, Retention: 30 * day, Description: "Dead letters of " + g + "."},
-			Topic{Name: ReplayTopic(g), Key: "as the original", Partitions: n, Retention: 7 * day, Description: "Dead letters of " + g + " that were replayed."})
+			Topic{Name: ReplayTopic(g), Key: "as the original", Partitions: n, Retention: c.Retention, Description: "Dead letters of " + g + " that were replayed: as much a part of the history as what they were."})
 	}
 	for _, g := range []string{GroupBefriend, GroupRecommend, GroupErase} {
 		for _, d := range c.RetryDelays {

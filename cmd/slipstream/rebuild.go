@@ -235,7 +235,11 @@ func (r *rebuild) run(ctx context.Context) error {
 	if busy, err := r.busy(ctx, r.mustStop(places)); err != nil || busy != "" {
 		return errors.Join(err, fmt.Errorf("%s joined while the store was switched, and may have written to the old one: stop it and run the rebuild again", busy))
 	}
-	r.say("%s, from %d offsets of the log, in %.1f s; %d records were skipped, as they were when they became dead letters", what, r.done.Load(), now().Sub(started).Seconds(), r.skipped.Load())
+	skipped := ""
+	if n := r.skipped.Load(); n > 0 {
+		skipped = fmt.Sprintf("; %d records were unwell and skipped, as when they became dead letters", n)
+	}
+	r.say("%s from %d offsets of the log in %.1f s%s", what, r.done.Load(), now().Sub(started).Seconds(), skipped)
 	return nil
 }
 

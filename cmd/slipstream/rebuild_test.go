@@ -153,8 +153,10 @@ func (in *installation) more(t *testing.T, run string) {
 	require.NoError(t, err)
 	var batch []schemas.Message
 	for i := range 300 {
-		batch = append(batch, schemas.Interaction{EventID: fmt.Sprintf("%s-%d", run, i/2), Source: "more", UserID: fmt.Sprintf("user-%d", 2+i/2%20), ItemID: fmt.Sprintf("film-%d", 1+i/2%30),
-			Action: schemas.View, OccurredAt: time.Now().UTC()}.Message())
+		batch = append(batch, schemas.Interaction{
+			EventID: fmt.Sprintf("%s-%d", run, i/2), Source: "more", UserID: fmt.Sprintf("user-%d", 2+i/2%20), ItemID: fmt.Sprintf("film-%d", 1+i/2%30),
+			Action: schemas.View, OccurredAt: time.Now().UTC(),
+		}.Message())
 	}
 	require.NoError(t, in.kafka.Emit(t.Context(), batch))
 	in.settle(t, 60*time.Second)
