@@ -310,11 +310,11 @@ func (l *Learner) rate(acc *float32, square float32) float32 {
 }
 
 func adagrad(acc *float32, square, rate float32, dim int) float32 {
-	if next := *acc + square/float32(dim); finite(next) {
-		*acc = next
-	} else {
+	next := *acc + square/float32(dim)
+	if !finite(next) {
 		return 0
 	}
+	*acc = next
 	return rate / sqrt32(*acc)
 }
 
