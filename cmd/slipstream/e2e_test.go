@@ -124,8 +124,10 @@ func dropReal(t *testing.T, cfg config.Config) {
 	require.NoError(t, g.Clear(ctx))
 
 	db := openRows(t, cfg)
-	_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+cfg.ClickHouse.Database)
-	require.NoError(t, err)
+	for _, name := range []string{cfg.ClickHouse.Database, cfg.ClickHouse.Database + "_rebuild"} {
+		_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+name)
+		require.NoError(t, err)
+	}
 }
 
 func dropTopics(ctx context.Context, t *testing.T, cfg config.Config) {

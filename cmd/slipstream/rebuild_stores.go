@@ -316,7 +316,7 @@ func (s *newClickHouse) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	s.tables.r, s.tables.store = s.r, s.beside
+	s.tables.r, s.store = s.r, s.beside
 	return nil
 }
 

@@ -164,10 +164,10 @@ type APIKey struct {
 
 // Model sizes and steers the learner. Its defaults are those of package model.
 type Model struct {
-	Dim           int                `koanf:"dim" help:"length of the vectors, a multiple of 8; changing it needs a rebuild"`
+	Dim           int                `koanf:"dim" help:"length of the vectors, a multiple of 8; rows on the log have this length: another one needs another topic prefix"`
 	Negatives     int                `koanf:"negatives" help:"items drawn beside each positive event"`
 	Rate          float64            `koanf:"rate" help:"step size of the learner"`
-	Seed          uint64             `koanf:"seed" help:"changes the initial vectors; changing it needs a rebuild"`
+	Seed          uint64             `koanf:"seed" help:"decides the first vectors of new items; the same in every process"`
 	MaxSeen       int                `koanf:"max_seen" help:"items remembered as taken or refused per user"`
 	ContentWeight float64            `koanf:"content_weight" help:"how much genres, people and tags of a new item count; 0: not at all"`
 	FriendWeight  float64            `koanf:"friend_weight" help:"events of one's own that outweigh the friends; 0: friends do not count"`
