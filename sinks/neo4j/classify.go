@@ -35,8 +35,15 @@ func classify(ctx context.Context, err error) error {
 	if errors.As(err, &server) {
 		return classifyServer(err, server)
 	}
+	if strings.Contains(err.Error(), noHandshake) {
+		return fault.As(fault.Transient, fmt.Errorf("%w (is the server still starting, and is this its Bolt port?)", err))
+	}
 	return fault.As(fault.Unknown, err)
 }
+
+// noHandshake is the driver's error, which has no type of its own, for a connection that ended before the server had said which version it speaks: a server that
+// starts or stops, a proxy without a server, or another port.
+const noHandshake = "did not accept any of the requested Bolt versions"
 
 func classifyServer(err error, server *driver.Neo4jError) error {
 	retriable := server.IsRetriable() // renames codes of older servers, so it comes before reading Code

@@ -47,6 +47,7 @@ func TestClassify(t *testing.T) {
 		{"gave up on the last", &driver.TransactionExecutionLimit{Cause: "timeout", Errors: []error{server("Neo.TransientError.Transaction.DeadlockDetected"), server("Neo.ClientError.Statement.TypeError")}}, fault.Permanent, ""},
 		{"gave up on nothing", &driver.TransactionExecutionLimit{Cause: "timeout"}, fault.Transient, ""},
 		{"connection", &driver.ConnectivityError{Inner: errors.New("broken pipe")}, fault.Transient, "broken pipe"},
+		{"no handshake", errors.New("server did not accept any of the requested Bolt versions ([4]bolt.protocolVersion{})"), fault.Transient, "Bolt port"},
 		{"misuse", &driver.UsageError{Message: "?"}, fault.Unknown, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -180,4 +181,25 @@ func TestLatin1(t *testing.T) {
 		}
 	}
 	require.Equal(t, "0190-plain", asLatin1("0190-plain"))
+}
+
+// A connection that ends before the handshake is what a starting server or a proxy without one gives.
+func TestOpenClosed(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = c.Close()
+		}
+	}()
+	cfg := DefaultConfig()
+	cfg.URI, cfg.RetryTime, cfg.Timeout = "bolt://"+l.Addr().String(), 0, time.Second
+	_, err = Open(t.Context(), cfg)
+	require.Equal(t, fault.Transient, fault.ClassOf(err), "%v", err)
 }
