@@ -319,8 +319,8 @@ func underLoad(t *testing.T, in *installation) *installation {
 		case <-asked:
 		case err := <-done:
 			t.Fatalf("it did not wait: %v", err)
-		case <-time.After(time.Minute):
-			t.Fatal("it did not ask to stop the processors within a minute")
+		case <-time.After(3 * time.Minute):
+			t.Fatal("it did not ask to stop the processors within three minutes")
 		}
 		in.stop()
 		require.NoError(t, <-done)
