@@ -62,6 +62,8 @@ type Range struct {
 	Partition int
 	First     int64
 	Last      int64
+	// Repeat is true when an earlier delivery of the range may have had effects. It is no part of the range's identity.
+	Repeat bool
 }
 
 // Key returns the 64-bit key of a user or item id (xxHash64). It identifies points and rows; the chance that any two of ten million ids

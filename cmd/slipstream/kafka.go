@@ -195,7 +195,7 @@ func (k *kafka) logID(ctx context.Context, create bool) (string, error) {
 func (k *kafka) handler(logID string, p processors.Processor) stream.Handler {
 	return func(ctx context.Context, b *stream.Batch) error {
 		batch := &processors.Batch{
-			Range:  schemas.Range{LogID: logID, Topic: strings.TrimPrefix(b.Topic, k.prefix), Partition: b.Partition, First: b.First, Last: b.Last},
+			Range:  schemas.Range{LogID: logID, Topic: strings.TrimPrefix(b.Topic, k.prefix), Partition: b.Partition, First: b.First, Last: b.Last, Repeat: b.Repeat},
 			Repeat: b.Repeat, HighWatermark: b.HighWatermark, Lease: b.CheckLease, Records: make([]schemas.Record, len(b.Records)),
 		}
 		total := 0

@@ -383,3 +383,31 @@ func TestRealExchange(t *testing.T) {
 	require.NoError(t, live.EraseUsers(t.Context(), []sinks.Erasure{{UserID: "u0", At: time.Now()}}))
 	live.requireCounts(t, 255, 300, 255)
 }
+
+// TestRealRowsWhoseTokenAloneSurvivedAreAddedAgain takes rows away behind their token, as a kill does that comes after the server has written the token down and
+// before it has added the rows: the repeat of the range is dropped, and the rows come back all the same, once, without adding to the sums.
+func TestRealRowsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
+	for _, gone := range []string{"1", "log_offset BETWEEN 20 AND 49 OR log_offset = 99"} {
+		e := setup(t)
+		rows, r := views(100, 30), rangeOf(100)
+		require.NoError(t, e.InsertInteractions(t.Context(), r, rows))
+		e.exec(t, "DELETE FROM "+e.cfg.Database+".interactions WHERE "+gone)
+		require.NoError(t, e.InsertInteractions(t.Context(), r, rows))
+		c, err := e.CountInteractions(t.Context())
+		require.NoError(t, err)
+		require.Less(t, c.Rows, int64(100), "a repeat nobody doubts is dropped by its token")
+
+		r.Repeat = true
+		for range 2 {
+			require.NoError(t, e.InsertInteractions(t.Context(), r, rows))
+			e.requireCounts(t, 100, 100, 100)
+		}
+		require.Equal(t, [][]string{{"100"}}, e.query(t, "SELECT uniqExact(log_offset) FROM interactions"))
+		require.Empty(t, e.query(t, "SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE 'scratch%'"))
+
+		e.exec(t, "DELETE FROM "+e.cfg.Database+".interactions WHERE user_id = 'u1'")
+		c, err = e.CountInteractions(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, int64(85), c.Rows, "rows that were attached can be erased")
+	}
+}

@@ -48,7 +48,11 @@ func (s *Store) insertRange(ctx context.Context, r schemas.Range, in insertion) 
 		return err
 	}
 	err := s.sendRange(ctx, r, in)
-	if fault.ClassOf(err) != fault.Permanent || err == nil {
+	if err == nil {
+		return s.settle(ctx, r, in)
+	}
+	s.doubt(r, in)
+	if fault.ClassOf(err) != fault.Permanent {
 		return err
 	}
 	return s.findGuilty(ctx, in, err)
@@ -84,6 +88,7 @@ func (s *Store) sendRange(ctx context.Context, r schemas.Range, in insertion) er
 	block := in.build(0, in.rows)
 	err := s.send(ch.Context(ictx, ch.WithSettings(settings)), in.table, block)
 	if isLost(err) && ictx.Err() == nil {
+		s.doubt(r, in)
 		err = s.send(ch.Context(ictx, ch.WithSettings(settings)), in.table, block)
 	}
 	if err == nil {

@@ -17,28 +17,40 @@ import (
 // maxGuilty bounds the search: when so many rows are refused, something else than the rows is wrong with high probability.
 const maxGuilty = 1000
 
+// scratch creates an empty copy of a table that no view hangs on, and returns its name and how to drop it.
+func (s *Store) scratch(ctx context.Context, table string) (name string, drop func(), err error) {
+	name = "scratch_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	if err := s.exec(ctx, s.cfg.QueryTimeout, "CREATE TABLE "+s.table(name)+" AS "+s.table(table)); err != nil {
+		return "", nil, err
+	}
+	return name, func() {
+		// The copy must go also when the caller has stopped meanwhile; one that stays behind is named scratch_ and harmless.
+		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_ = s.conn.Exec(dctx, "DROP TABLE IF EXISTS "+s.table(name)+" SYNC")
+	}, nil
+}
+
+func intoScratch(ctx context.Context) context.Context {
+	return ch.Context(ctx, ch.WithSettings(ch.Settings{"max_partitions_per_insert_block": 0, "insert_deduplicate": 0, "async_insert": 0}))
+}
+
 // findGuilty looks for the rows that made the server refuse an insert, in a copy of the table that no view hangs on. Halving the range into the live
 // table would leave parts there whose tokens do not meet the whole's. When every row goes into the copy, the rows
 // are innocent and cause comes back as unknown: it must poison nothing by itself.
 func (s *Store) findGuilty(ctx context.Context, in insertion, cause error) error {
 	sctx, cancel := context.WithTimeout(ctx, s.cfg.QueryTimeout)
 	defer cancel()
-	scratch := "scratch_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	if err := s.exec(sctx, s.cfg.QueryTimeout, "CREATE TABLE "+s.table(scratch)+" AS "+s.table(in.table)); err != nil {
+	scratch, drop, err := s.scratch(sctx, in.table)
+	if err != nil {
 		return fmt.Errorf("create a scratch copy after %q: %w", cause.Error(), err)
 	}
-	defer func() {
-		// The copy must go also when the caller has stopped meanwhile; one that stays behind is named scratch_ and harmless.
-		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_ = s.conn.Exec(dctx, "DROP TABLE IF EXISTS "+s.table(scratch)+" SYNC")
-	}()
+	defer drop()
 	var guilty fault.Reject
 	found := 0
 	var try func(from, to int) error
 	try = func(from, to int) error {
-		err := classify(sctx, s.send(ch.Context(sctx, ch.WithSettings(ch.Settings{"max_partitions_per_insert_block": 0, "insert_deduplicate": 0, "async_insert": 0})),
-			scratch, in.build(from, to)))
+		err := classify(sctx, s.send(intoScratch(sctx), scratch, in.build(from, to)))
 		switch {
 		case err == nil:
 			return nil

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
@@ -23,6 +24,8 @@ type Store struct {
 	conn ch.Conn
 	// erasing lets erasures take turns: several topics tell of the same one.
 	erasing chan struct{}
+	// doubts are the tokens of inserts that have failed here and not succeeded since.
+	doubts sync.Map
 	// live is the store that this one is beside, nil for the live one itself.
 	live *Store
 }

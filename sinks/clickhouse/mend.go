@@ -1,0 +1,102 @@
+package clickhouse
+
+import (
+	"context"
+	"fmt"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// doubt notes that an insert may or may not have landed.
+func (s *Store) doubt(r schemas.Range, in insertion) { s.doubts.Store(token(r, in.table), struct{}{}) }
+
+// settle makes sure that the rows of an insert are there when an earlier attempt at it may have been cut off. The server writes a token down before it adds
+// the rows that the token stands for: killed in between, it takes the repeat for one that has landed, and the rows are lost. So they are looked for by their
+// positions, and those that are missing are added beside the views, which the repeat has filled.
+func (s *Store) settle(ctx context.Context, r schemas.Range, in insertion) error {
+	id := token(r, in.table)
+	if _, doubted := s.doubts.Load(id); !doubted && !r.Repeat {
+		return nil
+	}
+	if err := s.mend(ctx, r, in); err != nil {
+		s.doubt(r, in)
+		return fmt.Errorf("look whether %d rows of %s have landed: %w", in.rows, in.table, err)
+	}
+	s.doubts.Delete(id)
+	return nil
+}
+
+func (s *Store) mend(ctx context.Context, r schemas.Range, in insertion) error {
+	column, offsets := in.build(0, in.rows).offsets()
+	present := make(map[int64]bool, in.rows)
+	qctx, cancel := context.WithTimeout(ctx, s.cfg.QueryTimeout)
+	defer cancel()
+	rows, err := s.conn.Query(qctx, "SELECT DISTINCT "+column+" FROM "+s.table(in.table)+" WHERE log_topic = @topic AND log_partition = @partition AND "+column+" BETWEEN @first AND @last",
+		ch.Named("topic", r.Topic), ch.Named("partition", uint16(r.Partition)), ch.Named("first", r.First), ch.Named("last", r.Last))
+	if err != nil {
+		return classify(ctx, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var offset int64
+		if err := rows.Scan(&offset); err != nil {
+			return classify(ctx, err)
+		}
+		present[offset] = true
+	}
+	if err := rows.Err(); err != nil {
+		return classify(ctx, err)
+	}
+	var runs [][2]int // of missing rows, from..to
+	for i, offset := range offsets {
+		switch n := len(runs); {
+		case present[offset]:
+		case n > 0 && runs[n-1][1] == i:
+			runs[n-1][1] = i + 1
+		default:
+			runs = append(runs, [2]int{i, i + 1})
+		}
+	}
+	if len(runs) == 0 {
+		return nil
+	}
+	return s.attach(ctx, in, runs)
+}
+
+// attach adds rows to a table and to no view: it fills a copy of the table and takes its parts over. The name of the copy is used once, so that an attempt that
+// comes through late finds nothing to take over.
+func (s *Store) attach(ctx context.Context, in insertion, runs [][2]int) error {
+	name, drop, err := s.scratch(ctx, in.table)
+	if err != nil {
+		return err
+	}
+	defer drop()
+	for _, run := range runs {
+		if err := s.send(intoScratch(ctx), name, in.build(run[0], run[1])); err != nil {
+			return classify(ctx, err)
+		}
+	}
+	var partitions []string
+	if err := s.queryRow(ctx, "SELECT groupUniqArray(_partition_id) FROM "+s.table(name)).Scan(&partitions); err != nil {
+		return classify(ctx, err)
+	}
+	for _, id := range partitions {
+		if err := s.exec(ctx, s.cfg.InsertTimeout, "ALTER TABLE "+s.table(in.table)+" ATTACH PARTITION ID '"+id+"' FROM "+s.table(name)); err != nil {
+			return fmt.Errorf("take over the rows that a cut-off insert has lost: %w", err)
+		}
+	}
+	return nil
+}
+
+// offsets returns the column that tells rows of a range apart, and what it holds.
+func (c *columns) offsets() (column string, values []int64) {
+	for i, name := range c.names {
+		if name == "log_offset" || name == "poison_offset" {
+			return name, c.data[i].([]int64)
+		}
+	}
+	panic(fault.Permanentf("a block without offsets: %v", c.names))
+}
