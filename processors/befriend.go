@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/slipstream-rec/slipstream/internal/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -16,13 +17,89 @@ type Befriend struct {
 	graph    sinks.Graph
 	emit     Emitter
 	erasures *Erasures
+	log      Log
+
+	mu sync.Mutex
+	// erased are the people who were erased lately, with how many more times Flush erases them again.
+	erased map[string]*erasedFriend
+}
+
+type erasedFriend struct {
+	sinks.Erasure
+	looks int
 }
 
 var _ Processor = (*Befriend)(nil)
 
 // NewBefriend returns the processor of the topic friendships.
 func NewBefriend(graph sinks.Graph, emit Emitter, erasures *Erasures) *Befriend {
-	return &Befriend{graph: graph, emit: emit, erasures: erasures}
+	return &Befriend{graph: graph, emit: emit, erasures: erasures, erased: make(map[string]*erasedFriend)}
+}
+
+// WithLog lets the processor find in the log, at assignment, which erasures its predecessor has just done. It returns p.
+func (p *Befriend) WithLog(log Log) *Befriend {
+	p.log = log
+	return p
+}
+
+// recentFriendships is how many offsets before an assigned position are searched for erasures.
+const recentFriendships = 10_000
+
+// Assign looks for recent erasures: Flush goes on with them.
+func (p *Befriend) Assign(ctx context.Context, parts []Assignment) error {
+	if p.log == nil {
+		return nil
+	}
+	for _, a := range parts {
+		if a.Topic != schemas.TopicFriendships {
+			continue
+		}
+		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-recentFriendships), a.Next, func(r *schemas.Record) error {
+			var erased []sinks.Erasure
+			if _, err := schemas.DecodeFriendship(r); errors.Is(err, schemas.ErrErasureMarker) && appendErasure(&erased, r) == nil {
+				p.remember(erased)
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("look for erasures in %s/%d: %w", a.Topic, a.Partition, err)
+		}
+	}
+	return nil
+}
+
+func (p *Befriend) remember(erased []sinks.Erasure) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range erased {
+		if old := p.erased[e.UserID]; old == nil || !e.At.Before(old.At) {
+			p.erased[e.UserID] = &erasedFriend{e, looksAfterErasure}
+		}
+	}
+}
+
+// Flush erases again who was erased lately. A friendship is keyed by its pair, so one from before the erasure may stand in another partition than the marker, and
+// come to a member that has not heard of the erasure yet. Call it every ten seconds.
+func (p *Befriend) Flush(ctx context.Context) error {
+	p.mu.Lock()
+	again := make([]sinks.Erasure, 0, len(p.erased))
+	for _, e := range p.erased {
+		again = append(again, e.Erasure)
+	}
+	p.mu.Unlock()
+	if err := p.graph.EraseFriends(ctx, again); err != nil {
+		return fmt.Errorf("erase %d users again: %w", len(again), err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range again {
+		if x := p.erased[e.UserID]; x != nil && x.At.Equal(e.At) {
+			if x.looks--; x.looks <= 0 {
+				delete(p.erased, e.UserID)
+			}
+		}
+	}
+	return nil
 }
 
 // Handle applies the edges of b, then the erasures, and makes new lists due for the people concerned. Erasures after edges is right in
@@ -66,6 +143,7 @@ func (p *Befriend) Handle(ctx context.Context, b *Batch) error {
 	if err := p.graph.EraseFriends(ctx, erased); err != nil {
 		return fmt.Errorf("erase %d users: %w", len(erased), err)
 	}
+	p.remember(erased)
 	if err := p.emit.Emit(ctx, due); err != nil {
 		return fmt.Errorf("emit %d changed profiles: %w", len(due), err)
 	}

@@ -173,6 +173,34 @@ func TestErasedUserWhomALateWriterBringsBackIsRemovedAgain(t *testing.T) {
 	require.Equal(t, 1, e.events(t, "ann"), "who comes back of their own will stays")
 }
 
+func TestFriendshipThatComesToWhoHasNotHeardOfTheErasureIsErasedAgain(t *testing.T) {
+	t.Parallel()
+	log, store := newMemoryLog(), openStore(t)
+	marker := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
+	marker.Topic = schemas.TopicFriendships
+	befriend := func() *processors.Befriend {
+		return processors.NewBefriend(store, log, processors.NewErasures()).WithLog(log)
+	}
+	knows, deaf, successor := befriend(), befriend(), befriend()
+	require.NoError(t, log.Emit(t.Context(), []schemas.Message{marker}))
+	require.NoError(t, knows.Handle(t.Context(), log.batch(schemas.TopicFriendships, 0)))
+	require.NoError(t, successor.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicFriendships, Next: 1}}))
+	for n, owner := range []*processors.Befriend{knows, successor} {
+		require.NoError(t, log.Emit(t.Context(), []schemas.Message{
+			schemas.Friendship{EventID: fmt.Sprint("late", n), Source: "app", UserID: "ann", FriendID: "bob", OccurredAt: noon.Add(-time.Second)}.Message(),
+			schemas.Friendship{EventID: fmt.Sprint("new", n), Source: "app", UserID: "ann", FriendID: "cleo", OccurredAt: noon.Add(time.Second)}.Message(),
+		}))
+		require.NoError(t, deaf.Handle(t.Context(), log.batch(schemas.TopicFriendships, int64(1+2*n))))
+		edges, err := store.CountEdges(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, int64(2), edges)
+		require.NoError(t, owner.Flush(t.Context()))
+		edges, err = store.CountEdges(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, int64(1), edges, "the one from after the erasure")
+	}
+}
+
 func TestRowsWrittenLateByAFormerOwnerAreOutvoted(t *testing.T) {
 	t.Parallel()
 	log, store := newMemoryLog(), openStore(t)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -50,6 +51,7 @@ type expected struct {
 	users  map[string]*model.User
 	edges  map[[2]string]edge
 	items  map[string]string // id to title
+	counts map[string]uint32 // events that the learner has counted for an item
 	dead   map[letter]string // to what was planted
 	erased map[string]time.Time
 	// due is the record of the last event that moved a user's vector.
@@ -105,7 +107,7 @@ func readAll(ctx context.Context, conn *stream.Conn, prefix string) (theLog, err
 func expect(log theLog) (*expected, error) {
 	x := &expected{
 		ids: make(map[string]int), rows: make(map[position]string), lists: make(map[position]string), hours: make(map[sumKey]uint64), days: make(map[sumKey]uint64),
-		users: make(map[string]*model.User), edges: make(map[[2]string]edge), items: make(map[string]string), dead: make(map[letter]string),
+		users: make(map[string]*model.User), edges: make(map[[2]string]edge), items: make(map[string]string), counts: make(map[string]uint32), dead: make(map[letter]string),
 		erased: make(map[string]time.Time), due: make(map[string]schemas.Record),
 	}
 	groups := make(map[string][]string)
@@ -228,9 +230,24 @@ func (x *expected) foldInteractions(records []schemas.Record) error {
 		}
 		sums.Reset()
 		learner.Gradients(u, model.Event{Item: table.Intern(e.ItemID), Strength: strength, At: e.OccurredAt.Unix(), Seed: uint64(r.Offset)}, sums)
+		table.Apply(sums)
 		x.due[e.UserID] = *r
 	}
+	for id := range x.itemsSeen(table) {
+		x.counts[id] = table.Count(table.Lookup(model.KeyOf(id)))
+	}
 	return nil
+}
+
+// itemsSeen yields the items that the learner knows, but for those of people who were erased.
+func (x *expected) itemsSeen(table *model.Table) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for k := range x.hours {
+			if table.Lookup(model.KeyOf(k.id)) != model.None && !yield(k.id) {
+				return
+			}
+		}
+	}
 }
 
 func (x *expected) foldFriendships(records []schemas.Record) {

@@ -102,6 +102,7 @@ func RunOutages(ctx context.Context, cfg Config, paths Paths, down time.Duration
 	if err := h.settle(ctx, h.direct, h.prefix, cfg.Settle); err != nil {
 		return nil, nil, nil, err
 	}
+	wait(ctx, lookAfter)
 	log, err := readAll(ctx, h.direct, h.prefix)
 	if err != nil {
 		return nil, nil, nil, err

@@ -41,6 +41,7 @@ func Run(ctx context.Context, cfg Config, paths Paths, diary io.Writer) (*Report
 		return nil, err
 	}
 	caughtUp := time.Since(rested)
+	wait(ctx, lookAfter)
 	log, err := readAll(ctx, h.direct, h.prefix)
 	if err != nil {
 		return nil, err
@@ -78,6 +79,9 @@ func Run(ctx context.Context, cfg Config, paths Paths, diary io.Writer) (*Report
 	r.Took = time.Since(h.begin)
 	return r, nil
 }
+
+// lookAfter is how long erasures that met a late write may take to be completed.
+const lookAfter = 12 * time.Second
 
 func (h *harness) open(ctx context.Context) (*stores, error) {
 	if h.services != nil {

@@ -283,6 +283,8 @@ func verifyItems(ctx context.Context, v *Verdict, _ theLog, x *expected, s *stor
 			v.WrongItems.add("%s is missing", id)
 		} else if g.Content.Title != title {
 			v.WrongItems.add("%s is %q, want %q", id, g.Content.Title, title)
+		} else if want := x.counts[id]; g.Count != float64(want) {
+			v.WrongItems.add("%s has learned from %.0f events, want %d", id, g.Count, want)
 		}
 	}
 	return nil

@@ -85,7 +85,7 @@ func (s *scene) fill(t *testing.T) {
 		[]sinks.RecommendationRow{{Recommendation: list, RecordedAt: noon}}))
 	require.NoError(t, s.putUser(ctx, "ann", x, noon))
 	require.NoError(t, s.store.ApplyEdges(ctx, []sinks.Edge{{A: "ann", B: "bob", At: noon, EventID: "f1"}}))
-	require.NoError(t, s.store.PutItems(ctx, []sinks.Item{{Content: schemas.Item{ItemID: "i1", Title: "One"}, Version: 1}}))
+	require.NoError(t, s.store.PutItems(ctx, []sinks.Item{{Content: schemas.Item{ItemID: "i1", Title: "One"}, Version: 1, Count: float64(x.counts["i1"])}}))
 	for key := range x.dead {
 		s.bury(t, key)
 	}
@@ -167,7 +167,7 @@ func TestVerifyNoticesEveryHarm(t *testing.T) {
 		}, func(v *Verdict) *finding { return &v.ErasedLeft }},
 		{"an edge is missing", func(t *testing.T, s *scene) { s.exec(t, "DELETE FROM edges") }, func(v *Verdict) *finding { return &v.WrongEdges }},
 		{"an item is of yesterday", func(t *testing.T, s *scene) {
-			require.NoError(t, s.store.PutItems(t.Context(), []sinks.Item{{Content: schemas.Item{ItemID: "i1", Title: "Zero"}, Version: 2}}))
+			require.NoError(t, s.store.PutItems(t.Context(), []sinks.Item{{Content: schemas.Item{ItemID: "i1", Title: "Zero"}, Version: 2, Count: 1}}))
 		}, func(v *Verdict) *finding { return &v.WrongItems }},
 		{
 			"a good record is poisoned", func(t *testing.T, s *scene) {

@@ -232,7 +232,9 @@ func (a *app) router() (*stream.Router, []flush, error) {
 			return p
 		}},
 		{group: schemas.GroupBefriend, free: true, topics: []string{schemas.TopicFriendships, schemas.ReplayTopic(schemas.GroupBefriend)}, make: func() processors.Processor {
-			return processors.NewBefriend(e.graph, a.kafka, a.erasures)
+			p := processors.NewBefriend(e.graph, a.kafka, a.erasures).WithLog(a.kafka)
+			flushes = append(flushes, flush{name: "look after erased friends", interval: 10 * time.Second, run: p.Flush})
+			return p
 		}},
 		{group: schemas.GroupAggregate, ranges: true, topics: aggregateTopics(), make: func() processors.Processor {
 			p := processors.NewAggregate(e.analytics, a.kafka, a.erasures, a.cfg.Stream.RecentIDs)
