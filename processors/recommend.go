@@ -29,10 +29,27 @@ func NewRecommend(recommender *Recommender, emit Emitter, erasures *Erasures) *R
 	return &Recommend{recommender: recommender, emit: emit, erasures: erasures}
 }
 
-// Handle publishes a list for every user of the batch, on recommendations and on recommendations.current. A batch that comes again gets lists with
-// a higher version. Without vectors it waits: the list that stands is better than one made of what is left.
+// listsAtOnce bounds how many lists are asked of the stores in one call, so that a large batch is many calls that come back in time and not one that
+// does not.
+const listsAtOnce = 50
+
+// Handle publishes a list for every user of the batch, on recommendations and on recommendations.current, the oldest change first. A batch that comes
+// again gets lists with a higher version. Without vectors it waits: the list that stands is better than one made of what is left.
 func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 	requests, tombstones, rejects := p.requests(b)
+	if err := p.publish(ctx, b, tombstones); err != nil {
+		return fmt.Errorf("withdraw %d lists: %w", len(tombstones), err)
+	}
+	for some := range slices.Chunk(requests, listsAtOnce) {
+		if err := p.lists(ctx, b, some); err != nil {
+			return err
+		}
+	}
+	return rejects.Err()
+}
+
+// lists makes and publishes lists.
+func (p *Recommend) lists(ctx context.Context, b *Batch, requests []Request) error {
 	lists, err := p.recommender.Recommend(ctx, requests)
 	if err != nil {
 		return fmt.Errorf("make %d lists: %w", len(requests), err)
@@ -53,11 +70,7 @@ func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 		out = append(out, kept, current)
 		published = append(published, &lists[i])
 	}
-	out = append(tombstones, out...)
-	if err := b.checkLease(ctx); err != nil {
-		return err
-	}
-	if err := p.emit.Emit(ctx, out); err != nil {
+	if err := p.publish(ctx, b, out); err != nil {
 		return fmt.Errorf("publish %d lists: %w", len(lists), err)
 	}
 	if p.Published != nil {
@@ -65,7 +78,18 @@ func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 			p.Published(list)
 		}
 	}
-	return rejects.Err()
+	return nil
+}
+
+// publish writes to the log while the batch is surely ours.
+func (p *Recommend) publish(ctx context.Context, b *Batch, out []schemas.Message) error {
+	if len(out) == 0 {
+		return nil
+	}
+	if err := b.checkLease(ctx); err != nil {
+		return err
+	}
+	return p.emit.Emit(ctx, out)
 }
 
 // requests returns one request per user, in order of the oldest change, and a tombstone for the current list of each erased user.
