@@ -14,12 +14,10 @@ type Event struct {
 	Seed uint64
 }
 
-// Learner does the user's side of the model: queries, and what an event teaches. It reads item rows from a Table, and holds the ring of
-// negatives and room for the work. It is not safe for concurrent use; a partition has its own.
+// Learner does the user's side of the model: queries, and what an event teaches. It reads item rows from a Table, and holds room for the work. It is not safe for concurrent use; a partition has its own.
 type Learner struct {
-	cfg       Config
-	table     *Table
-	negatives *Negatives
+	cfg   Config
+	table *Table
 
 	long, short []float32 // decays by age
 	mark        []uint32  // by row: where the row stands in cand, valid if stamp matches
@@ -45,7 +43,7 @@ type Learner struct {
 func NewLearner(table *Table) *Learner {
 	cfg := table.cfg
 	l := &Learner{
-		cfg: cfg, table: table, negatives: NewNegatives(cfg.Buffer),
+		cfg: cfg, table: table,
 		q: make([]float32, cfg.Dim), gq: make([]float32, cfg.Dim), hidden: newHidden(table),
 		shortQ: make([]float32, cfg.Dim), gl: make([]float32, cfg.Dim), gs: make([]float32, cfg.Dim),
 		long: decays(cfg.LongItems, cfg.LongDecay), short: decays(cfg.ShortItems, cfg.ShortDecay),
@@ -65,9 +63,6 @@ func decays(n int, g float64) []float32 {
 
 // Table returns the table the learner reads.
 func (l *Learner) Table() *Table { return l.table }
-
-// Negatives returns the ring of recent positives.
-func (l *Learner) Negatives() *Negatives { return l.negatives }
 
 // Query writes the query vector of the user into out, which has length Dim+1: the user's place in the space of Table.Vector. Its last number is
 // BiasScale. A user without history has the query (0, …, 0, BiasScale), which ranks by bias.
@@ -158,13 +153,17 @@ func (l *Learner) draw(u *User, item Index, seed uint64) {
 	l.times = append(l.times[:0], 1)
 	l.grow()
 	l.setMark(item, 0)
-	n := l.negatives.Len()
+	negatives := l.table.negatives
+	negatives.mu.RLock()
+	defer negatives.mu.RUnlock()
+	ring := negatives.ring
+	n := len(ring)
 	if n == 0 {
 		return
 	}
 	r := random(mix(seed))
 	for range l.cfg.Negatives {
-		i := l.negatives.ring[r.below(n)]
+		i := ring[r.below(n)]
 		if i == item {
 			continue
 		}
@@ -332,7 +331,7 @@ func (l *Learner) note(u *User, e Event) {
 	if u.Events < math.MaxUint32 {
 		u.Events++
 	}
-	l.negatives.Add(e.Item)
+	l.table.negatives.note(e.Item)
 }
 
 // Gradients learns from one event at the user's side: it moves the user's own vector, history and seen items and the ring of negatives, and adds what
@@ -391,10 +390,10 @@ func (l *Learner) Step(u *User, e Event) {
 		}
 		l.stepUser(u)
 	}
+	l.note(u, e)
 	if e.Strength > 0 && l.table.Live(e.Item) && finite(e.Strength) {
 		l.table.addCount(e.Item, 1)
 	}
-	l.note(u, e)
 }
 
 // grow gives every row of the table a mark and starts a new round of marking.

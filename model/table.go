@@ -42,17 +42,18 @@ const (
 //
 // A Table is not safe for concurrent use.
 type Table struct {
-	cfg     Config
-	dim     int
-	stride  int
-	chunks  [][]float32
-	meta    []meta
-	index   map[Key]Index
-	free    []Index
-	units   []Index // rows of the hidden units
-	total   float64 // the sum of all counts
-	scratch []float32
-	live    int
+	negatives *negatives
+	cfg       Config
+	dim       int
+	stride    int
+	chunks    [][]float32
+	meta      []meta
+	index     map[Key]Index
+	free      []Index
+	units     []Index // rows of the hidden units
+	total     float64 // the sum of all counts
+	scratch   []float32
+	live      int
 }
 
 // meta is what a row holds beside numbers.
@@ -68,7 +69,7 @@ type meta struct {
 
 // NewTable returns an empty table. The configuration must be valid.
 func NewTable(cfg Config) *Table {
-	t := &Table{cfg: cfg, dim: cfg.Dim, stride: 3*cfg.Dim + head, index: map[Key]Index{}}
+	t := &Table{cfg: cfg, negatives: newNegatives(cfg.Buffer), dim: cfg.Dim, stride: 3*cfg.Dim + head, index: map[Key]Index{}}
 	for n := range cfg.Units {
 		t.units = append(t.units, t.Intern(unitID(n)))
 	}
@@ -184,15 +185,23 @@ func (t *Table) addCount(i Index, n uint32) {
 		t.total += float64(n)
 	}
 	t.head(i)[offLog] = float32(math.Log(float64(m.count) + 1))
+	if !m.feature {
+		t.negatives.grown(i, n)
+	}
 }
 
-// setCount replaces the count of the item at i.
+// setCount replaces the count of the item at i. What it grew by are positives that have been learned elsewhere.
 func (t *Table) setCount(i Index, n uint32) {
-	if m := &t.meta[i]; !m.feature {
-		t.total -= float64(m.count)
+	m := &t.meta[i]
+	if n >= m.count {
+		t.addCount(i, n-m.count)
+		return
 	}
-	t.meta[i].count = 0
-	t.addCount(i, n)
+	if !m.feature {
+		t.total -= float64(m.count - n)
+	}
+	m.count = n
+	t.head(i)[offLog] = float32(math.Log(float64(n) + 1))
 }
 
 func (t *Table) row(i Index) []float32 {

@@ -48,6 +48,8 @@ type Embed struct {
 
 	mu    sync.Mutex
 	parts map[int]*embedPart
+	// recalled says that the ring of negatives has its start.
+	recalled bool
 }
 
 var _ Processor = (*Embed)(nil)
@@ -99,8 +101,9 @@ func (p *Embed) part(partition int) *embedPart {
 	return part
 }
 
-// Assign rebuilds the window of recent ids and the ring of negatives from the log, and forgets cached users: another member may have moved them.
+// Assign rebuilds the window of recent ids and, at first, the ring of negatives from the log, and forgets cached users: another member may have moved them.
 func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
+	recalled := p.recall(len(parts))
 	for _, a := range parts {
 		part := p.part(a.Partition)
 		part.mu.Lock()
@@ -117,15 +120,14 @@ func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
 			}
 			if err == nil { // else it was set aside when it was read first
 				w.seen(r.Offset, identity(r, &x))
-				p.remember(part, &x)
+				if a.Next-r.Offset <= recalled {
+					p.remember(&x)
+				}
 			}
 			return nil
 		})
 		if err == nil {
 			part.windows[a.Topic] = w
-			p.rows.mu.RLock()
-			part.learner.Negatives().Fill(p.rows.table, uint64(a.Partition))
-			p.rows.mu.RUnlock()
 		}
 		part.mu.Unlock()
 		if err != nil {
@@ -135,12 +137,27 @@ func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
 	return nil
 }
 
+// recall fills the ring of negatives by the items' counts, once, and returns how many of the latest events of each of n partitions are to follow. Later the
+// ring follows what is learned here and, by the counts, elsewhere.
+func (p *Embed) recall(n int) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.recalled || n == 0 {
+		return 0
+	}
+	p.recalled = true
+	p.rows.mu.RLock()
+	defer p.rows.mu.RUnlock()
+	p.rows.table.FillNegatives(p.rows.table.Config().Seed)
+	return int64(p.rows.table.Config().Buffer / n)
+}
+
 // remember puts a positive of the past into the ring of negatives.
-func (p *Embed) remember(part *embedPart, x *schemas.Interaction) {
+func (p *Embed) remember(x *schemas.Interaction) {
 	p.rows.mu.RLock()
 	defer p.rows.mu.RUnlock()
 	if i := p.rows.table.Lookup(model.KeyOf(x.ItemID)); i != model.None && p.strength(x) > 0 {
-		part.learner.Negatives().Add(i)
+		p.rows.table.Recall(i)
 	}
 }
 
