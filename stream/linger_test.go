@@ -28,6 +28,7 @@ func TestBatchesGrowWithTheLoad(t *testing.T) {
 		{"not shorter than LingerMin", 50 * time.Millisecond, 20 * time.Millisecond, time.Millisecond, 1, 21, 20 * time.Millisecond},
 		{"a backlog fills the batch at once", 50 * time.Millisecond, 20 * time.Millisecond, time.Minute, 100, 100, 0},
 		{"a batch that fills up goes", 500 * time.Millisecond, 0, time.Minute, 60, 100, 40 * time.Millisecond},
+		{"a topic with a wait of its own", 50 * time.Millisecond, 0, 2 * time.Millisecond, 1, 81, 80 * time.Millisecond},
 		{"without Linger a batch is what there is", 0, 0, time.Minute, 7, 7, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -35,6 +36,9 @@ func TestBatchesGrowWithTheLoad(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				cfg := DefaultSubscriberConfig("group")
 				cfg.MaxRecords, cfg.Linger, cfg.LingerMin = 100, c.linger, c.least
+				if c.after == 80*time.Millisecond {
+					cfg.TopicLinger = map[string]time.Duration{"": c.after}
+				}
 				require.NoError(t, cfg.Validate())
 				p := newPartition(&generation{subscription: &subscription{Subscriber: &Subscriber{cfg: cfg}}, live: t.Context()}, Assignment{})
 				p.worked = c.worked

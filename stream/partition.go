@@ -199,7 +199,7 @@ func (p *partition) nextRecords() []Record {
 		p.skipGap()
 		p.close()
 	}
-	if wait := p.g.cfg.linger(p.worked); wait > 0 {
+	if wait := p.g.cfg.linger(p.tp.Topic, p.worked); wait > 0 {
 		linger := time.NewTimer(wait)
 		defer linger.Stop()
 		if p.await(linger.C, func() bool { return p.records >= p.g.cfg.MaxRecords || p.bytes >= p.g.cfg.MaxBytes }) == ended {

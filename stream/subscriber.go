@@ -99,6 +99,8 @@ type SubscriberConfig struct {
 	// freshness; the slower it gets, the more records share its cost; and of a backlog every batch is full at once and none waits. Default 0: a
 	// batch is what there is.
 	Linger, LingerMin time.Duration
+	// TopicLinger fixes the wait for single topics instead: batches of theirs wait exactly so long, or until they are full.
+	TopicLinger map[string]time.Duration
 	// Ranges writes a batch's range into the group's offset before the batch is handed out, so that every repeat is the same repeat.
 	Ranges bool
 	// Start is where a group without a committed offset begins. Default FromFirst.
@@ -204,8 +206,11 @@ func (c SubscriberConfig) Validate() error {
 	return nil
 }
 
-// linger is how long a batch waits to be filled when the one before it took worked to handle.
-func (c SubscriberConfig) linger(worked time.Duration) time.Duration {
+// linger is how long a batch of the topic waits to be filled when the one before it took worked to handle.
+func (c SubscriberConfig) linger(topic string, worked time.Duration) time.Duration {
+	if fixed, ok := c.TopicLinger[topic]; ok {
+		return fixed
+	}
 	return min(max(worked, c.LingerMin), c.Linger)
 }
 

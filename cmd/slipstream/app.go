@@ -266,9 +266,14 @@ func (a *app) router() (*stream.Router, []flush, error) {
 	return router, flushes, nil
 }
 
-// learnTick is how long gradient sums are collected before their rows take one step and are published: fewer, larger steps are stabler and cheaper, and a
-// row is a kilobyte.
-const learnTick = 150 * time.Millisecond
+// Gradient sums are collected until there are learnBytes of them, but at most for learnTick, before their rows take one step and are published: fewer,
+// larger steps are stabler, and a row is a kilobyte that every step writes again. An event draws a hundred rows, so that after a few hundred events nearly
+// every row of a small catalogue has moved, and waiting for more of them costs nothing. The bytes keep the window within what the learner bears
+// (about an event per item of the catalogue) when a backlog comes in.
+const (
+	learnTick  = 2 * time.Second
+	learnBytes = 512 << 10
+)
 
 // conflation is how long changes of profiles may wait for more of the same user when making lists is slow: one list answers them all.
 const conflation = 250 * time.Millisecond
@@ -303,7 +308,8 @@ func (a *app) handle(router *stream.Router, group string, topics []string, p pro
 	case schemas.GroupRecommend:
 		s.Linger = max(s.Linger, conflation)
 	case schemas.GroupCatalog:
-		s.LingerMin, s.Linger = learnTick, max(s.Linger, learnTick)
+		s.TopicLinger = map[string]time.Duration{a.kafka.prefix + schemas.TopicItemUpdates: learnTick}
+		s.MaxBytes = min(s.MaxBytes, learnBytes)
 	}
 	s.Assigned = func(ctx context.Context, in []stream.Assignment) error { return p.Assign(ctx, a.kafka.assignments(in)) }
 	s.Revoked = func(in []stream.TopicPartition) { p.Revoke(a.kafka.revoked(in)) }
