@@ -93,11 +93,13 @@ type Recommender struct {
 	cfg      RecommenderConfig
 	now      func() time.Time
 	trending *atomic.Pointer[trendingList]
+	// friendsFailed is when friends were out of reach last, in Unix nanoseconds; 0 when they were not.
+	friendsFailed *atomic.Int64
 }
 
 // NewRecommender returns a recommender over the stores.
 func NewRecommender(users sinks.Users, items sinks.Items, graph sinks.Graph, erasures *Erasures, cfg RecommenderConfig, now func() time.Time) *Recommender {
-	return &Recommender{users: users, items: newItemCache(items, cfg.ItemTTL), index: items, graph: graph, erasures: erasures, cfg: cfg, now: now, trending: new(atomic.Pointer[trendingList])}
+	return &Recommender{users: users, items: newItemCache(items, cfg.ItemTTL), index: items, graph: graph, erasures: erasures, cfg: cfg, now: now, trending: new(atomic.Pointer[trendingList]), friendsFailed: new(atomic.Int64)}
 }
 
 // WithStoreTimeout returns a recommender over the same stores that waits longer, or shorter, for each of them.
@@ -196,7 +198,11 @@ func (r *Recommender) mark(jobs []*job, part string, err error) bool {
 	if err == nil {
 		return true
 	}
-	r.cfg.Log.Warn("recommendations are degraded", "part", part, "lists", len(jobs), "error", err)
+	level := slog.LevelWarn
+	if errors.Is(err, errResting) {
+		level = slog.LevelDebug // was told when it began
+	}
+	r.cfg.Log.Log(context.Background(), level, "recommendations are degraded", "part", part, "lists", len(jobs), "error", err)
 	for _, j := range jobs {
 		j.degrade[part] = true
 	}
@@ -239,9 +245,35 @@ func (r *Recommender) forgotten(point *sinks.User) bool {
 	return ok && !point.LastEventAt.After(at)
 }
 
-func (r *Recommender) readFriends(ctx context.Context, jobs []*job) error {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.StoreTimeout)
+// Lists do without friends, so nobody waits long for a store that was away a moment ago: for friendsRest it is not asked, and then briefly.
+const (
+	friendsRest  = 5 * time.Second
+	friendsProbe = time.Second
+)
+
+var errResting = errors.New("out of reach a moment ago")
+
+func (r *Recommender) readFriends(parent context.Context, jobs []*job) error {
+	timeout := r.cfg.StoreTimeout
+	if failed := r.friendsFailed.Load(); failed != 0 {
+		if r.now().Sub(time.Unix(0, failed)) < friendsRest {
+			return errResting
+		}
+		timeout = min(timeout, friendsProbe)
+	}
+	ctx, cancel := context.WithTimeout(parent, timeout)
 	defer cancel()
+	err := r.askFriends(ctx, jobs)
+	switch {
+	case err == nil:
+		r.friendsFailed.Store(0)
+	case parent.Err() == nil:
+		r.friendsFailed.Store(r.now().UnixNano())
+	}
+	return err
+}
+
+func (r *Recommender) askFriends(ctx context.Context, jobs []*job) error {
 	ids := make([]string, len(jobs))
 	for i, j := range jobs {
 		ids[i] = j.UserID
