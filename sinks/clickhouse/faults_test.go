@@ -411,3 +411,40 @@ func TestRealRowsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
 		require.Equal(t, int64(85), c.Rows, "rows that were attached can be erased")
 	}
 }
+
+// TestRealRowsOfEveryTableAreAddedAgain is the same for the tables without sums of their own.
+func TestRealRowsOfEveryTableAreAddedAgain(t *testing.T) {
+	e := setup(t)
+	r := schemas.Range{LogID: "log", Topic: "any", Partition: 3, First: 5, Last: 6, Repeat: true}
+	for table, insert := range map[string]func() error{
+		"recommendations": func() error {
+			return e.InsertRecommendations(t.Context(), r, []sinks.RecommendationRow{
+				{Recommendation: schemas.Recommendation{UserID: "u1", RecommendationID: "r1", GeneratedAt: testDay}, Offset: 5, RecordedAt: time.Now()},
+				{Recommendation: schemas.Recommendation{UserID: "u2", RecommendationID: "r2", GeneratedAt: testDay.AddDate(0, 1, 0)}, Offset: 6, RecordedAt: time.Now()},
+			})
+		},
+		"item_versions": func() error {
+			return e.InsertItems(t.Context(), r, []sinks.ItemRow{
+				{Item: schemas.Item{ItemID: "i1", Title: "One"}, Offset: 5, RecordedAt: time.Now()}, {Item: schemas.Item{ItemID: "i2", Title: "Two"}, Offset: 6, RecordedAt: time.Now()},
+			})
+		},
+		"user_versions": func() error {
+			return e.InsertUsers(t.Context(), r, []sinks.UserRow{{User: schemas.User{UserID: "u1"}, Offset: 5, RecordedAt: time.Now()}, {User: schemas.User{UserID: "u2"}, Offset: 6, RecordedAt: time.Now()}})
+		},
+		"dead_letter_rows": func() error {
+			return e.InsertDeadLetters(t.Context(), r, []sinks.DeadLetterRow{
+				{ID: "d1", State: "open", PoisonOffset: 5, RecordedAt: time.Now()}, {ID: "d2", State: "open", PoisonOffset: 6, RecordedAt: time.Now()},
+			})
+		},
+	} {
+		count := func() string { return e.query(t, "SELECT count() FROM "+table)[0][0] }
+		require.NoError(t, insert(), table)
+		require.Equal(t, "2", count(), table)
+		e.exec(t, "DELETE FROM "+e.cfg.Database+"."+table+" WHERE 1")
+		require.Equal(t, "0", count(), table)
+		for range 2 {
+			require.NoError(t, insert(), table)
+			require.Equal(t, "2", count(), table)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
@@ -30,12 +31,14 @@ func (s *Store) settle(ctx context.Context, r schemas.Range, in insertion) error
 }
 
 func (s *Store) mend(ctx context.Context, r schemas.Range, in insertion) error {
-	column, offsets := in.build(0, in.rows).offsets()
+	block := in.build(0, in.rows)
+	column, offsets := block.offsets()
+	key, keys := block.keys()
 	present := make(map[int64]bool, in.rows)
 	qctx, cancel := context.WithTimeout(ctx, s.cfg.QueryTimeout)
 	defer cancel()
-	rows, err := s.conn.Query(qctx, "SELECT DISTINCT "+column+" FROM "+s.table(in.table)+" WHERE log_topic = @topic AND log_partition = @partition AND "+column+" BETWEEN @first AND @last",
-		ch.Named("topic", r.Topic), ch.Named("partition", uint16(r.Partition)), ch.Named("first", r.First), ch.Named("last", r.Last))
+	rows, err := s.conn.Query(qctx, "SELECT DISTINCT "+column+" FROM "+s.table(in.table)+" WHERE log_topic = @topic AND log_partition = @partition AND "+column+" BETWEEN @first AND @last AND "+key+" IN @keys",
+		ch.Named("topic", r.Topic), ch.Named("partition", uint16(r.Partition)), ch.Named("first", r.First), ch.Named("last", r.Last), ch.Named("keys", keys))
 	if err != nil {
 		return classify(ctx, err)
 	}
@@ -89,6 +92,18 @@ func (s *Store) attach(ctx context.Context, in insertion, runs [][2]int) error {
 		}
 	}
 	return nil
+}
+
+// keys returns the column that a table is sorted by first, so that a look-up need not read all of it, and what the block holds there.
+func (c *columns) keys() (column string, values []string) {
+	for _, column := range []string{"user_id", "item_id", "id"} {
+		if i := slices.Index(c.names, column); i >= 0 {
+			values = slices.Clone(c.data[i].([]string))
+			slices.Sort(values)
+			return column, slices.Compact(values)
+		}
+	}
+	panic(fault.Permanentf("a block without a key: %v", c.names))
 }
 
 // offsets returns the column that tells rows of a range apart, and what it holds.
