@@ -470,18 +470,26 @@ func newUser(t *testing.T, in *installation) {
 }
 
 func newItem(t *testing.T, in *installation) {
-	item := map[string]any{"title": "A brand new film", "genres": []string{"Brand New Genre"}, "directors": []string{"A Brand New Director"}}
-	sent := time.Now()
-	code, body := in.call(t, http.MethodPut, "/v1/items/brand-new", item)
-	require.Less(t, code, 300, string(body))
-	eventually(t, 10*time.Second, func() error {
-		hits, err := in.engines.items.SearchItems(t.Context(), []sinks.ItemQuery{{Vector: make([]float32, in.cfg.Model.Dim+1), N: 10, Genres: []string{"Brand New Genre"}}})
-		if err != nil || len(hits[0]) != 1 {
-			return fmt.Errorf("not found yet: %w", err)
-		}
-		return nil
-	})
-	t.Logf("found by search after %v", time.Since(sent).Round(time.Millisecond))
+	fastest := time.Hour
+	for i := range 3 { // a busy machine may be slow once
+		genre := fmt.Sprintf("Brand New Genre %d", i)
+		sent := time.Now()
+		code, body := in.call(t, http.MethodPut, fmt.Sprintf("/v1/items/brand-new-%d", i), map[string]any{"title": "A brand new film", "genres": []string{genre}})
+		require.Less(t, code, 300, string(body))
+		eventually(t, 10*time.Second, func() error {
+			hits, err := in.engines.items.SearchItems(t.Context(), []sinks.ItemQuery{{Vector: make([]float32, in.cfg.Model.Dim+1), N: 10, Genres: []string{genre}}})
+			if err != nil {
+				return err
+			}
+			if len(hits[0]) != 1 {
+				return errors.New("not found yet")
+			}
+			return nil
+		})
+		fastest = min(fastest, time.Since(sent))
+	}
+	t.Logf("found by search after %v", fastest.Round(time.Millisecond))
+	require.Less(t, fastest, time.Second)
 }
 
 func badRecords(t *testing.T, in *installation) {
