@@ -370,7 +370,7 @@ func (s *newEmbedded) take(ctx context.Context, places []place) error {
 
 func (s *newEmbedded) finish(ctx context.Context) (string, error) {
 	var all []string
-	for _, count := range []func(context.Context) (string, error){s.vectors.count, s.graph.count, s.rows.count} {
+	for _, count := range []func(context.Context) (string, error){s.vectors.count, s.graph.count, s.rows.count} { //nolint:staticcheck // each by its name
 		what, err := count(ctx)
 		if err != nil {
 			return "", err

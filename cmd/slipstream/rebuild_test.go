@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"database/sql"
 	"fmt"
 	"net/http"
@@ -358,8 +359,12 @@ func withoutOffsets(t *testing.T, in *installation) *installation {
 	}
 	in = restart(t, in.cfg)
 	eventually(t, 30*time.Second, func() error {
-		if err := in.health.err(); err == nil || !strings.Contains(err.Error(), "slipstream rebuild --store clickhouse") {
-			return fmt.Errorf("health says %v", err)
+		err := in.health.err()
+		if err == nil {
+			return errors.New("nothing is wrong yet")
+		}
+		if !strings.Contains(err.Error(), "slipstream rebuild --store clickhouse") {
+			return fmt.Errorf("the command is not named: %w", err)
 		}
 		return nil
 	})
