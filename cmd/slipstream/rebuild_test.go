@@ -3,8 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
