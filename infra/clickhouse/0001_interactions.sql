@@ -50,11 +50,18 @@ ORDER BY (hour, item_id, action)
 SETTINGS non_replicated_deduplication_window = 100000
 COMMENT 'Storage of the view item_hours: partial sums, added up in the background. Read the view instead.';
 
+-- Beside the sums, each insert leaves a witness in the hour 0: "log:topic/partition" in item_id and the offset after its last row, as microseconds, in last_at. It lands with
+-- the sums or not at all, and so tells whether they have landed (sinks/clickhouse/mend.go).
 CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_to_item_hours TO item_hour_sums AS
-SELECT toStartOfHour(occurred_at) AS hour, item_id, action, count() AS events, count(value) AS value_count,
-       sum(ifNull(value, 0)) AS value_sum, max(occurred_at) AS last_at
-FROM interactions
-GROUP BY hour, item_id, action;
+SELECT if(w, toDateTime(0, 'UTC'), g.h) AS hour, if(w, concat('log:', g.topic, '/', toString(g.part)), g.item) AS item_id, if(w, '', toString(g.act)) AS action,
+       if(w, 0, g.n) AS events, if(w, 0, g.vn) AS value_count, if(w, 0, g.v) AS value_sum, if(w, fromUnixTimestamp64Micro(g.newest, 'UTC'), g.at) AS last_at
+FROM (
+    SELECT toStartOfHour(occurred_at) AS h, item_id AS item, action AS act, count() AS n, count(value) AS vn, sum(ifNull(value, 0)) AS v, max(occurred_at) AS at,
+           max(log_offset) + 1 AS newest, any(log_topic) AS topic, any(log_partition) AS part
+    FROM interactions
+    GROUP BY h, item, act
+) AS g
+ARRAY JOIN [false, true] AS w;
 
 CREATE TABLE IF NOT EXISTS user_day_sums
 (
@@ -90,6 +97,7 @@ CREATE VIEW IF NOT EXISTS item_hours
 SELECT s.hour AS hour, s.item_id AS item_id, s.action AS action, sum(s.events) AS events, sum(s.value_count) AS value_count,
        sum(s.value_sum) AS value_sum, max(s.last_at) AS last_at
 FROM item_hour_sums AS s
+WHERE s.hour > toDateTime(0, 'UTC')
 GROUP BY s.hour, s.item_id, s.action
 COMMENT 'Interactions per item, action and hour: exact, kept for good, also when raw rows have expired or a user was erased.';
 

@@ -93,6 +93,7 @@ SELECT h.item_id AS item_id, any(i.title) AS title, sum(h.events) AS events,
 FROM (
     SELECT s.item_id AS item_id, s.action AS action, sum(s.events) AS events, sum(s.value_count) AS value_count, sum(s.value_sum) AS value_sum, max(s.last_at) AS last_at
     FROM item_hour_sums AS s
+    WHERE s.hour > toDateTime(0, 'UTC')
     GROUP BY s.item_id, s.action
 ) AS h
 LEFT JOIN items AS i ON i.item_id = h.item_id

@@ -448,3 +448,34 @@ func TestRealRowsOfEveryTableAreAddedAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestRealSumsWhoseTokenAloneSurvivedAreAddedAgain takes sums away behind their tokens, those of the last range only, as a kill does.
+func TestRealSumsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
+	e := setup(t)
+	rows := views(100, 30)
+	first, last := rangeOf(100), rangeOf(100)
+	first.Last, last.First = 59, 60
+	require.NoError(t, e.InsertInteractions(t.Context(), first, rows[:60]))
+	state := func() [][]string {
+		return append(append(e.query(t, "SELECT hour, item_id, action, events, last_at FROM item_hours ORDER BY ALL"), e.query(t, "SELECT user_id, day, action, events, last_at FROM user_days ORDER BY ALL")...),
+			e.query(t, "SELECT recommendation_id, impressions, clicks, conversions, refusals FROM recommendation_outcomes ORDER BY ALL")...)
+	}
+	for i := range rows[60:] {
+		rows[60+i].Action = schemas.Click
+	}
+	for table, where := range map[string]string{"item_hour_sums": "action = 'click' OR (hour = toDateTime(0, 'UTC') AND last_at > fromUnixTimestamp64Micro(60, 'UTC'))", "user_day_sums": "action = 'click'", "recommendation_sums": "clicks > 0"} {
+		require.NoError(t, e.InsertInteractions(t.Context(), last, rows[60:]))
+		e.requireCounts(t, 100, 100, 100)
+		whole := state()
+		e.exec(t, "DELETE FROM "+e.cfg.Database+"."+table+" WHERE "+where)
+		require.NotEqual(t, whole, state(), table)
+		again := last
+		again.Repeat = true
+		for range 2 {
+			require.NoError(t, e.InsertInteractions(t.Context(), again, rows[60:]), table)
+			e.requireCounts(t, 100, 100, 100)
+			require.Equal(t, whole, state(), table)
+		}
+	}
+	require.Equal(t, [][]string{{"0"}}, e.query(t, "SELECT count() FROM top_items WHERE item_id LIKE 'log:%'"))
+}

@@ -22,7 +22,12 @@ func (s *Store) settle(ctx context.Context, r schemas.Range, in insertion) error
 	if _, doubted := s.doubts.Load(id); !doubted && !r.Repeat {
 		return nil
 	}
-	if err := s.mend(ctx, r, in); err != nil {
+	err := s.mend(ctx, r, in)
+	if err == nil && in.table == tableInteractions {
+		_, keys := in.build(0, in.rows).keys()
+		err = s.mendSums(ctx, r, keys)
+	}
+	if err != nil {
 		s.doubt(r, in)
 		return fmt.Errorf("look whether %d rows of %s have landed: %w", in.rows, in.table, err)
 	}
