@@ -23,6 +23,8 @@ func TestDefaultsOfTheConfigurationAreThoseOfThePackages(t *testing.T) {
 		ContentWeight: m.ContentWeight, FriendWeight: m.FriendWeight,
 	}, c.Model, "change internal/config.Default, then go test ./internal/config -update")
 
+	require.Equal(t, model.DefaultBlend().Diversity, c.Recommend.Diversity, "what is served is what eval measures")
+
 	topics := schemas.DefaultTopicsConfig()
 	require.Equal(t, topics.Partitions, c.Topics.Partitions)
 	require.Equal(t, topics.Retention, c.Topics.Retention)

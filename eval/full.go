@@ -20,8 +20,8 @@ type Full struct {
 
 // The serving path's numbers of candidates.
 const (
-	modelCandidates    = 100
-	trendingCandidates = 30
+	modelCandidates    = 200
+	trendingCandidates = 100
 	friendItems        = 20
 )
 

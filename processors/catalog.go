@@ -20,7 +20,8 @@ import (
 type CatalogConfig struct {
 	// Partitions is the number of partitions of items, item-updates and item-vectors.
 	Partitions int
-	// IndexEvery is how often at most a moved item is written to the vector index. Default 1 s.
+	// IndexEvery is how long at most a moved item waits before it is written to the vector index. It waits no longer than writing items takes times
+	// indexRest, so hardly at all in light traffic. Default 1 s.
 	IndexEvery time.Duration
 	// ContentDim is the length of content vectors. Default 64.
 	ContentDim int
@@ -60,6 +61,8 @@ type catalogPart struct {
 	// unpublished rows have moved in memory and not yet on the log; dirty items have moved on the log and not yet in the index.
 	unpublished, dirty map[string]struct{}
 	lastIndexed        time.Time
+	// pause is how long the index is left alone after lastIndexed.
+	pause time.Duration
 }
 
 // entry is an item's content and its place on the log.
@@ -328,8 +331,11 @@ func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *Batch) erro
 	return nil
 }
 
-// Flush writes the items that moved to the index, each at most once per IndexEvery. Call it several times a second. Items that could not be
-// written stay due; the error tells why.
+// indexRest is how many times as long as it was written to the index is left alone.
+const indexRest = 20
+
+// Flush writes the items that moved to the index, each at most once per IndexEvery, or more often when that is cheap. Call it many times a second. Items
+// that could not be written stay due; the error tells why.
 func (p *Catalog) Flush(ctx context.Context) error {
 	p.mu.Lock()
 	parts := slices.Collect(maps.Values(p.parts))
@@ -337,9 +343,13 @@ func (p *Catalog) Flush(ctx context.Context) error {
 	var errs []error
 	for _, part := range parts {
 		part.mu.Lock()
-		if now := p.now(); len(part.dirty) > 0 && now.Sub(part.lastIndexed) >= p.cfg.IndexEvery {
-			part.lastIndexed = now
-			errs = append(errs, p.index(ctx, part, slices.Collect(maps.Keys(part.dirty))))
+		if begun := p.now(); len(part.dirty) > 0 && begun.Sub(part.lastIndexed) >= part.pause {
+			err := p.index(ctx, part, slices.Collect(maps.Keys(part.dirty)))
+			part.lastIndexed = p.now()
+			if part.pause = p.cfg.IndexEvery; err == nil {
+				part.pause = min(p.cfg.IndexEvery, indexRest*part.lastIndexed.Sub(begun))
+			}
+			errs = append(errs, err)
 		}
 		part.mu.Unlock()
 	}

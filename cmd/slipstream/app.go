@@ -228,7 +228,7 @@ func (a *app) router() (*stream.Router, []flush, error) {
 		}},
 		{group: schemas.GroupCatalog, ranges: true, topics: []string{schemas.TopicItems, schemas.TopicItemUpdates, schemas.ReplayTopic(schemas.GroupCatalog)}, make: func() processors.Processor {
 			p := processors.NewCatalog(e.items, a.kafka, a.kafka, a.rows, processors.DefaultCatalogConfig(n), now)
-			flushes = append(flushes, flush{"index items", 200 * time.Millisecond, p.Flush, p.Flush})
+			flushes = append(flushes, flush{"index items", 50 * time.Millisecond, p.Flush, p.Flush})
 			return p
 		}},
 		{group: schemas.GroupBefriend, free: true, topics: []string{schemas.TopicFriendships, schemas.ReplayTopic(schemas.GroupBefriend)}, make: func() processors.Processor {
@@ -266,14 +266,11 @@ func (a *app) router() (*stream.Router, []flush, error) {
 	return router, flushes, nil
 }
 
-// Gradient sums are collected until there are learnBytes of them, but at most for learnTick, before their rows take one step and are published: fewer,
+// Gradient sums are collected until there are learnBytes of them, but at most for stream.learn_interval, before their rows take one step and are published: fewer,
 // larger steps are stabler, and a row is a kilobyte that every step writes again. An event draws a hundred rows, so that after a few hundred events nearly
 // every row of a small catalogue has moved, and waiting for more of them costs nothing. The bytes keep the window within what the learner bears
 // (about an event per item of the catalogue) when a backlog comes in.
-const (
-	learnTick  = 2 * time.Second
-	learnBytes = 512 << 10
-)
+const learnBytes = 512 << 10
 
 // conflation is how long changes of profiles may wait for more of the same user when making lists is slow: one list answers them all.
 const conflation = 250 * time.Millisecond
@@ -308,7 +305,7 @@ func (a *app) handle(router *stream.Router, group string, topics []string, p pro
 	case schemas.GroupRecommend:
 		s.Linger = max(s.Linger, conflation)
 	case schemas.GroupCatalog:
-		s.TopicLinger = map[string]time.Duration{a.kafka.prefix + schemas.TopicItemUpdates: learnTick}
+		s.TopicLinger = map[string]time.Duration{a.kafka.prefix + schemas.TopicItemUpdates: a.cfg.Stream.LearnInterval}
 		s.MaxBytes = min(s.MaxBytes, learnBytes)
 	}
 	s.Assigned = func(ctx context.Context, in []stream.Assignment) error { return p.Assign(ctx, a.kafka.assignments(in)) }

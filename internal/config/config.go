@@ -75,6 +75,7 @@ type Stream struct {
 	MaxRecords        int           `koanf:"max_records" help:"most records in a micro-batch"`
 	MaxBytes          Bytes         `koanf:"max_bytes" help:"most bytes in a micro-batch"`
 	Linger            time.Duration `koanf:"linger" help:"longest wait for a batch to fill up: it waits as long as the batch before took to handle, so hardly at all in light traffic, and a backlog never waits"`
+	LearnInterval     time.Duration `koanf:"learn_interval" help:"how long at most what events teach is collected before the items move: shorter is fresher and writes more"`
 	RequestTimeout    time.Duration `koanf:"request_timeout" help:"bound of an exchange with a broker"`
 	SessionTimeout    time.Duration `koanf:"session_timeout" help:"silence after which a member loses its partitions; every insert and produce is bounded below it"`
 	RebalanceTimeout  time.Duration `koanf:"rebalance_timeout" help:"longest time for all members to join anew"`
@@ -200,7 +201,7 @@ func Default() Config {
 			RetryDelays: []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute},
 		},
 		Stream: Stream{
-			MaxRecords: 1000, MaxBytes: 4 << 20, Linger: 50 * time.Millisecond,
+			MaxRecords: 1000, MaxBytes: 4 << 20, Linger: 50 * time.Millisecond, LearnInterval: 2 * time.Second,
 			RequestTimeout: 10 * time.Second,
 			SessionTimeout: 30 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 3 * time.Second,
 			RecentIDs: 100_000, StopTimeout: 20 * time.Second,
@@ -223,7 +224,7 @@ func Default() Config {
 			ContentWeight: 0.5, FriendWeight: 2,
 		},
 		Recommend: Recommend{
-			ListLength: 20, Candidates: 200, Diversity: 0.2, HoldoutShare: 0.05, Variant: "default",
+			ListLength: 20, Candidates: 200, Diversity: 0.1, HoldoutShare: 0.05, Variant: "default",
 			TTL: 24 * time.Hour, FriendsLimit: 100,
 			TrendingHalfLife: 24 * time.Hour, TrendingInterval: 15 * time.Second, UserTTL: 400 * 24 * time.Hour,
 		},

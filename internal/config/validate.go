@@ -107,6 +107,7 @@ func (s Stream) validate(p *problems) {
 	p.need(s.MaxRecords >= 1 && s.MaxRecords <= 100_000, "stream.max_records: %d is not from 1 to 100000", s.MaxRecords)
 	p.need(s.MaxBytes >= 64<<10 && s.MaxBytes <= 64<<20, "stream.max_bytes: %s is not from 64KiB to 64MiB", s.MaxBytes)
 	p.need(s.Linger >= 0 && s.Linger <= 10*time.Second, "stream.linger: %s is not from 0 to 10s", duration(s.Linger))
+	p.need(s.LearnInterval > 0 && s.LearnInterval <= time.Minute, "stream.learn_interval: %s is not above 0 and up to 1m", duration(s.LearnInterval))
 	p.positive("stream.request_timeout", s.RequestTimeout)
 	p.positive("stream.rebalance_timeout", s.RebalanceTimeout)
 	p.positive("stream.stop_timeout", s.StopTimeout)
