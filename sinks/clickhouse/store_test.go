@@ -30,6 +30,7 @@ type engine struct {
 func setup(t testing.TB) *engine {
 	t.Helper()
 	cfg := clickhouse.DefaultConfig()
+	cfg.InsertTimeout = time.Minute // 300 months are 900 parts, and the machine may be busy
 	cfg.Addr = enginetest.Addr(t, "CLICKHOUSE_ADDR")
 	cfg.Username, cfg.Password = enginetest.Env("CLICKHOUSE_USERNAME"), enginetest.Env("CLICKHOUSE_PASSWORD")
 	cfg.Database = "slipstream_test_" + strings.ReplaceAll(uuid.NewString(), "-", "")

@@ -28,4 +28,7 @@ func lockFolder(dir string) (*folderLock, error) {
 	return &folderLock{f}, nil
 }
 
-func (l *folderLock) release() error { return l.f.Close() }
+// release unlocks before it closes: a child that is being forked at this moment holds a copy of the descriptor, and with it the lock.
+func (l *folderLock) release() error {
+	return errors.Join(syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN), l.f.Close())
+}
