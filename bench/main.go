@@ -136,7 +136,7 @@ func run(ctx context.Context, args []string) error {
 			}
 			continue
 		}
-		s.Name, s.Machine, s.Date, s.Command = name, machine(), time.Now().UTC().Format("2006-01-02 15:04 UTC"), "make bench ARGS='"+strings.Join(args, " ")+"'"
+		s.Name, s.Machine, s.Date, s.Command = name, machine(), time.Now().UTC().Format("2006-01-02 15:04 UTC"), "make bench ARGS='"+strings.Join(shown(args), " ")+"'"
 		if s.Load = loadAverage(); o.smoke {
 			fmt.Print(s.markdown())
 			continue
@@ -147,6 +147,15 @@ func run(ctx context.Context, args []string) error {
 		errs = append(errs, writeIndex(o.out))
 	}
 	return errors.Join(errs...)
+}
+
+// shown leaves out where the results went.
+func shown(args []string) []string {
+	args = slices.Clone(args)
+	if i := slices.Index(args, "-out"); i >= 0 && i+1 < len(args) {
+		args = slices.Delete(args, i, i+2)
+	}
+	return args
 }
 
 // bench is one run.
