@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -62,7 +63,7 @@ func TLSProxy(t testing.TB, backend string, protocols ...string) (addr, caFile s
 			if err != nil {
 				return
 			}
-			out, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", backend)
+			out, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", backend) // also while the test cleans up
 			if err != nil {
 				_ = in.Close()
 				continue
