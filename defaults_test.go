@@ -23,7 +23,7 @@ func TestDefaultsOfTheConfigurationAreThoseOfThePackages(t *testing.T) {
 		ContentWeight: m.ContentWeight, FriendWeight: m.FriendWeight,
 	}, c.Model, "change internal/config.Default, then go test ./internal/config -update")
 
-	require.Equal(t, model.DefaultBlend().Diversity, c.Recommend.Diversity, "what is served is what eval measures")
+	require.InDelta(t, model.DefaultBlend().Diversity, c.Recommend.Diversity, 0, "what is served is what eval measures")
 
 	topics := schemas.DefaultTopicsConfig()
 	require.Equal(t, topics.Partitions, c.Topics.Partitions)
