@@ -57,6 +57,10 @@ test-real: ## tests on the real engines at KAFKA_BROKERS, QDRANT_ADDR, NEO4J_URI
 test-long: ## the tests that take minutes, on the embedded engines
 	$(foreach e,$(ENGINES),unset $(e); ) SLIPSTREAM_LONG=1 $(GO) test -count=1 -p 1 -timeout 30m ./...
 
+.PHONY: quality
+quality: ## lists served by the whole against lists measured by eval, some ten minutes; needs ../shared/data
+	SLIPSTREAM_QUALITY=1 $(GO) test -count=1 -timeout 30m -v -run ServedQuality ./cmd/slipstream
+
 .PHONY: torture
 torture: ## the long torture and the outages, some 50 minutes, on engines started by SLIPSTREAM_SERVICES; docs/RELIABILITY.md
 	TORTURE=1 REQUIRE_ENGINES=1 $(GO) test -count=1 -timeout 120m -v -run 'TestRealTortureLong|TestRealOutages' ./torture

@@ -375,8 +375,8 @@ func (s *qualityStream) compare(t *testing.T, cfg config.Config, served hits) {
 }
 
 func TestLongServedQualityIsAsMeasured(t *testing.T) {
-	if os.Getenv("SLIPSTREAM_LONG") == "" {
-		t.Skip("SLIPSTREAM_LONG is not set: make test-long runs it")
+	if os.Getenv("SLIPSTREAM_QUALITY") == "" {
+		t.Skip("SLIPSTREAM_QUALITY is not set: make quality runs it")
 	}
 	s := newQualityStream(t)
 	for _, x := range []struct {
@@ -395,8 +395,8 @@ func TestLongServedQualityIsAsMeasured(t *testing.T) {
 
 // Two instances share the partitions, each with rows and recent positives of its own.
 func TestRealServedQualityOfTwoInstances(t *testing.T) {
-	if os.Getenv("SLIPSTREAM_LONG") == "" {
-		t.Skip("SLIPSTREAM_LONG is not set: the test takes minutes")
+	if os.Getenv("SLIPSTREAM_QUALITY") == "" {
+		t.Skip("SLIPSTREAM_QUALITY is not set: the test takes minutes, make quality runs it")
 	}
 	s := newQualityStream(t)
 	in := startReal(t, servedConfig(4))
