@@ -20,8 +20,8 @@ type Full struct {
 
 // The serving path's numbers of candidates.
 const (
-	modelCandidates    = 200
-	trendingCandidates = 100
+	modelCandidates    = 60
+	trendingCandidates = 50
 	friendItems        = 20
 )
 

@@ -76,3 +76,16 @@ func addSigns(out []float32, feature string, weight float32) {
 
 // Dot returns the inner product of two vectors of the same length: of a query and an item's point it is the score.
 func Dot(a, b []float32) float32 { return dot(a, b) }
+
+// Length returns the Euclidean length of a vector.
+func Length(v []float32) float32 { return sqrt32(dot(v, v)) }
+
+// Distance returns the Euclidean distance of two vectors of the same length.
+func Distance(a, b []float32) float32 {
+	var sum float32
+	for i, x := range a {
+		d := x - b[i]
+		sum += d * d
+	}
+	return sqrt32(sum)
+}

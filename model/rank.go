@@ -149,9 +149,26 @@ func diversify(candidates []Candidate, pool []Ranked, n int, weight float32) []R
 		v := candidates[pool[k].Candidate].Vector
 		norms[k] = sqrt32(dot(v, v))
 	}
-	likeness := make([]float32, len(pool)) // to the closest one picked so far
+	likeness := make([]float32, len(pool)) // to the closest one of the first compared[k] that were picked
+	compared := make([]int, len(pool))
 	out := make([]Ranked, 0, n)
+	places := make([]int, 0, n) // of out, in pool
 	picked := make([]bool, len(pool))
+	// A list is decided among a few: the others are never compared.
+	compareWithPicked := func(k int) float32 {
+		w := candidates[pool[k].Candidate].Vector
+		for _, p := range places[compared[k]:] {
+			v := candidates[pool[p].Candidate].Vector
+			if len(w) != len(v) || norms[k] == 0 || norms[p] == 0 {
+				continue
+			}
+			if c := dot(v, w) / (norms[p] * norms[k]); finite(c) {
+				likeness[k] = max(likeness[k], c)
+			}
+		}
+		compared[k] = len(places)
+		return likeness[k]
+	}
 	for len(out) < n {
 		best, bestScore := -1, float32(math.Inf(-1))
 		for k := range pool {
@@ -161,7 +178,7 @@ func diversify(candidates []Candidate, pool []Ranked, n int, weight float32) []R
 			if pool[k].Score <= bestScore {
 				break // the rest scores less even without a deduction
 			}
-			if s := pool[k].Score - weight*likeness[k]; s > bestScore {
+			if s := pool[k].Score - weight*compareWithPicked(k); s > bestScore {
 				best, bestScore = k, s
 			}
 		}
@@ -169,17 +186,7 @@ func diversify(candidates []Candidate, pool []Ranked, n int, weight float32) []R
 			break
 		}
 		picked[best] = true
-		out = append(out, pool[best])
-		v := candidates[pool[best].Candidate].Vector
-		for k := range pool {
-			w := candidates[pool[k].Candidate].Vector
-			if picked[k] || len(w) != len(v) || norms[k] == 0 || norms[best] == 0 {
-				continue
-			}
-			if c := dot(v, w) / (norms[best] * norms[k]); finite(c) {
-				likeness[k] = max(likeness[k], c)
-			}
-		}
+		out, places = append(out, pool[best]), append(places, best)
 	}
 	return out
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"sync"
@@ -58,11 +59,21 @@ type catalogPart struct {
 	mu      sync.Mutex
 	sums    *model.Sums
 	entries map[string]*entry
-	// unpublished rows have moved in memory and not yet on the log; dirty items have moved on the log and not yet in the index.
-	unpublished, dirty map[string]struct{}
-	lastIndexed        time.Time
+	// unpublished rows have moved in memory and not yet on the log; dirty items have moved on the log and not yet in the index; moved are those of
+	// them that Flush has not looked at since.
+	unpublished, dirty, moved map[string]struct{}
+	// indexed is what stands in the index, as far as this process wrote it.
+	indexed map[string]indexedItem
+	// lastIndexed is when the index was written to, lastMoved when Flush saw an item move, lastSettled when all that was dirty was written.
+	lastIndexed, lastMoved, lastSettled time.Time
 	// pause is how long the index is left alone after lastIndexed.
 	pause time.Duration
+}
+
+// indexedItem is what an item's point was made of.
+type indexedItem struct {
+	vector []float32
+	count  float64
 }
 
 // entry is an item's content and its place on the log.
@@ -78,9 +89,16 @@ func (p *Catalog) part(partition int) *catalogPart {
 	if part := p.parts[partition]; part != nil {
 		return part
 	}
-	part := &catalogPart{sums: model.NewSums(p.rows.table), entries: make(map[string]*entry), unpublished: make(map[string]struct{}), dirty: make(map[string]struct{})}
+	part := &catalogPart{sums: model.NewSums(p.rows.table), entries: make(map[string]*entry), unpublished: make(map[string]struct{}), dirty: make(map[string]struct{}), moved: make(map[string]struct{}), indexed: make(map[string]indexedItem)}
 	p.parts[partition] = part
 	return part
+}
+
+// all returns the partitions that are worked on.
+func (p *Catalog) all() []*catalogPart {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.parts))
 }
 
 // Assign restores the rows and the content of the partitions from the log, and finds out which items the index is behind with.
@@ -109,7 +127,7 @@ func (p *Catalog) Assign(ctx context.Context, parts []Assignment) error {
 		p.rows.mu.RLock()
 		for id := range part.entries {
 			if p.rows.touchRead(id).version > indexed[id] {
-				part.dirty[id] = struct{}{}
+				part.dirty[id], part.moved[id] = struct{}{}, struct{}{}
 			}
 		}
 		p.rows.mu.RUnlock()
@@ -125,6 +143,8 @@ func (p *Catalog) restore(ctx context.Context, n int) error {
 	clear(part.entries)
 	clear(part.unpublished)
 	clear(part.dirty)
+	clear(part.moved)
+	clear(part.indexed)
 	restore := p.rows.restorer()
 	err := p.log.Read(ctx, schemas.TopicItemVectors, n, 0, -1, func(r *schemas.Record) error {
 		if id := string(r.Key); len(r.Value) == 0 {
@@ -324,7 +344,7 @@ func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *Batch) erro
 	}
 	for id := range part.unpublished {
 		if !model.IsFeatureID(id) {
-			part.dirty[id] = struct{}{}
+			part.dirty[id], part.moved[id] = struct{}{}, struct{}{}
 		}
 	}
 	clear(part.unpublished)
@@ -334,26 +354,98 @@ func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *Batch) erro
 // indexRest is how many times as long as it was written to the index is left alone.
 const indexRest = 20
 
+// An item that was taken is written to the index anew, and so is one that has moved far since it was written: its vector by more than vectorTolerance of its
+// length (which is some hundredth of a score) or its bias by more than biasTolerance, in log-odds. What has moved less, mostly because others were taken and not
+// it, waits until nothing has moved for settleAfter, or settleEvery has passed: in a small catalogue nearly every vector moves a little all the time, and hardly a
+// list would be another one for it.
+const (
+	vectorTolerance = 0.1
+	biasTolerance   = 0.05
+	settleAfter     = 3 * time.Second
+	settleEvery     = 30 * time.Second
+)
+
 // Flush writes the items that moved to the index, each at most once per IndexEvery, or more often when that is cheap. Call it many times a second. Items
 // that could not be written stay due; the error tells why.
 func (p *Catalog) Flush(ctx context.Context) error {
-	p.mu.Lock()
-	parts := slices.Collect(maps.Values(p.parts))
-	p.mu.Unlock()
 	var errs []error
-	for _, part := range parts {
+	for _, part := range p.all() {
 		part.mu.Lock()
-		if begun := p.now(); len(part.dirty) > 0 && begun.Sub(part.lastIndexed) >= part.pause {
-			err := p.index(ctx, part, slices.Collect(maps.Keys(part.dirty)))
-			part.lastIndexed = p.now()
-			if part.pause = p.cfg.IndexEvery; err == nil {
-				part.pause = min(p.cfg.IndexEvery, indexRest*part.lastIndexed.Sub(begun))
+		if begun := p.now(); begun.Sub(part.lastIndexed) >= part.pause {
+			if due := p.due(part, begun); len(due) > 0 {
+				err := p.index(ctx, part, due)
+				part.lastIndexed = p.now()
+				if part.pause = p.cfg.IndexEvery; err == nil {
+					part.pause = min(p.cfg.IndexEvery, indexRest*part.lastIndexed.Sub(begun))
+				}
+				errs = append(errs, err)
 			}
-			errs = append(errs, err)
 		}
 		part.mu.Unlock()
 	}
 	return errors.Join(errs...)
+}
+
+// Settle writes all items that stand in the index other than on the log. Call it in the end.
+func (p *Catalog) Settle(ctx context.Context) error {
+	var errs []error
+	for _, part := range p.all() {
+		part.mu.Lock()
+		errs = append(errs, p.index(ctx, part, slices.Collect(maps.Keys(part.dirty))))
+		part.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// Pending returns how many items stand in the index other than on the log.
+func (p *Catalog) Pending() int {
+	n := 0
+	for _, part := range p.all() {
+		part.mu.Lock()
+		n += len(part.dirty)
+		part.mu.Unlock()
+	}
+	return n
+}
+
+// due returns the items to be written now: every dirty one when it is time for that, else those that have moved far since they were looked at last.
+func (p *Catalog) due(part *catalogPart, now time.Time) []string {
+	if len(part.moved) > 0 {
+		part.lastMoved = now
+	}
+	if now.Sub(part.lastSettled) >= settleEvery || now.Sub(part.lastMoved) >= settleAfter {
+		part.lastSettled = now
+		return slices.Collect(maps.Keys(part.dirty))
+	}
+	if len(part.moved) == 0 {
+		return nil
+	}
+	t := p.rows.table
+	vector := make([]float32, t.Config().Dim+1)
+	var due []string
+	p.rows.mu.RLock()
+	defer p.rows.mu.RUnlock()
+	for id := range part.moved {
+		old, ok := part.indexed[id]
+		i := t.Lookup(model.KeyOf(id))
+		if ok && i != model.None && old.count == float64(t.Count(i)) { //nolint:gocritic // counts are whole numbers
+			if t.Vector(i, vector); isNear(vector, old.vector) {
+				delete(part.moved, id)
+				continue
+			}
+		}
+		due = append(due, id)
+	}
+	return due
+}
+
+// isNear tells whether two points of an item, the bias last, give nearly the same scores.
+func isNear(a, b []float32) bool {
+	n := len(a) - 1
+	if d := model.BiasScale * float64(a[n]-b[n]); math.Abs(d) > biasTolerance {
+		return false
+	}
+	return model.Distance(a[:n], b[:n]) <= vectorTolerance*model.Length(b[:n])
 }
 
 // indexBatch bounds one call to the index: some 500 bytes an item.
@@ -371,8 +463,10 @@ func (p *Catalog) index(ctx context.Context, part *catalogPart, ids []string) er
 		if err := p.items.PutItems(ctx, points); err != nil {
 			return fmt.Errorf("index %d items: %w", len(points), err)
 		}
-		for _, id := range chunk {
+		for i, id := range chunk {
 			delete(part.dirty, id)
+			delete(part.moved, id)
+			part.indexed[id] = indexedItem{vector: points[i].Vector, count: points[i].Count}
 		}
 	}
 	return nil

@@ -22,7 +22,7 @@ const (
 )
 
 // maxTrendingCandidates is how many of the most popular items are looked at for a list.
-const maxTrendingCandidates = 100
+const maxTrendingCandidates = 50
 
 // pool collects the candidates of one list.
 type pool struct {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/maypok86/otter/v2"
 
 	"github.com/slipstream-rec/slipstream/internal/fault"
 	"github.com/slipstream-rec/slipstream/model"
@@ -24,7 +25,7 @@ type RecommenderConfig struct {
 	Blend model.Blend
 	// Length is how many items a list has when the request does not say. Default 20.
 	Length int
-	// Candidates is how many nearest items are ranked. Default 100.
+	// Candidates is how many nearest items are ranked, at least three for each place of the list. Default 60.
 	Candidates int
 	// NewItems is how many items that hardly anyone has taken are looked for by content; NewItemCount is what "hardly" means. Defaults 10 and 5.
 	NewItems     int
@@ -43,8 +44,8 @@ type RecommenderConfig struct {
 	Variant string
 	// TTL is how long a list stands. Default 24 h.
 	TTL time.Duration
-	// ItemTTL is how long what was learned about an item may be remembered, for reasons and diversity; its content is forgotten as soon as it
-	// changes, where ApplyItem is told. Default 30 s.
+	// ItemTTL is how long what was learned about an item may be remembered, for reasons and diversity, and who is like a user; an item's content is
+	// forgotten as soon as it changes, where ApplyItem is told. Default 30 s.
 	ItemTTL time.Duration
 	// StoreTimeout bounds each store: after it the list is made from what is left. Default 1 s.
 	StoreTimeout time.Duration
@@ -55,10 +56,20 @@ type RecommenderConfig struct {
 // DefaultRecommenderConfig returns the defaults.
 func DefaultRecommenderConfig() RecommenderConfig {
 	return RecommenderConfig{
-		Model: model.Default(), Blend: model.DefaultBlend(), Length: 20, Candidates: 100, NewItems: 10, NewItemCount: 5, SimilarUsers: 5,
+		Model: model.Default(), Blend: model.DefaultBlend(), Length: 20, Candidates: 60, NewItems: 10, NewItemCount: 5, SimilarUsers: 5,
 		Friends: 50, FriendHalfLife: 14 * 24 * time.Hour, Holdout: 0.05, Variant: "default", TTL: 24 * time.Hour, ItemTTL: 30 * time.Second, StoreTimeout: time.Second, Log: slog.Default(),
 	}
 }
+
+const (
+	// maxCachedSimilar bounds the memory of who is like whom: some 200 bytes a user.
+	maxCachedSimilar = 50_000
+	// settledEvents is after how many events those who are like a user are remembered: before, each event says more than all others.
+	settledEvents = 10
+)
+
+// longCandidates is how many are enough for a long list.
+const longCandidates = 300
 
 // Names of the stores in Recommendation.Degraded.
 const (
@@ -93,13 +104,19 @@ type Recommender struct {
 	cfg      RecommenderConfig
 	now      func() time.Time
 	trending *atomic.Pointer[trendingList]
+	// similar are the ids of people like a user, as they were found lately: tastes move more slowly than people act.
+	similar *otter.Cache[string, []string]
 	// friendsFailed is when friends were out of reach last, in Unix nanoseconds; 0 when they were not.
 	friendsFailed *atomic.Int64
 }
 
 // NewRecommender returns a recommender over the stores.
 func NewRecommender(users sinks.Users, items sinks.Items, graph sinks.Graph, erasures *Erasures, cfg RecommenderConfig, now func() time.Time) *Recommender {
-	return &Recommender{users: users, items: newItemCache(items, cfg.ItemTTL), index: items, graph: graph, erasures: erasures, cfg: cfg, now: now, trending: new(atomic.Pointer[trendingList]), friendsFailed: new(atomic.Int64)}
+	return &Recommender{
+		users: users, items: newItemCache(items, cfg.ItemTTL), index: items, graph: graph, erasures: erasures, cfg: cfg, now: now,
+		similar:  otter.Must(&otter.Options[string, []string]{MaximumSize: maxCachedSimilar, ExpiryCalculator: otter.ExpiryWriting[string, []string](cfg.ItemTTL)}),
+		trending: new(atomic.Pointer[trendingList]), friendsFailed: new(atomic.Int64),
+	}
 }
 
 // WithStoreTimeout returns a recommender over the same stores that waits longer, or shorter, for each of them.
@@ -300,10 +317,18 @@ func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
 		askers  []int
 	)
 	for i, j := range jobs {
-		if r.cfg.SimilarUsers > 0 && j.point != nil && j.point.Vector != nil && !j.holdout && j.Scenario == ScenarioHome {
-			queries = append(queries, sinks.UserQuery{Vector: j.point.Vector, N: r.cfg.SimilarUsers, Exclude: []string{j.UserID}})
-			askers = append(askers, i)
+		if r.cfg.SimilarUsers <= 0 || j.point == nil || j.point.Vector == nil || j.holdout || j.Scenario != ScenarioHome {
+			continue
 		}
+		if ids, ok := r.similar.GetIfPresent(j.UserID); ok {
+			similar[i] = ids
+			for _, id := range ids {
+				want[id] = struct{}{}
+			}
+			continue
+		}
+		queries = append(queries, sinks.UserQuery{Vector: j.point.Vector, N: r.cfg.SimilarUsers, Exclude: []string{j.UserID}})
+		askers = append(askers, i)
 	}
 	near, err := r.users.SimilarUsers(ctx, queries)
 	if err != nil {
@@ -313,6 +338,9 @@ func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
 		for _, n := range near[q] {
 			similar[i] = append(similar[i], n.ID)
 			want[n.ID] = struct{}{}
+		}
+		if jobs[i].state.Events >= settledEvents {
+			r.similar.Set(jobs[i].UserID, similar[i])
 		}
 	}
 	for _, j := range jobs {
@@ -396,7 +424,7 @@ func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 			continue
 		}
 		if j.Scenario != ScenarioNew {
-			queries = append(queries, sinks.ItemQuery{Vector: j.query, N: max(r.cfg.Candidates, j.N), Exclude: j.exclude, Genres: j.Genres, KeysOnly: true})
+			queries = append(queries, sinks.ItemQuery{Vector: j.query, N: max(r.cfg.Candidates, min(3*j.N, longCandidates)), Exclude: j.exclude, Genres: j.Genres, KeysOnly: true})
 			owners = append(owners, j)
 		}
 		taste := j.taste()

@@ -122,7 +122,7 @@ func (f *fetcher) exchange(leader int32, parts []*partition) {
 	}()
 	c := f.g.cfg
 	req := &fetchExchange{
-		leader: leader, clientID: f.g.conn.cfg.ClientID, maxWaitMillis: int32(c.FetchMaxWait.Milliseconds()),
+		leader: leader, clientID: f.g.conn.cfg.ClientID, maxWaitMillis: int32(c.FetchMaxWait.Milliseconds()), minBytes: int32(c.FetchMinBytes),
 		maxBytes: int32(c.FetchMaxBytes), partitionMax: int32(c.FetchPartitionBytes),
 	}
 	byName := make(map[TopicPartition]*partition, len(parts))

@@ -36,6 +36,7 @@ type fetchExchange struct {
 	leader                                int32
 	clientID                              string
 	maxWaitMillis, maxBytes, partitionMax int32
+	minBytes                              int32      // 0 is 1
 	asks                                  []fetchAsk // those of one topic stand together
 	offered                               int16      // the version that the broker offers
 
@@ -107,7 +108,7 @@ func (f *fetchExchange) encode() []byte {
 	b = appendString(b, f.clientID)
 	b = be.AppendUint32(b, ^uint32(0)) // replica id: a consumer
 	b = be.AppendUint32(b, uint32(f.maxWaitMillis))
-	b = be.AppendUint32(b, 1) // min bytes
+	b = be.AppendUint32(b, uint32(max(f.minBytes, 1)))
 	b = be.AppendUint32(b, uint32(f.maxBytes))
 	b = append(b, 0)                   // isolation level: uncommitted
 	b = be.AppendUint32(b, 0)          // session id: none

@@ -53,7 +53,7 @@ func (p *partition) hasRoom(now time.Time) bool {
 	if p.repeat != nil && p.next <= p.repeat.Last {
 		return true
 	}
-	return p.records < max(p.g.cfg.MaxRecords, 64) && p.bytes < max(p.g.cfg.MaxBytes, 64<<10)
+	return p.records < max(p.g.cfg.MaxRecords, 64) && p.bytes < max(p.g.cfg.batchBytes(p.tp), 64<<10)
 }
 
 // add takes what was fetched from p.next on.
@@ -199,15 +199,16 @@ func (p *partition) nextRecords() []Record {
 		p.skipGap()
 		p.close()
 	}
+	maxBytes := p.g.cfg.batchBytes(p.tp)
 	if wait := p.g.cfg.linger(p.tp.Topic, p.worked); wait > 0 {
 		linger := time.NewTimer(wait)
 		defer linger.Stop()
-		if p.await(linger.C, func() bool { return p.records >= p.g.cfg.MaxRecords || p.bytes >= p.g.cfg.MaxBytes }) == ended {
+		if p.await(linger.C, func() bool { return p.records >= p.g.cfg.MaxRecords || p.bytes >= maxBytes }) == ended {
 			return nil
 		}
 	}
 	records := p.take(func(_ *Record, n, bytes int) bool {
-		return n <= p.g.cfg.MaxRecords && (n == 1 || bytes <= p.g.cfg.MaxBytes)
+		return n <= p.g.cfg.MaxRecords && (n == 1 || bytes <= maxBytes)
 	})
 	p.wakeFetcher()
 	return records

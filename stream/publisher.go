@@ -31,7 +31,8 @@ const (
 
 // PublisherConfig says how records are sent. Take DefaultPublisherConfig and change what you need.
 type PublisherConfig struct {
-	// Compression is "none", "gzip", "snappy", "lz4" or "zstd". Default lz4. A batch that does not get smaller is sent as it is.
+	// Compression is "none", "gzip", "snappy", "lz4" or "zstd". Default lz4. Small batches, and those of topics that do not get
+	// smaller, are sent as they are.
 	Compression string
 	// MaxBatchBytes bounds what one request carries for one partition, before compression. Keep it below the topics' max.message.bytes.
 	// A larger single record is tried alone. Default 512 KiB.
@@ -135,9 +136,10 @@ func (e *EmitError) orNil() error {
 // needed. The order of a partition's records is the order of the calls. After an ambiguous failure (a time-out) a record may be there
 // although its error says otherwise, or twice: consumers drop repeats. Safe for concurrent use.
 type Publisher struct {
-	conn  *Conn
-	cfg   PublisherConfig
-	codec compress.Codec
+	conn *Conn
+	cfg  PublisherConfig
+	// compression decides batch by batch.
+	compression worthwhile
 
 	roundRobin atomic.Uint32 // for records without a key
 	requests   context.Context
@@ -167,7 +169,7 @@ func NewPublisher(conn *Conn, cfg PublisherConfig) (*Publisher, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Publisher{
-		conn: conn, cfg: cfg, codec: codec, requests: ctx, cancel: cancel,
+		conn: conn, cfg: cfg, compression: worthwhile{codec: codec}, requests: ctx, cancel: cancel,
 		queues: map[TopicPartition]*sendQueue{}, senders: map[int32]int{},
 	}, nil
 }

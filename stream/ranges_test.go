@@ -235,7 +235,7 @@ func TestLeaseNeedsAYoungHeartbeat(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
 	topic, cfg := e.topic(t, 1), e.ranged(t)
-	cfg.HeartbeatInterval = 1900 * time.Millisecond // none during the test
+	cfg.SessionTimeout, cfg.HeartbeatInterval = 30*time.Second, 9*time.Second // none during the test
 	emit(t, e.publisher(t), topic, 0, 0, 5)
 	out, stop := e.subscribe(t, cfg, topic)
 	defer stop()

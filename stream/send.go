@@ -202,16 +202,21 @@ func (p *Publisher) encode(req *rawproduce.Request, parcels []*parcel) error {
 			records[i] = it.record
 			size += it.size
 		}
-		body, err := appendBatch(make([]byte, 4, 4+size), records, p.codec, time.Now())
+		topic := pa.queue.tp.Topic
+		codec := p.compression.codecFor(topic, size)
+		body, err := appendBatch(make([]byte, 4, 4+size), records, codec, time.Now())
 		if err != nil {
 			return err
 		}
+		if codec != nil {
+			p.compression.compressed(topic, size, len(body))
+		}
 		putSize(body)
-		t, ok := byTopic[pa.queue.tp.Topic]
+		t, ok := byTopic[topic]
 		if !ok {
 			t = len(req.Topics)
-			byTopic[pa.queue.tp.Topic] = t
-			req.Topics = append(req.Topics, rawproduce.RequestTopic{Topic: pa.queue.tp.Topic})
+			byTopic[topic] = t
+			req.Topics = append(req.Topics, rawproduce.RequestTopic{Topic: topic})
 		}
 		req.Topics[t].Partitions = append(req.Topics[t].Partitions, rawproduce.RequestPartition{
 			Partition: int32(pa.queue.tp.Partition), RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(body)},

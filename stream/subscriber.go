@@ -94,6 +94,8 @@ type SubscriberConfig struct {
 	MaxRecords int
 	// MaxBytes bounds a batch by the size of keys, values and headers; one record may be larger. Default 1 MiB.
 	MaxBytes int
+	// PartitionBytes bounds batches of single partitions in place of MaxBytes, where it is set and returns more than 0. It is called for every batch and must be quick.
+	PartitionBytes func(tp TopicPartition) int
 	// Linger and LingerMin bound how long a batch that is not full waits for more after its first record: as long as the batch before it took to
 	// handle, but not longer than Linger and not shorter than LingerMin. So a batch waits for next to nothing while handling is quick, which is
 	// freshness; the slower it gets, the more records share its cost; and of a backlog every batch is full at once and none waits. Default 0: a
@@ -131,6 +133,9 @@ type SubscriberConfig struct {
 
 	// FetchMaxWait is how long a broker may hold a fetch that finds nothing. Default 250 ms.
 	FetchMaxWait time.Duration
+	// FetchMinBytes is for how much a broker holds a fetch, up to FetchMaxWait. Default 1: it answers as soon as there is anything. More saves requests where batches
+	// wait anyway.
+	FetchMinBytes int
 	// FetchMaxBytes caps a response: records pin it in memory until their batch is settled. Default 4 MiB.
 	FetchMaxBytes int
 	// FetchPartitionBytes caps one partition's share of a response. Default 1 MiB.
@@ -169,6 +174,7 @@ func DefaultSubscriberConfig(group string) SubscriberConfig {
 		RedeliverMin:        20 * time.Millisecond,
 		RedeliverMax:        2 * time.Second,
 		FetchMaxWait:        250 * time.Millisecond,
+		FetchMinBytes:       1,
 		FetchMaxBytes:       4 << 20,
 		FetchPartitionBytes: 1 << 20,
 		RequestTimeout:      10 * time.Second,
@@ -199,11 +205,22 @@ func (c SubscriberConfig) Validate() error {
 	check(c.DrainTimeout*3 <= c.SessionTimeout, "DrainTimeout (%v) must be at most a third of SessionTimeout (%v)", c.DrainTimeout, c.SessionTimeout)
 	check(c.DrainTimeout*2 <= c.RebalanceTimeout, "DrainTimeout (%v) must be at most half of RebalanceTimeout (%v)", c.DrainTimeout, c.RebalanceTimeout)
 	check(c.FetchPartitionBytes >= 1024, "FetchPartitionBytes must be at least 1024, not %d", c.FetchPartitionBytes)
+	check(c.FetchMinBytes >= 1 && c.FetchMinBytes <= c.FetchMaxBytes, "FetchMinBytes must be 1 to FetchMaxBytes (%d), not %d", c.FetchMaxBytes, c.FetchMinBytes)
 	check(c.FetchMaxBytes >= c.FetchPartitionBytes, "FetchMaxBytes (%d) must be at least FetchPartitionBytes (%d)", c.FetchMaxBytes, c.FetchPartitionBytes)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("subscriber configuration: %w", err)
 	}
 	return nil
+}
+
+// batchBytes is how large a batch of the partition may be.
+func (c SubscriberConfig) batchBytes(tp TopicPartition) int {
+	if c.PartitionBytes != nil {
+		if n := c.PartitionBytes(tp); n > 0 {
+			return n
+		}
+	}
+	return c.MaxBytes
 }
 
 // linger is how long a batch of the topic waits to be filled when the one before it took worked to handle.

@@ -34,6 +34,8 @@ type app struct {
 	rows        *processors.Rows
 	recommender *processors.Recommender
 	tails       []*stream.Tail
+	// indexed tells whether all items that catalog works on stand in the index as on the log; nil where catalog does not run.
+	indexed func() bool
 	// only are the processors that run here.
 	only []string
 	// embedded is set when the broker is the embedded one, whose offsets may be forgotten.
@@ -110,6 +112,7 @@ func (a *app) runs(name string) bool { return slices.Contains(a.only, name) }
 
 // run works until ctx ends, then drains and returns.
 func (a *app) run(ctx context.Context) error {
+	relaxCollector()
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	support, sctx := errgroup.WithContext(background)
@@ -228,7 +231,8 @@ func (a *app) router() (*stream.Router, []flush, error) {
 		}},
 		{group: schemas.GroupCatalog, ranges: true, topics: []string{schemas.TopicItems, schemas.TopicItemUpdates, schemas.ReplayTopic(schemas.GroupCatalog)}, make: func() processors.Processor {
 			p := processors.NewCatalog(e.items, a.kafka, a.kafka, a.rows, processors.DefaultCatalogConfig(n), now)
-			flushes = append(flushes, flush{"index items", 50 * time.Millisecond, p.Flush, p.Flush})
+			a.indexed = func() bool { return p.Pending() == 0 }
+			flushes = append(flushes, flush{"index items", 50 * time.Millisecond, p.Flush, p.Settle})
 			return p
 		}},
 		{group: schemas.GroupBefriend, free: true, topics: []string{schemas.TopicFriendships, schemas.ReplayTopic(schemas.GroupBefriend)}, make: func() processors.Processor {
@@ -269,8 +273,19 @@ func (a *app) router() (*stream.Router, []flush, error) {
 // Gradient sums are collected until there are learnBytes of them, but at most for stream.learn_interval, before their rows take one step and are published: fewer,
 // larger steps are stabler, and a row is a kilobyte that every step writes again. An event draws a hundred rows, so that after a few hundred events nearly
 // every row of a small catalogue has moved, and waiting for more of them costs nothing. The bytes keep the window within what the learner bears
-// (about an event per item of the catalogue) when a backlog comes in.
-const learnBytes = 512 << 10
+// (about an event per item of the catalogue) when a backlog comes in: rowBytes for each row of the partition, where that is more, so that a larger catalogue is not
+// written more often.
+const (
+	learnBytes = 512 << 10
+	rowBytes   = 1 << 10
+)
+
+// Where batches wait for seconds anyway the broker may hold a fetch until there is something to fetch; new items, which catalog reads with the same fetch, wait for
+// patientWait at most.
+const (
+	patientFetch = 64 << 10
+	patientWait  = 100 * time.Millisecond
+)
 
 // conflation is how long changes of profiles may wait for more of the same user when making lists is slow: one list answers them all.
 const conflation = 250 * time.Millisecond
@@ -304,9 +319,20 @@ func (a *app) handle(router *stream.Router, group string, topics []string, p pro
 	switch group {
 	case schemas.GroupRecommend:
 		s.Linger = max(s.Linger, conflation)
+	case schemas.GroupAggregate:
+		// An insert costs the store much the same with one row as with a thousand, and a fetch the broker.
+		s.FetchMinBytes = patientFetch
+		s.TopicLinger = map[string]time.Duration{a.kafka.prefix + schemas.TopicInteractions: a.cfg.Stream.InsertInterval, a.kafka.prefix + schemas.TopicRecommendations: a.cfg.Stream.InsertInterval}
 	case schemas.GroupCatalog:
 		s.TopicLinger = map[string]time.Duration{a.kafka.prefix + schemas.TopicItemUpdates: a.cfg.Stream.LearnInterval}
-		s.MaxBytes = min(s.MaxBytes, learnBytes)
+		s.FetchMinBytes, s.FetchMaxWait = patientFetch, patientWait
+		most := s.MaxBytes
+		s.PartitionBytes = func(tp stream.TopicPartition) int {
+			if tp.Topic != a.kafka.prefix+schemas.TopicItemUpdates {
+				return 0
+			}
+			return min(most, max(learnBytes, a.rows.Len()/a.cfg.Topics.Partitions*rowBytes))
+		}
 	}
 	s.Assigned = func(ctx context.Context, in []stream.Assignment) error { return p.Assign(ctx, a.kafka.assignments(in)) }
 	s.Revoked = func(in []stream.TopicPartition) { p.Revoke(a.kafka.revoked(in)) }

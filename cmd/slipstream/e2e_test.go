@@ -49,6 +49,7 @@ type installation struct {
 func testConfig() config.Config {
 	cfg := config.Default()
 	cfg.Topics.Partitions = 3
+	cfg.Stream.InsertInterval = 200 * time.Millisecond
 	cfg.Recommend.TrendingInterval = time.Second
 	cfg.HTTP.Addr = "127.0.0.1:0"
 	cfg.Stream.SessionTimeout, cfg.Stream.HeartbeatInterval = 20*time.Second, time.Second
@@ -269,8 +270,11 @@ func (in *installation) settle(t *testing.T, limit time.Duration) {
 				return fmt.Errorf("%s is %d behind on %s", l.Group, l.Lag, l.TopicPartition)
 			}
 		}
-		if calm++; calm < 8 { // processors emit to one another, and the index follows within a second
+		if calm++; calm < 8 { // processors emit to one another
 			return errors.New("not calm yet")
+		}
+		if in.indexed != nil && !in.indexed() {
+			return errors.New("not all items stand in the index")
 		}
 		return nil
 	})

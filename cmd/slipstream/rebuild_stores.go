@@ -56,7 +56,6 @@ func (r *rebuild) newVectors(users sinks.Users, items sinks.Items) (*vectors, er
 // takeItems brings the item index up to the log. The higher version stays, so it does not matter that catalog runs.
 func (v *vectors) takeItems(ctx context.Context) error {
 	c := processors.DefaultCatalogConfig(v.r.cfg.Topics.Partitions)
-	c.IndexEvery = 0
 	p := processors.NewCatalog(v.items, processors.Discard{}, v.r.kafka, v.rows, c, now)
 	parts := make([]processors.Assignment, c.Partitions)
 	for n := range parts {
@@ -65,7 +64,7 @@ func (v *vectors) takeItems(ctx context.Context) error {
 	if err := p.Assign(ctx, parts); err != nil {
 		return err
 	}
-	return p.Flush(ctx)
+	return p.Settle(ctx)
 }
 
 func (v *vectors) take(ctx context.Context, places []place) error {

@@ -76,6 +76,7 @@ type Stream struct {
 	MaxBytes          Bytes         `koanf:"max_bytes" help:"most bytes in a micro-batch"`
 	Linger            time.Duration `koanf:"linger" help:"longest wait for a batch to fill up: it waits as long as the batch before took to handle, so hardly at all in light traffic, and a backlog never waits"`
 	LearnInterval     time.Duration `koanf:"learn_interval" help:"how long at most what events teach is collected before the items move: shorter is fresher and writes more"`
+	InsertInterval    time.Duration `koanf:"insert_interval" help:"how long at most rows for analysts are collected before they are inserted: shorter is fresher and costs the store more"`
 	RequestTimeout    time.Duration `koanf:"request_timeout" help:"bound of an exchange with a broker"`
 	SessionTimeout    time.Duration `koanf:"session_timeout" help:"silence after which a member loses its partitions; every insert and produce is bounded below it"`
 	RebalanceTimeout  time.Duration `koanf:"rebalance_timeout" help:"longest time for all members to join anew"`
@@ -201,7 +202,7 @@ func Default() Config {
 			RetryDelays: []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute},
 		},
 		Stream: Stream{
-			MaxRecords: 1000, MaxBytes: 4 << 20, Linger: 50 * time.Millisecond, LearnInterval: 2 * time.Second,
+			MaxRecords: 1000, MaxBytes: 4 << 20, Linger: 50 * time.Millisecond, LearnInterval: 2 * time.Second, InsertInterval: 2 * time.Second,
 			RequestTimeout: 10 * time.Second,
 			SessionTimeout: 30 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 3 * time.Second,
 			RecentIDs: 100_000, StopTimeout: 20 * time.Second,
@@ -224,7 +225,7 @@ func Default() Config {
 			ContentWeight: 0.5, FriendWeight: 2,
 		},
 		Recommend: Recommend{
-			ListLength: 20, Candidates: 200, Diversity: 0.1, HoldoutShare: 0.05, Variant: "default",
+			ListLength: 20, Candidates: 60, Diversity: 0.1, HoldoutShare: 0.05, Variant: "default",
 			TTL: 24 * time.Hour, FriendsLimit: 100,
 			TrendingHalfLife: 24 * time.Hour, TrendingInterval: 15 * time.Second, UserTTL: 400 * 24 * time.Hour,
 		},

@@ -108,6 +108,7 @@ func (s Stream) validate(p *problems) {
 	p.need(s.MaxBytes >= 64<<10 && s.MaxBytes <= 64<<20, "stream.max_bytes: %s is not from 64KiB to 64MiB", s.MaxBytes)
 	p.need(s.Linger >= 0 && s.Linger <= 10*time.Second, "stream.linger: %s is not from 0 to 10s", duration(s.Linger))
 	p.need(s.LearnInterval > 0 && s.LearnInterval <= time.Minute, "stream.learn_interval: %s is not above 0 and up to 1m", duration(s.LearnInterval))
+	p.need(s.InsertInterval >= 0 && s.InsertInterval <= time.Minute, "stream.insert_interval: %s is not from 0 to 1m", duration(s.InsertInterval))
 	p.positive("stream.request_timeout", s.RequestTimeout)
 	p.positive("stream.rebalance_timeout", s.RebalanceTimeout)
 	p.positive("stream.stop_timeout", s.StopTimeout)

@@ -208,7 +208,7 @@ func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][
 	if len(queries) == 0 {
 		return nil, nil
 	}
-	batch := make([]*pb.QueryPoints, len(queries))
+	batch := make([]asked, len(queries))
 	for i := range queries {
 		q, err := x.itemQuery(&queries[i])
 		if err != nil {
@@ -216,14 +216,14 @@ func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][
 		}
 		batch[i] = q
 	}
-	results, err := x.query(ctx, batch)
+	results, err := x.queryAlike(ctx, batch)
 	if err != nil {
 		return nil, err
 	}
 	hits := make([][]sinks.ItemHit, len(queries))
-	for i, r := range results {
-		hits[i] = make([]sinks.ItemHit, 0, len(r.GetResult()))
-		for _, p := range r.GetResult() {
+	for i, points := range results {
+		hits[i] = make([]sinks.ItemHit, 0, len(points))
+		for _, p := range points {
 			hit := sinks.ItemHit{Key: p.GetId().GetNum(), Score: float64(p.GetScore())}
 			if !queries[i].KeysOnly {
 				if hit.Item, err = itemOf(p.GetPayload()); err != nil {
@@ -239,9 +239,9 @@ func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][
 	return hits, nil
 }
 
-func (x *Items) itemQuery(q *sinks.ItemQuery) (*pb.QueryPoints, error) {
+func (x *Items) itemQuery(q *sinks.ItemQuery) (asked, error) {
 	if err := checkN(q.N); err != nil {
-		return nil, err
+		return asked{}, err
 	}
 	using, dim := vectorLearned, x.s.cfg.Dim
 	vector := q.Vector
@@ -249,15 +249,12 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (*pb.QueryPoints, error) {
 		using, dim = vectorContent, x.s.cfg.ContentDim
 	}
 	if err := checkVector(using+" vector", q.Vector, dim); err != nil {
-		return nil, err
+		return asked{}, err
 	}
 	if !q.Content {
 		vector = lengthenQuery(vector)
 	}
 	f := &pb.Filter{Must: []*pb.Condition{pb.NewMatchBool(fieldAvailable, true)}}
-	if len(q.Exclude) > 0 {
-		f.MustNot = []*pb.Condition{pb.NewHasID(pointIDs(unique(q.Exclude))...)}
-	}
 	if len(q.Genres) > 0 {
 		genres := make([]string, len(q.Genres))
 		for i, g := range q.Genres {
@@ -272,10 +269,13 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (*pb.QueryPoints, error) {
 	if q.KeysOnly {
 		payload = pb.NewWithPayloadEnable(false)
 	}
-	return &pb.QueryPoints{
-		CollectionName: x.ref(), Query: pb.NewQueryDense(vector), Using: pb.PtrOf(using), Limit: num(q.N), Filter: f,
-		Params: x.searchParams(q.N, using), WithVectors: pb.NewWithVectorsEnable(false), WithPayload: payload,
-	}, nil
+	a := asked{want: q.N, group: fmt.Sprint(using, q.Genres, q.MaxCount, q.KeysOnly), points: &pb.QueryPoints{
+		CollectionName: x.ref(), Query: pb.NewQueryDense(vector), Using: pb.PtrOf(using), Filter: f,
+		WithVectors: pb.NewWithVectorsEnable(false), WithPayload: payload,
+	}}
+	a.exclude(q.Exclude)
+	a.points.Params = x.searchParams(int(a.points.GetLimit()), using) //nolint:gosec // some hundreds
+	return a, nil
 }
 
 // ItemVersions implements sinks.Items.

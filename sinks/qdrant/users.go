@@ -163,7 +163,7 @@ func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
 
 // SimilarUsers implements sinks.Users.
 func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([][]sinks.Neighbour, error) {
-	ask := make([]*pb.QueryPoints, len(queries))
+	ask := make([]asked, len(queries))
 	for i, q := range queries {
 		if err := checkN(q.N); err != nil {
 			return nil, fmt.Errorf("qdrant similar users: %w", err)
@@ -171,28 +171,27 @@ func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 		if err := checkVector("similar users", q.Vector, u.s.cfg.Dim); err != nil {
 			return nil, fmt.Errorf("qdrant: %w", err)
 		}
-		ask[i] = &pb.QueryPoints{
-			CollectionName: u.ref(), Query: pb.NewQueryDense(lengthenQuery(q.Vector)), Using: pb.PtrOf(vectorLearned), Limit: num(q.N),
-			Params: u.searchParams(q.N, vectorLearned), WithPayload: pb.NewWithPayloadInclude(fieldID), WithVectors: pb.NewWithVectorsEnable(false),
+		ask[i] = asked{want: q.N, points: &pb.QueryPoints{
+			CollectionName: u.ref(), Query: pb.NewQueryDense(lengthenQuery(q.Vector)), Using: pb.PtrOf(vectorLearned),
+			WithPayload: pb.NewWithPayloadInclude(fieldID), WithVectors: pb.NewWithVectorsEnable(false),
+		}}
+		keys := make([]uint64, len(q.Exclude))
+		for k, id := range q.Exclude {
+			keys[k] = schemas.Key(id)
 		}
-		if len(q.Exclude) > 0 {
-			keys := make([]uint64, len(q.Exclude))
-			for k, id := range q.Exclude {
-				keys[k] = schemas.Key(id)
-			}
-			ask[i].Filter = &pb.Filter{MustNot: []*pb.Condition{pb.NewHasID(pointIDs(unique(keys))...)}}
-		}
+		ask[i].exclude(keys)
+		ask[i].points.Params = u.searchParams(int(ask[i].points.GetLimit()), vectorLearned) //nolint:gosec // some hundreds
 	}
 	if len(ask) == 0 {
 		return nil, nil
 	}
-	results, err := u.query(ctx, ask)
+	results, err := u.queryAlike(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
 	found := make([][]sinks.Neighbour, len(queries))
-	for i, r := range results {
-		for _, p := range r.GetResult() {
+	for i, points := range results {
+		for _, p := range points {
 			found[i] = append(found[i], sinks.Neighbour{ID: p.GetPayload()[fieldID].GetStringValue(), Score: float64(p.GetScore())})
 		}
 		// The engine gives equal scores in any order; people and tests want the same answer twice.
