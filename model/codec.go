@@ -108,9 +108,7 @@ func (r *reader) addHalf(out []float32) {
 	if b == nil {
 		return
 	}
-	for i := range out {
-		out[i] += unit * float32(int16(binary.LittleEndian.Uint16(b[2*i:])))
-	}
+	addHalf(out, b, unit)
 }
 
 // end returns the error of a complete read of what, also if something is left over.
@@ -137,19 +135,14 @@ func appendFloats(b []byte, x []float32) []byte {
 
 // appendHalf writes x in two bytes a number: multiples of a common unit, which keeps small numbers where 16-bit floats would lose them.
 func appendHalf(b []byte, x []float32) []byte {
-	var highest float32
-	for _, v := range x {
-		highest = max(highest, v, -v)
+	highest := maxAbs(x)
+	b = append(b, make([]byte, 4+2*len(x))...)
+	if highest == 0 || !finite(highest) || !finite(math.MaxInt16/highest) {
+		return b // all zero
 	}
-	unit := highest / math.MaxInt16
-	b = appendFloat(b, unit)
-	for _, v := range x {
-		var n int16
-		if unit > 0 {
-			n = int16(math.RoundToEven(float64(v / unit)))
-		}
-		b = binary.LittleEndian.AppendUint16(b, uint16(n))
-	}
+	out := b[len(b)-4-2*len(x):]
+	binary.LittleEndian.PutUint32(out, math.Float32bits(highest/math.MaxInt16))
+	packHalf(out[4:], x, math.MaxInt16/highest)
 	return b
 }
 

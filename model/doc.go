@@ -28,7 +28,7 @@
 //			Seed:     a function of the event's position in the log,
 //		}, sums)
 //	}
-//	message := sums.Pack(nil, model.Half, func(id string) bool { return partitionOf(id) == p }) // one per item partition
+//	messages := sums.PackEach(model.Half, partitions, partitionOf) // one per item partition
 //	sums.Reset()
 //	query := make([]float32, cfg.Dim+1); learner.Query(user, query)
 //	stored = user.Append(nil)             // and user.Decode

@@ -24,29 +24,54 @@ const (
 // Pack appends the sums of the rows for which want returns true (nil: of all) to b, as one message for the owner of these rows. It returns b
 // unchanged when there are none. want gets the ids of the rows: items, and features, whose ids start with a zero byte.
 func (s *Sums) Pack(b []byte, precision Precision, want func(id string) bool) []byte {
-	t := s.table
-	rows := 0
-	for _, i := range s.rows {
-		if t.Live(i) && (want == nil || want(t.meta[i].id)) {
-			rows++
+	places := make([]int32, 0, len(s.rows))
+	for n, i := range s.rows {
+		if s.table.Live(i) && (want == nil || want(s.table.meta[i].id)) {
+			places = append(places, int32(n))
 		}
 	}
-	if rows == 0 {
+	return s.pack(b, precision, places)
+}
+
+// PackEach is Pack for each of n owners, of which owner names one by the id of a row: 0 to n-1. The message of an owner without rows is nil.
+func (s *Sums) PackEach(precision Precision, n int, owner func(id string) int) [][]byte {
+	places := make([][]int32, n)
+	for at, i := range s.rows {
+		if s.table.Live(i) {
+			k := owner(s.table.meta[i].id)
+			places[k] = append(places[k], int32(at))
+		}
+	}
+	out := make([][]byte, n)
+	for k := range out {
+		if len(places[k]) > 0 {
+			// A row mostly has one block of two bytes a number.
+			room := len(places[k]) * (s.table.dim*2 + 24)
+			if precision == Full {
+				room *= 2
+			}
+			out[k] = s.pack(make([]byte, 0, room), precision, places[k])
+		}
+	}
+	return out
+}
+
+// pack appends the rows at the places.
+func (s *Sums) pack(b []byte, precision Precision, places []int32) []byte {
+	if len(places) == 0 {
 		return b
 	}
+	t := s.table
 	put := appendFloats
 	if precision == Half {
 		put = appendHalf
 	}
 	b = append(b, sumsVersion, byte(precision))
 	b = binary.AppendUvarint(b, uint64(t.dim))
-	b = binary.AppendUvarint(b, uint64(rows))
-	for n, i := range s.rows {
-		if !t.Live(i) || want != nil && !want(t.meta[i].id) {
-			continue
-		}
-		has := s.parts[n]
-		b = appendString(b, t.meta[i].id)
+	b = binary.AppendUvarint(b, uint64(len(places)))
+	for _, n := range places {
+		n, has := int(n), s.parts[n]
+		b = appendString(b, t.meta[s.rows[n]].id)
 		var mask byte
 		if has.v {
 			mask |= hasV

@@ -1,6 +1,9 @@
 package model
 
-import "math"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // dotGo returns the inner product of x and y, which have the same length. Four accumulators let the processor overlap the additions.
 func dotGo(x, y []float32) float32 {
@@ -82,5 +85,29 @@ func (r *random) normal(x []float32, deviation float32) {
 		if i+1 < len(x) {
 			x[i+1] = deviation * float32(radius*sin)
 		}
+	}
+}
+
+// maxAbsGo returns the greatest magnitude in x; it is not finite if one of the numbers is not.
+func maxAbsGo(x []float32) float32 {
+	var most uint32
+	for _, v := range x {
+		most = max(most, math.Float32bits(v)&math.MaxInt32)
+	}
+	return math.Float32frombits(most)
+}
+
+// packHalfGo writes the numbers times scale, rounded to even, as 16-bit integers.
+func packHalfGo(dst []byte, x []float32, scale float32) {
+	for i, v := range x {
+		n := int16(math.RoundToEven(float64(v * scale)))
+		binary.LittleEndian.PutUint16(dst[2*i:], uint16(n))
+	}
+}
+
+// addHalfGo adds 16-bit integers times unit to out.
+func addHalfGo(out []float32, src []byte, unit float32) {
+	for i := range out {
+		out[i] += float32(unit * float32(int16(binary.LittleEndian.Uint16(src[2*i:]))))
 	}
 }

@@ -1,6 +1,10 @@
 package model
 
-import "golang.org/x/sys/cpu"
+import (
+	"math"
+
+	"golang.org/x/sys/cpu"
+)
 
 // fused tells whether the processor has the instructions that vec_amd64.s uses.
 var fused = cpu.X86.HasAVX2 && cpu.X86.HasFMA
@@ -30,6 +34,47 @@ func axpy(w float32, x, y []float32) {
 		return
 	}
 	axpyGo(w, x, y)
+}
+
+// maxAbsAVX2 returns the bits of the greatest magnitude among n numbers, n a multiple of 8; those of infinities and of what is no number are greater than any other.
+//
+//go:noescape
+func maxAbsAVX2(x *float32, n int) uint32
+
+// packHalfAVX2 writes n numbers, n a multiple of 8, times scale as 16-bit integers, rounded to even.
+//
+//go:noescape
+func packHalfAVX2(dst *byte, x *float32, n int, scale float32)
+
+// addHalfAVX2 adds n 16-bit integers, n a multiple of 8, times unit to out.
+//
+//go:noescape
+func addHalfAVX2(out *float32, src *byte, n int, unit float32)
+
+// maxAbs returns the greatest magnitude in x; it is not finite if one of the numbers is not.
+func maxAbs(x []float32) float32 {
+	if fused && len(x)&7 == 0 && len(x) > 0 {
+		return math.Float32frombits(maxAbsAVX2(&x[0], len(x)))
+	}
+	return maxAbsGo(x)
+}
+
+// packHalf writes the numbers times scale, which are at most math.MaxInt16, to dst, two bytes each.
+func packHalf(dst []byte, x []float32, scale float32) {
+	if fused && len(x)&7 == 0 && len(x) > 0 && len(dst) == 2*len(x) {
+		packHalfAVX2(&dst[0], &x[0], len(x), scale)
+		return
+	}
+	packHalfGo(dst, x, scale)
+}
+
+// addHalf adds the numbers in src, two bytes each, times unit to out.
+func addHalf(out []float32, src []byte, unit float32) {
+	if fused && len(out)&7 == 0 && len(out) > 0 && len(src) == 2*len(out) {
+		addHalfAVX2(&out[0], &src[0], len(out), unit)
+		return
+	}
+	addHalfGo(out, src, unit)
 }
 
 // prefetchLines asks for the memory of n numbers from p on.

@@ -105,3 +105,68 @@ next:
 	SUBQ $16, CX
 	JG   next
 	RET
+
+// func maxAbsAVX2(x *float32, n int) uint32
+TEXT ·maxAbsAVX2(SB), NOSPLIT, $0-20
+	MOVQ x+0(FP), SI
+	MOVQ n+8(FP), CX
+	VPCMPEQD Y1, Y1, Y1
+	VPSRLD $1, Y1, Y1 // all but the sign
+	VPXOR Y0, Y0, Y0
+
+next:
+	VPAND (SI), Y1, Y2
+	VPMAXUD Y2, Y0, Y0
+	ADDQ $32, SI
+	SUBQ $8, CX
+	JG   next
+	VEXTRACTI128 $1, Y0, X1
+	VPMAXUD X1, X0, X0
+	VPSHUFD $0x4E, X0, X1
+	VPMAXUD X1, X0, X0
+	VPSHUFD $0xB1, X0, X1
+	VPMAXUD X1, X0, X0
+	VMOVD X0, AX
+	MOVL AX, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func packHalfAVX2(dst *byte, x *float32, n int, scale float32)
+TEXT ·packHalfAVX2(SB), NOSPLIT, $0-28
+	MOVQ dst+0(FP), DI
+	MOVQ x+8(FP), SI
+	MOVQ n+16(FP), CX
+	VBROADCASTSS scale+24(FP), Y0
+
+next:
+	VMULPS (SI), Y0, Y1
+	VCVTPS2DQ Y1, Y1
+	VEXTRACTI128 $1, Y1, X2
+	VPACKSSDW X2, X1, X1
+	VMOVDQU X1, (DI)
+	ADDQ $32, SI
+	ADDQ $16, DI
+	SUBQ $8, CX
+	JG   next
+	VZEROUPPER
+	RET
+
+// func addHalfAVX2(out *float32, src *byte, n int, unit float32)
+TEXT ·addHalfAVX2(SB), NOSPLIT, $0-28
+	MOVQ out+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	VBROADCASTSS unit+24(FP), Y0
+
+next:
+	VPMOVSXWD (SI), Y1
+	VCVTDQ2PS Y1, Y1
+	VMULPS Y0, Y1, Y1
+	VADDPS (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	ADDQ $16, SI
+	ADDQ $32, DI
+	SUBQ $8, CX
+	JG   next
+	VZEROUPPER
+	RET

@@ -1,8 +1,11 @@
 package model
 
 import (
+	"bytes"
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -58,5 +61,46 @@ func BenchmarkAxpy64(b *testing.B) {
 	x, y := make([]float32, 64), make([]float32, 64)
 	for b.Loop() {
 		axpy(0.5, x, y)
+	}
+}
+
+func TestPackedKernelsAgreeWithPlainLoops(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, n := range []int{0, 1, 7, 8, 64, 100, 128} {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(r.NormFloat64())
+		}
+		if got, want := maxAbs(x), maxAbsGo(x); got != want {
+			t.Fatalf("n %d: greatest magnitude %v, want %v", n, got, want)
+		}
+		scale := float32(1)
+		if n > 0 {
+			scale = math.MaxInt16 / maxAbs(x)
+		}
+		got, want := make([]byte, 2*n), make([]byte, 2*n)
+		packHalf(got, x, scale)
+		packHalfGo(want, x, scale)
+		if !bytes.Equal(got, want) {
+			t.Fatalf("n %d: packed %v, want %v", n, got, want)
+		}
+		a, b := slices.Clone(x), slices.Clone(x)
+		addHalf(a, got, 0.01)
+		addHalfGo(b, got, 0.01)
+		if !slices.Equal(a, b) {
+			t.Fatalf("n %d: added %v, want %v", n, a, b)
+		}
+	}
+	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
+		for at := range 8 {
+			x := []float32{1, -2, 3, -4, 5, -6, 7, -8}
+			if x[at] = bad; finite(maxAbs(x)) {
+				t.Fatalf("%v at %d passes for finite", bad, at)
+			}
+			b := appendHalf(nil, x)
+			if !bytes.Equal(b, make([]byte, 4+16)) {
+				t.Fatalf("%v at %d is packed as %v, want zeros", bad, at, b)
+			}
+		}
 	}
 }

@@ -497,9 +497,8 @@ func (p *Embed) gradientMessages(part *embedPart, b *Batch) []schemas.Message {
 	p.rows.mu.RLock()
 	defer p.rows.mu.RUnlock()
 	var out []schemas.Message
-	for n := range p.cfg.ItemPartitions {
-		value := part.sums.Pack(nil, model.Half, func(id string) bool { return schemas.Partition([]byte(id), p.cfg.ItemPartitions) == n })
-		if len(value) == 0 {
+	for n, value := range part.sums.PackEach(model.Half, p.cfg.ItemPartitions, func(id string) int { return schemas.Partition([]byte(id), p.cfg.ItemPartitions) }) {
+		if value == nil {
 			continue
 		}
 		src := source{partition: b.Partition, replay: b.Topic != schemas.TopicInteractions}

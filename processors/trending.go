@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -171,12 +172,16 @@ type TrendingJob struct {
 	emit  Emitter
 	query sinks.TrendingQuery
 	now   func() time.Time
+	found atomic.Bool
 }
 
 // NewTrendingJob returns the job; query.Until is set at each run.
 func NewTrendingJob(store sinks.Analytics, emit Emitter, query sinks.TrendingQuery, now func() time.Time) *TrendingJob {
 	return &TrendingJob{store: store, emit: emit, query: query, now: now}
 }
+
+// Found tells whether a run has published a list.
+func (t *TrendingJob) Found() bool { return t.found.Load() }
 
 // Run computes and publishes the list. An empty store publishes nothing.
 func (t *TrendingJob) Run(ctx context.Context) error {
@@ -194,5 +199,6 @@ func (t *TrendingJob) Run(ctx context.Context) error {
 	if err := t.emit.Emit(ctx, []schemas.Message{list.Message()}); err != nil {
 		return fmt.Errorf("publish trending items: %w", err)
 	}
+	t.found.Store(true)
 	return nil
 }

@@ -288,7 +288,11 @@ const (
 )
 
 // conflation is how long changes of profiles may wait for more of the same user when making lists is slow: one list answers them all.
-const conflation = 250 * time.Millisecond
+// A batch of changes, which are small, holds conflated times as many as one of events, so that of a backlog fewer lists are made that the next event would make stale.
+const (
+	conflation = 250 * time.Millisecond
+	conflated  = 4
+)
 
 // listTimeout bounds each store when lists are made for the topic: nobody waits for the answer, and waiting is better than a poorer list.
 const listTimeout = 5 * time.Second
@@ -318,7 +322,7 @@ func (a *app) handle(router *stream.Router, group string, topics []string, p pro
 	s.Ranges = ranges
 	switch group {
 	case schemas.GroupRecommend:
-		s.Linger = max(s.Linger, conflation)
+		s.Linger, s.MaxRecords = max(s.Linger, conflation), conflated*s.MaxRecords
 	case schemas.GroupAggregate:
 		// An insert costs the store much the same with one row as with a thousand, and a fetch the broker.
 		s.FetchMinBytes = patientFetch

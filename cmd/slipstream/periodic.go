@@ -22,6 +22,8 @@ type job struct {
 	name     string
 	interval time.Duration
 	run      func(context.Context) error
+	// begun, where it is set, tells whether a run has had something to work on: until then the next one comes soon.
+	begun func() bool
 }
 
 var _ processors.Processor = (*periodic)(nil)
@@ -33,12 +35,15 @@ func (a *app) periodic() *periodic {
 	trending := processors.NewTrendingJob(a.engines.analytics, a.kafka, a.trendingQuery(), now)
 	expiry := processors.NewExpiryJob(a.engines.users, a.kafka, a.kafka, a.cfg.Topics.Partitions, a.cfg.Recommend.UserTTL, now)
 	return &periodic{a: a, jobs: []job{
-		{"compute trending", a.cfg.Recommend.TrendingInterval, trending.Run},
-		{"expire users and lists", expiryInterval, expiry.Run},
+		{"compute trending", a.cfg.Recommend.TrendingInterval, trending.Run, trending.Found},
+		{"expire users and lists", expiryInterval, expiry.Run, nil},
 	}}
 }
 
-// Assign starts the jobs. Each runs at once and then at its interval: a new installation has no trending list yet.
+// beginInterval is the time between runs that find nothing yet: a new installation should not be without what is trending for long.
+const beginInterval = time.Second
+
+// Assign starts the jobs. Each runs at once and then at its interval.
 func (p *periodic) Assign(_ context.Context, parts []processors.Assignment) error {
 	p.end()
 	if len(parts) == 0 {
@@ -48,9 +53,7 @@ func (p *periodic) Assign(_ context.Context, parts []processors.Assignment) erro
 	var wg sync.WaitGroup
 	for _, j := range p.jobs {
 		wg.Go(func() {
-			if err := j.run(ctx); err != nil && ctx.Err() == nil {
-				p.a.log.Warn("periodic work failed and is tried again", "work", j.name, "error", err)
-			}
+			p.first(ctx, j)
 			_ = p.a.every(ctx, j.interval, j.name, j.run)
 		})
 	}
@@ -58,6 +61,26 @@ func (p *periodic) Assign(_ context.Context, parts []processors.Assignment) erro
 	p.stop = func() { cancel(); wg.Wait() }
 	p.mu.Unlock()
 	return nil
+}
+
+// first runs a job at once, and again until it has begun.
+func (p *periodic) first(ctx context.Context, j job) {
+	for {
+		if err := j.run(ctx); err != nil && ctx.Err() == nil {
+			p.a.log.Warn("periodic work failed and is tried again", "work", j.name, "error", err)
+			return
+		}
+		if j.begun == nil || j.begun() {
+			return
+		}
+		wait := time.NewTimer(min(beginInterval, j.interval))
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			return
+		case <-wait.C:
+		}
+	}
 }
 
 // Revoke stops them.
