@@ -167,28 +167,39 @@ func (r *rows) byRecord(err error) error {
 	return out
 }
 
-func (p *Aggregate) interactions(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
-	w := p.window(b)
-	w.rewind(b.First)
-	out := make([]sinks.InteractionRow, 0, len(b.Records))
+// collect turns the records of a batch into rows, in order. row tells also when what the record is about happened, and whether it is to be kept; its errors are
+// rejections. Erasures that stand in line are noted.
+func collect[T any](p *Aggregate, b *Batch, rows *rows, rejects *fault.Reject, row func(r *schemas.Record) (x T, at time.Time, keep bool, err error)) []T {
+	out := make([]T, 0, len(b.Records))
 	for i := range b.Records {
 		r := &b.Records[i]
-		x, err := schemas.DecodeInteraction(r)
+		x, at, keep, err := row(r)
 		if errors.Is(err, schemas.ErrErasureMarker) {
-			if err = p.marker(rows, r); err == nil {
-				continue
-			}
+			err, keep = p.marker(rows, r), false
 		}
 		if err != nil {
 			rejects.Add(i, fault.As(fault.Permanent, err))
 			continue
 		}
-		if w.seen(r.Offset, identity(r, &x)) || p.erasures.Covers(x.UserID, x.OccurredAt) {
-			continue
+		if keep {
+			rows.add(i, at)
+			out = append(out, x)
 		}
-		rows.add(i, x.OccurredAt)
-		out = append(out, sinks.InteractionRow{Interaction: x, Offset: r.Offset, RecordedAt: r.Time})
 	}
+	return out
+}
+
+func (p *Aggregate) interactions(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
+	w := p.window(b)
+	w.rewind(b.First)
+	out := collect(p, b, rows, rejects, func(r *schemas.Record) (row sinks.InteractionRow, at time.Time, keep bool, err error) {
+		x, err := schemas.DecodeInteraction(r)
+		if err != nil {
+			return row, at, false, err
+		}
+		keep = !w.seen(r.Offset, identity(r, &x)) && !p.erasures.Covers(x.UserID, x.OccurredAt)
+		return sinks.InteractionRow{Interaction: x, Offset: r.Offset, RecordedAt: r.Time}, x.OccurredAt, keep, nil
+	})
 	if err := p.store.InsertInteractions(ctx, b.Range, out); err != nil {
 		return fmt.Errorf("insert %d interactions: %w", len(out), err)
 	}
@@ -213,25 +224,10 @@ func (p *Aggregate) erase(ctx context.Context, rows *rows) error {
 }
 
 func (p *Aggregate) recommendations(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
-	out := make([]sinks.RecommendationRow, 0, len(b.Records))
-	for i := range b.Records {
-		r := &b.Records[i]
+	out := collect(p, b, rows, rejects, func(r *schemas.Record) (sinks.RecommendationRow, time.Time, bool, error) {
 		x, err := schemas.DecodeRecommendation(r)
-		if errors.Is(err, schemas.ErrErasureMarker) {
-			if err = p.marker(rows, r); err == nil {
-				continue
-			}
-		}
-		if err != nil {
-			rejects.Add(i, fault.As(fault.Permanent, err))
-			continue
-		}
-		if p.erasures.Covers(x.UserID, x.GeneratedAt) {
-			continue
-		}
-		rows.add(i, x.GeneratedAt)
-		out = append(out, sinks.RecommendationRow{Recommendation: x, Offset: r.Offset, RecordedAt: r.Time})
-	}
+		return sinks.RecommendationRow{Recommendation: x, Offset: r.Offset, RecordedAt: r.Time}, x.GeneratedAt, !p.erasures.Covers(x.UserID, x.GeneratedAt), err
+	})
 	if err := p.store.InsertRecommendations(ctx, b.Range, out); err != nil {
 		return fmt.Errorf("insert %d recommendations: %w", len(out), err)
 	}
@@ -239,17 +235,10 @@ func (p *Aggregate) recommendations(ctx context.Context, b *Batch, rows *rows, r
 }
 
 func (p *Aggregate) catalogue(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
-	out := make([]sinks.ItemRow, 0, len(b.Records))
-	for i := range b.Records {
-		r := &b.Records[i]
+	out := collect(p, b, rows, rejects, func(r *schemas.Record) (sinks.ItemRow, time.Time, bool, error) {
 		x, err := schemas.DecodeItem(r)
-		if err != nil {
-			rejects.Add(i, fault.As(fault.Permanent, err))
-			continue
-		}
-		rows.add(i, x.OccurredAt)
-		out = append(out, sinks.ItemRow{Item: x, Offset: r.Offset, RecordedAt: r.Time})
-	}
+		return sinks.ItemRow{Item: x, Offset: r.Offset, RecordedAt: r.Time}, x.OccurredAt, true, err
+	})
 	if err := p.store.InsertItems(ctx, b.Range, out); err != nil {
 		return fmt.Errorf("insert %d items: %w", len(out), err)
 	}
@@ -257,27 +246,17 @@ func (p *Aggregate) catalogue(ctx context.Context, b *Batch, rows *rows, rejects
 }
 
 func (p *Aggregate) attributes(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
-	out := make([]sinks.UserRow, 0, len(b.Records))
-	for i := range b.Records {
-		r := &b.Records[i]
+	out := collect(p, b, rows, rejects, func(r *schemas.Record) (row sinks.UserRow, at time.Time, keep bool, err error) {
 		if len(r.Value) == 0 {
-			continue // the tombstone behind an erasure
+			return row, at, false, nil // the tombstone behind an erasure
 		}
 		x, err := schemas.DecodeUser(r)
-		if err != nil {
-			rejects.Add(i, fault.As(fault.Permanent, err))
-			continue
-		}
-		if x.Erased {
+		if err == nil && x.Erased {
 			rows.erased = append(rows.erased, sinks.Erasure{UserID: x.UserID, At: x.OccurredAt})
-			continue
+			return row, at, false, nil
 		}
-		if p.erasures.Covers(x.UserID, x.OccurredAt) {
-			continue
-		}
-		rows.add(i, x.OccurredAt)
-		out = append(out, sinks.UserRow{User: x, Offset: r.Offset, RecordedAt: r.Time})
-	}
+		return sinks.UserRow{User: x, Offset: r.Offset, RecordedAt: r.Time}, x.OccurredAt, !p.erasures.Covers(x.UserID, x.OccurredAt), err
+	})
 	if err := p.store.InsertUsers(ctx, b.Range, out); err != nil {
 		return fmt.Errorf("insert %d users: %w", len(out), err)
 	}
@@ -320,20 +299,10 @@ func (p *Aggregate) Flush(ctx context.Context) error {
 
 // deadLetters keeps the dead letters of every group, and what became of them.
 func (p *Aggregate) deadLetters(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
-	out := make([]sinks.DeadLetterRow, 0, len(b.Records))
-	for i := range b.Records {
-		r := &b.Records[i]
+	out := collect(p, b, rows, rejects, func(r *schemas.Record) (sinks.DeadLetterRow, time.Time, bool, error) {
 		row, err := deadLetterRow(r)
-		if err != nil {
-			rejects.Add(i, fault.As(fault.Permanent, err))
-			continue
-		}
-		if p.namesErased(r) {
-			continue
-		}
-		rows.add(i, row.LastFailedAt)
-		out = append(out, row)
-	}
+		return row, row.LastFailedAt, err == nil && !p.namesErased(r), err
+	})
 	if err := p.store.InsertDeadLetters(ctx, b.Range, out); err != nil {
 		return fmt.Errorf("insert %d dead letters: %w", len(out), err)
 	}

@@ -112,7 +112,7 @@ func (a *app) runs(name string) bool { return slices.Contains(a.only, name) }
 
 // run works until ctx ends, then drains and returns.
 func (a *app) run(ctx context.Context) error {
-	relaxCollector()
+	relaxCollector(a.embedded)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	support, sctx := errgroup.WithContext(background)

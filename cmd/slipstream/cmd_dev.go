@@ -130,10 +130,12 @@ func (d *dev) run(ctx context.Context) error {
 		_ = k.Close()
 		return err
 	}
+	keep := newKeeper(k, broker)
 	d.welcome(broker.Addr())
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.run(gctx) })
 	group.Go(func() error { return d.watch(gctx, a, started) })
+	group.Go(func() error { return a.every(gctx, keepInterval, "compact the log", keep.run) })
 	if d.demo {
 		group.Go(func() error { return d.play(gctx, a) })
 	}

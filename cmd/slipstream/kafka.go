@@ -22,6 +22,8 @@ type kafka struct {
 	pub     *stream.Publisher
 	prefix  string
 	metrics *telemetry.Metrics
+	// writers lets the keeper of the embedded log hold back the writing to a topic.
+	writers writers
 }
 
 var (
@@ -82,6 +84,9 @@ func (k *kafka) Emit(ctx context.Context, batch []schemas.Message) error {
 		}
 		topic, ok := names[m.Topic]
 		if !ok {
+			if leave, held := k.writers.enter(m.Topic); held {
+				defer leave()
+			}
 			topic = k.prefix + m.Topic
 			names[m.Topic] = topic
 		}

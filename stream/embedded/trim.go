@@ -79,3 +79,41 @@ func (b *Broker) warnTrimmed(l *partitionLog, n int) {
 	b.log.Warn("embedded broker: the log reached its cap: the oldest records are gone, read or not. Raise MaxLogBytes to keep more",
 		"topic", l.topic, "partition", l.partition, "first_offset_before", l.segments[0].base, "first_offset", l.segments[n].base, "max_log_bytes", b.cfg.MaxLogBytes)
 }
+
+// Partition is a partition of a topic, and the bytes that lie on disk of it.
+type Partition struct {
+	Topic     string
+	Partition int
+	Bytes     int64
+}
+
+// Compacted returns the partitions of the compacted topics.
+func (b *Broker) Compacted() ([]Partition, error) {
+	logs, err := scan(b.logDir())
+	if err != nil {
+		return nil, fmt.Errorf("embedded broker: measure the log: %w", err)
+	}
+	var out []Partition
+	for i := range logs {
+		if l := &logs[i]; l.compacted {
+			out = append(out, Partition{Topic: l.topic, Partition: l.partition, Bytes: l.bytes})
+		}
+	}
+	return out, nil
+}
+
+// Forget removes the records of a partition before an offset. At least one record must be left: an emptied partition forgets its offsets. Nobody checks that
+// what goes is not needed.
+func (b *Broker) Forget(topic string, partition int, before int64) error {
+	info := b.cluster.PartitionInfo(topic, int32(partition))
+	if info == nil {
+		return fmt.Errorf("embedded broker: no partition %s/%d", topic, partition)
+	}
+	if before >= info.HighWatermark {
+		return fmt.Errorf("embedded broker: forget %s/%d before %d: nothing would be left of it, its end is %d", topic, partition, before, info.HighWatermark)
+	}
+	if err := b.cluster.DeleteRecords(topic, int32(partition), before); err != nil {
+		return fmt.Errorf("embedded broker: forget %s/%d before %d: %w", topic, partition, before, err)
+	}
+	return nil
+}
