@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS recommendations
     caused_event_id   String                         COMMENT 'Id of that event; joins interactions.event_id.' CODEC(ZSTD(1)),
     caused_at         Nullable(DateTime64(6, 'UTC')) COMMENT 'When that event happened, UTC.' CODEC(ZSTD(1)),
     accepted_at       Nullable(DateTime64(6, 'UTC')) COMMENT 'When the log took the oldest event that no list had answered before. recorded_at - accepted_at is the freshness.' CODEC(ZSTD(1)),
-    degraded          Array(LowCardinality(String))  COMMENT 'Stores that were down when it was made; empty when none was.',
+    degraded          Array(LowCardinality(String))  COMMENT 'What was missing when it was made: vectors, friends or trending; empty when nothing was.',
     items             Nested(
         item_id String,
         rank    UInt16,
