@@ -88,6 +88,9 @@ func run(t *testing.T, cfg torture.Config, services string) {
 // folder is where the run keeps its data: of its own under TORTURE_DIR, which stays, or a temporary one, which stays when the test fails.
 func folder(t *testing.T) (string, io.Writer) {
 	t.Helper()
+	if parent := os.Getenv("TORTURE_DIR"); parent != "" {
+		require.NoError(t, os.MkdirAll(parent, 0o755))
+	}
 	dir, err := os.MkdirTemp(os.Getenv("TORTURE_DIR"), "torture") //nolint:usetesting // it stays when the test fails
 	require.NoError(t, err)
 	t.Cleanup(func() {
