@@ -320,7 +320,7 @@ func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
 		if r.cfg.SimilarUsers <= 0 || j.point == nil || j.point.Vector == nil || j.holdout || j.Scenario != ScenarioHome {
 			continue
 		}
-		if ids, ok := r.similar.GetIfPresent(j.UserID); ok {
+		if ids, ok := r.similar.GetIfPresent(j.UserID); ok && j.state.Events >= settledEvents { // fewer: erased since
 			similar[i] = ids
 			for _, id := range ids {
 				want[id] = struct{}{}
