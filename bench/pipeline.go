@@ -88,7 +88,8 @@ type steady struct {
 	caughtUpLate float64 // seconds after the last event until everything was done
 }
 
-// flat tells whether the lag did not grow: the last third is not higher than the middle third by more than a tenth of a second's events.
+// flat tells whether the lag did not grow: the last third is not higher than the middle third by more than half a second's events, which is noise where batches are
+// collected for two seconds on purpose.
 func (s steady) flat() bool {
 	n := len(s.lags)
 	if n < 6 {
@@ -101,7 +102,7 @@ func (s steady) flat() bool {
 		}
 		return float64(sum) / float64(len(x))
 	}
-	return mean(s.lags[2*n/3:]) <= mean(s.lags[n/3:2*n/3])+float64(s.rate)/5
+	return mean(s.lags[2*n/3:]) <= mean(s.lags[n/3:2*n/3])+float64(s.rate)/2
 }
 
 func (in *installation) steady(ctx context.Context, rate int, d time.Duration, next func() schemas.Message) (steady, error) {

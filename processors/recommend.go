@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/slipstream-rec/slipstream/internal/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -20,23 +21,36 @@ type Recommend struct {
 
 	// Published is told of each list once the log has it, for metrics; nil is nobody. It must not block.
 	Published func(list *schemas.Recommendation)
+
+	mu sync.Mutex
+	// answered are, by partition, the people of a batch in work whose lists are out already.
+	answered map[partitionKey]*answered
+}
+
+// answered is how far a batch has come.
+type answered struct {
+	first, last int64
+	users       map[string]struct{}
 }
 
 var _ Processor = (*Recommend)(nil)
 
 // NewRecommend returns the processor of the topic profiles.
 func NewRecommend(recommender *Recommender, emit Emitter, erasures *Erasures) *Recommend {
-	return &Recommend{recommender: recommender, emit: emit, erasures: erasures}
+	return &Recommend{recommender: recommender, emit: emit, erasures: erasures, answered: make(map[partitionKey]*answered)}
 }
 
 // listsAtOnce bounds how many lists are asked of the stores in one call, so that a large batch is many calls that come back in time and not one that
 // does not.
 const listsAtOnce = 50
 
-// Handle publishes a list for every user of the batch, on recommendations and on recommendations.current, the oldest change first. A batch that comes
-// again gets lists with a higher version. Without vectors it waits: the list that stands is better than one made of what is left.
+// Handle publishes a list for every user of the batch, on recommendations and on recommendations.current, the oldest change first. A batch that is tried
+// again, because a store did not answer or the time was up, goes on with the lists that are missing; one that comes again after a crash gets lists with
+// a higher version. Without vectors it waits: the list that stands is better than one made of what is left.
 func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 	requests, tombstones, rejects := p.requests(b)
+	out := p.resume(b)
+	requests = slices.DeleteFunc(requests, func(q Request) bool { _, ok := out.users[q.UserID]; return ok })
 	if err := p.publish(ctx, b, tombstones); err != nil {
 		return fmt.Errorf("withdraw %d lists: %w", len(tombstones), err)
 	}
@@ -44,8 +58,36 @@ func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 		if err := p.lists(ctx, b, some); err != nil {
 			return err
 		}
+		for i := range some {
+			out.users[some[i].UserID] = struct{}{}
+		}
 	}
+	p.mu.Lock()
+	delete(p.answered, partitionKey{b.Topic, b.Partition})
+	p.mu.Unlock()
 	return rejects.Err()
+}
+
+// resume returns how far the batch has come, at first nowhere. A partition has one batch in work.
+func (p *Recommend) resume(b *Batch) *answered {
+	key := partitionKey{b.Topic, b.Partition}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.answered[key]
+	if a == nil || a.first != b.First || a.last != b.Last {
+		a = &answered{first: b.First, last: b.Last, users: make(map[string]struct{})}
+		p.answered[key] = a
+	}
+	return a
+}
+
+// Revoke forgets partitions that have gone: another member starts their batches anew.
+func (p *Recommend) Revoke(parts []Assignment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range parts {
+		delete(p.answered, partitionKey{a.Topic, a.Partition})
+	}
 }
 
 // lists makes and publishes lists.

@@ -1,0 +1,65 @@
+package processors_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// stopping refuses every call but the first of each two.
+type stopping struct {
+	*memoryLog
+	calls int
+}
+
+func (s *stopping) Emit(ctx context.Context, batch []schemas.Message) error {
+	if s.calls++; s.calls%2 == 0 {
+		return fault.Transientf("the time is up")
+	}
+	return s.memoryLog.Emit(ctx, batch)
+}
+
+// A batch that never gets as far as its end in one attempt must not begin from its first list each time, or it would never end.
+func TestABatchOfListsThatIsTriedAgainGoesOn(t *testing.T) {
+	t.Parallel()
+	store, log := openStore(t), newMemoryLog()
+	emit := &stopping{memoryLog: log}
+	erasures := processors.NewErasures()
+	r := processors.NewRecommender(store, store, store, erasures, processors.DefaultRecommenderConfig(), func() time.Time { return noon })
+	p := processors.NewRecommend(r, emit, erasures)
+	const users = 230
+	var due []schemas.Message
+	for n := range users {
+		due = append(due, (&schemas.ProfileChanged{UserID: fmt.Sprintf("user-%d", n), Topic: schemas.TopicInteractions, Offset: int64(n), EventID: fmt.Sprint(n), OccurredAt: noon, AcceptedAt: noon}).Message())
+	}
+	require.NoError(t, log.Emit(t.Context(), due))
+	b := log.batch(schemas.TopicProfiles, 0)
+
+	attempts := 0
+	for err := error(fault.Transientf("not yet")); err != nil; attempts++ {
+		require.Less(t, attempts, 20, "the batch never ends")
+		if err = p.Handle(t.Context(), b); err != nil {
+			require.Equal(t, fault.Transient, fault.ClassOf(err))
+		}
+	}
+	require.Greater(t, attempts, 2)
+	lists := make(map[string]int)
+	for _, rec := range log.records[schemas.TopicRecommendations] {
+		lists[string(rec.Key)]++
+	}
+	require.Len(t, lists, users)
+	for user, n := range lists {
+		require.Equal(t, 1, n, user)
+	}
+
+	emit.calls = 0
+	require.NoError(t, p.Handle(t.Context(), log.batch(schemas.TopicProfiles, users-30)))
+	require.Len(t, log.records[schemas.TopicRecommendations], users+30, "another batch is answered in full")
+}
