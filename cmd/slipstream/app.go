@@ -291,7 +291,7 @@ const (
 // A batch of changes, which are small, holds conflated times as many as one of events, so that of a backlog fewer lists are made that the next event would make stale.
 const (
 	conflation = 250 * time.Millisecond
-	conflated  = 8
+	conflated  = 4
 )
 
 // listTimeout bounds each store when lists are made for the topic: nobody waits for the answer, and waiting is better than a poorer list.
