@@ -43,7 +43,7 @@ func TestABatchOfListsThatIsTriedAgainGoesOn(t *testing.T) {
 	b := log.batch(schemas.TopicProfiles, 0)
 
 	attempts := 0
-	for err := error(fault.Transientf("not yet")); err != nil; attempts++ {
+	for err := fault.Transientf("not yet"); err != nil; attempts++ {
 		require.Less(t, attempts, 20, "the batch never ends")
 		if err = p.Handle(t.Context(), b); err != nil {
 			require.Equal(t, fault.Transient, fault.ClassOf(err))

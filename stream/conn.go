@@ -300,6 +300,17 @@ func (c *Conn) Partitions(ctx context.Context, topic string) (int, error) {
 	return len(l), err
 }
 
+// counts returns how many partitions the topics have, 0 for one that does not exist; those that could not be asked for are left out.
+func (c *Conn) counts(ctx context.Context, topics []string) map[string]int {
+	out := make(map[string]int, len(topics))
+	for _, topic := range topics {
+		if n, err := c.Partitions(ctx, topic); err == nil || errors.Is(err, kafka.UnknownTopicOrPartition) {
+			out[topic] = n
+		}
+	}
+	return out
+}
+
 // pause waits for d and returns true, or false when ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)

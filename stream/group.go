@@ -32,6 +32,9 @@ type subscription struct {
 	conns  connTracker
 	warned atomic.Int64           // when the log was last told of a failure
 	member atomic.Pointer[string] // as the broker calls it, since the first generation
+	// known are the partitions of the topics as they were before the member joined, or as watch saw them last: whoever assigns looks later, so a change in
+	// between is noticed, at the price of joining once more.
+	known map[string]int
 }
 
 // run takes part in generation after generation until ctx ends or the subscriber is closed.
@@ -238,19 +241,14 @@ func (g *generation) fence(err error) {
 
 // watch ends the generation when a topic gets partitions or comes into being, so that they are assigned.
 func (g *generation) watch() {
-	known := map[string]int{}
 	for {
-		for _, topic := range g.topics {
-			n, err := g.conn.Partitions(g.live, topic)
-			if err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
-				continue
-			}
-			if before, ok := known[topic]; ok && before != n {
+		for topic, n := range g.conn.counts(g.live, g.topics) {
+			before, ok := g.known[topic]
+			if g.known[topic] = n; ok && before != n {
 				g.log.Info("partitions changed, joining again", "topic", topic, "before", before, "now", n)
 				g.endLive(errNewPartitions)
 				return
 			}
-			known[topic] = n
 		}
 		if !pause(g.live, g.cfg.WatchInterval) {
 			return

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/segmentio/kafka-go"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -525,4 +526,24 @@ func TestBatchOfAPlainMessage(t *testing.T) {
 	require.NoError(t, b.CheckLease(t.Context()))
 	require.NoError(t, b.Exclude(t.Context(), 1))
 	require.Nil(t, b.Draining())
+}
+
+// The partitions are looked at before the member joins: a topic that comes into being while it joins must not be taken for one that was there.
+func TestATopicThatAppearsWhileTheMemberJoinsIsNoticed(t *testing.T) {
+	t.Parallel()
+	e := fakeEngine(t)
+	topic, late := e.topic(t, 1), "late-topic"
+	cfg := e.group(t)
+	cfg.WatchInterval = 50 * time.Millisecond
+	var once sync.Once
+	cfg.Hooks.Generation = func(int, int) { // assigned, and not yet watched
+		once.Do(func() { assert.NoError(t, e.fake.CreateTopic(late, 1, nil)) })
+	}
+	out, stop := e.subscribe(t, cfg, topic, late)
+	eventually(t, "the topic is there", func() bool { n, _ := e.conn.Partitions(t.Context(), late); return n == 1 })
+	emit(t, e.publisher(t), late, 0, 0, 1)
+	m := receive(t, out)
+	require.Equal(t, late, BatchOf(m).Topic)
+	m.Ack()
+	stop()
 }

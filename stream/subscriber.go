@@ -265,6 +265,9 @@ func NewSubscriber(conn *Conn, cfg SubscriberConfig) (*Subscriber, error) {
 	return &Subscriber{conn: conn, cfg: cfg, log: log.With("group", cfg.Group), closing: make(chan struct{})}, nil
 }
 
+// lookBeforeJoining bounds how long Subscribe asks for the topics' partitions.
+const lookBeforeJoining = 2 * time.Second
+
 // Subscribe joins the group and returns the channel of its batches; see BatchOf. Several topics, separated by commas, are read by this one
 // member, and partitions of the same number of topics with the same partition count always come together. Everyone in a group must name the
 // same topics. The channel is closed when ctx ends or Close is called, after what is in work is settled or DrainTimeout has passed.
@@ -275,12 +278,15 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 			return nil, fmt.Errorf("subscribe to %q: empty topic name", topic)
 		}
 	}
+	look, cancel := context.WithTimeout(ctx, min(s.cfg.RequestTimeout, lookBeforeJoining))
+	known := s.conn.counts(look, topics)
+	cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, fault.As(fault.Canceled, errors.New("subscriber is closed"))
 	}
-	sub := &subscription{Subscriber: s, topics: topics, out: make(chan *message.Message), values: context.WithoutCancel(ctx)}
+	sub := &subscription{Subscriber: s, topics: topics, out: make(chan *message.Message), values: context.WithoutCancel(ctx), known: known}
 	group, err := kafka.NewConsumerGroup(s.groupConfig(sub))
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %q: %w", topic, err)
