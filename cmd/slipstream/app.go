@@ -280,12 +280,9 @@ const (
 	rowBytes   = 1 << 10
 )
 
-// Where batches wait for seconds anyway the broker may hold a fetch until there is something to fetch; new items, which catalog reads with the same fetch, wait for
-// patientWait at most.
-const (
-	patientFetch = 64 << 10
-	patientWait  = 100 * time.Millisecond
-)
+// patientFetch is for how many bytes the broker may hold a fetch where batches wait for seconds anyway. catalog's may not: it reads new items with the same fetch,
+// and lists are made of them at once.
+const patientFetch = 64 << 10
 
 // conflation is how long changes of profiles may wait for more of the same user when making lists is slow: one list answers them all.
 // A batch of changes, which are small, holds conflated times as many as one of events, so that of a backlog fewer lists are made that the next event would make stale.
@@ -329,7 +326,6 @@ func (a *app) handle(router *stream.Router, group string, topics []string, p pro
 		s.TopicLinger = map[string]time.Duration{a.kafka.prefix + schemas.TopicInteractions: a.cfg.Stream.InsertInterval, a.kafka.prefix + schemas.TopicRecommendations: a.cfg.Stream.InsertInterval}
 	case schemas.GroupCatalog:
 		s.TopicLinger = map[string]time.Duration{a.kafka.prefix + schemas.TopicItemUpdates: a.cfg.Stream.LearnInterval}
-		s.FetchMinBytes, s.FetchMaxWait = patientFetch, patientWait
 		most := s.MaxBytes
 		s.PartitionBytes = func(tp stream.TopicPartition) int {
 			if tp.Topic != a.kafka.prefix+schemas.TopicItemUpdates {
