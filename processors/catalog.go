@@ -21,8 +21,8 @@ import (
 type CatalogConfig struct {
 	// Partitions is the number of partitions of items, item-updates and item-vectors.
 	Partitions int
-	// IndexEvery is how long at most a moved item waits before it is written to the vector index. It waits no longer than writing items takes times
-	// indexRest, so hardly at all in light traffic. Default 1 s.
+	// IndexEvery is how long at most an item that was taken, or has moved far, waits before it is written to the vector index. It waits no longer than writing
+	// items takes times indexRest, so hardly at all in light traffic. Default 1 s.
 	IndexEvery time.Duration
 	// ContentDim is the length of content vectors. Default 64.
 	ContentDim int
