@@ -15,7 +15,7 @@ RACE  := $(shell CC=$$($(GO) env CC 2>/dev/null); command -v $${CC:-gcc} >/dev/n
 # Packages with tests on real engines.
 REAL := ./stream/... ./sinks/... ./processors/... ./api/... ./cmd/...
 # The torture kills and pauses engines, so it starts its own; without the script that does it there is none (containers are not tortured).
-REAL += $(if $(SLIPSTREAM_SERVICES),./torture/...)
+REAL += $(if $(SLIPSTREAM_SERVICES),./test/torture/...)
 
 # The addresses of real engines: `make test` must not find them.
 ENGINES := KAFKA_BROKERS QDRANT_ADDR NEO4J_URI CLICKHOUSE_ADDR
@@ -63,7 +63,7 @@ quality: ## lists served by the whole against lists measured by eval, some ten m
 
 .PHONY: torture
 torture: ## the long torture and the outages, some 50 minutes, on engines started by SLIPSTREAM_SERVICES; docs/RELIABILITY.md
-	TORTURE=1 REQUIRE_ENGINES=1 $(GO) test -count=1 -timeout 120m -v -run 'TestRealTortureLong|TestRealOutages' ./torture
+	TORTURE=1 REQUIRE_ENGINES=1 $(GO) test -count=1 -timeout 120m -v -run 'TestRealTortureLong|TestRealOutages' ./test/torture
 
 .PHONY: fuzz
 fuzz: ## every fuzz test for FUZZTIME (10s)
@@ -75,11 +75,11 @@ fuzz: ## every fuzz test for FUZZTIME (10s)
 
 .PHONY: bench
 bench: ## measure everything end to end and write docs/bench, on the engines named by KAFKA_BROKERS … or started by SLIPSTREAM_SERVICES (ARGS="-only adapter")
-	cd bench && $(GO) run . $(ARGS)
+	cd test/bench && $(GO) run . $(ARGS)
 
 .PHONY: bench-smoke
 bench-smoke: ## the same with small counts, in a minute: checks what comes out, not how fast
-	cd bench && $(GO) vet . && $(GO) run . -smoke $(ARGS)
+	cd test/bench && $(GO) vet . && $(GO) run . -smoke $(ARGS)
 
 .PHONY: bench-unit
 bench-unit: ## the benchmarks of the packages (ARGS=…)

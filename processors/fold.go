@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 

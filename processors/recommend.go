@@ -7,7 +7,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 

@@ -2,7 +2,7 @@
 // real one (sinks/qdrant, sinks/neo4j, sinks/clickhouse), and one suite in sinks/sinktest that both pass.
 //
 // Common to all methods: safe for concurrent use; they return after the effect is durable; they do not keep or change their arguments; a cancelled
-// context ends them soon; errors carry a class (internal/fault) that their engine gives; empty batches are no-ops; repeating a
+// context ends them soon; errors carry a class (fault) that their engine gives; empty batches are no-ops; repeating a
 // call that failed, or whose answer was lost, brings about the same state as one call.
 package sinks
 

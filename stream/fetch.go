@@ -11,7 +11,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
 // maxFetches bounds the exchanges under way at once with one broker: one that waits for idle partitions, and some for busy ones.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
 // Outcome says how the work on a batch ended.

@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
 // TestBrokerRestart: the broker goes away and comes back with its log. Publisher, members and tails go on by themselves.

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
 // How long a start waits for engines that are not there yet, and how it knocks.

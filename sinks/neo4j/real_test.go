@@ -16,7 +16,7 @@ import (
 
 	infra "github.com/slipstream-rec/slipstream/infra/neo4j"
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
-	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 

@@ -9,7 +9,7 @@ import (
 
 	pb "github.com/qdrant/go-client/qdrant"
 
-	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
 // Versions returns the versions of the collections that exist, ascending, and the live one (0 when there is none).

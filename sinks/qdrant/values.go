@@ -13,7 +13,7 @@ import (
 
 	pb "github.com/qdrant/go-client/qdrant"
 
-	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
 // readBatch is how many points one read carries; a user with a long history is some ten kilobytes.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/viterin/vek/vek32"
 
-	"github.com/slipstream-rec/slipstream/internal/fault"
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
 const (

@@ -1,4 +1,4 @@
-module github.com/slipstream-rec/slipstream/bench
+module github.com/slipstream-rec/slipstream/test/bench
 
 go 1.26.8
 
@@ -74,4 +74,4 @@ require (
 	golang.org/x/text v0.43.0 // indirect
 )
 
-replace github.com/slipstream-rec/slipstream => ../
+replace github.com/slipstream-rec/slipstream => ../../

@@ -62,7 +62,7 @@ func parse(args []string) (*options, error) {
 	var only, rates string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&only, "only", "adapter,pipeline,freshness,serving,growth", "sections, separated by commas; soak is the one that is not run by default")
-	f.StringVar(&o.out, "out", "../docs/bench", "folder of the tables and charts")
+	f.StringVar(&o.out, "out", "../../docs/bench", "folder of the tables and charts")
 	f.IntVar(&o.repeat, "repeat", 3, "runs of each variant of the adapter")
 	f.BoolVar(&o.smoke, "smoke", false, "small counts; check what comes out, not how fast; write nothing")
 	f.BoolVar(&o.keep, "keep", false, "keep logs of the processes measured")

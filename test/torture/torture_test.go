@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
-	"github.com/slipstream-rec/slipstream/torture"
+	"github.com/slipstream-rec/slipstream/test/torture"
 )
 
 // TestRealTorture is the short run on real engines of its own. SLIPSTREAM_SERVICES names the script that starts, pauses and kills them.
