@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/internal/config"
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/internal/config"
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers"

@@ -11,8 +11,8 @@ import (
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/internal/enginetest"
 )
 
 // listen starts a server on the loopback address that treats each connection as serve says.

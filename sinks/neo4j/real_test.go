@@ -14,9 +14,9 @@ import (
 	driver "github.com/neo4j/neo4j-go-driver/v5/neo4j"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	infra "github.com/slipstream-rec/slipstream/infra/neo4j"
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
-	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 

@@ -12,8 +12,8 @@ import (
 	driver "github.com/neo4j/neo4j-go-driver/v5/neo4j"
 	"github.com/neo4j/neo4j-go-driver/v5/neo4j/config"
 
-	infra "github.com/slipstream-rec/slipstream/infra/neo4j"
 	"github.com/slipstream-rec/slipstream/fault"
+	infra "github.com/slipstream-rec/slipstream/infra/neo4j"
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 

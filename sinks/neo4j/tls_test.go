@@ -6,8 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/internal/enginetest"
 )
 
 // TestRealTLS runs against the real engine behind TLS.

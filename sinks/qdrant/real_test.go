@@ -10,8 +10,8 @@ import (
 	pb "github.com/qdrant/go-client/qdrant"
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 )

@@ -9,8 +9,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/internal/enginetest"
 )
 
 // TestTLSAndKey holds that a server behind TLS is reached with its authority only, and that each call carries the API key.
