@@ -18,15 +18,15 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/slipstream-rec/slipstream/internal/config"
-	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// Recommender makes lists; *processors.Recommender is one.
+// Recommender makes lists; *recommend.Recommender is one.
 type Recommender interface {
-	Recommend(ctx context.Context, requests []processors.Request) ([]schemas.Recommendation, error)
+	Recommend(ctx context.Context, requests []recommend.Request) ([]schemas.Recommendation, error)
 	Similar(ctx context.Context, itemID string, n int) (schemas.Recommendation, error)
 	Trending(ctx context.Context, n int, genres []string) (schemas.Recommendation, error)
 	SuggestFriends(ctx context.Context, userID string, n int) ([]sinks.Suggestion, error)

@@ -27,6 +27,7 @@ import (
 	"github.com/slipstream-rec/slipstream/internal/config"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
@@ -167,11 +168,11 @@ type change func(*config.HTTP, *api.Deps)
 
 func setup(t *testing.T, changes ...change) *fixture {
 	t.Helper()
-	rc := processors.DefaultRecommenderConfig()
+	rc := recommend.DefaultConfig()
 	rc.Holdout = 0
 	f := &fixture{emitter: newEmitter(), letters: &letters{}, logs: &bytes.Buffer{}}
 	rc.Log = slog.New(slog.NewTextHandler(f.logs, nil))
-	recommender := processors.NewRecommender(shared, shared, shared, processors.NewErasures(), rc, time.Now)
+	recommender := recommend.New(recommend.Stores{Users: shared, Items: shared, Graph: shared}, processors.NewErasures(), rc, time.Now)
 	m := trending().Message()
 	require.NoError(t, recommender.ApplyTrending(&schemas.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}))
 

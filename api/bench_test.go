@@ -9,8 +9,8 @@ import (
 
 	"github.com/slipstream-rec/slipstream/api"
 	"github.com/slipstream-rec/slipstream/internal/config"
-	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
@@ -20,7 +20,7 @@ type ready struct {
 	list schemas.Recommendation
 }
 
-func (r ready) Recommend(context.Context, []processors.Request) ([]schemas.Recommendation, error) {
+func (r ready) Recommend(context.Context, []recommend.Request) ([]schemas.Recommendation, error) {
 	return []schemas.Recommendation{r.list}, nil
 }
 

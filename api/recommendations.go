@@ -9,7 +9,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/internal/config"
-	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 )
@@ -105,9 +105,9 @@ func (s *Server) recommendations(doc huma.API) {
 func (s *Server) recommend(ctx context.Context, in *recommendInput) (*personalOutput, error) {
 	scenario := in.Scenario
 	if scenario == "home" {
-		scenario = processors.ScenarioHome
+		scenario = recommend.ScenarioHome
 	}
-	lists, err := s.deps.Recommender.Recommend(ctx, []processors.Request{{
+	lists, err := s.deps.Recommender.Recommend(ctx, []recommend.Request{{
 		UserID: in.ID, N: in.N, Exclude: in.Exclude, Genres: in.Genre, Scenario: scenario,
 		CausedBy: schemas.CausedBy{Trigger: "request"},
 	}})
@@ -132,7 +132,7 @@ func (s *Server) similar(ctx context.Context, in *struct {
 },
 ) (*generalOutput, error) {
 	list, err := s.deps.Recommender.Similar(ctx, in.ID, orTwenty(in.N))
-	if errors.Is(err, processors.ErrUnknownItem) {
+	if errors.Is(err, recommend.ErrUnknownItem) {
 		return nil, huma.Error404NotFound("the catalogue has no item " + in.ID + ": PUT /v1/items/{id} adds one, and it is known within a second")
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
@@ -15,7 +16,7 @@ import (
 // of them counts for freshness.
 type Recommend struct {
 	stateless
-	recommender *Recommender
+	recommender *recommend.Recommender
 	emit        Emitter
 	erasures    *Erasures
 
@@ -36,7 +37,7 @@ type answered struct {
 var _ Processor = (*Recommend)(nil)
 
 // NewRecommend returns the processor of the topic profiles.
-func NewRecommend(recommender *Recommender, emit Emitter, erasures *Erasures) *Recommend {
+func NewRecommend(recommender *recommend.Recommender, emit Emitter, erasures *Erasures) *Recommend {
 	return &Recommend{recommender: recommender, emit: emit, erasures: erasures, answered: make(map[partitionKey]*answered)}
 }
 
@@ -50,7 +51,7 @@ const listsAtOnce = 50
 func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 	requests, tombstones, rejects := p.requests(b)
 	out := p.resume(b)
-	requests = slices.DeleteFunc(requests, func(q Request) bool { _, ok := out.users[q.UserID]; return ok })
+	requests = slices.DeleteFunc(requests, func(q recommend.Request) bool { _, ok := out.users[q.UserID]; return ok })
 	if err := p.publish(ctx, b, tombstones); err != nil {
 		return fmt.Errorf("withdraw %d lists: %w", len(tombstones), err)
 	}
@@ -91,7 +92,7 @@ func (p *Recommend) Revoke(parts []Assignment) {
 }
 
 // lists makes and publishes lists.
-func (p *Recommend) lists(ctx context.Context, b *Batch, requests []Request) error {
+func (p *Recommend) lists(ctx context.Context, b *Batch, requests []recommend.Request) error {
 	lists, err := p.recommender.Recommend(ctx, requests)
 	if err != nil {
 		return fmt.Errorf("make %d lists: %w", len(requests), err)
@@ -99,7 +100,7 @@ func (p *Recommend) lists(ctx context.Context, b *Batch, requests []Request) err
 	out := make([]schemas.Message, 0, 2*len(lists))
 	published := make([]*schemas.Recommendation, 0, len(lists))
 	for i := range lists {
-		if slices.Contains(lists[i].Degraded, DegradedVectors) {
+		if slices.Contains(lists[i].Degraded, recommend.DegradedVectors) {
 			return fault.Transientf("make %d lists: the vectors are out of reach", len(requests))
 		}
 		// An erasure may have come while the list was made.
@@ -135,11 +136,11 @@ func (p *Recommend) publish(ctx context.Context, b *Batch, out []schemas.Message
 }
 
 // requests returns one request per user, in order of the oldest change, and a tombstone for the current list of each erased user.
-func (p *Recommend) requests(b *Batch) ([]Request, []schemas.Message, *fault.Reject) {
+func (p *Recommend) requests(b *Batch) ([]recommend.Request, []schemas.Message, *fault.Reject) {
 	var (
 		tombstones []schemas.Message
 		rejects    fault.Reject
-		requests   []Request
+		requests   []recommend.Request
 		places     = make(map[string]int)
 	)
 	for i := range b.Records {
@@ -168,7 +169,7 @@ func (p *Recommend) requests(b *Batch) ([]Request, []schemas.Message, *fault.Rej
 		at, ok := places[x.UserID]
 		if !ok {
 			places[x.UserID] = len(requests)
-			requests = append(requests, Request{UserID: x.UserID, CausedBy: cause})
+			requests = append(requests, recommend.Request{UserID: x.UserID, CausedBy: cause})
 			continue
 		}
 		if oldest := requests[at].CausedBy.AcceptedAt; oldest.Before(cause.AcceptedAt) {
@@ -176,5 +177,5 @@ func (p *Recommend) requests(b *Batch) ([]Request, []schemas.Message, *fault.Rej
 		}
 		requests[at].CausedBy = cause
 	}
-	return slices.DeleteFunc(requests, func(q Request) bool { return q.UserID == "" }), tombstones, &rejects
+	return slices.DeleteFunc(requests, func(q recommend.Request) bool { return q.UserID == "" }), tombstones, &rejects
 }

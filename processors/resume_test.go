@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
@@ -32,7 +33,7 @@ func TestABatchOfListsThatIsTriedAgainGoesOn(t *testing.T) {
 	store, log := openStore(t), newMemoryLog()
 	emit := &stopping{memoryLog: log}
 	erasures := processors.NewErasures()
-	r := processors.NewRecommender(store, store, store, erasures, processors.DefaultRecommenderConfig(), func() time.Time { return noon })
+	r := recommend.New(recommend.Stores{Users: store, Items: store, Graph: store}, erasures, recommend.DefaultConfig(), func() time.Time { return noon })
 	p := processors.NewRecommend(r, emit, erasures)
 	const users = 230
 	var due []schemas.Message

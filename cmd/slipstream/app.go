@@ -16,6 +16,7 @@ import (
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/stream"
@@ -32,7 +33,7 @@ type app struct {
 
 	erasures    *processors.Erasures
 	rows        *processors.Rows
-	recommender *processors.Recommender
+	recommender *recommend.Recommender
 	tails       []*stream.Tail
 	// indexed tells whether all items that catalog works on stand in the index as on the log; nil where catalog does not run.
 	indexed func() bool
@@ -88,7 +89,7 @@ func newApp(ctx context.Context, cfg config.Config, log *slog.Logger, k *kafka, 
 	}
 	a.erasures = processors.NewErasures()
 	a.rows = processors.NewRows(mcfg)
-	a.recommender = processors.NewRecommender(e.users, e.items, e.graph, a.erasures, recommenderConfig(cfg, mcfg, log), now)
+	a.recommender = recommend.New(recommend.Stores{Users: e.users, Items: e.items, Graph: e.graph}, a.erasures, recommenderConfig(cfg, mcfg, log), now)
 	a.tails = append(a.tails, k.tail(schemas.TopicErasures, a.erasures.Apply))
 	if a.runs(schemas.GroupEmbed) || a.runs(schemas.GroupCatalog) {
 		a.tails = append(a.tails, k.tail(schemas.TopicItemVectors, a.rows.Apply))
@@ -99,8 +100,8 @@ func newApp(ctx context.Context, cfg config.Config, log *slog.Logger, k *kafka, 
 	return a, nil
 }
 
-func recommenderConfig(cfg config.Config, m model.Config, log *slog.Logger) processors.RecommenderConfig {
-	c := processors.DefaultRecommenderConfig()
+func recommenderConfig(cfg config.Config, m model.Config, log *slog.Logger) recommend.Config {
+	c := recommend.DefaultConfig()
 	c.Model, c.Log = m, log
 	c.Length, c.Candidates, c.TakenReturn = cfg.Recommend.ListLength, cfg.Recommend.Candidates, cfg.Recommend.AllowTaken
 	c.Holdout, c.TTL, c.Friends, c.Variant = cfg.Recommend.HoldoutShare, cfg.Recommend.TTL, cfg.Recommend.FriendsLimit, cfg.Recommend.Variant

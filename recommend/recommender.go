@@ -1,4 +1,4 @@
-package processors
+package recommend
 
 import (
 	"context"
@@ -19,8 +19,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// RecommenderConfig holds the settings of Recommender.
-type RecommenderConfig struct {
+// Config holds the settings of Recommender.
+type Config struct {
 	Model model.Config
 	Blend model.Blend
 	// Length is how many items a list has when the request does not say. Default 20.
@@ -53,9 +53,9 @@ type RecommenderConfig struct {
 	Log *slog.Logger
 }
 
-// DefaultRecommenderConfig returns the defaults.
-func DefaultRecommenderConfig() RecommenderConfig {
-	return RecommenderConfig{
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
 		Model: model.Default(), Blend: model.DefaultBlend(), Length: 20, Candidates: 60, NewItems: 10, NewItemCount: 5, SimilarUsers: 5,
 		Friends: 50, FriendHalfLife: 14 * 24 * time.Hour, Holdout: 0.05, Variant: "default", TTL: 24 * time.Hour, ItemTTL: 30 * time.Second, StoreTimeout: time.Second, Log: slog.Default(),
 	}
@@ -100,8 +100,8 @@ type Recommender struct {
 	items    *itemCache
 	index    sinks.Items
 	graph    sinks.Graph
-	erasures *Erasures
-	cfg      RecommenderConfig
+	erasures Erasures
+	cfg      Config
 	now      func() time.Time
 	trending *atomic.Pointer[trendingList]
 	// similar are the ids of people like a user, as they were found lately: tastes move more slowly than people act.
@@ -110,10 +110,23 @@ type Recommender struct {
 	friendsFailed *atomic.Int64
 }
 
-// NewRecommender returns a recommender over the stores.
-func NewRecommender(users sinks.Users, items sinks.Items, graph sinks.Graph, erasures *Erasures, cfg RecommenderConfig, now func() time.Time) *Recommender {
+// Erasures says since when a user is erased: what is older must not be shown. Safe for concurrent use.
+type Erasures interface {
+	At(userID string) (at time.Time, erased bool)
+}
+
+// Stores are what a Recommender reads.
+type Stores struct {
+	Users sinks.Users
+	Items sinks.Items
+	Graph sinks.Graph
+}
+
+// New returns a recommender over the stores. now is the clock.
+func New(stores Stores, erasures Erasures, cfg Config, now func() time.Time) *Recommender {
 	return &Recommender{
-		users: users, items: newItemCache(items, cfg.ItemTTL), index: items, graph: graph, erasures: erasures, cfg: cfg, now: now,
+		users: stores.Users, items: newItemCache(stores.Items, cfg.ItemTTL), index: stores.Items, graph: stores.Graph,
+		erasures: erasures, cfg: cfg, now: now,
 		similar:  otter.Must(&otter.Options[string, []string]{MaximumSize: maxCachedSimilar, ExpiryCalculator: otter.ExpiryWriting[string, []string](cfg.ItemTTL)}),
 		trending: new(atomic.Pointer[trendingList]), friendsFailed: new(atomic.Int64),
 	}
@@ -379,7 +392,7 @@ func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
 }
 
 // finish computes the query and what must not come.
-func (j *job) finish(cfg RecommenderConfig) {
+func (j *job) finish(cfg Config) {
 	dim := cfg.Model.Dim
 	if j.point != nil && len(j.point.Vector) == dim+1 {
 		j.query = slices.Clone(j.point.Vector)
