@@ -9,11 +9,11 @@ ARGS     ?=
 COMPOSE  ?= docker compose
 
 # Packages that run goroutines are tested with the race detector, which needs a C compiler; without one they are tested without it.
-RACED := ./stream/... ./processors/... ./api/... ./sinks/sqlite/... ./producers/... ./cmd/...
+RACED := ./stream/... ./processors/... ./api/... ./sinks/sqlite/... ./producers/... ./recommend/... ./app/... ./rebuild/... ./cmd/...
 RACE  := $(shell CC=$$($(GO) env CC 2>/dev/null); command -v $${CC:-gcc} >/dev/null 2>&1 && [ "$$($(GO) env GOARCH)" != 386 ] && echo -race)
 
 # Packages with tests on real engines.
-REAL := ./stream/... ./sinks/... ./processors/... ./api/... ./cmd/...
+REAL := ./stream/... ./sinks/... ./processors/... ./recommend/... ./api/... ./app/... ./rebuild/... ./cmd/...
 # The torture kills and pauses engines, so it starts its own; without the script that does it there is none (containers are not tortured).
 REAL += $(if $(SLIPSTREAM_SERVICES),./test/torture/...)
 
@@ -59,7 +59,7 @@ test-long: ## the tests that take minutes, on the embedded engines
 
 .PHONY: quality
 quality: ## lists served by the whole against lists measured by eval, some ten minutes; needs ../shared/data
-	SLIPSTREAM_QUALITY=1 $(GO) test -count=1 -timeout 30m -v -run ServedQuality ./cmd/slipstream
+	SLIPSTREAM_QUALITY=1 $(GO) test -count=1 -timeout 30m -v -run ServedQuality ./app
 
 .PHONY: torture
 torture: ## the long torture and the outages, some 50 minutes, on engines started by SLIPSTREAM_SERVICES; docs/RELIABILITY.md
@@ -104,7 +104,7 @@ replay: ## replay a public data set: make replay ARGS="path/to/ml-100k --rate 10
 
 .PHONY: docs
 docs: ## generate the generated documents anew
-	$(GO) test ./internal/config ./schemas ./api -run 'UpToDate' -update
+	$(GO) test ./config ./schemas ./api -run 'UpToDate' -update
 
 .PHONY: clean
 clean: ## remove what was built; data folders stay

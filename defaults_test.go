@@ -5,14 +5,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
 )
 
-// internal/config knows no other package, so what is a default there and elsewhere is held together here.
+// config knows no other package, so what is a default there and elsewhere is held together here.
 func TestDefaultsOfTheConfigurationAreThoseOfThePackages(t *testing.T) {
 	t.Parallel()
 	c := config.Default()
@@ -21,7 +21,7 @@ func TestDefaultsOfTheConfigurationAreThoseOfThePackages(t *testing.T) {
 	require.Equal(t, config.Model{
 		Dim: m.Dim, Negatives: m.Negatives, Rate: m.Rate, Seed: m.Seed, MaxSeen: m.MaxSeen,
 		ContentWeight: m.ContentWeight, FriendWeight: m.FriendWeight,
-	}, c.Model, "change internal/config.Default, then go test ./internal/config -update")
+	}, c.Model, "change config.Default, then go test ./config -update")
 
 	require.InDelta(t, model.DefaultBlend().Diversity, c.Recommend.Diversity, 0, "what is served is what eval measures")
 

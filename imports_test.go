@@ -20,7 +20,8 @@ var arrows = []struct {
 	may    []string
 	why    string
 }{
-	{"internal/config", nil, "configuration is plain structs: cmd maps a section onto the package that it configures"},
+	{"config", nil, "configuration is plain structs: app maps a section onto the package that it configures"},
+	{"internal/apptest", []string{"..."}, "it runs the whole in tests"},
 	{"internal/telemetry", nil, "metrics are called from hooks, so nobody needs to be known"},
 	{"fault", nil, "the vocabulary of failure is below everything"},
 	{"internal", nil, "internal packages are tools that know nothing of the product"},
@@ -38,8 +39,10 @@ var arrows = []struct {
 	{"processors", []string{"schemas", "model", "recommend", "sinks", "fault"}, "processors are functions of events and of what the stores say; metrics reach them as hooks"},
 	{"producers", []string{"schemas", "fault", "internal/..."}, "what comes in knows neither engines nor processors"},
 	{"eval", []string{"model", "schemas", "producers/...", "processors", "recommend", "sinks", "fault", "internal/..."}, "evaluation runs what serves"},
-	{"api", []string{"schemas", "sinks", "recommend", "processors", "producers/...", "fault", "internal/..."}, "the API speaks to contracts; cmd gives it what stands on the stream"},
-	{"cmd", []string{"..."}, "every concrete type is chosen here"},
+	{"api", []string{"config", "schemas", "sinks", "recommend", "processors", "producers/...", "fault", "internal/..."}, "the API speaks to contracts; cmd gives it what stands on the stream"},
+	{"app", []string{"..."}, "every concrete type is chosen here"},
+	{"rebuild", []string{"app", "config", "processors", "schemas", "sinks/...", "stream/...", "fault"}, "a rebuild uses what the app wires"},
+	{"cmd", []string{"..."}, "commands and flags"},
 	{"test/torture", []string{"stream", "schemas", "model", "sinks/...", "fault", "internal/..."}, "it breaks the built program from outside and reads its log and its stores; nobody imports it"},
 	{"", []string{"..."}, ""},
 }
@@ -50,21 +53,21 @@ var libraries = []struct {
 	folders []string
 	why     string
 }{
-	{"github.com/segmentio/kafka-go", []string{"stream", "cmd"}, "kafka-go is named in stream only"},
-	{"github.com/twmb/franz-go", []string{"stream/embedded", "cmd"}, "the embedded broker is the only user of franz-go"},
-	{"github.com/ThreeDotsLabs/watermill", []string{"stream", "producers", "cmd"}, "Watermill is the business of stream; producers know its Publisher"},
-	{"github.com/qdrant/", []string{"sinks/qdrant", "cmd"}, "nobody outside sinks/qdrant sees a Qdrant type"},
-	{"github.com/neo4j/", []string{"sinks/neo4j", "cmd"}, "nobody outside sinks/neo4j sees a Neo4j type"},
-	{"github.com/ClickHouse/", []string{"sinks/clickhouse", "cmd", "test/torture"}, "nobody outside sinks/clickhouse sees a ClickHouse type"},
-	{"modernc.org/sqlite", []string{"sinks/sqlite", "cmd"}, "nobody outside sinks/sqlite sees SQLite"},
-	{"database/sql", []string{"sinks", "cmd", "test/torture"}, "SQL is the business of the engines"},
-	{"github.com/prometheus/", []string{"internal/telemetry", "cmd"}, "metrics are called from hooks"},
+	{"github.com/segmentio/kafka-go", []string{"stream", "app"}, "kafka-go is named in stream only"},
+	{"github.com/twmb/franz-go", []string{"stream/embedded", "app"}, "the embedded broker is the only user of franz-go"},
+	{"github.com/ThreeDotsLabs/watermill", []string{"stream", "producers", "app"}, "Watermill is the business of stream; producers know its Publisher"},
+	{"github.com/qdrant/", []string{"sinks/qdrant", "internal/apptest"}, "nobody outside sinks/qdrant sees a Qdrant type"},
+	{"github.com/neo4j/", []string{"sinks/neo4j", "app"}, "nobody outside sinks/neo4j sees a Neo4j type"},
+	{"github.com/ClickHouse/", []string{"sinks/clickhouse", "internal/apptest", "test/torture"}, "nobody outside sinks/clickhouse sees a ClickHouse type"},
+	{"modernc.org/sqlite", []string{"sinks/sqlite", "app"}, "nobody outside sinks/sqlite sees SQLite"},
+	{"database/sql", []string{"sinks", "internal/apptest", "test/torture"}, "SQL is the business of the engines"},
+	{"github.com/prometheus/", []string{"internal/telemetry", "app"}, "metrics are called from hooks"},
 	{"github.com/spf13/cobra", []string{"cmd"}, "commands are in cmd"},
-	{"github.com/knadh/koanf", []string{"internal/config"}, "configuration is read in one place"},
-	{"github.com/go-chi/", []string{"api", "cmd"}, "routing is the business of api"},
-	{"github.com/danielgtaylor/huma", []string{"api", "cmd"}, "OpenAPI is the business of api"},
-	{"github.com/stretchr/testify", []string{"sinks/sinktest"}, "tests only"},
-	{"testing", []string{"sinks/sinktest", "internal/enginetest", "stream"}, "tests only"},
+	{"github.com/knadh/koanf", []string{"config"}, "configuration is read in one place"},
+	{"github.com/go-chi/", []string{"api", "app"}, "routing is the business of api"},
+	{"github.com/danielgtaylor/huma", []string{"api", "app"}, "OpenAPI is the business of api"},
+	{"github.com/stretchr/testify", []string{"sinks/sinktest", "internal/apptest"}, "tests only"},
+	{"testing", []string{"sinks/sinktest", "internal/enginetest", "internal/apptest", "stream"}, "tests only"},
 }
 
 func TestImportsFollowTheDesign(t *testing.T) {
@@ -103,14 +106,14 @@ func TestForbiddenImportsAreNoticed(t *testing.T) {
 		{"producers", "github.com/ThreeDotsLabs/watermill/message", false},
 		{"producers", "github.com/segmentio/kafka-go", true},
 		{"model", module + "/fault", true},
-		{"internal/telemetry", module + "/internal/config", true},
+		{"internal/telemetry", module + "/config", true},
 		{"stream/embedded", module + "/stream", false},
 		{"stream", module + "/schemas", true},
 		{"sinks/sqlite", module + "/sinks/qdrant", true},
 		{"sinks/new", module + "/sinks", false},
 		{"api", module + "/stream", true},
 		{"cmd/slipstream", module + "/stream", false},
-		{"cmd/slipstream", "github.com/segmentio/kafka-go", false},
+		{"app", "github.com/segmentio/kafka-go", false},
 	} {
 		if got := complaint(tc.from, tc.to); (got != "") != tc.forbidden {
 			t.Errorf("%s imports %s: got %q, want forbidden %v", tc.from, tc.to, got, tc.forbidden)

@@ -24,7 +24,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/api"
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/recommend"

@@ -12,7 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/config"
 )
 
 // keyring finds callers by the hash of their key, so that the time it takes says nothing about keys. An empty one lets everybody do everything.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/api"
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"

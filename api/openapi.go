@@ -9,7 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/schemas"
 )

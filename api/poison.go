@@ -12,7 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/config"
 )
 
 // ErrNoDeadLetter is what DeadLetters returns for an id that it does not know.

@@ -23,7 +23,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/api"
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 

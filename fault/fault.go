@@ -143,3 +143,11 @@ func Catch(f func() error) (err error) {
 	}()
 	return f()
 }
+
+// IgnoreCanceled returns nil for a cancellation: a stop that was asked for is no failure.
+func IgnoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

@@ -13,18 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 )
-
-// deadLetters opens the dead letters of every group.
-func (k *kafka) deadLetters() *stream.DeadLetters {
-	groups := make([]string, 0, len(schemas.Groups()))
-	for _, g := range schemas.Groups() {
-		groups = append(groups, k.prefix+g)
-	}
-	return stream.NewDeadLetters(k.conn, k.pub, groups)
-}
 
 // poisonFilter is a filter as flags give it.
 type poisonFilter struct {
@@ -72,7 +64,7 @@ func moment(s string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	if d, err := time.ParseDuration(s); err == nil {
-		return now().Add(-d), nil
+		return time.Now().Add(-d), nil
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
@@ -93,17 +85,17 @@ neighbours went on. Read why with list and show; fix the cause; give them back w
 }
 
 // withLetters runs f on the dead letters of the configured installation.
-func withLetters(s *settings, cmd *cobra.Command, f func(*kafka, *stream.DeadLetters) error) error {
+func withLetters(s *settings, cmd *cobra.Command, f func(*app.Kafka, *stream.DeadLetters) error) error {
 	cfg, _, err := s.load(cmd)
 	if err != nil {
 		return err
 	}
-	k, err := openKafka(cmd.Context(), cfg, nil)
+	k, err := app.OpenKafka(cmd.Context(), cfg)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	return f(k, k.deadLetters())
+	return f(k, k.DeadLetters())
 }
 
 func newPoisonList() *cobra.Command {
@@ -118,8 +110,8 @@ func newPoisonList() *cobra.Command {
 	cmd.Flags().IntVar(&f.limit, "limit", 100, "at most so many")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return withLetters(s, cmd, func(k *kafka, d *stream.DeadLetters) error {
-			filter, err := f.filter(k.prefix, nil)
+		return withLetters(s, cmd, func(k *app.Kafka, d *stream.DeadLetters) error {
+			filter, err := f.filter(k.Prefix(), nil)
 			if err != nil {
 				return err
 			}
@@ -217,7 +209,7 @@ func newPoisonShow() *cobra.Command {
 	cmd := &cobra.Command{Use: "show ID", Short: "Show one dead letter: its story, headers and payload (decoded, or in hex)", Args: cobra.ExactArgs(1)}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return withLetters(s, cmd, func(_ *kafka, d *stream.DeadLetters) error {
+		return withLetters(s, cmd, func(_ *app.Kafka, d *stream.DeadLetters) error {
 			l, err := d.Get(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -251,8 +243,8 @@ func newPoisonReplay() *cobra.Command {
 		if len(args) == 0 && !all && !f.narrow() {
 			return errors.New("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
 		}
-		return withLetters(s, cmd, func(k *kafka, d *stream.DeadLetters) error {
-			filter, err := f.filter(k.prefix, args)
+		return withLetters(s, cmd, func(k *app.Kafka, d *stream.DeadLetters) error {
+			filter, err := f.filter(k.Prefix(), args)
 			if err != nil {
 				return err
 			}
@@ -286,8 +278,8 @@ func newPoisonDrop() *cobra.Command {
 		if len(args) == 0 && !all && !f.narrow() {
 			return errors.New("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
 		}
-		return withLetters(s, cmd, func(k *kafka, d *stream.DeadLetters) error {
-			filter, err := f.filter(k.prefix, args)
+		return withLetters(s, cmd, func(k *app.Kafka, d *stream.DeadLetters) error {
+			filter, err := f.filter(k.Prefix(), args)
 			if err != nil {
 				return err
 			}

@@ -1,18 +1,17 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
+	"github.com/slipstream-rec/slipstream/app"
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
-	"github.com/slipstream-rec/slipstream/schemas"
 )
 
 func newReplay() *cobra.Command {
@@ -48,12 +47,12 @@ Formats, recognised by themselves: ` + formats(),
 		if err != nil {
 			return err
 		}
-		k, err := openKafka(ctx, cfg, nil)
+		k, err := app.OpenKafka(ctx, cfg)
 		if err != nil {
 			return err
 		}
 		defer k.Close()
-		if err := k.requireTopics(ctx); err != nil {
+		if err := k.RequireTopics(ctx); err != nil {
 			return err
 		}
 		total := set.Total()
@@ -103,48 +102,19 @@ holds for them, click, watch, rate, skip and make friends. The same seed gives t
 		if err != nil {
 			return err
 		}
-		k, err := openKafka(cmd.Context(), cfg, nil)
+		k, err := app.OpenKafka(cmd.Context(), cfg)
 		if err != nil {
 			return err
 		}
 		defer k.Close()
-		if err := k.requireTopics(cmd.Context()); err != nil {
+		if err := k.RequireTopics(cmd.Context()); err != nil {
 			return err
 		}
 		if c.Run == "" {
-			c.Run = now().UTC().Format(time.RFC3339)
+			c.Run = time.Now().UTC().Format(time.RFC3339)
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "simulating %d people and %d films at %.0f events/s; Ctrl-C ends it\n", c.Users, c.Items, c.Rate)
-		return ignoreCanceled(simulate(cmd.Context(), k, c, newCurrentLists()))
+		return fault.IgnoreCanceled(app.Simulate(cmd.Context(), k, c, app.NewCurrentLists()))
 	}
 	return cmd
-}
-
-// simulate plays the audience until ctx ends, with lists from the log.
-func simulate(ctx context.Context, k *kafka, c producers.SimulatorConfig, lists *currentLists) error {
-	group, gctx := errgroup.WithContext(ctx)
-	done, stop := context.WithCancel(gctx)
-	tail := k.tail(schemas.TopicRecommendationsCurrent, lists.apply)
-	group.Go(func() error { return tail.Run(done) })
-	group.Go(func() error {
-		defer stop()
-		sim, err := producers.NewSimulator(c, lists, now)
-		if err != nil {
-			return err
-		}
-		return sim.Run(done, k)
-	})
-	return group.Wait()
-}
-
-// play is the simulator of dev.
-func (d *dev) play(ctx context.Context, a *app) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-a.ready:
-	}
-	c := producers.DefaultSimulatorConfig()
-	c.Rate, c.Run, c.Warmup = d.demoRate, now().UTC().Format(time.RFC3339), 2000
-	return ignoreCanceled(simulate(ctx, a.kafka, c, d.lists))
 }

@@ -1,18 +1,16 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
-	"github.com/slipstream-rec/slipstream/stream/embedded"
+	"github.com/slipstream-rec/slipstream/app/dev"
+	"github.com/slipstream-rec/slipstream/rebuild"
 )
 
 func newRebuild() *cobra.Command {
@@ -47,17 +45,17 @@ A log whose beginning is gone is refused unless --partial is given.`,
 	_ = cmd.MarkFlagRequired("store")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if store == "embedded" {
-			s.defaults = devDefaults
+			s.defaults = dev.Defaults
 		}
 		cfg, log, err := s.load(cmd)
 		if err != nil {
 			return err
 		}
-		r := &rebuild{cfg: cfg, log: log, wait: wait, partial: partial}
+		o := rebuild.Options{Store: store, Wait: wait, AcceptPartial: partial, Log: log}
 		var end func()
-		r.say, r.progress, end = report(cmd.OutOrStdout(), cmd.ErrOrStderr(), "rebuilding "+store)
+		o.Say, o.Progress, end = report(cmd.OutOrStdout(), cmd.ErrOrStderr(), "rebuilding "+store)
 		defer end()
-		return r.open(cmd.Context(), store)
+		return rebuild.Run(cmd.Context(), cfg, o)
 	}
 	return cmd
 }
@@ -82,66 +80,4 @@ func report(out, errOut io.Writer, what string) (say func(string, ...any), progr
 		_ = bar.Set64(min(done, total))
 	}
 	return say, progress, func() { fmt.Fprintln(errOut) }
-}
-
-// open connects to the log and to the one store, and runs. The other stores may be down.
-func (r *rebuild) open(ctx context.Context, store string) (err error) {
-	if store == "embedded" {
-		bc := embedded.DefaultConfig(filepath.Join(r.cfg.DataDir, logFolder))
-		bc.Addr, bc.Log = "127.0.0.1:0", r.log
-		broker, err := embedded.Start(ctx, bc)
-		if err != nil {
-			return fmt.Errorf("open the log in %s (\"slipstream dev\" must not run): %w", r.cfg.DataDir, err)
-		}
-		defer func() { _ = broker.Close() }()
-		r.cfg.Kafka.Brokers = []string{broker.Addr()}
-	}
-	if r.kafka, err = openKafka(ctx, r.cfg, nil); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.kafka.Close()) }()
-	if err := r.kafka.ensureTopics(ctx, r.cfg); err != nil {
-		return err
-	}
-	if r.logID, err = r.kafka.logID(ctx, true); err != nil {
-		return err
-	}
-	end, err := r.choose(ctx, store)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, end()) }()
-	return r.run(ctx)
-}
-
-// choose opens the store.
-func (r *rebuild) choose(ctx context.Context, store string) (end func() error, err error) {
-	switch store {
-	case "qdrant":
-		live, err := openQdrant(ctx, r.cfg)
-		if err != nil {
-			return nil, err
-		}
-		r.store = &newQdrant{r: r, live: live}
-		return live.Close, nil
-	case "clickhouse":
-		live, err := openClickHouse(ctx, r.cfg)
-		if err != nil {
-			return nil, err
-		}
-		r.store = &newClickHouse{r: r, live: live}
-		return live.Close, nil
-	case "neo4j":
-		live, err := openNeo4j(ctx, r.cfg)
-		if err != nil {
-			return nil, err
-		}
-		r.store = &newGraph{r: r, store: live, clear: live.Clear}
-		return live.Close, nil
-	case "embedded":
-		s := &newEmbedded{r: r, dir: r.cfg.DataDir}
-		r.store = s
-		return s.close, nil
-	}
-	return nil, fmt.Errorf("--store %q: want qdrant, neo4j, clickhouse or embedded", store)
 }

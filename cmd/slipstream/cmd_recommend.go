@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
@@ -40,7 +41,7 @@ func newRecommend() *cobra.Command {
 			return err
 		}
 		if base == "" {
-			base = baseURL(cfg.HTTP.Addr)
+			base = app.BaseURL(cfg.HTTP.Addr)
 		}
 		q := url.Values{"n": {strconv.Itoa(n)}}
 		for _, g := range genres {

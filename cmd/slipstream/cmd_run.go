@@ -1,13 +1,16 @@
 package main
 
 import (
-	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/slipstream-rec/slipstream/internal/telemetry"
+	"github.com/slipstream-rec/slipstream/app"
 )
+
+// startLimit is how long a start waits for engines that are not there yet.
+const startLimit = 2 * time.Minute
 
 func newRun() *cobra.Command {
 	var only []string
@@ -24,8 +27,7 @@ SIGTERM and Ctrl-C finish what is in flight, write down positions and leave; a s
 	s := addSettings(cmd, kafkaFlags(storeFlags(), map[string]string{"http": "http.addr"}), nil)
 	cmd.Flags().StringSliceVar(&only, "only", nil, "processors to run here, separated by commas: embed, catalog, befriend, aggregate, recommend, erase, periodic, api (default all)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		names, err := parseOnly(only)
-		if err != nil {
+		if _, err := app.ParseOnly(only); err != nil {
 			return err
 		}
 		cfg, log, err := s.load(cmd)
@@ -33,29 +35,12 @@ SIGTERM and Ctrl-C finish what is in flight, write down positions and leave; a s
 			return err
 		}
 		ctx := cmd.Context()
-		metrics := telemetry.NewMetrics(version)
-		a, err := untilThere(ctx, log, startLimit, func(ctx context.Context) (*app, error) {
-			k, err := openKafka(ctx, cfg, metrics)
-			if err != nil {
-				return nil, err
-			}
-			e, err := openReal(ctx, cfg)
-			if err != nil {
-				_ = k.Close()
-				return nil, err
-			}
-			a, err := newApp(ctx, cfg, log, k, e, metrics, names, false)
-			if err != nil {
-				_ = e.Close()
-				_ = k.Close()
-			}
-			return a, err
-		})
+		a, err := app.Open(ctx, cfg, app.Options{Only: only, WaitForEngines: startLimit, Version: version, Log: log})
 		if err != nil {
 			return err
 		}
-		log.Info("starting", "version", version, "processors", names, "log_id", a.logID, "http", cfg.HTTP.Addr)
-		err = a.run(ctx)
+		log.Info("starting", "version", version, "processors", a.Only(), "log_id", a.LogID(), "http", cfg.HTTP.Addr)
+		err = a.Run(ctx)
 		if cerr := a.Close(); err == nil {
 			err = cerr
 		}
@@ -80,41 +65,28 @@ func newMigrate() *cobra.Command {
 			return err
 		}
 		ctx := cmd.Context()
-		k, err := openKafka(ctx, cfg, nil)
+		k, err := app.OpenKafka(ctx, cfg)
 		if err != nil {
 			return err
 		}
 		defer k.Close()
-		e, err := openReal(ctx, cfg)
+		e, err := app.OpenReal(ctx, cfg)
 		if err != nil {
 			return err
 		}
 		defer e.Close()
-		return migrate(ctx, cmd, k, e, func() error { return k.ensureTopics(ctx, cfg) })
+		id, err := app.Migrate(ctx, cfg, k, e)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), "topics: ready")
+		for _, s := range e.Stores {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: ready\n", s.Name)
+		}
+		fmt.Fprintln(cmd.OutOrStdout(), "log id:", id)
+		return nil
 	}
 	return cmd
-}
-
-func migrate(ctx context.Context, cmd *cobra.Command, k *kafka, e *engines, topics func() error) error {
-	if err := topics(); err != nil {
-		return err
-	}
-	fmt.Fprintln(cmd.OutOrStdout(), "topics: ready")
-	if err := e.migrate(ctx); err != nil {
-		return err
-	}
-	id, err := k.logID(ctx, true)
-	if err != nil {
-		return err
-	}
-	if err := e.adopt(ctx, id, func(groups []string) (int64, error) { return k.consumed(ctx, groups) }); err != nil {
-		return err
-	}
-	for _, s := range e.stores {
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: ready\n", s.name)
-	}
-	fmt.Fprintln(cmd.OutOrStdout(), "log id:", id)
-	return nil
 }
 
 func newConfig() *cobra.Command {

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 )
 
 // guardHooks turns what happens around handlers into metrics.
-func (a *app) guardHooks() stream.GuardHooks {
+func (a *App) guardHooks() stream.GuardHooks {
 	m, prefix := a.metrics, a.kafka.prefix
 	trim := func(s string) string { return strings.TrimPrefix(s, prefix) }
 	return stream.GuardHooks{
@@ -34,7 +34,7 @@ func (a *app) guardHooks() stream.GuardHooks {
 	}
 }
 
-func (a *app) subscriberHooks(group string) stream.SubscriberHooks {
+func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 	m, prefix := a.metrics, a.kafka.prefix
 	var (
 		mu      sync.Mutex
@@ -72,8 +72,8 @@ func (a *app) subscriberHooks(group string) stream.SubscriberHooks {
 	}
 }
 
-// groupTopics lists the topics of each consumer group, with prefixes.
-func (k *kafka) groupTopics() map[string][]string {
+// GroupTopics lists the topics of each consumer group, with prefixes.
+func (k *Kafka) GroupTopics() map[string][]string {
 	out := make(map[string][]string)
 	for group, topics := range map[string][]string{
 		schemas.GroupEmbed:     {schemas.TopicInteractions},
@@ -91,8 +91,8 @@ func (k *kafka) groupTopics() map[string][]string {
 }
 
 // consumed returns how many records the groups have behind them.
-func (k *kafka) consumed(ctx context.Context, groups []string) (int64, error) {
-	all := k.groupTopics()
+func (k *Kafka) consumed(ctx context.Context, groups []string) (int64, error) {
+	all := k.GroupTopics()
 	want := make(map[string][]string)
 	for _, g := range groups {
 		want[k.prefix+g] = all[k.prefix+g]
@@ -109,15 +109,15 @@ func (k *kafka) consumed(ctx context.Context, groups []string) (int64, error) {
 }
 
 // countList tells the metrics of a list that an event has caused.
-func (a *app) countList(list *schemas.Recommendation) {
+func (a *App) countList(list *schemas.Recommendation) {
 	a.metrics.Served(list.CausedBy.Trigger, list.Strategy, list.Variant, len(list.Degraded) > 0)
 	if t := list.CausedBy.AcceptedAt; !t.IsZero() {
 		a.metrics.Freshness(now().Sub(t))
 	}
 }
 
-func (a *app) measureLag(ctx context.Context) error {
-	lags, err := stream.Lag(ctx, a.kafka.conn, a.kafka.groupTopics())
+func (a *App) measureLag(ctx context.Context) error {
+	lags, err := stream.Lag(ctx, a.kafka.conn, a.kafka.GroupTopics())
 	if err != nil {
 		return err
 	}
@@ -128,6 +128,9 @@ func (a *app) measureLag(ctx context.Context) error {
 	a.metrics.SetLag(out)
 	return nil
 }
+
+// Degraded returns what an operator must look at, or nil: partitions that wait for a person.
+func (a *App) Degraded() error { return a.health.err() }
 
 // health remembers what an operator must look at.
 type health struct {

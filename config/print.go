@@ -99,7 +99,7 @@ func Reference() string {
 		"Settings are read once, at the start: defaults < file (`--config` or `SLIPSTREAM_CONFIG`, YAML) < environment < flags (`--set key=value`).\n" +
 		"`slipstream config` prints the result with secrets hidden. Any secret can also be read from a file that `<VARIABLE>_FILE` names.\n" +
 		"Unknown keys in the file are errors. Durations are written as 20ms, 5s, 1h or 30d, sizes as 64MiB.\n\n" +
-		"This page is generated: `go test ./internal/config -update`.\n")
+		"This page is generated: `go test ./config -update`.\n")
 	section := "-"
 	c := reflect.ValueOf(Default())
 	for _, f := range fields() {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/config"
 )
 
 var update = flag.Bool("update", false, "write docs/CONFIGURATION.md anew")
@@ -285,5 +285,5 @@ func TestReferenceIsUpToDate(t *testing.T) {
 	}
 	got, err := os.ReadFile(path)
 	require.NoError(t, err)
-	require.Equal(t, want, string(got), "run go test ./internal/config -update")
+	require.Equal(t, want, string(got), "run go test ./config -update")
 }

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 
 // How long a start waits for engines that are not there yet, and how it knocks.
 const (
-	startLimit   = 2 * time.Minute
 	startKnock   = 250 * time.Millisecond
 	slowestKnock = 5 * time.Second
 )

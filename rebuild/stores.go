@@ -1,4 +1,4 @@
-package main
+package rebuild
 
 import (
 	"context"
@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
@@ -42,7 +44,7 @@ type vectors struct {
 }
 
 func (r *rebuild) newVectors(users sinks.Users, items sinks.Items) (*vectors, error) {
-	m := modelConfig(r.cfg)
+	m := app.ModelConfig(r.cfg)
 	if err := m.Validate(); err != nil {
 		return nil, err
 	}
@@ -56,7 +58,7 @@ func (r *rebuild) newVectors(users sinks.Users, items sinks.Items) (*vectors, er
 // takeItems brings the item index up to the log. The higher version stays, so it does not matter that catalog runs.
 func (v *vectors) takeItems(ctx context.Context) error {
 	c := processors.DefaultCatalogConfig(v.r.cfg.Topics.Partitions)
-	p := processors.NewCatalog(v.items, processors.Discard{}, v.r.kafka, v.rows, c, now)
+	p := processors.NewCatalog(v.items, processors.Discard{}, v.r.kafka, v.rows, c, time.Now)
 	parts := make([]processors.Assignment, c.Partitions)
 	for n := range parts {
 		parts[n] = processors.Assignment{Topic: schemas.TopicItems, Partition: n}
@@ -103,8 +105,8 @@ func (v *vectors) count(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d users, %d items", users, items), err
 }
 
-// newQdrant fills collections of the next version and switches the aliases.
-type newQdrant struct {
+// qdrantRebuild fills collections of the next version and switches the aliases.
+type qdrantRebuild struct {
 	r    *rebuild
 	live *qdrant.Store
 
@@ -112,12 +114,12 @@ type newQdrant struct {
 	*vectors
 }
 
-func (s *newQdrant) groups() (all, exclusive []string) {
+func (s *qdrantRebuild) groups() (all, exclusive []string) {
 	// catalog may run: of two versions of an item the higher stays, whoever writes it.
 	return []string{schemas.GroupEmbed, schemas.GroupCatalog}, []string{schemas.GroupEmbed}
 }
 
-func (s *newQdrant) begin(ctx context.Context) error {
+func (s *qdrantRebuild) begin(ctx context.Context) error {
 	last, err := s.dropOld(ctx)
 	if err != nil {
 		return err
@@ -131,7 +133,7 @@ func (s *newQdrant) begin(ctx context.Context) error {
 }
 
 // dropOld removes collections that are not the live ones, and returns the highest version there is or was.
-func (s *newQdrant) dropOld(ctx context.Context) (int, error) {
+func (s *qdrantRebuild) dropOld(ctx context.Context) (int, error) {
 	all, live, err := s.live.Versions(ctx)
 	if err != nil {
 		return 0, err
@@ -149,7 +151,7 @@ func (s *newQdrant) dropOld(ctx context.Context) (int, error) {
 	return last, nil
 }
 
-func (s *newQdrant) finish(ctx context.Context) (string, error) {
+func (s *qdrantRebuild) finish(ctx context.Context) (string, error) {
 	for _, c := range []sinks.Store{s.beside.Users(), s.beside.Items()} {
 		if err := c.SetLogID(ctx, s.r.logID); err != nil {
 			return "", err
@@ -168,8 +170,8 @@ func (s *newQdrant) finish(ctx context.Context) (string, error) {
 	return s.count(ctx)
 }
 
-// newGraph empties the graph and applies every edge again: edges are free of order and repetition, so befriend may run meanwhile.
-type newGraph struct {
+// graphRebuild empties the graph and applies every edge again: edges are free of order and repetition, so befriend may run meanwhile.
+type graphRebuild struct {
 	r     *rebuild
 	store sinks.Graph
 	// clear empties the store.
@@ -178,11 +180,11 @@ type newGraph struct {
 	nothingLearned
 }
 
-func (s *newGraph) groups() (all, exclusive []string) {
+func (s *graphRebuild) groups() (all, exclusive []string) {
 	return []string{schemas.GroupBefriend}, nil
 }
 
-func (s *newGraph) begin(ctx context.Context) error {
+func (s *graphRebuild) begin(ctx context.Context) error {
 	if err := s.store.Migrate(ctx); err != nil {
 		return err
 	}
@@ -197,22 +199,22 @@ func (s *newGraph) begin(ctx context.Context) error {
 	return nil
 }
 
-func (s *newGraph) prepare() {
+func (s *graphRebuild) prepare() {
 	s.fold = s.r.fold(processors.NewBefriend(s.store, processors.Discard{}, s.r.erasures), true)
 }
 
-func (s *newGraph) take(ctx context.Context, places []place) error {
+func (s *graphRebuild) take(ctx context.Context, places []place) error {
 	return byPartition(ctx, of(places, schemas.GroupBefriend), func(int) *processors.Fold { return s.fold })
 }
 
-func (s *newGraph) finish(ctx context.Context) (string, error) {
+func (s *graphRebuild) finish(ctx context.Context) (string, error) {
 	if err := s.store.SetLogID(ctx, s.r.logID); err != nil {
 		return "", err
 	}
 	return s.count(ctx)
 }
 
-func (s *newGraph) count(ctx context.Context) (string, error) {
+func (s *graphRebuild) count(ctx context.Context) (string, error) {
 	n, err := s.store.CountEdges(ctx)
 	return fmt.Sprintf("%d friendships", n), err
 }
@@ -294,8 +296,8 @@ func (t *tables) count(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%d interactions", n.Rows), err
 }
 
-// newClickHouse fills a second database and exchanges the tables.
-type newClickHouse struct {
+// clickhouseRebuild fills a second database and exchanges the tables.
+type clickhouseRebuild struct {
 	r    *rebuild
 	live *clickhouse.Store
 
@@ -304,11 +306,11 @@ type newClickHouse struct {
 	nothingLearned
 }
 
-func (s *newClickHouse) groups() (all, exclusive []string) {
+func (s *clickhouseRebuild) groups() (all, exclusive []string) {
 	return []string{schemas.GroupAggregate}, []string{schemas.GroupAggregate}
 }
 
-func (s *newClickHouse) begin(ctx context.Context) error {
+func (s *clickhouseRebuild) begin(ctx context.Context) error {
 	s.beside = s.live.Beside()
 	for _, step := range []func(context.Context) error{s.beside.Drop, s.beside.Migrate, s.live.Migrate} {
 		if err := step(ctx); err != nil {
@@ -319,7 +321,7 @@ func (s *newClickHouse) begin(ctx context.Context) error {
 	return nil
 }
 
-func (s *newClickHouse) finish(ctx context.Context) (string, error) {
+func (s *clickhouseRebuild) finish(ctx context.Context) (string, error) {
 	if err := s.beside.Switch(ctx, s.r.logID); err != nil {
 		return "", err
 	}
@@ -328,46 +330,46 @@ func (s *newClickHouse) finish(ctx context.Context) (string, error) {
 	return what, errors.Join(err, s.beside.Drop(ctx))
 }
 
-// newEmbedded fills a second file and puts it in the place of the first.
-type newEmbedded struct {
+// embeddedRebuild fills a second file and puts it in the place of the first.
+type embeddedRebuild struct {
 	r   *rebuild
 	dir string
 
-	engines *engines
+	engines *app.Engines
 	*vectors
-	graph newGraph
+	graph graphRebuild
 	rows  tables
 }
 
 const rebuildFolder = "rebuild"
 
-func (s *newEmbedded) groups() (all, exclusive []string) {
+func (s *embeddedRebuild) groups() (all, exclusive []string) {
 	all = []string{schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupBefriend, schemas.GroupAggregate}
 	return all, all
 }
 
-func (s *newEmbedded) begin(ctx context.Context) (err error) {
+func (s *embeddedRebuild) begin(ctx context.Context) (err error) {
 	if err := os.RemoveAll(filepath.Join(s.dir, rebuildFolder)); err != nil {
 		return fmt.Errorf("drop the rebuild that was not finished: %w", err)
 	}
-	if s.engines, err = openEmbedded(ctx, filepath.Join(s.dir, rebuildFolder)); err != nil {
+	if s.engines, err = app.OpenEmbedded(ctx, filepath.Join(s.dir, rebuildFolder)); err != nil {
 		return err
 	}
-	if err := s.engines.migrate(ctx); err != nil {
+	if err := s.engines.Migrate(ctx); err != nil {
 		return err
 	}
-	s.graph = newGraph{r: s.r, store: s.engines.graph}
+	s.graph = graphRebuild{r: s.r, store: s.engines.Graph}
 	s.graph.prepare()
-	s.rows.r, s.rows.store = s.r, s.engines.analytics
-	s.vectors, err = s.r.newVectors(s.engines.users, s.engines.items)
+	s.rows.r, s.rows.store = s.r, s.engines.Analytics
+	s.vectors, err = s.r.newVectors(s.engines.Users, s.engines.Items)
 	return err
 }
 
-func (s *newEmbedded) take(ctx context.Context, places []place) error {
+func (s *embeddedRebuild) take(ctx context.Context, places []place) error {
 	return errors.Join(s.vectors.take(ctx, places), s.graph.take(ctx, places), s.rows.take(ctx, places))
 }
 
-func (s *newEmbedded) finish(ctx context.Context) (string, error) {
+func (s *embeddedRebuild) finish(ctx context.Context) (string, error) {
 	var all []string
 	for _, count := range []func(context.Context) (string, error){s.vectors.count, s.graph.count, s.rows.count} { //nolint:staticcheck // each by its name
 		what, err := count(ctx)
@@ -376,7 +378,7 @@ func (s *newEmbedded) finish(ctx context.Context) (string, error) {
 		}
 		all = append(all, what)
 	}
-	for _, store := range s.engines.stores {
+	for _, store := range s.engines.Stores {
 		if err := store.SetLogID(ctx, s.r.logID); err != nil {
 			return "", err
 		}
@@ -388,7 +390,7 @@ func (s *newEmbedded) finish(ctx context.Context) (string, error) {
 }
 
 // close ends a rebuild that did not come to its end.
-func (s *newEmbedded) close() error {
+func (s *embeddedRebuild) close() error {
 	if s.engines == nil {
 		return nil
 	}
@@ -397,7 +399,7 @@ func (s *newEmbedded) close() error {
 
 // replaceStore puts the new file in the place of the old one, whose journal goes with it.
 func replaceStore(dir string) error {
-	fresh, live := filepath.Join(dir, rebuildFolder, storeFile), filepath.Join(dir, storeFile)
+	fresh, live := filepath.Join(dir, rebuildFolder, app.StoreFile), filepath.Join(dir, app.StoreFile)
 	for _, suffix := range []string{"-wal", "-shm"} {
 		if err := os.Remove(live + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove the old store's journal: %w", err)
@@ -410,8 +412,8 @@ func replaceStore(dir string) error {
 }
 
 var (
-	_ newStore = (*newQdrant)(nil)
-	_ newStore = (*newGraph)(nil)
-	_ newStore = (*newClickHouse)(nil)
-	_ newStore = (*newEmbedded)(nil)
+	_ storeRebuild = (*qdrantRebuild)(nil)
+	_ storeRebuild = (*graphRebuild)(nil)
+	_ storeRebuild = (*clickhouseRebuild)(nil)
+	_ storeRebuild = (*embeddedRebuild)(nil)
 )

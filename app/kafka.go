@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/internal/config"
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers"
@@ -16,8 +16,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream"
 )
 
-// kafka is the process's connection to the log, in the vocabulary of schemas: topics without their prefix.
-type kafka struct {
+// Kafka is the process's connection to the log, in the vocabulary of schemas: topics without their prefix.
+type Kafka struct {
 	conn    *stream.Conn
 	pub     *stream.Publisher
 	prefix  string
@@ -27,13 +27,13 @@ type kafka struct {
 }
 
 var (
-	_ processors.Emitter = (*kafka)(nil)
-	_ producers.Emitter  = (*kafka)(nil)
-	_ processors.Log     = (*kafka)(nil)
+	_ processors.Emitter = (*Kafka)(nil)
+	_ producers.Emitter  = (*Kafka)(nil)
+	_ processors.Log     = (*Kafka)(nil)
 )
 
-// openKafka connects to the brokers. metrics may be nil.
-func openKafka(ctx context.Context, cfg config.Config, metrics *telemetry.Metrics) (*kafka, error) {
+// OpenKafka connects to the brokers.
+func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 	c := stream.DefaultConfig(cfg.Kafka.Brokers...)
 	c.ClientID = cfg.Kafka.ClientID
 	c.RequestTimeout = cfg.Stream.RequestTimeout
@@ -52,11 +52,11 @@ func openKafka(ctx context.Context, cfg config.Config, metrics *telemetry.Metric
 		_ = conn.Close()
 		return nil, err
 	}
-	return &kafka{conn: conn, pub: pub, prefix: cfg.Kafka.TopicPrefix, metrics: metrics}, nil
+	return &Kafka{conn: conn, pub: pub, prefix: cfg.Kafka.TopicPrefix}, nil
 }
 
 // Close flushes and disconnects.
-func (k *kafka) Close() error {
+func (k *Kafka) Close() error {
 	err := k.pub.Close()
 	if cerr := k.conn.Close(); err == nil {
 		err = cerr
@@ -64,8 +64,17 @@ func (k *kafka) Close() error {
 	return err
 }
 
+// Conn returns the connection, for what concerns the brokers only.
+func (k *Kafka) Conn() *stream.Conn { return k.conn }
+
+// Publisher returns the publisher of records under their full names.
+func (k *Kafka) Publisher() *stream.Publisher { return k.pub }
+
+// Prefix returns what stands before the names of topics and groups on the brokers.
+func (k *Kafka) Prefix() string { return k.prefix }
+
 // Emit implements processors.Emitter.
-func (k *kafka) Emit(ctx context.Context, batch []schemas.Message) error {
+func (k *Kafka) Emit(ctx context.Context, batch []schemas.Message) error {
 	if len(batch) == 0 {
 		return nil
 	}
@@ -106,7 +115,7 @@ func (k *kafka) Emit(ctx context.Context, batch []schemas.Message) error {
 	return nil
 }
 
-func (k *kafka) count(batch []schemas.Message) {
+func (k *Kafka) count(batch []schemas.Message) {
 	type series struct{ topic, kind string }
 	counts := make(map[series]int)
 	for i := range batch {
@@ -124,7 +133,7 @@ func (k *kafka) count(batch []schemas.Message) {
 }
 
 // Read implements processors.Log.
-func (k *kafka) Read(ctx context.Context, topic string, partition int, from, to int64, f func(*schemas.Record) error) error {
+func (k *Kafka) Read(ctx context.Context, topic string, partition int, from, to int64, f func(*schemas.Record) error) error {
 	return stream.ReadPartition(ctx, k.conn, stream.TopicPartition{Topic: k.prefix + topic, Partition: partition}, from, to, func(r *stream.Record) error {
 		rec := k.record(r)
 		return f(&rec)
@@ -132,13 +141,13 @@ func (k *kafka) Read(ctx context.Context, topic string, partition int, from, to 
 }
 
 // record turns a record of the stream into one of schemas.
-func (k *kafka) record(r *stream.Record) schemas.Record {
+func (k *Kafka) record(r *stream.Record) schemas.Record {
 	rec, _ := k.appendRecord(r, make([]schemas.Header, 0, len(r.Headers)))
 	return rec
 }
 
 // appendRecord is record with the headers' memory taken from the end of headers, which it returns with them.
-func (k *kafka) appendRecord(r *stream.Record, headers []schemas.Header) (schemas.Record, []schemas.Header) {
+func (k *Kafka) appendRecord(r *stream.Record, headers []schemas.Header) (schemas.Record, []schemas.Header) {
 	from := len(headers)
 	for _, h := range r.Headers {
 		headers = append(headers, schemas.Header(h))
@@ -149,22 +158,22 @@ func (k *kafka) appendRecord(r *stream.Record, headers []schemas.Header) (schema
 	}, headers
 }
 
-// tail follows a whole topic.
-func (k *kafka) tail(topic string, f func(*schemas.Record) error) *stream.Tail {
+// Tail follows a whole topic.
+func (k *Kafka) Tail(topic string, f func(*schemas.Record) error) *stream.Tail {
 	return stream.NewTail(k.conn, k.prefix+topic, func(r *stream.Record) error {
 		rec := k.record(r)
 		return f(&rec)
 	})
 }
 
-// topicsConfig is what the configuration says of topics.
-func topicsConfig(cfg config.Config) schemas.TopicsConfig {
+// TopicsConfig is what the configuration says of topics.
+func TopicsConfig(cfg config.Config) schemas.TopicsConfig {
 	return schemas.TopicsConfig{Partitions: cfg.Topics.Partitions, Retention: cfg.Topics.Retention, RetryDelays: cfg.Topics.RetryDelays}
 }
 
-// ensureTopics creates what is missing of the declared topics.
-func (k *kafka) ensureTopics(ctx context.Context, cfg config.Config) error {
-	declared := schemas.Topics(topicsConfig(cfg))
+// EnsureTopics creates what is missing of the declared topics.
+func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
+	declared := schemas.Topics(TopicsConfig(cfg))
 	specs := make([]stream.TopicSpec, len(declared))
 	for i, t := range declared {
 		spec := stream.TopicSpec{Name: k.prefix + t.Name, Partitions: t.Partitions, Replication: cfg.Topics.ReplicationFactor, Compact: t.Compact, RetentionMs: -1, RetentionBytes: -1}
@@ -182,8 +191,8 @@ func (k *kafka) ensureTopics(ctx context.Context, cfg config.Config) error {
 	return nil
 }
 
-// requireTopics returns an error that says what to do when the topics that applications write are missing.
-func (k *kafka) requireTopics(ctx context.Context) error {
+// RequireTopics returns an error that says what to do when the topics that applications write are missing.
+func (k *Kafka) RequireTopics(ctx context.Context) error {
 	for _, t := range []string{schemas.TopicItems, schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicUsers} {
 		if _, err := k.conn.Offsets(ctx, k.prefix+t); err != nil {
 			return fmt.Errorf("topic %q: %w; \"slipstream run\", \"slipstream dev\" and \"slipstream migrate\" create the topics (is --topic-prefix the same there?)", k.prefix+t, err)
@@ -192,12 +201,13 @@ func (k *kafka) requireTopics(ctx context.Context) error {
 	return nil
 }
 
-func (k *kafka) logID(ctx context.Context, create bool) (string, error) {
-	return stream.LogID(ctx, k.conn, k.pub, k.prefix+schemas.TopicMeta, create)
+// LogID returns the id of the log, and writes a new one where there is none.
+func (k *Kafka) LogID(ctx context.Context) (string, error) {
+	return stream.LogID(ctx, k.conn, k.pub, k.prefix+schemas.TopicMeta, true)
 }
 
 // handler runs a processor on batches of the stream.
-func (k *kafka) handler(logID string, p processors.Processor) stream.Handler {
+func (k *Kafka) handler(logID string, p processors.Processor) stream.Handler {
 	return func(ctx context.Context, b *stream.Batch) error {
 		batch := &processors.Batch{
 			Range:  schemas.Range{LogID: logID, Topic: strings.TrimPrefix(b.Topic, k.prefix), Partition: b.Partition, First: b.First, Last: b.Last, Repeat: b.Repeat},
@@ -216,7 +226,7 @@ func (k *kafka) handler(logID string, p processors.Processor) stream.Handler {
 }
 
 // assignments turns what a generation has been given into the processors' terms.
-func (k *kafka) assignments(in []stream.Assignment) []processors.Assignment {
+func (k *Kafka) assignments(in []stream.Assignment) []processors.Assignment {
 	out := make([]processors.Assignment, len(in))
 	for i, a := range in {
 		next := max(a.Start, a.First)
@@ -228,7 +238,7 @@ func (k *kafka) assignments(in []stream.Assignment) []processors.Assignment {
 	return out
 }
 
-func (k *kafka) revoked(in []stream.TopicPartition) []processors.Assignment {
+func (k *Kafka) revoked(in []stream.TopicPartition) []processors.Assignment {
 	out := make([]processors.Assignment, len(in))
 	for i, tp := range in {
 		out[i] = processors.Assignment{Topic: strings.TrimPrefix(tp.Topic, k.prefix), Partition: tp.Partition}

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
@@ -16,59 +16,66 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
 )
 
-// engines are the stores behind their contracts. This file is the only place that chooses them.
-type engines struct {
-	users     sinks.Users
-	items     sinks.Items
-	graph     sinks.Graph
-	analytics sinks.Analytics
-	// stores are the same by name, each once, with the consumer groups that fill them.
-	stores []namedStore
+// StoreFile is the file of the embedded store in the data folder, LogFolder the folder of the embedded log.
+const (
+	StoreFile = "slipstream.db"
+	LogFolder = "kafka"
+)
+
+// Engines are the stores behind their contracts. This file is the only place that chooses them.
+type Engines struct {
+	Users     sinks.Users
+	Items     sinks.Items
+	Graph     sinks.Graph
+	Analytics sinks.Analytics
+	// Stores are the same by name, each once, with the consumer groups that fill them.
+	Stores []NamedStore
 }
 
-type namedStore struct {
-	name string
+// NamedStore is a store with the consumer groups that fill it.
+type NamedStore struct {
+	Name string
 	sinks.Store
-	groups []string
+	Groups []string
 }
 
-// openEmbedded opens the one file behind all contracts.
-func openEmbedded(ctx context.Context, dir string) (*engines, error) {
-	s, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, "slipstream.db")})
+// OpenEmbedded opens the one file behind all contracts.
+func OpenEmbedded(ctx context.Context, dir string) (*Engines, error) {
+	s, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, StoreFile)})
 	if err != nil {
 		return nil, fmt.Errorf("open the embedded store: %w", err)
 	}
-	return &engines{users: s, items: s, graph: s, analytics: s.Analytics(), stores: []namedStore{
+	return &Engines{Users: s, Items: s, Graph: s, Analytics: s.Analytics(), Stores: []NamedStore{
 		{"embedded", s, []string{schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupBefriend, schemas.GroupAggregate}},
 	}}, nil
 }
 
-// openReal connects to Qdrant, Neo4j and ClickHouse.
-func openReal(ctx context.Context, cfg config.Config) (_ *engines, err error) {
-	e := &engines{}
+// OpenReal connects to Qdrant, Neo4j and ClickHouse.
+func OpenReal(ctx context.Context, cfg config.Config) (_ *Engines, err error) {
+	e := &Engines{}
 	defer func() {
 		if err != nil {
 			_ = e.Close()
 		}
 	}()
-	v, err := openQdrant(ctx, cfg)
+	v, err := OpenQdrant(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open Qdrant at %s (set QDRANT_ADDR or --qdrant to the gRPC port): %w", cfg.Qdrant.Addr, err)
 	}
-	e.users, e.items = v.Users(), v.Items()
-	e.stores = append(e.stores, namedStore{"qdrant users", closing{v.Users(), v.Close}, []string{schemas.GroupEmbed}}, namedStore{"qdrant items", v.Items(), []string{schemas.GroupCatalog}})
-	g, err := openNeo4j(ctx, cfg)
+	e.Users, e.Items = v.Users(), v.Items()
+	e.Stores = append(e.Stores, NamedStore{"qdrant users", closing{v.Users(), v.Close}, []string{schemas.GroupEmbed}}, NamedStore{"qdrant items", v.Items(), []string{schemas.GroupCatalog}})
+	g, err := OpenNeo4j(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open Neo4j at %s (set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD): %w", cfg.Neo4j.URI, err)
 	}
-	e.graph = g
-	e.stores = append(e.stores, namedStore{"neo4j", g, []string{schemas.GroupBefriend}})
-	a, err := openClickHouse(ctx, cfg)
+	e.Graph = g
+	e.Stores = append(e.Stores, NamedStore{"neo4j", g, []string{schemas.GroupBefriend}})
+	a, err := OpenClickHouse(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open ClickHouse at %s (set CLICKHOUSE_ADDR, CLICKHOUSE_USERNAME and CLICKHOUSE_PASSWORD): %w", cfg.ClickHouse.Addr, err)
 	}
-	e.analytics = a
-	e.stores = append(e.stores, namedStore{"clickhouse", a, []string{schemas.GroupAggregate}})
+	e.Analytics = a
+	e.Stores = append(e.Stores, NamedStore{"clickhouse", a, []string{schemas.GroupAggregate}})
 	return e, nil
 }
 
@@ -80,7 +87,8 @@ type closing struct {
 
 func (c closing) Close() error { return c.close() }
 
-func openQdrant(ctx context.Context, cfg config.Config) (*qdrant.Store, error) {
+// OpenQdrant connects to Qdrant as cfg says.
+func OpenQdrant(ctx context.Context, cfg config.Config) (*qdrant.Store, error) {
 	c := qdrant.DefaultConfig()
 	c.Addr, c.APIKey, c.CollectionPrefix, c.Timeout = cfg.Qdrant.Addr, cfg.Qdrant.APIKey, cfg.Qdrant.CollectionPrefix, cfg.Qdrant.Timeout
 	c.TLS, c.CAFile, c.ServerName = cfg.Qdrant.TLS.Enabled, cfg.Qdrant.TLS.CAFile, cfg.Qdrant.TLS.ServerName
@@ -89,14 +97,16 @@ func openQdrant(ctx context.Context, cfg config.Config) (*qdrant.Store, error) {
 	return qdrant.Open(ctx, c)
 }
 
-func openNeo4j(ctx context.Context, cfg config.Config) (*neo4j.Store, error) {
+// OpenNeo4j connects to Neo4j as cfg says.
+func OpenNeo4j(ctx context.Context, cfg config.Config) (*neo4j.Store, error) {
 	c := neo4j.DefaultConfig()
 	c.URI, c.Username, c.Password, c.Database = cfg.Neo4j.URI, cfg.Neo4j.Username, cfg.Neo4j.Password, cfg.Neo4j.Database
 	c.CAFile, c.Timeout, c.LabelPrefix = cfg.Neo4j.CAFile, cfg.Neo4j.Timeout, cfg.Neo4j.LabelPrefix
 	return neo4j.Open(ctx, c)
 }
 
-func openClickHouse(ctx context.Context, cfg config.Config) (*clickhouse.Store, error) {
+// OpenClickHouse connects to ClickHouse as cfg says.
+func OpenClickHouse(ctx context.Context, cfg config.Config) (*clickhouse.Store, error) {
 	c := clickhouse.DefaultConfig()
 	c.Addr, c.Database, c.Username, c.Password = cfg.ClickHouse.Addr, cfg.ClickHouse.Database, cfg.ClickHouse.Username, cfg.ClickHouse.Password
 	c.TLS, c.CAFile, c.ServerName = cfg.ClickHouse.TLS.Enabled, cfg.ClickHouse.TLS.CAFile, cfg.ClickHouse.TLS.ServerName
@@ -106,49 +116,49 @@ func openClickHouse(ctx context.Context, cfg config.Config) (*clickhouse.Store, 
 }
 
 // Close closes every store.
-func (e *engines) Close() error {
+func (e *Engines) Close() error {
 	var errs []error
-	for _, s := range e.stores {
+	for _, s := range e.Stores {
 		errs = append(errs, s.Close())
 	}
 	return errors.Join(errs...)
 }
 
-// migrate creates what the stores need.
-func (e *engines) migrate(ctx context.Context) error {
-	for _, s := range e.stores {
+// Migrate creates what the stores need.
+func (e *Engines) Migrate(ctx context.Context) error {
+	for _, s := range e.Stores {
 		if err := s.Migrate(ctx); err != nil {
-			return fmt.Errorf("migrate %s: %w", s.name, err)
+			return fmt.Errorf("migrate %s: %w", s.Name, err)
 		}
 	}
 	return nil
 }
 
 // adopt makes sure that the stores hold the events of this log and no other. consumed tells how many records the groups have behind them.
-func (e *engines) adopt(ctx context.Context, logID string, consumed func(groups []string) (int64, error)) error {
-	for _, s := range e.stores {
+func (e *Engines) adopt(ctx context.Context, logID string, consumed func(groups []string) (int64, error)) error {
+	for _, s := range e.Stores {
 		have, err := s.LogID(ctx)
 		if err != nil {
-			return fmt.Errorf("read the log id of %s: %w", s.name, err)
+			return fmt.Errorf("read the log id of %s: %w", s.Name, err)
 		}
 		switch have {
 		case logID:
 			continue
 		case "":
-			n, err := consumed(s.groups)
+			n, err := consumed(s.Groups)
 			if err != nil {
 				return err
 			}
 			if n > 0 {
 				return fmt.Errorf("%s is empty but its consumer groups %v have %d records of the log behind them: was it wiped, or a rebuild interrupted? Run \"slipstream rebuild --store %s\" to fill it from the log",
-					s.name, s.groups, n, storeArgument(s.name))
+					s.Name, s.Groups, n, storeArgument(s.Name))
 			}
 			if err := s.SetLogID(ctx, logID); err != nil {
-				return fmt.Errorf("write the log id to %s: %w", s.name, err)
+				return fmt.Errorf("write the log id to %s: %w", s.Name, err)
 			}
 		default:
 			return fmt.Errorf("%s holds the events of another log (%s, this one is %s): was Kafka wiped, or is KAFKA_BROKERS wrong? To keep what it holds, point it at its own log; to make it anew from this one, run \"slipstream rebuild --store %s\"",
-				s.name, have, logID, storeArgument(s.name))
+				s.Name, have, logID, storeArgument(s.Name))
 		}
 	}
 	return nil
@@ -161,8 +171,8 @@ func storeArgument(name string) string {
 	return name
 }
 
-// modelConfig is the model's configuration: its own defaults where the configuration says nothing else.
-func modelConfig(cfg config.Config) model.Config {
+// ModelConfig is the model's configuration: its own defaults where the configuration says nothing else.
+func ModelConfig(cfg config.Config) model.Config {
 	m := model.Default()
 	m.Dim, m.Negatives, m.Rate, m.Seed, m.MaxSeen = cfg.Model.Dim, cfg.Model.Negatives, cfg.Model.Rate, cfg.Model.Seed, cfg.Model.MaxSeen
 	m.ContentWeight, m.FriendWeight = cfg.Model.ContentWeight, cfg.Model.FriendWeight

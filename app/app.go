@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/processors"
@@ -23,12 +23,12 @@ import (
 )
 
 // app is one running process: the log, the stores, the processors that were asked for, and the API.
-type app struct {
+type App struct {
 	cfg     config.Config
 	log     *slog.Logger
 	metrics *telemetry.Metrics
-	kafka   *kafka
-	engines *engines
+	kafka   *Kafka
+	engines *Engines
 	logID   string
 
 	erasures    *processors.Erasures
@@ -42,6 +42,7 @@ type app struct {
 	// embedded is set when the broker is the embedded one, whose offsets may be forgotten.
 	embedded bool
 
+	version string
 	started time.Time
 	// listening gets the API's address once.
 	listening chan string
@@ -50,57 +51,121 @@ type app struct {
 	health    health
 }
 
-// processorNames are the names --only takes: the consumer groups and the API.
-func processorNames() []string {
+// ProcessorNames are the names --only takes: the consumer groups and the API.
+func ProcessorNames() []string {
 	return append(schemas.Groups(), schemas.GroupPeriodic, "api")
 }
 
-func parseOnly(only []string) ([]string, error) {
+func ParseOnly(only []string) ([]string, error) {
 	if len(only) == 0 {
-		return processorNames(), nil
+		return ProcessorNames(), nil
 	}
 	for _, name := range only {
-		if !slices.Contains(processorNames(), name) {
-			return nil, fmt.Errorf("--only %q: want some of %s", name, strings.Join(processorNames(), ", "))
+		if !slices.Contains(ProcessorNames(), name) {
+			return nil, fmt.Errorf("--only %q: want some of %s", name, strings.Join(ProcessorNames(), ", "))
 		}
 	}
 	return only, nil
 }
 
-// newApp prepares topics and stores and fills what every process holds in memory. Close it.
-func newApp(ctx context.Context, cfg config.Config, log *slog.Logger, k *kafka, e *engines, metrics *telemetry.Metrics, only []string, embedded bool) (*app, error) {
-	a := &app{cfg: cfg, log: log, metrics: metrics, kafka: k, engines: e, only: only, embedded: embedded, started: now().UTC(), ready: make(chan struct{}), listening: make(chan string, 1)}
-	if err := k.ensureTopics(ctx, cfg); err != nil {
-		return nil, err
-	}
-	if err := e.migrate(ctx); err != nil {
-		return nil, err
-	}
-	var err error
-	if a.logID, err = k.logID(ctx, true); err != nil {
-		return nil, err
-	}
-	if err := e.adopt(ctx, a.logID, func(groups []string) (int64, error) { return k.consumed(ctx, groups) }); err != nil {
-		return nil, err
-	}
-	mcfg := modelConfig(cfg)
-	if err := mcfg.Validate(); err != nil {
-		return nil, err
-	}
-	a.erasures = processors.NewErasures()
-	a.rows = processors.NewRows(mcfg)
-	a.recommender = recommend.New(recommend.Stores{Users: e.users, Items: e.items, Graph: e.graph}, a.erasures, recommenderConfig(cfg, mcfg, log), now)
-	a.tails = append(a.tails, k.tail(schemas.TopicErasures, a.erasures.Apply))
-	if a.runs(schemas.GroupEmbed) || a.runs(schemas.GroupCatalog) {
-		a.tails = append(a.tails, k.tail(schemas.TopicItemVectors, a.rows.Apply))
-	}
-	if a.runs(schemas.GroupRecommend) || a.runs("api") {
-		a.tails = append(a.tails, k.tail(schemas.TopicTrending, a.recommender.ApplyTrending), k.tail(schemas.TopicItems, a.recommender.ApplyItem))
-	}
-	return a, nil
+// Options say how a process differs from the whole on its engines.
+type Options struct {
+	// Only names the processors to run here, of ProcessorNames; nil runs all of them.
+	Only []string
+	// Embedded uses the embedded store in cfg.DataDir in place of Qdrant, Neo4j and ClickHouse. The broker is
+	// then an embedded one too, which may forget offsets.
+	Embedded bool
+	// WaitForEngines is how long Open waits for engines that are not there yet. 0 fails at once.
+	WaitForEngines time.Duration
+	// Version is what the API tells of the build.
+	Version string
+	// Log defaults to slog.Default().
+	Log *slog.Logger
 }
 
-func recommenderConfig(cfg config.Config, m model.Config, log *slog.Logger) recommend.Config {
+// Open connects to the log and the stores, creates or upgrades what they need, and prepares what a process holds
+// in memory. Errors of class fault.Transient mean that an engine is away; others say what to do. Close the App.
+func Open(ctx context.Context, cfg config.Config, o Options) (*App, error) {
+	only, err := ParseOnly(o.Only)
+	if err != nil {
+		return nil, err
+	}
+	o.Only = only
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	metrics := telemetry.NewMetrics(o.Version)
+	return untilThere(ctx, o.Log, o.WaitForEngines, func(ctx context.Context) (*App, error) {
+		return open(ctx, cfg, o, metrics)
+	})
+}
+
+func open(ctx context.Context, cfg config.Config, o Options, metrics *telemetry.Metrics) (_ *App, err error) {
+	a := &App{
+		cfg: cfg, log: o.Log, metrics: metrics, only: o.Only, embedded: o.Embedded, version: o.Version,
+		started: now().UTC(), ready: make(chan struct{}), listening: make(chan string, 1),
+	}
+	defer func() {
+		if err != nil {
+			_ = a.Close()
+		}
+	}()
+	if a.kafka, err = OpenKafka(ctx, cfg); err != nil {
+		return nil, err
+	}
+	a.kafka.metrics = metrics
+	if o.Embedded {
+		a.engines, err = OpenEmbedded(ctx, cfg.DataDir)
+	} else {
+		a.engines, err = OpenReal(ctx, cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if a.logID, err = Migrate(ctx, cfg, a.kafka, a.engines); err != nil {
+		return nil, err
+	}
+	return a, a.prepare()
+}
+
+// Migrate creates or upgrades topics and stores and returns the id of the log, which it writes into empty stores.
+// Running it again changes nothing. An error that waiting does not repair names the command to run.
+func Migrate(ctx context.Context, cfg config.Config, k *Kafka, e *Engines) (logID string, err error) {
+	if err := k.EnsureTopics(ctx, cfg); err != nil {
+		return "", err
+	}
+	if err := e.Migrate(ctx); err != nil {
+		return "", err
+	}
+	if logID, err = k.LogID(ctx); err != nil {
+		return "", err
+	}
+	return logID, e.adopt(ctx, logID, func(groups []string) (int64, error) { return k.consumed(ctx, groups) })
+}
+
+// prepare fills what every process holds in memory and names the topics that it follows.
+func (a *App) prepare() error {
+	m := ModelConfig(a.cfg)
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	k, e := a.kafka, a.engines
+	a.erasures = processors.NewErasures()
+	a.rows = processors.NewRows(m)
+	stores := recommend.Stores{Users: e.Users, Items: e.Items, Graph: e.Graph}
+	a.recommender = recommend.New(stores, a.erasures, RecommendConfig(a.cfg, m, a.log), now)
+	a.tails = append(a.tails, k.Tail(schemas.TopicErasures, a.erasures.Apply))
+	if a.runs(schemas.GroupEmbed) || a.runs(schemas.GroupCatalog) {
+		a.tails = append(a.tails, k.Tail(schemas.TopicItemVectors, a.rows.Apply))
+	}
+	if a.runs(schemas.GroupRecommend) || a.runs("api") {
+		a.tails = append(a.tails, k.Tail(schemas.TopicTrending, a.recommender.ApplyTrending), k.Tail(schemas.TopicItems, a.recommender.ApplyItem))
+	}
+	return nil
+}
+
+// RecommendConfig is what the configuration says of lists.
+func RecommendConfig(cfg config.Config, m model.Config, log *slog.Logger) recommend.Config {
 	c := recommend.DefaultConfig()
 	c.Model, c.Log = m, log
 	c.Length, c.Candidates, c.TakenReturn = cfg.Recommend.ListLength, cfg.Recommend.Candidates, cfg.Recommend.AllowTaken
@@ -109,10 +174,10 @@ func recommenderConfig(cfg config.Config, m model.Config, log *slog.Logger) reco
 	return c
 }
 
-func (a *app) runs(name string) bool { return slices.Contains(a.only, name) }
+func (a *App) runs(name string) bool { return slices.Contains(a.only, name) }
 
-// run works until ctx ends, then drains and returns.
-func (a *app) run(ctx context.Context) error {
+// Run works until ctx ends, then drains and returns. Call it once.
+func (a *App) Run(ctx context.Context) error {
 	relaxCollector(a.embedded)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
@@ -132,9 +197,9 @@ func (a *app) run(ctx context.Context) error {
 		return errors.Join(err, support.Wait())
 	}
 	for _, f := range flushes {
-		support.Go(func() error { return a.every(sctx, f.interval, f.name, f.run) })
+		support.Go(func() error { return a.Every(sctx, f.interval, f.name, f.run) })
 	}
-	support.Go(func() error { return a.every(sctx, 5*time.Second, "measure lag", a.measureLag) })
+	support.Go(func() error { return a.Every(sctx, 5*time.Second, "measure lag", a.measureLag) })
 
 	work, wctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return router.Run(wctx) })
@@ -180,8 +245,8 @@ type flush struct {
 	atEnd    func(context.Context) error
 }
 
-// every runs f at an interval until ctx ends. A failure is logged when it begins and when it ends, not each time.
-func (a *app) every(ctx context.Context, interval time.Duration, name string, f func(context.Context) error) error {
+// Every runs f at an interval until ctx ends. A failure is logged when it begins and when it ends, not each time.
+func (a *App) Every(ctx context.Context, interval time.Duration, name string, f func(context.Context) error) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	failing := false
@@ -205,7 +270,7 @@ func (a *app) every(ctx context.Context, interval time.Duration, name string, f 
 }
 
 // router builds the handlers of the processors that run here.
-func (a *app) router() (*stream.Router, []flush, error) {
+func (a *App) router() (*stream.Router, []flush, error) {
 	cfg := stream.DefaultRouterConfig()
 	cfg.CloseTimeout, cfg.Log = a.cfg.Stream.StopTimeout, a.log
 	router, err := stream.NewRouter(cfg)
@@ -226,23 +291,23 @@ func (a *app) router() (*stream.Router, []flush, error) {
 		{group: schemas.GroupEmbed, ranges: true, topics: []string{schemas.TopicInteractions, schemas.ReplayTopic(schemas.GroupEmbed)}, make: func() processors.Processor {
 			c := processors.DefaultEmbedConfig(n)
 			c.RecentIDs = a.cfg.Stream.RecentIDs
-			p := processors.NewEmbed(e.users, a.kafka, a.kafka, a.rows, a.erasures, c)
+			p := processors.NewEmbed(e.Users, a.kafka, a.kafka, a.rows, a.erasures, c)
 			flushes = append(flushes, flush{name: "look after erased users", interval: 10 * time.Second, run: p.Flush})
 			return p
 		}},
 		{group: schemas.GroupCatalog, ranges: true, topics: []string{schemas.TopicItems, schemas.TopicItemUpdates, schemas.ReplayTopic(schemas.GroupCatalog)}, make: func() processors.Processor {
-			p := processors.NewCatalog(e.items, a.kafka, a.kafka, a.rows, processors.DefaultCatalogConfig(n), now)
+			p := processors.NewCatalog(e.Items, a.kafka, a.kafka, a.rows, processors.DefaultCatalogConfig(n), now)
 			a.indexed = func() bool { return p.Pending() == 0 }
 			flushes = append(flushes, flush{"index items", 50 * time.Millisecond, p.Flush, p.Settle})
 			return p
 		}},
 		{group: schemas.GroupBefriend, free: true, topics: []string{schemas.TopicFriendships, schemas.ReplayTopic(schemas.GroupBefriend)}, make: func() processors.Processor {
-			p := processors.NewBefriend(e.graph, a.kafka, a.erasures).WithLog(a.kafka)
+			p := processors.NewBefriend(e.Graph, a.kafka, a.erasures).WithLog(a.kafka)
 			flushes = append(flushes, flush{name: "look after erased friends", interval: 10 * time.Second, run: p.Flush})
 			return p
 		}},
-		{group: schemas.GroupAggregate, ranges: true, topics: aggregateTopics(), make: func() processors.Processor {
-			p := processors.NewAggregate(e.analytics, a.kafka, a.erasures, a.cfg.Stream.RecentIDs)
+		{group: schemas.GroupAggregate, ranges: true, topics: AnalyticsTopics(), make: func() processors.Processor {
+			p := processors.NewAggregate(e.Analytics, a.kafka, a.erasures, a.cfg.Stream.RecentIDs)
 			flushes = append(flushes, flush{"write progress", 2 * time.Second, p.Flush, p.Flush})
 			return p
 		}},
@@ -295,8 +360,8 @@ const (
 // listTimeout bounds each store when lists are made for the topic: nobody waits for the answer, and waiting is better than a poorer list.
 const listTimeout = 5 * time.Second
 
-// aggregateTopics are what analysts see.
-func aggregateTopics() []string {
+// AnalyticsTopics are what analysts see.
+func AnalyticsTopics() []string {
 	topics := []string{schemas.TopicInteractions, schemas.TopicRecommendations, schemas.TopicItems, schemas.TopicUsers, schemas.ReplayTopic(schemas.GroupAggregate)}
 	for _, g := range schemas.Groups() {
 		topics = append(topics, schemas.PoisonTopic(g))
@@ -304,13 +369,13 @@ func aggregateTopics() []string {
 	return topics
 }
 
-func (a *app) trendingQuery() sinks.TrendingQuery {
+func (a *App) trendingQuery() sinks.TrendingQuery {
 	return sinks.TrendingQuery{HalfLife: a.cfg.Recommend.TrendingHalfLife, N: 200, Weights: map[schemas.Action]float64{
 		schemas.View: 0.3, schemas.Click: 0.5, schemas.Like: 1, schemas.Rate: 1, schemas.AddToCart: 1, schemas.Purchase: 2, schemas.Watch: 1,
 	}}
 }
 
-func (a *app) handle(router *stream.Router, group string, topics []string, p processors.Processor, ranges, free bool) error {
+func (a *App) handle(router *stream.Router, group string, topics []string, p processors.Processor, ranges, free bool) error {
 	full := a.kafka.prefix + group
 	named := make([]string, len(topics))
 	for i, t := range topics {
@@ -362,7 +427,7 @@ func (a *app) handle(router *stream.Router, group string, topics []string, p pro
 	return nil
 }
 
-func (a *app) subscriberConfig(group string) stream.SubscriberConfig {
+func (a *App) subscriberConfig(group string) stream.SubscriberConfig {
 	s := stream.DefaultSubscriberConfig(group)
 	c := a.cfg.Stream
 	s.MaxRecords, s.MaxBytes, s.Linger = c.MaxRecords, int(c.MaxBytes), c.Linger
@@ -377,4 +442,52 @@ func (a *app) subscriberConfig(group string) stream.SubscriberConfig {
 }
 
 // Close closes the stores and the log.
-func (a *app) Close() error { return errors.Join(a.engines.Close(), a.kafka.Close()) }
+func (a *App) Close() error {
+	var errs []error
+	if a.engines != nil {
+		errs = append(errs, a.engines.Close())
+	}
+	if a.kafka != nil {
+		errs = append(errs, a.kafka.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Config returns the configuration of the process.
+func (a *App) Config() config.Config { return a.cfg }
+
+// Only returns the names of the processors that run here.
+func (a *App) Only() []string { return a.only }
+
+// LogID returns the id of the log whose events the stores hold.
+func (a *App) LogID() string { return a.logID }
+
+// Kafka returns the connection to the log. It is closed with the App.
+func (a *App) Kafka() *Kafka { return a.kafka }
+
+// Engines returns the stores. They are closed with the App.
+func (a *App) Engines() *Engines { return a.engines }
+
+// Ready is closed when the processors have joined their groups.
+func (a *App) Ready() <-chan struct{} { return a.ready }
+
+// Listening gets the address of the API, once.
+func (a *App) Listening() <-chan string { return a.listening }
+
+// Indexed tells whether every item that this process owns stands in the index as on the log.
+func (a *App) Indexed() bool { return a.indexed == nil || a.indexed() }
+
+// Rates returns the process's counters since its start.
+func (a *App) Rates() (Totals, error) {
+	t, err := a.metrics.Totals()
+	return Totals{Produced: t.Produced, Poisoned: t.Poisoned, Consumed: t.Consumed, Lag: t.Lag}, err
+}
+
+// Totals are counters of a process since its start, and its lag now.
+type Totals struct {
+	Produced int64
+	// Consumed counts records by consumer group; Lag by group too.
+	Consumed map[string]int64
+	Lag      map[string]int64
+	Poisoned int64
+}

@@ -1,4 +1,5 @@
-package main
+// Package rebuild makes a store anew from the log, beside the live one.
+package rebuild
 
 import (
 	"context"
@@ -12,37 +13,53 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/app"
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 )
 
-// rebuild makes one store anew from the log. It fills the new one up to where the store's consumer groups stand, while they go on with the old one; when
-// they have stopped it covers the rest and switches, so that they continue with the new store exactly where they left the old one: positions stay as they are,
-// and a range in doubt is repeated by the group itself, with everything that follows from it.
-type rebuild struct {
-	cfg   config.Config
-	log   *slog.Logger
-	kafka *kafka
-	logID string
-	// wait waits for groups that have to stop; without it they must have stopped before.
-	wait bool
-	// partial accepts a log whose beginning has been deleted.
-	partial bool
-	// say tells the operator something; progress is told of offsets taken and of how many there are in all.
-	say      func(format string, args ...any)
-	progress func(done, total int64)
+// Options say what to rebuild and how.
+type Options struct {
+	// Store is qdrant, neo4j, clickhouse or embedded.
+	Store string
+	// Wait waits for groups that have to stop. Without it they must have stopped before.
+	Wait bool
+	// AcceptPartial accepts a log whose beginning has been deleted.
+	AcceptPartial bool
+	// Say tells the operator something. Progress is told of offsets taken and of how many there are in all.
+	Say      func(format string, args ...any)
+	Progress func(done, total int64)
+	// Log gets what an operator need not read.
+	Log *slog.Logger
+}
 
-	store newStore
+// Run makes one store anew from the log. It fills the new one up to where the store's consumer groups stand, while
+// they go on with the old one. When they have stopped it covers the rest and switches, so that they continue with the
+// new store exactly where they left the old one: positions stay as they are, and an uncertain batch intent is repeated
+// by the group itself. The other stores may be down.
+func Run(ctx context.Context, cfg config.Config, o Options) error {
+	r := &rebuild{Options: o, cfg: cfg}
+	return r.open(ctx)
+}
+
+// rebuild is one run.
+type rebuild struct {
+	Options
+	cfg   config.Config
+	kafka *app.Kafka
+	logID string
+
+	store storeRebuild
 	// erasures are those known at the start; letters the same with the time when the log took them.
 	erasures, letters    *processors.Erasures
 	taken                map[partitionOf]int64
 	done, total, skipped atomic.Int64
 }
 
-// newStore is a store that is being made anew.
-type newStore interface {
+// storeRebuild is a store that is being made anew.
+type storeRebuild interface {
 	// groups fill the store. Of these, exclusive must not run while it switches: they hold in memory what the old store says.
 	groups() (all, exclusive []string)
 	// begin makes the new store, empty, and drops what an earlier rebuild left behind.
@@ -65,7 +82,7 @@ func topicsOf(group string) []string {
 	case schemas.GroupBefriend:
 		return []string{schemas.TopicFriendships, schemas.ReplayTopic(group)}
 	case schemas.GroupAggregate:
-		return aggregateTopics()
+		return app.AnalyticsTopics()
 	}
 	return nil
 }
@@ -80,8 +97,8 @@ type place struct {
 	at    int64
 }
 
-func (p *place) tp(k *kafka) stream.TopicPartition {
-	return stream.TopicPartition{Topic: k.prefix + p.span.Topic, Partition: p.span.Partition}
+func (p *place) tp(k *app.Kafka) stream.TopicPartition {
+	return stream.TopicPartition{Topic: k.Prefix() + p.span.Topic, Partition: p.span.Partition}
 }
 
 // partitionOf is a partition as one group reads it: several groups read some.
@@ -98,17 +115,17 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 	ask := make(map[string][]string)
 	for _, g := range all {
 		for _, t := range topicsOf(g) {
-			ask[r.kafka.prefix+g] = append(ask[r.kafka.prefix+g], r.kafka.prefix+t)
+			ask[r.kafka.Prefix()+g] = append(ask[r.kafka.Prefix()+g], r.kafka.Prefix()+t)
 		}
 	}
-	lags, err := stream.Lag(ctx, r.kafka.conn, ask)
+	lags, err := stream.Lag(ctx, r.kafka.Conn(), ask)
 	if err != nil {
 		return nil, fmt.Errorf("read the positions of %v: %w", all, err)
 	}
 	out := make([]place, len(lags))
 	for i := range lags {
 		l := &lags[i]
-		p := place{group: strings.TrimPrefix(l.Group, r.kafka.prefix), span: processors.Span{Topic: strings.TrimPrefix(l.Topic, r.kafka.prefix), Partition: l.Partition, From: l.First}}
+		p := place{group: strings.TrimPrefix(l.Group, r.kafka.Prefix()), span: processors.Span{Topic: strings.TrimPrefix(l.Topic, r.kafka.Prefix()), Partition: l.Partition, From: l.First}}
 		p.at, p.reset = settle(l)
 		if stopped && l.HighWatermark > l.First {
 			if err := r.recover(ctx, &p, l); err != nil {
@@ -187,10 +204,10 @@ func (r *rebuild) reachBack(places []place) error {
 	}
 	slices.Sort(gone)
 	what := fmt.Sprintf("%d partitions have lost their beginning by their retention (%s)", len(gone), strings.Join(gone[:min(len(gone), 3)], ", "))
-	if !r.partial {
+	if !r.AcceptPartial {
 		return fmt.Errorf("%s: what stood there would be missing from the new store; run it with --partial to make it from what is left", what)
 	}
-	r.say("%s: the new store is made from what is left", what)
+	r.Say("%s: the new store is made from what is left", what)
 	return nil
 }
 
@@ -201,7 +218,7 @@ func compacted(topic string) bool {
 
 // run rebuilds the store.
 func (r *rebuild) run(ctx context.Context) error {
-	started := now()
+	started := time.Now()
 	r.taken = make(map[partitionOf]int64)
 	if err := r.loadErasures(ctx); err != nil {
 		return err
@@ -213,7 +230,7 @@ func (r *rebuild) run(ctx context.Context) error {
 	if err := r.reachBack(places); err != nil {
 		return err
 	}
-	if busy, err := r.busy(ctx, r.mustStop(places)); err != nil || busy != "" && !r.wait {
+	if busy, err := r.busy(ctx, r.mustStop(places)); err != nil || busy != "" && !r.Wait {
 		return errors.Join(err, stopFirst(busy))
 	}
 	if err := r.store.begin(ctx); err != nil {
@@ -239,7 +256,7 @@ func (r *rebuild) run(ctx context.Context) error {
 	if n := r.skipped.Load(); n > 0 {
 		skipped = fmt.Sprintf("; %d records were unwell and skipped, as when they became dead letters", n)
 	}
-	r.say("%s from %d offsets of the log in %.1f s%s", what, r.done.Load(), now().Sub(started).Seconds(), skipped)
+	r.Say("%s from %d offsets of the log in %.1f s%s", what, r.done.Load(), time.Now().Sub(started).Seconds(), skipped)
 	return nil
 }
 
@@ -279,7 +296,7 @@ func (r *rebuild) mustStop(places []place) []string {
 func (r *rebuild) busy(ctx context.Context, groups []string) (string, error) {
 	var out []string
 	for _, g := range groups {
-		members, err := stream.Members(ctx, r.kafka.conn, r.kafka.prefix+g)
+		members, err := stream.Members(ctx, r.kafka.Conn(), r.kafka.Prefix()+g)
 		if err != nil {
 			return "", err
 		}
@@ -329,7 +346,7 @@ func (r *rebuild) left(places []place) int64 {
 // take brings the store to the places.
 func (r *rebuild) take(ctx context.Context, places []place) error {
 	r.total.Add(r.left(places))
-	r.progress(r.done.Load(), r.total.Load())
+	r.Progress(r.done.Load(), r.total.Load())
 	ahead := slices.Clone(places)
 	for i := range ahead {
 		ahead[i].span.From = max(ahead[i].span.From, r.taken[ahead[i].of()])
@@ -341,7 +358,7 @@ func (r *rebuild) take(ctx context.Context, places []place) error {
 		r.taken[places[i].of()] = places[i].span.To
 	}
 	r.done.Store(r.total.Load())
-	r.progress(r.done.Load(), r.total.Load())
+	r.Progress(r.done.Load(), r.total.Load())
 	return nil
 }
 
@@ -362,11 +379,11 @@ func (r *rebuild) catchUp(ctx context.Context) ([]place, error) {
 		if busy == "" {
 			return r.last(ctx, places)
 		}
-		if !r.wait {
+		if !r.Wait {
 			return nil, stopFirst(busy)
 		}
 		if busy != told {
-			r.say("the new store is %d offsets behind: stop %s now, everywhere, to switch", r.left(places), busy)
+			r.Say("the new store is %d offsets behind: stop %s now, everywhere, to switch", r.left(places), busy)
 			told = busy
 		}
 		if places, err = r.places(ctx, false); err != nil {
@@ -419,10 +436,10 @@ func (r *rebuild) resetPositions(ctx context.Context, places []place) error {
 			to[p.group] = make(map[stream.TopicPartition]int64)
 		}
 		to[p.group][p.tp(r.kafka)] = p.at
-		r.say("%s: position on %s/%d set to %d (%s)", p.group, p.span.Topic, p.span.Partition, p.at, p.reset)
+		r.Say("%s: position on %s/%d set to %d (%s)", p.group, p.span.Topic, p.span.Partition, p.at, p.reset)
 	}
 	for group, offsets := range to {
-		if err := stream.ResetOffsets(ctx, r.kafka.conn, r.kafka.prefix+group, offsets); err != nil {
+		if err := stream.ResetOffsets(ctx, r.kafka.Conn(), r.kafka.Prefix()+group, offsets); err != nil {
 			return err
 		}
 	}
@@ -433,10 +450,10 @@ func (r *rebuild) resetPositions(ctx context.Context, places []place) error {
 func (r *rebuild) fold(p processors.Processor, splittable bool) *processors.Fold {
 	c := processors.DefaultFoldConfig()
 	c.Splittable = splittable
-	c.Progress = func(n int64) { r.done.Add(n); r.progress(min(r.done.Load(), r.total.Load()), r.total.Load()) }
+	c.Progress = func(n int64) { r.done.Add(n); r.Progress(min(r.done.Load(), r.total.Load()), r.total.Load()) }
 	c.Skipped = func(rec *schemas.Record, err error) {
 		r.skipped.Add(1)
-		r.log.Debug("skipped", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "reason", err)
+		r.Log.Debug("skipped", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "reason", err)
 	}
 	return processors.NewFold(p, r.kafka, r.logID, c)
 }

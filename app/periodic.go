@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 // periodic runs jobs on one instance at a time: the one that owns the single partition of the topic its group reads.
 type periodic struct {
-	a    *app
+	a    *App
 	jobs []job
 
 	mu   sync.Mutex
@@ -31,9 +31,9 @@ var _ processors.Processor = (*periodic)(nil)
 // expiryInterval is how often what has expired is looked for: lists and users live for days.
 const expiryInterval = time.Hour
 
-func (a *app) periodic() *periodic {
-	trending := processors.NewTrendingJob(a.engines.analytics, a.kafka, a.trendingQuery(), now)
-	expiry := processors.NewExpiryJob(a.engines.users, a.kafka, a.kafka, a.cfg.Topics.Partitions, a.cfg.Recommend.UserTTL, now)
+func (a *App) periodic() *periodic {
+	trending := processors.NewTrendingJob(a.engines.Analytics, a.kafka, a.trendingQuery(), now)
+	expiry := processors.NewExpiryJob(a.engines.Users, a.kafka, a.kafka, a.cfg.Topics.Partitions, a.cfg.Recommend.UserTTL, now)
 	return &periodic{a: a, jobs: []job{
 		{"compute trending", a.cfg.Recommend.TrendingInterval, trending.Run, trending.Found},
 		{"expire users and lists", expiryInterval, expiry.Run, nil},
@@ -54,7 +54,7 @@ func (p *periodic) Assign(_ context.Context, parts []processors.Assignment) erro
 	for _, j := range p.jobs {
 		wg.Go(func() {
 			p.first(ctx, j)
-			_ = p.a.every(ctx, j.interval, j.name, j.run)
+			_ = p.a.Every(ctx, j.interval, j.name, j.run)
 		})
 	}
 	p.mu.Lock()

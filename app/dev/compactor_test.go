@@ -1,4 +1,4 @@
-package main
+package dev
 
 import (
 	"context"
@@ -10,24 +10,26 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/app"
+	"github.com/slipstream-rec/slipstream/config"
+	"github.com/slipstream-rec/slipstream/internal/apptest"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
 )
 
 // The log of a process that runs for days must not grow by every version of every row, and nothing that counts may go.
-func TestKeeperKeepsWhatCountsWhileOthersWrite(t *testing.T) {
-	bc := embedded.DefaultConfig(filepath.Join(t.TempDir(), logFolder))
-	bc.Addr, bc.Log, bc.SegmentBytes = "127.0.0.1:0", quiet(t), 64<<10
+func TestCompactorKeepsWhatCountsWhileOthersWrite(t *testing.T) {
+	bc := embedded.DefaultConfig(filepath.Join(t.TempDir(), app.LogFolder))
+	bc.Addr, bc.Log, bc.SegmentBytes = "127.0.0.1:0", apptest.Quiet(t), 64<<10
 	broker, err := embedded.Start(t.Context(), bc)
 	require.NoError(t, err)
 	cfg := config.Default()
 	cfg.Topics.Partitions = 2
 	cfg.Kafka.Brokers = []string{broker.Addr()}
-	k, err := openKafka(t.Context(), cfg, nil)
+	k, err := app.OpenKafka(t.Context(), cfg)
 	require.NoError(t, err)
-	require.NoError(t, k.ensureTopics(t.Context(), cfg))
-	h := newKeeper(k, broker)
+	require.NoError(t, k.EnsureTopics(t.Context(), cfg))
+	h := newCompactor(k, broker)
 	h.least = 128 << 10
 
 	const keys, rounds = 40, 60
@@ -67,7 +69,7 @@ func TestKeeperKeepsWhatCountsWhileOthersWrite(t *testing.T) {
 	}
 	require.NoError(t, k.Emit(t.Context(), []schemas.Message{{Topic: schemas.TopicItemVectors, Partition: schemas.AnyPartition, Key: []byte("item-0")}}))
 
-	look := func(k *kafka) (latest map[string]string, records int) {
+	look := func(k *app.Kafka) (latest map[string]string, records int) {
 		latest = make(map[string]string)
 		for p := range cfg.Topics.Partitions {
 			require.NoError(t, k.Read(t.Context(), schemas.TopicItemVectors, p, 0, -1, func(r *schemas.Record) error {
@@ -93,7 +95,7 @@ func TestKeeperKeepsWhatCountsWhileOthersWrite(t *testing.T) {
 	require.NoError(t, err)
 	defer broker.Close()
 	cfg.Kafka.Brokers = []string{broker.Addr()}
-	k, err = openKafka(t.Context(), cfg, nil)
+	k, err = app.OpenKafka(t.Context(), cfg)
 	require.NoError(t, err)
 	defer k.Close()
 	latest, _ = look(k)

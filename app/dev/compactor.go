@@ -1,4 +1,4 @@
-package main
+package dev
 
 import (
 	"context"
@@ -8,16 +8,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
 )
 
-// keeper compacts the log of the embedded broker while it runs: the broker itself does so at a start only, because it cannot do it safely beside clients. The
+// compactor compacts the log of the embedded broker while it runs: the broker itself does so at a start only, because it cannot do it safely beside clients. The
 // topics taken are those that nobody but this process writes, so that writers can be held back for the moment it takes: what counts of a partition is
 // written to its end once more, and everything before that is forgotten. A crash in between leaves records twice, which does no harm.
-type keeper struct {
-	k      *kafka
+type compactor struct {
+	k      *app.Kafka
 	broker *embedded.Broker
 	// live are the bytes of what counted when a partition was compacted last.
 	live map[stream.TopicPartition]int64
@@ -26,38 +27,38 @@ type keeper struct {
 }
 
 const (
-	keepInterval = 10 * time.Second
-	// A partition is compacted when it is keepFactor times as large as what counts of it, and has keepLeast bytes.
-	keepFactor = 4
-	keepLeast  = 8 << 20
-	// keepTombstones is how long a deletion stays on the log for those who read it late.
-	keepTombstones = 10 * time.Minute
+	compactInterval = 10 * time.Second
+	// A partition is compacted when it is compactFactor times as large as what counts of it, and has compactMinBytes bytes.
+	compactFactor   = 4
+	compactMinBytes = 8 << 20
+	// tombstoneRetention is how long a deletion stays on the log for those who read it late.
+	tombstoneRetention = 10 * time.Minute
 )
 
-func newKeeper(k *kafka, broker *embedded.Broker) *keeper {
+func newCompactor(k *app.Kafka, broker *embedded.Broker) *compactor {
 	for _, t := range []string{schemas.TopicItemVectors, schemas.TopicRecommendationsCurrent, schemas.TopicTrending} {
-		k.writers.hold(t)
+		k.HoldWrites(t)
 	}
-	return &keeper{k: k, broker: broker, live: make(map[stream.TopicPartition]int64), least: keepLeast}
+	return &compactor{k: k, broker: broker, live: make(map[stream.TopicPartition]int64), least: compactMinBytes}
 }
 
 // run compacts the partitions that have grown too large.
-func (h *keeper) run(ctx context.Context) error {
-	partitions, err := h.broker.Compacted()
+func (c *compactor) run(ctx context.Context) error {
+	partitions, err := c.broker.Compacted()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, p := range partitions {
 		tp := stream.TopicPartition{Topic: p.Topic, Partition: p.Partition}
-		if p.Bytes < max(h.least, keepFactor*h.live[tp]) || ctx.Err() != nil {
+		if p.Bytes < max(c.least, compactFactor*c.live[tp]) || ctx.Err() != nil {
 			continue
 		}
-		unlock, ours := h.k.writers.stop(strings.TrimPrefix(p.Topic, h.k.prefix))
+		unlock, ours := c.k.StopWrites(strings.TrimPrefix(p.Topic, c.k.Prefix()))
 		if !ours {
 			continue
 		}
-		err := h.compact(ctx, tp)
+		err := c.compact(ctx, tp)
 		unlock()
 		if err != nil {
 			errs = append(errs, fmt.Errorf("compact %s: %w", tp, err))
@@ -67,21 +68,21 @@ func (h *keeper) run(ctx context.Context) error {
 }
 
 // compact is called while nobody writes to the topic.
-func (h *keeper) compact(ctx context.Context, tp stream.TopicPartition) error {
-	bounds, err := h.k.conn.Offsets(ctx, tp.Topic)
+func (c *compactor) compact(ctx context.Context, tp stream.TopicPartition) error {
+	bounds, err := c.k.Conn().Offsets(ctx, tp.Topic)
 	if err != nil {
 		return err
 	}
 	end := bounds[tp].HighWatermark
 	latest := make(map[string]stream.Record)
-	err = stream.ReadPartition(ctx, h.k.conn, tp, 0, end, func(r *stream.Record) error {
-		c := *r
-		c.Key, c.Value = slices.Clone(r.Key), slices.Clone(r.Value)
-		c.Headers = slices.Clone(r.Headers)
-		for i := range c.Headers {
-			c.Headers[i].Value = slices.Clone(c.Headers[i].Value)
+	err = stream.ReadPartition(ctx, c.k.Conn(), tp, 0, end, func(r *stream.Record) error {
+		kept := *r
+		kept.Key, kept.Value = slices.Clone(r.Key), slices.Clone(r.Value)
+		kept.Headers = slices.Clone(r.Headers)
+		for i := range kept.Headers {
+			kept.Headers[i].Value = slices.Clone(kept.Headers[i].Value)
 		}
-		latest[string(r.Key)] = c
+		latest[string(r.Key)] = kept
 		return nil
 	})
 	if err != nil {
@@ -90,7 +91,7 @@ func (h *keeper) compact(ctx context.Context, tp stream.TopicPartition) error {
 	records := make([]stream.Record, 0, len(latest))
 	var bytes int64
 	for _, r := range latest {
-		if r.Value == nil && time.Since(r.Time) > keepTombstones {
+		if r.Value == nil && time.Since(r.Time) > tombstoneRetention {
 			continue
 		}
 		records = append(records, r)
@@ -100,9 +101,9 @@ func (h *keeper) compact(ctx context.Context, tp stream.TopicPartition) error {
 		return nil
 	}
 	slices.SortFunc(records, func(a, b stream.Record) int { return int(a.Offset - b.Offset) })
-	if err := h.k.pub.Emit(ctx, records); err != nil {
+	if err := c.k.Publisher().Emit(ctx, records); err != nil {
 		return err
 	}
-	h.live[tp] = bytes
-	return h.broker.Forget(tp.Topic, tp.Partition, end)
+	c.live[tp] = bytes
+	return c.broker.Forget(tp.Topic, tp.Partition, end)
 }

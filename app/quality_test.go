@@ -1,4 +1,4 @@
-package main
+package app_test
 
 import (
 	"context"
@@ -13,8 +13,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/app"
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/eval"
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/internal/apptest"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -201,10 +203,10 @@ func (p *publishedLists) await(t *testing.T, wave []schemas.Interaction) {
 
 // serve sends the stream wave by wave, each after the lists that the one before has caused, and judges the lists published. With again set every event
 // is sent a second time, together with the next wave.
-func (s *qualityStream) serve(t *testing.T, in *installation, again bool) hits {
+func (s *qualityStream) serve(t *testing.T, in *apptest.Installation, again bool) hits {
 	t.Helper()
 	p := &publishedLists{latest: make(map[string]*schemas.Recommendation), caused: make(map[string]schemas.CausedBy), moved: make(chan struct{}, 1)}
-	tail := in.kafka.tail(schemas.TopicRecommendations, p.apply)
+	tail := in.Kafka().Tail(schemas.TopicRecommendations, p.apply)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- tail.Run(ctx) }()
@@ -213,7 +215,7 @@ func (s *qualityStream) serve(t *testing.T, in *installation, again bool) hits {
 	var (
 		out, judged = make(hits), s.judged()
 		n           int
-		offsets     = make([]int64, in.cfg.Topics.Partitions)
+		offsets     = make([]int64, in.Config().Topics.Partitions)
 		begun       = time.Now()
 		previous    []schemas.Interaction
 		counts      = make(map[string]float64)
@@ -242,7 +244,7 @@ func (s *qualityStream) serve(t *testing.T, in *installation, again bool) hits {
 			}
 			previous = wave
 		}
-		require.NoError(t, in.kafka.Emit(t.Context(), batch))
+		require.NoError(t, in.Kafka().Emit(t.Context(), batch))
 		p.await(t, wave)
 		p.mu.Lock()
 		for id, want := range positions {
@@ -260,7 +262,7 @@ func (s *qualityStream) serve(t *testing.T, in *installation, again bool) hits {
 }
 
 // learned returns when the index shows what the events of a wave have taught: the items' owners collect it for a moment, and people are slower than that.
-func (s *qualityStream) learned(t *testing.T, in *installation, wave []schemas.Interaction, counts map[string]float64) {
+func (s *qualityStream) learned(t *testing.T, in *apptest.Installation, wave []schemas.Interaction, counts map[string]float64) {
 	t.Helper()
 	var ids []string
 	for i := range wave {
@@ -272,7 +274,7 @@ func (s *qualityStream) learned(t *testing.T, in *installation, wave []schemas.I
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for begun := time.Now(); ; <-tick.C {
-		found, err := in.engines.items.GetItems(t.Context(), ids)
+		found, err := in.Engines().Items.GetItems(t.Context(), ids)
 		require.NoError(t, err)
 		behind := len(ids)
 		for i := range found {
@@ -293,11 +295,11 @@ func holds(list *schemas.Recommendation, item string) bool {
 }
 
 // counted checks that histories, counts and rows are those of each event once.
-func (s *qualityStream) counted(t *testing.T, in *installation) {
+func (s *qualityStream) counted(t *testing.T, in *apptest.Installation) {
 	t.Helper()
-	in.settle(t, 2*time.Minute)
+	in.Settle(t, 2*time.Minute)
 	n := int64(len(s.events))
-	got, err := in.engines.analytics.CountInteractions(t.Context())
+	got, err := in.Engines().Analytics.CountInteractions(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, sinks.Counts{Rows: n, ItemHours: n, UserDays: n}, got)
 
@@ -308,7 +310,7 @@ func (s *qualityStream) counted(t *testing.T, in *installation) {
 		items[x.ItemID]++
 	}
 	points := 0
-	require.NoError(t, in.engines.users.EachUser(t.Context(), func(p sinks.User) error {
+	require.NoError(t, in.Engines().Users.EachUser(t.Context(), func(p sinks.User) error {
 		points++
 		var u model.User
 		require.NoError(t, u.Decode(p.State))
@@ -319,7 +321,7 @@ func (s *qualityStream) counted(t *testing.T, in *installation) {
 		for _, h := range u.History {
 			have = append(have, h.Key)
 		}
-		require.Equal(t, want[max(0, len(want)-modelConfig(in.cfg).LongItems):], have, p.ID)
+		require.Equal(t, want[max(0, len(want)-app.ModelConfig(in.Config()).LongItems):], have, p.ID)
 		return nil
 	}))
 	require.Equal(t, len(histories), points)
@@ -328,7 +330,7 @@ func (s *qualityStream) counted(t *testing.T, in *installation) {
 	for id := range items {
 		ids = append(ids, id)
 	}
-	found, err := in.engines.items.GetItems(t.Context(), ids)
+	found, err := in.Engines().Items.GetItems(t.Context(), ids)
 	require.NoError(t, err)
 	have := make(map[string]float64, len(found))
 	for _, x := range found {
@@ -351,8 +353,8 @@ func servedConfig(partitions int) func(*config.Config) {
 // compare holds what was served against what eval measures on the same events: the recommender as a whole. It allows 2 %.
 func (s *qualityStream) compare(t *testing.T, cfg config.Config, served hits) {
 	t.Helper()
-	m := modelConfig(cfg)
-	blend := recommenderConfig(cfg, m, quiet(t)).Blend
+	m := app.ModelConfig(cfg)
+	blend := app.RecommendConfig(cfg, m, apptest.Quiet(t)).Blend
 	full := s.measure(t, func(d *eval.Data) eval.Method { return eval.NewFull(d, m, blend) })
 	bare := s.measure(t, func(d *eval.Data) eval.Method { return eval.NewBare(d, m) })
 	require.Len(t, served, len(full), "the same events are judged")
@@ -384,11 +386,11 @@ func TestLongServedQualityIsAsMeasured(t *testing.T) {
 		again      bool
 	}{{1, false}, {4, false}, {4, true}} {
 		t.Run(fmt.Sprintf("partitions %d, sent again %t", x.partitions, x.again), func(t *testing.T) {
-			in, stop := startEmbedded(t, t.TempDir(), servedConfig(x.partitions))
+			in, stop := apptest.StartEmbedded(t, t.TempDir(), servedConfig(x.partitions))
 			served := s.serve(t, in, x.again)
 			s.counted(t, in)
 			stop()
-			s.compare(t, in.cfg, served)
+			s.compare(t, in.Config(), served)
 		})
 	}
 }
@@ -399,11 +401,9 @@ func TestRealServedQualityOfTwoInstances(t *testing.T) {
 		t.Skip("SLIPSTREAM_QUALITY is not set: the test takes minutes, make quality runs it")
 	}
 	s := newQualityStream(t)
-	in := startReal(t, servedConfig(4))
-	e, err := openReal(t.Context(), in.cfg)
-	require.NoError(t, err)
-	start(t, in.cfg, e, false)
+	in := apptest.StartReal(t, servedConfig(4))
+	apptest.Start(t, in.Config(), false)
 	served := s.serve(t, in, true)
 	s.counted(t, in)
-	s.compare(t, in.cfg, served)
+	s.compare(t, in.Config(), served)
 }

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 
 func TestStartWaitsForEngines(t *testing.T) {
 	t.Parallel()
+	const limit = 2 * time.Minute
 	away := fault.Transientf("connection refused")
 	for _, tc := range []struct {
 		name string
@@ -34,13 +35,13 @@ func TestStartWaitsForEngines(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				begin, tries := time.Now(), 0
-				_, err := untilThere(t.Context(), slog.New(slog.DiscardHandler), startLimit, func(context.Context) (int, error) {
+				_, err := untilThere(t.Context(), slog.New(slog.DiscardHandler), limit, func(context.Context) (int, error) {
 					if tries++; tries > tc.fails {
 						return 0, nil
 					}
 					return 0, tc.err
 				})
-				require.LessOrEqual(t, time.Since(begin), startLimit)
+				require.LessOrEqual(t, time.Since(begin), limit)
 				if tc.ok {
 					require.NoError(t, err)
 				} else {

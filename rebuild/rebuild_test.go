@@ -1,4 +1,4 @@
-package main
+package rebuild
 
 import (
 	"cmp"
@@ -18,7 +18,9 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipstream-rec/slipstream/internal/config"
+	"github.com/slipstream-rec/slipstream/app"
+	"github.com/slipstream-rec/slipstream/config"
+	"github.com/slipstream-rec/slipstream/internal/apptest"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
@@ -43,22 +45,22 @@ type person struct {
 }
 
 // picture takes the picture.
-func (in *installation) picture(t *testing.T) picture {
+func pictureOf(t *testing.T, in *apptest.Installation) picture {
 	t.Helper()
 	ctx := t.Context()
 	p := picture{Users: map[string]person{}, Items: map[string]uint64{}, Rows: map[string][]string{}, Sums: map[string][]string{}}
-	require.NoError(t, in.engines.users.EachUser(ctx, func(u sinks.User) error {
+	require.NoError(t, in.Engines().Users.EachUser(ctx, func(u sinks.User) error {
 		var m model.User
 		require.NoError(t, m.Decode(u.State))
 		p.Users[u.ID] = person{History: m.History, Seen: m.AppendSeen(nil), Events: m.Events, Positions: u.Positions, LastEvent: u.LastEventAt.UTC(), HasVector: len(u.Vector) > 0}
 		return nil
 	}))
-	require.NoError(t, in.engines.items.ItemVersions(ctx, func(id string, v uint64) error { p.Items[id] = v; return nil }))
-	require.NoError(t, in.engines.graph.EachEdge(ctx, func(e sinks.Edge) error { p.Edges = append(p.Edges, e); return nil }))
+	require.NoError(t, in.Engines().Items.ItemVersions(ctx, func(id string, v uint64) error { p.Items[id] = v; return nil }))
+	require.NoError(t, in.Engines().Graph.EachEdge(ctx, func(e sinks.Edge) error { p.Edges = append(p.Edges, e); return nil }))
 	slices.SortFunc(p.Edges, func(a, b sinks.Edge) int { return cmp.Or(strings.Compare(a.A, b.A), strings.Compare(a.B, b.B)) })
-	db := in.rows
+	db := in.Rows
 	if db == nil {
-		db = openRows(t, in.cfg)
+		db = apptest.OpenRows(t, in.Config())
 	}
 	for name, query := range map[string]string{
 		"interactions":    "SELECT log_topic, log_partition, log_offset, user_id, event_id FROM interactions ORDER BY 1, 2, 3",
@@ -100,27 +102,27 @@ func lines(t *testing.T, db *sql.DB, query string) []string {
 }
 
 // rebuilt runs the command's own code.
-func rebuilt(ctx context.Context, t *testing.T, cfg config.Config, store string, change ...func(*rebuild)) error {
+func rebuilt(ctx context.Context, t *testing.T, cfg config.Config, store string, change ...func(*Options)) error {
 	t.Helper()
-	r := &rebuild{cfg: cfg, log: quiet(t), progress: func(done, total int64) {
+	o := Options{Store: store, Log: apptest.Quiet(t), Progress: func(done, total int64) {
 		if done > total {
 			t.Errorf("progress %d of %d", done, total)
 		}
 	}}
-	r.say = func(format string, args ...any) { t.Logf(store+": "+format, args...) }
+	o.Say = func(format string, args ...any) { t.Logf(store+": "+format, args...) }
 	for _, f := range change {
-		f(r)
+		f(&o)
 	}
-	return r.open(ctx, store)
+	return Run(ctx, cfg, o)
 }
 
 // fill gives the installation something of everything: interactions, lists, friendships, bad records, a person who was erased and came back.
-func (in *installation) fill(t *testing.T) {
+func fill(t *testing.T, in *apptest.Installation) {
 	t.Helper()
-	in.world(t, 1500)
-	in.settle(t, 90*time.Second)
+	in.World(t, 1500)
+	in.Settle(t, 90*time.Second)
 	bad := schemas.Message{Topic: schemas.TopicInteractions, Partition: schemas.AnyPartition, Key: []byte("bad"), Value: []byte("{not json")}
-	require.NoError(t, in.kafka.Emit(t.Context(), []schemas.Message{bad}))
+	require.NoError(t, in.Kafka().Emit(t.Context(), []schemas.Message{bad}))
 	for _, x := range []struct{ method, path, body string }{
 		{http.MethodPut, "/v1/users/user-1/friends/user-2", ""},
 		{http.MethodPut, "/v1/users/user-3/friends/user-2", ""},
@@ -128,16 +130,16 @@ func (in *installation) fill(t *testing.T) {
 		{http.MethodPost, "/v1/events", `{"event_id":"same","source":"t","user_id":"user-5","item_id":"film-1","action":"like"}`},
 		{http.MethodPost, "/v1/events", `{"event_id":"same","source":"t","user_id":"user-5","item_id":"film-1","action":"like"}`},
 	} {
-		code, out := in.call(t, x.method, x.path, orNil(x.body))
+		code, out := in.Call(t, x.method, x.path, orNil(x.body))
 		require.Less(t, code, 300, string(out))
 	}
-	in.settle(t, 60*time.Second)
-	code, out := in.call(t, http.MethodDelete, "/v1/users/user-1", nil)
+	in.Settle(t, 60*time.Second)
+	code, out := in.Call(t, http.MethodDelete, "/v1/users/user-1", nil)
 	require.Less(t, code, 300, string(out))
-	in.settle(t, 60*time.Second)
-	code, out = in.call(t, http.MethodPost, "/v1/events", `{"user_id":"user-1","item_id":"film-9","action":"like"}`)
+	in.Settle(t, 60*time.Second)
+	code, out = in.Call(t, http.MethodPost, "/v1/events", `{"user_id":"user-1","item_id":"film-9","action":"like"}`)
 	require.Less(t, code, 300, string(out))
-	in.settle(t, 60*time.Second)
+	in.Settle(t, 60*time.Second)
 }
 
 func orNil(s string) any {
@@ -148,9 +150,9 @@ func orNil(s string) any {
 }
 
 // more sends events after a rebuild and checks that each counts once.
-func (in *installation) more(t *testing.T, run string) {
+func more(t *testing.T, in *apptest.Installation, run string) {
 	t.Helper()
-	before, err := in.engines.analytics.CountInteractions(t.Context())
+	before, err := in.Engines().Analytics.CountInteractions(t.Context())
 	require.NoError(t, err)
 	var batch []schemas.Message
 	for i := range 300 {
@@ -159,43 +161,43 @@ func (in *installation) more(t *testing.T, run string) {
 			Action: schemas.View, OccurredAt: time.Now().UTC(),
 		}.Message())
 	}
-	require.NoError(t, in.kafka.Emit(t.Context(), batch))
-	in.settle(t, 60*time.Second)
-	after, err := in.engines.analytics.CountInteractions(t.Context())
+	require.NoError(t, in.Kafka().Emit(t.Context(), batch))
+	in.Settle(t, 60*time.Second)
+	after, err := in.Engines().Analytics.CountInteractions(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, sinks.Counts{Rows: before.Rows + 150, ItemHours: before.ItemHours + 150, UserDays: before.UserDays + 150}, after)
 }
 
 func TestRebuildEmbedded(t *testing.T) {
 	dir := t.TempDir()
-	in, stop := startEmbedded(t, dir, nil)
-	cfg := in.cfg
+	in, stop := apptest.StartEmbedded(t, dir, nil)
+	cfg := in.Config()
 	cfg.DataDir = dir
-	in.fill(t)
-	before := in.picture(t)
+	fill(t, in)
+	before := pictureOf(t, in)
 	require.Error(t, rebuilt(t.Context(), t, cfg, "embedded"), "dev is running")
 	stop()
 
 	require.NoError(t, rebuilt(t.Context(), t, cfg, "embedded"))
-	in, stop = startEmbedded(t, dir, nil)
-	require.Equal(t, before, in.picture(t))
-	in.more(t, "a")
-	before = in.picture(t)
+	in, stop = apptest.StartEmbedded(t, dir, nil)
+	require.Equal(t, before, pictureOf(t, in))
+	more(t, in, "a")
+	before = pictureOf(t, in)
 	stop()
 
 	// Wiped, and an attempt that was interrupted.
-	files, err := filepath.Glob(filepath.Join(dir, storeFile+"*"))
+	files, err := filepath.Glob(filepath.Join(dir, app.StoreFile+"*"))
 	require.NoError(t, err)
 	for _, name := range files {
 		require.NoError(t, os.Remove(name))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	require.Error(t, rebuilt(ctx, t, cfg, "embedded", func(r *rebuild) { r.progress = func(done, _ int64) { cancelWhen(cancel, done > 500) } }))
-	require.NoFileExists(t, filepath.Join(dir, storeFile))
+	require.Error(t, rebuilt(ctx, t, cfg, "embedded", func(o *Options) { o.Progress = func(done, _ int64) { cancelWhen(cancel, done > 500) } }))
+	require.NoFileExists(t, filepath.Join(dir, app.StoreFile))
 	require.NoError(t, rebuilt(t.Context(), t, cfg, "embedded"))
-	in, _ = startEmbedded(t, dir, nil)
-	require.Equal(t, before, in.picture(t))
-	in.more(t, "b")
+	in, _ = apptest.StartEmbedded(t, dir, nil)
+	require.Equal(t, before, pictureOf(t, in))
+	more(t, in, "b")
 }
 
 func cancelWhen(cancel func(), yes bool) {
@@ -205,45 +207,36 @@ func cancelWhen(cancel func(), yes bool) {
 }
 
 // restart runs everything again on the real engines under the same names.
-func restart(t *testing.T, cfg config.Config) *installation {
+func restart(t *testing.T, cfg config.Config) *apptest.Installation {
 	t.Helper()
-	e, err := openReal(t.Context(), cfg)
-	require.NoError(t, err)
-	in, _ := start(t, cfg, e, false)
-	return in
+	return apptest.Start(t, cfg, false)
 }
 
 // refused checks that a start names the command that helps.
 func refused(t *testing.T, cfg config.Config, store string) {
 	t.Helper()
-	k, err := openKafka(t.Context(), cfg, nil)
-	require.NoError(t, err)
-	defer k.Close()
-	e, err := openReal(t.Context(), cfg)
-	require.NoError(t, err)
-	defer e.Close()
-	_, err = newApp(t.Context(), cfg, quiet(t), k, e, nil, processorNames(), false)
+	_, err := app.Open(t.Context(), cfg, app.Options{Log: apptest.Quiet(t)})
 	require.ErrorContains(t, err, "slipstream rebuild --store "+store)
 }
 
 func TestRealRebuild(t *testing.T) {
-	in := startReal(t, nil)
-	cfg := in.cfg
-	in.fill(t)
-	before := in.picture(t)
-	in.stop()
+	in := apptest.StartReal(t, nil)
+	cfg := in.Config()
+	fill(t, in)
+	before := pictureOf(t, in)
+	in.Stop()
 
 	wipe := map[string]func(){
-		"qdrant": func() { dropCollections(t.Context(), t, cfg) },
+		"qdrant": func() { apptest.DropCollections(t.Context(), t, cfg) },
 		"neo4j": func() {
-			g, err := openNeo4j(t.Context(), cfg)
+			g, err := app.OpenNeo4j(t.Context(), cfg)
 			require.NoError(t, err)
 			defer g.Close()
 			require.NoError(t, g.SetLogID(t.Context(), ""))
 			require.NoError(t, g.Clear(t.Context()))
 		},
 		"clickhouse": func() {
-			_, err := openRows(t, cfg).ExecContext(t.Context(), "DROP DATABASE "+cfg.ClickHouse.Database)
+			_, err := apptest.OpenRows(t, cfg).ExecContext(t.Context(), "DROP DATABASE "+cfg.ClickHouse.Database)
 			require.NoError(t, err)
 		},
 	}
@@ -251,38 +244,38 @@ func TestRealRebuild(t *testing.T) {
 		wipe[store]()
 		refused(t, cfg, store)
 		ctx, cancel := context.WithCancel(t.Context())
-		require.Error(t, rebuilt(ctx, t, cfg, store, func(r *rebuild) { r.progress = func(done, total int64) { cancelWhen(cancel, done > 0 || total == 0) } }), "interrupted")
+		require.Error(t, rebuilt(ctx, t, cfg, store, func(o *Options) { o.Progress = func(done, total int64) { cancelWhen(cancel, done > 0 || total == 0) } }), "interrupted")
 		refused(t, cfg, store)
 		require.NoError(t, rebuilt(t.Context(), t, cfg, store))
 	}
 	in = restart(t, cfg)
-	require.Equal(t, before, in.picture(t))
-	in.more(t, "wiped")
+	require.Equal(t, before, pictureOf(t, in))
+	more(t, in, "wiped")
 
 	t.Log("beside the live system, under load")
 	in = underLoad(t, in)
 	t.Log("offsets expired")
 	in = withoutOffsets(t, in)
 	t.Log("another log")
-	in.stop()
+	in.Stop()
 	other := cfg
 	other.Kafka.TopicPrefix = cfg.Kafka.TopicPrefix + "second."
-	t.Cleanup(func() { dropTopics(context.WithoutCancel(t.Context()), t, other) })
+	t.Cleanup(func() { apptest.DropTopics(context.WithoutCancel(t.Context()), t, other) })
 	for _, store := range []string{"qdrant", "neo4j", "clickhouse"} {
 		refused(t, other, store)
 		require.NoError(t, rebuilt(t.Context(), t, other, store))
 	}
 	in = restart(t, other)
-	require.Empty(t, in.picture(t).Users)
-	in.more(t, "other")
-	in.stop()
+	require.Empty(t, pictureOf(t, in).Users)
+	more(t, in, "other")
+	in.Stop()
 }
 
 // underLoad makes the stores anew while events come in.
-func underLoad(t *testing.T, in *installation) *installation {
+func underLoad(t *testing.T, in *apptest.Installation) *apptest.Installation {
 	ctx, cancel := context.WithCancel(t.Context())
 	var load sync.WaitGroup
-	k, err := openKafka(t.Context(), in.cfg, nil)
+	k, err := app.OpenKafka(t.Context(), in.Config())
 	require.NoError(t, err)
 	defer k.Close()
 	load.Go(func() {
@@ -299,16 +292,16 @@ func underLoad(t *testing.T, in *installation) *installation {
 	})
 	defer load.Wait()
 	defer cancel()
-	require.NoError(t, rebuilt(t.Context(), t, in.cfg, "neo4j"), "nothing has to stop")
+	require.NoError(t, rebuilt(t.Context(), t, in.Config(), "neo4j"), "nothing has to stop")
 	for _, store := range []string{"qdrant", "clickhouse"} {
 		group := map[string]string{"qdrant": schemas.GroupEmbed, "clickhouse": schemas.GroupAggregate}[store]
-		require.ErrorContains(t, rebuilt(t.Context(), t, in.cfg, store), "these processors are running: "+group)
+		require.ErrorContains(t, rebuilt(t.Context(), t, in.Config(), store), "these processors are running: "+group)
 		asked, done := make(chan struct{}), make(chan error, 1)
 		var once sync.Once
 		go func() {
-			done <- rebuilt(t.Context(), t, in.cfg, store, func(r *rebuild) {
-				say := r.say
-				r.wait, r.say = true, func(format string, args ...any) {
+			done <- rebuilt(t.Context(), t, in.Config(), store, func(o *Options) {
+				say := o.Say
+				o.Wait, o.Say = true, func(format string, args ...any) {
 					say(format, args...)
 					if strings.Contains(fmt.Sprintf(format, args...), "stop "+group) {
 						once.Do(func() { close(asked) })
@@ -323,43 +316,43 @@ func underLoad(t *testing.T, in *installation) *installation {
 		case <-time.After(3 * time.Minute):
 			t.Fatal("it did not ask to stop the processors within three minutes")
 		}
-		in.stop()
+		in.Stop()
 		require.NoError(t, <-done)
-		in = restart(t, in.cfg)
+		in = restart(t, in.Config())
 	}
 	cancel()
 	load.Wait()
-	in.settle(t, 60*time.Second)
-	before := in.picture(t)
-	in.stop()
+	in.Settle(t, 60*time.Second)
+	before := pictureOf(t, in)
+	in.Stop()
 	for _, store := range []string{"qdrant", "neo4j", "clickhouse"} {
-		require.NoError(t, rebuilt(t.Context(), t, in.cfg, store))
+		require.NoError(t, rebuilt(t.Context(), t, in.Config(), store))
 	}
-	in = restart(t, in.cfg)
-	in.settle(t, 60*time.Second)
-	require.Equal(t, before, in.picture(t), "what was switched to under load is what the whole log says")
+	in = restart(t, in.Config())
+	in.Settle(t, 60*time.Second)
+	require.Equal(t, before, pictureOf(t, in), "what was switched to under load is what the whole log says")
 	return in
 }
 
 // withoutOffsets deletes what the groups have committed.
-func withoutOffsets(t *testing.T, in *installation) *installation {
-	before := in.picture(t)
-	in.stop()
-	k, err := openKafka(t.Context(), in.cfg, nil)
+func withoutOffsets(t *testing.T, in *apptest.Installation) *apptest.Installation {
+	before := pictureOf(t, in)
+	in.Stop()
+	k, err := app.OpenKafka(t.Context(), in.Config())
 	require.NoError(t, err)
 	defer k.Close()
 	var groups []string
 	for _, g := range []string{schemas.GroupAggregate, schemas.GroupEmbed} {
-		groups = append(groups, k.prefix+g)
+		groups = append(groups, k.Prefix()+g)
 	}
-	res, err := k.conn.Client().DeleteGroups(t.Context(), &kafkago.DeleteGroupsRequest{GroupIDs: groups})
+	res, err := k.Conn().Client().DeleteGroups(t.Context(), &kafkago.DeleteGroupsRequest{GroupIDs: groups})
 	require.NoError(t, err)
 	for g, err := range res.Errors {
 		require.NoError(t, err, g)
 	}
-	in = restart(t, in.cfg)
-	eventually(t, 30*time.Second, func() error {
-		err := in.health.err()
+	in = restart(t, in.Config())
+	apptest.Eventually(t, 30*time.Second, func() error {
+		err := in.Degraded()
 		if err == nil {
 			return errors.New("nothing is wrong yet")
 		}
@@ -368,13 +361,13 @@ func withoutOffsets(t *testing.T, in *installation) *installation {
 		}
 		return nil
 	})
-	in.stop()
+	in.Stop()
 	for _, store := range []string{"clickhouse", "qdrant"} {
-		require.NoError(t, rebuilt(t.Context(), t, in.cfg, store))
+		require.NoError(t, rebuilt(t.Context(), t, in.Config(), store))
 	}
-	in = restart(t, in.cfg)
-	in.settle(t, 60*time.Second)
-	after := in.picture(t)
+	in = restart(t, in.Config())
+	in.Settle(t, 60*time.Second)
+	after := pictureOf(t, in)
 	// A group that begins anew makes lists due once more: none is lost, and what comes twice has another version.
 	require.Subset(t, after.Rows["recommendations"], before.Rows["recommendations"])
 	for _, p := range []picture{before, after} {
@@ -384,6 +377,6 @@ func withoutOffsets(t *testing.T, in *installation) *installation {
 	require.Equal(t, before.Rows, after.Rows)
 	require.Equal(t, before.Sums, after.Sums)
 	require.Equal(t, before.Users, after.Users)
-	in.more(t, "offsets")
+	more(t, in, "offsets")
 	return in
 }

@@ -1,4 +1,4 @@
-package main
+package app
 
 import "sync"
 
@@ -32,3 +32,10 @@ func (w *writers) stop(topic string) (resume func(), ok bool) {
 	mu.Lock()
 	return mu.Unlock, true
 }
+
+// HoldWrites makes a topic one whose writes StopWrites can hold back. Call it before anybody writes.
+func (k *Kafka) HoldWrites(topic string) { k.writers.hold(topic) }
+
+// StopWrites waits for the writes to a topic that are under way and holds others back until resume. ok is false for
+// a topic that HoldWrites was not called for.
+func (k *Kafka) StopWrites(topic string) (resume func(), ok bool) { return k.writers.stop(topic) }

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// CurrentLists follows the compacted topic of current lists, as a service that consumes recommendations would.
+type CurrentLists struct {
+	mu    sync.RWMutex
+	lists map[string]*schemas.Recommendation
+	// personal is a user who has a personal list.
+	personal string
+}
+
+var _ producers.Lists = (*CurrentLists)(nil)
+
+// NewCurrentLists returns no lists.
+func NewCurrentLists() *CurrentLists {
+	return &CurrentLists{lists: make(map[string]*schemas.Recommendation)}
+}
+
+// Apply takes in one record.
+func (c *CurrentLists) Apply(r *schemas.Record) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	user := string(r.Key)
+	if len(r.Value) == 0 {
+		delete(c.lists, user)
+		if c.personal == user {
+			c.personal = ""
+		}
+		return nil
+	}
+	list, err := schemas.DecodeRecommendation(r)
+	if err != nil {
+		return nil // what others write there must not end the simulation
+	}
+	if old := c.lists[user]; old != nil && old.Version > list.Version {
+		return nil
+	}
+	c.lists[user] = &list
+	if c.personal == "" && list.Strategy == schemas.StrategyPersonal && len(list.Items) > 0 {
+		c.personal = user
+	}
+	return nil
+}
+
+// Latest implements producers.Lists.
+func (c *CurrentLists) Latest(_ context.Context, userID string) (*schemas.Recommendation, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.lists[userID], nil
+}
+
+// Someone returns a user who has a personal list, "" when nobody has.
+func (c *CurrentLists) Someone() string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.personal
+}
+
+// Simulate plays the audience until ctx ends, with lists from the log.
+func Simulate(ctx context.Context, k *Kafka, c producers.SimulatorConfig, lists *CurrentLists) error {
+	group, gctx := errgroup.WithContext(ctx)
+	done, stop := context.WithCancel(gctx)
+	tail := k.Tail(schemas.TopicRecommendationsCurrent, lists.Apply)
+	group.Go(func() error { return tail.Run(done) })
+	group.Go(func() error {
+		defer stop()
+		sim, err := producers.NewSimulator(c, lists, now)
+		if err != nil {
+			return err
+		}
+		return sim.Run(done, k)
+	})
+	return group.Wait()
+}

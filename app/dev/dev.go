@@ -1,0 +1,234 @@
+// Package dev runs everything in one process on one machine: the embedded broker, the embedded store, all
+// processors, the API and, on request, a simulated audience.
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipstream-rec/slipstream/app"
+	"github.com/slipstream-rec/slipstream/config"
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/stream/embedded"
+)
+
+// Defaults are what differs in one process on one machine.
+func Defaults(c *config.Config) {
+	c.Topics.Partitions = 4
+	c.Log.Level = "warn"
+	c.Recommend.TrendingInterval = 5 * time.Second
+}
+
+// wipe removes what Slipstream has put into dir, and nothing else.
+func wipe(dir string) error {
+	names, err := filepath.Glob(filepath.Join(dir, app.StoreFile+"*"))
+	if err != nil {
+		return err
+	}
+	for _, name := range append(names, filepath.Join(dir, app.LogFolder)) {
+		if err := os.RemoveAll(name); err != nil {
+			return fmt.Errorf("delete the data of earlier runs: %w", err)
+		}
+	}
+	return nil
+}
+
+// Options say how to run.
+type Options struct {
+	// Demo plays a simulated audience of DemoRate events a second.
+	Demo     bool
+	DemoRate float64
+	// Fresh deletes the data of earlier runs first.
+	Fresh bool
+	// Kafka is the loopback address of the embedded listener.
+	Kafka string
+	// Only are the processors to run, as for app.Options.
+	Only []string
+	// Version is the build's.
+	Version string
+	// Out gets what a person is told, Log everything else.
+	Out io.Writer
+	Log *slog.Logger
+}
+
+// dev is everything in one process.
+type dev struct {
+	Options
+	cfg   config.Config
+	lists *app.CurrentLists
+}
+
+// Run runs everything until ctx ends.
+func Run(ctx context.Context, cfg config.Config, o Options) error {
+	if _, err := app.ParseOnly(o.Only); err != nil {
+		return err
+	}
+	if o.Fresh {
+		if err := wipe(cfg.DataDir); err != nil {
+			return err
+		}
+	}
+	d := &dev{Options: o, cfg: cfg, lists: app.NewCurrentLists()}
+	return d.run(ctx)
+}
+
+func (d *dev) run(ctx context.Context) error {
+	started := time.Now()
+	bc := embedded.DefaultConfig(filepath.Join(d.cfg.DataDir, app.LogFolder))
+	bc.Addr, bc.Log = d.Kafka, d.Log
+	broker, err := embedded.Start(ctx, bc)
+	if err != nil {
+		return fmt.Errorf("start the embedded Kafka broker (another address: --kafka, another folder: --data): %w", err)
+	}
+	defer broker.Close()
+	d.cfg.Kafka.Brokers = []string{broker.Addr()}
+	a, err := app.Open(ctx, d.cfg, app.Options{Only: d.Only, Embedded: true, Version: d.Version, Log: d.Log})
+	if err != nil {
+		return err
+	}
+	compact := newCompactor(a.Kafka(), broker)
+	d.welcome(broker.Addr())
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.Run(gctx) })
+	group.Go(func() error { return d.watch(gctx, a, started) })
+	group.Go(func() error { return a.Every(gctx, compactInterval, "compact the log", compact.run) })
+	if d.Demo {
+		group.Go(func() error { return d.play(gctx, a) })
+	}
+	err = group.Wait()
+	fmt.Fprintln(d.Out, "\nstopping: what is in flight is finished, the data is kept in", d.cfg.DataDir)
+	return errors.Join(fault.IgnoreCanceled(err), a.Close(), broker.Close())
+}
+
+// play is the simulator of dev.
+func (d *dev) play(ctx context.Context, a *app.App) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.Ready():
+	}
+	c := producers.DefaultSimulatorConfig()
+	c.Rate, c.Run, c.Warmup = d.DemoRate, time.Now().UTC().Format(time.RFC3339), 2000
+	return fault.IgnoreCanceled(app.Simulate(ctx, a.Kafka(), c, d.lists))
+}
+
+func (d *dev) welcome(brokerAddr string) {
+	fmt.Fprintf(d.Out, "Slipstream %s\n  API    %s\n  Kafka  %s (any client; topics: slipstream status)\n  data   %s (kept; --fresh starts over)\n", d.Version, app.BaseURL(d.cfg.HTTP.Addr), brokerAddr, d.cfg.DataDir)
+}
+
+// watch prints one line of rates and lag, refreshed, and once what to try.
+func (d *dev) watch(ctx context.Context, a *app.App, started time.Time) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.Ready():
+	}
+	tty := isTerminal(d.Out)
+	interval := time.Second
+	if !tty {
+		interval = 10 * time.Second
+	}
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	var before app.Totals
+	last, hinted := time.Now(), false
+	for tick := 0; ; tick++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if !hinted {
+			hinted = d.hint(ctx, a, started, tty)
+		}
+		if time.Now().Sub(last) < interval {
+			continue
+		}
+		after, err := a.Rates()
+		if err != nil {
+			return err
+		}
+		seconds := time.Now().Sub(last).Seconds()
+		line := rateLine(before, after, seconds)
+		before, last = after, time.Now()
+		if tty {
+			fmt.Fprintf(d.Out, "\r\x1b[K%s", line)
+		} else {
+			fmt.Fprintln(d.Out, line)
+		}
+	}
+}
+
+func rateLine(before, after app.Totals, seconds float64) string {
+	rate := func(a, b int64) float64 { return float64(b-a) / seconds }
+	var lag int64
+	for _, n := range after.Lag {
+		lag += n
+	}
+	return fmt.Sprintf("%s  written %.0f/s  embed %.0f/s  aggregate %.0f/s  lists %.0f/s  lag %d  dead letters %d",
+		time.Now().Format(time.TimeOnly), rate(before.Produced, after.Produced), rate(before.Consumed["embed"], after.Consumed["embed"]),
+		rate(before.Consumed["aggregate"], after.Consumed["aggregate"]), rate(before.Consumed["recommend"], after.Consumed["recommend"]), lag, after.Poisoned)
+}
+
+// hint prints, once, a command that works: for a user who has a personal list, or how to send a first event.
+func (d *dev) hint(ctx context.Context, a *app.App, started time.Time, tty bool) bool {
+	if !d.Demo {
+		fmt.Fprintf(d.Out, "ready after %.1f s; send a first event:\n\n  %s\n\n", time.Now().Sub(started).Seconds(), firstEvent(d.cfg.HTTP.Addr))
+		return true
+	}
+	user := d.lists.Someone()
+	if user == "" || d.reachable(ctx) != nil {
+		return false
+	}
+	if tty {
+		fmt.Fprint(d.Out, "\r\x1b[K")
+	}
+	fmt.Fprintf(d.Out, "ready after %.1f s; try:\n\n  curl -s '%s/v1/users/%s/recommendations?n=5'\n\n", time.Now().Sub(started).Seconds(), app.BaseURL(d.cfg.HTTP.Addr), user)
+	return true
+}
+
+func firstEvent(addr string) string {
+	return fmt.Sprintf(`curl -s %s/v1/events -H 'content-type: application/json' -d '{"user_id":"ann","item_id":"alien","action":"like"}'`, app.BaseURL(addr))
+}
+
+// httpTimeout bounds a call of this process's own API.
+const httpTimeout = 3 * time.Second
+
+// reachable asks the API itself, so that the printed command works when it is printed.
+func (d *dev) reachable(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, httpTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, app.BaseURL(d.cfg.HTTP.Addr)+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("the API answers %s", res.Status)
+	}
+	return nil
+}
+
+// isTerminal tells whether w is a terminal, where a line can be refreshed.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

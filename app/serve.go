@@ -1,0 +1,156 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/api"
+	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream"
+)
+
+// BaseURL is where a person on this machine reaches the API that listens on addr.
+func BaseURL(addr string) string {
+	if strings.HasPrefix(addr, ":") || strings.HasPrefix(addr, "0.0.0.0:") {
+		addr = "127.0.0.1" + addr[strings.LastIndexByte(addr, ':'):]
+	}
+	return "http://" + addr
+}
+
+// serve answers HTTP until ctx ends.
+func (a *App) serve(ctx context.Context) error {
+	server, err := a.newServer()
+	if err != nil {
+		return err
+	}
+	l, err := server.Listen(ctx)
+	if err != nil {
+		return err
+	}
+	a.listening <- l.Addr().String()
+	return server.Serve(ctx, l)
+}
+
+func (a *App) newServer() (*api.Server, error) {
+	v, err := schemas.NewValidator()
+	if err != nil {
+		return nil, err
+	}
+	h, g := a.cfg.HTTP, producers.DefaultHTTPConfig()
+	g.MaxRequestBytes, g.MaxEventBytes, g.MaxInFlightBytes = int64(h.MaxBodyBytes), int(h.MaxEventBytes), int64(h.MaxInflightBytes)
+	g.EmitTimeout = min(g.EmitTimeout, h.RequestTimeout)
+	g.OnEvents = func(kind schemas.Kind, _, refused int) {
+		if refused > 0 {
+			a.metrics.Refused(cause(kind), refused)
+		}
+	}
+	gateway, err := producers.NewGateway(a.kafka, v, g, now)
+	if err != nil {
+		return nil, err
+	}
+	asyncAPI, err := schemas.AsyncAPI(schemas.Topics(TopicsConfig(a.cfg)), a.cfg.Kafka.TopicPrefix)
+	if err != nil {
+		return nil, err
+	}
+	return api.New(h, api.Deps{
+		Recommender: a.recommender, Gateway: gateway, Emitter: a.kafka, DeadLetters: letters{a.kafka, a.kafka.DeadLetters()},
+		Status: a.status, Checks: a.checks(), Metrics: a.metrics.Handler(), AsyncAPI: asyncAPI, Version: a.version, Log: a.log,
+		Hooks: api.Hooks{
+			Answered: a.metrics.Request,
+			Served: func(list *schemas.Recommendation) {
+				a.metrics.Served(list.CausedBy.Trigger, list.Strategy, list.Variant, len(list.Degraded) > 0)
+			},
+			Unlogged: func(lists int) { a.log.Warn("served lists could not be written to the log", "lists", lists) },
+		},
+	})
+}
+
+// cause names what kind of event was refused, for a metric.
+func cause(kind schemas.Kind) string {
+	if kind == "" {
+		return "unreadable"
+	}
+	return string(kind)
+}
+
+// checks are what the process needs: Kafka and its groups to be of use at all; without a store it answers from what is left.
+func (a *App) checks() []api.Check {
+	checks := []api.Check{
+		{Name: "processors", Required: true, Ping: func(context.Context) error {
+			select {
+			case <-a.ready:
+				return nil
+			default:
+				return errors.New("starting: they have not joined their groups yet")
+			}
+		}},
+		{Name: "kafka", Required: true, Ping: a.kafka.ping},
+		// A stopped partition needs a person, and not that its process is passed over: it still answers.
+		{Name: "partitions", Ping: func(context.Context) error { return a.health.err() }},
+	}
+	for _, s := range a.engines.Stores {
+		checks = append(checks, api.Check{Name: s.Name, Ping: s.Ping})
+	}
+	return checks
+}
+
+// ping asks the brokers something small.
+func (k *Kafka) ping(ctx context.Context) error {
+	_, err := k.conn.Offsets(ctx, k.prefix+schemas.TopicMeta)
+	return err
+}
+
+// status is how the pipeline is, for the API.
+func (a *App) status(ctx context.Context) (api.Status, error) {
+	st := api.Status{Version: a.version, StartedAt: a.started, Engines: a.engineStatus(ctx), Groups: []api.GroupStatus{}}
+	lags, err := stream.Lag(ctx, a.kafka.conn, a.kafka.GroupTopics())
+	if err != nil {
+		return st, fmt.Errorf("read the positions of the groups: %w", err)
+	}
+	open, err := a.kafka.openLetters(ctx)
+	if err != nil {
+		return st, err
+	}
+	for _, l := range lags {
+		name := strings.TrimPrefix(l.Group, a.kafka.prefix)
+		if n := len(st.Groups); n == 0 || st.Groups[n-1].Group != name {
+			st.Groups = append(st.Groups, api.GroupStatus{Group: name, OpenDeadLetters: open[name]})
+		}
+		g := &st.Groups[len(st.Groups)-1]
+		g.Lag += l.Lag
+		g.Partitions = append(g.Partitions, api.PartitionStatus{
+			Topic: strings.TrimPrefix(l.Topic, a.kafka.prefix), Partition: l.Partition, Committed: l.Committed, End: l.HighWatermark, Lag: l.Lag,
+		})
+	}
+	return st, nil
+}
+
+func (a *App) engineStatus(ctx context.Context) []api.EngineStatus {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	type engine struct {
+		name string
+		ping func(context.Context) error
+	}
+	engines := []engine{{"kafka", a.kafka.ping}}
+	for _, s := range a.engines.Stores {
+		engines = append(engines, engine{s.Name, s.Ping})
+	}
+	out := make([]api.EngineStatus, len(engines))
+	var wg sync.WaitGroup
+	for i, e := range engines {
+		wg.Go(func() {
+			out[i] = api.EngineStatus{Name: e.name, Up: true}
+			if err := e.ping(ctx); err != nil {
+				out[i].Up, out[i].Error = false, err.Error()
+			}
+		})
+	}
+	wg.Wait()
+	return out
+}

@@ -1,0 +1,132 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream"
+)
+
+// Status is how the pipeline stands.
+type Status struct {
+	At     time.Time     `json:"at"`
+	Topics []TopicStatus `json:"topics"`
+	Groups []GroupStatus `json:"groups"`
+}
+
+// TopicStatus is how much a topic holds.
+type TopicStatus struct {
+	Topic string `json:"topic"`
+	// Records is what the log keeps; PerSecond is the rate at which it grew while we looked.
+	Records   int64   `json:"records"`
+	PerSecond float64 `json:"per_second"`
+}
+
+// GroupStatus is how far a consumer group is.
+type GroupStatus struct {
+	Group string `json:"group"`
+	Lag   int64  `json:"lag"`
+	// PerSecond is the rate at which the group's positions moved while we looked.
+	PerSecond float64 `json:"per_second"`
+	// InDoubt counts partitions with a range that is being worked on.
+	InDoubt     int `json:"ranges_in_work"`
+	DeadLetters int `json:"dead_letters_open"`
+}
+
+// Look compares two views of the log, taken interval apart.
+func (k *Kafka) Look(ctx context.Context, interval time.Duration) (Status, error) {
+	before, err := k.snapshot(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return Status{}, ctx.Err()
+	case <-timer.C:
+	}
+	after, err := k.snapshot(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	open, err := k.openLetters(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	seconds := after.at.Sub(before.at).Seconds()
+	out := Status{At: after.at.UTC()}
+	for topic, b := range after.topics {
+		out.Topics = append(out.Topics, TopicStatus{Topic: topic, Records: b.records, PerSecond: float64(b.end-before.topics[topic].end) / seconds})
+	}
+	for group, g := range after.groups {
+		out.Groups = append(out.Groups, GroupStatus{Group: group, Lag: g.lag, InDoubt: g.inDoubt, DeadLetters: open[group], PerSecond: float64(g.position-before.groups[group].position) / seconds})
+	}
+	slices.SortFunc(out.Topics, func(a, b TopicStatus) int { return strings.Compare(a.Topic, b.Topic) })
+	slices.SortFunc(out.Groups, func(a, b GroupStatus) int { return strings.Compare(a.Group, b.Group) })
+	return out, nil
+}
+
+type logView struct {
+	at     time.Time
+	topics map[string]struct{ records, end int64 }
+	groups map[string]struct {
+		lag, position int64
+		inDoubt       int
+	}
+}
+
+func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
+	v := logView{at: now(), topics: make(map[string]struct{ records, end int64 }), groups: make(map[string]struct {
+		lag, position int64
+		inDoubt       int
+	})}
+	var names []string
+	for _, t := range schemas.Topics(schemas.DefaultTopicsConfig()) {
+		if t.In || t.Out || t.Name == schemas.TopicProfiles || t.Name == schemas.TopicItemUpdates {
+			names = append(names, k.prefix+t.Name)
+		}
+	}
+	bounds, err := k.conn.Offsets(ctx, names...)
+	if err != nil {
+		return v, fmt.Errorf("read the ends of the topics (were they created? \"slipstream migrate\" does): %w", err)
+	}
+	for tp, b := range bounds {
+		name := strings.TrimPrefix(tp.Topic, k.prefix)
+		t := v.topics[name]
+		t.records += b.HighWatermark - b.First
+		t.end += b.HighWatermark
+		v.topics[name] = t
+	}
+	lags, err := stream.Lag(ctx, k.conn, k.GroupTopics())
+	if err != nil {
+		return v, fmt.Errorf("read the positions of the groups: %w", err)
+	}
+	for _, l := range lags {
+		name := strings.TrimPrefix(l.Group, k.prefix)
+		g := v.groups[name]
+		g.lag += l.Lag
+		g.position += max(0, l.Committed)
+		if l.Metadata != "" {
+			g.inDoubt++
+		}
+		v.groups[name] = g
+	}
+	return v, nil
+}
+
+func (k *Kafka) openLetters(ctx context.Context) (map[string]int, error) {
+	letters, err := k.DeadLetters().List(ctx, stream.DeadLetterFilter{State: stream.DeadLetterOpen})
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters: %w", err)
+	}
+	out := make(map[string]int)
+	for i := range letters {
+		out[strings.TrimPrefix(letters[i].Group, k.prefix)]++
+	}
+	return out, nil
+}

@@ -1,0 +1,73 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/slipstream-rec/slipstream/app"
+	"github.com/slipstream-rec/slipstream/stream/embedded"
+)
+
+// open connects to the log and to the one store, and runs. The other stores may be down.
+func (r *rebuild) open(ctx context.Context) (err error) {
+	if r.Store == "embedded" {
+		bc := embedded.DefaultConfig(filepath.Join(r.cfg.DataDir, app.LogFolder))
+		bc.Addr, bc.Log = "127.0.0.1:0", r.Log
+		broker, err := embedded.Start(ctx, bc)
+		if err != nil {
+			return fmt.Errorf("open the log in %s (\"slipstream dev\" must not run): %w", r.cfg.DataDir, err)
+		}
+		defer func() { _ = broker.Close() }()
+		r.cfg.Kafka.Brokers = []string{broker.Addr()}
+	}
+	if r.kafka, err = app.OpenKafka(ctx, r.cfg); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.kafka.Close()) }()
+	if err := r.kafka.EnsureTopics(ctx, r.cfg); err != nil {
+		return err
+	}
+	if r.logID, err = r.kafka.LogID(ctx); err != nil {
+		return err
+	}
+	end, err := r.choose(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	return r.run(ctx)
+}
+
+// choose opens the store.
+func (r *rebuild) choose(ctx context.Context) (end func() error, err error) {
+	switch r.Store {
+	case "qdrant":
+		live, err := app.OpenQdrant(ctx, r.cfg)
+		if err != nil {
+			return nil, err
+		}
+		r.store = &qdrantRebuild{r: r, live: live}
+		return live.Close, nil
+	case "clickhouse":
+		live, err := app.OpenClickHouse(ctx, r.cfg)
+		if err != nil {
+			return nil, err
+		}
+		r.store = &clickhouseRebuild{r: r, live: live}
+		return live.Close, nil
+	case "neo4j":
+		live, err := app.OpenNeo4j(ctx, r.cfg)
+		if err != nil {
+			return nil, err
+		}
+		r.store = &graphRebuild{r: r, store: live, clear: live.Clear}
+		return live.Close, nil
+	case "embedded":
+		s := &embeddedRebuild{r: r, dir: r.cfg.DataDir}
+		r.store = s
+		return s.close, nil
+	}
+	return nil, fmt.Errorf("--store %q: want qdrant, neo4j, clickhouse or embedded", r.Store)
+}
