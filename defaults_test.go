@@ -7,7 +7,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/model"
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
 )
@@ -30,7 +30,7 @@ func TestDefaultsOfTheConfigurationAreThoseOfThePackages(t *testing.T) {
 	require.Equal(t, topics.Retention, c.Topics.Retention)
 	require.Equal(t, topics.RetryDelays, c.Topics.RetryDelays)
 
-	h := producers.DefaultHTTPConfig()
+	h := gateway.DefaultConfig()
 	require.EqualValues(t, h.MaxRequestBytes, c.HTTP.MaxBodyBytes)
 	require.EqualValues(t, h.MaxEventBytes, c.HTTP.MaxEventBytes)
 	require.EqualValues(t, h.MaxInFlightBytes, c.HTTP.MaxInflightBytes)

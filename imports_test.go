@@ -24,6 +24,7 @@ var arrows = []struct {
 	{"internal/apptest", []string{"..."}, "it runs the whole in tests"},
 	{"internal/telemetry", nil, "metrics are called from hooks, so nobody needs to be known"},
 	{"fault", nil, "the vocabulary of failure is below everything"},
+	{"internal/emittest", []string{"producers", "schemas"}, "tests of producers use it"},
 	{"internal", nil, "internal packages are tools that know nothing of the product"},
 	{"schemas", nil, "the vocabulary is below everything: it decodes and declares, others decide what follows"},
 	{"model", nil, "the mathematics are pure functions"},

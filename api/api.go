@@ -18,7 +18,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/slipstream-rec/slipstream/config"
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
@@ -32,9 +32,9 @@ type Recommender interface {
 	SuggestFriends(ctx context.Context, userID string, n int) ([]sinks.Suggestion, error)
 }
 
-// Gateway mounts the handlers that take events; *producers.Gateway is one.
+// Gateway mounts the handlers that take events; *gateway.Gateway is one.
 type Gateway interface {
-	Register(r producers.Router)
+	Register(r gateway.Router)
 }
 
 // Emitter writes to the log and returns after all replicas have acknowledged.

@@ -26,7 +26,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/processors"
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
@@ -178,7 +178,7 @@ func setup(t *testing.T, changes ...change) *fixture {
 
 	validator, err := validators()
 	require.NoError(t, err)
-	gateway, err := producers.NewGateway(f.emitter, validator, producers.DefaultHTTPConfig(), nil)
+	gateway, err := gateway.New(f.emitter, validator, gateway.DefaultConfig(), nil)
 	require.NoError(t, err)
 	cfg := config.Default().HTTP
 	cfg.Addr = "127.0.0.1:0"
@@ -531,9 +531,9 @@ func TestBadRequestsAndBadHandlers(t *testing.T) {
 		c.MaxBodyBytes = 1000
 		validator, err := validators()
 		require.NoError(t, err)
-		g := producers.DefaultHTTPConfig()
+		g := gateway.DefaultConfig()
 		g.MaxRequestBytes = int64(c.MaxBodyBytes)
-		d.Gateway, err = producers.NewGateway(newEmitter(), validator, g, nil)
+		d.Gateway, err = gateway.New(newEmitter(), validator, g, nil)
 		require.NoError(t, err)
 		d.Hooks.Answered = func(method, route string, status int, _ time.Duration) {
 			seen = append(seen, answered{method, route, status})

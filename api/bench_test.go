@@ -9,7 +9,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/api"
 	"github.com/slipstream-rec/slipstream/config"
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
@@ -26,7 +26,7 @@ func (r ready) Recommend(context.Context, []recommend.Request) ([]schemas.Recomm
 
 type noGateway struct{}
 
-func (noGateway) Register(producers.Router) {}
+func (noGateway) Register(gateway.Router) {}
 
 // BenchmarkAnswer measures what the server adds to making a list: routing, keys, parameters, JSON, the copy for the log.
 func BenchmarkAnswer(b *testing.B) {

@@ -10,15 +10,15 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
 
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/gateway"
 )
 
 // problem answers with an error in the form of RFC 9457, as every part of the API does.
 func problem(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", producers.ContentTypeProblem)
+	w.Header().Set("Content-Type", gateway.ContentTypeProblem)
 	w.WriteHeader(status)
 	// The client may be gone; there is nobody else to tell.
-	_ = json.NewEncoder(w).Encode(producers.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
+	_ = json.NewEncoder(w).Encode(gateway.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
 }
 
 // observe tells the hooks of each answer.

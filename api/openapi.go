@@ -10,7 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/slipstream-rec/slipstream/config"
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
@@ -83,9 +83,9 @@ func inline(raw []byte) (*huma.Schema, error) {
 
 // describeGateway puts the producers' handlers into the document; they read bodies that no framework does.
 func describeGateway(o *huma.OpenAPI) {
-	problemSchema := o.Components.Schemas.Schema(reflect.TypeFor[producers.Problem](), true, "Problem")
-	answer := o.Components.Schemas.Schema(reflect.TypeFor[producers.Answer](), true, "Answer")
-	taken := o.Components.Schemas.Schema(reflect.TypeFor[producers.Taken](), true, "Taken")
+	problemSchema := o.Components.Schemas.Schema(reflect.TypeFor[gateway.Problem](), true, "Problem")
+	answer := o.Components.Schemas.Schema(reflect.TypeFor[gateway.Answer](), true, "Answer")
+	taken := o.Components.Schemas.Schema(reflect.TypeFor[gateway.Taken](), true, "Taken")
 	events := &huma.Schema{OneOf: []*huma.Schema{}, Description: "Without a kind, an interaction. The field kind selects another one."}
 	for _, k := range schemas.WritableKinds() {
 		events.OneOf = append(events.OneOf, ref(string(k)))
@@ -106,7 +106,7 @@ func describeGateway(o *huma.OpenAPI) {
 			http.StatusTooManyRequests:      "Too much at once: see Retry-After.", http.StatusServiceUnavailable: "The log does not answer: see Retry-After.",
 		} {
 			op.Responses[strconv.Itoa(status)] = &huma.Response{
-				Description: what, Content: map[string]*huma.MediaType{producers.ContentTypeProblem: {Schema: problemSchema}},
+				Description: what, Content: map[string]*huma.MediaType{gateway.ContentTypeProblem: {Schema: problemSchema}},
 			}
 		}
 		o.AddOperation(op)

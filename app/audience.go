@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/simulator"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
@@ -18,7 +18,7 @@ type CurrentLists struct {
 	personal string
 }
 
-var _ producers.Lists = (*CurrentLists)(nil)
+var _ simulator.Lists = (*CurrentLists)(nil)
 
 // NewCurrentLists returns no lists.
 func NewCurrentLists() *CurrentLists {
@@ -51,7 +51,7 @@ func (c *CurrentLists) Apply(r *schemas.Record) error {
 	return nil
 }
 
-// Latest implements producers.Lists.
+// Latest implements simulator.Lists.
 func (c *CurrentLists) Latest(_ context.Context, userID string) (*schemas.Recommendation, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -66,14 +66,14 @@ func (c *CurrentLists) Someone() string {
 }
 
 // Simulate plays the audience until ctx ends, with lists from the log.
-func Simulate(ctx context.Context, k *Kafka, c producers.SimulatorConfig, lists *CurrentLists) error {
+func Simulate(ctx context.Context, k *Kafka, c simulator.Config, lists *CurrentLists) error {
 	group, gctx := errgroup.WithContext(ctx)
 	done, stop := context.WithCancel(gctx)
 	tail := k.Tail(schemas.TopicRecommendationsCurrent, lists.Apply)
 	group.Go(func() error { return tail.Run(done) })
 	group.Go(func() error {
 		defer stop()
-		sim, err := producers.NewSimulator(c, lists, now)
+		sim, err := simulator.New(c, lists, now)
 		if err != nil {
 			return err
 		}

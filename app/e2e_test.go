@@ -17,7 +17,6 @@ import (
 
 	"github.com/slipstream-rec/slipstream/internal/apptest"
 	"github.com/slipstream-rec/slipstream/model"
-	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
@@ -297,7 +296,7 @@ func movieLens(t *testing.T, in *apptest.Installation) {
 	set, err := datasets.Open(t.Context(), datasets.Config{Path: path})
 	require.NoError(t, err)
 	for range 2 { // the second time must change nothing
-		_, err = producers.Replay(t.Context(), set, in.Kafka(), producers.ReplayOptions{})
+		_, err = datasets.Replay(t.Context(), set, in.Kafka(), datasets.ReplayOptions{})
 		require.NoError(t, err)
 	}
 	in.Settle(t, 8*time.Minute)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/api"
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 )
@@ -41,7 +41,7 @@ func (a *App) newServer() (*api.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, g := a.cfg.HTTP, producers.DefaultHTTPConfig()
+	h, g := a.cfg.HTTP, gateway.DefaultConfig()
 	g.MaxRequestBytes, g.MaxEventBytes, g.MaxInFlightBytes = int64(h.MaxBodyBytes), int(h.MaxEventBytes), int64(h.MaxInflightBytes)
 	g.EmitTimeout = min(g.EmitTimeout, h.RequestTimeout)
 	g.OnEvents = func(kind schemas.Kind, _, refused int) {
@@ -49,7 +49,7 @@ func (a *App) newServer() (*api.Server, error) {
 			a.metrics.Refused(cause(kind), refused)
 		}
 	}
-	gateway, err := producers.NewGateway(a.kafka, v, g, now)
+	gateway, err := gateway.New(a.kafka, v, g, now)
 	if err != nil {
 		return nil, err
 	}

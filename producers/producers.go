@@ -39,8 +39,8 @@ func (e *EmitError) Error() string {
 // Rejections returns Failed.
 func (e *EmitError) Rejections() []fault.Rejection { return e.Failed }
 
-// rejections returns which messages of a batch of n failed, when an emitter returned err: all of them with err itself unless the error names them.
-func rejections(err error, n int) []fault.Rejection {
+// Rejections returns which messages of a batch of n failed, when an emitter returned err: all of them with err itself unless the error names them.
+func Rejections(err error, n int) []fault.Rejection {
 	if err == nil {
 		return nil
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/simulator"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
 )
 
@@ -117,7 +117,7 @@ func (d *dev) play(ctx context.Context, a *app.App) error {
 		return nil
 	case <-a.Ready():
 	}
-	c := producers.DefaultSimulatorConfig()
+	c := simulator.DefaultConfig()
 	c.Rate, c.Run, c.Warmup = d.DemoRate, time.Now().UTC().Format(time.RFC3339), 2000
 	return fault.IgnoreCanceled(app.Simulate(ctx, a.Kafka(), c, d.lists))
 }

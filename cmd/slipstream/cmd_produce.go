@@ -10,14 +10,14 @@ import (
 
 	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/simulator"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
 )
 
 func newReplay() *cobra.Command {
 	var (
 		format, items string
-		o             producers.ReplayOptions
+		o             datasets.ReplayOptions
 		tags          bool
 	)
 	cmd := &cobra.Command{
@@ -62,8 +62,8 @@ Formats, recognised by themselves: ` + formats(),
 		bar := progressbar.NewOptions(total, progressbar.OptionSetWriter(cmd.ErrOrStderr()), progressbar.OptionSetDescription("replaying "+string(set.Format())),
 			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("events"), progressbar.OptionThrottle(200*time.Millisecond),
 			progressbar.OptionOnCompletion(func() { fmt.Fprintln(cmd.ErrOrStderr()) }))
-		o.Progress = func(p producers.ReplayProgress) { _ = bar.Set(p.Done) }
-		p, err := producers.Replay(ctx, set, k, o)
+		o.Progress = func(p datasets.ReplayProgress) { _ = bar.Set(p.Done) }
+		p, err := datasets.Replay(ctx, set, k, o)
 		fmt.Fprintf(cmd.OutOrStdout(), "%d events written (%d interactions) in %.1f s\n", p.Done, p.Interactions, p.Elapsed.Seconds())
 		return err
 	}
@@ -79,7 +79,7 @@ func formats() string {
 }
 
 func newSimulate() *cobra.Command {
-	c := producers.DefaultSimulatorConfig()
+	c := simulator.DefaultConfig()
 	cmd := &cobra.Command{
 		Use:   "simulate",
 		Short: "Play an audience with latent tastes, friends and a movie-like catalogue",

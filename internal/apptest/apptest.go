@@ -29,7 +29,7 @@ import (
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/simulator"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
@@ -319,9 +319,9 @@ func (in *Installation) Latest(t *testing.T, topic string) map[string][]byte {
 // World is a small public-data-like history of our own making.
 func (in *Installation) World(t *testing.T, events int) {
 	t.Helper()
-	c := producers.DefaultSimulatorConfig()
+	c := simulator.DefaultConfig()
 	c.Users, c.Items, c.Rate, c.Limit, c.Warmup, c.Run = 40, 300, 0, events, 0, "e2e"
-	sim, err := producers.NewSimulator(c, nil, time.Now)
+	sim, err := simulator.New(c, nil, time.Now)
 	require.NoError(t, err)
 	require.NoError(t, sim.Run(t.Context(), in.Kafka()))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/producers/client"
+	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
@@ -64,7 +65,7 @@ func serve(t testing.TB, l *log) string {
 	t.Helper()
 	v, err := schemas.NewValidator()
 	require.NoError(t, err)
-	g, err := producers.NewGateway(l, v, producers.DefaultHTTPConfig(), nil)
+	g, err := gateway.New(l, v, gateway.DefaultConfig(), nil)
 	require.NoError(t, err)
 	s := httptest.NewServer(g.Handler())
 	t.Cleanup(s.Close)

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net/http/httptest"
 
-	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/producers/client"
+	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
@@ -17,7 +17,7 @@ func server() *httptest.Server {
 	if err != nil {
 		panic(err)
 	}
-	g, err := producers.NewGateway(&log{}, v, producers.DefaultHTTPConfig(), nil)
+	g, err := gateway.New(&log{}, v, gateway.DefaultConfig(), nil)
 	if err != nil {
 		panic(err)
 	}

@@ -1,4 +1,4 @@
-package producers_test
+package simulator_test
 
 import (
 	"context"
@@ -12,22 +12,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/internal/emittest"
+	"github.com/slipstream-rec/slipstream/producers/simulator"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
-func simulate(t *testing.T, lists producers.Lists, change func(*producers.SimulatorConfig)) (*producers.Simulator, []schemas.Message) {
+func simulate(t *testing.T, lists simulator.Lists, change func(*simulator.Config)) (*simulator.Simulator, []schemas.Message) {
 	t.Helper()
-	cfg := producers.DefaultSimulatorConfig()
+	cfg := simulator.DefaultConfig()
 	cfg.Users, cfg.Items, cfg.Rate, cfg.Limit, cfg.Run = 60, 200, 0, 4000, "r"
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := producers.NewSimulator(cfg, lists, func() time.Time { return received })
+	s, err := simulator.New(cfg, lists, func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) })
 	require.NoError(t, err)
-	log := &logEmitter{}
+	log := &emittest.Log{}
 	require.NoError(t, s.Run(t.Context(), log))
-	return s, log.messages()
+	return s, log.Messages()
 }
 
 func interactions(t *testing.T, ms []schemas.Message) []schemas.Interaction {
@@ -50,16 +51,16 @@ func TestSimulatorIsReproducible(t *testing.T) {
 	require.Equal(t, first, again, "same seed, same run: same events")
 
 	world := func(ms []schemas.Message) []schemas.Message { return ms[:200] }
-	_, run := simulate(t, nil, func(c *producers.SimulatorConfig) { c.Run = "another" })
+	_, run := simulate(t, nil, func(c *simulator.Config) { c.Run = "another" })
 	require.Equal(t, world(first), world(run), "another run in the same world")
 	require.NotEqual(t, interactions(t, first)[:50], interactions(t, run)[:50])
-	_, seed := simulate(t, nil, func(c *producers.SimulatorConfig) { c.Seed = 2 })
+	_, seed := simulate(t, nil, func(c *simulator.Config) { c.Seed = 2 })
 	require.NotEqual(t, world(first), world(seed))
 }
 
 func TestSimulatorPlaysEverything(t *testing.T) {
 	t.Parallel()
-	_, ms := simulate(t, nil, func(c *producers.SimulatorConfig) { c.Limit = 8000; c.Items = 600 })
+	_, ms := simulate(t, nil, func(c *simulator.Config) { c.Limit = 8000; c.Items = 600 })
 	kinds, actions, ids := map[string]int{}, map[schemas.Action]int{}, map[string]bool{}
 	for _, m := range ms {
 		r := record(m)
@@ -93,7 +94,7 @@ func TestSimulatorPlaysEverything(t *testing.T) {
 // TestSimulatedTastesCanBeLearned predicts the ratings of the second half from each user's mean rating by genre in the first half.
 func TestSimulatedTastesCanBeLearned(t *testing.T) {
 	t.Parallel()
-	s, ms := simulate(t, nil, func(c *producers.SimulatorConfig) { c.Limit = 20_000; c.Items = 600 })
+	s, ms := simulate(t, nil, func(c *simulator.Config) { c.Limit = 20_000; c.Items = 600 })
 	genres := map[string][]string{}
 	for _, m := range ms {
 		if m.Topic == schemas.TopicItems {
@@ -153,8 +154,8 @@ func (f listsFunc) Latest(_ context.Context, userID string) (*schemas.Recommenda
 
 func TestSimulatedUsersLookAtTheirLists(t *testing.T) {
 	t.Parallel()
-	var oracle *producers.Simulator
-	list := func(better bool) producers.Lists {
+	var oracle *simulator.Simulator
+	list := func(better bool) simulator.Lists {
 		return listsFunc(func(userID string) (*schemas.Recommendation, error) {
 			r := &schemas.Recommendation{UserID: userID, RecommendationID: "for " + userID}
 			for i := 1; i <= 200 && len(r.Items) < 10; i++ {
@@ -167,12 +168,12 @@ func TestSimulatedUsersLookAtTheirLists(t *testing.T) {
 		})
 	}
 	clicks := func(better bool) float64 {
-		cfg := producers.DefaultSimulatorConfig()
+		cfg := simulator.DefaultConfig()
 		cfg.Users, cfg.Items, cfg.Rate, cfg.Limit, cfg.Run = 60, 200, 0, 3000, "r"
 		var err error
-		oracle, err = producers.NewSimulator(cfg, nil, nil)
+		oracle, err = simulator.New(cfg, nil, nil)
 		require.NoError(t, err)
-		_, ms := simulate(t, list(better), func(c *producers.SimulatorConfig) { c.Limit = 3000 })
+		_, ms := simulate(t, list(better), func(c *simulator.Config) { c.Limit = 3000 })
 		n := map[schemas.Action]float64{}
 		for _, x := range interactions(t, ms) {
 			if x.RecommendationID != "" {
@@ -194,14 +195,14 @@ func TestSimulatedUsersLookAtTheirLists(t *testing.T) {
 func TestSimulatorKeepsTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		log := &logEmitter{}
-		cfg := producers.DefaultSimulatorConfig()
+		log := &emittest.Log{}
+		cfg := simulator.DefaultConfig()
 		cfg.Users, cfg.Items, cfg.Rate, cfg.Duration, cfg.Warmup = 20, 50, 40, 10*time.Second, 300
-		s, err := producers.NewSimulator(cfg, nil, nil)
+		s, err := simulator.New(cfg, nil, nil)
 		require.NoError(t, err)
 		started := time.Now()
 		down := 0
-		log.plan = func(context.Context, []schemas.Message) error {
+		log.Plan = func(context.Context, []schemas.Message) error {
 			if time.Since(started) > 5*time.Second && down < 3 {
 				down++
 				return fault.Transientf("no leader")
@@ -210,9 +211,9 @@ func TestSimulatorKeepsTime(t *testing.T) {
 		}
 		require.NoError(t, s.Run(t.Context(), log))
 		require.InDelta(t, 10, time.Since(started).Seconds(), 0.1)
-		n := len(log.messages()) - len(s.World()) - 300
+		n := len(log.Messages()) - len(s.World()) - 300
 		require.InDelta(t, 400, n, 25)
-		for i, x := range interactions(t, log.messages()) {
+		for i, x := range interactions(t, log.Messages()) {
 			if i < 250 {
 				require.True(t, x.OccurredAt.Before(started), "the warm-up happened before")
 			}
@@ -223,11 +224,15 @@ func TestSimulatorKeepsTime(t *testing.T) {
 func TestSimulatorEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	log := &logEmitter{plan: func(context.Context, []schemas.Message) error { cancel(); return fault.Transientf("down") }}
-	s, err := producers.NewSimulator(producers.DefaultSimulatorConfig(), nil, nil)
+	log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error { cancel(); return fault.Transientf("down") }}
+	s, err := simulator.New(simulator.DefaultConfig(), nil, nil)
 	require.NoError(t, err)
 	require.NoError(t, s.Run(ctx, log))
 	require.Zero(t, s.Affinity("nobody", "film-1"))
-	_, err = producers.NewSimulator(producers.SimulatorConfig{}, nil, nil)
+	_, err = simulator.New(simulator.Config{}, nil, nil)
 	require.ErrorContains(t, err, "at least 2 users and 20 items")
+}
+
+func record(m schemas.Message) *schemas.Record {
+	return &schemas.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
 }

@@ -1,4 +1,4 @@
-package producers
+package gateway
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
@@ -218,7 +219,7 @@ func (g *Gateway) emit(ctx context.Context, events []received) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.EmitTimeout)
 	defer cancel()
-	for _, f := range rejections(g.emitter.Emit(ctx, batch), len(batch)) {
+	for _, f := range producers.Rejections(g.emitter.Emit(ctx, batch), len(batch)) {
 		events[index[f.Index]].fail(f.Err)
 	}
 }

@@ -1,4 +1,4 @@
-package producers
+package datasets
 
 import (
 	"context"
@@ -6,9 +6,7 @@ import (
 	"iter"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
-	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
@@ -43,7 +41,7 @@ type ReplayProgress struct {
 
 // Replay writes a history to the log, in order, and returns how far it came. While the log is unwell it waits and tries again; it ends early when ctx ends
 // or when the log refuses a message for good. Replaying the same history again is safe when its events have ids of their own.
-func Replay(ctx context.Context, source Source, emitter Emitter, o ReplayOptions) (ReplayProgress, error) {
+func Replay(ctx context.Context, source Source, emitter producers.Emitter, o ReplayOptions) (ReplayProgress, error) {
 	if o.Batch <= 0 {
 		o.Batch = 1000
 	}
@@ -59,7 +57,7 @@ func Replay(ctx context.Context, source Source, emitter Emitter, o ReplayOptions
 	var paced time.Time
 	var pending []schemas.Message
 	flush := func() error {
-		if err := emitAll(ctx, emitter, pending); err != nil {
+		if err := producers.EmitAll(ctx, emitter, pending); err != nil {
 			return fmt.Errorf("replay, after %d of %d messages: %w", p.Done, p.Total, err)
 		}
 		p.Done += len(pending)
@@ -85,7 +83,7 @@ func Replay(ctx context.Context, source Source, emitter Emitter, o ReplayOptions
 					paced = time.Now()
 				}
 				due := paced.Add(time.Duration(float64(p.Interactions) / o.Rate * float64(time.Second)))
-				if err := wait(ctx, time.Until(due)); err != nil {
+				if err := producers.Wait(ctx, time.Until(due)); err != nil {
 					return p, err
 				}
 			}
@@ -100,46 +98,4 @@ func Replay(ctx context.Context, source Source, emitter Emitter, o ReplayOptions
 		}
 	}
 	return p, nil
-}
-
-// emitAll emits until the log has every message. It gives up when ctx ends, and on messages that are refused for good.
-func emitAll(ctx context.Context, emitter Emitter, batch []schemas.Message) error {
-	delays := backoff.NewExponentialBackOff()
-	delays.InitialInterval, delays.MaxInterval = 100*time.Millisecond, 5*time.Second
-	for {
-		err := emitter.Emit(ctx, batch)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		failed := rejections(err, len(batch))
-		again := make([]schemas.Message, 0, len(failed))
-		for _, f := range failed {
-			if class := fault.ClassOf(f.Err); class == fault.Permanent || class == fault.Canceled {
-				return fmt.Errorf("message with key %q for %s is refused: %w", batch[f.Index].Key, batch[f.Index].Topic, f.Err)
-			}
-			again = append(again, batch[f.Index])
-		}
-		batch = again
-		if err := wait(ctx, delays.NextBackOff()); err != nil {
-			return err
-		}
-	}
-}
-
-// wait returns after d, or with the context's error when ctx ends first.
-func wait(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -1,4 +1,4 @@
-package producers
+package gateway
 
 import (
 	"encoding/json"

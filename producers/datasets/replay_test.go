@@ -1,4 +1,4 @@
-package producers_test
+package datasets_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/internal/emittest"
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -17,7 +18,7 @@ import (
 
 func dataset(t *testing.T) *datasets.Dataset {
 	t.Helper()
-	d, err := datasets.Open(t.Context(), datasets.Config{Path: "datasets/testdata/ml-100k"})
+	d, err := datasets.Open(t.Context(), datasets.Config{Path: "testdata/ml-100k"})
 	require.NoError(t, err)
 	return d // 3 items, 3 users, 5 interactions
 }
@@ -27,15 +28,15 @@ func TestReplayKeepsTheOrder(t *testing.T) {
 	for _, batch := range []int{0, 1, 2, 100} {
 		t.Run(fmt.Sprint(batch), func(t *testing.T) {
 			t.Parallel()
-			log := &logEmitter{}
-			var steps []producers.ReplayProgress
-			p, err := producers.Replay(t.Context(), dataset(t), log, producers.ReplayOptions{Batch: batch, Progress: func(p producers.ReplayProgress) { steps = append(steps, p) }})
+			log := &emittest.Log{}
+			var steps []datasets.ReplayProgress
+			p, err := datasets.Replay(t.Context(), dataset(t), log, datasets.ReplayOptions{Batch: batch, Progress: func(p datasets.ReplayProgress) { steps = append(steps, p) }})
 			require.NoError(t, err)
 			var want []schemas.Message
 			for m := range dataset(t).Messages() {
 				want = append(want, m)
 			}
-			require.Equal(t, want, log.messages())
+			require.Equal(t, want, log.Messages())
 			require.Equal(t, 11, p.Done)
 			require.Equal(t, 11, p.Total)
 			require.Equal(t, 5, p.Interactions)
@@ -46,10 +47,10 @@ func TestReplayKeepsTheOrder(t *testing.T) {
 
 func TestReplayStopsAtTheLimit(t *testing.T) {
 	t.Parallel()
-	log := &logEmitter{}
-	p, err := producers.Replay(t.Context(), dataset(t), log, producers.ReplayOptions{Limit: 2})
+	log := &emittest.Log{}
+	p, err := datasets.Replay(t.Context(), dataset(t), log, datasets.ReplayOptions{Limit: 2})
 	require.NoError(t, err)
-	require.Len(t, log.messages(), 8)
+	require.Len(t, log.Messages(), 8)
 	require.Equal(t, 2, p.Interactions)
 	require.Equal(t, 8, p.Total)
 }
@@ -57,12 +58,12 @@ func TestReplayStopsAtTheLimit(t *testing.T) {
 func TestReplayHoldsItsRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		log := &logEmitter{}
+		log := &emittest.Log{}
 		started := time.Now()
-		_, err := producers.Replay(t.Context(), dataset(t), log, producers.ReplayOptions{Rate: 2})
+		_, err := datasets.Replay(t.Context(), dataset(t), log, datasets.ReplayOptions{Rate: 2})
 		require.NoError(t, err)
 		require.Equal(t, 2*time.Second, time.Since(started), "five interactions at 0, 0.5, … 2 s")
-		require.Len(t, log.batches, 6)
+		require.Len(t, log.Batches, 6)
 	})
 }
 
@@ -70,8 +71,8 @@ func TestReplayOutlastsAnOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		log := &logEmitter{}
-		log.plan = func(_ context.Context, b []schemas.Message) error {
+		log := &emittest.Log{}
+		log.Plan = func(_ context.Context, b []schemas.Message) error {
 			switch calls++; calls {
 			case 1, 2, 3:
 				return fault.Transientf("no leader")
@@ -80,20 +81,20 @@ func TestReplayOutlastsAnOutage(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := producers.Replay(t.Context(), dataset(t), log, producers.ReplayOptions{})
+		_, err := datasets.Replay(t.Context(), dataset(t), log, datasets.ReplayOptions{})
 		require.NoError(t, err)
-		require.Len(t, log.messages(), 11, "each message once")
+		require.Len(t, log.Messages(), 11, "each message once")
 	})
 }
 
 func TestReplayEndsWhenRefusedOrCanceled(t *testing.T) {
 	t.Parallel()
-	log := &logEmitter{plan: func(context.Context, []schemas.Message) error { return fault.Permanentf("too large") }}
-	_, err := producers.Replay(t.Context(), dataset(t), log, producers.ReplayOptions{})
+	log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error { return fault.Permanentf("too large") }}
+	_, err := datasets.Replay(t.Context(), dataset(t), log, datasets.ReplayOptions{})
 	require.ErrorContains(t, err, `replay, after 0 of 11 messages: message with key "1" for items is refused: too large`)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	log = &logEmitter{plan: func(context.Context, []schemas.Message) error { cancel(); return fault.Transientf("down") }}
-	_, err = producers.Replay(ctx, dataset(t), log, producers.ReplayOptions{})
+	log = &emittest.Log{Plan: func(context.Context, []schemas.Message) error { cancel(); return fault.Transientf("down") }}
+	_, err = datasets.Replay(ctx, dataset(t), log, datasets.ReplayOptions{})
 	require.ErrorIs(t, err, context.Canceled)
 }

@@ -1,16 +1,14 @@
-package producers_test
+package gateway_test
 
 import (
 	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,65 +16,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/internal/emittest"
 	"github.com/slipstream-rec/slipstream/producers"
+	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
-// logEmitter keeps what it is given, as the log would.
-type logEmitter struct {
-	mu      sync.Mutex
-	batches [][]schemas.Message
-	// plan is called before a batch is kept; its error is returned. Messages that fail are not kept.
-	plan func(ctx context.Context, batch []schemas.Message) error
-}
-
-func (l *logEmitter) Emit(ctx context.Context, batch []schemas.Message) error {
-	var err error
-	if l.plan != nil {
-		err = l.plan(ctx, batch)
-	}
-	var partly *producers.EmitError
-	failed := map[int]bool{}
-	if errors.As(err, &partly) {
-		for _, f := range partly.Failed {
-			failed[f.Index] = true
-		}
-	} else if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var kept []schemas.Message
-	for i, m := range batch {
-		if !failed[i] {
-			kept = append(kept, m)
-		}
-	}
-	l.batches = append(l.batches, kept)
-	return err
-}
-
-func (l *logEmitter) messages() []schemas.Message {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var all []schemas.Message
-	for _, b := range l.batches {
-		all = append(all, b...)
-	}
-	return all
-}
-
 var received = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func gateway(t testing.TB, log *logEmitter, change func(*producers.HTTPConfig)) *producers.Gateway {
+func open(t testing.TB, log *emittest.Log, change func(*gateway.Config)) *gateway.Gateway {
 	t.Helper()
 	v, err := schemas.NewValidator()
 	require.NoError(t, err)
-	cfg := producers.DefaultHTTPConfig()
+	cfg := gateway.DefaultConfig()
 	if change != nil {
 		change(&cfg)
 	}
-	g, err := producers.NewGateway(log, v, cfg, func() time.Time { return received })
+	g, err := gateway.New(log, v, cfg, func() time.Time { return received })
 	require.NoError(t, err)
 	return g
 }
@@ -100,9 +56,9 @@ func post(contentType, body string) call {
 	return call{http.MethodPost, "/v1/events", body, map[string]string{"Content-Type": contentType}}
 }
 
-func answer(t *testing.T, w *httptest.ResponseRecorder) producers.Problem {
+func answer(t *testing.T, w *httptest.ResponseRecorder) gateway.Problem {
 	t.Helper()
-	p := producers.Problem{Answer: &producers.Answer{}}
+	p := gateway.Problem{Answer: &gateway.Answer{}}
 	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &p), w.Body.String())
 	return p
 }
@@ -138,13 +94,13 @@ func TestPostEventsAcceptsEveryFormat(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			log := &logEmitter{}
-			w := c.call.do(gateway(t, log, nil).Handler())
+			log := &emittest.Log{}
+			w := c.call.do(open(t, log, nil).Handler())
 			require.Equal(t, http.StatusAccepted, w.Code, w.Body.String())
 			a := answer(t, w)
 			require.Equal(t, len(c.ids), a.Accepted)
 			require.Len(t, a.IDs, len(c.ids))
-			ms := log.messages()
+			ms := log.Messages()
 			require.Len(t, ms, len(c.ids))
 			for i, id := range c.ids {
 				x, err := schemas.DecodeInteraction(record(ms[i]))
@@ -170,13 +126,13 @@ func TestPostEventsAcceptsEveryFormat(t *testing.T) {
 
 func TestPostEventsOfOtherKinds(t *testing.T) {
 	t.Parallel()
-	log := &logEmitter{}
+	log := &emittest.Log{}
 	w := post("application/json", `[
 		{"kind":"friendship.added.v1","user_id":"b","friend_id":"a"},
 		{"kind":"item.updated.v1","item_id":"i","title":"T"},
-		{"kind":"user.erased.v1","user_id":"u"}]`).do(gateway(t, log, nil).Handler())
+		{"kind":"user.erased.v1","user_id":"u"}]`).do(open(t, log, nil).Handler())
 	require.Equal(t, http.StatusAccepted, w.Code, w.Body.String())
-	ms := log.messages()
+	ms := log.Messages()
 	require.Len(t, ms, 3)
 	require.Equal(t, []string{"friendships a|b", "items i", "users u"}, []string{ms[0].Topic + " " + string(ms[0].Key), ms[1].Topic + " " + string(ms[1].Key), ms[2].Topic + " " + string(ms[2].Key)})
 	u, err := schemas.DecodeUser(record(ms[2]))
@@ -186,9 +142,9 @@ func TestPostEventsOfOtherKinds(t *testing.T) {
 
 func TestPostEventsSaysWhatWasRefused(t *testing.T) {
 	t.Parallel()
-	log := &logEmitter{}
+	log := &emittest.Log{}
 	counts := map[schemas.Kind][2]int{}
-	g := gateway(t, log, func(c *producers.HTTPConfig) {
+	g := open(t, log, func(c *gateway.Config) {
 		c.MaxEventBytes = 300
 		c.OnEvents = func(k schemas.Kind, accepted, refused int) { counts[k] = [2]int{accepted, refused} }
 	})
@@ -214,7 +170,7 @@ func TestPostEventsSaysWhatWasRefused(t *testing.T) {
 	require.ElementsMatch(t, []string{"user_id", "action"}, []string{a.Errors[3].Fields[0].Field, a.Errors[3].Fields[1].Field})
 	require.Equal(t, http.StatusRequestEntityTooLarge, a.Errors[4].Status)
 	require.Equal(t, "big", a.Errors[4].ID)
-	require.Len(t, log.messages(), 2)
+	require.Len(t, log.Messages(), 2)
 	require.Equal(t, map[schemas.Kind][2]int{schemas.KindInteraction: {2, 3}, "": {0, 3}}, counts)
 }
 
@@ -254,21 +210,21 @@ func TestRequestsThatAreRefusedWhole(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			log := &logEmitter{}
-			g := gateway(t, log, func(c *producers.HTTPConfig) { c.MaxRequestBytes, c.MaxEvents = 1000, 3 })
+			log := &emittest.Log{}
+			g := open(t, log, func(c *gateway.Config) { c.MaxRequestBytes, c.MaxEvents = 1000, 3 })
 			w := c.call.do(g.Handler())
 			require.Equal(t, c.status, w.Code, w.Body.String())
-			require.Equal(t, producers.ContentTypeProblem, w.Header().Get("Content-Type"))
+			require.Equal(t, gateway.ContentTypeProblem, w.Header().Get("Content-Type"))
 			p := answer(t, w)
 			require.Equal(t, c.status, p.Status)
 			require.Contains(t, p.Detail, c.detail)
-			require.Empty(t, log.messages())
+			require.Empty(t, log.Messages())
 		})
 	}
-	log := &logEmitter{}
-	w := call{"POST", "/v1/events", packed(viewed), zipped}.do(gateway(t, log, nil).Handler())
+	log := &emittest.Log{}
+	w := call{"POST", "/v1/events", packed(viewed), zipped}.do(open(t, log, nil).Handler())
 	require.Equal(t, http.StatusAccepted, w.Code)
-	require.Len(t, log.messages(), 1)
+	require.Len(t, log.Messages(), 1)
 }
 
 func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
@@ -278,8 +234,8 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 
 	t.Run("at all", func(t *testing.T) {
 		t.Parallel()
-		log := &logEmitter{plan: func(context.Context, []schemas.Message) error { return fault.Transientf("no leader") }}
-		w := two.do(gateway(t, log, func(c *producers.HTTPConfig) { c.RetryAfter = 1500 * time.Millisecond }).Handler())
+		log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error { return fault.Transientf("no leader") }}
+		w := two.do(open(t, log, func(c *gateway.Config) { c.RetryAfter = 1500 * time.Millisecond }).Handler())
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 		require.Equal(t, "2", w.Header().Get("Retry-After"))
 		p := answer(t, w)
@@ -288,25 +244,25 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 	})
 	t.Run("in part", func(t *testing.T) {
 		t.Parallel()
-		log := &logEmitter{plan: func(_ context.Context, b []schemas.Message) error {
+		log := &emittest.Log{Plan: func(_ context.Context, b []schemas.Message) error {
 			return &producers.EmitError{Total: len(b), Failed: []fault.Rejection{{Index: 1, Err: fault.Transientf("no leader")}}}
 		}}
-		w := two.do(gateway(t, log, nil).Handler())
+		w := two.do(open(t, log, nil).Handler())
 		require.Equal(t, http.StatusMultiStatus, w.Code)
 		p := answer(t, w)
 		require.Equal(t, 1, p.Accepted)
-		require.Equal(t, producers.EventProblem{Index: 1, ID: "b", Status: 503, Reason: "the log did not take the event: no leader"}, p.Errors[0])
+		require.Equal(t, gateway.EventProblem{Index: 1, ID: "b", Status: 503, Reason: "the log did not take the event: no leader"}, p.Errors[0])
 	})
 	t.Run("for good", func(t *testing.T) {
 		t.Parallel()
-		log := &logEmitter{plan: func(context.Context, []schemas.Message) error { return fault.Permanentf("too large") }}
-		w := two.do(gateway(t, log, nil).Handler())
+		log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error { return fault.Permanentf("too large") }}
+		w := two.do(open(t, log, nil).Handler())
 		require.Equal(t, http.StatusBadRequest, w.Code)
 	})
 	t.Run("in time", func(t *testing.T) {
 		t.Parallel()
-		log := &logEmitter{plan: func(ctx context.Context, _ []schemas.Message) error { <-ctx.Done(); return ctx.Err() }}
-		w := two.do(gateway(t, log, func(c *producers.HTTPConfig) { c.EmitTimeout = time.Millisecond }).Handler())
+		log := &emittest.Log{Plan: func(ctx context.Context, _ []schemas.Message) error { <-ctx.Done(); return ctx.Err() }}
+		w := two.do(open(t, log, func(c *gateway.Config) { c.EmitTimeout = time.Millisecond }).Handler())
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 	})
 }
@@ -314,12 +270,12 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 func TestBackPressure(t *testing.T) {
 	t.Parallel()
 	entered, leave := make(chan struct{}), make(chan struct{})
-	log := &logEmitter{plan: func(context.Context, []schemas.Message) error {
+	log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error {
 		entered <- struct{}{}
 		<-leave
 		return nil
 	}}
-	start := func(g *producers.Gateway) (http.Handler, chan int) {
+	start := func(g *gateway.Gateway) (http.Handler, chan int) {
 		h := g.Handler()
 		first := make(chan int)
 		go func() { first <- post("application/json", viewed).do(h).Code }()
@@ -331,13 +287,13 @@ func TestBackPressure(t *testing.T) {
 		require.Equal(t, http.StatusAccepted, <-first)
 	}
 
-	h, first := start(gateway(t, log, func(c *producers.HTTPConfig) { c.MaxInFlightRequests = 1 }))
+	h, first := start(open(t, log, func(c *gateway.Config) { c.MaxInFlightRequests = 1 }))
 	w := post("application/json", viewed).do(h)
 	require.Equal(t, http.StatusTooManyRequests, w.Code)
 	require.Equal(t, "1", w.Header().Get("Retry-After"))
 	finish(first)
 
-	g := gateway(t, log, func(c *producers.HTTPConfig) { c.MaxRequestBytes, c.MaxInFlightBytes = 100, 110 })
+	g := open(t, log, func(c *gateway.Config) { c.MaxRequestBytes, c.MaxInFlightBytes = 100, 110 })
 	h, first = start(g)
 	require.Equal(t, http.StatusTooManyRequests, post("application/json", viewed+strings.Repeat(" ", 40)).do(h).Code)
 	finish(first)
@@ -369,51 +325,51 @@ func TestEntities(t *testing.T) {
 		{"own friend", call{"PUT", "/v1/users/u2/friends/u2", "", nil}, "same person", 400},
 	}
 	for _, c := range cases {
-		for router, mount := range map[string]func(*producers.Gateway) http.Handler{
-			"mux": func(g *producers.Gateway) http.Handler { return g.Handler() },
-			"chi": func(g *producers.Gateway) http.Handler { r := chi.NewRouter(); g.Register(r); return r },
+		for router, mount := range map[string]func(*gateway.Gateway) http.Handler{
+			"mux": func(g *gateway.Gateway) http.Handler { return g.Handler() },
+			"chi": func(g *gateway.Gateway) http.Handler { r := chi.NewRouter(); g.Register(r); return r },
 		} {
 			t.Run(c.name+" "+router, func(t *testing.T) {
 				t.Parallel()
-				log := &logEmitter{}
-				w := c.call.do(mount(gateway(t, log, nil)))
+				log := &emittest.Log{}
+				w := c.call.do(mount(open(t, log, nil)))
 				require.Equal(t, c.code, w.Code, w.Body.String())
 				if c.code != http.StatusAccepted {
 					require.Contains(t, answer(t, w).Detail, c.want)
-					require.Empty(t, log.messages())
+					require.Empty(t, log.Messages())
 					return
 				}
-				m := log.messages()[0]
+				m := log.Messages()[0]
 				require.Equal(t, c.want, m.Topic+" "+string(m.Key)+" "+record(m).Header(schemas.HeaderType))
-				var taken producers.Taken
+				var taken gateway.Taken
 				require.NoError(t, json.Unmarshal(w.Body.Bytes(), &taken))
 				require.Equal(t, record(m).Header(schemas.HeaderID), taken.ID)
 				require.Equal(t, "slipstream trace "+taken.ID, taken.Follow)
 			})
 		}
 	}
-	log := &logEmitter{}
-	w := call{"DELETE", "/v1/users/u1", "", map[string]string{"Idempotency-Key": "once"}}.do(gateway(t, log, nil).Handler())
+	log := &emittest.Log{}
+	w := call{"DELETE", "/v1/users/u1", "", map[string]string{"Idempotency-Key": "once"}}.do(open(t, log, nil).Handler())
 	require.Equal(t, http.StatusAccepted, w.Code)
-	require.Equal(t, "once", record(log.messages()[0]).Header(schemas.HeaderID))
+	require.Equal(t, "once", record(log.Messages()[0]).Header(schemas.HeaderID))
 }
 
 func TestHTTPConfigSaysWhatToChange(t *testing.T) {
 	t.Parallel()
-	require.NoError(t, producers.DefaultHTTPConfig().Validate())
-	require.ErrorContains(t, producers.HTTPConfig{}.Validate(), "MaxRequestBytes must be positive")
-	c := producers.DefaultHTTPConfig()
+	require.NoError(t, gateway.DefaultConfig().Validate())
+	require.ErrorContains(t, gateway.Config{}.Validate(), "MaxRequestBytes must be positive")
+	c := gateway.DefaultConfig()
 	c.MaxInFlightBytes = 1
 	require.ErrorContains(t, c.Validate(), "MaxInFlightBytes (1) must be at least")
 }
 
 func BenchmarkPostEvents(b *testing.B) {
-	log := &logEmitter{plan: func(context.Context, []schemas.Message) error { return nil }}
-	h := gateway(b, log, nil).Handler()
+	log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error { return nil }}
+	h := open(b, log, nil).Handler()
 	body := strings.Repeat(`{"user_id":"user-123456","item_id":"item-98765","action":"rate","value":4.5,"occurred_at":"2026-03-01T20:15:00Z","session_id":"s-1"}`+"\n", 100)
 	b.ReportAllocs()
 	for b.Loop() {
-		log.batches = nil
+		log.Batches = nil
 		if w := post("application/x-ndjson", body).do(h); w.Code != http.StatusAccepted {
 			b.Fatal(w.Body.String())
 		}

@@ -1,4 +1,5 @@
-package producers
+// Package simulator plays an audience with latent tastes, friends and a movie-like catalog.
+package simulator
 
 import (
 	"context"
@@ -8,11 +9,12 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
-// SimulatorConfig says how large the simulated world is and how fast it turns. Take DefaultSimulatorConfig and change what you need.
-type SimulatorConfig struct {
+// Config says how large the simulated world is and how fast it turns. Take DefaultConfig and change what you need.
+type Config struct {
 	// Seed decides the world: catalogue, people, tastes. The same seed gives the same world.
 	Seed uint64
 	// Run tells one run over a world from another: it decides what people do, and is part of the ids of events. The same seed and run give the
@@ -29,13 +31,13 @@ type SimulatorConfig struct {
 	Duration time.Duration
 }
 
-// DefaultSimulatorConfig returns the defaults.
-func DefaultSimulatorConfig() SimulatorConfig {
-	return SimulatorConfig{Seed: 1, Users: 500, Items: 800, Rate: 50}
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{Seed: 1, Users: 500, Items: 800, Rate: 50}
 }
 
 // Validate returns an error that says what to change, or nil.
-func (c SimulatorConfig) Validate() error {
+func (c Config) Validate() error {
 	var errs []error
 	if c.Users < 2 || c.Items < 20 {
 		errs = append(errs, fmt.Errorf("the world needs at least 2 users and 20 items, not %d and %d", c.Users, c.Items))
@@ -61,7 +63,7 @@ const SimulatorSource = "simulator"
 // Simulator is an audience with tastes, friends and a catalogue of films. People look at their recommendations when they have some, and browse
 // when not; what they like follows from hidden tastes for genres and people, which a recommender can learn. It is not safe for concurrent use.
 type Simulator struct {
-	cfg   SimulatorConfig
+	cfg   Config
 	world *world
 	lists Lists
 	now   func() time.Time
@@ -72,8 +74,8 @@ type Simulator struct {
 	visits   int
 }
 
-// NewSimulator makes the world. lists may be nil: then people only browse.
-func NewSimulator(cfg SimulatorConfig, lists Lists, now func() time.Time) (*Simulator, error) {
+// New makes the world. lists may be nil: then people only browse.
+func New(cfg Config, lists Lists, now func() time.Time) (*Simulator, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -120,14 +122,14 @@ const tick = 50 * time.Millisecond
 
 // Run emits the world, the warm-up, and then events at the configured rate until ctx ends, or limit or duration is reached. The end of ctx is no
 // error. While the log is unwell it waits.
-func (s *Simulator) Run(ctx context.Context, emitter Emitter) error {
+func (s *Simulator) Run(ctx context.Context, emitter producers.Emitter) error {
 	if err := s.run(ctx, emitter); ctx.Err() == nil {
 		return err
 	}
 	return nil
 }
 
-func (s *Simulator) run(ctx context.Context, emitter Emitter) error {
+func (s *Simulator) run(ctx context.Context, emitter producers.Emitter) error {
 	if err := emitChunks(ctx, emitter, s.World()); err != nil {
 		return err
 	}
@@ -148,7 +150,7 @@ func (s *Simulator) run(ctx context.Context, emitter Emitter) error {
 	for !s.done(started) {
 		due := 500
 		if s.cfg.Rate > 0 {
-			if err := wait(ctx, tick); err != nil {
+			if err := producers.Wait(ctx, tick); err != nil {
 				return err
 			}
 			due = int(s.now().Sub(paced).Seconds()*s.cfg.Rate) - sent
@@ -177,10 +179,10 @@ func (s *Simulator) done(started time.Time) bool {
 	return s.cfg.Limit > 0 && s.events >= s.cfg.Limit || s.cfg.Duration > 0 && s.now().Sub(started) >= s.cfg.Duration
 }
 
-func emitChunks(ctx context.Context, emitter Emitter, all []schemas.Message) error {
+func emitChunks(ctx context.Context, emitter producers.Emitter, all []schemas.Message) error {
 	for len(all) > 0 {
 		n := min(len(all), 500)
-		if err := emitAll(ctx, emitter, all[:n]); err != nil {
+		if err := producers.EmitAll(ctx, emitter, all[:n]); err != nil {
 			return fmt.Errorf("simulate: %w", err)
 		}
 		all = all[n:]

@@ -1,4 +1,5 @@
-package producers
+// Package gateway is the way in over HTTP: JSON and CloudEvents, one event or a batch, to the log.
+package gateway
 
 import (
 	"errors"
@@ -7,11 +8,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
-// HTTPConfig bounds what the gateway takes. Take DefaultHTTPConfig and change what you need.
-type HTTPConfig struct {
+// Config bounds what the gateway takes. Take DefaultConfig and change what you need.
+type Config struct {
 	// Source is the source of events that name none; with the event's id it tells events apart. Default "http".
 	Source string
 	// MaxRequestBytes bounds one request after unpacking; more is answered by 413. Default 8 MiB.
@@ -32,16 +34,16 @@ type HTTPConfig struct {
 	OnEvents func(kind schemas.Kind, accepted, refused int)
 }
 
-// DefaultHTTPConfig returns the defaults.
-func DefaultHTTPConfig() HTTPConfig {
-	return HTTPConfig{
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
 		Source: "http", MaxRequestBytes: 8 << 20, MaxEventBytes: 256 << 10, MaxEvents: 10_000,
 		MaxInFlightBytes: 64 << 20, MaxInFlightRequests: 512, EmitTimeout: 10 * time.Second, RetryAfter: time.Second,
 	}
 }
 
 // Validate returns an error that says what to change, or nil.
-func (c HTTPConfig) Validate() error {
+func (c Config) Validate() error {
 	var errs []error
 	positive := func(name string, v int64) {
 		if v <= 0 {
@@ -68,16 +70,16 @@ func (c HTTPConfig) Validate() error {
 
 // Gateway takes events over HTTP and answers 202 only after the log has them. It is safe for concurrent use.
 type Gateway struct {
-	cfg       HTTPConfig
-	emitter   Emitter
+	cfg       Config
+	emitter   producers.Emitter
 	validator *schemas.Validator
 	now       func() time.Time
 
 	requests, bytes atomic.Int64
 }
 
-// NewGateway returns a gateway that writes to emitter. now is the clock for events that say no time; nil is time.Now.
-func NewGateway(emitter Emitter, validator *schemas.Validator, cfg HTTPConfig, now func() time.Time) (*Gateway, error) {
+// New returns a gateway that writes to emitter. now is the clock for events that say no time; nil is time.Now.
+func New(emitter producers.Emitter, validator *schemas.Validator, cfg Config, now func() time.Time) (*Gateway, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
