@@ -72,8 +72,6 @@ type Users interface {
 	PutUsers(ctx context.Context, src Source, batch []User) error
 	// SimilarUsers answers each query with the N users whose vectors have the highest inner product with it, best first, by id among equals.
 	SimilarUsers(ctx context.Context, queries []UserQuery) ([][]Neighbour, error)
-	// DeleteUsers forgets the users. Unknown ids are no error.
-	DeleteUsers(ctx context.Context, ids []string) error
 	// ExpireUsers forgets users whose ChangedAt is before t, at most limit of them, and returns how many.
 	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
 	// EachUser calls f for every user, in any order, until f fails. It is for rebuilds, tests and comparisons, not for serving.
@@ -136,8 +134,6 @@ type Items interface {
 	SearchItems(ctx context.Context, queries []ItemQuery) ([][]ItemHit, error)
 	// ItemVersions calls f with the id and version of every item, in any order, until f fails.
 	ItemVersions(ctx context.Context, f func(id string, version uint64) error) error
-	// DeleteItems forgets the items whose version is at most the one given.
-	DeleteItems(ctx context.Context, versions map[string]uint64) error
 	CountItems(ctx context.Context) (int64, error)
 }
 
@@ -271,18 +267,8 @@ type Analytics interface {
 	EraseUsers(ctx context.Context, users []Erasure) error
 	// TrendingItems answers q, best first.
 	TrendingItems(ctx context.Context, q TrendingQuery) ([]Scored, error)
-	// FindEvent returns the topic, partition and offset of an event of the raw rows, ok false when it is not there.
-	FindEvent(ctx context.Context, eventID string) (pos []EventPosition, err error)
 	// CountInteractions returns the number of raw rows; Counts the rollups' totals of the same, for comparison.
 	CountInteractions(ctx context.Context) (Counts, error)
-}
-
-// EventPosition is where an event stands on the log.
-type EventPosition struct {
-	Topic     string
-	Partition int
-	Offset    int64
-	Source    string
 }
 
 // Counts are totals of the raw rows and of each rollup of them; in an intact store without erasures they are all equal.

@@ -82,26 +82,6 @@ func (s *Store) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sin
 	return out, nil
 }
 
-// FindEvent returns where the event stands on the log, as far as its raw row is still there.
-func (s *Store) FindEvent(ctx context.Context, eventID string) ([]sinks.EventPosition, error) {
-	var rows []struct {
-		Topic     string `ch:"log_topic"`
-		Partition uint16 `ch:"log_partition"`
-		Offset    int64  `ch:"log_offset"`
-		Source    string `ch:"source"`
-	}
-	err := s.selectRows(ctx, &rows, "SELECT log_topic, log_partition, log_offset, source FROM "+s.table(tableInteractions)+
-		" WHERE event_id = ? ORDER BY log_topic, log_partition, log_offset LIMIT ?", eventID, rowcheck.FindLimit)
-	if err != nil {
-		return nil, fmt.Errorf("find event %q: %w", eventID, err)
-	}
-	var out []sinks.EventPosition
-	for _, r := range rows {
-		out = append(out, sinks.EventPosition{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, Source: r.Source})
-	}
-	return out, nil
-}
-
 // CountInteractions counts the raw rows and adds up the sums made from them.
 func (s *Store) CountInteractions(ctx context.Context) (sinks.Counts, error) {
 	var rows, hours, days uint64

@@ -109,20 +109,17 @@ func (x *Items) PutItems(ctx context.Context, batch []sinks.Item) error {
 			points[i] = p
 			lower.add(newest[k].Version, k)
 		}
-		if err := x.upsert(ctx, points, &pb.Filter{Should: lower.conditions(func(v uint64) []*pb.Condition { return versionBelow(v, false) })}); err != nil {
+		if err := x.upsert(ctx, points, &pb.Filter{Should: lower.conditions(versionBelow)}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// versionBelow holds for points whose version is below v, or equal to it with orEqual.
-func versionBelow(v uint64, orEqual bool) []*pb.Condition {
+// versionBelow holds for points whose version is below v.
+func versionBelow(v uint64) []*pb.Condition {
 	high, low := splitVersion(v)
 	r := &pb.Range{Lt: pb.PtrOf(float64(low))}
-	if orEqual {
-		r = &pb.Range{Lte: pb.PtrOf(float64(low))}
-	}
 	return []*pb.Condition{
 		pb.NewRange(fieldVersionHigh, &pb.Range{Lt: pb.PtrOf(float64(high))}),
 		pb.NewFilterAsCondition(&pb.Filter{Must: []*pb.Condition{pb.NewMatchInt(fieldVersionHigh, high), pb.NewRange(fieldVersionLow, r)}}),
@@ -289,28 +286,6 @@ func (x *Items) ItemVersions(ctx context.Context, f func(id string, version uint
 		}
 		return nil
 	})
-}
-
-// DeleteItems implements sinks.Items.
-func (x *Items) DeleteItems(ctx context.Context, versions map[string]uint64) error {
-	byKey := make(map[uint64]uint64, len(versions))
-	for id, v := range versions {
-		byKey[schemas.Key(id)] = v
-	}
-	for keys := range chunks(sortedKeys(byKey), x.s.cfg.WriteBatch) {
-		var upTo boundSet
-		for _, k := range keys {
-			upTo.add(byKey[k], k)
-		}
-		which := &pb.Filter{
-			Must:   []*pb.Condition{pb.NewHasID(pointIDs(keys)...)},
-			Should: upTo.conditions(func(v uint64) []*pb.Condition { return versionBelow(v, true) }),
-		}
-		if err := x.delete(ctx, pb.NewPointsSelectorFilter(which)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // CountItems implements sinks.Items.

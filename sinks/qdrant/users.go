@@ -202,20 +202,6 @@ func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 	return found, nil
 }
 
-// DeleteUsers implements sinks.Users.
-func (u *Users) DeleteUsers(ctx context.Context, ids []string) error {
-	keys := make([]uint64, len(ids))
-	for i, id := range ids {
-		keys[i] = schemas.Key(id)
-	}
-	for chunk := range chunks(unique(keys), u.s.cfg.WriteBatch) {
-		if err := u.delete(ctx, pb.NewPointsSelectorIDs(pointIDs(chunk))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // ExpireUsers implements sinks.Users. Times are compared to the microsecond. A user who changes between being found and being deleted stays.
 func (u *Users) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error) {
 	if limit <= 0 {

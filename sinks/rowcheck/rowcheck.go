@@ -153,8 +153,5 @@ func JSONObject[V any](m map[string]V) string {
 	return string(b)
 }
 
-// FindLimit is how many positions FindEvent returns at most.
-const FindLimit = 1000
-
 // HalfLives is where trending stops to look back: what is older weighs less than a trillionth.
 const HalfLives = 40

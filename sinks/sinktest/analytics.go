@@ -45,7 +45,6 @@ func Analytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 		{"takes partitions concurrently", analyticsConcurrent},
 		{"names rows it refuses and keeps nothing", analyticsRejects},
 		{"keeps odd characters", analyticsOddCharacters},
-		{"finds events", analyticsFindEvent},
 		{"joins lists and feedback", analyticsOutcomes},
 		{"tells how fresh lists are", analyticsFreshness},
 		{"keeps the newest item and user", analyticsNewest},
@@ -263,33 +262,18 @@ func analyticsOddCharacters(t *testing.T, e AnalyticsEngine) {
 	}
 	require.NoError(t, e.Store.InsertInteractions(ctx, span("interactions", 0, 0, 9), rows))
 	requireSums(t, e, rows)
-	for i, s := range odd {
-		pos, err := e.Store.FindEvent(ctx, s)
-		require.NoError(t, err)
-		require.Equal(t, []sinks.EventPosition{{Topic: "interactions", Offset: int64(i), Source: s}}, pos)
+	var want [][]string
+	for _, s := range odd {
+		want = append(want, []string{s, s, s, s})
 	}
+	const kept = "SELECT event_id, source, session_id, recommendation_id FROM interactions ORDER BY log_offset"
+	require.Equal(t, want, e.Query(t, kept))
 	for _, s := range odd {
 		require.NoError(t, e.Store.EraseUsers(ctx, []sinks.Erasure{{UserID: s, At: analyticsTook}}))
 	}
 	c, err := e.Store.CountInteractions(ctx)
 	require.NoError(t, err)
 	require.Equal(t, sinks.Counts{ItemHours: int64(len(odd))}, c)
-}
-
-func analyticsFindEvent(t *testing.T, e AnalyticsEngine) {
-	ctx := t.Context()
-	rows := randomRows(rand.New(rand.NewPCG(7, 7)), 0, 1000, 3)
-	rows[500].EventID = "the one"
-	require.NoError(t, e.Store.InsertInteractions(ctx, span("interactions", 2, 0, 999), rows))
-	again := did(7, "u", "i", schemas.View, analyticsDay)
-	again.EventID, again.Source = "the one", "other"
-	require.NoError(t, e.Store.InsertInteractions(ctx, span("aggregate.replay", 1, 7, 7), []sinks.InteractionRow{again}))
-	pos, err := e.Store.FindEvent(ctx, "the one")
-	require.NoError(t, err)
-	require.ElementsMatch(t, []sinks.EventPosition{{Topic: "interactions", Partition: 2, Offset: 500, Source: "suite"}, {Topic: "aggregate.replay", Partition: 1, Offset: 7, Source: "other"}}, pos)
-	pos, err = e.Store.FindEvent(ctx, "no such event")
-	require.NoError(t, err)
-	require.Empty(t, pos)
 }
 
 func analyticsOutcomes(t *testing.T, e AnalyticsEngine) {

@@ -19,7 +19,7 @@ import (
 
 // Items holds an engine to the contract sinks.Items. open returns a migrated, empty store that is closed at the end of the test.
 func Items(t *testing.T, open func(t *testing.T) sinks.Items) {
-	runAll(t, open, slices.Concat(itemPutCases(), itemSearchCases(), itemForgetCases()))
+	runAll(t, open, slices.Concat(itemPutCases(), itemSearchCases(), itemVersionCases()))
 }
 
 // item returns an available item; v is the first number of both vectors, to tell versions apart and to order search results.
@@ -96,7 +96,6 @@ func itemPutCases() []testCase[sinks.Items] {
 			require.NoError(t, err)
 			require.Empty(t, answers)
 			require.NoError(t, s.PutItems(t.Context(), nil))
-			require.NoError(t, s.DeleteItems(t.Context(), nil))
 		}},
 		{"every field comes back", func(t *testing.T, s sinks.Items) {
 			available := true
@@ -240,7 +239,6 @@ func itemPutCases() []testCase[sinks.Items] {
 					_, err := s.SearchItems(ctx, []sinks.ItemQuery{{Vector: item("", 0, 1).Vector, N: 1}})
 					return err
 				},
-				"delete":   func(ctx context.Context) error { return s.DeleteItems(ctx, map[string]uint64{"i1": 9}) },
 				"count":    func(ctx context.Context) error { _, err := s.CountItems(ctx); return err },
 				"versions": func(ctx context.Context) error { return s.ItemVersions(ctx, func(string, uint64) error { return nil }) },
 			})
@@ -250,31 +248,8 @@ func itemPutCases() []testCase[sinks.Items] {
 	}
 }
 
-func itemForgetCases() []testCase[sinks.Items] {
+func itemVersionCases() []testCase[sinks.Items] {
 	return []testCase[sinks.Items]{
-		{"items are deleted up to a version", func(t *testing.T, s sinks.Items) {
-			putItems(t, s, item("older", 4, 1), item("equal", 5, 1), item("newer", 6, 1), item("other", 1, 1))
-			limits := map[string]uint64{"older": 5, "equal": 5, "newer": 5, "nothing": 5}
-			require.NoError(t, s.DeleteItems(t.Context(), limits))
-			require.NoError(t, s.DeleteItems(t.Context(), limits), "again")
-			requireItemCount(t, s, 2)
-			found, err := s.GetItems(t.Context(), []string{"older", "equal", "newer", "other"})
-			require.NoError(t, err)
-			require.ElementsMatch(t, []string{"newer", "other"}, itemIDs(found))
-			for _, content := range []bool{false, true} {
-				q := sinks.ItemQuery{Vector: item("", 0, 1).Vector, Content: content, N: 10}
-				if content {
-					q.Vector = item("", 0, 1).ContentVector
-				}
-				require.ElementsMatch(t, []string{"newer", "other"}, hitIDs(search(t, s, q)))
-			}
-		}},
-		{"a deleted item may come back at any version", func(t *testing.T, s sinks.Items) {
-			putItems(t, s, item("i1", 10, 1))
-			require.NoError(t, s.DeleteItems(t.Context(), map[string]uint64{"i1": 10}))
-			putItems(t, s, item("i1", 2, 2))
-			requireItem(t, item("i1", 2, 2), getItem(t, s, "i1"))
-		}},
 		{"versions of all items are listed", func(t *testing.T, s sinks.Items) {
 			want := map[string]uint64{}
 			var batch []sinks.Item
@@ -302,14 +277,6 @@ func itemForgetCases() []testCase[sinks.Items] {
 			require.Equal(t, 1, calls)
 		}},
 	}
-}
-
-func itemIDs(items []sinks.Item) []string {
-	ids := make([]string, len(items))
-	for i := range items {
-		ids[i] = items[i].Content.ItemID
-	}
-	return ids
 }
 
 func hitIDs(hits []sinks.ItemHit) []string {

@@ -81,7 +81,6 @@ func userPutCases() []testCase[sinks.Users] {
 			require.NoError(t, err)
 			require.Empty(t, found)
 			require.NoError(t, s.PutUsers(t.Context(), mainSource, nil))
-			require.NoError(t, s.DeleteUsers(t.Context(), nil))
 			near, err := s.SimilarUsers(t.Context(), nil)
 			require.NoError(t, err)
 			require.Empty(t, near)
@@ -230,7 +229,6 @@ func userPutCases() []testCase[sinks.Users] {
 					_, err := similar(ctx, s, user("q", 0, 1).Vector, 1, nil)
 					return err
 				},
-				"delete": func(ctx context.Context) error { return s.DeleteUsers(ctx, []string{"u1"}) },
 				"expire": func(ctx context.Context) error { _, err := s.ExpireUsers(ctx, noon.Add(time.Hour), 1); return err },
 				"count":  func(ctx context.Context) error { _, err := s.CountUsers(ctx); return err },
 				"each":   func(ctx context.Context) error { return s.EachUser(ctx, func(sinks.User) error { return nil }) },
@@ -364,23 +362,28 @@ func requireNearest(t *testing.T, users []sinks.User, query []float32, n int, ex
 
 func userForgetCases() []testCase[sinks.Users] {
 	return []testCase[sinks.Users]{
-		{"deleted users are gone from everywhere", func(t *testing.T, s sinks.Users) {
-			putUsers(t, s, user("u1", 10, 1), user("u2", 10, 2), user("u3", 10, 3))
-			require.NoError(t, s.DeleteUsers(t.Context(), []string{"u1", "nobody", "u3"}))
-			require.NoError(t, s.DeleteUsers(t.Context(), []string{"u1", "nobody", "u3"}), "again")
+		{"expired users are gone from everywhere", func(t *testing.T, s sinks.Users) {
+			putUsers(t, s, user("u1", 10, 1), user("u2", 50, 2), user("u3", 10, 3))
+			for _, want := range []int{2, 0} {
+				n, err := s.ExpireUsers(t.Context(), noon.Add(20*time.Second), 10)
+				require.NoError(t, err)
+				require.Equal(t, want, n)
+			}
 			requireUserCount(t, s, 1)
 			found, err := s.GetUsers(t.Context(), []string{"u1", "u2", "u3"})
 			require.NoError(t, err)
 			require.Len(t, found, 1)
-			requireUser(t, user("u2", 10, 2), found[0])
+			requireUser(t, user("u2", 50, 2), found[0])
 			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 10, nil)
 			require.NoError(t, err)
 			require.Len(t, near, 1)
 			require.Equal(t, "u2", near[0].ID)
 		}},
-		{"a deleted user may come back at any position", func(t *testing.T, s sinks.Users) {
+		{"an expired user may come back at any position", func(t *testing.T, s sinks.Users) {
 			putUsers(t, s, user("u1", 10, 1))
-			require.NoError(t, s.DeleteUsers(t.Context(), []string{"u1"}))
+			n, err := s.ExpireUsers(t.Context(), noon.Add(time.Hour), 10)
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
 			putUsers(t, s, user("u1", 3, 2))
 			requireUser(t, user("u1", 3, 2), getUser(t, s, "u1"))
 		}},

@@ -133,22 +133,6 @@ func (a *Analytics) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([
 	return out[:min(q.N, len(out))], nil
 }
 
-// FindEvent returns where the event stands on the log.
-func (a *Analytics) FindEvent(ctx context.Context, eventID string) ([]sinks.EventPosition, error) {
-	var out []sinks.EventPosition
-	err := a.each(ctx, "SELECT log_topic, log_partition, log_offset, source FROM interactions WHERE event_id = ? ORDER BY 1, 2, 3 LIMIT ?", []any{eventID, rowcheck.FindLimit},
-		func(scan func(...any) error) error {
-			var p sinks.EventPosition
-			err := scan(&p.Topic, &p.Partition, &p.Offset, &p.Source)
-			out = append(out, p)
-			return err
-		})
-	if err != nil {
-		return nil, a.failed(ctx, fmt.Sprintf("find event %q", eventID), err)
-	}
-	return out, nil
-}
-
 // CountInteractions counts the rows and adds up the sums made from them.
 func (a *Analytics) CountInteractions(ctx context.Context) (sinks.Counts, error) {
 	var c sinks.Counts

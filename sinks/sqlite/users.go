@@ -190,18 +190,6 @@ func (s *Store) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 	return near, nil
 }
 
-// DeleteUsers forgets the users.
-func (s *Store) DeleteUsers(ctx context.Context, ids []string) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	keys := keysOf(ids)
-	return s.write(ctx, "delete users", func() { s.users.apply(removals[string](keys)) }, func(tx *sql.Tx) error {
-		_, err := tx.Exec("DELETE FROM user_points WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
-		return err
-	})
-}
-
 // ExpireUsers forgets at most limit users who have not changed since t.
 func (s *Store) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error) {
 	var keys []uint64
