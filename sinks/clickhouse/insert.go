@@ -11,7 +11,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
 // columns is a block being built: one entry per column, in order, each a slice with one element per row.
@@ -41,10 +41,10 @@ func (s *Store) insertRange(ctx context.Context, r schemas.Range, in insertion) 
 	if in.rows == 0 {
 		return nil
 	}
-	if err := rowcheck.Range(r); err != nil {
+	if err := rowvalidate.Range(r); err != nil {
 		return fmt.Errorf("insert into %s: %w", in.table, err)
 	}
-	if err := rowcheck.All(in.rows, in.check); err != nil {
+	if err := rowvalidate.All(in.rows, in.check); err != nil {
 		return err
 	}
 	err := s.sendRange(ctx, r, in)

@@ -14,7 +14,7 @@ import (
 // what a token stands for in the same way.
 func (s *Store) mendSums(ctx context.Context, r schemas.Range, keys []string) error {
 	args := []any{
-		ch.Named("topic", r.Topic), ch.Named("partition", uint16(r.Partition)), ch.Named("first", r.First), ch.Named("last", r.Last), ch.Named("keys", keys), //nolint:gosec // checked by rowcheck
+		ch.Named("topic", r.Topic), ch.Named("partition", uint16(r.Partition)), ch.Named("first", r.First), ch.Named("last", r.Last), ch.Named("keys", keys), //nolint:gosec // checked by rowvalidate
 	}
 	if err := s.mendHours(ctx, r, args); err != nil {
 		return fmt.Errorf("sums per item and hour: %w", err)

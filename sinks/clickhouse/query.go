@@ -7,7 +7,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/sinks"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
 // GetProgress returns what SetProgress wrote, one entry per partition, in order of topic and partition.
@@ -58,8 +58,8 @@ func (s *Store) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sin
 		actions, weights = append(actions, string(a)), append(weights, w)
 	}
 	from := time.Unix(0, 0)
-	if d := until.Sub(from) / q.HalfLife; d > rowcheck.HalfLives {
-		from = until.Add(-rowcheck.HalfLives * q.HalfLife)
+	if d := until.Sub(from) / q.HalfLife; d > rowvalidate.HalfLives {
+		from = until.Add(-rowvalidate.HalfLives * q.HalfLife)
 	}
 	var rows []struct {
 		ItemID string  `ch:"item_id"`

@@ -7,7 +7,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
 // col makes one column of rows.
@@ -29,10 +29,10 @@ func addPosition[R any](c *columns, r schemas.Range, rows []R, offset func(*R) i
 // InsertInteractions inserts the raw rows of a range; the sums follow by materialized views.
 func (s *Store) InsertInteractions(ctx context.Context, r schemas.Range, rows []sinks.InteractionRow) error {
 	type row = sinks.InteractionRow
-	at := func(x *row) time.Time { return rowcheck.OrElse(x.OccurredAt, x.RecordedAt) }
+	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
 	return s.insertRange(ctx, r, insertion{
 		table: tableInteractions, rows: len(rows),
-		check: func(i int) error { return rowcheck.Interaction(&rows[i]) },
+		check: func(i int) error { return rowvalidate.Interaction(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("event_id", col(rows, func(x *row) string { return x.EventID }))
@@ -55,10 +55,10 @@ func (s *Store) InsertInteractions(ctx context.Context, r schemas.Range, rows []
 func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows []sinks.RecommendationRow) error {
 	type row = sinks.RecommendationRow
 	type place = schemas.RecommendedItem
-	at := func(x *row) time.Time { return rowcheck.OrElse(x.GeneratedAt, x.RecordedAt) }
+	at := func(x *row) time.Time { return rowvalidate.OrElse(x.GeneratedAt, x.RecordedAt) }
 	return s.insertRange(ctx, r, insertion{
 		table: tableRecommendations, rows: len(rows),
-		check: func(i int) error { return rowcheck.Recommendation(&rows[i]) },
+		check: func(i int) error { return rowvalidate.Recommendation(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("recommendation_id", col(rows, func(x *row) string { return x.RecommendationID }))
@@ -67,14 +67,14 @@ func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows
 			c.add("variant", col(rows, func(x *row) string { return x.Variant }))
 			c.add("version", col(rows, func(x *row) int64 { return x.Version }))
 			c.add("generated_at", col(rows, at))
-			c.add("expires_at", col(rows, func(x *row) *time.Time { return rowcheck.OrNil(x.ExpiresAt) }))
+			c.add("expires_at", col(rows, func(x *row) *time.Time { return rowvalidate.OrNil(x.ExpiresAt) }))
 			c.add("trigger", col(rows, func(x *row) string { return x.CausedBy.Trigger }))
 			c.add("caused_topic", col(rows, func(x *row) string { return x.CausedBy.Topic }))
 			c.add("caused_partition", col(rows, func(x *row) uint16 { return uint16(x.CausedBy.Partition) }))
 			c.add("caused_offset", col(rows, func(x *row) int64 { return x.CausedBy.Offset }))
 			c.add("caused_event_id", col(rows, func(x *row) string { return x.CausedBy.EventID }))
-			c.add("caused_at", col(rows, func(x *row) *time.Time { return rowcheck.OrNil(x.CausedBy.OccurredAt) }))
-			c.add("accepted_at", col(rows, func(x *row) *time.Time { return rowcheck.OrNil(x.CausedBy.AcceptedAt) }))
+			c.add("caused_at", col(rows, func(x *row) *time.Time { return rowvalidate.OrNil(x.CausedBy.OccurredAt) }))
+			c.add("accepted_at", col(rows, func(x *row) *time.Time { return rowvalidate.OrNil(x.CausedBy.AcceptedAt) }))
 			c.add("degraded", col(rows, func(x *row) []string { return x.Degraded }))
 			c.add("items.item_id", col(rows, func(x *row) []string { return col(x.Items, func(p *place) string { return p.ItemID }) }))
 			c.add("items.rank", col(rows, func(x *row) []uint16 { return col(x.Items, func(p *place) uint16 { return uint16(p.Rank) }) }))
@@ -90,10 +90,10 @@ func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows
 // InsertItems inserts the catalogue's changes of a range; the newest offset of an item wins.
 func (s *Store) InsertItems(ctx context.Context, r schemas.Range, rows []sinks.ItemRow) error {
 	type row = sinks.ItemRow
-	at := func(x *row) time.Time { return rowcheck.OrElse(x.OccurredAt, x.RecordedAt) }
+	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
 	return s.insertRange(ctx, r, insertion{
 		table: tableItems, rows: len(rows),
-		check: func(i int) error { return rowcheck.Item(&rows[i]) },
+		check: func(i int) error { return rowvalidate.Item(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("item_id", col(rows, func(x *row) string { return x.ItemID }))
@@ -106,7 +106,7 @@ func (s *Store) InsertItems(ctx context.Context, r schemas.Range, rows []sinks.I
 			c.add("published_at", col(rows, func(x *row) *time.Time { return publishedDay(x.PublishedAt) }))
 			c.add("available", col(rows, func(x *row) bool { return x.IsAvailable() }))
 			c.add("withdrawn", col(rows, func(x *row) bool { return x.Withdrawn }))
-			c.add("attributes", col(rows, func(x *row) string { return rowcheck.JSONObject(x.Attributes) }))
+			c.add("attributes", col(rows, func(x *row) string { return rowvalidate.JSONObject(x.Attributes) }))
 			c.add("occurred_at", col(rows, at))
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
 			return c
@@ -132,14 +132,14 @@ func publishedDay(t time.Time) *time.Time {
 // InsertUsers inserts the changes of attributes of a range; the newest offset of a user wins.
 func (s *Store) InsertUsers(ctx context.Context, r schemas.Range, rows []sinks.UserRow) error {
 	type row = sinks.UserRow
-	at := func(x *row) time.Time { return rowcheck.OrElse(x.OccurredAt, x.RecordedAt) }
+	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
 	return s.insertRange(ctx, r, insertion{
 		table: tableUsers, rows: len(rows),
-		check: func(i int) error { return rowcheck.User(&rows[i]) },
+		check: func(i int) error { return rowvalidate.User(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("user_id", col(rows, func(x *row) string { return x.UserID }))
-			c.add("attributes", col(rows, func(x *row) string { return rowcheck.JSONObject(x.Attributes) }))
+			c.add("attributes", col(rows, func(x *row) string { return rowvalidate.JSONObject(x.Attributes) }))
 			c.add("erased", col(rows, func(x *row) bool { return x.Erased }))
 			c.add("occurred_at", col(rows, at))
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
@@ -153,7 +153,7 @@ func (s *Store) InsertDeadLetters(ctx context.Context, r schemas.Range, rows []s
 	type row = sinks.DeadLetterRow
 	return s.insertRange(ctx, r, insertion{
 		table: tableDeadLetters, rows: len(rows),
-		check: func(i int) error { return rowcheck.DeadLetter(&rows[i]) },
+		check: func(i int) error { return rowvalidate.DeadLetter(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("id", col(rows, func(x *row) string { return x.ID }))
@@ -168,8 +168,8 @@ func (s *Store) InsertDeadLetters(ctx context.Context, r schemas.Range, rows []s
 			c.add("value", col(rows, func(x *row) string { return string(x.Value) }))
 			c.add("state", col(rows, func(x *row) string { return x.State }))
 			c.add("note", col(rows, func(x *row) string { return x.Note }))
-			c.add("first_failed_at", col(rows, func(x *row) time.Time { return rowcheck.OrElse(x.FirstFailedAt, x.RecordedAt) }))
-			c.add("last_failed_at", col(rows, func(x *row) time.Time { return rowcheck.OrElse(x.LastFailedAt, x.RecordedAt) }))
+			c.add("first_failed_at", col(rows, func(x *row) time.Time { return rowvalidate.OrElse(x.FirstFailedAt, x.RecordedAt) }))
+			c.add("last_failed_at", col(rows, func(x *row) time.Time { return rowvalidate.OrElse(x.LastFailedAt, x.RecordedAt) }))
 			c.add("poison_offset", col(rows, func(x *row) int64 { return x.PoisonOffset }))
 			c.add("log_topic", col(rows, func(*row) string { return r.Topic }))
 			c.add("log_partition", col(rows, func(*row) uint16 { return uint16(r.Partition) }))
@@ -187,12 +187,12 @@ func (s *Store) SetProgress(ctx context.Context, p []sinks.Progress) error {
 	type row = sinks.Progress
 	epoch := time.Unix(0, 0).UTC()
 	for i := range p {
-		if err := rowcheck.Progress(&p[i]); err != nil {
+		if err := rowvalidate.Progress(&p[i]); err != nil {
 			return err
 		}
 	}
 	bounded := func(t time.Time) time.Time {
-		if rowcheck.Time("", t) != nil {
+		if rowvalidate.Time("", t) != nil {
 			return epoch // nothing with a time yet
 		}
 		return t

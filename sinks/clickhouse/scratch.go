@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
 // maxGuilty bounds the search: when so many rows are refused, something else than the rows is wrong with high probability.
@@ -73,7 +73,7 @@ func (s *Store) findGuilty(ctx context.Context, in insertion, cause error) error
 		return fmt.Errorf("look for the rows refused by %s: %w", in.table, err)
 	}
 	if err := guilty.Err(); err != nil {
-		return rowcheck.Undone(err)
+		return rowvalidate.Undone(err)
 	}
 	var known *fault.Error
 	if errors.As(cause, &known) {

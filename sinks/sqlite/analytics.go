@@ -11,7 +11,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
 // Analytics keeps rows and sums for analysts in the same file, in tables and views named as in ClickHouse. A range, its sums and the note that it has
@@ -43,10 +43,10 @@ func (a *Analytics) insertRange(ctx context.Context, r schemas.Range, in inserti
 		return nil
 	}
 	what := fmt.Sprintf("insert %d rows into %s", in.rows, in.table)
-	if err := rowcheck.Range(r); err != nil {
+	if err := rowvalidate.Range(r); err != nil {
 		return fmt.Errorf("sqlite: %s: %w", what, err)
 	}
-	if err := rowcheck.All(in.rows, in.check); err != nil {
+	if err := rowvalidate.All(in.rows, in.check); err != nil {
 		return err
 	}
 	return a.write(ctx, what, nil, func(tx *sql.Tx) error {
@@ -105,7 +105,7 @@ func micros(t time.Time) string { return t.UTC().Format(microLayout) }
 func millis(t time.Time) string { return t.UTC().Format(milliLayout) }
 
 func microsOrNull(t time.Time) any {
-	if p := rowcheck.OrNil(t); p != nil {
+	if p := rowvalidate.OrNil(t); p != nil {
 		return micros(*p)
 	}
 	return nil
@@ -126,7 +126,7 @@ func jsonArray[T any](list []T) string {
 func (a *Analytics) InsertInteractions(ctx context.Context, r schemas.Range, rows []sinks.InteractionRow) error {
 	return a.insertRange(ctx, r, insertion{
 		table: "interactions", rows: len(rows),
-		check: func(i int) error { return rowcheck.Interaction(&rows[i]) },
+		check: func(i int) error { return rowvalidate.Interaction(&rows[i]) },
 		query: `INSERT INTO interactions (event_id, source, user_id, item_id, action, value, occurred_at, session_id, recommendation_id, context,
 			log_topic, log_partition, log_offset, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		args: func(i int) []any {
@@ -136,8 +136,8 @@ func (a *Analytics) InsertInteractions(ctx context.Context, r schemas.Range, row
 				value = *x.Value
 			}
 			return []any{
-				x.EventID, x.Source, x.UserID, x.ItemID, string(x.Action), value, micros(rowcheck.OrElse(x.OccurredAt, x.RecordedAt)), x.SessionID,
-				x.RecommendationID, rowcheck.JSONObject(x.Context), r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
+				x.EventID, x.Source, x.UserID, x.ItemID, string(x.Action), value, micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)), x.SessionID,
+				x.RecommendationID, rowvalidate.JSONObject(x.Context), r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
 			}
 		},
 		sums: func(tx *sql.Tx) error { return sumInteractions(tx, rows) },
@@ -148,7 +148,7 @@ func (a *Analytics) InsertInteractions(ctx context.Context, r schemas.Range, row
 func (a *Analytics) InsertRecommendations(ctx context.Context, r schemas.Range, rows []sinks.RecommendationRow) error {
 	return a.insertRange(ctx, r, insertion{
 		table: "recommendations", rows: len(rows),
-		check: func(i int) error { return rowcheck.Recommendation(&rows[i]) },
+		check: func(i int) error { return rowvalidate.Recommendation(&rows[i]) },
 		query: `INSERT INTO recommendations (recommendation_id, user_id, strategy, variant, version, generated_at, expires_at, "trigger", caused_topic, caused_partition,
 			caused_offset, caused_event_id, caused_at, accepted_at, degraded, items, log_topic, log_partition, log_offset, recorded_at)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -156,7 +156,7 @@ func (a *Analytics) InsertRecommendations(ctx context.Context, r schemas.Range, 
 			x := &rows[i]
 			c := x.CausedBy
 			return []any{
-				x.RecommendationID, x.UserID, x.Strategy, x.Variant, x.Version, micros(rowcheck.OrElse(x.GeneratedAt, x.RecordedAt)), microsOrNull(x.ExpiresAt), c.Trigger,
+				x.RecommendationID, x.UserID, x.Strategy, x.Variant, x.Version, micros(rowvalidate.OrElse(x.GeneratedAt, x.RecordedAt)), microsOrNull(x.ExpiresAt), c.Trigger,
 				c.Topic, c.Partition, c.Offset, c.EventID, microsOrNull(c.OccurredAt), microsOrNull(c.AcceptedAt), jsonArray(x.Degraded), jsonArray(x.Items),
 				r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
 			}
@@ -169,7 +169,7 @@ func (a *Analytics) InsertRecommendations(ctx context.Context, r schemas.Range, 
 func (a *Analytics) InsertItems(ctx context.Context, r schemas.Range, rows []sinks.ItemRow) error {
 	return a.insertRange(ctx, r, insertion{
 		table: "item_versions", rows: len(rows),
-		check: func(i int) error { return rowcheck.Item(&rows[i]) },
+		check: func(i int) error { return rowvalidate.Item(&rows[i]) },
 		query: `INSERT INTO item_versions (item_id, title, genres, actors, directors, tags, description, published_at, available, withdrawn, attributes, occurred_at,
 			log_topic, log_partition, log_offset, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (item_id) DO UPDATE SET title = excluded.title, genres = excluded.genres, actors = excluded.actors, directors = excluded.directors,
@@ -184,7 +184,7 @@ func (a *Analytics) InsertItems(ctx context.Context, r schemas.Range, rows []sin
 			}
 			return []any{
 				x.ItemID, x.Title, jsonArray(x.Genres), jsonArray(x.Actors), jsonArray(x.Directors), jsonArray(x.Tags), x.Description, published, x.IsAvailable(),
-				x.Withdrawn, rowcheck.JSONObject(x.Attributes), micros(rowcheck.OrElse(x.OccurredAt, x.RecordedAt)), r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
+				x.Withdrawn, rowvalidate.JSONObject(x.Attributes), micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)), r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
 			}
 		},
 	})
@@ -194,14 +194,14 @@ func (a *Analytics) InsertItems(ctx context.Context, r schemas.Range, rows []sin
 func (a *Analytics) InsertUsers(ctx context.Context, r schemas.Range, rows []sinks.UserRow) error {
 	return a.insertRange(ctx, r, insertion{
 		table: "user_versions", rows: len(rows),
-		check: func(i int) error { return rowcheck.User(&rows[i]) },
+		check: func(i int) error { return rowvalidate.User(&rows[i]) },
 		query: `INSERT INTO user_versions (user_id, attributes, erased, occurred_at, log_topic, log_partition, log_offset, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (user_id) DO UPDATE SET attributes = excluded.attributes, erased = excluded.erased, occurred_at = excluded.occurred_at,
 			log_topic = excluded.log_topic, log_partition = excluded.log_partition, log_offset = excluded.log_offset, recorded_at = excluded.recorded_at
 			WHERE excluded.log_offset >= user_versions.log_offset`,
 		args: func(i int) []any {
 			x := &rows[i]
-			return []any{x.UserID, rowcheck.JSONObject(x.Attributes), x.Erased, micros(rowcheck.OrElse(x.OccurredAt, x.RecordedAt)), r.Topic, r.Partition, x.Offset, millis(x.RecordedAt)}
+			return []any{x.UserID, rowvalidate.JSONObject(x.Attributes), x.Erased, micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)), r.Topic, r.Partition, x.Offset, millis(x.RecordedAt)}
 		},
 	})
 }
@@ -210,7 +210,7 @@ func (a *Analytics) InsertUsers(ctx context.Context, r schemas.Range, rows []sin
 func (a *Analytics) InsertDeadLetters(ctx context.Context, r schemas.Range, rows []sinks.DeadLetterRow) error {
 	return a.insertRange(ctx, r, insertion{
 		table: "dead_letter_rows", rows: len(rows),
-		check: func(i int) error { return rowcheck.DeadLetter(&rows[i]) },
+		check: func(i int) error { return rowvalidate.DeadLetter(&rows[i]) },
 		query: `INSERT INTO dead_letter_rows (id, consumer_group, topic, partition, offset, class, reason, attempts, key, value, state, note, first_failed_at,
 			last_failed_at, poison_offset, log_topic, log_partition, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		args: func(i int) []any {
@@ -221,7 +221,7 @@ func (a *Analytics) InsertDeadLetters(ctx context.Context, r schemas.Range, rows
 			}
 			return []any{
 				x.ID, x.Group, x.Topic, x.Partition, x.Offset, x.Class, x.Reason, x.Attempts, x.Key, value, x.State, x.Note,
-				millis(rowcheck.OrElse(x.FirstFailedAt, x.RecordedAt)), millis(rowcheck.OrElse(x.LastFailedAt, x.RecordedAt)), x.PoisonOffset, r.Topic, r.Partition, millis(x.RecordedAt),
+				millis(rowvalidate.OrElse(x.FirstFailedAt, x.RecordedAt)), millis(rowvalidate.OrElse(x.LastFailedAt, x.RecordedAt)), x.PoisonOffset, r.Topic, r.Partition, millis(x.RecordedAt),
 			}
 		},
 	})
@@ -234,7 +234,7 @@ func (a *Analytics) SetProgress(ctx context.Context, p []sinks.Progress) error {
 	}
 	var errs []error
 	for i := range p {
-		errs = append(errs, rowcheck.Progress(&p[i]))
+		errs = append(errs, rowvalidate.Progress(&p[i]))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("sqlite: write progress: %w", err)

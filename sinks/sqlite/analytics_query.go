@@ -12,7 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
 // GetProgress returns what SetProgress wrote, in order of topic and partition.
@@ -89,8 +89,8 @@ func (a *Analytics) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([
 		lastHour = until
 	}
 	from := time.Unix(0, 0)
-	if until.Sub(from)/q.HalfLife > rowcheck.HalfLives {
-		from = until.Add(-rowcheck.HalfLives * q.HalfLife)
+	if until.Sub(from)/q.HalfLife > rowvalidate.HalfLives {
+		from = until.Add(-rowvalidate.HalfLives * q.HalfLife)
 	}
 	scores := make(map[string]float64)
 	var (

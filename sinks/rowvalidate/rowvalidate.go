@@ -1,5 +1,5 @@
-// Package rowcheck says which rows every engine of sinks.Analytics can hold, so that all refuse the same ones, before anything is sent.
-package rowcheck
+// Package rowvalidate says which rows every engine of sinks.Analytics can hold, so that all refuse the same ones, before anything is sent.
+package rowvalidate
 
 import (
 	"encoding/json"
@@ -33,13 +33,13 @@ func Range(r schemas.Range) error {
 
 // All checks n rows and returns *fault.Rejected with Undone set, naming those that check refuses, or nil.
 func All(n int, check func(i int) error) error {
-	var guilty fault.Reject
+	var refused fault.Reject
 	for i := range n {
 		if err := check(i); err != nil {
-			guilty.Add(i, fault.As(fault.Permanent, err))
+			refused.Add(i, fault.As(fault.Permanent, err))
 		}
 	}
-	return Undone(guilty.Err())
+	return Undone(refused.Err())
 }
 
 // Undone marks a *fault.Rejected as one whose insert had no effect.
