@@ -176,56 +176,6 @@ type Graph interface {
 	CountEdges(ctx context.Context) (int64, error)
 }
 
-// InteractionRow is one raw interaction with its place on the log.
-type InteractionRow struct {
-	schemas.Interaction
-	Offset int64
-	// RecordedAt is the log's time of the record.
-	RecordedAt time.Time
-}
-
-// RecommendationRow is one served list with its place on the log.
-type RecommendationRow struct {
-	schemas.Recommendation
-	Offset     int64
-	RecordedAt time.Time
-}
-
-// ItemRow and UserRow are the catalogue and the users' attributes for analysts; the newest offset of a key wins.
-type ItemRow struct {
-	schemas.Item
-	Offset     int64
-	RecordedAt time.Time
-}
-
-// UserRow is a user's attributes.
-type UserRow struct {
-	schemas.User
-	Offset     int64
-	RecordedAt time.Time
-}
-
-// DeadLetterRow is one dead letter or its resolution.
-type DeadLetterRow struct {
-	// ID is group/topic/partition/offset of the original.
-	ID        string
-	Group     string
-	Topic     string
-	Partition int
-	Offset    int64
-	Class     string
-	Reason    string
-	Attempts  int
-	Key       string
-	Value     []byte
-	// State is open, replayed or dropped; Note the reason given for a resolution.
-	State                       string
-	Note                        string
-	FirstFailedAt, LastFailedAt time.Time
-	PoisonOffset                int64
-	RecordedAt                  time.Time
-}
-
 // Progress is up to where a partition's records are complete in the store.
 type Progress struct {
 	Topic     string
@@ -255,11 +205,8 @@ type TrendingQuery struct {
 // insert returns *fault.Rejected with Undone set and their indexes, and nothing has landed.
 type Analytics interface {
 	Store
-	InsertInteractions(ctx context.Context, r schemas.Range, rows []InteractionRow) error
-	InsertRecommendations(ctx context.Context, r schemas.Range, rows []RecommendationRow) error
-	InsertItems(ctx context.Context, r schemas.Range, rows []ItemRow) error
-	InsertUsers(ctx context.Context, r schemas.Range, rows []UserRow) error
-	InsertDeadLetters(ctx context.Context, r schemas.Range, rows []DeadLetterRow) error
+	// Insert stores the rows of the range r. rows may be nil.
+	Insert(ctx context.Context, r schemas.Range, rows Rows) error
 	// SetProgress tells that every range up to p.Offset has landed. A lower offset than the stored one changes nothing.
 	SetProgress(ctx context.Context, p []Progress) error
 	GetProgress(ctx context.Context) ([]Progress, error)

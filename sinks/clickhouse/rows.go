@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
@@ -26,13 +27,42 @@ func addPosition[R any](c *columns, r schemas.Range, rows []R, offset func(*R) i
 	c.add("recorded_at", col(rows, recordedAt))
 }
 
-// InsertInteractions inserts the raw rows of a range; the sums follow by materialized views.
-func (s *Store) InsertInteractions(ctx context.Context, r schemas.Range, rows []sinks.InteractionRow) error {
+// Insert stores the rows of a range, exactly once. Sums follow by materialized views.
+func (s *Store) Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) error {
+	if rows == nil || rows.Len() == 0 {
+		return nil
+	}
+	in := insertionOf(r, rows)
+	if err := rowvalidate.Range(r); err != nil {
+		return fmt.Errorf("insert into %s: %w", in.table, err)
+	}
+	if err := rowvalidate.Rows(rows); err != nil {
+		return err
+	}
+	return s.insertRange(ctx, r, in)
+}
+
+func insertionOf(r schemas.Range, rows sinks.Rows) insertion {
+	switch rows := rows.(type) {
+	case sinks.InteractionRows:
+		return interactionInsertion(r, rows)
+	case sinks.RecommendationRows:
+		return recommendationInsertion(r, rows)
+	case sinks.ItemRows:
+		return itemInsertion(r, rows)
+	case sinks.UserRows:
+		return userInsertion(r, rows)
+	case sinks.DeadLetterRows:
+		return deadLetterInsertion(r, rows)
+	}
+	panic(fault.Permanentf("no table for rows of type %T", rows)) // sinks.Rows is a closed set
+}
+
+func interactionInsertion(r schemas.Range, rows []sinks.InteractionRow) insertion {
 	type row = sinks.InteractionRow
 	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
-	return s.insertRange(ctx, r, insertion{
+	return insertion{
 		table: tableInteractions, rows: len(rows),
-		check: func(i int) error { return rowvalidate.Interaction(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("event_id", col(rows, func(x *row) string { return x.EventID }))
@@ -48,17 +78,15 @@ func (s *Store) InsertInteractions(ctx context.Context, r schemas.Range, rows []
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
-	})
+	}
 }
 
-// InsertRecommendations inserts the served lists of a range.
-func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows []sinks.RecommendationRow) error {
+func recommendationInsertion(r schemas.Range, rows []sinks.RecommendationRow) insertion {
 	type row = sinks.RecommendationRow
 	type place = schemas.RecommendedItem
 	at := func(x *row) time.Time { return rowvalidate.OrElse(x.GeneratedAt, x.RecordedAt) }
-	return s.insertRange(ctx, r, insertion{
+	return insertion{
 		table: tableRecommendations, rows: len(rows),
-		check: func(i int) error { return rowvalidate.Recommendation(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("recommendation_id", col(rows, func(x *row) string { return x.RecommendationID }))
@@ -84,16 +112,14 @@ func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
-	})
+	}
 }
 
-// InsertItems inserts the catalogue's changes of a range; the newest offset of an item wins.
-func (s *Store) InsertItems(ctx context.Context, r schemas.Range, rows []sinks.ItemRow) error {
+func itemInsertion(r schemas.Range, rows []sinks.ItemRow) insertion {
 	type row = sinks.ItemRow
 	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
-	return s.insertRange(ctx, r, insertion{
+	return insertion{
 		table: tableItems, rows: len(rows),
-		check: func(i int) error { return rowvalidate.Item(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("item_id", col(rows, func(x *row) string { return x.ItemID }))
@@ -111,7 +137,7 @@ func (s *Store) InsertItems(ctx context.Context, r schemas.Range, rows []sinks.I
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
-	})
+	}
 }
 
 // publishedDay keeps the day within what a Date32 holds: films are older than 1900.
@@ -129,13 +155,11 @@ func publishedDay(t time.Time) *time.Time {
 	return &day
 }
 
-// InsertUsers inserts the changes of attributes of a range; the newest offset of a user wins.
-func (s *Store) InsertUsers(ctx context.Context, r schemas.Range, rows []sinks.UserRow) error {
+func userInsertion(r schemas.Range, rows []sinks.UserRow) insertion {
 	type row = sinks.UserRow
 	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
-	return s.insertRange(ctx, r, insertion{
+	return insertion{
 		table: tableUsers, rows: len(rows),
-		check: func(i int) error { return rowvalidate.User(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("user_id", col(rows, func(x *row) string { return x.UserID }))
@@ -145,15 +169,13 @@ func (s *Store) InsertUsers(ctx context.Context, r schemas.Range, rows []sinks.U
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
-	})
+	}
 }
 
-// InsertDeadLetters inserts dead letters and their resolutions; the newest row of an id tells its state.
-func (s *Store) InsertDeadLetters(ctx context.Context, r schemas.Range, rows []sinks.DeadLetterRow) error {
+func deadLetterInsertion(r schemas.Range, rows []sinks.DeadLetterRow) insertion {
 	type row = sinks.DeadLetterRow
-	return s.insertRange(ctx, r, insertion{
+	return insertion{
 		table: tableDeadLetters, rows: len(rows),
-		check: func(i int) error { return rowvalidate.DeadLetter(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("id", col(rows, func(x *row) string { return x.ID }))
@@ -176,7 +198,7 @@ func (s *Store) InsertDeadLetters(ctx context.Context, r schemas.Range, rows []s
 			c.add("recorded_at", col(rows, func(x *row) time.Time { return x.RecordedAt }))
 			return c
 		},
-	})
+	}
 }
 
 // SetProgress writes down up to where partitions are complete. A lower offset than the stored one changes nothing.

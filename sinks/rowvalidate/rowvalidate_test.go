@@ -16,18 +16,28 @@ import (
 
 var took = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
+// refused returns why the only row is refused.
+func refused(rows sinks.Rows) error {
+	err := rowvalidate.Rows(rows)
+	var r *fault.Rejected
+	if errors.As(err, &r) {
+		return r.Records[0].Err
+	}
+	return err
+}
+
 func TestRows(t *testing.T) {
 	t.Parallel()
 	interaction := func(a schemas.Action, at, recorded time.Time) error {
-		return rowvalidate.Interaction(&sinks.InteractionRow{Interaction: schemas.Interaction{Action: a, OccurredAt: at}, RecordedAt: recorded})
+		return refused(sinks.InteractionRows{{Interaction: schemas.Interaction{Action: a, OccurredAt: at}, RecordedAt: recorded}})
 	}
 	list := func(at time.Time, partition, rank int) error {
-		return rowvalidate.Recommendation(&sinks.RecommendationRow{Recommendation: schemas.Recommendation{
+		return refused(sinks.RecommendationRows{{Recommendation: schemas.Recommendation{
 			GeneratedAt: at, CausedBy: schemas.CausedBy{Partition: partition},
 			Items: []schemas.RecommendedItem{{ItemID: "i", Rank: rank}},
-		}, RecordedAt: took})
+		}, RecordedAt: took}})
 	}
-	letter := func(x sinks.DeadLetterRow) error { x.RecordedAt = took; return rowvalidate.DeadLetter(&x) }
+	letter := func(x sinks.DeadLetterRow) error { x.RecordedAt = took; return refused(sinks.DeadLetterRows{x}) }
 	past, future := time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC), time.Date(2105, 1, 2, 0, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		name string
@@ -45,9 +55,9 @@ func TestRows(t *testing.T) {
 		{"a list of the year 2105", list(future, 3, 1), "generated_at"},
 		{"a list caused by a wrong partition", list(took, -1, 1), "partition"},
 		{"a list with a wrong rank", list(took, 3, 70000), "rank"},
-		{"an item", rowvalidate.Item(&sinks.ItemRow{RecordedAt: took, Item: schemas.Item{Attributes: map[string]any{"a": 1}}}), ""},
-		{"an item that is no JSON", rowvalidate.Item(&sinks.ItemRow{RecordedAt: took, Item: schemas.Item{Attributes: map[string]any{"a": math.NaN()}}}), "attributes"},
-		{"a user that is no JSON", rowvalidate.User(&sinks.UserRow{RecordedAt: took, User: schemas.User{Attributes: map[string]any{"a": make(chan int)}}}), "attributes"},
+		{"an item", refused(sinks.ItemRows{{RecordedAt: took, Item: schemas.Item{Attributes: map[string]any{"a": 1}}}}), ""},
+		{"an item that is no JSON", refused(sinks.ItemRows{{RecordedAt: took, Item: schemas.Item{Attributes: map[string]any{"a": math.NaN()}}}}), "attributes"},
+		{"a user that is no JSON", refused(sinks.UserRows{{RecordedAt: took, User: schemas.User{Attributes: map[string]any{"a": make(chan int)}}}}), "attributes"},
 		{"a dead letter", letter(sinks.DeadLetterRow{}), ""},
 		{"a dead letter tried too often", letter(sinks.DeadLetterRow{Attempts: -1}), "attempts"},
 		{"a dead letter of a wrong partition", letter(sinks.DeadLetterRow{Partition: 65536}), "partition"},
@@ -64,15 +74,16 @@ func TestRows(t *testing.T) {
 	}
 }
 
-func TestAllNamesEveryOffendingRow(t *testing.T) {
+func TestRowsNamesEveryOffendingRow(t *testing.T) {
 	t.Parallel()
-	require.NoError(t, rowvalidate.All(3, func(int) error { return nil }))
-	err := rowvalidate.All(5, func(i int) error {
-		if i%2 == 1 {
-			return errors.New("odd")
-		}
-		return nil
-	})
+	good := sinks.InteractionRow{
+		Interaction: schemas.Interaction{Action: schemas.View, OccurredAt: took}, RecordedAt: took,
+	}
+	bad := good
+	bad.Action = "teleport"
+	require.NoError(t, rowvalidate.Rows(nil))
+	require.NoError(t, rowvalidate.Rows(sinks.InteractionRows{good, good, good}))
+	err := rowvalidate.Rows(sinks.InteractionRows{good, bad, good, bad, good})
 	var r *fault.Rejected
 	require.ErrorAs(t, err, &r)
 	require.True(t, r.Undone)
