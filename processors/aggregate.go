@@ -14,10 +14,19 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
+// RowStore is what Aggregate needs of the analytics store. sinktest.Analytics says what its methods
+// promise.
+type RowStore interface {
+	Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) error
+	EraseUsers(ctx context.Context, users []sinks.Erasure) error
+	SetProgress(ctx context.Context, p []sinks.Progress) error
+	GetProgress(ctx context.Context) ([]sinks.Progress, error)
+}
+
 // Aggregate writes rows for analysts: interactions, served lists, the catalogue, users' attributes and dead letters. Rows are a function of the log alone
 // and each range is one insert, so that a repeated range is the same insert again and the store drops it.
 type Aggregate struct {
-	store    sinks.Analytics
+	store    RowStore
 	log      Log
 	erasures *Erasures
 	// recentIDs is over how many offsets of a partition an event that was sent twice counts once.
@@ -39,7 +48,7 @@ var _ Processor = (*Aggregate)(nil)
 
 // NewAggregate returns the processor of the topics interactions, recommendations, items, users, aggregate.replay and every dead-letter topic. recentIDs is the
 // size of the window in which an event that was sent twice counts once, in offsets per partition.
-func NewAggregate(store sinks.Analytics, log Log, erasures *Erasures, recentIDs int) *Aggregate {
+func NewAggregate(store RowStore, log Log, erasures *Erasures, recentIDs int) *Aggregate {
 	return &Aggregate{
 		store: store, log: log, erasures: erasures, recentIDs: recentIDs,
 		windows: make(map[partitionKey]*window), progress: make(map[partitionKey]sinks.Progress), unsaved: make(map[partitionKey]struct{}),

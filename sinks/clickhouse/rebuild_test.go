@@ -10,6 +10,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
 )
 
 // A second set of tables is filled beside the live one, takes its place with its sums, and goes on counting each range once.
@@ -42,15 +43,15 @@ func TestRealSwitch(t *testing.T) {
 	require.NoError(t, b.Migrate(ctx))
 	require.NoError(t, b.Insert(ctx, span(0, 2), rows(0, 3)))
 	require.NoError(t, b.SetProgress(ctx, []sinks.Progress{{Topic: schemas.TopicInteractions, Offset: 2, OccurredAt: at, RecordedAt: at}}))
-	counts := func(s sinks.Analytics) sinks.Counts {
+	counts := func(s *clickhouse.Store) sinks.Counts {
 		n, err := s.CountInteractions(ctx)
 		require.NoError(t, err)
 		return n
 	}
-	require.Equal(t, sinks.Counts{Rows: 10, ItemHours: 10, UserDays: 10}, counts(e), "the live store is untouched")
+	require.Equal(t, sinks.Counts{Rows: 10, ItemHours: 10, UserDays: 10}, counts(e.Store), "the live store is untouched")
 
 	require.NoError(t, b.Switch(ctx, "log"))
-	require.Equal(t, sinks.Counts{Rows: 3, ItemHours: 3, UserDays: 3}, counts(e))
+	require.Equal(t, sinks.Counts{Rows: 3, ItemHours: 3, UserDays: 3}, counts(e.Store))
 	id, err := e.LogID(ctx)
 	require.NoError(t, err)
 	require.Equal(t, "log", id)
@@ -60,7 +61,7 @@ func TestRealSwitch(t *testing.T) {
 	for range 2 { // the group goes on with the next range, and repeats it
 		require.NoError(t, e.Insert(ctx, span(3, 9), rows(3, 7)))
 	}
-	require.Equal(t, sinks.Counts{Rows: 10, ItemHours: 10, UserDays: 10}, counts(e))
+	require.Equal(t, sinks.Counts{Rows: 10, ItemHours: 10, UserDays: 10}, counts(e.Store))
 	require.NoError(t, b.Close())
 	require.NoError(t, e.Ping(ctx), "closing the one beside closes nothing")
 
@@ -68,6 +69,6 @@ func TestRealSwitch(t *testing.T) {
 	require.Equal(t, fault.Permanent, fault.ClassOf(b.Switch(ctx, "log")))
 	require.NoError(t, b.Drop(ctx))
 	require.NoError(t, e.Insert(ctx, span(10, 10), rows(10, 1)))
-	require.Equal(t, sinks.Counts{Rows: 11, ItemHours: 11, UserDays: 11}, counts(e))
+	require.Equal(t, sinks.Counts{Rows: 11, ItemHours: 11, UserDays: 11}, counts(e.Store))
 	require.NoError(t, e.Migrate(ctx))
 }

@@ -18,8 +18,6 @@ import (
 // Items keeps one point per item: the learned vector with the bias, the content vector, and the catalogue's row.
 type Items struct{ collection }
 
-var _ sinks.Items = (*Items)(nil)
-
 // The payload of an item. The catalogue's row is one JSON text, so that it comes back as it was; what searches filter by
 // stands beside it.
 const (
@@ -54,7 +52,7 @@ func itemsLayout(cfg *Config) layout {
 	}
 }
 
-// GetItems implements sinks.Items.
+// GetItems implements sinktest.ItemReader.
 func (x *Items) GetItems(ctx context.Context, ids []string) ([]sinks.Item, error) {
 	wanted := make(map[string]bool, len(ids))
 	keys := make([]uint64, 0, len(ids))
@@ -66,7 +64,7 @@ func (x *Items) GetItems(ctx context.Context, ids []string) ([]sinks.Item, error
 	return slices.DeleteFunc(items, func(i sinks.Item) bool { return !wanted[i.Content.ItemID] }), err
 }
 
-// GetItemKeys implements sinks.Items.
+// GetItemKeys implements sinktest.ItemReader.
 func (x *Items) GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, error) {
 	points, err := x.get(ctx, unique(keys))
 	if err != nil {
@@ -84,7 +82,7 @@ func (x *Items) GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, e
 	return items, nil
 }
 
-// PutItems implements sinks.Items. A vector of another length or without end and an id that is not UTF-8 are permanent errors, and then
+// PutItems implements sinktest.ItemWriter. A vector of another length or without end and an id that is not UTF-8 are permanent errors, and then
 // nothing of the call is written.
 func (x *Items) PutItems(ctx context.Context, batch []sinks.Item) error {
 	newest := make(map[uint64]*sinks.Item, len(batch))
@@ -200,7 +198,7 @@ func versionOf(payload map[string]*pb.Value) uint64 {
 	return uint64(payload[fieldVersionHigh].GetIntegerValue())<<32 | uint64(payload[fieldVersionLow].GetIntegerValue()) //nolint:gosec // written by splitVersion
 }
 
-// SearchItems implements sinks.Items.
+// SearchItems implements sinktest.ItemReader.
 func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][]sinks.ItemHit, error) {
 	if len(queries) == 0 {
 		return nil, nil
@@ -275,7 +273,7 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (asked, error) {
 	return a, nil
 }
 
-// ItemVersions implements sinks.Items.
+// ItemVersions implements sinktest.ItemLister.
 func (x *Items) ItemVersions(ctx context.Context, f func(id string, version uint64) error) error {
 	req := &pb.ScrollPoints{WithPayload: pb.NewWithPayloadInclude(fieldID, fieldVersionHigh, fieldVersionLow), WithVectors: pb.NewWithVectorsEnable(false)}
 	return x.scroll(ctx, req, func(page []*pb.RetrievedPoint) error {
@@ -288,5 +286,5 @@ func (x *Items) ItemVersions(ctx context.Context, f func(id string, version uint
 	})
 }
 
-// CountItems implements sinks.Items.
+// CountItems implements sinktest.ItemLister.
 func (x *Items) CountItems(ctx context.Context) (int64, error) { return x.count(ctx) }

@@ -1,4 +1,4 @@
-// Package rowvalidate says which rows every engine of sinks.Analytics can hold, so that all refuse the same ones, before anything is sent.
+// Package rowvalidate says which rows every engine of sinktest.Analytics can hold, so that all refuse the same ones, before anything is sent.
 package rowvalidate
 
 import (

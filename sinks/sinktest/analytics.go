@@ -23,12 +23,12 @@ import (
 // AnalyticsEngine is what the suite needs of an engine: an empty, migrated store, and a way to ask its views. Query returns every value as text: numbers
 // without trailing zeros, true and false as 1 and 0, NULL as "NULL". The suite uses toString, which engines without it leave out.
 type AnalyticsEngine struct {
-	Store sinks.Analytics
+	Store Analytics
 	Query func(t *testing.T, query string) [][]string
 }
 
-// Analytics runs the suite of sinks.Analytics. open returns a fresh engine for each case.
-func Analytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
+// TestAnalytics holds an engine to the contract Analytics. open returns a fresh engine for each case.
+func TestAnalytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 	for _, c := range []struct {
 		name string
 		run  func(t *testing.T, e AnalyticsEngine)

@@ -17,9 +17,7 @@ import (
 // landed are one transaction, so a repeated range is dropped exactly.
 type Analytics struct{ *Store }
 
-var _ sinks.Analytics = (*Analytics)(nil)
-
-// Analytics returns the store as sinks.Analytics. Closing it closes the store.
+// Analytics returns the store as sinktest.Analytics. Closing it closes the store.
 func (s *Store) Analytics() *Analytics { return &Analytics{s} }
 
 // keptOffsets is over how many offsets behind the newest one the landed ranges of a partition are remembered. Only the newest can be in doubt.

@@ -20,7 +20,7 @@ import (
 )
 
 func TestAnalytics(t *testing.T) {
-	sinktest.Analytics(t, func(t *testing.T) sinktest.AnalyticsEngine {
+	sinktest.TestAnalytics(t, func(t *testing.T) sinktest.AnalyticsEngine {
 		path := filepath.Join(t.TempDir(), "slipstream.db")
 		s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
 		require.NoError(t, err)

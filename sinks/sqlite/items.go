@@ -10,8 +10,6 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-var _ sinks.Items = (*Store)(nil)
-
 const selectItems = "SELECT key, version, count, changed_at, vector, content_vector, content FROM item_points"
 
 // GetItems returns the items found, with vectors.

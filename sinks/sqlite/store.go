@@ -1,7 +1,7 @@
 // Package sqlite keeps users, items, friendships and aggregates in one SQLite file: the engine behind `slipstream dev`, which needs nothing
 // installed, and the reference that the contracts of package sinks are tested against. It is pure Go.
 //
-// One process at a time opens a file, through one Store, which implements sinks.Users, sinks.Items and sinks.Graph. Writes
+// One process at a time opens a file, through one Store, which implements sinktest.Users, sinktest.Items and sinktest.Graph. Writes
 // take turns on one connection; reads run beside them on a pool, each on a snapshot. Vectors are mirrored in memory (index.go) and searched exactly.
 package sqlite
 

@@ -10,8 +10,6 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-var _ sinks.Users = (*Store)(nil)
-
 const selectUsers = "SELECT id, vector, state, positions, last_event_at, changed_at FROM user_points"
 
 // GetUsers returns the users found.
