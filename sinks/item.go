@@ -8,7 +8,7 @@ import (
 
 // Item is an item's point.
 type Item struct {
-	// Content is the item as the catalogue has it.
+	// Content is the item as the catalog has it.
 	Content schemas.Item
 	// Vector is (V_i, b_i), d+1 numbers, with the content's part added in.
 	Vector []float32

@@ -236,7 +236,7 @@ func TestRealLostAnswer(t *testing.T) {
 	require.EqualValues(t, 3, proxy.cuts.Load(), "each insert lost its answer once")
 }
 
-func TestRealCancelledInsert(t *testing.T) {
+func TestRealCanceledInsert(t *testing.T) {
 	e := setup(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(5*time.Millisecond, cancel)
@@ -395,7 +395,7 @@ func TestRealRowsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
 		require.NoError(t, e.Insert(t.Context(), r, rows))
 		c, err := e.CountInteractions(t.Context())
 		require.NoError(t, err)
-		require.Less(t, c.Rows, int64(100), "a repeat nobody doubts is dropped by its token")
+		require.Less(t, c.Rows, int64(100), "a repeat nobody uncertain is dropped by its token")
 
 		r.Repeat = true
 		for range 2 {

@@ -37,13 +37,13 @@ type insertion struct {
 func (s *Store) insertRange(ctx context.Context, r schemas.Range, in insertion) error {
 	err := s.sendRange(ctx, r, in)
 	if err == nil {
-		return s.settle(ctx, r, in)
+		return s.verifyInsert(ctx, r, in)
 	}
-	s.doubt(r, in)
+	s.markUncertain(r, in)
 	if fault.ClassOf(err) != fault.Permanent {
 		return err
 	}
-	return s.findGuilty(ctx, in, err)
+	return s.findOffending(ctx, in, err)
 }
 
 // token identifies a range for deduplication. It depends on the bounds alone: a repeat whose rows differ is still the same range.
@@ -76,7 +76,7 @@ func (s *Store) sendRange(ctx context.Context, r schemas.Range, in insertion) er
 	block := in.build(0, in.rows)
 	err := s.send(ch.Context(ictx, ch.WithSettings(settings)), in.table, block)
 	if isLost(err) && ictx.Err() == nil {
-		s.doubt(r, in)
+		s.markUncertain(r, in)
 		err = s.send(ch.Context(ictx, ch.WithSettings(settings)), in.table, block)
 	}
 	if err == nil {

@@ -23,8 +23,8 @@ type Store struct {
 	conn ch.Conn
 	// erasing lets erasures take turns: several topics tell of the same one.
 	erasing chan struct{}
-	// doubts are the tokens of inserts that have failed here and not succeeded since.
-	doubts sync.Map
+	// uncertain holds the tokens of inserts that failed here and have not been verified since.
+	uncertain sync.Map
 	// live is the store that this one is beside, nil for the live one itself.
 	live *Store
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// Items keeps one point per item: the learned vector with the bias, the content vector, and the catalogue's row.
+// Items keeps one point per item: the learned vector with the bias, the content vector, and the catalog's row.
 type Items struct{ collection }
 
-// The payload of an item. The catalogue's row is one JSON text, so that it comes back as it was; what searches filter by
+// The payload of an item. The catalog's row is one JSON text, so that it comes back as it was; what searches filter by
 // stands beside it.
 const (
 	fieldContent   = "content"
@@ -203,7 +203,7 @@ func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][
 	if len(queries) == 0 {
 		return nil, nil
 	}
-	batch := make([]asked, len(queries))
+	batch := make([]batchedQuery, len(queries))
 	for i := range queries {
 		q, err := x.itemQuery(&queries[i])
 		if err != nil {
@@ -211,7 +211,7 @@ func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][
 		}
 		batch[i] = q
 	}
-	results, err := x.queryAlike(ctx, batch)
+	results, err := x.queryBatched(ctx, batch)
 	if err != nil {
 		return nil, err
 	}
@@ -234,9 +234,9 @@ func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][
 	return hits, nil
 }
 
-func (x *Items) itemQuery(q *sinks.ItemQuery) (asked, error) {
+func (x *Items) itemQuery(q *sinks.ItemQuery) (batchedQuery, error) {
 	if err := checkN(q.N); err != nil {
-		return asked{}, err
+		return batchedQuery{}, err
 	}
 	using, dim := vectorLearned, x.s.cfg.Dim
 	vector := q.Vector
@@ -244,7 +244,7 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (asked, error) {
 		using, dim = vectorContent, x.s.cfg.ContentDim
 	}
 	if err := checkVector(using+" vector", q.Vector, dim); err != nil {
-		return asked{}, err
+		return batchedQuery{}, err
 	}
 	if !q.Content {
 		vector = lengthenQuery(vector)
@@ -264,7 +264,7 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (asked, error) {
 	if q.KeysOnly {
 		payload = pb.NewWithPayloadEnable(false)
 	}
-	a := asked{want: q.N, group: fmt.Sprint(using, q.Genres, q.MaxCount, q.KeysOnly), points: &pb.QueryPoints{
+	a := batchedQuery{want: q.N, group: fmt.Sprint(using, q.Genres, q.MaxCount, q.KeysOnly), points: &pb.QueryPoints{
 		CollectionName: x.ref(), Query: pb.NewQueryDense(vector), Using: pb.PtrOf(using), Filter: f,
 		WithVectors: pb.NewWithVectorsEnable(false), WithPayload: payload,
 	}}

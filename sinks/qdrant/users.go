@@ -161,7 +161,7 @@ func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
 
 // SimilarUsers implements sinktest.UserReader.
 func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([][]sinks.Neighbour, error) {
-	ask := make([]asked, len(queries))
+	ask := make([]batchedQuery, len(queries))
 	for i, q := range queries {
 		if err := checkN(q.N); err != nil {
 			return nil, fmt.Errorf("qdrant similar users: %w", err)
@@ -169,7 +169,7 @@ func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 		if err := checkVector("similar users", q.Vector, u.s.cfg.Dim); err != nil {
 			return nil, fmt.Errorf("qdrant: %w", err)
 		}
-		ask[i] = asked{want: q.N, points: &pb.QueryPoints{
+		ask[i] = batchedQuery{want: q.N, points: &pb.QueryPoints{
 			CollectionName: u.ref(), Query: pb.NewQueryDense(lengthenQuery(q.Vector)), Using: pb.PtrOf(vectorLearned),
 			WithPayload: pb.NewWithPayloadInclude(fieldID), WithVectors: pb.NewWithVectorsEnable(false),
 		}}
@@ -183,7 +183,7 @@ func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 	if len(ask) == 0 {
 		return nil, nil
 	}
-	results, err := u.queryAlike(ctx, ask)
+	results, err := u.queryBatched(ctx, ask)
 	if err != nil {
 		return nil, err
 	}

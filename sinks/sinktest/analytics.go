@@ -53,7 +53,7 @@ func TestAnalytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 		{"finds trending items", analyticsTrending},
 		{"erases users", analyticsErasure},
 		{"erases up to a time only", analyticsErasureTime},
-		{"ends soon when cancelled", analyticsCancelled},
+		{"ends soon when canceled", analyticsCanceled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := open(t)
@@ -499,7 +499,7 @@ func analyticsErasureTime(t *testing.T, e AnalyticsEngine) {
 	}
 }
 
-func analyticsCancelled(t *testing.T, e AnalyticsEngine) {
+func analyticsCanceled(t *testing.T, e AnalyticsEngine) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := e.Store.Insert(ctx, span("interactions", 0, 0, 0), sinks.InteractionRows{did(0, "u", "i", schemas.View, analyticsDay)})

@@ -177,7 +177,7 @@ func edgeCases() []testCase[Graph] {
 			apply(t, s, first, last)
 			requireEdges(t, s, first, last)
 		}},
-		{"a cancelled context ends calls", func(t *testing.T, s Graph) {
+		{"a canceled context ends calls", func(t *testing.T, s Graph) {
 			apply(t, s, added("a", "b", 1, "e1"))
 			requireCanceled(t, map[string]func(context.Context) error{
 				"apply":   func(ctx context.Context) error { return s.ApplyEdges(ctx, []sinks.Edge{removed("a", "b", 2, "e2")}) },
@@ -274,14 +274,14 @@ func historyCases() []testCase[Graph] {
 		}},
 		{"concurrent changes of the same edges end the same", func(t *testing.T, s Graph) {
 			const writers, edges = 8, 40
-			require.NoError(t, together(writers, func(w int) error {
+			require.NoError(t, concurrently(writers, func(w int) error {
 				var batch []sinks.Edge
 				for i := range edges {
 					// Each writer walks the edges in another order, which is what makes locks meet.
 					k := (i*7 + w*13) % edges
 					batch = append(batch, added("hub", fmt.Sprintf("u%02d", k), w, fmt.Sprintf("e%d", w)))
 				}
-				return insist(func() error { return s.ApplyEdges(t.Context(), batch) })
+				return retryTransient(func() error { return s.ApplyEdges(t.Context(), batch) })
 			}))
 			var want []sinks.Edge
 			for k := range edges {

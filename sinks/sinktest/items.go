@@ -220,16 +220,16 @@ func itemPutCases() []testCase[Items] {
 		}},
 		{"of concurrent puts the highest version stays", func(t *testing.T, s Items) {
 			const writers = 16
-			require.NoError(t, together(writers, func(i int) error {
+			require.NoError(t, concurrently(writers, func(i int) error {
 				own := item(fmt.Sprintf("own-%d", i), 1, float32(i))
-				return insist(func() error {
+				return retryTransient(func() error {
 					return s.PutItems(t.Context(), []sinks.Item{item("shared", uint64(i), float32(i)), own})
 				})
 			}))
 			requireItem(t, item("shared", writers-1, writers-1), getItem(t, s, "shared"))
 			requireItemCount(t, s, writers+1)
 		}},
-		{"a cancelled context ends calls", func(t *testing.T, s Items) {
+		{"a canceled context ends calls", func(t *testing.T, s Items) {
 			putItems(t, s, item("i1", 1, 1))
 			requireCanceled(t, map[string]func(context.Context) error{
 				"get":      func(ctx context.Context) error { _, err := s.GetItems(ctx, []string{"i1"}); return err },

@@ -12,9 +12,9 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// catalogue puts n items i-0000… with random vectors, genres and counts; every tenth is withdrawn, every tenth unavailable, every
+// putCatalog puts n items i-0000… with random vectors, genres and counts; every tenth is withdrawn, every tenth unavailable, every
 // tenth without content vector.
-func catalogue(t *testing.T, s Items, n int) []sinks.Item {
+func putCatalog(t *testing.T, s Items, n int) []sinks.Item {
 	t.Helper()
 	genres := []string{"Drama", "Comedy", "Horror", "Sci-Fi", "Žánr", "Film-Noir"}
 	r := random(t)
@@ -97,19 +97,19 @@ func itemSearchCases() []testCase[Items] {
 			require.Empty(t, answers[1])
 		}},
 		{"a user's vector finds the highest scores, best first", func(t *testing.T, s Items) {
-			items := catalogue(t, s, size)
+			items := putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 50}
 			q.Vector[VectorDim-1] = 1
 			requireHits(t, answer(items, q), search(t, s, q))
 		}},
 		{"an item's vector finds items by inner product without bias", func(t *testing.T, s Items) {
-			items := catalogue(t, s, size)
+			items := putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: slices.Clone(items[0].Vector), N: 10, Exclude: []uint64{schemas.Key(items[0].Content.ItemID)}}
 			q.Vector[VectorDim-1] = 0
 			requireHits(t, answer(items, q), search(t, s, q))
 		}},
 		{"content vectors are compared by cosine", func(t *testing.T, s Items) {
-			items := catalogue(t, s, size)
+			items := putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: vector(random(t), ContentDim), Content: true, N: 50}
 			requireHits(t, answer(items, q), search(t, s, q))
 			long := sinks.ItemQuery{Vector: slices.Clone(q.Vector), Content: true, N: 50}
@@ -126,7 +126,7 @@ func itemSearchCases() []testCase[Items] {
 			require.ElementsMatch(t, []string{"bare", "full"}, hitIDs(search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 10})))
 		}},
 		{"at most N items come, also when N is 1 or 1000", func(t *testing.T, s Items) {
-			items := catalogue(t, s, 1200)
+			items := putCatalog(t, s, 1200)
 			for _, n := range []int{1, 7, 1000} {
 				q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: n}
 				got := search(t, s, q)
@@ -135,7 +135,7 @@ func itemSearchCases() []testCase[Items] {
 			}
 		}},
 		{"excluded keys do not come, however many", func(t *testing.T, s Items) {
-			items := catalogue(t, s, size)
+			items := putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 30}
 			for _, id := range numbered("unknown", 5000) {
 				q.Exclude = append(q.Exclude, schemas.Key(id))
@@ -153,21 +153,21 @@ func itemSearchCases() []testCase[Items] {
 			require.Empty(t, search(t, s, q))
 		}},
 		{"genres: at least one of them", func(t *testing.T, s Items) {
-			items := catalogue(t, s, size)
+			items := putCatalog(t, s, size)
 			for _, genres := range [][]string{{"Horror"}, {"Žánr", "Film-Noir"}, {"Western"}, {"horror"}, {"Western", "Drama"}} {
 				q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 40, Genres: genres}
 				requireHits(t, answer(items, q), search(t, s, q))
 			}
 		}},
 		{"MaxCount: new items only, the limit included", func(t *testing.T, s Items) {
-			items := catalogue(t, s, size)
+			items := putCatalog(t, s, size)
 			for _, limit := range []float64{0.5, 5, 49} {
 				q := sinks.ItemQuery{Vector: vector(random(t), ContentDim), Content: true, N: 100, MaxCount: limit}
 				requireHits(t, answer(items, q), search(t, s, q))
 			}
 		}},
 		{"all filters together", func(t *testing.T, s Items) {
-			items := catalogue(t, s, size)
+			items := putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 25, Genres: []string{"Drama", "Comedy"}, MaxCount: 30}
 			for _, x := range items[:size/2] {
 				q.Exclude = append(q.Exclude, schemas.Key(x.Content.ItemID))
@@ -175,7 +175,7 @@ func itemSearchCases() []testCase[Items] {
 			requireHits(t, answer(items, q), search(t, s, q))
 		}},
 		{"each query of a batch has its own answer", func(t *testing.T, s Items) {
-			items := catalogue(t, s, size)
+			items := putCatalog(t, s, size)
 			r := random(t)
 			queries := make([]sinks.ItemQuery, 100)
 			for i := range queries {
@@ -199,7 +199,7 @@ func itemSearchCases() []testCase[Items] {
 			}
 		}},
 		{"keys alone, when only they are asked for", func(t *testing.T, s Items) {
-			catalogue(t, s, size)
+			putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 50}
 			full := search(t, s, q)
 			q.KeysOnly = true
@@ -253,17 +253,17 @@ func itemSearchCases() []testCase[Items] {
 			}
 		}},
 		{"searches beside puts see whole items", func(t *testing.T, s Items) {
-			catalogue(t, s, 200)
-			require.NoError(t, together(8, func(i int) error {
+			putCatalog(t, s, 200)
+			require.NoError(t, concurrently(8, func(i int) error {
 				for round := range 10 {
 					if i%2 == 0 {
 						x := item("moving", uint64(i*100+round), float32(round))
-						if err := insist(func() error { return s.PutItems(t.Context(), []sinks.Item{x}) }); err != nil {
+						if err := retryTransient(func() error { return s.PutItems(t.Context(), []sinks.Item{x}) }); err != nil {
 							return err
 						}
 						continue
 					}
-					if err := insist(func() error {
+					if err := retryTransient(func() error {
 						_, err := s.SearchItems(t.Context(), []sinks.ItemQuery{{Vector: item("", 0, 1).Vector, N: 20}})
 						return err
 					}); err != nil {

@@ -92,8 +92,8 @@ func requireCanceled(t *testing.T, calls map[string]func(ctx context.Context) er
 	}
 }
 
-// insist repeats a call that fails for a moment, as the callers of stores do.
-func insist(f func() error) error {
+// retryTransient repeats a call that fails for a moment, as the callers of stores do.
+func retryTransient(f func() error) error {
 	var err error
 	for range 50 {
 		if err = f(); err == nil || fault.ClassOf(err) != fault.Transient {
@@ -103,8 +103,8 @@ func insist(f func() error) error {
 	return err
 }
 
-// together calls f n times at once and returns what failed.
-func together(n int, f func(i int) error) error {
+// concurrently calls f n times at once and returns what failed.
+func concurrently(n int, f func(i int) error) error {
 	errs := make(chan error, n)
 	for i := range n {
 		go func() { errs <- f(i) }()

@@ -211,16 +211,16 @@ func userPutCases() []testCase[Users] {
 		}},
 		{"of concurrent puts the highest position stays", func(t *testing.T, s Users) {
 			const writers = 16
-			require.NoError(t, together(writers, func(i int) error {
+			require.NoError(t, concurrently(writers, func(i int) error {
 				own := user(fmt.Sprintf("own-%d", i), 1, float32(i))
-				return insist(func() error {
+				return retryTransient(func() error {
 					return s.PutUsers(t.Context(), mainSource, []sinks.User{user("shared", int64(i), float32(i)), own})
 				})
 			}))
 			requireUser(t, user("shared", writers-1, writers-1), getUser(t, s, "shared"))
 			requireUserCount(t, s, writers+1)
 		}},
-		{"a cancelled context ends calls", func(t *testing.T, s Users) {
+		{"a canceled context ends calls", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 1, 1))
 			requireCanceled(t, map[string]func(context.Context) error{
 				"get": func(ctx context.Context) error { _, err := s.GetUsers(ctx, []string{"u1"}); return err },
