@@ -20,6 +20,7 @@ import (
 	"github.com/slipstream-rec/slipstream/producers/datasets"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/sinktest"
 	"github.com/slipstream-rec/slipstream/stream"
 )
 
@@ -72,7 +73,7 @@ func exactRows(t *testing.T, in *apptest.Installation) {
 func lists(t *testing.T, in *apptest.Installation) {
 	current := in.Latest(t, schemas.TopicRecommendationsCurrent)
 	var users []string
-	require.NoError(t, in.Engines().Users.EachUser(t.Context(), func(u sinks.User) error { users = append(users, u.ID); return nil }))
+	require.NoError(t, in.Engines().Users.(sinktest.UserLister).EachUser(t.Context(), func(u sinks.User) error { users = append(users, u.ID); return nil }))
 	require.NotEmpty(t, users)
 	for _, u := range users {
 		require.Contains(t, current, u, "every user has a list")
@@ -140,7 +141,7 @@ func friendships(t *testing.T, in *apptest.Installation) {
 	require.NoError(t, in.Kafka().Emit(t.Context(), batch))
 	in.Settle(t, 30*time.Second)
 	got := make(map[[2]string]bool)
-	require.NoError(t, in.Engines().Graph.EachEdge(t.Context(), func(e sinks.Edge) error {
+	require.NoError(t, in.Engines().Graph.(sinktest.EdgeLister).EachEdge(t.Context(), func(e sinks.Edge) error {
 		if slices.Contains(people, e.A) {
 			got[[2]string{e.A, e.B}] = true
 		}
@@ -269,7 +270,7 @@ func erased(t *testing.T, in *apptest.Installation) {
 	points, err = in.Engines().Users.GetUsers(t.Context(), []string{who})
 	require.NoError(t, err)
 	require.Empty(t, points)
-	require.NoError(t, in.Engines().Graph.EachEdge(t.Context(), func(e sinks.Edge) error {
+	require.NoError(t, in.Engines().Graph.(sinktest.EdgeLister).EachEdge(t.Context(), func(e sinks.Edge) error {
 		require.NotContains(t, []string{e.A, e.B}, who)
 		return nil
 	}))

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
@@ -24,18 +27,56 @@ const (
 
 // Engines are the stores behind their contracts. This file is the only place that chooses them.
 type Engines struct {
-	Users     sinks.Users
-	Items     sinks.Items
-	Graph     sinks.Graph
-	Analytics sinks.Analytics
+	Users     UserStore
+	Items     ItemStore
+	Graph     GraphStore
+	Analytics AnalyticsStore
 	// Stores are the same by name, each once, with the consumer groups that fill them.
 	Stores []NamedStore
+}
+
+// UserStore is what the processors, the recommender and a rebuild need of the store of users.
+type UserStore interface {
+	processors.UserStore
+	recommend.UserFinder
+	CountUsers(ctx context.Context) (int64, error)
+}
+
+// ItemStore is what the processors, the recommender and a rebuild need of the store of items.
+type ItemStore interface {
+	processors.ItemStore
+	recommend.ItemFinder
+	CountItems(ctx context.Context) (int64, error)
+}
+
+// GraphStore is what the processors, the recommender and a rebuild need of the graph.
+type GraphStore interface {
+	Store
+	processors.EdgeStore
+	recommend.FriendFinder
+	CountEdges(ctx context.Context) (int64, error)
+}
+
+// AnalyticsStore is what the processors and a rebuild need of the analytics store.
+type AnalyticsStore interface {
+	processors.RowStore
+	processors.TrendSource
+	CountInteractions(ctx context.Context) (sinks.Counts, error)
+}
+
+// Store is what a running process needs of every store: its state, not its contents.
+type Store interface {
+	io.Closer
+	Migrate(ctx context.Context) error
+	LogID(ctx context.Context) (string, error)
+	SetLogID(ctx context.Context, id string) error
+	Ping(ctx context.Context) error
 }
 
 // NamedStore is a store with the consumer groups that fill it.
 type NamedStore struct {
 	Name string
-	sinks.Store
+	Store
 	Groups []string
 }
 
@@ -81,7 +122,7 @@ func OpenReal(ctx context.Context, cfg config.Config) (_ *Engines, err error) {
 
 // closing is a store that is closed as a whole with others.
 type closing struct {
-	sinks.Store
+	Store
 	close func() error
 }
 

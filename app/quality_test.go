@@ -21,6 +21,7 @@ import (
 	"github.com/slipstream-rec/slipstream/producers/datasets"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/sinktest"
 )
 
 // qualityK is the length of the lists judged.
@@ -310,7 +311,7 @@ func (s *qualityStream) counted(t *testing.T, in *apptest.Installation) {
 		items[x.ItemID]++
 	}
 	points := 0
-	require.NoError(t, in.Engines().Users.EachUser(t.Context(), func(p sinks.User) error {
+	require.NoError(t, in.Engines().Users.(sinktest.UserLister).EachUser(t.Context(), func(p sinks.User) error {
 		points++
 		var u model.User
 		require.NoError(t, u.Decode(p.State))

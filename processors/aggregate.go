@@ -14,10 +14,19 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
+// RowStore is what Aggregate needs of the analytics store. sinktest.Analytics says what its methods
+// promise.
+type RowStore interface {
+	Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) error
+	EraseUsers(ctx context.Context, users []sinks.Erasure) error
+	SetProgress(ctx context.Context, p []sinks.Progress) error
+	GetProgress(ctx context.Context) ([]sinks.Progress, error)
+}
+
 // Aggregate writes rows for analysts: interactions, served lists, the catalogue, users' attributes and dead letters. Rows are a function of the log alone
 // and each range is one insert, so that a repeated range is the same insert again and the store drops it.
 type Aggregate struct {
-	store    sinks.Analytics
+	store    RowStore
 	log      Log
 	erasures *Erasures
 	// recentIDs is over how many offsets of a partition an event that was sent twice counts once.
@@ -39,7 +48,7 @@ var _ Processor = (*Aggregate)(nil)
 
 // NewAggregate returns the processor of the topics interactions, recommendations, items, users, aggregate.replay and every dead-letter topic. recentIDs is the
 // size of the window in which an event that was sent twice counts once, in offsets per partition.
-func NewAggregate(store sinks.Analytics, log Log, erasures *Erasures, recentIDs int) *Aggregate {
+func NewAggregate(store RowStore, log Log, erasures *Erasures, recentIDs int) *Aggregate {
 	return &Aggregate{
 		store: store, log: log, erasures: erasures, recentIDs: recentIDs,
 		windows: make(map[partitionKey]*window), progress: make(map[partitionKey]sinks.Progress), unsaved: make(map[partitionKey]struct{}),
@@ -109,158 +118,162 @@ func (p *Aggregate) window(b *Batch) *window {
 	return w
 }
 
-// Handle inserts the rows of the batch.
+// Handle inserts the rows of the batch and erases the users whose erasure stands in line.
 func (p *Aggregate) Handle(ctx context.Context, b *Batch) error {
-	var (
-		rejects fault.Reject
-		rows    rows
-		err     error
-	)
 	if err := b.checkLease(ctx); err != nil {
 		return err
 	}
-	switch {
-	case holdsInteractions(b.Topic):
-		err = p.interactions(ctx, b, &rows, &rejects)
-	case b.Topic == schemas.TopicRecommendations:
-		err = p.recommendations(ctx, b, &rows, &rejects)
-	case b.Topic == schemas.TopicItems:
-		err = p.catalogue(ctx, b, &rows, &rejects)
-	case b.Topic == schemas.TopicUsers:
-		err = p.attributes(ctx, b, &rows, &rejects)
-	case strings.HasSuffix(b.Topic, schemas.PoisonTopic("")):
-		err = p.deadLetters(ctx, b, &rows, &rejects)
-	default:
-		return fmt.Errorf("aggregate does not know the topic %q", b.Topic)
-	}
+	in := insertion{p: p, batch: b}
+	rows, err := in.rows()
 	if err != nil {
-		return rows.byRecord(err)
-	}
-	p.note(b, rows.newest)
-	return rejects.Err()
-}
-
-// rows remembers which record each row of an insert came from.
-type rows struct {
-	records []int
-	erased  []sinks.Erasure
-	newest  time.Time
-}
-
-func (r *rows) add(record int, at time.Time) {
-	r.records = append(r.records, record)
-	r.newest = latest(r.newest, at)
-}
-
-// byRecord turns row indexes of a rejection into record indexes.
-func (r *rows) byRecord(err error) error {
-	var rejected *fault.Rejected
-	if !errors.As(err, &rejected) {
 		return err
 	}
-	out := &fault.Rejected{Undone: rejected.Undone, Records: make([]fault.Rejection, 0, len(rejected.Records))}
-	for _, x := range rejected.Records {
-		if x.Index >= 0 && x.Index < len(r.records) {
-			out.Records = append(out.Records, fault.Rejection{Index: r.records[x.Index], Err: x.Err})
-		}
+	if err := p.store.Insert(ctx, b.Range, rows); err != nil {
+		return in.byRecord(fmt.Errorf("insert %d rows of %s: %w", rows.Len(), b.Topic, err))
 	}
-	return out
+	if err := p.store.EraseUsers(ctx, in.erased); err != nil {
+		return fmt.Errorf("erase %d users: %w", len(in.erased), err)
+	}
+	p.note(b, in.newest)
+	return in.rejects.Err()
 }
 
-// collect turns the records of a batch into rows, in order. row tells also when what the record is about happened, and whether it is to be kept; its errors are
-// rejections. Erasures that stand in line are noted.
-func collect[T any](p *Aggregate, b *Batch, rows *rows, rejects *fault.Reject, row func(r *schemas.Record) (x T, at time.Time, keep bool, err error)) []T {
-	out := make([]T, 0, len(b.Records))
-	for i := range b.Records {
-		r := &b.Records[i]
+// insertion turns the records of a batch into rows and remembers which record each row is of.
+type insertion struct {
+	p     *Aggregate
+	batch *Batch
+
+	// records holds, for each row, the index of its record in the batch.
+	records []int
+	// erased are the erasures that stand in line.
+	erased []sinks.Erasure
+	// newest is the time of the newest event among the rows.
+	newest  time.Time
+	rejects fault.Reject
+}
+
+// rows decodes the batch by the kind of its topic.
+func (in *insertion) rows() (sinks.Rows, error) {
+	switch topic := in.batch.Topic; {
+	case holdsInteractions(topic):
+		w := in.p.window(in.batch)
+		w.rewind(in.batch.First)
+		return sinks.InteractionRows(collect(in, func(r *schemas.Record) (sinks.InteractionRow, time.Time, bool, error) {
+			return in.interaction(w, r)
+		})), nil
+	case topic == schemas.TopicRecommendations:
+		return sinks.RecommendationRows(collect(in, in.recommendation)), nil
+	case topic == schemas.TopicItems:
+		return sinks.ItemRows(collect(in, in.item)), nil
+	case topic == schemas.TopicUsers:
+		return sinks.UserRows(collect(in, in.user)), nil
+	case strings.HasSuffix(topic, schemas.PoisonTopic("")):
+		return sinks.DeadLetterRows(collect(in, in.deadLetter)), nil
+	default:
+		return nil, fmt.Errorf("aggregate does not know the topic %q", topic)
+	}
+}
+
+// collect turns the records of a batch into rows, in order. row also returns the time of what the
+// record is about and whether to keep it. Its errors are rejections. Erasures in line are noted.
+func collect[T any](
+	in *insertion, row func(r *schemas.Record) (x T, at time.Time, keep bool, err error),
+) []T {
+	out := make([]T, 0, len(in.batch.Records))
+	for i := range in.batch.Records {
+		r := &in.batch.Records[i]
 		x, at, keep, err := row(r)
 		if errors.Is(err, schemas.ErrErasureMarker) {
-			err, keep = p.marker(rows, r), false
+			err, keep = in.marker(r), false
 		}
 		if err != nil {
-			rejects.Add(i, fault.As(fault.Permanent, err))
+			in.rejects.Add(i, fault.As(fault.Permanent, err))
 			continue
 		}
 		if keep {
-			rows.add(i, at)
+			in.records = append(in.records, i)
+			in.newest = latest(in.newest, at)
 			out = append(out, x)
 		}
 	}
 	return out
 }
 
-func (p *Aggregate) interactions(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
-	w := p.window(b)
-	w.rewind(b.First)
-	out := collect(p, b, rows, rejects, func(r *schemas.Record) (row sinks.InteractionRow, at time.Time, keep bool, err error) {
-		x, err := schemas.DecodeInteraction(r)
-		if err != nil {
-			return row, at, false, err
-		}
-		keep = !w.seen(r.Offset, identity(r, &x)) && !p.erasures.Covers(x.UserID, x.OccurredAt)
-		return sinks.InteractionRow{Interaction: x, Offset: r.Offset, RecordedAt: r.Time}, x.OccurredAt, keep, nil
-	})
-	if err := p.store.InsertInteractions(ctx, b.Range, out); err != nil {
-		return fmt.Errorf("insert %d interactions: %w", len(out), err)
+// byRecord turns the row indexes of a rejection into record indexes.
+func (in *insertion) byRecord(err error) error {
+	var rejected *fault.Rejected
+	if !errors.As(err, &rejected) {
+		return err
 	}
-	return p.erase(ctx, rows)
+	out := &fault.Rejected{
+		Undone: rejected.Undone, Records: make([]fault.Rejection, 0, len(rejected.Records)),
+	}
+	for _, x := range rejected.Records {
+		if x.Index >= 0 && x.Index < len(in.records) {
+			out.Records = append(out.Records, fault.Rejection{Index: in.records[x.Index], Err: x.Err})
+		}
+	}
+	return out
 }
 
 // marker notes an erasure that stands in line.
-func (p *Aggregate) marker(rows *rows, r *schemas.Record) error {
-	if err := appendErasure(&rows.erased, r); err != nil {
+func (in *insertion) marker(r *schemas.Record) error {
+	if err := appendErasure(&in.erased, r); err != nil {
 		return err
 	}
-	e := rows.erased[len(rows.erased)-1]
-	p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(e.UserID), ErasedAt: e.At})
+	e := in.erased[len(in.erased)-1]
+	in.p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(e.UserID), ErasedAt: e.At})
 	return nil
 }
 
-func (p *Aggregate) erase(ctx context.Context, rows *rows) error {
-	if err := p.store.EraseUsers(ctx, rows.erased); err != nil {
-		return fmt.Errorf("erase %d users: %w", len(rows.erased), err)
+func (in *insertion) interaction(
+	w *window, r *schemas.Record,
+) (row sinks.InteractionRow, at time.Time, keep bool, err error) {
+	x, err := schemas.DecodeInteraction(r)
+	if err != nil {
+		return row, at, false, err
 	}
-	return nil
+	keep = !w.seen(r.Offset, identity(r, &x)) && !in.p.erasures.Covers(x.UserID, x.OccurredAt)
+	row = sinks.InteractionRow{Interaction: x, Offset: r.Offset, RecordedAt: r.Time}
+	return row, x.OccurredAt, keep, nil
 }
 
-func (p *Aggregate) recommendations(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
-	out := collect(p, b, rows, rejects, func(r *schemas.Record) (sinks.RecommendationRow, time.Time, bool, error) {
-		x, err := schemas.DecodeRecommendation(r)
-		return sinks.RecommendationRow{Recommendation: x, Offset: r.Offset, RecordedAt: r.Time}, x.GeneratedAt, !p.erasures.Covers(x.UserID, x.GeneratedAt), err
-	})
-	if err := p.store.InsertRecommendations(ctx, b.Range, out); err != nil {
-		return fmt.Errorf("insert %d recommendations: %w", len(out), err)
-	}
-	return p.erase(ctx, rows)
+func (in *insertion) recommendation(
+	r *schemas.Record,
+) (row sinks.RecommendationRow, at time.Time, keep bool, err error) {
+	x, err := schemas.DecodeRecommendation(r)
+	row = sinks.RecommendationRow{Recommendation: x, Offset: r.Offset, RecordedAt: r.Time}
+	return row, x.GeneratedAt, !in.p.erasures.Covers(x.UserID, x.GeneratedAt), err
 }
 
-func (p *Aggregate) catalogue(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
-	out := collect(p, b, rows, rejects, func(r *schemas.Record) (sinks.ItemRow, time.Time, bool, error) {
-		x, err := schemas.DecodeItem(r)
-		return sinks.ItemRow{Item: x, Offset: r.Offset, RecordedAt: r.Time}, x.OccurredAt, true, err
-	})
-	if err := p.store.InsertItems(ctx, b.Range, out); err != nil {
-		return fmt.Errorf("insert %d items: %w", len(out), err)
-	}
-	return nil
+func (in *insertion) item(
+	r *schemas.Record,
+) (row sinks.ItemRow, at time.Time, keep bool, err error) {
+	x, err := schemas.DecodeItem(r)
+	return sinks.ItemRow{Item: x, Offset: r.Offset, RecordedAt: r.Time}, x.OccurredAt, true, err
 }
 
-func (p *Aggregate) attributes(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
-	out := collect(p, b, rows, rejects, func(r *schemas.Record) (row sinks.UserRow, at time.Time, keep bool, err error) {
-		if len(r.Value) == 0 {
-			return row, at, false, nil // the tombstone behind an erasure
-		}
-		x, err := schemas.DecodeUser(r)
-		if err == nil && x.Erased {
-			rows.erased = append(rows.erased, sinks.Erasure{UserID: x.UserID, At: x.OccurredAt})
-			return row, at, false, nil
-		}
-		return sinks.UserRow{User: x, Offset: r.Offset, RecordedAt: r.Time}, x.OccurredAt, !p.erasures.Covers(x.UserID, x.OccurredAt), err
-	})
-	if err := p.store.InsertUsers(ctx, b.Range, out); err != nil {
-		return fmt.Errorf("insert %d users: %w", len(out), err)
+func (in *insertion) user(
+	r *schemas.Record,
+) (row sinks.UserRow, at time.Time, keep bool, err error) {
+	if len(r.Value) == 0 {
+		return row, at, false, nil // the tombstone behind an erasure
 	}
-	return p.erase(ctx, rows)
+	x, err := schemas.DecodeUser(r)
+	if err == nil && x.Erased {
+		in.erased = append(in.erased, sinks.Erasure{UserID: x.UserID, At: x.OccurredAt})
+		return row, at, false, nil
+	}
+	row = sinks.UserRow{User: x, Offset: r.Offset, RecordedAt: r.Time}
+	return row, x.OccurredAt, !in.p.erasures.Covers(x.UserID, x.OccurredAt), err
+}
+
+// deadLetter keeps the dead letters of every group, and what became of them.
+func (in *insertion) deadLetter(
+	r *schemas.Record,
+) (row sinks.DeadLetterRow, at time.Time, keep bool, err error) {
+	row, err = deadLetterRow(r)
+	return row, row.LastFailedAt, err == nil && !in.p.namesErased(r), err
 }
 
 // note keeps how far the partition is complete until Flush writes it.
@@ -293,18 +306,6 @@ func (p *Aggregate) Flush(ctx context.Context) error {
 		maps.Copy(p.unsaved, moved)
 		p.mu.Unlock()
 		return fmt.Errorf("write progress of %d partitions: %w", len(batch), err)
-	}
-	return nil
-}
-
-// deadLetters keeps the dead letters of every group, and what became of them.
-func (p *Aggregate) deadLetters(ctx context.Context, b *Batch, rows *rows, rejects *fault.Reject) error {
-	out := collect(p, b, rows, rejects, func(r *schemas.Record) (sinks.DeadLetterRow, time.Time, bool, error) {
-		row, err := deadLetterRow(r)
-		return row, row.LastFailedAt, err == nil && !p.namesErased(r), err
-	})
-	if err := p.store.InsertDeadLetters(ctx, b.Range, out); err != nil {
-		return fmt.Errorf("insert %d dead letters: %w", len(out), err)
 	}
 	return nil
 }

@@ -11,10 +11,16 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
+// EdgeStore is what Befriend needs of the graph. sinktest.Graph says what its methods promise.
+type EdgeStore interface {
+	ApplyEdges(ctx context.Context, batch []sinks.Edge) error
+	EraseFriends(ctx context.Context, users []sinks.Erasure) error
+}
+
 // Befriend keeps the friendship edges in the graph. Its effects are free of order and repetition: the last write by event time wins in the store.
 type Befriend struct {
 	stateless
-	graph    sinks.Graph
+	graph    EdgeStore
 	emit     Emitter
 	erasures *Erasures
 	log      Log
@@ -32,7 +38,7 @@ type erasedFriend struct {
 var _ Processor = (*Befriend)(nil)
 
 // NewBefriend returns the processor of the topic friendships.
-func NewBefriend(graph sinks.Graph, emit Emitter, erasures *Erasures) *Befriend {
+func NewBefriend(graph EdgeStore, emit Emitter, erasures *Erasures) *Befriend {
 	return &Befriend{graph: graph, emit: emit, erasures: erasures, erased: make(map[string]*erasedFriend)}
 }
 

@@ -33,10 +33,16 @@ func DefaultCatalogConfig(n int) CatalogConfig {
 	return CatalogConfig{Partitions: n, IndexEvery: time.Second, ContentDim: model.DefaultContentDim}
 }
 
+// ItemStore is what Catalog needs of the store of items. sinktest.Items says what its methods promise.
+type ItemStore interface {
+	PutItems(ctx context.Context, batch []sinks.Item) error
+	ItemVersions(ctx context.Context, f func(id string, version uint64) error) error
+}
+
 // Catalog owns the items of its partitions: it takes in their content, steps their learned rows with the gradient sums of embed, writes both down in
 // the compacted topic item-vectors (its only durable state) and keeps the vector index up to date.
 type Catalog struct {
-	items sinks.Items
+	items ItemStore
 	emit  Emitter
 	log   Log
 	rows  *Rows
@@ -50,7 +56,7 @@ type Catalog struct {
 var _ Processor = (*Catalog)(nil)
 
 // NewCatalog returns the processor of the topics items, item-updates and catalog.replay.
-func NewCatalog(items sinks.Items, emit Emitter, log Log, rows *Rows, cfg CatalogConfig, now func() time.Time) *Catalog {
+func NewCatalog(items ItemStore, emit Emitter, log Log, rows *Rows, cfg CatalogConfig, now func() time.Time) *Catalog {
 	return &Catalog{items: items, emit: emit, log: log, rows: rows, cfg: cfg, now: now, parts: make(map[int]*catalogPart)}
 }
 

@@ -35,11 +35,18 @@ func DefaultEmbedConfig(n int) EmbedConfig {
 	return EmbedConfig{RecentIDs: 50_000, CachedUsers: 20_000, ItemPartitions: n}
 }
 
+// UserStore is what Embed needs of the store of users. sinktest.Users says what its methods promise.
+type UserStore interface {
+	GetUsers(ctx context.Context, ids []string) ([]sinks.User, error)
+	PutUsers(ctx context.Context, src sinks.Source, batch []sinks.User) error
+	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
+}
+
 // Embed moves the vectors: each interaction changes its user's state at once and adds gradients for item rows, which go to their owner as one
 // message per range and item partition. Order of effects: sums acknowledged, then user states written, then (by the caller) the range closed;
 // the other way round a crash would lose gradients.
 type Embed struct {
-	users    sinks.Users
+	users    UserStore
 	emit     Emitter
 	log      Log
 	rows     *Rows
@@ -55,7 +62,7 @@ type Embed struct {
 var _ Processor = (*Embed)(nil)
 
 // NewEmbed returns the processor of the topics interactions and embed.replay.
-func NewEmbed(users sinks.Users, emit Emitter, log Log, rows *Rows, erasures *Erasures, cfg EmbedConfig) *Embed {
+func NewEmbed(users UserStore, emit Emitter, log Log, rows *Rows, erasures *Erasures, cfg EmbedConfig) *Embed {
 	return &Embed{users: users, emit: emit, log: log, rows: rows, erasures: erasures, cfg: cfg, parts: make(map[int]*embedPart)}
 }
 

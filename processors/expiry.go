@@ -7,12 +7,17 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
-	"github.com/slipstream-rec/slipstream/sinks"
 )
+
+// UserExpirer is what an ExpiryJob needs of the store of users. sinktest.Users says what its method
+// promises.
+type UserExpirer interface {
+	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
+}
 
 // ExpiryJob forgets what has had its time: users of whom the log has brought nothing for long, and current lists whose expires_at has passed.
 type ExpiryJob struct {
-	users      sinks.Users
+	users      UserExpirer
 	log        Log
 	emit       Emitter
 	partitions int
@@ -22,7 +27,7 @@ type ExpiryJob struct {
 
 // NewExpiryJob returns the job. partitions is the number of partitions of recommendations.current; users stay for userTTL after their latest change, for
 // ever if it is 0.
-func NewExpiryJob(users sinks.Users, log Log, emit Emitter, partitions int, userTTL time.Duration, now func() time.Time) *ExpiryJob {
+func NewExpiryJob(users UserExpirer, log Log, emit Emitter, partitions int, userTTL time.Duration, now func() time.Time) *ExpiryJob {
 	return &ExpiryJob{users: users, log: log, emit: emit, partitions: partitions, userTTL: userTTL, now: now}
 }
 

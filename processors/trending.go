@@ -10,9 +10,15 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
+// TrendSource is what a TrendingJob needs of the analytics store. sinktest.Analytics says what its
+// method promises.
+type TrendSource interface {
+	TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sinks.Scored, error)
+}
+
 // TrendingJob recomputes what is popular now from the hourly rollups.
 type TrendingJob struct {
-	store sinks.Analytics
+	store TrendSource
 	emit  Emitter
 	query sinks.TrendingQuery
 	now   func() time.Time
@@ -20,7 +26,7 @@ type TrendingJob struct {
 }
 
 // NewTrendingJob returns the job; query.Until is set at each run.
-func NewTrendingJob(store sinks.Analytics, emit Emitter, query sinks.TrendingQuery, now func() time.Time) *TrendingJob {
+func NewTrendingJob(store TrendSource, emit Emitter, query sinks.TrendingQuery, now func() time.Time) *TrendingJob {
 	return &TrendingJob{store: store, emit: emit, query: query, now: now}
 }
 

@@ -66,10 +66,14 @@ type storeRebuild interface {
 	begin(ctx context.Context) error
 	// take hands it what it has not had yet: the spans of the places.
 	take(ctx context.Context, places []place) error
-	// learned returns what the item rows have absorbed.
-	learned() processors.Learned
 	// finish makes it the live one and drops the old one. It returns what it holds, for a person.
 	finish(ctx context.Context) (string, error)
+}
+
+// learner is a storeRebuild that holds what the learner has learned.
+type learner interface {
+	// learned returns what the item rows have absorbed.
+	learned() processors.Learned
 }
 
 // topicsOf are the topics that make up what a group has written to its store.
@@ -151,7 +155,7 @@ func (r *rebuild) recover(ctx context.Context, p *place, l *stream.PartitionLag)
 		p.at, p.reset = l.HighWatermark, lost
 	case p.group == schemas.GroupEmbed:
 		// What was learned must not be learned twice, and what was not must not be left out.
-		learned, reset := r.store.learned(), "what stands before was learned already: the group had lost its position and begun anew"
+		learned, reset := r.learned(), "what stands before was learned already: the group had lost its position and begun anew"
 		if l.Committed < 0 {
 			reset = lost
 			if err := learned.Due(ctx, r.kafka, r.cfg.Topics.Partitions); err != nil {
@@ -165,6 +169,14 @@ func (r *rebuild) recover(ctx context.Context, p *place, l *stream.PartitionLag)
 		if at := learned[p.span.Topic][p.span.Partition]; at > after && at <= l.HighWatermark {
 			p.at, p.reset = at, reset
 		}
+	}
+	return nil
+}
+
+// learned returns what the new store's item rows have absorbed, nil for a store without any.
+func (r *rebuild) learned() processors.Learned {
+	if l, ok := r.store.(learner); ok {
+		return l.learned()
 	}
 	return nil
 }

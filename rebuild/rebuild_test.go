@@ -24,6 +24,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/sinktest"
 )
 
 // picture is what the stores hold, as far as the log decides it: everything but the numbers of the vectors.
@@ -49,14 +50,14 @@ func pictureOf(t *testing.T, in *apptest.Installation) picture {
 	t.Helper()
 	ctx := t.Context()
 	p := picture{Users: map[string]person{}, Items: map[string]uint64{}, Rows: map[string][]string{}, Sums: map[string][]string{}}
-	require.NoError(t, in.Engines().Users.EachUser(ctx, func(u sinks.User) error {
+	require.NoError(t, in.Engines().Users.(sinktest.UserLister).EachUser(ctx, func(u sinks.User) error {
 		var m model.User
 		require.NoError(t, m.Decode(u.State))
 		p.Users[u.ID] = person{History: m.History, Seen: m.AppendSeen(nil), Events: m.Events, Positions: u.Positions, LastEvent: u.LastEventAt.UTC(), HasVector: len(u.Vector) > 0}
 		return nil
 	}))
 	require.NoError(t, in.Engines().Items.ItemVersions(ctx, func(id string, v uint64) error { p.Items[id] = v; return nil }))
-	require.NoError(t, in.Engines().Graph.EachEdge(ctx, func(e sinks.Edge) error { p.Edges = append(p.Edges, e); return nil }))
+	require.NoError(t, in.Engines().Graph.(sinktest.EdgeLister).EachEdge(ctx, func(e sinks.Edge) error { p.Edges = append(p.Edges, e); return nil }))
 	slices.SortFunc(p.Edges, func(a, b sinks.Edge) int { return cmp.Or(strings.Compare(a.A, b.A), strings.Compare(a.B, b.B)) })
 	db := in.Rows
 	if db == nil {

@@ -31,19 +31,45 @@ func of(places []place, group string) []processors.Span {
 	return out
 }
 
+// userStore is what a rebuild needs of a store of users.
+type userStore interface {
+	processors.UserStore
+	CountUsers(ctx context.Context) (int64, error)
+}
+
+// itemStore is what a rebuild needs of a store of items.
+type itemStore interface {
+	processors.ItemStore
+	CountItems(ctx context.Context) (int64, error)
+}
+
+// graphStore is what a rebuild needs of the graph.
+type graphStore interface {
+	processors.EdgeStore
+	Migrate(ctx context.Context) error
+	SetLogID(ctx context.Context, id string) error
+	CountEdges(ctx context.Context) (int64, error)
+}
+
+// analyticsStore is what a rebuild needs of the analytics store.
+type analyticsStore interface {
+	processors.RowStore
+	CountInteractions(ctx context.Context) (sinks.Counts, error)
+}
+
 // vectors makes users and items. Items come from the compacted topics, as when catalog is assigned a partition; users from their interactions, with the item
 // rows as they are now.
 type vectors struct {
 	r     *rebuild
-	users sinks.Users
-	items sinks.Items
+	users userStore
+	items itemStore
 	rows  *processors.Rows
 	embed *processors.Embed
 	// assigned are the partitions that embed has prepared for.
 	assigned map[partitionOf]bool
 }
 
-func (r *rebuild) newVectors(users sinks.Users, items sinks.Items) (*vectors, error) {
+func (r *rebuild) newVectors(users userStore, items itemStore) (*vectors, error) {
 	m := app.ModelConfig(r.cfg)
 	if err := m.Validate(); err != nil {
 		return nil, err
@@ -90,11 +116,6 @@ func (v *vectors) take(ctx context.Context, places []place) error {
 }
 
 func (v *vectors) learned() processors.Learned { return v.rows.Learned() }
-
-// nothingLearned is for the stores that the learner does not write to.
-type nothingLearned struct{}
-
-func (nothingLearned) learned() processors.Learned { return nil }
 
 func (v *vectors) count(ctx context.Context) (string, error) {
 	users, err := v.users.CountUsers(ctx)
@@ -152,7 +173,9 @@ func (s *qdrantRebuild) dropOld(ctx context.Context) (int, error) {
 }
 
 func (s *qdrantRebuild) finish(ctx context.Context) (string, error) {
-	for _, c := range []sinks.Store{s.beside.Users(), s.beside.Items()} {
+	for _, c := range []interface {
+		SetLogID(ctx context.Context, id string) error
+	}{s.beside.Users(), s.beside.Items()} {
 		if err := c.SetLogID(ctx, s.r.logID); err != nil {
 			return "", err
 		}
@@ -173,11 +196,10 @@ func (s *qdrantRebuild) finish(ctx context.Context) (string, error) {
 // graphRebuild empties the graph and applies every edge again: edges are free of order and repetition, so befriend may run meanwhile.
 type graphRebuild struct {
 	r     *rebuild
-	store sinks.Graph
+	store graphStore
 	// clear empties the store.
 	clear func(ctx context.Context) error
 	fold  *processors.Fold
-	nothingLearned
 }
 
 func (s *graphRebuild) groups() (all, exclusive []string) {
@@ -222,7 +244,7 @@ func (s *graphRebuild) count(ctx context.Context) (string, error) {
 // tables makes the rows and sums of analysts.
 type tables struct {
 	r     *rebuild
-	store sinks.Analytics
+	store analyticsStore
 
 	mu         sync.Mutex
 	aggregates map[partitionOf]*processors.Aggregate
@@ -303,7 +325,6 @@ type clickhouseRebuild struct {
 
 	beside *clickhouse.Store
 	tables
-	nothingLearned
 }
 
 func (s *clickhouseRebuild) groups() (all, exclusive []string) {
@@ -416,4 +437,7 @@ var (
 	_ storeRebuild = (*graphRebuild)(nil)
 	_ storeRebuild = (*clickhouseRebuild)(nil)
 	_ storeRebuild = (*embeddedRebuild)(nil)
+
+	_ learner = (*qdrantRebuild)(nil)
+	_ learner = (*embeddedRebuild)(nil)
 )

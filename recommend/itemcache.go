@@ -13,7 +13,7 @@ import (
 // itemCache remembers items that were read lately, for titles, reasons and diversity. A little staleness of what was learned is fine there; a
 // change of an item's content is not, so that a record of the topic items makes the cache forget the item. Safe for concurrent use.
 type itemCache struct {
-	items sinks.Items
+	items ItemFinder
 	cache *otter.Cache[uint64, *sinks.Item]
 	// changed are the items whose content has just changed on the log: until the index surely has the change they are read anew each time.
 	changed *otter.Cache[uint64, struct{}]
@@ -26,7 +26,7 @@ const (
 	indexDelay = 5 * time.Second
 )
 
-func newItemCache(items sinks.Items, ttl time.Duration) *itemCache {
+func newItemCache(items ItemFinder, ttl time.Duration) *itemCache {
 	return &itemCache{
 		items: items,
 		cache: otter.Must(&otter.Options[uint64, *sinks.Item]{

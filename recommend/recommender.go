@@ -94,12 +94,33 @@ func Scenarios() []string { return []string{"home", ScenarioNew, ScenarioFriends
 // ErrUnknownItem is returned for an item that the catalogue does not have.
 var ErrUnknownItem = errors.New("unknown item")
 
+// UserFinder is what a Recommender needs of the store of users. sinktest.Users says what its methods
+// promise.
+type UserFinder interface {
+	GetUsers(ctx context.Context, ids []string) ([]sinks.User, error)
+	SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([][]sinks.Neighbour, error)
+}
+
+// ItemFinder is what a Recommender needs of the store of items. sinktest.Items says what its methods
+// promise.
+type ItemFinder interface {
+	GetItems(ctx context.Context, ids []string) ([]sinks.Item, error)
+	GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, error)
+	SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][]sinks.ItemHit, error)
+}
+
+// FriendFinder is what a Recommender needs of the graph. sinktest.Graph says what its methods promise.
+type FriendFinder interface {
+	Friends(ctx context.Context, users []string, limit int) (map[string][]string, error)
+	SuggestFriends(ctx context.Context, user string, n int) ([]sinks.Suggestion, error)
+}
+
 // Recommender makes lists. The processor Recommend and the REST API use the same one. Safe for concurrent use.
 type Recommender struct {
-	users    sinks.Users
+	users    UserFinder
 	items    *itemCache
-	index    sinks.Items
-	graph    sinks.Graph
+	index    ItemFinder
+	graph    FriendFinder
 	erasures Erasures
 	cfg      Config
 	now      func() time.Time
@@ -117,9 +138,9 @@ type Erasures interface {
 
 // Stores are what a Recommender reads.
 type Stores struct {
-	Users sinks.Users
-	Items sinks.Items
-	Graph sinks.Graph
+	Users UserFinder
+	Items ItemFinder
+	Graph FriendFinder
 }
 
 // New returns a recommender over the stores. now is the clock.

@@ -11,13 +11,12 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/recommend"
-	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
 )
 
 // flakyGraph answers unless it is away, and counts how often it was asked for friends.
 type flakyGraph struct {
-	sinks.Graph
+	recommend.FriendFinder
 	away  bool
 	asked int
 }
@@ -27,7 +26,7 @@ func (g *flakyGraph) Friends(ctx context.Context, users []string, limit int) (ma
 	if g.away {
 		return nil, fault.Transientf("connection refused")
 	}
-	return g.Graph.Friends(ctx, users, limit)
+	return g.FriendFinder.Friends(ctx, users, limit)
 }
 
 func openStore(t *testing.T) *sqlite.Store {
@@ -42,7 +41,7 @@ func openStore(t *testing.T) *sqlite.Store {
 func TestFriendsOutOfReachAreNotAskedForWithEveryList(t *testing.T) {
 	t.Parallel()
 	store := openStore(t)
-	graph, now := &flakyGraph{Graph: store}, time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	graph, now := &flakyGraph{FriendFinder: store}, time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	r := recommend.New(recommend.Stores{Users: store, Items: store, Graph: graph}, processors.NewErasures(), recommend.DefaultConfig(), func() time.Time { return now })
 	list := func() []string {
 		t.Helper()

@@ -51,7 +51,7 @@ SETTINGS non_replicated_deduplication_window = 100000
 COMMENT 'Storage of the view item_hours: partial sums, added up in the background. Read the view instead.';
 
 -- Beside the sums, each insert leaves a witness in the hour 0: "log:topic/partition" in item_id and the offset after its last row, as microseconds, in last_at. It lands with
--- the sums or not at all, and so tells whether they have landed (sinks/clickhouse/mend.go).
+-- the sums or not at all, and so tells whether they have landed (sinks/clickhouse/repair.go).
 CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_to_item_hours TO item_hour_sums AS
 SELECT if(w, toDateTime(0, 'UTC'), g.h) AS hour, if(w, concat('log:', g.topic, '/', toString(g.part)), g.item) AS item_id, if(w, '', toString(g.act)) AS action,
        if(w, 0, g.n) AS events, if(w, 0, g.vn) AS value_count, if(w, 0, g.v) AS value_sum, if(w, fromUnixTimestamp64Micro(g.newest, 'UTC'), g.at) AS last_at

@@ -67,7 +67,7 @@ COMMENT 'Clicks per place of the list and candidate generator, from the raw rows
 CREATE VIEW IF NOT EXISTS top_items
 (
     item_id        String              COMMENT 'The item.',
-    title          String              COMMENT 'Its title; empty when the catalogue does not have it.',
+    title          String              COMMENT 'Its title; empty when the catalog does not have it.',
     events         UInt64              COMMENT 'All interactions.',
     views          UInt64              COMMENT 'view',
     clicks         UInt64              COMMENT 'click',

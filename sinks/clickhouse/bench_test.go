@@ -16,7 +16,7 @@ func BenchmarkInsertInteractions(b *testing.B) {
 	for _, size := range []int{100, 1000, 10_000} {
 		b.Run(fmt.Sprintf("rows=%d", size), func(b *testing.B) {
 			e := setup(b)
-			rows := make([]sinks.InteractionRow, size)
+			rows := make(sinks.InteractionRows, size)
 			for i := range rows {
 				rows[i] = sinks.InteractionRow{Interaction: schemas.Interaction{
 					EventID: fmt.Sprintf("0190b2c8-%012d", i), Source: "bench", UserID: fmt.Sprint("user-", i%943), ItemID: fmt.Sprint("item-", i%1682),
@@ -26,7 +26,7 @@ func BenchmarkInsertInteractions(b *testing.B) {
 			var first int64
 			for b.Loop() {
 				r := schemas.Range{LogID: "bench", Topic: schemas.TopicInteractions, First: first, Last: first + int64(size) - 1}
-				require.NoError(b, e.InsertInteractions(b.Context(), r, rows))
+				require.NoError(b, e.Insert(b.Context(), r, rows))
 				first += int64(size)
 			}
 			b.ReportMetric(float64(first)/b.Elapsed().Seconds(), "events/s")

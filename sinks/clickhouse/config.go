@@ -29,7 +29,7 @@ type Config struct {
 	// MaxConns bounds the connections; one insert or query holds one.
 	MaxConns int
 	// DialTimeout bounds connecting, InsertTimeout one insert, QueryTimeout one question, MigrateTimeout a migration, EraseTimeout an erasure.
-	// InsertTimeout must stay below the consumer group's session time-out: an insert must not outlive the ownership of its partition.
+	// InsertTimeout must stay below the consumer group's session timeout: an insert must not outlive the ownership of its partition.
 	DialTimeout, InsertTimeout, QueryTimeout, MigrateTimeout, EraseTimeout time.Duration
 	// InteractionDays, RecommendationDays and DeadLetterDays are how long raw rows live, counted from when the log took them; 0 is for ever.
 	// The sums live on. Migrate applies them, also when they change.

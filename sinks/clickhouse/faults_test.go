@@ -21,8 +21,8 @@ import (
 var testDay = time.Date(2001, 3, 14, 12, 0, 0, 0, time.UTC)
 
 // views returns n interactions, one month apart after every month-th.
-func views(n, month int) []sinks.InteractionRow {
-	rows := make([]sinks.InteractionRow, n)
+func views(n, month int) sinks.InteractionRows {
+	rows := make(sinks.InteractionRows, n)
 	for i := range rows {
 		rows[i] = sinks.InteractionRow{Interaction: schemas.Interaction{
 			EventID: fmt.Sprint("e", i), Source: "test", UserID: fmt.Sprint("u", i%7), ItemID: fmt.Sprint("i", i%5),
@@ -60,13 +60,13 @@ func TestRealCutOffViewIsFilledIn(t *testing.T) {
 		e.exec(t, "DROP VIEW "+e.cfg.Database+"."+view+" SYNC")
 	}
 	rows := views(100, 30)
-	require.NoError(t, e.InsertInteractions(t.Context(), rangeOf(100), rows))
+	require.NoError(t, e.Insert(t.Context(), rangeOf(100), rows))
 	e.requireCounts(t, 100, 100, 0)
 	for _, c := range create {
 		e.exec(t, c)
 	}
 	for range 2 {
-		require.NoError(t, e.InsertInteractions(t.Context(), rangeOf(100), rows))
+		require.NoError(t, e.Insert(t.Context(), rangeOf(100), rows))
 		e.requireCounts(t, 100, 100, 100)
 		require.Equal(t, [][]string{{"3"}}, e.query(t, "SELECT count() FROM recommendation_outcomes"))
 	}
@@ -81,13 +81,13 @@ func TestRealCutOffSourceIsFilledIn(t *testing.T) {
 		e.exec(t, "DROP VIEW "+e.cfg.Database+"."+view+" SYNC")
 	}
 	rows := views(100, 30)
-	require.NoError(t, e.InsertInteractions(t.Context(), rangeOf(100), rows[:60]), "the first two of four months")
+	require.NoError(t, e.Insert(t.Context(), rangeOf(100), rows[:60]), "the first two of four months")
 	e.requireCounts(t, 60, 0, 0)
 	for _, c := range create {
 		e.exec(t, c)
 	}
 	for range 2 {
-		require.NoError(t, e.InsertInteractions(t.Context(), rangeOf(100), rows))
+		require.NoError(t, e.Insert(t.Context(), rangeOf(100), rows))
 		e.requireCounts(t, 100, 100, 100)
 	}
 }
@@ -98,7 +98,7 @@ func TestRealRejectedRowsAreFound(t *testing.T) {
 	e.exec(t, "ALTER TABLE "+e.cfg.Database+".interactions ADD CONSTRAINT no_spam CHECK session_id != 'spam'")
 	rows := views(200, 50)
 	rows[3].SessionID, rows[4].SessionID, rows[199].SessionID = "spam", "spam", "spam"
-	err := e.InsertInteractions(t.Context(), rangeOf(200), rows)
+	err := e.Insert(t.Context(), rangeOf(200), rows)
 	var rejected *fault.Rejected
 	require.ErrorAs(t, err, &rejected)
 	require.True(t, rejected.Undone)
@@ -110,9 +110,9 @@ func TestRealRejectedRowsAreFound(t *testing.T) {
 	require.Equal(t, []int{3, 4, 199}, indexes)
 	e.requireCounts(t, 0, 0, 0)
 	require.Empty(t, e.query(t, "SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE 'scratch%'"))
-	good := append(append([]sinks.InteractionRow{}, rows[:3]...), rows[5:199]...)
+	good := append(append(sinks.InteractionRows{}, rows[:3]...), rows[5:199]...)
 	for range 2 {
-		require.NoError(t, e.InsertInteractions(t.Context(), rangeOf(200), good))
+		require.NoError(t, e.Insert(t.Context(), rangeOf(200), good))
 		e.requireCounts(t, 197, 197, 197)
 	}
 }
@@ -123,13 +123,13 @@ func TestRealThrowingViewPoisonsNothing(t *testing.T) {
 	e := setup(t)
 	e.exec(t, "CREATE MATERIALIZED VIEW "+e.cfg.Database+".broken ENGINE = Memory AS SELECT throwIf(user_id != '', 'of the operator') AS x FROM "+e.cfg.Database+".interactions")
 	rows := views(50, 50)
-	err := e.InsertInteractions(t.Context(), rangeOf(50), rows)
+	err := e.Insert(t.Context(), rangeOf(50), rows)
 	require.ErrorContains(t, err, "of the operator")
 	require.Equal(t, fault.Unknown, fault.ClassOf(err))
 	var rejected *fault.Rejected
 	require.NotErrorAs(t, err, &rejected)
 	e.exec(t, "DROP VIEW "+e.cfg.Database+".broken SYNC")
-	require.NoError(t, e.InsertInteractions(t.Context(), rangeOf(50), rows))
+	require.NoError(t, e.Insert(t.Context(), rangeOf(50), rows))
 	e.requireCounts(t, 50, 50, 50)
 }
 
@@ -230,13 +230,13 @@ func TestRealLostAnswer(t *testing.T) {
 		r := rangeOf(3000)
 		r.Partition = i
 		proxy.armed.Store(true)
-		require.NoError(t, s.InsertInteractions(t.Context(), r, views(3000, 3000)))
+		require.NoError(t, s.Insert(t.Context(), r, views(3000, 3000)))
 		direct.requireCounts(t, 3000*(i+1), 3000*(i+1), 3000*(i+1))
 	}
 	require.EqualValues(t, 3, proxy.cuts.Load(), "each insert lost its answer once")
 }
 
-func TestRealCancelledInsert(t *testing.T) {
+func TestRealCanceledInsert(t *testing.T) {
 	e := setup(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(5*time.Millisecond, cancel)
@@ -244,7 +244,7 @@ func TestRealCancelledInsert(t *testing.T) {
 	for i := 0; err == nil && i < 1000; i++ {
 		r := rangeOf(1000)
 		r.First, r.Last = int64(i*1000), int64(i*1000+999)
-		err = e.InsertInteractions(ctx, r, views(1000, 1000))
+		err = e.Insert(ctx, r, views(1000, 1000))
 	}
 	require.Equal(t, fault.Canceled, fault.ClassOf(err), "%v", err)
 }
@@ -257,7 +257,7 @@ func TestRealNotMigrated(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	for _, err := range []error{
-		s.InsertInteractions(t.Context(), rangeOf(1), views(1, 1)), s.SetProgress(t.Context(), []sinks.Progress{{Topic: "t"}}),
+		s.Insert(t.Context(), rangeOf(1), views(1, 1)), s.SetProgress(t.Context(), []sinks.Progress{{Topic: "t"}}),
 		func() error { _, err := s.LogID(t.Context()); return err }(), func() error { _, err := s.CountInteractions(t.Context()); return err }(),
 	} {
 		require.ErrorContains(t, err, "slipstream migrate")
@@ -273,7 +273,7 @@ func TestRealTimeToLive(t *testing.T) {
 	require.Equal(t, "730", ttl())
 	rows := views(2, 1)
 	rows[0].RecordedAt = time.Now().AddDate(0, 0, -40).UTC()
-	require.NoError(t, e.InsertInteractions(t.Context(), rangeOf(2), rows), "happened in 2001, recorded lately: it stays")
+	require.NoError(t, e.Insert(t.Context(), rangeOf(2), rows), "happened in 2001, recorded lately: it stays")
 	e.requireCounts(t, 2, 2, 2)
 	cfg := e.cfg
 	cfg.InteractionDays = 30
@@ -320,7 +320,7 @@ func TestRealConcurrentMigrations(t *testing.T) {
 	for _, err := range errs {
 		require.NoError(t, err)
 	}
-	require.NoError(t, e.InsertInteractions(t.Context(), rangeOf(10), views(10, 10)))
+	require.NoError(t, e.Insert(t.Context(), rangeOf(10), views(10, 10)))
 	e.requireCounts(t, 10, 10, 10)
 }
 
@@ -330,13 +330,13 @@ func TestRealErasureSurvivesMerges(t *testing.T) {
 	for i := range 5 {
 		r := rangeOf(70)
 		r.First, r.Last = int64(i*70), int64(i*70+69)
-		require.NoError(t, e.InsertInteractions(t.Context(), r, views(70, 35)))
+		require.NoError(t, e.Insert(t.Context(), r, views(70, 35)))
 	}
 	e.exec(t, "OPTIMIZE TABLE "+e.cfg.Database+".user_day_sums FINAL")
 	for i := 5; i < 7; i++ {
 		r := rangeOf(70)
 		r.First, r.Last = int64(i*70), int64(i*70+69)
-		require.NoError(t, e.InsertInteractions(t.Context(), r, views(70, 35)))
+		require.NoError(t, e.Insert(t.Context(), r, views(70, 35)))
 	}
 	gone := []sinks.Erasure{{UserID: "u3", At: time.Now()}}
 	require.NoError(t, e.EraseUsers(t.Context(), gone))
@@ -348,7 +348,7 @@ func TestRealErasureSurvivesMerges(t *testing.T) {
 	e.requireCounts(t, 7*60, 7*70, 7*60)
 	r := rangeOf(70)
 	r.Partition = 1
-	require.NoError(t, e.InsertInteractions(t.Context(), r, views(70, 35)))
+	require.NoError(t, e.Insert(t.Context(), r, views(70, 35)))
 	e.requireCounts(t, 8*60+10, 8*70, 8*60+10)
 	require.NoError(t, e.EraseUsers(t.Context(), gone))
 	e.requireCounts(t, 8*60, 8*70, 8*60)
@@ -362,9 +362,9 @@ func TestRealExchange(t *testing.T) {
 		r.First, r.Last = int64(i*100), int64(i*100+99)
 		return r
 	}
-	require.NoError(t, live.InsertInteractions(t.Context(), at(0), views(100, 50)))
+	require.NoError(t, live.Insert(t.Context(), at(0), views(100, 50)))
 	for i := range 2 {
-		require.NoError(t, rebuilt.InsertInteractions(t.Context(), at(i), views(100, 50)))
+		require.NoError(t, rebuilt.Insert(t.Context(), at(i), views(100, 50)))
 	}
 	require.NoError(t, rebuilt.SetLogID(t.Context(), "rebuilt"))
 	require.Error(t, live.Exchange(t.Context(), live.cfg.Database))
@@ -376,7 +376,7 @@ func TestRealExchange(t *testing.T) {
 	require.Equal(t, "rebuilt", id)
 	live.exec(t, "DROP DATABASE "+rebuilt.cfg.Database+" SYNC")
 	for range 2 {
-		require.NoError(t, live.InsertInteractions(t.Context(), at(2), views(100, 50)))
+		require.NoError(t, live.Insert(t.Context(), at(2), views(100, 50)))
 		live.requireCounts(t, 300, 300, 300)
 	}
 	require.Equal(t, [][]string{{"60"}}, live.query(t, "SELECT events FROM top_items LIMIT 1"))
@@ -390,16 +390,16 @@ func TestRealRowsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
 	for _, gone := range []string{"1", "log_offset BETWEEN 20 AND 49 OR log_offset = 99"} {
 		e := setup(t)
 		rows, r := views(100, 30), rangeOf(100)
-		require.NoError(t, e.InsertInteractions(t.Context(), r, rows))
+		require.NoError(t, e.Insert(t.Context(), r, rows))
 		e.exec(t, "DELETE FROM "+e.cfg.Database+".interactions WHERE "+gone)
-		require.NoError(t, e.InsertInteractions(t.Context(), r, rows))
+		require.NoError(t, e.Insert(t.Context(), r, rows))
 		c, err := e.CountInteractions(t.Context())
 		require.NoError(t, err)
-		require.Less(t, c.Rows, int64(100), "a repeat nobody doubts is dropped by its token")
+		require.Less(t, c.Rows, int64(100), "a repeat nobody uncertain is dropped by its token")
 
 		r.Repeat = true
 		for range 2 {
-			require.NoError(t, e.InsertInteractions(t.Context(), r, rows))
+			require.NoError(t, e.Insert(t.Context(), r, rows))
 			e.requireCounts(t, 100, 100, 100)
 		}
 		require.Equal(t, [][]string{{"100"}}, e.query(t, "SELECT uniqExact(log_offset) FROM interactions"))
@@ -418,21 +418,21 @@ func TestRealRowsOfEveryTableAreAddedAgain(t *testing.T) {
 	r := schemas.Range{LogID: "log", Topic: "any", Partition: 3, First: 5, Last: 6, Repeat: true}
 	for table, insert := range map[string]func() error{
 		"recommendations": func() error {
-			return e.InsertRecommendations(t.Context(), r, []sinks.RecommendationRow{
+			return e.Insert(t.Context(), r, sinks.RecommendationRows{
 				{Recommendation: schemas.Recommendation{UserID: "u1", RecommendationID: "r1", GeneratedAt: testDay}, Offset: 5, RecordedAt: time.Now()},
 				{Recommendation: schemas.Recommendation{UserID: "u2", RecommendationID: "r2", GeneratedAt: testDay.AddDate(0, 1, 0)}, Offset: 6, RecordedAt: time.Now()},
 			})
 		},
 		"item_versions": func() error {
-			return e.InsertItems(t.Context(), r, []sinks.ItemRow{
+			return e.Insert(t.Context(), r, sinks.ItemRows{
 				{Item: schemas.Item{ItemID: "i1", Title: "One"}, Offset: 5, RecordedAt: time.Now()}, {Item: schemas.Item{ItemID: "i2", Title: "Two"}, Offset: 6, RecordedAt: time.Now()},
 			})
 		},
 		"user_versions": func() error {
-			return e.InsertUsers(t.Context(), r, []sinks.UserRow{{User: schemas.User{UserID: "u1"}, Offset: 5, RecordedAt: time.Now()}, {User: schemas.User{UserID: "u2"}, Offset: 6, RecordedAt: time.Now()}})
+			return e.Insert(t.Context(), r, sinks.UserRows{{User: schemas.User{UserID: "u1"}, Offset: 5, RecordedAt: time.Now()}, {User: schemas.User{UserID: "u2"}, Offset: 6, RecordedAt: time.Now()}})
 		},
 		"dead_letter_rows": func() error {
-			return e.InsertDeadLetters(t.Context(), r, []sinks.DeadLetterRow{
+			return e.Insert(t.Context(), r, sinks.DeadLetterRows{
 				{ID: "d1", State: "open", PoisonOffset: 5, RecordedAt: time.Now()}, {ID: "d2", State: "open", PoisonOffset: 6, RecordedAt: time.Now()},
 			})
 		},
@@ -455,7 +455,7 @@ func TestRealSumsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
 	rows := views(100, 30)
 	first, last := rangeOf(100), rangeOf(100)
 	first.Last, last.First = 59, 60
-	require.NoError(t, e.InsertInteractions(t.Context(), first, rows[:60]))
+	require.NoError(t, e.Insert(t.Context(), first, rows[:60]))
 	state := func() [][]string {
 		return append(append(e.query(t, "SELECT hour, item_id, action, events, last_at FROM item_hours ORDER BY ALL"), e.query(t, "SELECT user_id, day, action, events, last_at FROM user_days ORDER BY ALL")...),
 			e.query(t, "SELECT recommendation_id, impressions, clicks, conversions, refusals FROM recommendation_outcomes ORDER BY ALL")...)
@@ -464,7 +464,7 @@ func TestRealSumsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
 		rows[60+i].Action = schemas.Click
 	}
 	for table, where := range map[string]string{"item_hour_sums": "action = 'click' OR (hour = toDateTime(0, 'UTC') AND last_at > fromUnixTimestamp64Micro(60, 'UTC'))", "user_day_sums": "action = 'click'", "recommendation_sums": "clicks > 0"} {
-		require.NoError(t, e.InsertInteractions(t.Context(), last, rows[60:]))
+		require.NoError(t, e.Insert(t.Context(), last, rows[60:]))
 		e.requireCounts(t, 100, 100, 100)
 		whole := state()
 		e.exec(t, "DELETE FROM "+e.cfg.Database+"."+table+" WHERE "+where)
@@ -472,7 +472,7 @@ func TestRealSumsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
 		again := last
 		again.Repeat = true
 		for range 2 {
-			require.NoError(t, e.InsertInteractions(t.Context(), again, rows[60:]), table)
+			require.NoError(t, e.Insert(t.Context(), again, rows[60:]), table)
 			e.requireCounts(t, 100, 100, 100)
 			require.Equal(t, whole, state(), table)
 		}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
 )
 
 // columns is a block being built: one entry per column, in order, each a slice with one element per row.
@@ -31,31 +30,20 @@ type insertion struct {
 	rows  int
 	// build returns the block of the rows from..to.
 	build func(from, to int) *columns
-	// check returns why a row cannot be inserted, or nil.
-	check func(i int) error
 }
 
 // insertRange inserts all rows of a range as one block under the range's token. What the store would refuse is found before anything is sent; what
 // it refuses nevertheless is looked for in a scratch copy of the table.
 func (s *Store) insertRange(ctx context.Context, r schemas.Range, in insertion) error {
-	if in.rows == 0 {
-		return nil
-	}
-	if err := rowcheck.Range(r); err != nil {
-		return fmt.Errorf("insert into %s: %w", in.table, err)
-	}
-	if err := rowcheck.All(in.rows, in.check); err != nil {
-		return err
-	}
 	err := s.sendRange(ctx, r, in)
 	if err == nil {
-		return s.settle(ctx, r, in)
+		return s.verifyInsert(ctx, r, in)
 	}
-	s.doubt(r, in)
+	s.markUncertain(r, in)
 	if fault.ClassOf(err) != fault.Permanent {
 		return err
 	}
-	return s.findGuilty(ctx, in, err)
+	return s.findOffending(ctx, in, err)
 }
 
 // token identifies a range for deduplication. It depends on the bounds alone: a repeat whose rows differ is still the same range.
@@ -88,7 +76,7 @@ func (s *Store) sendRange(ctx context.Context, r schemas.Range, in insertion) er
 	block := in.build(0, in.rows)
 	err := s.send(ch.Context(ictx, ch.WithSettings(settings)), in.table, block)
 	if isLost(err) && ictx.Err() == nil {
-		s.doubt(r, in)
+		s.markUncertain(r, in)
 		err = s.send(ch.Context(ictx, ch.WithSettings(settings)), in.table, block)
 	}
 	if err == nil {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/sinks"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
 // GetProgress returns what SetProgress wrote, one entry per partition, in order of topic and partition.
@@ -58,8 +58,8 @@ func (s *Store) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sin
 		actions, weights = append(actions, string(a)), append(weights, w)
 	}
 	from := time.Unix(0, 0)
-	if d := until.Sub(from) / q.HalfLife; d > rowcheck.HalfLives {
-		from = until.Add(-rowcheck.HalfLives * q.HalfLife)
+	if d := until.Sub(from) / q.HalfLife; d > rowvalidate.HalfLives {
+		from = until.Add(-rowvalidate.HalfLives * q.HalfLife)
 	}
 	var rows []struct {
 		ItemID string  `ch:"item_id"`
@@ -78,26 +78,6 @@ func (s *Store) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sin
 	out := make([]sinks.Scored, len(rows))
 	for i, r := range rows {
 		out[i] = sinks.Scored{ItemID: r.ItemID, Score: r.Score}
-	}
-	return out, nil
-}
-
-// FindEvent returns where the event stands on the log, as far as its raw row is still there.
-func (s *Store) FindEvent(ctx context.Context, eventID string) ([]sinks.EventPosition, error) {
-	var rows []struct {
-		Topic     string `ch:"log_topic"`
-		Partition uint16 `ch:"log_partition"`
-		Offset    int64  `ch:"log_offset"`
-		Source    string `ch:"source"`
-	}
-	err := s.selectRows(ctx, &rows, "SELECT log_topic, log_partition, log_offset, source FROM "+s.table(tableInteractions)+
-		" WHERE event_id = ? ORDER BY log_topic, log_partition, log_offset LIMIT ?", eventID, rowcheck.FindLimit)
-	if err != nil {
-		return nil, fmt.Errorf("find event %q: %w", eventID, err)
-	}
-	var out []sinks.EventPosition
-	for _, r := range rows {
-		out = append(out, sinks.EventPosition{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, Source: r.Source})
 	}
 	return out, nil
 }

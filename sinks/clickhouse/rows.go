@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
 // col makes one column of rows.
@@ -26,13 +27,42 @@ func addPosition[R any](c *columns, r schemas.Range, rows []R, offset func(*R) i
 	c.add("recorded_at", col(rows, recordedAt))
 }
 
-// InsertInteractions inserts the raw rows of a range; the sums follow by materialized views.
-func (s *Store) InsertInteractions(ctx context.Context, r schemas.Range, rows []sinks.InteractionRow) error {
+// Insert stores the rows of a range, exactly once. Sums follow by materialized views.
+func (s *Store) Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) error {
+	if rows == nil || rows.Len() == 0 {
+		return nil
+	}
+	in := insertionOf(r, rows)
+	if err := rowvalidate.Range(r); err != nil {
+		return fmt.Errorf("insert into %s: %w", in.table, err)
+	}
+	if err := rowvalidate.Rows(rows); err != nil {
+		return err
+	}
+	return s.insertRange(ctx, r, in)
+}
+
+func insertionOf(r schemas.Range, rows sinks.Rows) insertion {
+	switch rows := rows.(type) {
+	case sinks.InteractionRows:
+		return interactionInsertion(r, rows)
+	case sinks.RecommendationRows:
+		return recommendationInsertion(r, rows)
+	case sinks.ItemRows:
+		return itemInsertion(r, rows)
+	case sinks.UserRows:
+		return userInsertion(r, rows)
+	case sinks.DeadLetterRows:
+		return deadLetterInsertion(r, rows)
+	}
+	panic(fault.Permanentf("no table for rows of type %T", rows)) // sinks.Rows is a closed set
+}
+
+func interactionInsertion(r schemas.Range, rows []sinks.InteractionRow) insertion {
 	type row = sinks.InteractionRow
-	at := func(x *row) time.Time { return rowcheck.OrElse(x.OccurredAt, x.RecordedAt) }
-	return s.insertRange(ctx, r, insertion{
+	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
+	return insertion{
 		table: tableInteractions, rows: len(rows),
-		check: func(i int) error { return rowcheck.Interaction(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("event_id", col(rows, func(x *row) string { return x.EventID }))
@@ -48,17 +78,15 @@ func (s *Store) InsertInteractions(ctx context.Context, r schemas.Range, rows []
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
-	})
+	}
 }
 
-// InsertRecommendations inserts the served lists of a range.
-func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows []sinks.RecommendationRow) error {
+func recommendationInsertion(r schemas.Range, rows []sinks.RecommendationRow) insertion {
 	type row = sinks.RecommendationRow
 	type place = schemas.RecommendedItem
-	at := func(x *row) time.Time { return rowcheck.OrElse(x.GeneratedAt, x.RecordedAt) }
-	return s.insertRange(ctx, r, insertion{
+	at := func(x *row) time.Time { return rowvalidate.OrElse(x.GeneratedAt, x.RecordedAt) }
+	return insertion{
 		table: tableRecommendations, rows: len(rows),
-		check: func(i int) error { return rowcheck.Recommendation(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("recommendation_id", col(rows, func(x *row) string { return x.RecommendationID }))
@@ -67,14 +95,14 @@ func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows
 			c.add("variant", col(rows, func(x *row) string { return x.Variant }))
 			c.add("version", col(rows, func(x *row) int64 { return x.Version }))
 			c.add("generated_at", col(rows, at))
-			c.add("expires_at", col(rows, func(x *row) *time.Time { return rowcheck.OrNil(x.ExpiresAt) }))
+			c.add("expires_at", col(rows, func(x *row) *time.Time { return rowvalidate.OrNil(x.ExpiresAt) }))
 			c.add("trigger", col(rows, func(x *row) string { return x.CausedBy.Trigger }))
 			c.add("caused_topic", col(rows, func(x *row) string { return x.CausedBy.Topic }))
 			c.add("caused_partition", col(rows, func(x *row) uint16 { return uint16(x.CausedBy.Partition) }))
 			c.add("caused_offset", col(rows, func(x *row) int64 { return x.CausedBy.Offset }))
 			c.add("caused_event_id", col(rows, func(x *row) string { return x.CausedBy.EventID }))
-			c.add("caused_at", col(rows, func(x *row) *time.Time { return rowcheck.OrNil(x.CausedBy.OccurredAt) }))
-			c.add("accepted_at", col(rows, func(x *row) *time.Time { return rowcheck.OrNil(x.CausedBy.AcceptedAt) }))
+			c.add("caused_at", col(rows, func(x *row) *time.Time { return rowvalidate.OrNil(x.CausedBy.OccurredAt) }))
+			c.add("accepted_at", col(rows, func(x *row) *time.Time { return rowvalidate.OrNil(x.CausedBy.AcceptedAt) }))
 			c.add("degraded", col(rows, func(x *row) []string { return x.Degraded }))
 			c.add("items.item_id", col(rows, func(x *row) []string { return col(x.Items, func(p *place) string { return p.ItemID }) }))
 			c.add("items.rank", col(rows, func(x *row) []uint16 { return col(x.Items, func(p *place) uint16 { return uint16(p.Rank) }) }))
@@ -84,16 +112,14 @@ func (s *Store) InsertRecommendations(ctx context.Context, r schemas.Range, rows
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
-	})
+	}
 }
 
-// InsertItems inserts the catalogue's changes of a range; the newest offset of an item wins.
-func (s *Store) InsertItems(ctx context.Context, r schemas.Range, rows []sinks.ItemRow) error {
+func itemInsertion(r schemas.Range, rows []sinks.ItemRow) insertion {
 	type row = sinks.ItemRow
-	at := func(x *row) time.Time { return rowcheck.OrElse(x.OccurredAt, x.RecordedAt) }
-	return s.insertRange(ctx, r, insertion{
+	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
+	return insertion{
 		table: tableItems, rows: len(rows),
-		check: func(i int) error { return rowcheck.Item(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("item_id", col(rows, func(x *row) string { return x.ItemID }))
@@ -106,12 +132,12 @@ func (s *Store) InsertItems(ctx context.Context, r schemas.Range, rows []sinks.I
 			c.add("published_at", col(rows, func(x *row) *time.Time { return publishedDay(x.PublishedAt) }))
 			c.add("available", col(rows, func(x *row) bool { return x.IsAvailable() }))
 			c.add("withdrawn", col(rows, func(x *row) bool { return x.Withdrawn }))
-			c.add("attributes", col(rows, func(x *row) string { return rowcheck.JSONObject(x.Attributes) }))
+			c.add("attributes", col(rows, func(x *row) string { return rowvalidate.JSONObject(x.Attributes) }))
 			c.add("occurred_at", col(rows, at))
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
-	})
+	}
 }
 
 // publishedDay keeps the day within what a Date32 holds: films are older than 1900.
@@ -129,31 +155,27 @@ func publishedDay(t time.Time) *time.Time {
 	return &day
 }
 
-// InsertUsers inserts the changes of attributes of a range; the newest offset of a user wins.
-func (s *Store) InsertUsers(ctx context.Context, r schemas.Range, rows []sinks.UserRow) error {
+func userInsertion(r schemas.Range, rows []sinks.UserRow) insertion {
 	type row = sinks.UserRow
-	at := func(x *row) time.Time { return rowcheck.OrElse(x.OccurredAt, x.RecordedAt) }
-	return s.insertRange(ctx, r, insertion{
+	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
+	return insertion{
 		table: tableUsers, rows: len(rows),
-		check: func(i int) error { return rowcheck.User(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("user_id", col(rows, func(x *row) string { return x.UserID }))
-			c.add("attributes", col(rows, func(x *row) string { return rowcheck.JSONObject(x.Attributes) }))
+			c.add("attributes", col(rows, func(x *row) string { return rowvalidate.JSONObject(x.Attributes) }))
 			c.add("erased", col(rows, func(x *row) bool { return x.Erased }))
 			c.add("occurred_at", col(rows, at))
 			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
-	})
+	}
 }
 
-// InsertDeadLetters inserts dead letters and their resolutions; the newest row of an id tells its state.
-func (s *Store) InsertDeadLetters(ctx context.Context, r schemas.Range, rows []sinks.DeadLetterRow) error {
+func deadLetterInsertion(r schemas.Range, rows []sinks.DeadLetterRow) insertion {
 	type row = sinks.DeadLetterRow
-	return s.insertRange(ctx, r, insertion{
+	return insertion{
 		table: tableDeadLetters, rows: len(rows),
-		check: func(i int) error { return rowcheck.DeadLetter(&rows[i]) },
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("id", col(rows, func(x *row) string { return x.ID }))
@@ -168,15 +190,15 @@ func (s *Store) InsertDeadLetters(ctx context.Context, r schemas.Range, rows []s
 			c.add("value", col(rows, func(x *row) string { return string(x.Value) }))
 			c.add("state", col(rows, func(x *row) string { return x.State }))
 			c.add("note", col(rows, func(x *row) string { return x.Note }))
-			c.add("first_failed_at", col(rows, func(x *row) time.Time { return rowcheck.OrElse(x.FirstFailedAt, x.RecordedAt) }))
-			c.add("last_failed_at", col(rows, func(x *row) time.Time { return rowcheck.OrElse(x.LastFailedAt, x.RecordedAt) }))
+			c.add("first_failed_at", col(rows, func(x *row) time.Time { return rowvalidate.OrElse(x.FirstFailedAt, x.RecordedAt) }))
+			c.add("last_failed_at", col(rows, func(x *row) time.Time { return rowvalidate.OrElse(x.LastFailedAt, x.RecordedAt) }))
 			c.add("poison_offset", col(rows, func(x *row) int64 { return x.PoisonOffset }))
 			c.add("log_topic", col(rows, func(*row) string { return r.Topic }))
 			c.add("log_partition", col(rows, func(*row) uint16 { return uint16(r.Partition) }))
 			c.add("recorded_at", col(rows, func(x *row) time.Time { return x.RecordedAt }))
 			return c
 		},
-	})
+	}
 }
 
 // SetProgress writes down up to where partitions are complete. A lower offset than the stored one changes nothing.
@@ -187,12 +209,12 @@ func (s *Store) SetProgress(ctx context.Context, p []sinks.Progress) error {
 	type row = sinks.Progress
 	epoch := time.Unix(0, 0).UTC()
 	for i := range p {
-		if err := rowcheck.Progress(&p[i]); err != nil {
+		if err := rowvalidate.Progress(&p[i]); err != nil {
 			return err
 		}
 	}
 	bounded := func(t time.Time) time.Time {
-		if rowcheck.Time("", t) != nil {
+		if rowvalidate.Time("", t) != nil {
 			return epoch // nothing with a time yet
 		}
 		return t

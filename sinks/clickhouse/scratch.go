@@ -11,11 +11,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
-// maxGuilty bounds the search: when so many rows are refused, something else than the rows is wrong with high probability.
-const maxGuilty = 1000
+// maxOffending bounds the search. When more rows are refused, the cause is hardly the rows.
+const maxOffending = 1000
 
 // scratch creates an empty copy of a table that no view hangs on, and returns its name and how to drop it.
 func (s *Store) scratch(ctx context.Context, table string) (name string, drop func(), err error) {
@@ -35,10 +35,11 @@ func intoScratch(ctx context.Context) context.Context {
 	return ch.Context(ctx, ch.WithSettings(ch.Settings{"max_partitions_per_insert_block": 0, "insert_deduplicate": 0, "async_insert": 0}))
 }
 
-// findGuilty looks for the rows that made the server refuse an insert, in a copy of the table that no view hangs on. Halving the range into the live
-// table would leave parts there whose tokens do not meet the whole's. When every row goes into the copy, the rows
-// are innocent and cause comes back as unknown: it must poison nothing by itself.
-func (s *Store) findGuilty(ctx context.Context, in insertion, cause error) error {
+// findOffending looks for the rows that made the server refuse an insert, in a copy of the table
+// without views. Halving the range in the live table would leave parts there whose tokens differ from
+// that of the whole. When the copy accepts every row, the rows are healthy and cause comes back as
+// unknown, so that it makes no dead letter by itself.
+func (s *Store) findOffending(ctx context.Context, in insertion, cause error) error {
 	sctx, cancel := context.WithTimeout(ctx, s.cfg.QueryTimeout)
 	defer cancel()
 	scratch, drop, err := s.scratch(sctx, in.table)
@@ -46,7 +47,7 @@ func (s *Store) findGuilty(ctx context.Context, in insertion, cause error) error
 		return fmt.Errorf("create a scratch copy after %q: %w", cause.Error(), err)
 	}
 	defer drop()
-	var guilty fault.Reject
+	var offending fault.Reject
 	found := 0
 	var try func(from, to int) error
 	try = func(from, to int) error {
@@ -57,10 +58,10 @@ func (s *Store) findGuilty(ctx context.Context, in insertion, cause error) error
 		case fault.ClassOf(err) != fault.Permanent:
 			return err
 		case to-from == 1:
-			if found++; found > maxGuilty {
-				return &fault.Error{Class: fault.Unknown, Err: fmt.Errorf("more than %d rows are refused: %w", maxGuilty, cause)}
+			if found++; found > maxOffending {
+				return &fault.Error{Class: fault.Unknown, Err: fmt.Errorf("more than %d rows are refused: %w", maxOffending, cause)}
 			}
-			guilty.Add(from, err)
+			offending.Add(from, err)
 			return nil
 		}
 		mid := from + (to-from)/2
@@ -72,8 +73,8 @@ func (s *Store) findGuilty(ctx context.Context, in insertion, cause error) error
 	if err := try(0, in.rows); err != nil {
 		return fmt.Errorf("look for the rows refused by %s: %w", in.table, err)
 	}
-	if err := guilty.Err(); err != nil {
-		return rowcheck.Undone(err)
+	if err := offending.Err(); err != nil {
+		return rowvalidate.Undone(err)
 	}
 	var known *fault.Error
 	if errors.As(cause, &known) {

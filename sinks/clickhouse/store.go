@@ -15,7 +15,6 @@ import (
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/sinks"
 )
 
 // Store is a database of ClickHouse. Create it with Open; safe for concurrent use.
@@ -24,13 +23,11 @@ type Store struct {
 	conn ch.Conn
 	// erasing lets erasures take turns: several topics tell of the same one.
 	erasing chan struct{}
-	// doubts are the tokens of inserts that have failed here and not succeeded since.
-	doubts sync.Map
+	// uncertain holds the tokens of inserts that failed here and have not been verified since.
+	uncertain sync.Map
 	// live is the store that this one is beside, nil for the live one itself.
 	live *Store
 }
-
-var _ sinks.Analytics = (*Store)(nil)
 
 // Open connects to ClickHouse and checks that it answers. It creates nothing: call Migrate for that.
 func Open(ctx context.Context, cfg Config) (*Store, error) {

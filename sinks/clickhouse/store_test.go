@@ -105,7 +105,7 @@ func text(v reflect.Value) string {
 
 func TestRealAnalytics(t *testing.T) {
 	enginetest.Addr(t, "CLICKHOUSE_ADDR")
-	sinktest.Analytics(t, func(t *testing.T) sinktest.AnalyticsEngine {
+	sinktest.TestAnalytics(t, func(t *testing.T) sinktest.AnalyticsEngine {
 		e := setup(t)
 		return sinktest.AnalyticsEngine{Store: e.Store, Query: e.query}
 	})

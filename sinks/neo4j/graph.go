@@ -19,7 +19,7 @@ import (
 // maxVia is how many common friends a suggestion names.
 const maxVia = 3
 
-// ApplyEdges implements sinks.Graph. An edge of a user with themselves and ids that are not UTF-8 are permanent errors, and then
+// ApplyEdges implements sinktest.EdgeWriter. An edge of a user with themselves and ids that are not UTF-8 are permanent errors, and then
 // nothing of the call is written.
 func (s *Store) ApplyEdges(ctx context.Context, batch []sinks.Edge) error {
 	edges, err := conflate(batch)
@@ -97,7 +97,7 @@ func timeOf(n int64) time.Time {
 	return time.Unix(0, n).UTC()
 }
 
-// Friends implements sinks.Graph.
+// Friends implements sinktest.FriendReader.
 func (s *Store) Friends(ctx context.Context, users []string, limit int) (map[string][]string, error) {
 	found := map[string][]string{}
 	if len(users) == 0 || limit <= 0 {
@@ -119,7 +119,7 @@ func (s *Store) Friends(ctx context.Context, users []string, limit int) (map[str
 	return found, nil
 }
 
-// SuggestFriends implements sinks.Graph.
+// SuggestFriends implements sinktest.FriendReader.
 func (s *Store) SuggestFriends(ctx context.Context, user string, n int) ([]sinks.Suggestion, error) {
 	if n <= 0 || !utf8.ValidString(user) {
 		return nil, nil
@@ -141,7 +141,7 @@ func (s *Store) SuggestFriends(ctx context.Context, user string, n int) ([]sinks
 	return found, nil
 }
 
-// EraseFriends implements sinks.Graph.
+// EraseFriends implements sinktest.EdgeWriter.
 func (s *Store) EraseFriends(ctx context.Context, users []sinks.Erasure) error {
 	latest := map[string]int64{}
 	for _, u := range users {
@@ -162,7 +162,7 @@ func (s *Store) EraseFriends(ctx context.Context, users []sinks.Erasure) error {
 	return nil
 }
 
-// EachEdge implements sinks.Graph. It reads in one transaction without a time limit of its own and is not tried again: f would see edges twice.
+// EachEdge implements sinktest.EdgeLister. It reads in one transaction without a time limit of its own and is not tried again: f would see edges twice.
 func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) (err error) {
 	session := s.session(ctx, driver.AccessModeRead)
 	var stopped error // f's own error passes as it is
@@ -203,7 +203,7 @@ func (s *Store) Clear(ctx context.Context) (err error) {
 	return s.fail(ctx, "clear", err)
 }
 
-// CountEdges implements sinks.Graph.
+// CountEdges implements sinktest.EdgeLister.
 func (s *Store) CountEdges(ctx context.Context) (int64, error) {
 	rows, err := s.read(ctx, "count edges", countEdges, nil)
 	if err != nil {

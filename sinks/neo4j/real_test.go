@@ -255,7 +255,7 @@ func TestRealErrors(t *testing.T) {
 		err := s.write(t.Context(), "divide", `RETURN 1/$n`, map[string]any{"n": 0})
 		require.Equal(t, fault.Permanent, fault.ClassOf(err), "%v", err)
 	})
-	t.Run("cancelled", func(t *testing.T) {
+	t.Run("canceled", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -1,4 +1,4 @@
-// Package neo4j keeps the friendship graph in Neo4j: the contract sinks.Graph. Last write wins by the time of the event, ties by its id, in the
+// Package neo4j keeps the friendship graph in Neo4j: the contract sinktest.Graph. Last write wins by the time of the event, ties by its id, in the
 // statement itself, so that order and repetition do not matter.
 package neo4j
 
@@ -14,7 +14,6 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	infra "github.com/slipstream-rec/slipstream/infra/neo4j"
-	"github.com/slipstream-rec/slipstream/sinks"
 )
 
 // Store is the friendship graph. Safe for concurrent use.
@@ -24,8 +23,6 @@ type Store struct {
 	bookmarks driver.BookmarkManager
 	closed    atomic.Bool
 }
-
-var _ sinks.Graph = (*Store)(nil)
 
 const metaLogID = "log_id"
 
@@ -80,7 +77,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// LogID implements sinks.Store.
+// LogID implements sinktest.Store.
 func (s *Store) LogID(ctx context.Context) (string, error) {
 	rows, err := s.read(ctx, "read the log id", getMeta, map[string]any{"key": metaLogID})
 	if err != nil || len(rows) == 0 {
@@ -90,7 +87,7 @@ func (s *Store) LogID(ctx context.Context) (string, error) {
 	return id, nil
 }
 
-// SetLogID implements sinks.Store.
+// SetLogID implements sinktest.Store.
 func (s *Store) SetLogID(ctx context.Context, id string) error {
 	return s.write(ctx, "write the log id", setMeta, map[string]any{"key": metaLogID, "value": id})
 }

@@ -32,7 +32,7 @@ func TestClassify(t *testing.T) {
 		{"database is starting", server("Neo.TransientError.General.DatabaseUnavailable"), fault.Transient, ""},
 		{"not the leader", server("Neo.ClientError.Cluster.NotALeader"), fault.Transient, ""},
 		{"read-only follower", server("Neo.ClientError.General.ForbiddenOnReadOnlyDatabase"), fault.Transient, ""},
-		{"time-out at the server", server("Neo.ClientError.Transaction.TransactionTimedOut"), fault.Transient, ""},
+		{"timeout at the server", server("Neo.ClientError.Transaction.TransactionTimedOut"), fault.Transient, ""},
 		{"terminated", server("Neo.TransientError.Transaction.Terminated"), fault.Transient, ""},
 		{"wrong password", server("Neo.ClientError.Security.Unauthorized"), fault.Transient, "password"},
 		{"too many attempts", server("Neo.ClientError.Security.AuthenticationRateLimit"), fault.Transient, "password"},

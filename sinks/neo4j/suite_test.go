@@ -14,7 +14,7 @@ import (
 )
 
 func TestRealGraph(t *testing.T) {
-	sinktest.Graph(t, func(t *testing.T) sinks.Graph { return openForTest(t) })
+	sinktest.TestGraph(t, func(t *testing.T) sinktest.Graph { return openForTest(t) })
 }
 
 // BenchmarkRealApplyEdges measures batches of new and of repeated edges among 5,000 people.

@@ -65,7 +65,7 @@ func TestClassify(t *testing.T) {
 		{"rate limit with a time", status.Error(codes.ResourceExhausted, "rate limited"), metadata.Pairs("retry-after", "3"), fault.Transient, "3 seconds"},
 		{"aborted", status.Error(codes.Aborted, "consensus"), nil, fault.Transient, "consensus"},
 		{"deadline of the server", status.Error(codes.DeadlineExceeded, "timeout: 5s"), nil, fault.Transient, "timeout"},
-		{"cancelled by the server", status.Error(codes.Canceled, "stopping"), nil, fault.Transient, "stopping"},
+		{"canceled by the server", status.Error(codes.Canceled, "stopping"), nil, fault.Transient, "stopping"},
 		{"collection gone", status.Error(codes.NotFound, "Not found: Collection `users` doesn't exist!"), nil, fault.Transient, "slipstream migrate"},
 		{"wrong key", status.Error(codes.Unauthenticated, "Invalid API key or JWT"), nil, fault.Transient, "API key"},
 		{"read-only key", status.Error(codes.PermissionDenied, "Forbidden"), nil, fault.Transient, "API key"},

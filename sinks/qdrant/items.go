@@ -15,12 +15,10 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// Items keeps one point per item: the learned vector with the bias, the content vector, and the catalogue's row.
+// Items keeps one point per item: the learned vector with the bias, the content vector, and the catalog's row.
 type Items struct{ collection }
 
-var _ sinks.Items = (*Items)(nil)
-
-// The payload of an item. The catalogue's row is one JSON text, so that it comes back as it was; what searches filter by
+// The payload of an item. The catalog's row is one JSON text, so that it comes back as it was; what searches filter by
 // stands beside it.
 const (
 	fieldContent   = "content"
@@ -54,7 +52,7 @@ func itemsLayout(cfg *Config) layout {
 	}
 }
 
-// GetItems implements sinks.Items.
+// GetItems implements sinktest.ItemReader.
 func (x *Items) GetItems(ctx context.Context, ids []string) ([]sinks.Item, error) {
 	wanted := make(map[string]bool, len(ids))
 	keys := make([]uint64, 0, len(ids))
@@ -66,7 +64,7 @@ func (x *Items) GetItems(ctx context.Context, ids []string) ([]sinks.Item, error
 	return slices.DeleteFunc(items, func(i sinks.Item) bool { return !wanted[i.Content.ItemID] }), err
 }
 
-// GetItemKeys implements sinks.Items.
+// GetItemKeys implements sinktest.ItemReader.
 func (x *Items) GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, error) {
 	points, err := x.get(ctx, unique(keys))
 	if err != nil {
@@ -84,7 +82,7 @@ func (x *Items) GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, e
 	return items, nil
 }
 
-// PutItems implements sinks.Items. A vector of another length or without end and an id that is not UTF-8 are permanent errors, and then
+// PutItems implements sinktest.ItemWriter. A vector of another length or without end and an id that is not UTF-8 are permanent errors, and then
 // nothing of the call is written.
 func (x *Items) PutItems(ctx context.Context, batch []sinks.Item) error {
 	newest := make(map[uint64]*sinks.Item, len(batch))
@@ -109,20 +107,17 @@ func (x *Items) PutItems(ctx context.Context, batch []sinks.Item) error {
 			points[i] = p
 			lower.add(newest[k].Version, k)
 		}
-		if err := x.upsert(ctx, points, &pb.Filter{Should: lower.conditions(func(v uint64) []*pb.Condition { return versionBelow(v, false) })}); err != nil {
+		if err := x.upsert(ctx, points, &pb.Filter{Should: lower.conditions(versionBelow)}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// versionBelow holds for points whose version is below v, or equal to it with orEqual.
-func versionBelow(v uint64, orEqual bool) []*pb.Condition {
+// versionBelow holds for points whose version is below v.
+func versionBelow(v uint64) []*pb.Condition {
 	high, low := splitVersion(v)
 	r := &pb.Range{Lt: pb.PtrOf(float64(low))}
-	if orEqual {
-		r = &pb.Range{Lte: pb.PtrOf(float64(low))}
-	}
 	return []*pb.Condition{
 		pb.NewRange(fieldVersionHigh, &pb.Range{Lt: pb.PtrOf(float64(high))}),
 		pb.NewFilterAsCondition(&pb.Filter{Must: []*pb.Condition{pb.NewMatchInt(fieldVersionHigh, high), pb.NewRange(fieldVersionLow, r)}}),
@@ -203,12 +198,12 @@ func versionOf(payload map[string]*pb.Value) uint64 {
 	return uint64(payload[fieldVersionHigh].GetIntegerValue())<<32 | uint64(payload[fieldVersionLow].GetIntegerValue()) //nolint:gosec // written by splitVersion
 }
 
-// SearchItems implements sinks.Items.
+// SearchItems implements sinktest.ItemReader.
 func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][]sinks.ItemHit, error) {
 	if len(queries) == 0 {
 		return nil, nil
 	}
-	batch := make([]asked, len(queries))
+	batch := make([]batchedQuery, len(queries))
 	for i := range queries {
 		q, err := x.itemQuery(&queries[i])
 		if err != nil {
@@ -216,7 +211,7 @@ func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][
 		}
 		batch[i] = q
 	}
-	results, err := x.queryAlike(ctx, batch)
+	results, err := x.queryBatched(ctx, batch)
 	if err != nil {
 		return nil, err
 	}
@@ -239,9 +234,9 @@ func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][
 	return hits, nil
 }
 
-func (x *Items) itemQuery(q *sinks.ItemQuery) (asked, error) {
+func (x *Items) itemQuery(q *sinks.ItemQuery) (batchedQuery, error) {
 	if err := checkN(q.N); err != nil {
-		return asked{}, err
+		return batchedQuery{}, err
 	}
 	using, dim := vectorLearned, x.s.cfg.Dim
 	vector := q.Vector
@@ -249,7 +244,7 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (asked, error) {
 		using, dim = vectorContent, x.s.cfg.ContentDim
 	}
 	if err := checkVector(using+" vector", q.Vector, dim); err != nil {
-		return asked{}, err
+		return batchedQuery{}, err
 	}
 	if !q.Content {
 		vector = lengthenQuery(vector)
@@ -269,7 +264,7 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (asked, error) {
 	if q.KeysOnly {
 		payload = pb.NewWithPayloadEnable(false)
 	}
-	a := asked{want: q.N, group: fmt.Sprint(using, q.Genres, q.MaxCount, q.KeysOnly), points: &pb.QueryPoints{
+	a := batchedQuery{want: q.N, group: fmt.Sprint(using, q.Genres, q.MaxCount, q.KeysOnly), points: &pb.QueryPoints{
 		CollectionName: x.ref(), Query: pb.NewQueryDense(vector), Using: pb.PtrOf(using), Filter: f,
 		WithVectors: pb.NewWithVectorsEnable(false), WithPayload: payload,
 	}}
@@ -278,7 +273,7 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (asked, error) {
 	return a, nil
 }
 
-// ItemVersions implements sinks.Items.
+// ItemVersions implements sinktest.ItemLister.
 func (x *Items) ItemVersions(ctx context.Context, f func(id string, version uint64) error) error {
 	req := &pb.ScrollPoints{WithPayload: pb.NewWithPayloadInclude(fieldID, fieldVersionHigh, fieldVersionLow), WithVectors: pb.NewWithVectorsEnable(false)}
 	return x.scroll(ctx, req, func(page []*pb.RetrievedPoint) error {
@@ -291,27 +286,5 @@ func (x *Items) ItemVersions(ctx context.Context, f func(id string, version uint
 	})
 }
 
-// DeleteItems implements sinks.Items.
-func (x *Items) DeleteItems(ctx context.Context, versions map[string]uint64) error {
-	byKey := make(map[uint64]uint64, len(versions))
-	for id, v := range versions {
-		byKey[schemas.Key(id)] = v
-	}
-	for keys := range chunks(sortedKeys(byKey), x.s.cfg.WriteBatch) {
-		var upTo boundSet
-		for _, k := range keys {
-			upTo.add(byKey[k], k)
-		}
-		which := &pb.Filter{
-			Must:   []*pb.Condition{pb.NewHasID(pointIDs(keys)...)},
-			Should: upTo.conditions(func(v uint64) []*pb.Condition { return versionBelow(v, true) }),
-		}
-		if err := x.delete(ctx, pb.NewPointsSelectorFilter(which)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// CountItems implements sinks.Items.
+// CountItems implements sinktest.ItemLister.
 func (x *Items) CountItems(ctx context.Context) (int64, error) { return x.count(ctx) }

@@ -17,15 +17,15 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// catalogue is made as learned vectors are: items around a number of tastes, a bias that follows popularity, queries that are means of a few items.
-type catalogue struct {
+// testCatalog is made as learned vectors are: items around a number of tastes, a bias that follows popularity, queries that are means of a few items.
+type testCatalog struct {
 	items []sinks.Item
 	rng   *rand.Rand
 }
 
-func newCatalogue(n, dim, contentDim int) *catalogue {
+func newTestCatalog(n, dim, contentDim int) *testCatalog {
 	const tastes, genres = 60, 18
-	c := &catalogue{rng: rand.New(rand.NewPCG(7, 11))}
+	c := &testCatalog{rng: rand.New(rand.NewPCG(7, 11))}
 	centres := make([][]float32, tastes)
 	for i := range centres {
 		centres[i] = c.normal(dim-1, 0.25)
@@ -46,7 +46,7 @@ func newCatalogue(n, dim, contentDim int) *catalogue {
 	return c
 }
 
-func (c *catalogue) normal(n int, sd float64) []float32 {
+func (c *testCatalog) normal(n int, sd float64) []float32 {
 	v := make([]float32, n)
 	for i := range v {
 		v[i] = float32(sd * c.rng.NormFloat64())
@@ -55,7 +55,7 @@ func (c *catalogue) normal(n int, sd float64) []float32 {
 }
 
 // query is the vector of a user who took five items of one region, who are also excluded together with others.
-func (c *catalogue) query(dim, exclude int) sinks.ItemQuery {
+func (c *testCatalog) query(dim, exclude int) sinks.ItemQuery {
 	q := make([]float32, dim)
 	for range 5 {
 		for k, x := range c.items[c.rng.IntN(len(c.items))].Vector[:dim-1] {
@@ -70,7 +70,7 @@ func (c *catalogue) query(dim, exclude int) sinks.ItemQuery {
 	return sinks.ItemQuery{Vector: q, N: 10, Exclude: seen}
 }
 
-func (c *catalogue) exact(q *sinks.ItemQuery) []string {
+func (c *testCatalog) exact(q *sinks.ItemQuery) []string {
 	type scored struct {
 		id    string
 		score float64
@@ -104,7 +104,7 @@ func (c *catalogue) exact(q *sinks.ItemQuery) []string {
 	return ids
 }
 
-// TestRealRecall compares searches with an exact one over a catalogue with a graph.
+// TestRealRecall compares searches with an exact one over a catalog with a graph.
 func TestRealRecall(t *testing.T) {
 	if os.Getenv("SLIPSTREAM_LONG") == "" {
 		t.Skip("SLIPSTREAM_LONG is not set: takes minutes")
@@ -114,7 +114,7 @@ func TestRealRecall(t *testing.T) {
 	if v, err := strconv.Atoi(os.Getenv("SLIPSTREAM_ITEMS")); err == nil {
 		n = v
 	}
-	c := newCatalogue(n, 65, 64)
+	c := newTestCatalog(n, 65, 64)
 	for _, tc := range []struct {
 		name   string
 		change func(*Config)
@@ -126,7 +126,7 @@ func TestRealRecall(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := openForTest(t, func(c *Config) {
-				c.Items.IndexingThreshold, c.Items.FullScanThreshold = 500, 500 // so that a small catalogue gets a graph
+				c.Items.IndexingThreshold, c.Items.FullScanThreshold = 500, 500 // so that a small catalog gets a graph
 				tc.change(c)
 			})
 			start := time.Now()

@@ -1,4 +1,4 @@
-// Package qdrant keeps the vectors of users and items in Qdrant: the contracts sinks.Users and sinks.Items, each in a collection of its own, found
+// Package qdrant keeps the vectors of users and items in Qdrant: the contracts sinktest.Users and sinktest.Items, each in a collection of its own, found
 // by one approximate nearest-neighbour search.
 //
 // A point's id is schemas.Key of the user or item. Upserts are conditional in the engine itself (update_filter), so that of two writers the

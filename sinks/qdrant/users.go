@@ -19,8 +19,6 @@ import (
 // Users keeps one point per user: the query vector, the model's state and the positions absorbed.
 type Users struct{ collection }
 
-var _ sinks.Users = (*Users)(nil)
-
 // The payload of a user, beside one field per topic absorbed (fieldOf).
 const (
 	fieldID        = "id"
@@ -46,7 +44,7 @@ func usersLayout(cfg *Config) layout {
 	}
 }
 
-// GetUsers implements sinks.Users.
+// GetUsers implements sinktest.UserReader.
 func (u *Users) GetUsers(ctx context.Context, ids []string) ([]sinks.User, error) {
 	wanted := make(map[string]bool, len(ids))
 	keys := make([]uint64, 0, len(ids))
@@ -71,7 +69,7 @@ func (u *Users) GetUsers(ctx context.Context, ids []string) ([]sinks.User, error
 	return users, nil
 }
 
-// PutUsers implements sinks.Users. A vector of another length or without end, a missing position and an id that is not UTF-8 are permanent
+// PutUsers implements sinktest.UserWriter. A vector of another length or without end, a missing position and an id that is not UTF-8 are permanent
 // errors, and then nothing of the call is written.
 func (u *Users) PutUsers(ctx context.Context, src sinks.Source, batch []sinks.User) error {
 	newest := make(map[uint64]*sinks.User, len(batch))
@@ -161,9 +159,9 @@ func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
 	return x, nil
 }
 
-// SimilarUsers implements sinks.Users.
+// SimilarUsers implements sinktest.UserReader.
 func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([][]sinks.Neighbour, error) {
-	ask := make([]asked, len(queries))
+	ask := make([]batchedQuery, len(queries))
 	for i, q := range queries {
 		if err := checkN(q.N); err != nil {
 			return nil, fmt.Errorf("qdrant similar users: %w", err)
@@ -171,7 +169,7 @@ func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 		if err := checkVector("similar users", q.Vector, u.s.cfg.Dim); err != nil {
 			return nil, fmt.Errorf("qdrant: %w", err)
 		}
-		ask[i] = asked{want: q.N, points: &pb.QueryPoints{
+		ask[i] = batchedQuery{want: q.N, points: &pb.QueryPoints{
 			CollectionName: u.ref(), Query: pb.NewQueryDense(lengthenQuery(q.Vector)), Using: pb.PtrOf(vectorLearned),
 			WithPayload: pb.NewWithPayloadInclude(fieldID), WithVectors: pb.NewWithVectorsEnable(false),
 		}}
@@ -185,7 +183,7 @@ func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 	if len(ask) == 0 {
 		return nil, nil
 	}
-	results, err := u.queryAlike(ctx, ask)
+	results, err := u.queryBatched(ctx, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -202,21 +200,7 @@ func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 	return found, nil
 }
 
-// DeleteUsers implements sinks.Users.
-func (u *Users) DeleteUsers(ctx context.Context, ids []string) error {
-	keys := make([]uint64, len(ids))
-	for i, id := range ids {
-		keys[i] = schemas.Key(id)
-	}
-	for chunk := range chunks(unique(keys), u.s.cfg.WriteBatch) {
-		if err := u.delete(ctx, pb.NewPointsSelectorIDs(pointIDs(chunk))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// ExpireUsers implements sinks.Users. Times are compared to the microsecond. A user who changes between being found and being deleted stays.
+// ExpireUsers implements sinktest.UserWriter. Times are compared to the microsecond. A user who changes between being found and being deleted stays.
 func (u *Users) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error) {
 	if limit <= 0 {
 		return 0, nil
@@ -246,7 +230,7 @@ func (u *Users) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, e
 	return expired, nil
 }
 
-// EachUser implements sinks.Users.
+// EachUser implements sinktest.UserLister.
 func (u *Users) EachUser(ctx context.Context, f func(sinks.User) error) error {
 	req := &pb.ScrollPoints{WithPayload: pb.NewWithPayloadEnable(true), WithVectors: pb.NewWithVectorsEnable(true)}
 	return u.scroll(ctx, req, func(page []*pb.RetrievedPoint) error {
@@ -263,5 +247,5 @@ func (u *Users) EachUser(ctx context.Context, f func(sinks.User) error) error {
 	})
 }
 
-// CountUsers implements sinks.Users.
+// CountUsers implements sinktest.UserLister.
 func (u *Users) CountUsers(ctx context.Context) (int64, error) { return u.count(ctx) }

@@ -34,9 +34,9 @@ func did(offset int64, user, item string, action schemas.Action, at time.Time) s
 }
 
 // randomRows returns n interactions from offset first on: 40 users, 60 items, spread over months months.
-func randomRows(rng *rand.Rand, first int64, n, months int) []sinks.InteractionRow {
+func randomRows(rng *rand.Rand, first int64, n, months int) sinks.InteractionRows {
 	actions := schemas.Actions()
-	rows := make([]sinks.InteractionRow, n)
+	rows := make(sinks.InteractionRows, n)
 	for i := range rows {
 		at := analyticsDay.AddDate(0, rng.IntN(months), rng.IntN(27)).Add(time.Duration(rng.Int64N(int64(24 * time.Hour)))).Truncate(time.Microsecond)
 		x := did(first+int64(i), fmt.Sprintf("user %d", rng.IntN(40)), fmt.Sprintf("item %d", rng.IntN(60)), actions[rng.IntN(len(actions))], at)
@@ -54,7 +54,7 @@ func randomRows(rng *rand.Rand, first int64, n, months int) []sinks.InteractionR
 }
 
 // recount sums up rows as item_hours and user_days do: events, values and their sum per key.
-func recount(rows []sinks.InteractionRow) (itemHours, userDays map[string]string) {
+func recount(rows sinks.InteractionRows) (itemHours, userDays map[string]string) {
 	type sum struct {
 		events, values int
 		total          float64
@@ -88,7 +88,7 @@ func recount(rows []sinks.InteractionRow) (itemHours, userDays map[string]string
 }
 
 // requireSums compares the views item_hours and user_days with a recount of rows.
-func requireSums(t *testing.T, e AnalyticsEngine, rows []sinks.InteractionRow) {
+func requireSums(t *testing.T, e AnalyticsEngine, rows sinks.InteractionRows) {
 	t.Helper()
 	wantHours, wantDays := recount(rows)
 	require.Equal(t, wantHours, sums(t, e, "SELECT substr(toString(hour), 1, 13), item_id, action, events, value_count, value_sum FROM item_hours"), "item_hours")

@@ -16,8 +16,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// Graph holds an engine to the contract sinks.Graph. open returns a migrated, empty store that is closed at the end of the test.
-func Graph(t *testing.T, open func(t *testing.T) sinks.Graph) {
+// TestGraph holds an engine to the contract Graph. open returns a migrated, empty store that is closed at the end of the test.
+func TestGraph(t *testing.T, open func(t *testing.T) Graph) {
 	runAll(t, open, slices.Concat(edgeCases(), historyCases(), friendCases(), eraseCases()))
 }
 
@@ -32,13 +32,13 @@ func removed(a, b string, at int, eventID string) sinks.Edge {
 	return e
 }
 
-func apply(t *testing.T, s sinks.Graph, edges ...sinks.Edge) {
+func apply(t *testing.T, s Graph, edges ...sinks.Edge) {
 	t.Helper()
 	require.NoError(t, s.ApplyEdges(t.Context(), edges))
 }
 
 // allEdges returns every edge by its pair, as EachEdge tells them.
-func allEdges(t *testing.T, s sinks.Graph) map[[2]string]sinks.Edge {
+func allEdges(t *testing.T, s Graph) map[[2]string]sinks.Edge {
 	t.Helper()
 	all := map[[2]string]sinks.Edge{}
 	require.NoError(t, s.EachEdge(t.Context(), func(e sinks.Edge) error {
@@ -55,7 +55,7 @@ func allEdges(t *testing.T, s sinks.Graph) map[[2]string]sinks.Edge {
 }
 
 // requireEdges wants exactly these edges to be there.
-func requireEdges(t *testing.T, s sinks.Graph, want ...sinks.Edge) {
+func requireEdges(t *testing.T, s Graph, want ...sinks.Edge) {
 	t.Helper()
 	all := allEdges(t, s)
 	require.Len(t, all, len(want))
@@ -67,16 +67,16 @@ func requireEdges(t *testing.T, s sinks.Graph, want ...sinks.Edge) {
 	}
 }
 
-func friendsOf(t *testing.T, s sinks.Graph, user string) []string {
+func friendsOf(t *testing.T, s Graph, user string) []string {
 	t.Helper()
 	friends, err := s.Friends(t.Context(), []string{user}, 1000)
 	require.NoError(t, err)
 	return friends[user]
 }
 
-func edgeCases() []testCase[sinks.Graph] {
-	return []testCase[sinks.Graph]{
-		{"an empty store has no edges", func(t *testing.T, s sinks.Graph) {
+func edgeCases() []testCase[Graph] {
+	return []testCase[Graph]{
+		{"an empty store has no edges", func(t *testing.T, s Graph) {
 			requireEdges(t, s)
 			friends, err := s.Friends(t.Context(), []string{"nobody"}, 10)
 			require.NoError(t, err)
@@ -85,14 +85,14 @@ func edgeCases() []testCase[sinks.Graph] {
 			require.NoError(t, err)
 			require.Empty(t, suggestions)
 		}},
-		{"empty batches are no-ops", func(t *testing.T, s sinks.Graph) {
+		{"empty batches are no-ops", func(t *testing.T, s Graph) {
 			apply(t, s)
 			require.NoError(t, s.EraseFriends(t.Context(), nil))
 			friends, err := s.Friends(t.Context(), nil, 10)
 			require.NoError(t, err)
 			require.Empty(t, friends)
 		}},
-		{"an edge is seen from both ends, whichever way it came", func(t *testing.T, s sinks.Graph) {
+		{"an edge is seen from both ends, whichever way it came", func(t *testing.T, s Graph) {
 			apply(t, s, added("b", "a", 1, "e1"), added("a", "c", 1, "e2"))
 			requireEdges(t, s, added("a", "b", 1, "e1"), added("a", "c", 1, "e2"))
 			require.Equal(t, []string{"b", "c"}, friendsOf(t, s, "a"))
@@ -101,7 +101,7 @@ func edgeCases() []testCase[sinks.Graph] {
 			requireEdges(t, s)
 			require.Empty(t, friendsOf(t, s, "a"))
 		}},
-		{"applying again changes nothing", func(t *testing.T, s sinks.Graph) {
+		{"applying again changes nothing", func(t *testing.T, s Graph) {
 			history := []sinks.Edge{added("a", "b", 1, "e1"), removed("a", "b", 2, "e2"), added("a", "c", 1, "e3"), removed("d", "a", 5, "e4"), added("a", "d", 6, "e5")}
 			for range 3 {
 				apply(t, s, history...)
@@ -112,7 +112,7 @@ func edgeCases() []testCase[sinks.Graph] {
 				requireEdges(t, s, added("a", "c", 1, "e3"), added("a", "d", 6, "e5"))
 			}
 		}},
-		{"a removal of what was never there leaves a tombstone", func(t *testing.T, s sinks.Graph) {
+		{"a removal of what was never there leaves a tombstone", func(t *testing.T, s Graph) {
 			apply(t, s, removed("a", "b", 5, "e2"))
 			requireEdges(t, s)
 			apply(t, s, added("a", "b", 4, "e1"))
@@ -120,14 +120,14 @@ func edgeCases() []testCase[sinks.Graph] {
 			apply(t, s, added("a", "b", 6, "e3"))
 			requireEdges(t, s, added("a", "b", 6, "e3"))
 		}},
-		{"a newer addition takes over the time and event of an older one", func(t *testing.T, s sinks.Graph) {
+		{"a newer addition takes over the time and event of an older one", func(t *testing.T, s Graph) {
 			apply(t, s, added("a", "b", 5, "e5"))
 			apply(t, s, added("a", "b", 9, "e1"))
 			requireEdges(t, s, added("a", "b", 9, "e1"))
 			apply(t, s, added("a", "b", 7, "e7"), removed("a", "b", 8, "e8"))
 			requireEdges(t, s, added("a", "b", 9, "e1"))
 		}},
-		{"a nanosecond decides", func(t *testing.T, s sinks.Graph) {
+		{"a nanosecond decides", func(t *testing.T, s Graph) {
 			late := added("a", "b", 0, "e1")
 			early := removed("a", "b", 0, "e2")
 			late.At = late.At.Add(time.Nanosecond)
@@ -139,7 +139,7 @@ func edgeCases() []testCase[sinks.Graph] {
 			apply(t, s, gone)
 			requireEdges(t, s)
 		}},
-		{"of equal times the higher event id wins, byte by byte", func(t *testing.T, s sinks.Graph) {
+		{"of equal times the higher event id wins, byte by byte", func(t *testing.T, s Graph) {
 			for i, pair := range [][2]string{{"10", "9"}, {"B", "a"}, {"e", "e1"}, {"", "0"}, {"z", "é"}, {"～", "😀"}, {"e1", "e\u0301"}} {
 				low, high := pair[0], pair[1]
 				require.Less(t, low, high)
@@ -151,7 +151,7 @@ func edgeCases() []testCase[sinks.Graph] {
 				require.Contains(t, friendsOf(t, s, "hub"), two, "%q beats %q", high, low)
 			}
 		}},
-		{"ids may be any text", func(t *testing.T, s sinks.Graph) {
+		{"ids may be any text", func(t *testing.T, s Graph) {
 			var edges []sinks.Edge
 			for i, id := range oddIDs {
 				edges = append(edges, added("hub", id, i, id))
@@ -162,7 +162,7 @@ func edgeCases() []testCase[sinks.Graph] {
 			slices.Sort(want)
 			require.Equal(t, want, friendsOf(t, s, "hub"))
 		}},
-		{"batches may be large", func(t *testing.T, s sinks.Graph) {
+		{"batches may be large", func(t *testing.T, s Graph) {
 			var edges []sinks.Edge
 			for i := range 2500 {
 				edges = append(edges, added(fmt.Sprintf("u%04d", i%500), fmt.Sprintf("v%04d", i), i, strconv.Itoa(i)))
@@ -171,13 +171,13 @@ func edgeCases() []testCase[sinks.Graph] {
 			requireEdges(t, s, edges...)
 			require.Equal(t, []string{"v0007", "v0507", "v1007", "v1507", "v2007"}, friendsOf(t, s, "u0007"))
 		}},
-		{"times may lie decades apart", func(t *testing.T, s sinks.Graph) {
+		{"times may lie decades apart", func(t *testing.T, s Graph) {
 			first, last := added("a", "b", 0, "e1"), added("a", "c", 0, "e2")
 			first.At, last.At = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC), time.Date(2105, 1, 1, 0, 0, 0, 0, time.UTC)
 			apply(t, s, first, last)
 			requireEdges(t, s, first, last)
 		}},
-		{"a cancelled context ends calls", func(t *testing.T, s sinks.Graph) {
+		{"a canceled context ends calls", func(t *testing.T, s Graph) {
 			apply(t, s, added("a", "b", 1, "e1"))
 			requireCanceled(t, map[string]func(context.Context) error{
 				"apply":   func(ctx context.Context) error { return s.ApplyEdges(ctx, []sinks.Edge{removed("a", "b", 2, "e2")}) },
@@ -190,7 +190,7 @@ func edgeCases() []testCase[sinks.Graph] {
 			apply(t, s, added("a", "c", 1, "e3"), added("a", "b", 9, "e4"))
 			requireEdges(t, s, added("a", "b", 9, "e4"), added("a", "c", 1, "e3"))
 		}},
-		{"the visit of edges ends at the first failure", func(t *testing.T, s sinks.Graph) {
+		{"the visit of edges ends at the first failure", func(t *testing.T, s Graph) {
 			apply(t, s, added("a", "b", 1, "e1"), added("a", "c", 1, "e2"))
 			stop := errors.New("enough")
 			calls := 0
@@ -201,9 +201,9 @@ func edgeCases() []testCase[sinks.Graph] {
 	}
 }
 
-func historyCases() []testCase[sinks.Graph] {
-	return []testCase[sinks.Graph]{
-		{"every order of a history ends the same", func(t *testing.T, s sinks.Graph) {
+func historyCases() []testCase[Graph] {
+	return []testCase[Graph]{
+		{"every order of a history ends the same", func(t *testing.T, s Graph) {
 			// The winner of each history is known; each order plays on a pair of its own, once change by change and once in one batch.
 			histories := map[string][]sinks.Edge{
 				"stays": {added("", "", 1, "e1"), removed("", "", 2, "e2"), removed("", "", 3, "e3"), added("", "", 3, "e4"), added("", "", 2, "e9")},
@@ -245,7 +245,7 @@ func historyCases() []testCase[sinks.Graph] {
 				require.Equal(t, "e4", e.EventID, "%v", pair)
 			}
 		}},
-		{"a random history ends where a map ends, in any batches", func(t *testing.T, s sinks.Graph) {
+		{"a random history ends where a map ends, in any batches", func(t *testing.T, s Graph) {
 			r := random(t)
 			type key [2]string
 			want := map[key]sinks.Edge{}
@@ -272,16 +272,16 @@ func historyCases() []testCase[sinks.Graph] {
 			}
 			requireEdges(t, s, slices.Collect(maps.Values(want))...)
 		}},
-		{"concurrent changes of the same edges end the same", func(t *testing.T, s sinks.Graph) {
+		{"concurrent changes of the same edges end the same", func(t *testing.T, s Graph) {
 			const writers, edges = 8, 40
-			require.NoError(t, together(writers, func(w int) error {
+			require.NoError(t, concurrently(writers, func(w int) error {
 				var batch []sinks.Edge
 				for i := range edges {
 					// Each writer walks the edges in another order, which is what makes locks meet.
 					k := (i*7 + w*13) % edges
 					batch = append(batch, added("hub", fmt.Sprintf("u%02d", k), w, fmt.Sprintf("e%d", w)))
 				}
-				return insist(func() error { return s.ApplyEdges(t.Context(), batch) })
+				return retryTransient(func() error { return s.ApplyEdges(t.Context(), batch) })
 			}))
 			var want []sinks.Edge
 			for k := range edges {
@@ -292,16 +292,16 @@ func historyCases() []testCase[sinks.Graph] {
 	}
 }
 
-func friendCases() []testCase[sinks.Graph] {
-	return []testCase[sinks.Graph]{
-		{"friends come in order of id, limited for each user", func(t *testing.T, s sinks.Graph) {
+func friendCases() []testCase[Graph] {
+	return []testCase[Graph]{
+		{"friends come in order of id, limited for each user", func(t *testing.T, s Graph) {
 			apply(t, s, added("m", "z", 1, "1"), added("a", "m", 1, "2"), added("m", "n", 1, "3"), added("b", "m", 1, "4"), removed("m", "c", 1, "5"),
 				added("x", "y", 1, "6"), added("lonely", "gone", 1, "7"), removed("lonely", "gone", 2, "8"))
 			friends, err := s.Friends(t.Context(), []string{"m", "x", "nobody", "lonely", "y"}, 3)
 			require.NoError(t, err)
 			require.Equal(t, map[string][]string{"m": {"a", "b", "n"}, "x": {"y"}, "y": {"x"}}, friends)
 		}},
-		{"friends of many users are read at once", func(t *testing.T, s sinks.Graph) {
+		{"friends of many users are read at once", func(t *testing.T, s Graph) {
 			users := numbered("u", 1000)
 			var edges []sinks.Edge
 			want := map[string][]string{}
@@ -314,7 +314,7 @@ func friendCases() []testCase[sinks.Graph] {
 			require.NoError(t, err)
 			require.Equal(t, want, friends)
 		}},
-		{"suggestions are friends of friends, most common friends first", func(t *testing.T, s sinks.Graph) {
+		{"suggestions are friends of friends, most common friends first", func(t *testing.T, s Graph) {
 			var edges []sinks.Edge
 			add := func(a string, friends ...string) {
 				for _, b := range friends {
@@ -344,7 +344,7 @@ func friendCases() []testCase[sinks.Graph] {
 			require.Equal(t, "all", got[0].UserID)
 			require.Equal(t, "two", got[1].UserID)
 		}},
-		{"someone without friends gets no suggestions", func(t *testing.T, s sinks.Graph) {
+		{"someone without friends gets no suggestions", func(t *testing.T, s Graph) {
 			apply(t, s, added("a", "b", 1, "e1"), added("b", "c", 1, "e2"), added("x", "a", 1, "e3"), removed("x", "a", 2, "e4"))
 			got, err := s.SuggestFriends(t.Context(), "x", 10)
 			require.NoError(t, err)
@@ -366,10 +366,10 @@ func requireSuggestions(t *testing.T, want, got []sinks.Suggestion) {
 	}
 }
 
-func eraseCases() []testCase[sinks.Graph] {
+func eraseCases() []testCase[Graph] {
 	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
-	return []testCase[sinks.Graph]{
-		{"an erasure takes edges up to its time, the time included", func(t *testing.T, s sinks.Graph) {
+	return []testCase[Graph]{
+		{"an erasure takes edges up to its time, the time included", func(t *testing.T, s Graph) {
 			apply(t, s, added("me", "before", 1, "e1"), added("at", "me", 5, "e2"), added("me", "after", 6, "e3"), added("before", "at", 1, "e4"), added("mee", "m", 1, "e5"))
 			for range 2 {
 				require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "me", At: at(5)}}))
@@ -378,31 +378,31 @@ func eraseCases() []testCase[sinks.Graph] {
 			require.Equal(t, []string{"after"}, friendsOf(t, s, "me"))
 			require.Equal(t, []string{"at"}, friendsOf(t, s, "before"))
 		}},
-		{"an erasure takes tombstones too", func(t *testing.T, s sinks.Graph) {
+		{"an erasure takes tombstones too", func(t *testing.T, s Graph) {
 			apply(t, s, removed("me", "b", 4, "e2"), removed("me", "c", 9, "e3"))
 			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "me", At: at(5)}}))
 			apply(t, s, added("me", "b", 3, "e1"), added("me", "c", 8, "e4"))
 			requireEdges(t, s, added("me", "b", 3, "e1")) // the other tombstone is younger than the erasure
 		}},
-		{"each erasure has its own time", func(t *testing.T, s sinks.Graph) {
+		{"each erasure has its own time", func(t *testing.T, s Graph) {
 			apply(t, s, added("a", "x", 1, "e1"), added("a", "y", 3, "e2"), added("b", "x", 1, "e3"), added("b", "y", 3, "e4"), added("a", "b", 2, "e5"))
 			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "a", At: at(1)}, {UserID: "nobody", At: at(9)}, {UserID: "b", At: at(2)}}))
 			requireEdges(t, s, added("a", "y", 3, "e2"), added("b", "y", 3, "e4"))
 		}},
-		{"an erased person is no longer suggested nor named", func(t *testing.T, s sinks.Graph) {
+		{"an erased person is no longer suggested nor named", func(t *testing.T, s Graph) {
 			apply(t, s, added("me", "f1", 1, "e1"), added("me", "f2", 1, "e2"), added("f1", "s1", 1, "e3"), added("f2", "s1", 1, "e4"), added("f1", "s2", 1, "e5"))
 			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "f2", At: at(2)}, {UserID: "s2", At: at(2)}}))
 			got, err := s.SuggestFriends(t.Context(), "me", 10)
 			require.NoError(t, err)
 			requireSuggestions(t, []sinks.Suggestion{{UserID: "s1", Mutual: 1, Via: []string{"f1"}}}, got)
 		}},
-		{"an erased person may come back", func(t *testing.T, s sinks.Graph) {
+		{"an erased person may come back", func(t *testing.T, s Graph) {
 			apply(t, s, added("me", "b", 1, "e1"))
 			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "me", At: at(5)}}))
 			apply(t, s, added("b", "me", 7, "e2"))
 			requireEdges(t, s, added("b", "me", 7, "e2"))
 		}},
-		{"many people are erased at once", func(t *testing.T, s sinks.Graph) {
+		{"many people are erased at once", func(t *testing.T, s Graph) {
 			users := numbered("u", 1000)
 			var edges []sinks.Edge
 			var erasures []sinks.Erasure

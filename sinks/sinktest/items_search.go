@@ -12,9 +12,9 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// catalogue puts n items i-0000… with random vectors, genres and counts; every tenth is withdrawn, every tenth unavailable, every
+// putCatalog puts n items i-0000… with random vectors, genres and counts; every tenth is withdrawn, every tenth unavailable, every
 // tenth without content vector.
-func catalogue(t *testing.T, s sinks.Items, n int) []sinks.Item {
+func putCatalog(t *testing.T, s Items, n int) []sinks.Item {
 	t.Helper()
 	genres := []string{"Drama", "Comedy", "Horror", "Sci-Fi", "Žánr", "Film-Noir"}
 	r := random(t)
@@ -83,10 +83,10 @@ func requireHits(t *testing.T, want, got []sinks.ItemHit) {
 	}
 }
 
-func itemSearchCases() []testCase[sinks.Items] {
+func itemSearchCases() []testCase[Items] {
 	const size = 600
-	return []testCase[sinks.Items]{
-		{"an empty store answers every query with nothing", func(t *testing.T, s sinks.Items) {
+	return []testCase[Items]{
+		{"an empty store answers every query with nothing", func(t *testing.T, s Items) {
 			answers, err := s.SearchItems(t.Context(), []sinks.ItemQuery{
 				{Vector: vector(random(t), VectorDim), N: 5},
 				{Vector: vector(random(t), ContentDim), Content: true, N: 5, Exclude: []uint64{1}},
@@ -96,20 +96,20 @@ func itemSearchCases() []testCase[sinks.Items] {
 			require.Empty(t, answers[0])
 			require.Empty(t, answers[1])
 		}},
-		{"a user's vector finds the highest scores, best first", func(t *testing.T, s sinks.Items) {
-			items := catalogue(t, s, size)
+		{"a user's vector finds the highest scores, best first", func(t *testing.T, s Items) {
+			items := putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 50}
 			q.Vector[VectorDim-1] = 1
 			requireHits(t, answer(items, q), search(t, s, q))
 		}},
-		{"an item's vector finds items by inner product without bias", func(t *testing.T, s sinks.Items) {
-			items := catalogue(t, s, size)
+		{"an item's vector finds items by inner product without bias", func(t *testing.T, s Items) {
+			items := putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: slices.Clone(items[0].Vector), N: 10, Exclude: []uint64{schemas.Key(items[0].Content.ItemID)}}
 			q.Vector[VectorDim-1] = 0
 			requireHits(t, answer(items, q), search(t, s, q))
 		}},
-		{"content vectors are compared by cosine", func(t *testing.T, s sinks.Items) {
-			items := catalogue(t, s, size)
+		{"content vectors are compared by cosine", func(t *testing.T, s Items) {
+			items := putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: vector(random(t), ContentDim), Content: true, N: 50}
 			requireHits(t, answer(items, q), search(t, s, q))
 			long := sinks.ItemQuery{Vector: slices.Clone(q.Vector), Content: true, N: 50}
@@ -118,15 +118,15 @@ func itemSearchCases() []testCase[sinks.Items] {
 			}
 			requireHits(t, answer(items, q), search(t, s, long))
 		}},
-		{"items without a content vector are not found by content", func(t *testing.T, s sinks.Items) {
+		{"items without a content vector are not found by content", func(t *testing.T, s Items) {
 			bare := item("bare", 1, 1)
 			bare.ContentVector = nil
 			putItems(t, s, bare, item("full", 1, 1))
 			require.Equal(t, []string{"full"}, hitIDs(search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).ContentVector, Content: true, N: 10})))
 			require.ElementsMatch(t, []string{"bare", "full"}, hitIDs(search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 10})))
 		}},
-		{"at most N items come, also when N is 1 or 1000", func(t *testing.T, s sinks.Items) {
-			items := catalogue(t, s, 1200)
+		{"at most N items come, also when N is 1 or 1000", func(t *testing.T, s Items) {
+			items := putCatalog(t, s, 1200)
 			for _, n := range []int{1, 7, 1000} {
 				q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: n}
 				got := search(t, s, q)
@@ -134,8 +134,8 @@ func itemSearchCases() []testCase[sinks.Items] {
 				requireHits(t, answer(items, q), got)
 			}
 		}},
-		{"excluded keys do not come, however many", func(t *testing.T, s sinks.Items) {
-			items := catalogue(t, s, size)
+		{"excluded keys do not come, however many", func(t *testing.T, s Items) {
+			items := putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 30}
 			for _, id := range numbered("unknown", 5000) {
 				q.Exclude = append(q.Exclude, schemas.Key(id))
@@ -152,30 +152,30 @@ func itemSearchCases() []testCase[sinks.Items] {
 			}
 			require.Empty(t, search(t, s, q))
 		}},
-		{"genres: at least one of them", func(t *testing.T, s sinks.Items) {
-			items := catalogue(t, s, size)
+		{"genres: at least one of them", func(t *testing.T, s Items) {
+			items := putCatalog(t, s, size)
 			for _, genres := range [][]string{{"Horror"}, {"Žánr", "Film-Noir"}, {"Western"}, {"horror"}, {"Western", "Drama"}} {
 				q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 40, Genres: genres}
 				requireHits(t, answer(items, q), search(t, s, q))
 			}
 		}},
-		{"MaxCount: new items only, the limit included", func(t *testing.T, s sinks.Items) {
-			items := catalogue(t, s, size)
+		{"MaxCount: new items only, the limit included", func(t *testing.T, s Items) {
+			items := putCatalog(t, s, size)
 			for _, limit := range []float64{0.5, 5, 49} {
 				q := sinks.ItemQuery{Vector: vector(random(t), ContentDim), Content: true, N: 100, MaxCount: limit}
 				requireHits(t, answer(items, q), search(t, s, q))
 			}
 		}},
-		{"all filters together", func(t *testing.T, s sinks.Items) {
-			items := catalogue(t, s, size)
+		{"all filters together", func(t *testing.T, s Items) {
+			items := putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 25, Genres: []string{"Drama", "Comedy"}, MaxCount: 30}
 			for _, x := range items[:size/2] {
 				q.Exclude = append(q.Exclude, schemas.Key(x.Content.ItemID))
 			}
 			requireHits(t, answer(items, q), search(t, s, q))
 		}},
-		{"each query of a batch has its own answer", func(t *testing.T, s sinks.Items) {
-			items := catalogue(t, s, size)
+		{"each query of a batch has its own answer", func(t *testing.T, s Items) {
+			items := putCatalog(t, s, size)
 			r := random(t)
 			queries := make([]sinks.ItemQuery, 100)
 			for i := range queries {
@@ -198,8 +198,8 @@ func itemSearchCases() []testCase[sinks.Items] {
 				requireHits(t, answer(items, q), answers[i])
 			}
 		}},
-		{"keys alone, when only they are asked for", func(t *testing.T, s sinks.Items) {
-			catalogue(t, s, size)
+		{"keys alone, when only they are asked for", func(t *testing.T, s Items) {
+			putCatalog(t, s, size)
 			q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 50}
 			full := search(t, s, q)
 			q.KeysOnly = true
@@ -211,7 +211,7 @@ func itemSearchCases() []testCase[sinks.Items] {
 				require.InDelta(t, h.Score, keys[i].Score, 1e-6)
 			}
 		}},
-		{"equal scores are all found, each once", func(t *testing.T, s sinks.Items) {
+		{"equal scores are all found, each once", func(t *testing.T, s Items) {
 			ids := numbered("i", 30)
 			for _, id := range ids {
 				putItems(t, s, item(id, 1, 1))
@@ -219,7 +219,7 @@ func itemSearchCases() []testCase[sinks.Items] {
 			require.ElementsMatch(t, ids, hitIDs(search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 30})))
 			require.Len(t, search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 10}), 10)
 		}},
-		{"a changed item is found as it is now", func(t *testing.T, s sinks.Items) {
+		{"a changed item is found as it is now", func(t *testing.T, s Items) {
 			x := item("i1", 1, 5)
 			x.Content.Genres, x.Count = []string{"Drama"}, 1
 			putItems(t, s, x, item("i2", 1, 3))
@@ -235,7 +235,7 @@ func itemSearchCases() []testCase[sinks.Items] {
 			q.MaxCount = 100
 			require.Equal(t, []string{"i1"}, hitIDs(search(t, s, q)))
 		}},
-		{"availability comes and goes", func(t *testing.T, s sinks.Items) {
+		{"availability comes and goes", func(t *testing.T, s Items) {
 			learned := sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 10}
 			content := sinks.ItemQuery{Vector: item("", 0, 1).ContentVector, Content: true, N: 10}
 			available := true
@@ -252,18 +252,18 @@ func itemSearchCases() []testCase[sinks.Items] {
 				requireItem(t, x, getItem(t, s, "i1"))
 			}
 		}},
-		{"searches beside puts see whole items", func(t *testing.T, s sinks.Items) {
-			catalogue(t, s, 200)
-			require.NoError(t, together(8, func(i int) error {
+		{"searches beside puts see whole items", func(t *testing.T, s Items) {
+			putCatalog(t, s, 200)
+			require.NoError(t, concurrently(8, func(i int) error {
 				for round := range 10 {
 					if i%2 == 0 {
 						x := item("moving", uint64(i*100+round), float32(round))
-						if err := insist(func() error { return s.PutItems(t.Context(), []sinks.Item{x}) }); err != nil {
+						if err := retryTransient(func() error { return s.PutItems(t.Context(), []sinks.Item{x}) }); err != nil {
 							return err
 						}
 						continue
 					}
-					if err := insist(func() error {
+					if err := retryTransient(func() error {
 						_, err := s.SearchItems(t.Context(), []sinks.ItemQuery{{Vector: item("", 0, 1).Vector, N: 20}})
 						return err
 					}); err != nil {

@@ -2,7 +2,7 @@
 // wraps stores so that chosen calls fail (faulty.go), for the tests of those who use them.
 //
 //	func TestUsers(t *testing.T) {
-//		sinktest.Users(t, func(t *testing.T) sinks.Users { return openForTest(t) })
+//		sinktest.TestUsers(t, func(t *testing.T) sinktest.Users { return openForTest(t) })
 //	}
 package sinktest
 
@@ -18,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/sinks"
 )
 
 // VectorDim and ContentDim are the lengths of the vectors that the suites put: an engine that wants to know them beforehand is opened with these.
@@ -41,20 +40,20 @@ var oddIDs = []string{
 }
 
 // testCase is one sentence of a contract.
-type testCase[S sinks.Store] struct {
+type testCase[S Store] struct {
 	name string
 	run  func(t *testing.T, s S)
 }
 
 // runAll runs each case on a store of its own, the cases that all stores share first.
-func runAll[S sinks.Store](t *testing.T, open func(t *testing.T) S, cases []testCase[S]) {
+func runAll[S Store](t *testing.T, open func(t *testing.T) S, cases []testCase[S]) {
 	t.Helper()
 	for _, c := range append(storeCases[S](), cases...) {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
 	}
 }
 
-func storeCases[S sinks.Store]() []testCase[S] {
+func storeCases[S Store]() []testCase[S] {
 	return []testCase[S]{
 		{"ping answers", func(t *testing.T, s S) { require.NoError(t, s.Ping(t.Context())) }},
 		{"the log id is empty, then what was set", func(t *testing.T, s S) {
@@ -93,8 +92,8 @@ func requireCanceled(t *testing.T, calls map[string]func(ctx context.Context) er
 	}
 }
 
-// insist repeats a call that fails for a moment, as the callers of stores do.
-func insist(f func() error) error {
+// retryTransient repeats a call that fails for a moment, as the callers of stores do.
+func retryTransient(f func() error) error {
 	var err error
 	for range 50 {
 		if err = f(); err == nil || fault.ClassOf(err) != fault.Transient {
@@ -104,8 +103,8 @@ func insist(f func() error) error {
 	return err
 }
 
-// together calls f n times at once and returns what failed.
-func together(n int, f func(i int) error) error {
+// concurrently calls f n times at once and returns what failed.
+func concurrently(n int, f func(i int) error) error {
 	errs := make(chan error, n)
 	for i := range n {
 		go func() { errs <- f(i) }()

@@ -22,8 +22,8 @@ var (
 	replaySource = sinks.Source{Topic: schemas.ReplayTopic(schemas.GroupEmbed), Partition: 1}
 )
 
-// Users holds an engine to the contract sinks.Users. open returns a migrated, empty store that is closed at the end of the test.
-func Users(t *testing.T, open func(t *testing.T) sinks.Users) {
+// TestUsers holds an engine to the contract Users. open returns a migrated, empty store that is closed at the end of the test.
+func TestUsers(t *testing.T, open func(t *testing.T) Users) {
 	runAll(t, open, slices.Concat(userPutCases(), userSearchCases(), userForgetCases()))
 }
 
@@ -37,13 +37,13 @@ func user(id string, offset int64, v float32) sinks.User {
 	}
 }
 
-func putUsers(t *testing.T, s sinks.Users, users ...sinks.User) {
+func putUsers(t *testing.T, s Users, users ...sinks.User) {
 	t.Helper()
 	require.NoError(t, s.PutUsers(t.Context(), mainSource, users))
 }
 
 // getUser returns the user, or fails the test.
-func getUser(t *testing.T, s sinks.Users, id string) sinks.User {
+func getUser(t *testing.T, s Users, id string) sinks.User {
 	t.Helper()
 	found, err := s.GetUsers(t.Context(), []string{id})
 	require.NoError(t, err)
@@ -61,33 +61,32 @@ func requireUser(t *testing.T, want, got sinks.User) {
 	require.Truef(t, want.ChangedAt.Equal(got.ChangedAt), "change of %q: want %s, got %s", want.ID, want.ChangedAt, got.ChangedAt)
 }
 
-func requireUserCount(t *testing.T, s sinks.Users, want int) {
+func requireUserCount(t *testing.T, s Users, want int) {
 	t.Helper()
 	n, err := s.CountUsers(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, want, n)
 }
 
-func userPutCases() []testCase[sinks.Users] {
-	return []testCase[sinks.Users]{
-		{"an empty store has no users", func(t *testing.T, s sinks.Users) {
+func userPutCases() []testCase[Users] {
+	return []testCase[Users]{
+		{"an empty store has no users", func(t *testing.T, s Users) {
 			found, err := s.GetUsers(t.Context(), []string{"nobody"})
 			require.NoError(t, err)
 			require.Empty(t, found)
 			requireUserCount(t, s, 0)
 		}},
-		{"empty batches are no-ops", func(t *testing.T, s sinks.Users) {
+		{"empty batches are no-ops", func(t *testing.T, s Users) {
 			found, err := s.GetUsers(t.Context(), nil)
 			require.NoError(t, err)
 			require.Empty(t, found)
 			require.NoError(t, s.PutUsers(t.Context(), mainSource, nil))
-			require.NoError(t, s.DeleteUsers(t.Context(), nil))
 			near, err := s.SimilarUsers(t.Context(), nil)
 			require.NoError(t, err)
 			require.Empty(t, near)
 			requireUserCount(t, s, 0)
 		}},
-		{"every field comes back", func(t *testing.T, s sinks.Users) {
+		{"every field comes back", func(t *testing.T, s Users) {
 			u := user("u1", 1, -0.25)
 			u.Positions[mainSource.Topic] = 1<<53 + 1 // not a float64
 			u.State = []byte{0, 1, 2, 0xff, 0, '\n', '"'}
@@ -96,20 +95,20 @@ func userPutCases() []testCase[sinks.Users] {
 			putUsers(t, s, u)
 			requireUser(t, u, getUser(t, s, "u1"))
 		}},
-		{"a user without a vector comes back without one", func(t *testing.T, s sinks.Users) {
+		{"a user without a vector comes back without one", func(t *testing.T, s Users) {
 			u := user("u1", 7, 0)
 			u.Vector = nil
 			putUsers(t, s, u)
 			requireUser(t, u, getUser(t, s, "u1"))
 		}},
-		{"a state may be large, or absent", func(t *testing.T, s sinks.Users) {
+		{"a state may be large, or absent", func(t *testing.T, s Users) {
 			large, none := user("large", 1, 1), user("none", 1, 1)
 			large.State, none.State = bytes.Repeat([]byte{0xfe, 0, 7}, 40_000), nil
 			putUsers(t, s, large, none)
 			requireUser(t, large, getUser(t, s, "large"))
 			requireUser(t, none, getUser(t, s, "none"))
 		}},
-		{"unknown ids are absent", func(t *testing.T, s sinks.Users) {
+		{"unknown ids are absent", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 1, 1), user("u2", 1, 2))
 			found, err := s.GetUsers(t.Context(), []string{"u2", "nobody", "u1", "U1"})
 			require.NoError(t, err)
@@ -118,12 +117,12 @@ func userPutCases() []testCase[sinks.Users] {
 			requireUser(t, user("u1", 1, 1), found[0])
 			requireUser(t, user("u2", 1, 2), found[1])
 		}},
-		{"offset 0 lands, once", func(t *testing.T, s sinks.Users) {
+		{"offset 0 lands, once", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 0, 1))
 			putUsers(t, s, user("u1", 0, 2))
 			requireUser(t, user("u1", 0, 1), getUser(t, s, "u1"))
 		}},
-		{"an equal or higher position stays", func(t *testing.T, s sinks.Users) {
+		{"an equal or higher position stays", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 10, 1))
 			putUsers(t, s, user("u1", 10, 2))
 			putUsers(t, s, user("u1", 9, 3))
@@ -132,7 +131,7 @@ func userPutCases() []testCase[sinks.Users] {
 			requireUser(t, user("u1", 11, 4), getUser(t, s, "u1"))
 			requireUserCount(t, s, 1)
 		}},
-		{"a newer user replaces the older one whole", func(t *testing.T, s sinks.Users) {
+		{"a newer user replaces the older one whole", func(t *testing.T, s Users) {
 			old := user("u1", 1, 1)
 			old.Positions[replaySource.Topic] = 5
 			putUsers(t, s, old)
@@ -140,7 +139,7 @@ func userPutCases() []testCase[sinks.Users] {
 			putUsers(t, s, bare)
 			requireUser(t, bare, getUser(t, s, "u1"))
 		}},
-		{"sources are told apart", func(t *testing.T, s sinks.Users) {
+		{"sources are told apart", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 100, 1))
 			replayed := user("u1", 100, 2)
 			replayed.Positions[replaySource.Topic] = 0
@@ -158,19 +157,19 @@ func userPutCases() []testCase[sinks.Users] {
 			putUsers(t, s, next)
 			requireUser(t, next, getUser(t, s, "u1"))
 		}},
-		{"each user of a batch is judged alone", func(t *testing.T, s sinks.Users) {
+		{"each user of a batch is judged alone", func(t *testing.T, s Users) {
 			putUsers(t, s, user("a", 5, 1), user("b", 15, 1))
 			putUsers(t, s, user("a", 10, 2), user("b", 10, 2), user("c", 10, 2))
 			requireUser(t, user("a", 10, 2), getUser(t, s, "a"))
 			requireUser(t, user("b", 15, 1), getUser(t, s, "b"))
 			requireUser(t, user("c", 10, 2), getUser(t, s, "c"))
 		}},
-		{"an id twice in a batch ends at the higher position", func(t *testing.T, s sinks.Users) {
+		{"an id twice in a batch ends at the higher position", func(t *testing.T, s Users) {
 			putUsers(t, s, user("up", 1, 1), user("down", 2, 2), user("up", 2, 2), user("down", 1, 1))
 			requireUser(t, user("up", 2, 2), getUser(t, s, "up"))
 			requireUser(t, user("down", 2, 2), getUser(t, s, "down"))
 		}},
-		{"arguments are neither kept nor changed", func(t *testing.T, s sinks.Users) {
+		{"arguments are neither kept nor changed", func(t *testing.T, s Users) {
 			batch := []sinks.User{user("u1", 1, 1)}
 			putUsers(t, s, batch...)
 			requireUser(t, user("u1", 1, 1), batch[0])
@@ -183,7 +182,7 @@ func userPutCases() []testCase[sinks.Users] {
 			require.NoError(t, err)
 			require.InDelta(t, 2, near[0].Score, scoreDelta)
 		}},
-		{"ids may be any text", func(t *testing.T, s sinks.Users) {
+		{"ids may be any text", func(t *testing.T, s Users) {
 			batch := make([]sinks.User, len(oddIDs))
 			for i, id := range oddIDs {
 				batch[i] = user(id, int64(i), float32(i))
@@ -194,7 +193,7 @@ func userPutCases() []testCase[sinks.Users] {
 				requireUser(t, want, getUser(t, s, want.ID))
 			}
 		}},
-		{"batches may be large", func(t *testing.T, s sinks.Users) {
+		{"batches may be large", func(t *testing.T, s Users) {
 			ids := numbered("u", 2000)
 			batch := make([]sinks.User, len(ids))
 			for i, id := range ids {
@@ -210,18 +209,18 @@ func userPutCases() []testCase[sinks.Users] {
 				requireUser(t, batch[i], found[i])
 			}
 		}},
-		{"of concurrent puts the highest position stays", func(t *testing.T, s sinks.Users) {
+		{"of concurrent puts the highest position stays", func(t *testing.T, s Users) {
 			const writers = 16
-			require.NoError(t, together(writers, func(i int) error {
+			require.NoError(t, concurrently(writers, func(i int) error {
 				own := user(fmt.Sprintf("own-%d", i), 1, float32(i))
-				return insist(func() error {
+				return retryTransient(func() error {
 					return s.PutUsers(t.Context(), mainSource, []sinks.User{user("shared", int64(i), float32(i)), own})
 				})
 			}))
 			requireUser(t, user("shared", writers-1, writers-1), getUser(t, s, "shared"))
 			requireUserCount(t, s, writers+1)
 		}},
-		{"a cancelled context ends calls", func(t *testing.T, s sinks.Users) {
+		{"a canceled context ends calls", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 1, 1))
 			requireCanceled(t, map[string]func(context.Context) error{
 				"get": func(ctx context.Context) error { _, err := s.GetUsers(ctx, []string{"u1"}); return err },
@@ -230,7 +229,6 @@ func userPutCases() []testCase[sinks.Users] {
 					_, err := similar(ctx, s, user("q", 0, 1).Vector, 1, nil)
 					return err
 				},
-				"delete": func(ctx context.Context) error { return s.DeleteUsers(ctx, []string{"u1"}) },
 				"expire": func(ctx context.Context) error { _, err := s.ExpireUsers(ctx, noon.Add(time.Hour), 1); return err },
 				"count":  func(ctx context.Context) error { _, err := s.CountUsers(ctx); return err },
 				"each":   func(ctx context.Context) error { return s.EachUser(ctx, func(sinks.User) error { return nil }) },
@@ -241,21 +239,21 @@ func userPutCases() []testCase[sinks.Users] {
 	}
 }
 
-func userSearchCases() []testCase[sinks.Users] {
-	return []testCase[sinks.Users]{
-		{"an empty store has no similar users", func(t *testing.T, s sinks.Users) {
+func userSearchCases() []testCase[Users] {
+	return []testCase[Users]{
+		{"an empty store has no similar users", func(t *testing.T, s Users) {
 			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 10, []string{"u1"})
 			require.NoError(t, err)
 			require.Empty(t, near)
 		}},
-		{"similar users have the highest inner products, best first", func(t *testing.T, s sinks.Users) {
+		{"similar users have the highest inner products, best first", func(t *testing.T, s Users) {
 			users := randomUsers(t, s, 500)
 			query := vector(random(t), VectorDim)
 			near, err := similar(t.Context(), s, query, 20, nil)
 			require.NoError(t, err)
 			requireNearest(t, users, query, 20, nil, near)
 		}},
-		{"excluded users are not similar, however many", func(t *testing.T, s sinks.Users) {
+		{"excluded users are not similar, however many", func(t *testing.T, s Users) {
 			users := randomUsers(t, s, 500)
 			query := vector(random(t), VectorDim)
 			exclude := append(numbered("unknown", 5000), numbered("u", 300)...)
@@ -266,7 +264,7 @@ func userSearchCases() []testCase[sinks.Users] {
 			require.NoError(t, err)
 			require.Empty(t, near)
 		}},
-		{"fewer users than wanted are all found", func(t *testing.T, s sinks.Users) {
+		{"fewer users than wanted are all found", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 1, 1), user("u2", 1, -5), user("u3", 1, 3))
 			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 100, []string{"u3"})
 			require.NoError(t, err)
@@ -276,7 +274,7 @@ func userSearchCases() []testCase[sinks.Users] {
 			require.InDelta(t, 2, near[0].Score, scoreDelta)
 			require.InDelta(t, -4, near[1].Score, scoreDelta)
 		}},
-		{"users without a vector are not similar", func(t *testing.T, s sinks.Users) {
+		{"users without a vector are not similar", func(t *testing.T, s Users) {
 			bare := user("bare", 1, 0)
 			bare.Vector = nil
 			putUsers(t, s, bare, user("u1", 1, -1))
@@ -285,7 +283,7 @@ func userSearchCases() []testCase[sinks.Users] {
 			require.Len(t, near, 1)
 			require.Equal(t, "u1", near[0].ID)
 		}},
-		{"each query of a batch has its own answer", func(t *testing.T, s sinks.Users) {
+		{"each query of a batch has its own answer", func(t *testing.T, s Users) {
 			users := randomUsers(t, s, 300)
 			r := random(t)
 			queries := make([]sinks.UserQuery, 40)
@@ -299,7 +297,7 @@ func userSearchCases() []testCase[sinks.Users] {
 				requireNearest(t, users, q.Vector, q.N, q.Exclude, answers[i])
 			}
 		}},
-		{"equal vectors are all found, each once, by id", func(t *testing.T, s sinks.Users) {
+		{"equal vectors are all found, each once, by id", func(t *testing.T, s Users) {
 			ids := numbered("u", 20)
 			for _, i := range random(t).Perm(len(ids)) {
 				putUsers(t, s, user(ids[i], 1, 1))
@@ -313,7 +311,7 @@ func userSearchCases() []testCase[sinks.Users] {
 			}
 			require.Equal(t, ids, found)
 		}},
-		{"a moved user is found at the new place only", func(t *testing.T, s sinks.Users) {
+		{"a moved user is found at the new place only", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 1, 10), user("u2", 1, 5))
 			putUsers(t, s, user("u1", 2, 1))
 			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 10, nil)
@@ -332,7 +330,7 @@ func userSearchCases() []testCase[sinks.Users] {
 }
 
 // randomUsers puts n users u-0000… with random vectors.
-func randomUsers(t *testing.T, s sinks.Users, n int) []sinks.User {
+func randomUsers(t *testing.T, s Users, n int) []sinks.User {
 	t.Helper()
 	r := random(t)
 	users := make([]sinks.User, n)
@@ -362,29 +360,34 @@ func requireNearest(t *testing.T, users []sinks.User, query []float32, n int, ex
 	}
 }
 
-func userForgetCases() []testCase[sinks.Users] {
-	return []testCase[sinks.Users]{
-		{"deleted users are gone from everywhere", func(t *testing.T, s sinks.Users) {
-			putUsers(t, s, user("u1", 10, 1), user("u2", 10, 2), user("u3", 10, 3))
-			require.NoError(t, s.DeleteUsers(t.Context(), []string{"u1", "nobody", "u3"}))
-			require.NoError(t, s.DeleteUsers(t.Context(), []string{"u1", "nobody", "u3"}), "again")
+func userForgetCases() []testCase[Users] {
+	return []testCase[Users]{
+		{"expired users are gone from everywhere", func(t *testing.T, s Users) {
+			putUsers(t, s, user("u1", 10, 1), user("u2", 50, 2), user("u3", 10, 3))
+			for _, want := range []int{2, 0} {
+				n, err := s.ExpireUsers(t.Context(), noon.Add(20*time.Second), 10)
+				require.NoError(t, err)
+				require.Equal(t, want, n)
+			}
 			requireUserCount(t, s, 1)
 			found, err := s.GetUsers(t.Context(), []string{"u1", "u2", "u3"})
 			require.NoError(t, err)
 			require.Len(t, found, 1)
-			requireUser(t, user("u2", 10, 2), found[0])
+			requireUser(t, user("u2", 50, 2), found[0])
 			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 10, nil)
 			require.NoError(t, err)
 			require.Len(t, near, 1)
 			require.Equal(t, "u2", near[0].ID)
 		}},
-		{"a deleted user may come back at any position", func(t *testing.T, s sinks.Users) {
+		{"an expired user may come back at any position", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 10, 1))
-			require.NoError(t, s.DeleteUsers(t.Context(), []string{"u1"}))
+			n, err := s.ExpireUsers(t.Context(), noon.Add(time.Hour), 10)
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
 			putUsers(t, s, user("u1", 3, 2))
 			requireUser(t, user("u1", 3, 2), getUser(t, s, "u1"))
 		}},
-		{"users unchanged since a time expire, a limited number at once", func(t *testing.T, s sinks.Users) {
+		{"users unchanged since a time expire, a limited number at once", func(t *testing.T, s Users) {
 			var batch []sinks.User
 			for i, id := range numbered("u", 10) {
 				batch = append(batch, user(id, int64(i), 1)) // changed i seconds after noon
@@ -402,14 +405,14 @@ func userForgetCases() []testCase[sinks.Users] {
 			require.NoError(t, err)
 			require.Len(t, near, 5)
 		}},
-		{"a changed user does not expire", func(t *testing.T, s sinks.Users) {
+		{"a changed user does not expire", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 1, 1))
 			putUsers(t, s, user("u1", 100, 1))
 			n, err := s.ExpireUsers(t.Context(), noon.Add(50*time.Second), 10)
 			require.NoError(t, err)
 			require.Zero(t, n)
 		}},
-		{"each user is visited once", func(t *testing.T, s sinks.Users) {
+		{"each user is visited once", func(t *testing.T, s Users) {
 			want := map[string]sinks.User{}
 			for i, id := range numbered("u", 1500) {
 				want[id] = user(id, int64(i), float32(i))
@@ -429,7 +432,7 @@ func userForgetCases() []testCase[sinks.Users] {
 			}))
 			require.Empty(t, want)
 		}},
-		{"the visit of users ends at the first failure", func(t *testing.T, s sinks.Users) {
+		{"the visit of users ends at the first failure", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 1, 1), user("u2", 1, 2))
 			stop := errors.New("enough")
 			calls := 0
@@ -441,7 +444,7 @@ func userForgetCases() []testCase[sinks.Users] {
 }
 
 // similar asks for the neighbours of one vector.
-func similar(ctx context.Context, s sinks.Users, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
+func similar(ctx context.Context, s Users, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
 	found, err := s.SimilarUsers(ctx, []sinks.UserQuery{{Vector: vector, N: n, Exclude: exclude}})
 	if err != nil || len(found) != 1 {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
 // GetProgress returns what SetProgress wrote, in order of topic and partition.
@@ -89,8 +89,8 @@ func (a *Analytics) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([
 		lastHour = until
 	}
 	from := time.Unix(0, 0)
-	if until.Sub(from)/q.HalfLife > rowcheck.HalfLives {
-		from = until.Add(-rowcheck.HalfLives * q.HalfLife)
+	if until.Sub(from)/q.HalfLife > rowvalidate.HalfLives {
+		from = until.Add(-rowvalidate.HalfLives * q.HalfLife)
 	}
 	scores := make(map[string]float64)
 	var (
@@ -131,22 +131,6 @@ func (a *Analytics) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([
 		return cmp.Or(cmp.Compare(y.Score, x.Score), cmp.Compare(x.ItemID, y.ItemID))
 	})
 	return out[:min(q.N, len(out))], nil
-}
-
-// FindEvent returns where the event stands on the log.
-func (a *Analytics) FindEvent(ctx context.Context, eventID string) ([]sinks.EventPosition, error) {
-	var out []sinks.EventPosition
-	err := a.each(ctx, "SELECT log_topic, log_partition, log_offset, source FROM interactions WHERE event_id = ? ORDER BY 1, 2, 3 LIMIT ?", []any{eventID, rowcheck.FindLimit},
-		func(scan func(...any) error) error {
-			var p sinks.EventPosition
-			err := scan(&p.Topic, &p.Partition, &p.Offset, &p.Source)
-			out = append(out, p)
-			return err
-		})
-	if err != nil {
-		return nil, a.failed(ctx, fmt.Sprintf("find event %q", eventID), err)
-	}
-	return out, nil
 }
 
 // CountInteractions counts the rows and adds up the sums made from them.

@@ -5,7 +5,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
 // sumKey is a row of item_hours (hour, item, action) or of user_days (day, user, action).
@@ -57,7 +57,7 @@ func sumInteractions(tx *sql.Tx, rows []sinks.InteractionRow) error {
 	feedbackAt := make(map[string]string)
 	for i := range rows {
 		x := &rows[i]
-		at := rowcheck.OrElse(x.OccurredAt, x.RecordedAt).UTC()
+		at := rowvalidate.OrElse(x.OccurredAt, x.RecordedAt).UTC()
 		text := micros(at)
 		hours.add(sumKey{at.Format(hourLayout), x.ItemID, string(x.Action)}, x.Value, text)
 		days.add(sumKey{at.Format(dayLayout), x.UserID, string(x.Action)}, x.Value, text)
@@ -133,7 +133,7 @@ func sumRecommendations(tx *sql.Tx, rows []sinks.RecommendationRow) error {
 	defer func() { _ = stmt.Close() }()
 	for i := range rows {
 		x := &rows[i]
-		if _, err := stmt.Exec(x.RecommendationID, x.Strategy, x.Variant, x.CausedBy.Trigger, micros(rowcheck.OrElse(x.GeneratedAt, x.RecordedAt)), len(x.Items), len(x.Degraded) > 0); err != nil {
+		if _, err := stmt.Exec(x.RecommendationID, x.Strategy, x.Variant, x.CausedBy.Trigger, micros(rowvalidate.OrElse(x.GeneratedAt, x.RecordedAt)), len(x.Items), len(x.Degraded) > 0); err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 func TestAnalytics(t *testing.T) {
-	sinktest.Analytics(t, func(t *testing.T) sinktest.AnalyticsEngine {
+	sinktest.TestAnalytics(t, func(t *testing.T) sinktest.AnalyticsEngine {
 		path := filepath.Join(t.TempDir(), "slipstream.db")
 		s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
 		require.NoError(t, err)
@@ -79,8 +79,8 @@ func TestAnalyticsRemembersRanges(t *testing.T) {
 		require.NoError(t, s.Migrate(t.Context()))
 		a := s.Analytics()
 		for _, first := range firsts {
-			rows := []sinks.InteractionRow{{Interaction: schemas.Interaction{EventID: "e", UserID: "u", ItemID: "i", Action: schemas.View, OccurredAt: took}, Offset: first, RecordedAt: took}}
-			require.NoError(t, a.InsertInteractions(t.Context(), schemas.Range{LogID: "l", Topic: "interactions", First: first, Last: first + 9}, rows))
+			rows := sinks.InteractionRows{{Interaction: schemas.Interaction{EventID: "e", UserID: "u", ItemID: "i", Action: schemas.View, OccurredAt: took}, Offset: first, RecordedAt: took}}
+			require.NoError(t, a.Insert(t.Context(), schemas.Range{LogID: "l", Topic: "interactions", First: first, Last: first + 9}, rows))
 		}
 		c, err := a.CountInteractions(t.Context())
 		require.NoError(t, err)
@@ -100,7 +100,7 @@ func BenchmarkInsertInteractions(b *testing.B) {
 	defer s.Close()
 	require.NoError(b, s.Migrate(b.Context()))
 	const size = 1000
-	rows := make([]sinks.InteractionRow, size)
+	rows := make(sinks.InteractionRows, size)
 	var first int64
 	for b.Loop() {
 		for i := range rows {
@@ -111,7 +111,7 @@ func BenchmarkInsertInteractions(b *testing.B) {
 			}, Offset: n, RecordedAt: time.Unix(1_800_000_000, 0)}
 		}
 		r := schemas.Range{LogID: "bench", Topic: schemas.TopicInteractions, First: first, Last: first + size - 1}
-		require.NoError(b, s.Analytics().InsertInteractions(b.Context(), r, rows))
+		require.NoError(b, s.Analytics().Insert(b.Context(), r, rows))
 		first += size
 	}
 	b.ReportMetric(float64(first)/b.Elapsed().Seconds(), "events/s")

@@ -93,7 +93,7 @@ func TestClassify(t *testing.T) {
 			require.NoError(t, db.Close())
 			return db.Ping()
 		}, "closed"},
-		{"the call is cancelled", fault.Canceled, func(t *testing.T) error {
+		{"the call is canceled", fault.Canceled, func(t *testing.T) error {
 			db, _ := raw(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()

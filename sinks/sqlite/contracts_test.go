@@ -3,21 +3,20 @@ package sqlite
 import (
 	"testing"
 
-	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sinktest"
 )
 
 func TestUsers(t *testing.T) {
 	t.Parallel()
-	sinktest.Users(t, func(t *testing.T) sinks.Users { return openForTest(t) })
+	sinktest.TestUsers(t, func(t *testing.T) sinktest.Users { return openForTest(t) })
 }
 
 func TestItems(t *testing.T) {
 	t.Parallel()
-	sinktest.Items(t, func(t *testing.T) sinks.Items { return openForTest(t) })
+	sinktest.TestItems(t, func(t *testing.T) sinktest.Items { return openForTest(t) })
 }
 
 func TestGraph(t *testing.T) {
 	t.Parallel()
-	sinktest.Graph(t, func(t *testing.T) sinks.Graph { return openForTest(t) })
+	sinktest.TestGraph(t, func(t *testing.T) sinktest.Graph { return openForTest(t) })
 }

@@ -9,8 +9,6 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-var _ sinks.Graph = (*Store)(nil)
-
 // applyEdge is last write wins: the comparison of rows looks at the time first, then at the event's id, byte by byte.
 const applyEdge = `INSERT INTO edges (a, b, removed, at, event_id) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (a, b) DO UPDATE SET removed = excluded.removed, at = excluded.at, event_id = excluded.event_id

@@ -58,11 +58,6 @@ func (x *itemIndex) reset(items []itemEntry) {
 	x.content.reset(content)
 }
 
-func (x *itemIndex) remove(keys []uint64) {
-	x.learned.apply(removals[*itemRow](keys))
-	x.content.apply(removals[*itemRow](keys))
-}
-
 // indexQuery returns q as a query of one of the two indexes.
 func indexQuery(q *sinks.ItemQuery) query[*itemRow] {
 	vector := q.Vector

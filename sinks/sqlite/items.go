@@ -10,8 +10,6 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-var _ sinks.Items = (*Store)(nil)
-
 const selectItems = "SELECT key, version, count, changed_at, vector, content_vector, content FROM item_points"
 
 // GetItems returns the items found, with vectors.
@@ -227,34 +225,6 @@ func (s *Store) ItemVersions(ctx context.Context, f func(id string, version uint
 		return s.failed(ctx, "read item versions", err)
 	}
 	return nil
-}
-
-// DeleteItems forgets the items whose version is at most the one given.
-func (s *Store) DeleteItems(ctx context.Context, versions map[string]uint64) error {
-	if len(versions) == 0 {
-		return nil
-	}
-	limits := make(map[uint64]uint64, len(versions))
-	keys := make([]uint64, 0, len(versions))
-	for id, version := range versions {
-		key := schemas.Key(id)
-		limits[key] = version
-		keys = append(keys, key)
-	}
-	var gone []uint64
-	return s.write(ctx, "delete items", func() { s.items.remove(gone) }, func(tx *sql.Tx) error {
-		stored, err := versionsOf(tx, keys)
-		if err != nil {
-			return err
-		}
-		for key, version := range stored {
-			if version <= limits[key] {
-				gone = append(gone, key)
-			}
-		}
-		_, err = tx.Exec("DELETE FROM item_points WHERE key IN (SELECT value FROM json_each(?))", keyList(gone))
-		return err
-	})
 }
 
 // CountItems returns the number of items, withdrawn ones included.

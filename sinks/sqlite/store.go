@@ -1,7 +1,7 @@
 // Package sqlite keeps users, items, friendships and aggregates in one SQLite file: the engine behind `slipstream dev`, which needs nothing
 // installed, and the reference that the contracts of package sinks are tested against. It is pure Go.
 //
-// One process at a time opens a file, through one Store, which implements sinks.Users, sinks.Items and sinks.Graph. Writes
+// One process at a time opens a file, through one Store, which implements sinktest.Users, sinktest.Items and sinktest.Graph. Writes
 // take turns on one connection; reads run beside them on a pool, each on a snapshot. Vectors are mirrored in memory (index.go) and searched exactly.
 package sqlite
 
@@ -166,10 +166,10 @@ func (s *Store) Close() error {
 
 // Migrate creates the tables or upgrades them.
 func (s *Store) Migrate(ctx context.Context) error {
-	if err := s.take(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return fmt.Errorf("sqlite: migrate: %w", err)
 	}
-	defer s.give()
+	defer s.release()
 	if err := s.checkVersion(ctx); err != nil {
 		return err
 	}
@@ -261,14 +261,14 @@ func (s *Store) SetLogID(ctx context.Context, id string) error {
 //
 // Inside f use statements without a context and look at ctx between rows: a context on each statement costs a goroutine a row.
 func (s *Store) write(ctx context.Context, what string, landed func(), f func(tx *sql.Tx) error) error {
-	if err := s.take(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return s.failed(ctx, what, err)
 	}
-	defer s.give()
+	defer s.release()
 	if err := s.refresh(ctx); err != nil {
 		return s.failed(ctx, what, err)
 	}
-	// The transaction outlives a cancelled context, so that there is no commit of which nobody knows whether it took place.
+	// The transaction outlives a canceled context, so that there is no commit of which nobody knows whether it took place.
 	tx, err := s.writer.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return s.failed(ctx, what, err)
@@ -287,8 +287,8 @@ func (s *Store) write(ctx context.Context, what string, landed func(), f func(tx
 	return nil
 }
 
-// take waits for the writer's turn.
-func (s *Store) take(ctx context.Context) error {
+// acquire waits for the writer's turn.
+func (s *Store) acquire(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -300,17 +300,17 @@ func (s *Store) take(ctx context.Context) error {
 	}
 }
 
-func (s *Store) give() { <-s.turn }
+func (s *Store) release() { <-s.turn }
 
 // fresh makes sure that the mirrors agree with the file; searches call it.
 func (s *Store) fresh(ctx context.Context) error {
 	if err := ctx.Err(); err != nil || !s.stale.Load() {
 		return err
 	}
-	if err := s.take(ctx); err != nil {
+	if err := s.acquire(ctx); err != nil {
 		return err
 	}
-	defer s.give()
+	defer s.release()
 	return s.refresh(ctx)
 }
 

@@ -261,7 +261,7 @@ func BenchmarkPutUsers(b *testing.B) {
 }
 
 // similar asks for the neighbours of one vector.
-func similar(ctx context.Context, s sinks.Users, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
+func similar(ctx context.Context, s *Store, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
 	found, err := s.SimilarUsers(ctx, []sinks.UserQuery{{Vector: vector, N: n, Exclude: exclude}})
 	if err != nil || len(found) != 1 {
 		return nil, err

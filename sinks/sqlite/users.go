@@ -10,8 +10,6 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-var _ sinks.Users = (*Store)(nil)
-
 const selectUsers = "SELECT id, vector, state, positions, last_event_at, changed_at FROM user_points"
 
 // GetUsers returns the users found.
@@ -188,18 +186,6 @@ func (s *Store) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 		}
 	}
 	return near, nil
-}
-
-// DeleteUsers forgets the users.
-func (s *Store) DeleteUsers(ctx context.Context, ids []string) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	keys := keysOf(ids)
-	return s.write(ctx, "delete users", func() { s.users.apply(removals[string](keys)) }, func(tx *sql.Tx) error {
-		_, err := tx.Exec("DELETE FROM user_points WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
-		return err
-	})
 }
 
 // ExpireUsers forgets at most limit users who have not changed since t.

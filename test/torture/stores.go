@@ -18,11 +18,27 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
 )
 
+// userLister visits all users.
+type userLister interface {
+	EachUser(ctx context.Context, f func(sinks.User) error) error
+}
+
+// itemLister visits all items.
+type itemLister interface {
+	ItemVersions(ctx context.Context, f func(id string, version uint64) error) error
+	GetItems(ctx context.Context, ids []string) ([]sinks.Item, error)
+}
+
+// edgeLister visits all friendships.
+type edgeLister interface {
+	EachEdge(ctx context.Context, f func(sinks.Edge) error) error
+}
+
 // stores are what is compared in the end.
 type stores struct {
-	users sinks.Users
-	items sinks.Items
-	graph sinks.Graph
+	users userLister
+	items itemLister
+	graph edgeLister
 	db    *sql.DB
 	// seconds turns a column of time into Unix seconds, in the store's SQL.
 	seconds string

@@ -72,17 +72,17 @@ func (s *scene) fill(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, x.users, 1)
 	require.Len(t, x.dead, 2)
-	var rows []sinks.InteractionRow
+	var rows sinks.InteractionRows
 	for _, n := range []int{0, 1} {
 		e, err := schemas.DecodeInteraction(&s.log[schemas.TopicInteractions][n])
 		require.NoError(t, err)
 		rows = append(rows, sinks.InteractionRow{Interaction: e, Offset: int64(n), RecordedAt: noon})
 	}
-	require.NoError(t, s.store.Analytics().InsertInteractions(ctx, schemas.Range{LogID: "l", Topic: schemas.TopicInteractions, Last: 4}, rows))
+	require.NoError(t, s.store.Analytics().Insert(ctx, schemas.Range{LogID: "l", Topic: schemas.TopicInteractions, Last: 4}, rows))
 	list, err := schemas.DecodeRecommendation(&s.log[schemas.TopicRecommendations][0])
 	require.NoError(t, err)
-	require.NoError(t, s.store.Analytics().InsertRecommendations(ctx, schemas.Range{LogID: "l", Topic: schemas.TopicRecommendations},
-		[]sinks.RecommendationRow{{Recommendation: list, RecordedAt: noon}}))
+	require.NoError(t, s.store.Analytics().Insert(ctx, schemas.Range{LogID: "l", Topic: schemas.TopicRecommendations},
+		sinks.RecommendationRows{{Recommendation: list, RecordedAt: noon}}))
 	require.NoError(t, s.putUser(ctx, "ann", x, noon))
 	require.NoError(t, s.store.ApplyEdges(ctx, []sinks.Edge{{A: "ann", B: "bob", At: noon, EventID: "f1"}}))
 	require.NoError(t, s.store.PutItems(ctx, []sinks.Item{{Content: schemas.Item{ItemID: "i1", Title: "One"}, Version: 1, Count: float64(x.counts["i1"])}}))
@@ -111,8 +111,8 @@ func (s *scene) bury(t *testing.T, key letter) {
 		{Key: schemas.HeaderDeadReason, Value: []byte("unreadable")},
 		{Key: schemas.HeaderDeadClass, Value: []byte("permanent")},
 	}})
-	require.NoError(t, s.store.Analytics().InsertDeadLetters(t.Context(), schemas.Range{LogID: "l", Topic: topic, First: int64(len(s.log[topic])), Last: int64(len(s.log[topic]))},
-		[]sinks.DeadLetterRow{{ID: id, Group: key.group, Topic: key.at.topic, State: "open", FirstFailedAt: noon, LastFailedAt: noon, RecordedAt: noon}}))
+	require.NoError(t, s.store.Analytics().Insert(t.Context(), schemas.Range{LogID: "l", Topic: topic, First: int64(len(s.log[topic])), Last: int64(len(s.log[topic]))},
+		sinks.DeadLetterRows{{ID: id, Group: key.group, Topic: key.at.topic, State: "open", FirstFailedAt: noon, LastFailedAt: noon, RecordedAt: noon}}))
 }
 
 func (s *scene) exec(t *testing.T, statement string) {

@@ -21,7 +21,7 @@ CREATE TABLE user_points (
 -- For expiry, which asks for the users that were changed least recently.
 CREATE INDEX user_points_changed_at ON user_points (changed_at);
 
--- One row per item. content is the catalogue's JSON. version is an unsigned number kept as its bits: compared in Go, never in SQL.
+-- One row per item. content is the catalog's JSON. version is an unsigned number kept as its bits: compared in Go, never in SQL.
 CREATE TABLE item_points (
     key            INTEGER PRIMARY KEY,
     id             TEXT    NOT NULL,

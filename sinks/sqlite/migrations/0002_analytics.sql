@@ -120,7 +120,7 @@ CREATE TABLE item_versions (
 ) WITHOUT ROWID;
 
 CREATE VIEW items AS
--- The catalogue, one row per item, as it is now; withdrawn items too. genres, actors, directors and tags are JSON arrays, attributes is a JSON object.
+-- The catalog, one row per item, as it is now; withdrawn items too. genres, actors, directors and tags are JSON arrays, attributes is a JSON object.
 SELECT item_id, title, genres, actors, directors, tags, description, published_at, available, withdrawn, attributes, occurred_at, recorded_at
 FROM item_versions;
 

@@ -8,14 +8,17 @@ import (
 	pb "github.com/qdrant/go-client/qdrant"
 )
 
-// Queries of one call that differ in nothing but their vector are answered by the engine together, with one look at filter and vectors for all of them; a
-// query with a filter of its own costs two to three times as much. So points that must not come are asked for and dropped here as long as they are few, and the number
-// asked for is one of a few, the same for many queries.
-var spares = []int{0, 8, 32, 100, 300}
+// Qdrant answers the queries of one call together when they differ in their vector only: it evaluates
+// the filter and reads the vectors once. A query with its own filter costs two to three times as much.
+// So a query does not name a few excluded points in its filter. It asks for more points than wanted,
+// and the excluded ones are dropped here. marginSizes are how many more; there are few of them, so
+// that many queries have the same limit.
+var marginSizes = []int{0, 8, 32, 100, 300}
 
-// spare returns how many points more than wanted to ask for when so many must not come; ok is false when they are too many: the filter has to name them.
-func spare(excluded int) (more int, ok bool) {
-	for _, more := range spares {
+// margin returns how many more points to ask for when so many are excluded. ok is false when there are
+// too many of them for any margin; then the filter must name them.
+func margin(excluded int) (more int, ok bool) {
+	for _, more := range marginSizes {
 		if excluded <= more {
 			return more, true
 		}
@@ -23,8 +26,8 @@ func spare(excluded int) (more int, ok bool) {
 	return 0, false
 }
 
-// asked is a query and what was agreed for it.
-type asked struct {
+// batchedQuery is a query that can share its call with others.
+type batchedQuery struct {
 	points *pb.QueryPoints
 	want   int
 	// drop are the keys to leave out of the answer.
@@ -33,14 +36,14 @@ type asked struct {
 	group string
 }
 
-// exclude keeps the keys out of the answer: by dropping them here or, where they are many, by the filter of the query.
-func (a *asked) exclude(keys []uint64) {
+// exclude keeps the keys out of the answer: by dropping them here or, when there are many, by the filter.
+func (a *batchedQuery) exclude(keys []uint64) {
 	a.points.Limit = num(a.want)
 	if len(keys) == 0 {
 		return
 	}
 	keys = unique(keys)
-	more, ok := spare(len(keys))
+	more, ok := margin(len(keys))
 	if !ok {
 		if a.points.Filter == nil {
 			a.points.Filter = &pb.Filter{}
@@ -55,8 +58,9 @@ func (a *asked) exclude(keys []uint64) {
 	}
 }
 
-// queryAlike asks all queries in one call, those that are alike beside each other, and returns the answers in the order of the queries.
-func (c *collection) queryAlike(ctx context.Context, queries []asked) ([][]*pb.ScoredPoint, error) {
+// queryBatched sends all queries in one call, equal groups side by side, and returns the answers in the
+// order of the queries.
+func (c *collection) queryBatched(ctx context.Context, queries []batchedQuery) ([][]*pb.ScoredPoint, error) {
 	order := make([]int, len(queries))
 	for i := range order {
 		order[i] = i

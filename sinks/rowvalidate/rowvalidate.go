@@ -1,5 +1,5 @@
-// Package rowcheck says which rows every engine of sinks.Analytics can hold, so that all refuse the same ones, before anything is sent.
-package rowcheck
+// Package rowvalidate says which rows every engine of sinktest.Analytics can hold, so that all refuse the same ones, before anything is sent.
+package rowvalidate
 
 import (
 	"encoding/json"
@@ -31,15 +31,31 @@ func Range(r schemas.Range) error {
 	return nil
 }
 
-// All checks n rows and returns *fault.Rejected with Undone set, naming those that check refuses, or nil.
-func All(n int, check func(i int) error) error {
-	var guilty fault.Reject
-	for i := range n {
-		if err := check(i); err != nil {
-			guilty.Add(i, fault.As(fault.Permanent, err))
+// Rows returns *fault.Rejected with Undone set, naming every row that an engine cannot hold, or nil.
+func Rows(rows sinks.Rows) error {
+	switch rows := rows.(type) {
+	case sinks.InteractionRows:
+		return each(rows, interaction)
+	case sinks.RecommendationRows:
+		return each(rows, recommendation)
+	case sinks.ItemRows:
+		return each(rows, item)
+	case sinks.UserRows:
+		return each(rows, user)
+	case sinks.DeadLetterRows:
+		return each(rows, deadLetter)
+	}
+	return nil
+}
+
+func each[R any](rows []R, check func(*R) error) error {
+	var refused fault.Reject
+	for i := range rows {
+		if err := check(&rows[i]); err != nil {
+			refused.Add(i, fault.As(fault.Permanent, err))
 		}
 	}
-	return Undone(guilty.Err())
+	return Undone(refused.Err())
 }
 
 // Undone marks a *fault.Rejected as one whose insert had no effect.
@@ -75,16 +91,14 @@ func OrNil(t time.Time) *time.Time {
 	return &t
 }
 
-// Interaction checks a row.
-func Interaction(x *sinks.InteractionRow) error {
+func interaction(x *sinks.InteractionRow) error {
 	if !x.Action.Valid() {
 		return fault.Permanentf("action %q is not known", x.Action)
 	}
 	return times("occurred_at", OrElse(x.OccurredAt, x.RecordedAt), x.RecordedAt)
 }
 
-// Recommendation checks a row.
-func Recommendation(x *sinks.RecommendationRow) error {
+func recommendation(x *sinks.RecommendationRow) error {
 	if p := x.CausedBy.Partition; p < 0 || p > maxPartition {
 		return fault.Permanentf("caused_by.partition %d is not between 0 and %d", p, maxPartition)
 	}
@@ -96,24 +110,21 @@ func Recommendation(x *sinks.RecommendationRow) error {
 	return times("generated_at", OrElse(x.GeneratedAt, x.RecordedAt), x.RecordedAt)
 }
 
-// Item checks a row.
-func Item(x *sinks.ItemRow) error {
+func item(x *sinks.ItemRow) error {
 	if _, err := json.Marshal(x.Attributes); err != nil {
 		return fault.Permanentf("attributes of item %q: %w", x.ItemID, err)
 	}
 	return times("occurred_at", OrElse(x.OccurredAt, x.RecordedAt), x.RecordedAt)
 }
 
-// User checks a row.
-func User(x *sinks.UserRow) error {
+func user(x *sinks.UserRow) error {
 	if _, err := json.Marshal(x.Attributes); err != nil {
 		return fault.Permanentf("attributes of user %q: %w", x.UserID, err)
 	}
 	return times("occurred_at", OrElse(x.OccurredAt, x.RecordedAt), x.RecordedAt)
 }
 
-// DeadLetter checks a row.
-func DeadLetter(x *sinks.DeadLetterRow) error {
+func deadLetter(x *sinks.DeadLetterRow) error {
 	switch {
 	case x.Partition < 0 || x.Partition > maxPartition:
 		return fault.Permanentf("partition %d is not between 0 and %d", x.Partition, maxPartition)
@@ -141,7 +152,7 @@ func times(name string, at, recorded time.Time) error {
 	return Time("recorded_at", recorded)
 }
 
-// JSONObject encodes attributes as a JSON object with sorted keys, "{}" when there are none. Item and User have checked that it can.
+// JSONObject encodes attributes as a JSON object with sorted keys, "{}" when there are none. Rows has checked that it can.
 func JSONObject[V any](m map[string]V) string {
 	if len(m) == 0 {
 		return "{}"
@@ -152,9 +163,6 @@ func JSONObject[V any](m map[string]V) string {
 	}
 	return string(b)
 }
-
-// FindLimit is how many positions FindEvent returns at most.
-const FindLimit = 1000
 
 // HalfLives is where trending stops to look back: what is older weighs less than a trillionth.
 const HalfLives = 40

@@ -11,31 +11,35 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
-// doubt notes that an insert may or may not have landed.
-func (s *Store) doubt(r schemas.Range, in insertion) { s.doubts.Store(token(r, in.table), struct{}{}) }
+// markUncertain notes that nobody knows whether an insert has landed.
+func (s *Store) markUncertain(r schemas.Range, in insertion) {
+	s.uncertain.Store(token(r, in.table), struct{}{})
+}
 
-// settle makes sure that the rows of an insert are there when an earlier attempt at it may have been cut off. The server writes a token down before it adds
-// the rows that the token stands for: killed in between, it takes the repeat for one that has landed, and the rows are lost. So they are looked for by their
-// positions, and those that are missing are added beside the views, which the repeat has filled.
-func (s *Store) settle(ctx context.Context, r schemas.Range, in insertion) error {
+// verifyInsert makes sure that the rows of a repeated or uncertain insert are there. ClickHouse
+// persists the deduplication token before the rows. If it crashes in between, it drops the retry and
+// the rows are lost, so we verify by position and insert what is missing.
+func (s *Store) verifyInsert(ctx context.Context, r schemas.Range, in insertion) error {
 	id := token(r, in.table)
-	if _, doubted := s.doubts.Load(id); !doubted && !r.Repeat {
+	if _, uncertain := s.uncertain.Load(id); !uncertain && !r.Repeat {
 		return nil
 	}
-	err := s.mend(ctx, r, in)
+	err := s.insertMissing(ctx, r, in)
 	if err == nil && in.table == tableInteractions {
 		_, keys := in.build(0, in.rows).keys()
-		err = s.mendSums(ctx, r, keys)
+		err = s.repairSums(ctx, r, keys)
 	}
 	if err != nil {
-		s.doubt(r, in)
-		return fmt.Errorf("look whether %d rows of %s have landed: %w", in.rows, in.table, err)
+		s.markUncertain(r, in)
+		return fmt.Errorf("verify %d rows of %s: %w", in.rows, in.table, err)
 	}
-	s.doubts.Delete(id)
+	s.uncertain.Delete(id)
 	return nil
 }
 
-func (s *Store) mend(ctx context.Context, r schemas.Range, in insertion) error {
+// insertMissing looks for the rows of an insert by their positions and adds those that are missing,
+// to their table only: the repeat has filled the views.
+func (s *Store) insertMissing(ctx context.Context, r schemas.Range, in insertion) error {
 	block := in.build(0, in.rows)
 	column, offsets := block.offsets()
 	key, keys := block.keys()
@@ -74,8 +78,9 @@ func (s *Store) mend(ctx context.Context, r schemas.Range, in insertion) error {
 	return s.attach(ctx, in, runs)
 }
 
-// attach adds rows to a table and to no view: it fills a copy of the table and takes its parts over. The name of the copy is used once, so that an attempt that
-// comes through late finds nothing to take over.
+// attach adds rows to a table but not to its views: it fills a copy of the table and attaches the
+// copy's partitions. The name of the copy is used once, so an attempt that arrives late finds nothing
+// to attach.
 func (s *Store) attach(ctx context.Context, in insertion, runs [][2]int) error {
 	name, drop, err := s.scratch(ctx, in.table)
 	if err != nil {
@@ -93,7 +98,7 @@ func (s *Store) attach(ctx context.Context, in insertion, runs [][2]int) error {
 	}
 	for _, id := range partitions {
 		if err := s.exec(ctx, s.cfg.InsertTimeout, "ALTER TABLE "+s.table(in.table)+" ATTACH PARTITION ID '"+id+"' FROM "+s.table(name)); err != nil {
-			return fmt.Errorf("take over the rows that a cut-off insert has lost: %w", err)
+			return fmt.Errorf("attach the rows that an interrupted insert has lost: %w", err)
 		}
 	}
 	return nil

@@ -10,13 +10,13 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
-// mendSums makes sure that the sums hold a range of interactions whose rows are there: the tables behind the views remember tokens as the raw rows do, and can lose
-// what a token stands for in the same way.
-func (s *Store) mendSums(ctx context.Context, r schemas.Range, keys []string) error {
+// repairSums makes sure that the sums hold a range of interactions whose rows are there. The tables
+// behind the views persist tokens before rows too, and can lose rows in the same way.
+func (s *Store) repairSums(ctx context.Context, r schemas.Range, keys []string) error {
 	args := []any{
-		ch.Named("topic", r.Topic), ch.Named("partition", uint16(r.Partition)), ch.Named("first", r.First), ch.Named("last", r.Last), ch.Named("keys", keys), //nolint:gosec // checked by rowcheck
+		ch.Named("topic", r.Topic), ch.Named("partition", uint16(r.Partition)), ch.Named("first", r.First), ch.Named("last", r.Last), ch.Named("keys", keys), //nolint:gosec // checked by rowvalidate
 	}
-	if err := s.mendHours(ctx, r, args); err != nil {
+	if err := s.repairItemHours(ctx, r, args); err != nil {
 		return fmt.Errorf("sums per item and hour: %w", err)
 	}
 	inRange := " FROM " + s.table(tableInteractions) + " WHERE user_id IN @keys AND log_topic = @topic AND log_partition = @partition AND log_offset BETWEEN @first AND @last"
@@ -48,8 +48,9 @@ func (s *Store) mendSums(ctx context.Context, r schemas.Range, keys []string) er
 	return nil
 }
 
-// mendHours asks the witness that every insert leaves beside its sums. An older view leaves none, and then nothing can be said.
-func (s *Store) mendHours(ctx context.Context, r schemas.Range, args []any) error {
+// repairItemHours compares the range with the marker row that every insert leaves beside its sums. A
+// view of an older version leaves none; then nothing can be verified.
+func (s *Store) repairItemHours(ctx context.Context, r schemas.Range, args []any) error {
 	var view string
 	if err := s.queryRow(ctx, "SELECT as_select FROM system.tables WHERE database = ? AND name = 'interactions_to_item_hours'", s.cfg.Database).Scan(&view); err != nil {
 		return classify(ctx, err)

@@ -1,4 +1,4 @@
-package rowcheck_test
+package rowvalidate_test
 
 import (
 	"errors"
@@ -11,23 +11,33 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
-	"github.com/slipstream-rec/slipstream/sinks/rowcheck"
+	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
 var took = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
+// refused returns why the only row is refused.
+func refused(rows sinks.Rows) error {
+	err := rowvalidate.Rows(rows)
+	var r *fault.Rejected
+	if errors.As(err, &r) {
+		return r.Records[0].Err
+	}
+	return err
+}
+
 func TestRows(t *testing.T) {
 	t.Parallel()
 	interaction := func(a schemas.Action, at, recorded time.Time) error {
-		return rowcheck.Interaction(&sinks.InteractionRow{Interaction: schemas.Interaction{Action: a, OccurredAt: at}, RecordedAt: recorded})
+		return refused(sinks.InteractionRows{{Interaction: schemas.Interaction{Action: a, OccurredAt: at}, RecordedAt: recorded}})
 	}
 	list := func(at time.Time, partition, rank int) error {
-		return rowcheck.Recommendation(&sinks.RecommendationRow{Recommendation: schemas.Recommendation{
+		return refused(sinks.RecommendationRows{{Recommendation: schemas.Recommendation{
 			GeneratedAt: at, CausedBy: schemas.CausedBy{Partition: partition},
 			Items: []schemas.RecommendedItem{{ItemID: "i", Rank: rank}},
-		}, RecordedAt: took})
+		}, RecordedAt: took}})
 	}
-	letter := func(x sinks.DeadLetterRow) error { x.RecordedAt = took; return rowcheck.DeadLetter(&x) }
+	letter := func(x sinks.DeadLetterRow) error { x.RecordedAt = took; return refused(sinks.DeadLetterRows{x}) }
 	past, future := time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC), time.Date(2105, 1, 2, 0, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		name string
@@ -45,15 +55,15 @@ func TestRows(t *testing.T) {
 		{"a list of the year 2105", list(future, 3, 1), "generated_at"},
 		{"a list caused by a wrong partition", list(took, -1, 1), "partition"},
 		{"a list with a wrong rank", list(took, 3, 70000), "rank"},
-		{"an item", rowcheck.Item(&sinks.ItemRow{RecordedAt: took, Item: schemas.Item{Attributes: map[string]any{"a": 1}}}), ""},
-		{"an item that is no JSON", rowcheck.Item(&sinks.ItemRow{RecordedAt: took, Item: schemas.Item{Attributes: map[string]any{"a": math.NaN()}}}), "attributes"},
-		{"a user that is no JSON", rowcheck.User(&sinks.UserRow{RecordedAt: took, User: schemas.User{Attributes: map[string]any{"a": make(chan int)}}}), "attributes"},
+		{"an item", refused(sinks.ItemRows{{RecordedAt: took, Item: schemas.Item{Attributes: map[string]any{"a": 1}}}}), ""},
+		{"an item that is no JSON", refused(sinks.ItemRows{{RecordedAt: took, Item: schemas.Item{Attributes: map[string]any{"a": math.NaN()}}}}), "attributes"},
+		{"a user that is no JSON", refused(sinks.UserRows{{RecordedAt: took, User: schemas.User{Attributes: map[string]any{"a": make(chan int)}}}}), "attributes"},
 		{"a dead letter", letter(sinks.DeadLetterRow{}), ""},
 		{"a dead letter tried too often", letter(sinks.DeadLetterRow{Attempts: -1}), "attempts"},
 		{"a dead letter of a wrong partition", letter(sinks.DeadLetterRow{Partition: 65536}), "partition"},
 		{"a dead letter that failed in 2105", letter(sinks.DeadLetterRow{LastFailedAt: future}), "last failure"},
-		{"progress", rowcheck.Progress(&sinks.Progress{Topic: "t"}), ""},
-		{"progress of nothing", rowcheck.Progress(&sinks.Progress{}), "out of bounds"},
+		{"progress", rowvalidate.Progress(&sinks.Progress{Topic: "t"}), ""},
+		{"progress of nothing", rowvalidate.Progress(&sinks.Progress{}), "out of bounds"},
 	} {
 		if c.says == "" {
 			require.NoError(t, c.err, c.name)
@@ -64,15 +74,16 @@ func TestRows(t *testing.T) {
 	}
 }
 
-func TestAllNamesEveryGuiltyRow(t *testing.T) {
+func TestRowsNamesEveryOffendingRow(t *testing.T) {
 	t.Parallel()
-	require.NoError(t, rowcheck.All(3, func(int) error { return nil }))
-	err := rowcheck.All(5, func(i int) error {
-		if i%2 == 1 {
-			return errors.New("odd")
-		}
-		return nil
-	})
+	good := sinks.InteractionRow{
+		Interaction: schemas.Interaction{Action: schemas.View, OccurredAt: took}, RecordedAt: took,
+	}
+	bad := good
+	bad.Action = "teleport"
+	require.NoError(t, rowvalidate.Rows(nil))
+	require.NoError(t, rowvalidate.Rows(sinks.InteractionRows{good, good, good}))
+	err := rowvalidate.Rows(sinks.InteractionRows{good, bad, good, bad, good})
 	var r *fault.Rejected
 	require.ErrorAs(t, err, &r)
 	require.True(t, r.Undone)
@@ -84,15 +95,15 @@ func TestAllNamesEveryGuiltyRow(t *testing.T) {
 func TestRangeAndJSON(t *testing.T) {
 	t.Parallel()
 	good := schemas.Range{LogID: "l", Topic: "t", First: 1, Last: 1}
-	require.NoError(t, rowcheck.Range(good))
+	require.NoError(t, rowvalidate.Range(good))
 	for _, change := range []func(*schemas.Range){
 		func(r *schemas.Range) { r.LogID = "" }, func(r *schemas.Range) { r.Topic = "" }, func(r *schemas.Range) { r.First = 2 },
 		func(r *schemas.Range) { r.First, r.Last = -1, 5 }, func(r *schemas.Range) { r.Partition = 1 << 16 },
 	} {
 		r := good
 		change(&r)
-		require.Error(t, rowcheck.Range(r))
+		require.Error(t, rowvalidate.Range(r))
 	}
-	require.JSONEq(t, `{}`, rowcheck.JSONObject[any](nil))
-	require.JSONEq(t, `{"a":1,"b":"x"}`, rowcheck.JSONObject(map[string]any{"b": "x", "a": 1}))
+	require.JSONEq(t, `{}`, rowvalidate.JSONObject[any](nil))
+	require.JSONEq(t, `{"a":1,"b":"x"}`, rowvalidate.JSONObject(map[string]any{"b": "x", "a": 1}))
 }

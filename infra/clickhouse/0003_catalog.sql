@@ -1,4 +1,4 @@
--- The catalogue and the attributes of users: every version is kept until it is merged away, the views show the newest.
+-- The catalog and the attributes of users: every version is kept until it is merged away, the views show the newest.
 --
 -- +goose NO TRANSACTION
 -- +goose Up
@@ -44,7 +44,7 @@ CREATE VIEW IF NOT EXISTS items
 ) AS
 SELECT item_id, title, genres, actors, directors, tags, description, published_at, available, withdrawn, attributes, occurred_at, recorded_at
 FROM item_versions FINAL
-COMMENT 'The catalogue, one row per item, as it is now; withdrawn items too.';
+COMMENT 'The catalog, one row per item, as it is now; withdrawn items too.';
 
 CREATE TABLE IF NOT EXISTS user_versions
 (

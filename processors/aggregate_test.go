@@ -1,0 +1,179 @@
+package processors_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+)
+
+// insertRecorder keeps what reaches the store.
+type insertRecorder struct {
+	*sqlite.Analytics
+	inserts []sinks.Rows
+	erased  []sinks.Erasure
+}
+
+func (s *insertRecorder) Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) error {
+	s.inserts = append(s.inserts, rows)
+	return s.Analytics.Insert(ctx, r, rows)
+}
+
+func (s *insertRecorder) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
+	s.erased = append(s.erased, users...)
+	return s.Analytics.EraseUsers(ctx, users)
+}
+
+// aggregation is an aggregate on an embedded store and a log in memory.
+type aggregation struct {
+	*processors.Aggregate
+	log      *memoryLog
+	store    *insertRecorder
+	erasures *processors.Erasures
+}
+
+func aggregate(t *testing.T) *aggregation {
+	t.Helper()
+	a := &aggregation{
+		log: newMemoryLog(), store: &insertRecorder{Analytics: openStore(t).Analytics()},
+		erasures: processors.NewErasures(),
+	}
+	a.Aggregate = processors.NewAggregate(a.store, a.log, a.erasures, 100)
+	return a
+}
+
+// handle emits the messages and handles them as one batch.
+func (a *aggregation) handle(t *testing.T, messages ...schemas.Message) error {
+	t.Helper()
+	topic := messages[0].Topic
+	first := int64(len(a.log.records[topic]))
+	require.NoError(t, a.log.Emit(t.Context(), messages))
+	return a.Handle(t.Context(), a.log.batch(topic, first))
+}
+
+func TestRowsThatTheStoreRefusesAreNamedByTheirRecords(t *testing.T) {
+	t.Parallel()
+	a := aggregate(t)
+	unreadable := like("ann", 1, noon)
+	unreadable.Value = []byte("{")
+	require.NoError(t, a.log.Emit(t.Context(), []schemas.Message{
+		like("ann", 1, noon), unreadable, like("ann", 1, noon), like("ann", 3, noon),
+	}))
+	// The second record makes no row, and the third repeats the first: the fourth is row 1.
+	a.log.records[schemas.TopicInteractions][3].Time = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+	err := a.Handle(t.Context(), a.log.batch(schemas.TopicInteractions, 0))
+	var rejected *fault.Rejected
+	require.ErrorAs(t, err, &rejected)
+	require.True(t, rejected.Undone, "nothing has landed")
+	require.Len(t, rejected.Records, 1)
+	require.Equal(t, 3, rejected.Records[0].Index)
+	require.ErrorContains(t, rejected.Records[0].Err, "recorded_at")
+
+	again := a.log.batch(schemas.TopicInteractions, 0)
+	again.Records = again.Records[:3]
+	require.ErrorAs(t, a.Handle(t.Context(), again), &rejected)
+	require.False(t, rejected.Undone, "the others have landed")
+	require.Len(t, rejected.Records, 1)
+	require.Equal(t, 1, rejected.Records[0].Index)
+	n, err := a.store.CountInteractions(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, sinks.Counts{Rows: 1, ItemHours: 1, UserDays: 1}, n)
+}
+
+func TestEachTopicHasItsKindOfRows(t *testing.T) {
+	t.Parallel()
+	a := aggregate(t)
+	list := schemas.Recommendation{
+		RecommendationID: "r1", UserID: "ann", Strategy: "personal", GeneratedAt: noon,
+		ExpiresAt: noon.Add(time.Hour), Items: []schemas.RecommendedItem{{ItemID: "i1", Rank: 1, Score: 1}},
+	}
+	letter := like("ann", 4, noon)
+	letter.Topic = schemas.PoisonTopic(schemas.GroupEmbed)
+	letter.Headers = append(letter.Headers,
+		schemas.Header{Key: schemas.HeaderDeadID, Value: []byte("embed/interactions/0/4")})
+	for _, m := range []schemas.Message{
+		like("ann", 1, noon),
+		list.Message(schemas.TopicRecommendations),
+		schemas.Item{EventID: "e", Source: "shop", ItemID: "i1", Title: "One", OccurredAt: noon}.Message(),
+		schemas.User{EventID: "e", Source: "app", UserID: "ann", OccurredAt: noon}.Message(),
+		letter,
+	} {
+		require.NoError(t, a.handle(t, m), m.Topic)
+	}
+	at := time.Unix(1_700_000_000, 0).UTC() // of every record
+	require.Len(t, a.store.inserts, 5)
+	interactions := a.store.inserts[0].(sinks.InteractionRows)
+	require.Equal(t, "i1", interactions[0].ItemID)
+	require.Equal(t, at, interactions[0].RecordedAt)
+	require.Equal(t, "r1", a.store.inserts[1].(sinks.RecommendationRows)[0].RecommendationID)
+	require.Equal(t, "One", a.store.inserts[2].(sinks.ItemRows)[0].Title)
+	require.Equal(t, "ann", a.store.inserts[3].(sinks.UserRows)[0].UserID)
+	require.Equal(t, "embed/interactions/0/4", a.store.inserts[4].(sinks.DeadLetterRows)[0].ID)
+
+	require.ErrorContains(t, a.handle(t, schemas.Message{Topic: schemas.TopicFriendships}), "friendships")
+	require.Len(t, a.store.inserts, 5)
+}
+
+func TestAnErasureInLineTakesWhatCameBefore(t *testing.T) {
+	t.Parallel()
+	a := aggregate(t)
+	bye := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
+	marker := bye
+	marker.Topic = schemas.TopicInteractions
+	before, after := like("ann", 1, noon.Add(-time.Minute)), like("ann", 2, noon.Add(time.Minute))
+	require.NoError(t, a.handle(t, before, marker, after, like("bob", 1, noon)))
+	require.Equal(t, []sinks.Erasure{{UserID: "ann", At: noon}}, a.store.erased)
+	n, err := a.store.CountInteractions(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 2, n.Rows)
+
+	require.NoError(t, a.handle(t, like("ann", 3, noon.Add(-time.Second))))
+	require.Empty(t, a.store.inserts[1], "the marker has told of the erasure")
+
+	tombstone := schemas.Message{Topic: schemas.TopicUsers, Key: []byte("ann")}
+	require.NoError(t, a.handle(t, bye, tombstone))
+	require.Empty(t, a.store.inserts[2])
+	require.Len(t, a.store.erased, 2)
+}
+
+func TestAStoreAheadOfItsGroupIsRefused(t *testing.T) {
+	t.Parallel()
+	a := aggregate(t)
+	require.NoError(t, a.handle(t, like("ann", 1, noon), like("ann", 2, noon)))
+	require.NoError(t, a.Flush(t.Context()))
+	progress, err := a.store.GetProgress(t.Context())
+	require.NoError(t, err)
+	require.Len(t, progress, 1)
+	require.EqualValues(t, 1, progress[0].Offset)
+	require.Equal(t, noon, progress[0].OccurredAt.UTC())
+
+	part := processors.Assignment{Topic: schemas.TopicInteractions}
+	require.Equal(t, fault.Permanent, fault.ClassOf(a.Assign(t.Context(), []processors.Assignment{part})))
+	part.Committed = true
+	require.NoError(t, a.Assign(t.Context(), []processors.Assignment{part}), "a range is repeated")
+	part.Committed, part.Next = false, 2
+	require.NoError(t, a.Assign(t.Context(), []processors.Assignment{part}))
+
+	// The window of recent ids comes from the log.
+	require.NoError(t, a.handle(t, like("ann", 2, noon)))
+	require.Empty(t, a.store.inserts[1])
+}
+
+func TestWithoutALeaseNothingIsInserted(t *testing.T) {
+	t.Parallel()
+	a := aggregate(t)
+	require.NoError(t, a.log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon)}))
+	b := a.log.batch(schemas.TopicInteractions, 0)
+	over := errors.New("the lease is over")
+	b.Lease = func(context.Context) error { return over }
+	require.ErrorIs(t, a.Handle(t.Context(), b), over)
+	require.Empty(t, a.store.inserts)
+}

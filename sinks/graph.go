@@ -1,0 +1,26 @@
+package sinks
+
+import "time"
+
+// Edge is one change of a friendship. A and B may come in any order.
+type Edge struct {
+	A, B    string
+	Removed bool
+	At      time.Time
+	// EventID breaks ties of At: the higher one wins.
+	EventID string
+}
+
+// Suggestion is a person who might become a friend.
+type Suggestion struct {
+	UserID string `json:"user_id"`
+	// Mutual is the number of common friends, ≥ 1; Via names up to three of them.
+	Mutual int      `json:"mutual"`
+	Via    []string `json:"via"`
+}
+
+// Erasure says that everything of a user up to At is to be forgotten.
+type Erasure struct {
+	UserID string
+	At     time.Time
+}
