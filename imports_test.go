@@ -44,7 +44,7 @@ var arrows = []struct {
 	{"app", []string{"..."}, "every concrete type is chosen here"},
 	{"rebuild", []string{"app", "config", "processors", "schemas", "sinks/...", "stream/...", "fault"}, "a rebuild uses what the app wires"},
 	{"cmd", []string{"..."}, "commands and flags"},
-	{"test/torture", []string{"stream", "schemas", "model", "sinks/...", "fault", "internal/..."}, "it breaks the built program from outside and reads its log and its stores; nobody imports it"},
+	{"test/torture", []string{"processors", "stream", "schemas", "model", "sinks/...", "fault", "internal/..."}, "it breaks the built program from outside and reads its log and its stores; nobody imports it"},
 	{"", []string{"..."}, ""},
 }
 

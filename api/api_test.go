@@ -23,8 +23,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/slipstream-rec/slipstream/api"
-	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/config"
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/recommend"

@@ -8,14 +8,14 @@ import (
 	"strings"
 
 	"github.com/slipstream-rec/slipstream/api"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/stream"
 )
 
 // DeadLetters opens the dead letters of every group.
 func (k *Kafka) DeadLetters() *stream.DeadLetters {
-	groups := make([]string, 0, len(schemas.Groups()))
-	for _, g := range schemas.Groups() {
+	groups := make([]string, 0, len(processors.Groups()))
+	for _, g := range processors.Groups() {
 		groups = append(groups, k.prefix+g)
 	}
 	return stream.NewDeadLetters(k.conn, k.pub, groups)

@@ -11,7 +11,6 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/recommend"
-	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
 	"github.com/slipstream-rec/slipstream/sinks/neo4j"
@@ -87,7 +86,7 @@ func OpenEmbedded(ctx context.Context, dir string) (*Engines, error) {
 		return nil, fmt.Errorf("open the embedded store: %w", err)
 	}
 	return &Engines{Users: s, Items: s, Graph: s, Analytics: s.Analytics(), Stores: []NamedStore{
-		{"embedded", s, []string{schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupBefriend, schemas.GroupAggregate}},
+		{"embedded", s, processors.Filling(processors.StoreUsers, processors.StoreItems, processors.StoreGraph, processors.StoreAnalytics)},
 	}}, nil
 }
 
@@ -104,19 +103,19 @@ func OpenReal(ctx context.Context, cfg config.Config) (_ *Engines, err error) {
 		return nil, fmt.Errorf("open Qdrant at %s (set QDRANT_ADDR or --qdrant to the gRPC port): %w", cfg.Qdrant.Addr, err)
 	}
 	e.Users, e.Items = v.Users(), v.Items()
-	e.Stores = append(e.Stores, NamedStore{"qdrant users", closing{v.Users(), v.Close}, []string{schemas.GroupEmbed}}, NamedStore{"qdrant items", v.Items(), []string{schemas.GroupCatalog}})
+	e.Stores = append(e.Stores, NamedStore{"qdrant users", closing{v.Users(), v.Close}, processors.Filling(processors.StoreUsers)}, NamedStore{"qdrant items", v.Items(), processors.Filling(processors.StoreItems)})
 	g, err := OpenNeo4j(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open Neo4j at %s (set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD): %w", cfg.Neo4j.URI, err)
 	}
 	e.Graph = g
-	e.Stores = append(e.Stores, NamedStore{"neo4j", g, []string{schemas.GroupBefriend}})
+	e.Stores = append(e.Stores, NamedStore{"neo4j", g, processors.Filling(processors.StoreGraph)})
 	a, err := OpenClickHouse(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open ClickHouse at %s (set CLICKHOUSE_ADDR, CLICKHOUSE_USERNAME and CLICKHOUSE_PASSWORD): %w", cfg.ClickHouse.Addr, err)
 	}
 	e.Analytics = a
-	e.Stores = append(e.Stores, NamedStore{"clickhouse", a, []string{schemas.GroupAggregate}})
+	e.Stores = append(e.Stores, NamedStore{"clickhouse", a, processors.Filling(processors.StoreAnalytics)})
 	return e, nil
 }
 

@@ -18,10 +18,12 @@ import (
 
 // Kafka is the process's connection to the log, in the vocabulary of schemas: topics without their prefix.
 type Kafka struct {
-	conn    *stream.Conn
-	pub     *stream.Publisher
-	prefix  string
-	metrics *telemetry.Metrics
+	conn   *stream.Conn
+	pub    *stream.Publisher
+	prefix string
+	// retryDelays are those of the retry topics.
+	retryDelays []time.Duration
+	metrics     *telemetry.Metrics
 	// writers lets the keeper of the embedded log hold back the writing to a topic.
 	writers writers
 }
@@ -52,7 +54,7 @@ func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	return &Kafka{conn: conn, pub: pub, prefix: cfg.Kafka.TopicPrefix}, nil
+	return &Kafka{conn: conn, pub: pub, prefix: cfg.Kafka.TopicPrefix, retryDelays: cfg.Topics.RetryDelays}, nil
 }
 
 // Close flushes and disconnects.
@@ -173,7 +175,7 @@ func TopicsConfig(cfg config.Config) schemas.TopicsConfig {
 
 // EnsureTopics creates what is missing of the declared topics.
 func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
-	declared := schemas.Topics(TopicsConfig(cfg))
+	declared := processors.Topics(TopicsConfig(cfg))
 	specs := make([]stream.TopicSpec, len(declared))
 	for i, t := range declared {
 		spec := stream.TopicSpec{Name: k.prefix + t.Name, Partitions: t.Partitions, Replication: cfg.Topics.ReplicationFactor, Compact: t.Compact, RetentionMs: -1, RetentionBytes: -1}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 )
@@ -75,15 +76,8 @@ func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 // GroupTopics lists the topics of each consumer group, with prefixes.
 func (k *Kafka) GroupTopics() map[string][]string {
 	out := make(map[string][]string)
-	for group, topics := range map[string][]string{
-		schemas.GroupEmbed:     {schemas.TopicInteractions},
-		schemas.GroupCatalog:   {schemas.TopicItems, schemas.TopicItemUpdates},
-		schemas.GroupBefriend:  {schemas.TopicFriendships},
-		schemas.GroupAggregate: {schemas.TopicInteractions, schemas.TopicRecommendations, schemas.TopicItems, schemas.TopicUsers},
-		schemas.GroupRecommend: {schemas.TopicProfiles},
-		schemas.GroupErase:     {schemas.TopicUsers},
-	} {
-		for _, t := range append(topics, schemas.ReplayTopic(group)) {
+	for group, topics := range processors.GroupTopics(k.retryDelays) {
+		for _, t := range topics {
 			out[k.prefix+group] = append(out[k.prefix+group], k.prefix+t)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 )
@@ -32,11 +33,6 @@ type TracedGroup struct {
 	// DeadLetter is the id to ask "poison show" for, and Reason why.
 	DeadLetter string `json:"dead_letter,omitempty"`
 	Reason     string `json:"reason,omitempty"`
-}
-
-var groupStores = map[string]string{
-	schemas.GroupEmbed: "vectors of users", schemas.GroupCatalog: "vectors of items", schemas.GroupBefriend: "friendships",
-	schemas.GroupAggregate: "aggregates", schemas.GroupRecommend: "recommendations", schemas.GroupErase: "erasures",
 }
 
 // Trace finds the records with an event id in the topics that applications write, and says who is past them.
@@ -100,7 +96,9 @@ func (k *Kafka) whoIsPast(ctx context.Context, found []Traced) error {
 				continue
 			}
 			g := TracedGroup{Group: strings.TrimPrefix(l.Group, k.prefix), Position: l.Committed, State: "waiting"}
-			g.Store = groupStores[g.Group]
+			if d, ok := processors.Declared(g.Group); ok {
+				g.Store = d.Fills
+			}
 			switch r, err := stream.ParseRange(l.Metadata); {
 			case l.Committed > t.Offset:
 				g.State = "done"

@@ -23,6 +23,31 @@ type RowStore interface {
 	GetProgress(ctx context.Context) ([]sinks.Progress, error)
 }
 
+// AnalyticsDeclaration declares the processor of rows for analysts.
+func AnalyticsDeclaration() Declaration {
+	return Declaration{
+		Name: schemas.GroupAggregate, ReadsDeadLetters: true,
+		Inputs: []string{
+			schemas.TopicInteractions, schemas.TopicRecommendations, schemas.TopicItems, schemas.TopicUsers,
+		},
+		BatchIntents: true,
+		Writes:       []Store{StoreAnalytics}, Fills: "rows and sums for analysts",
+		Tune: func(d Deps) Tuning {
+			// An insert costs the store much the same with one row as with a thousand, and so does a fetch the broker.
+			return Tuning{FetchMinBytes: 64 << 10, TopicLinger: map[string]time.Duration{
+				schemas.TopicInteractions:    d.Settings.InsertInterval,
+				schemas.TopicRecommendations: d.Settings.InsertInterval,
+			}}
+		},
+		New: func(d Deps) Instance {
+			p := NewAggregate(d.Analytics, d.Streams.Log, d.Erasures, d.Settings.RecentIDs)
+			return Instance{Processor: p, Tasks: []Task{
+				{Name: "write progress", Interval: 2 * time.Second, Run: p.Flush, AtEnd: p.Flush},
+			}}
+		},
+	}
+}
+
 // Aggregate writes rows for analysts: interactions, served lists, the catalogue, users' attributes and dead letters. Rows are a function of the log alone
 // and each range is one insert, so that a repeated range is the same insert again and the store drops it.
 type Aggregate struct {

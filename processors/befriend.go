@@ -17,6 +17,21 @@ type EdgeStore interface {
 	EraseFriends(ctx context.Context, users []sinks.Erasure) error
 }
 
+// GraphDeclaration declares the processor of friendships.
+func GraphDeclaration() Declaration {
+	return Declaration{
+		Name: schemas.GroupBefriend, Inputs: []string{schemas.TopicFriendships},
+		Splittable: true, RetryTopics: true,
+		Writes: []Store{StoreGraph}, Fills: "friendships",
+		New: func(d Deps) Instance {
+			p := NewBefriend(d.Graph, d.Streams, d.Erasures)
+			return Instance{Processor: p, Tasks: []Task{
+				{Name: "look after erased friends", Interval: erasureInterval, Run: p.Flush},
+			}}
+		},
+	}
+}
+
 // Befriend keeps the friendship edges in the graph. Its effects are free of order and repetition: the last write by event time wins in the store.
 type Befriend struct {
 	stateless
@@ -38,14 +53,8 @@ type erasedFriend struct {
 var _ Processor = (*Befriend)(nil)
 
 // NewBefriend returns the processor of the topic friendships.
-func NewBefriend(graph EdgeStore, emit Emitter, erasures *Erasures) *Befriend {
-	return &Befriend{graph: graph, emit: emit, erasures: erasures, erased: make(map[string]*erasedFriend)}
-}
-
-// WithLog lets the processor find in the log, at assignment, which erasures its predecessor has just done. It returns p.
-func (p *Befriend) WithLog(log Log) *Befriend {
-	p.log = log
-	return p
+func NewBefriend(graph EdgeStore, streams Streams, erasures *Erasures) *Befriend {
+	return &Befriend{graph: graph, emit: streams.Emit, log: streams.Log, erasures: erasures, erased: make(map[string]*erasedFriend)}
 }
 
 // recentFriendships is how many offsets before an assigned position are searched for erasures.
@@ -53,9 +62,6 @@ const recentFriendships = 10_000
 
 // Assign looks for recent erasures: Flush goes on with them.
 func (p *Befriend) Assign(ctx context.Context, parts []Assignment) error {
-	if p.log == nil {
-		return nil
-	}
 	for _, a := range parts {
 		if a.Topic != schemas.TopicFriendships {
 			continue

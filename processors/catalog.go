@@ -17,6 +17,45 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
+// CatalogDeclaration declares the processor of items and of their gradients.
+func CatalogDeclaration() Declaration {
+	return Declaration{
+		Name: schemas.GroupCatalog, Inputs: []string{schemas.TopicItems, schemas.TopicItemUpdates},
+		BatchIntents: true, Splittable: true,
+		Writes: []Store{StoreItems}, Fills: "vectors of items",
+		Tune: catalogTuning,
+		New: func(d Deps) Instance {
+			p := NewCatalog(d.Items, d.Streams, d.ItemFactors, DefaultCatalogConfig(d.Settings.Partitions), d.Now)
+			return Instance{Processor: p, Pending: p.Pending, Tasks: []Task{
+				{Name: "index items", Interval: 50 * time.Millisecond, Run: p.Flush, AtEnd: p.Settle},
+			}}
+		},
+	}
+}
+
+// Gradients accumulate until there are learnBytes of them, but at most for Settings.LearnInterval, before item factors
+// take one step and are published: fewer, larger steps are more stable, and every step writes whole items again. An
+// event touches a hundred items, so after a few hundred events nearly every item of a small catalog has moved, and
+// waiting for more costs nothing. The bytes keep the window within what the learner bears (about one event per item of
+// the catalog) when it reads a backlog: bytesPerItem for each item of the partition where that is more, so that a
+// larger catalog is not written more often.
+const (
+	learnBytes   = 512 << 10
+	bytesPerItem = 1 << 10
+)
+
+func catalogTuning(d Deps) Tuning {
+	return Tuning{
+		TopicLinger: map[string]time.Duration{schemas.TopicItemUpdates: d.Settings.LearnInterval},
+		BatchBytes: func(topic string) int {
+			if topic != schemas.TopicItemUpdates {
+				return 0
+			}
+			return max(learnBytes, d.ItemFactors.Len()/d.Settings.Partitions*bytesPerItem)
+		},
+	}
+}
+
 // CatalogConfig holds the settings of Catalog.
 type CatalogConfig struct {
 	// Partitions is the number of partitions of items, item-updates and item-vectors.
@@ -56,8 +95,8 @@ type Catalog struct {
 var _ Processor = (*Catalog)(nil)
 
 // NewCatalog returns the processor of the topics items, item-updates and catalog.replay.
-func NewCatalog(items ItemStore, emit Emitter, log Log, rows *Rows, cfg CatalogConfig, now func() time.Time) *Catalog {
-	return &Catalog{items: items, emit: emit, log: log, rows: rows, cfg: cfg, now: now, parts: make(map[int]*catalogPart)}
+func NewCatalog(items ItemStore, streams Streams, rows *Rows, cfg CatalogConfig, now func() time.Time) *Catalog {
+	return &Catalog{items: items, emit: streams.Emit, log: streams.Log, rows: rows, cfg: cfg, now: now, parts: make(map[int]*catalogPart)}
 }
 
 // catalogPart is what is kept for partition n of each of the topics.

@@ -20,6 +20,23 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
+// EmbedDeclaration declares the processor of interactions.
+func EmbedDeclaration() Declaration {
+	return Declaration{
+		Name: schemas.GroupEmbed, Inputs: []string{schemas.TopicInteractions},
+		BatchIntents: true, Splittable: true,
+		Writes: []Store{StoreUsers}, Fills: "vectors of users",
+		New: func(d Deps) Instance {
+			c := DefaultEmbedConfig(d.Settings.Partitions)
+			c.RecentIDs = d.Settings.RecentIDs
+			p := NewEmbed(d.Users, d.Streams, d.ItemFactors, d.Erasures, c)
+			return Instance{Processor: p, Tasks: []Task{
+				{Name: "look after erased users", Interval: erasureInterval, Run: p.Flush},
+			}}
+		},
+	}
+}
+
 // EmbedConfig holds the settings of Embed.
 type EmbedConfig struct {
 	// RecentIDs is over how many offsets of a partition an event that was sent twice counts once. Default 50,000.
@@ -62,8 +79,8 @@ type Embed struct {
 var _ Processor = (*Embed)(nil)
 
 // NewEmbed returns the processor of the topics interactions and embed.replay.
-func NewEmbed(users UserStore, emit Emitter, log Log, rows *Rows, erasures *Erasures, cfg EmbedConfig) *Embed {
-	return &Embed{users: users, emit: emit, log: log, rows: rows, erasures: erasures, cfg: cfg, parts: make(map[int]*embedPart)}
+func NewEmbed(users UserStore, streams Streams, rows *Rows, erasures *Erasures, cfg EmbedConfig) *Embed {
+	return &Embed{users: users, emit: streams.Emit, log: streams.Log, rows: rows, erasures: erasures, cfg: cfg, parts: make(map[int]*embedPart)}
 }
 
 // embedPart is what is kept for partition n of interactions and of the replay topic alike: both hold the same users.
@@ -83,6 +100,9 @@ type erasedUser struct {
 	offset int64
 	looks  int
 }
+
+// erasureInterval is the time between looks at people who were erased lately.
+const erasureInterval = 10 * time.Second
 
 // looksAfterErasure times the interval of Flush is far longer than a write of a member that has lost its partition can be under way.
 const looksAfterErasure = 30

@@ -8,17 +8,29 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
+// EraseDeclaration declares the processor of erasures.
+func EraseDeclaration() Declaration {
+	return Declaration{
+		Name: schemas.GroupErase, Inputs: []string{schemas.TopicUsers},
+		Splittable: true, RetryTopics: true,
+		Fills: "erasures",
+		New:   func(d Deps) Instance { return Instance{Processor: NewErase(d.Streams.Emit)} },
+	}
+}
+
 // Erase spreads the erasure of a person from the topic users: first to the compacted topic erasures (so that late events are dropped), then as a marker
 // into every topic keyed by user (so that each processor erases in line, in order), and last as tombstones to the compacted topics.
 type Erase struct {
 	stateless
 	emit Emitter
+	// marked are the topics that an erasure is marked in.
+	marked []string
 }
 
 var _ Processor = (*Erase)(nil)
 
 // NewErase returns the processor of the topic users.
-func NewErase(emit Emitter) *Erase { return &Erase{emit: emit} }
+func NewErase(emit Emitter) *Erase { return &Erase{emit: emit, marked: schemas.MarkedTopics()} }
 
 // Handle spreads the erasures of b. Repeating it is harmless: markers carry the time of the erasure.
 func (p *Erase) Handle(ctx context.Context, b *Batch) error {
@@ -41,7 +53,7 @@ func (p *Erase) Handle(ctx context.Context, b *Batch) error {
 		}
 		known = append(known, schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt}.Message())
 		marker := u.Message()
-		for _, topic := range []string{schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicProfiles, schemas.TopicRecommendations} {
+		for _, topic := range p.marked {
 			m := marker
 			m.Topic = topic
 			markers = append(markers, m)

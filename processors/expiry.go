@@ -27,8 +27,8 @@ type ExpiryJob struct {
 
 // NewExpiryJob returns the job. partitions is the number of partitions of recommendations.current; users stay for userTTL after their latest change, for
 // ever if it is 0.
-func NewExpiryJob(users UserExpirer, log Log, emit Emitter, partitions int, userTTL time.Duration, now func() time.Time) *ExpiryJob {
-	return &ExpiryJob{users: users, log: log, emit: emit, partitions: partitions, userTTL: userTTL, now: now}
+func NewExpiryJob(users UserExpirer, streams Streams, partitions int, userTTL time.Duration, now func() time.Time) *ExpiryJob {
+	return &ExpiryJob{users: users, log: streams.Log, emit: streams.Emit, partitions: partitions, userTTL: userTTL, now: now}
 }
 
 // Run does both. A part that fails does not keep the other from being done.

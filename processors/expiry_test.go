@@ -38,7 +38,7 @@ func TestExpiry(t *testing.T) {
 	list("fresh", at.Add(time.Minute))
 	list("renewed", at.Add(time.Hour))
 
-	job := processors.NewExpiryJob(store, log, log, 1, 24*time.Hour, func() time.Time { return at })
+	job := processors.NewExpiryJob(store, processors.Streams{Log: log, Emit: log}, 1, 24*time.Hour, func() time.Time { return at })
 	for range 2 { // the second run finds nothing left to do
 		require.NoError(t, job.Run(t.Context()))
 		left, err := store.CountUsers(t.Context())

@@ -6,11 +6,29 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
+
+// RecommendDeclaration declares the processor that publishes lists.
+func RecommendDeclaration() Declaration {
+	return Declaration{
+		Name: schemas.GroupRecommend, Inputs: []string{schemas.TopicProfiles},
+		Splittable: true, RetryTopics: true,
+		Fills: "recommendations",
+		Tune: func(Deps) Tuning {
+			// When making lists is slow, changes wait for more of the same user: one list answers them all. Changes are
+			// small, so their batches are larger: in a backlog fewer lists are made that the next event makes stale.
+			return Tuning{MinLinger: 250 * time.Millisecond, BatchFactor: 4}
+		},
+		New: func(d Deps) Instance {
+			return Instance{Processor: NewRecommend(d.Recommender, d.Streams.Emit, d.Erasures, d.Hooks.ListPublished)}
+		},
+	}
+}
 
 // Recommend answers changed profiles with lists. A user's changes within a batch are conflated: one list answers them all, and the oldest
 // of them counts for freshness.
@@ -20,8 +38,8 @@ type Recommend struct {
 	emit        Emitter
 	erasures    *Erasures
 
-	// Published is told of each list once the log has it, for metrics; nil is nobody. It must not block.
-	Published func(list *schemas.Recommendation)
+	// published is told of each list once the log has it; nil is nobody.
+	published func(list *schemas.Recommendation)
 
 	mu sync.Mutex
 	// answered are, by partition, the people of a batch in work whose lists are out already.
@@ -36,9 +54,15 @@ type answered struct {
 
 var _ Processor = (*Recommend)(nil)
 
-// NewRecommend returns the processor of the topic profiles.
-func NewRecommend(recommender *recommend.Recommender, emit Emitter, erasures *Erasures) *Recommend {
-	return &Recommend{recommender: recommender, emit: emit, erasures: erasures, answered: make(map[partitionKey]*answered)}
+// NewRecommend returns the processor of changed profiles. published is told of each list once the log has it; it must
+// not block, and nil is nobody.
+func NewRecommend(
+	recommender *recommend.Recommender, emit Emitter, erasures *Erasures, published func(list *schemas.Recommendation),
+) *Recommend {
+	return &Recommend{
+		recommender: recommender, emit: emit, erasures: erasures, published: published,
+		answered: make(map[partitionKey]*answered),
+	}
 }
 
 // listsAtOnce bounds how many lists are asked of the stores in one call, so that a large batch is many calls that come back in time and not one that
@@ -116,9 +140,9 @@ func (p *Recommend) lists(ctx context.Context, b *Batch, requests []recommend.Re
 	if err := p.publish(ctx, b, out); err != nil {
 		return fmt.Errorf("publish %d lists: %w", len(lists), err)
 	}
-	if p.Published != nil {
+	if p.published != nil {
 		for _, list := range published {
-			p.Published(list)
+			p.published(list)
 		}
 	}
 	return nil

@@ -34,7 +34,7 @@ func TestABatchOfListsThatIsTriedAgainGoesOn(t *testing.T) {
 	emit := &stopping{memoryLog: log}
 	erasures := processors.NewErasures()
 	r := recommend.New(recommend.Stores{Users: store, Items: store, Graph: store}, erasures, recommend.DefaultConfig(), func() time.Time { return noon })
-	p := processors.NewRecommend(r, emit, erasures)
+	p := processors.NewRecommend(r, emit, erasures, nil)
 	const users = 230
 	var due []schemas.Message
 	for n := range users {

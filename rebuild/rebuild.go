@@ -78,17 +78,8 @@ type learner interface {
 
 // topicsOf are the topics that make up what a group has written to its store.
 func topicsOf(group string) []string {
-	switch group {
-	case schemas.GroupEmbed:
-		return []string{schemas.TopicInteractions, schemas.ReplayTopic(group)}
-	case schemas.GroupCatalog:
-		return []string{schemas.TopicItems, schemas.TopicItemUpdates, schemas.ReplayTopic(group)}
-	case schemas.GroupBefriend:
-		return []string{schemas.TopicFriendships, schemas.ReplayTopic(group)}
-	case schemas.GroupAggregate:
-		return app.AnalyticsTopics()
-	}
-	return nil
+	d, _ := processors.Declared(group)
+	return d.Topics()
 }
 
 // place is where a group stands on a partition and how far the store is to be filled there.
@@ -223,9 +214,11 @@ func (r *rebuild) reachBack(places []place) error {
 	return nil
 }
 
-// compacted topics keep the latest of each key for good.
+// compacted tells whether a topic keeps the latest record of each key for good.
 func compacted(topic string) bool {
-	return slices.Contains([]string{schemas.TopicItems, schemas.TopicUsers}, topic)
+	return slices.ContainsFunc(schemas.Topics(schemas.DefaultTopicsConfig()), func(t schemas.Topic) bool {
+		return t.Name == topic && t.Compact
+	})
 }
 
 // run rebuilds the store.

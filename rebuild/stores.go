@@ -77,14 +77,14 @@ func (r *rebuild) newVectors(users userStore, items itemStore) (*vectors, error)
 	c := processors.DefaultEmbedConfig(r.cfg.Topics.Partitions)
 	c.RecentIDs = r.cfg.Stream.RecentIDs
 	v := &vectors{r: r, users: users, items: items, rows: processors.NewRows(m), assigned: make(map[partitionOf]bool)}
-	v.embed = processors.NewEmbed(users, processors.Discard{}, r.kafka, v.rows, r.erasures, c)
+	v.embed = processors.NewEmbed(users, processors.Streams{Log: r.kafka, Emit: processors.Discard{}}, v.rows, r.erasures, c)
 	return v, nil
 }
 
 // takeItems brings the item index up to the log. The higher version stays, so it does not matter that catalog runs.
 func (v *vectors) takeItems(ctx context.Context) error {
 	c := processors.DefaultCatalogConfig(v.r.cfg.Topics.Partitions)
-	p := processors.NewCatalog(v.items, processors.Discard{}, v.r.kafka, v.rows, c, time.Now)
+	p := processors.NewCatalog(v.items, processors.Streams{Log: v.r.kafka, Emit: processors.Discard{}}, v.rows, c, time.Now)
 	parts := make([]processors.Assignment, c.Partitions)
 	for n := range parts {
 		parts[n] = processors.Assignment{Topic: schemas.TopicItems, Partition: n}
@@ -137,7 +137,7 @@ type qdrantRebuild struct {
 
 func (s *qdrantRebuild) groups() (all, exclusive []string) {
 	// catalog may run: of two versions of an item the higher stays, whoever writes it.
-	return []string{schemas.GroupEmbed, schemas.GroupCatalog}, []string{schemas.GroupEmbed}
+	return processors.Filling(processors.StoreUsers, processors.StoreItems), processors.Filling(processors.StoreUsers)
 }
 
 func (s *qdrantRebuild) begin(ctx context.Context) error {
@@ -203,7 +203,7 @@ type graphRebuild struct {
 }
 
 func (s *graphRebuild) groups() (all, exclusive []string) {
-	return []string{schemas.GroupBefriend}, nil
+	return processors.Filling(processors.StoreGraph), nil
 }
 
 func (s *graphRebuild) begin(ctx context.Context) error {
@@ -222,7 +222,7 @@ func (s *graphRebuild) begin(ctx context.Context) error {
 }
 
 func (s *graphRebuild) prepare() {
-	s.fold = s.r.fold(processors.NewBefriend(s.store, processors.Discard{}, s.r.erasures), true)
+	s.fold = s.r.fold(processors.NewBefriend(s.store, processors.Streams{Log: s.r.kafka, Emit: processors.Discard{}}, s.r.erasures), true)
 }
 
 func (s *graphRebuild) take(ctx context.Context, places []place) error {
@@ -328,7 +328,8 @@ type clickhouseRebuild struct {
 }
 
 func (s *clickhouseRebuild) groups() (all, exclusive []string) {
-	return []string{schemas.GroupAggregate}, []string{schemas.GroupAggregate}
+	all = processors.Filling(processors.StoreAnalytics)
+	return all, all
 }
 
 func (s *clickhouseRebuild) begin(ctx context.Context) error {
@@ -365,7 +366,7 @@ type embeddedRebuild struct {
 const rebuildFolder = "rebuild"
 
 func (s *embeddedRebuild) groups() (all, exclusive []string) {
-	all = []string{schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupBefriend, schemas.GroupAggregate}
+	all = processors.Filling(processors.StoreUsers, processors.StoreItems, processors.StoreGraph, processors.StoreAnalytics)
 	return all, all
 }
 

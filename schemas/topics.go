@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -32,16 +33,14 @@ const (
 	GroupPeriodic  = "periodic"
 )
 
-// Groups lists every consumer group that has dead letters.
-func Groups() []string {
-	return []string{GroupEmbed, GroupCatalog, GroupBefriend, GroupAggregate, GroupRecommend, GroupErase}
-}
-
 // PoisonTopic is where the dead letters of group are.
 func PoisonTopic(group string) string { return group + ".poison" }
 
 // ReplayTopic is where dead letters of group come back.
 func ReplayTopic(group string) string { return group + ".replay" }
+
+// RetryGroup is the consumer group that reads the retry topics of group.
+func RetryGroup(group string) string { return group + ".retry" }
 
 // RetryTopic is where a record in trouble waits for delay: <group>.retry.30s.
 func RetryTopic(group string, delay time.Duration) string {
@@ -86,7 +85,7 @@ func DefaultTopicsConfig() TopicsConfig {
 	return TopicsConfig{Partitions: 8, RetryDelays: []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute}}
 }
 
-// Topics declares every topic.
+// Topics declares the topics that belong to no consumer group.
 func Topics(c TopicsConfig) []Topic {
 	const day = 24 * time.Hour
 	n := c.Partitions
@@ -137,18 +136,42 @@ func Topics(c TopicsConfig) []Topic {
 		},
 		{Name: TopicMeta, Key: "name", Partitions: 1, Compact: true, Description: "The log id."},
 	}
-	for _, g := range Groups() {
-		ts = append(ts,
-			Topic{Name: PoisonTopic(g), Key: "as the original", Partitions: 1, Retention: 30 * day, Description: "Dead letters of " + g + "."},
-			Topic{Name: ReplayTopic(g), Key: "as the original", Partitions: n, Retention: c.Retention, Description: "Dead letters of " + g + " that were replayed: as much a part of the history as what they were."})
+	return ts
+}
+
+// GroupTopics declares the topics that belong to a consumer group: its dead letters, their replay and, with retries,
+// one for each delay.
+func GroupTopics(c TopicsConfig, group string, retries bool) []Topic {
+	const day = 24 * time.Hour
+	ts := []Topic{
+		{
+			Name: PoisonTopic(group), Key: "as the original", Partitions: 1, Retention: 30 * day,
+			Description: "Dead letters of " + group + ".",
+		},
+		{
+			Name: ReplayTopic(group), Key: "as the original", Partitions: c.Partitions, Retention: c.Retention,
+			Description: "Dead letters of " + group + " that were replayed: part of the history like what they were.",
+		},
 	}
-	for _, g := range []string{GroupBefriend, GroupRecommend, GroupErase} {
-		for _, d := range c.RetryDelays {
-			ts = append(ts, Topic{
-				Name: RetryTopic(g, d), Key: "as the original", Partitions: n, Retention: 7 * day,
-				Description: "Records of " + g + " in trouble, tried again after " + d.String() + ".",
-			})
-		}
+	if !retries {
+		return ts
+	}
+	for _, d := range c.RetryDelays {
+		ts = append(ts, Topic{
+			Name: RetryTopic(group, d), Key: "as the original", Partitions: c.Partitions, Retention: 7 * day,
+			Description: "Failing records of " + group + ", tried again after " + d.String() + ".",
+		})
 	}
 	return ts
+}
+
+// MarkedTopics are the topics that a person's erasure is marked in, so that each processor erases in line, in order.
+func MarkedTopics() []string {
+	var names []string
+	for _, t := range Topics(DefaultTopicsConfig()) {
+		if t.Name != TopicUsers && slices.Contains(t.Kinds, KindUserErased) {
+			names = append(names, t.Name)
+		}
+	}
+	return names
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipstream-rec/slipstream/app"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/stream"
 )
 
@@ -27,7 +27,7 @@ type poisonFilter struct {
 
 func (f *poisonFilter) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.group, "group", "", "only of this processor: "+strings.Join(schemas.Groups(), ", "))
+	fl.StringVar(&f.group, "group", "", "only of this processor: "+strings.Join(processors.Groups(), ", "))
 	fl.StringVar(&f.reason, "reason", "", "only whose reason contains this, upper and lower case alike")
 	fl.StringVar(&f.class, "class", "", "only of this class: permanent, unknown, transient")
 	fl.StringVar(&f.topic, "topic", "", "only from this topic")

@@ -10,8 +10,8 @@ import (
 
 	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/producers/simulator"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
+	"github.com/slipstream-rec/slipstream/producers/simulator"
 )
 
 func newReplay() *cobra.Command {

@@ -29,6 +29,7 @@ import (
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers/simulator"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
@@ -134,7 +135,7 @@ func DropTopics(ctx context.Context, t *testing.T, cfg config.Config) {
 	require.NoError(t, err)
 	defer k.Close()
 	var topics []string
-	for _, x := range schemas.Topics(app.TopicsConfig(cfg)) {
+	for _, x := range processors.Topics(app.TopicsConfig(cfg)) {
 		topics = append(topics, cfg.Kafka.TopicPrefix+x.Name)
 	}
 	require.NoError(t, stream.DeleteTopics(ctx, k.Conn(), topics...))

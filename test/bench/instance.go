@@ -19,6 +19,7 @@ import (
 	"github.com/neo4j/neo4j-go-driver/v5/neo4j"
 	"github.com/qdrant/go-client/qdrant"
 
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 )
@@ -167,13 +168,7 @@ func (in *installation) ready(ctx context.Context) error {
 // groups lists the consumer groups that work here, with their topics.
 func (in *installation) groups() map[string][]string {
 	out := make(map[string][]string)
-	for group, topics := range map[string][]string{
-		schemas.GroupEmbed:     {schemas.TopicInteractions},
-		schemas.GroupCatalog:   {schemas.TopicItems, schemas.TopicItemUpdates},
-		schemas.GroupBefriend:  {schemas.TopicFriendships},
-		schemas.GroupAggregate: {schemas.TopicInteractions, schemas.TopicRecommendations, schemas.TopicItems},
-		schemas.GroupRecommend: {schemas.TopicProfiles},
-	} {
+	for group, topics := range processors.GroupTopics(nil) {
 		if in.only != nil && !slices.Contains(in.only, group) {
 			continue
 		}
@@ -258,7 +253,7 @@ func removeTopics(ctx context.Context, broker, prefix string) error {
 	}
 	defer conn.Close()
 	var names []string
-	for _, t := range schemas.Topics(schemas.DefaultTopicsConfig()) {
+	for _, t := range processors.Topics(schemas.DefaultTopicsConfig()) {
 		names = append(names, prefix+t.Name)
 	}
 	return stream.DeleteTopics(ctx, conn, names...)

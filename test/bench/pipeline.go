@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
@@ -282,7 +283,7 @@ func (in *installation) check(ctx context.Context, _ *world) error {
 
 func (in *installation) noDeadLetters(ctx context.Context) error {
 	var topics []string
-	for _, g := range schemas.Groups() {
+	for _, g := range processors.Groups() {
 		topics = append(topics, in.prefix+schemas.PoisonTopic(g))
 	}
 	bounds, err := in.conn.Offsets(ctx, topics...)

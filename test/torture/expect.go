@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 )
@@ -91,7 +92,7 @@ type theLog map[string][]schemas.Record
 func readAll(ctx context.Context, conn *stream.Conn, prefix string) (theLog, error) {
 	out := make(theLog)
 	topics := []string{schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers, schemas.TopicRecommendations, schemas.TopicErasures}
-	for _, g := range schemas.Groups() {
+	for _, g := range processors.Groups() {
 		topics = append(topics, schemas.PoisonTopic(g))
 	}
 	for _, t := range topics {

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/stream"
 )
 
@@ -184,27 +184,15 @@ func (h *harness) close() {
 	}
 }
 
+// retryDelays are those of the instances under torture.
+var retryDelays = []time.Duration{time.Second, 5 * time.Second, 15 * time.Second}
+
 // groupTopics are what each group reads, with prefixes; its retry topics too.
 func groupTopics(prefix string) map[string][]string {
 	out := make(map[string][]string)
-	add := func(group string, topics ...string) {
+	for group, topics := range processors.GroupTopics(retryDelays) {
 		for _, t := range topics {
 			out[prefix+group] = append(out[prefix+group], prefix+t)
-		}
-	}
-	add(schemas.GroupEmbed, schemas.TopicInteractions)
-	add(schemas.GroupCatalog, schemas.TopicItems, schemas.TopicItemUpdates)
-	add(schemas.GroupBefriend, schemas.TopicFriendships)
-	add(schemas.GroupAggregate, schemas.TopicInteractions, schemas.TopicRecommendations, schemas.TopicItems, schemas.TopicUsers)
-	add(schemas.GroupRecommend, schemas.TopicProfiles)
-	add(schemas.GroupErase, schemas.TopicUsers)
-	for _, g := range schemas.Groups() {
-		add(schemas.GroupAggregate, schemas.PoisonTopic(g))
-	}
-	for _, g := range []string{schemas.GroupBefriend, schemas.GroupRecommend, schemas.GroupErase} {
-		for _, d := range []time.Duration{time.Second, 5 * time.Second, 15 * time.Second} {
-			full := stream.RetryGroup(prefix + g)
-			out[full] = append(out[full], stream.RetryTopic(prefix+g, d))
 		}
 	}
 	return out

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 )
@@ -51,13 +52,13 @@ func (o *Outage) String() string {
 func needs(engine string) []string {
 	switch engine {
 	case engineQdrant:
-		return []string{schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupRecommend}
+		return append(processors.Filling(processors.StoreUsers, processors.StoreItems), schemas.GroupRecommend)
 	case engineNeo4j:
-		return []string{schemas.GroupBefriend}
+		return processors.Filling(processors.StoreGraph)
 	case engineClickHouse:
-		return []string{schemas.GroupAggregate}
+		return processors.Filling(processors.StoreAnalytics)
 	}
-	return schemas.Groups()
+	return processors.Groups()
 }
 
 // Stop is what a graceful stop of all instances under load did.
@@ -189,7 +190,7 @@ func (h *harness) highestRSS() int64 {
 
 func (h *harness) letters(ctx context.Context) (int64, error) {
 	var topics []string
-	for _, g := range schemas.Groups() {
+	for _, g := range processors.Groups() {
 		topics = append(topics, h.prefix+schemas.PoisonTopic(g))
 	}
 	bounds, err := h.direct.Offsets(ctx, topics...)
@@ -210,7 +211,7 @@ func (h *harness) outage(ctx context.Context, engine string, down time.Duration)
 		return nil, err
 	}
 	affected := needs(engine)
-	others := slices.DeleteFunc(schemas.Groups(), func(g string) bool { return slices.Contains(affected, g) })
+	others := slices.DeleteFunc(processors.Groups(), func(g string) bool { return slices.Contains(affected, g) })
 	h.ledger.count(func(l *ledger) { l.answers = answers{} })
 	begin, err := h.standings(ctx)
 	if err != nil {

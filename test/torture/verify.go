@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 )
@@ -177,7 +178,7 @@ func compareSums(f *finding, got, want map[sumKey]uint64) {
 func verifyLetters(ctx context.Context, v *Verdict, log theLog, x *expected, s *stores) error {
 	found := make(map[letter]bool)
 	ids := make(map[string]bool)
-	for _, g := range schemas.Groups() {
+	for _, g := range processors.Groups() {
 		for _, r := range log[schemas.PoisonTopic(g)] {
 			rec := stream.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: r.Time, Key: r.Key, Value: r.Value}
 			for _, h := range r.Headers {

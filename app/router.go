@@ -1,0 +1,150 @@
+package app
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"context"
+
+	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream"
+)
+
+// router builds the handlers of the processors that run here, and returns their recurring tasks.
+func (a *App) router() (*stream.Router, []processors.Task, error) {
+	cfg := stream.DefaultRouterConfig()
+	cfg.CloseTimeout, cfg.Log = a.cfg.Stream.StopTimeout, a.log
+	router, err := stream.NewRouter(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	var tasks []processors.Task
+	deps := a.deps()
+	for _, d := range processors.Table() {
+		if !a.runs(d.Name) {
+			continue
+		}
+		in := d.New(deps)
+		tasks = append(tasks, in.Tasks...)
+		if in.Pending != nil {
+			a.pending = append(a.pending, in.Pending)
+		}
+		var tuning processors.Tuning
+		if d.Tune != nil {
+			tuning = d.Tune(deps)
+		}
+		if err := a.handle(router, d, in.Processor, tuning); err != nil {
+			return nil, nil, err
+		}
+	}
+	return router, tasks, nil
+}
+
+// deps is what this process gives to its processors.
+func (a *App) deps() processors.Deps {
+	e := a.engines
+	return processors.Deps{
+		Streams: processors.Streams{Log: a.kafka, Emit: a.kafka},
+		Users:   e.Users, Items: e.Items, Graph: e.Graph, Analytics: e.Analytics,
+		ItemFactors: a.rows, Erasures: a.erasures,
+		Recommender: a.recommender.WithStoreTimeout(listTimeout),
+		Settings:    a.settings(),
+		Hooks:       processors.Hooks{ListPublished: a.countList},
+		Repeat:      a.repeat,
+		Now:         now,
+	}
+}
+
+// listTimeout bounds each store when lists are made for the topic: nobody waits for the answer, and waiting is better
+// than a poorer list.
+const listTimeout = 5 * time.Second
+
+// settings is what the configuration says to processors.
+func (a *App) settings() processors.Settings {
+	c := a.cfg
+	return processors.Settings{
+		Partitions: c.Topics.Partitions, RecentIDs: c.Stream.RecentIDs,
+		InsertInterval: c.Stream.InsertInterval, LearnInterval: c.Stream.LearnInterval,
+		Trending: a.trendingQuery(), TrendingInterval: c.Recommend.TrendingInterval, UserTTL: c.Recommend.UserTTL,
+	}
+}
+
+func (a *App) trendingQuery() sinks.TrendingQuery {
+	return sinks.TrendingQuery{HalfLife: a.cfg.Recommend.TrendingHalfLife, N: 200, Weights: map[schemas.Action]float64{
+		schemas.View: 0.3, schemas.Click: 0.5, schemas.Like: 1, schemas.Rate: 1, schemas.AddToCart: 1, schemas.Purchase: 2, schemas.Watch: 1,
+	}}
+}
+
+// handle adds a processor to the router.
+func (a *App) handle(router *stream.Router, d processors.Declaration, p processors.Processor, t processors.Tuning) error {
+	full := a.kafka.prefix + d.Name
+	named := make([]string, 0, 8)
+	for _, topic := range d.Topics() {
+		named = append(named, a.kafka.prefix+topic)
+	}
+	s := a.subscriberConfig(full)
+	s.Ranges = d.BatchIntents
+	a.tune(&s, t)
+	s.Assigned = func(ctx context.Context, in []stream.Assignment) error { return p.Assign(ctx, a.kafka.assignments(in)) }
+	s.Revoked = func(in []stream.TopicPartition) { p.Revoke(a.kafka.revoked(in)) }
+	sub, err := stream.NewSubscriber(a.kafka.conn, s)
+	if err != nil {
+		return fmt.Errorf("subscriber of %s: %w", d.Name, err)
+	}
+	o := stream.Options{
+		Name: d.Name, Group: full, Topics: named, Subscriber: sub, Handler: a.kafka.handler(a.logID, p), Emitter: a.kafka.pub,
+		MaxAttempts: a.cfg.Guard.MaxAttempts, Timeout: a.cfg.Stream.SessionTimeout * 2 / 3,
+		Backoff:    stream.Backoff{First: a.cfg.Guard.MinBackoff, Max: a.cfg.Guard.MaxBackoff},
+		Breaker:    stream.Breaker{Failures: uint(a.cfg.Guard.BreakerFailures), Delay: a.cfg.Guard.BreakerDelay},
+		Splittable: d.Splittable, Hooks: a.guardHooks(),
+	}
+	if d.RetryTopics && len(a.cfg.Topics.RetryDelays) > 0 {
+		retrySub, err := stream.NewSubscriber(a.kafka.conn, a.subscriberConfig(stream.RetryGroup(full)))
+		if err != nil {
+			return fmt.Errorf("retry subscriber of %s: %w", d.Name, err)
+		}
+		o.Retry = &stream.Retry{Delays: a.cfg.Topics.RetryDelays, Subscriber: retrySub}
+	}
+	if err := router.Handle(o); err != nil {
+		return fmt.Errorf("handler %s: %w", d.Name, err)
+	}
+	return nil
+}
+
+// tune adapts a subscriber to its processor.
+func (a *App) tune(s *stream.SubscriberConfig, t processors.Tuning) {
+	s.Linger = max(s.Linger, t.MinLinger)
+	s.MaxRecords *= max(1, t.BatchFactor)
+	if t.FetchMinBytes > 0 {
+		s.FetchMinBytes = t.FetchMinBytes
+	}
+	if len(t.TopicLinger) > 0 {
+		s.TopicLinger = make(map[string]time.Duration, len(t.TopicLinger))
+		for topic, linger := range t.TopicLinger {
+			s.TopicLinger[a.kafka.prefix+topic] = linger
+		}
+	}
+	if t.BatchBytes != nil {
+		most := s.MaxBytes
+		s.PartitionBytes = func(tp stream.TopicPartition) int {
+			return min(most, t.BatchBytes(strings.TrimPrefix(tp.Topic, a.kafka.prefix)))
+		}
+	}
+}
+
+func (a *App) subscriberConfig(group string) stream.SubscriberConfig {
+	s := stream.DefaultSubscriberConfig(group)
+	c := a.cfg.Stream
+	s.MaxRecords, s.MaxBytes, s.Linger = c.MaxRecords, int(c.MaxBytes), c.Linger
+	s.SessionTimeout, s.HeartbeatInterval, s.RebalanceTimeout, s.RequestTimeout = c.SessionTimeout, c.HeartbeatInterval, c.RebalanceTimeout, c.RequestTimeout
+	s.DrainTimeout = min(c.SessionTimeout/5, c.RebalanceTimeout/2)
+	s.Logger = a.log
+	if a.embedded {
+		s.OffsetPolicy = stream.GoToFirst
+	}
+	s.Hooks = a.subscriberHooks(strings.TrimPrefix(group, a.kafka.prefix))
+	return s
+}

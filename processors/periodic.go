@@ -1,0 +1,79 @@
+package processors
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// PeriodicDeclaration declares the jobs that one instance runs for all.
+func PeriodicDeclaration() Declaration {
+	return Declaration{
+		Name: schemas.GroupPeriodic, Inputs: []string{schemas.TopicMeta}, Internal: true,
+		Fills: "what is trending, and expiry",
+		New: func(d Deps) Instance {
+			c := d.Settings
+			trending := NewTrendingJob(d.Analytics, d.Streams.Emit, c.Trending, d.Now)
+			expiry := NewExpiryJob(d.Users, d.Streams, c.Partitions, c.UserTTL, d.Now)
+			return Instance{Processor: NewPeriodic(d.Repeat, []Task{
+				{Name: "compute trending", Interval: c.TrendingInterval, Run: trending.Run, Begun: trending.Found},
+				{Name: "expire users and lists", Interval: expiryInterval, Run: expiry.Run},
+			})}
+		},
+	}
+}
+
+// expiryInterval is how often what has expired is looked for: lists and users live for days.
+const expiryInterval = time.Hour
+
+// Periodic runs tasks on one instance at a time: the one that owns the single partition of the topic that it reads.
+type Periodic struct {
+	tasks []Task
+	// repeat runs a task at its interval until ctx ends.
+	repeat func(ctx context.Context, t Task)
+
+	mu   sync.Mutex
+	stop func()
+}
+
+var _ Processor = (*Periodic)(nil)
+
+// NewPeriodic returns the processor. repeat runs a task at once and then at its interval, until ctx ends.
+func NewPeriodic(repeat func(ctx context.Context, t Task), tasks []Task) *Periodic {
+	return &Periodic{repeat: repeat, tasks: tasks}
+}
+
+// Assign starts the tasks.
+func (p *Periodic) Assign(ctx context.Context, parts []Assignment) error {
+	p.end()
+	if len(parts) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	for _, t := range p.tasks {
+		wg.Go(func() { p.repeat(ctx, t) })
+	}
+	p.mu.Lock()
+	p.stop = func() { cancel(); wg.Wait() }
+	p.mu.Unlock()
+	return nil
+}
+
+// Revoke stops them.
+func (p *Periodic) Revoke([]Assignment) { p.end() }
+
+func (p *Periodic) end() {
+	p.mu.Lock()
+	stop := p.stop
+	p.stop = nil
+	p.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+}
+
+// Handle ignores the records: owning the partition is what matters.
+func (p *Periodic) Handle(context.Context, *Batch) error { return nil }
