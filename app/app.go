@@ -34,7 +34,7 @@ type App struct {
 	erasures    *processors.Erasures
 	rows        *processors.Rows
 	recommender *recommend.Recommender
-	tails       []*stream.Tail
+	followers   []*stream.Follower
 	// indexed tells whether all items that catalog works on stand in the index as on the log; nil where catalog does not run.
 	indexed func() bool
 	// only are the processors that run here.
@@ -154,12 +154,12 @@ func (a *App) prepare() error {
 	a.rows = processors.NewRows(m)
 	stores := recommend.Stores{Users: e.Users, Items: e.Items, Graph: e.Graph}
 	a.recommender = recommend.New(stores, a.erasures, RecommendConfig(a.cfg, m, a.log), now)
-	a.tails = append(a.tails, k.Tail(schemas.TopicErasures, a.erasures.Apply))
+	a.followers = append(a.followers, k.Follower(schemas.TopicErasures, a.erasures.Apply))
 	if a.runs(schemas.GroupEmbed) || a.runs(schemas.GroupCatalog) {
-		a.tails = append(a.tails, k.Tail(schemas.TopicItemVectors, a.rows.Apply))
+		a.followers = append(a.followers, k.Follower(schemas.TopicItemVectors, a.rows.Apply))
 	}
 	if a.runs(schemas.GroupRecommend) || a.runs("api") {
-		a.tails = append(a.tails, k.Tail(schemas.TopicTrending, a.recommender.ApplyTrending), k.Tail(schemas.TopicItems, a.recommender.ApplyItem))
+		a.followers = append(a.followers, k.Follower(schemas.TopicTrending, a.recommender.ApplyTrending), k.Follower(schemas.TopicItems, a.recommender.ApplyItem))
 	}
 	return nil
 }
@@ -182,10 +182,10 @@ func (a *App) Run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	support, sctx := errgroup.WithContext(background)
-	for _, t := range a.tails {
+	for _, t := range a.followers {
 		support.Go(func() error { return t.Run(sctx) })
 	}
-	for _, t := range a.tails {
+	for _, t := range a.followers {
 		if err := t.WaitCaughtUp(ctx); err != nil {
 			stopBackground()
 			return errors.Join(err, support.Wait())
@@ -214,7 +214,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.runs("api") {
 		work.Go(func() error { return a.serve(wctx) })
 	}
-	work.Go(func() error { // a dead tail must stop the work that relies on it
+	work.Go(func() error { // a follower that fails must stop the work that relies on it
 		select {
 		case <-sctx.Done():
 			if ctx.Err() == nil {

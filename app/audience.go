@@ -69,8 +69,8 @@ func (c *CurrentLists) Someone() string {
 func Simulate(ctx context.Context, k *Kafka, c simulator.Config, lists *CurrentLists) error {
 	group, gctx := errgroup.WithContext(ctx)
 	done, stop := context.WithCancel(gctx)
-	tail := k.Tail(schemas.TopicRecommendationsCurrent, lists.Apply)
-	group.Go(func() error { return tail.Run(done) })
+	follower := k.Follower(schemas.TopicRecommendationsCurrent, lists.Apply)
+	group.Go(func() error { return follower.Run(done) })
 	group.Go(func() error {
 		defer stop()
 		sim, err := simulator.New(c, lists, now)

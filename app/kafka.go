@@ -158,9 +158,9 @@ func (k *Kafka) appendRecord(r *stream.Record, headers []schemas.Header) (schema
 	}, headers
 }
 
-// Tail follows a whole topic.
-func (k *Kafka) Tail(topic string, f func(*schemas.Record) error) *stream.Tail {
-	return stream.NewTail(k.conn, k.prefix+topic, func(r *stream.Record) error {
+// Follower follows a whole topic.
+func (k *Kafka) Follower(topic string, f func(*schemas.Record) error) *stream.Follower {
+	return stream.NewFollower(k.conn, k.prefix+topic, func(r *stream.Record) error {
 		rec := k.record(r)
 		return f(&rec)
 	})

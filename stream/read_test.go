@@ -61,7 +61,7 @@ func TestReadPartitionWaitsOutFailures(t *testing.T) {
 	require.Equal(t, fault.Transient, fault.ClassOf(err), err)
 }
 
-func TestTail(t *testing.T) {
+func TestFollower(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
 		topic, p := e.topic(t, 3), e.publisher(t)
@@ -70,7 +70,7 @@ func TestTail(t *testing.T) {
 		}
 		var mu sync.Mutex
 		seen := map[int]int{}
-		tail := NewTail(e.conn, topic, func(r *Record) error {
+		follower := NewFollower(e.conn, topic, func(r *Record) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if fmt.Sprint(seen[r.Partition]) != string(r.Value) {
@@ -81,8 +81,8 @@ func TestTail(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- tail.Run(ctx) }()
-		require.NoError(t, tail.WaitCaughtUp(t.Context()))
+		go func() { done <- follower.Run(ctx) }()
+		require.NoError(t, follower.WaitCaughtUp(t.Context()))
 		mu.Lock()
 		require.Equal(t, map[int]int{0: 200, 1: 200}, seen)
 		mu.Unlock()
@@ -100,22 +100,22 @@ func TestTail(t *testing.T) {
 	})
 }
 
-func TestTailEndsWithItsHandler(t *testing.T) {
+func TestFollowerEndsWithItsHandler(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
 	empty, topic := e.topic(t, 1), e.topic(t, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	tail := NewTail(e.conn, empty, func(*Record) error { return nil })
+	follower := NewFollower(e.conn, empty, func(*Record) error { return nil })
 	done := make(chan error, 1)
-	go func() { done <- tail.Run(ctx) }()
-	require.NoError(t, tail.WaitCaughtUp(t.Context()), "an empty topic is caught up with at once")
+	go func() { done <- follower.Run(ctx) }()
+	require.NoError(t, follower.WaitCaughtUp(t.Context()), "an empty topic is caught up with at once")
 	cancel()
 	require.NoError(t, <-done)
 
 	emit(t, e.publisher(t), topic, 0, 0, 1)
 	boom := errors.New("boom")
-	broken := NewTail(e.conn, topic, func(*Record) error { return boom })
+	broken := NewFollower(e.conn, topic, func(*Record) error { return boom })
 	require.ErrorIs(t, broken.Run(t.Context()), boom)
 	short, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer stop()
