@@ -154,12 +154,14 @@ func (a *App) prepare() error {
 	a.rows = processors.NewRows(m)
 	stores := recommend.Stores{Users: e.Users, Items: e.Items, Graph: e.Graph}
 	a.recommender = recommend.New(stores, a.erasures, RecommendConfig(a.cfg, m, a.log), now)
-	a.followers = append(a.followers, k.Follower(schemas.TopicErasures, a.erasures.Apply))
+	a.followers = append(a.followers, k.Follower(schemas.TopicErasures, a.log, a.erasures.Apply))
 	if a.runs(schemas.GroupEmbed) || a.runs(schemas.GroupCatalog) {
-		a.followers = append(a.followers, k.Follower(schemas.TopicItemVectors, a.rows.Apply))
+		a.followers = append(a.followers, k.Follower(schemas.TopicItemVectors, a.log, a.rows.Apply))
 	}
 	if a.runs(schemas.GroupRecommend) || a.runs("api") {
-		a.followers = append(a.followers, k.Follower(schemas.TopicTrending, a.recommender.ApplyTrending), k.Follower(schemas.TopicItems, a.recommender.ApplyItem))
+		a.followers = append(a.followers,
+			k.Follower(schemas.TopicTrending, a.log, a.recommender.ApplyTrending),
+			k.Follower(schemas.TopicItems, a.log, a.recommender.ApplyItem))
 	}
 	return nil
 }

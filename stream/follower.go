@@ -2,184 +2,148 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
-// Follower follows all partitions of a topic from their first offset, without a group: for state that every instance holds in full, such as a
-// compacted topic.
+// Follower reads all partitions of a topic from their first offset, without a group: for state that
+// every instance holds in full, such as a compacted topic. A partition that cannot be read for the
+// moment, or whose broker is away, holds back none of the others.
 type Follower struct {
-	conn  *Conn
-	topic string
-	fn    func(*Record) error
-	log   *slog.Logger
+	conn    *Conn
+	topic   string
+	log     *slog.Logger
+	fn      func(*Record) error
+	slowest time.Duration // the longest pause after a failure
 
 	caughtUp chan struct{}
-	mu       sync.Mutex // held around fn
-	turn     int
-	next     map[int]int64
-	gaps     map[int]*endGap
-	target   map[int]int64 // the ends seen at the start, of partitions that have not got there
+	ended    chan struct{}
+	err      error // what Run returned; read it after ended
+
+	mu         sync.Mutex // guards what Progress reads; only Run's goroutine writes it
+	layout     retrying
+	partitions []*followed
 }
 
-// NewFollower returns a Follower that calls fn for each record, one at a time, in order within a partition. An error of fn ends Run.
-func NewFollower(conn *Conn, topic string, fn func(*Record) error) *Follower {
-	return &Follower{conn: conn, topic: topic, fn: fn, log: slog.Default(), caughtUp: make(chan struct{}), next: map[int]int64{}, gaps: map[int]*endGap{}}
+// followed is what a follower knows of one partition.
+type followed struct {
+	tp     TopicPartition
+	leader int32 // -1 is none
+	asked  bool  // a request for it is under way
+	known  bool  // whether next is valid; else the ends of the log are to be looked up
+	first  int64
+	next   int64
+	target int64 // the end of the log when it was first looked up; -1 before
+	gap    endGap
+	retry  retrying
 }
 
-// WaitCaughtUp returns when every record that was there at the start of Run has been handed to fn.
+// NewFollower returns a Follower that calls fn for each record, one at a time, in order within a
+// partition. The record is fn's to keep. An error of fn ends Run.
+func NewFollower(conn *Conn, topic string, log *slog.Logger, fn func(*Record) error) *Follower {
+	return &Follower{
+		conn: conn, topic: topic, log: log, fn: fn, slowest: readBackoff,
+		caughtUp: make(chan struct{}), ended: make(chan struct{}),
+	}
+}
+
+// WaitCaughtUp returns nil when every record that was there at the start of Run has been handed to
+// fn. It waits for a partition that cannot be read. When Run fails it returns the error of Run at
+// once. It returns a canceled error when Run is stopped before it has caught up, or when ctx is
+// canceled, and a transient one when the deadline of ctx passes. Safe for concurrent use.
 func (f *Follower) WaitCaughtUp(ctx context.Context) error {
 	select {
 	case <-f.caughtUp:
-		return nil
+	case <-f.ended:
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the end of %s: %w", f.topic, classify(ctx.Err()))
 	}
-}
-
-// Run follows the topic until ctx ends, and then returns nil. Broker outages are waited out. Run may be called once.
-func (f *Follower) Run(ctx context.Context) error {
-	err := untilDone(ctx, func() error {
-		ends, err := f.conn.Offsets(ctx, f.topic)
-		if err != nil {
-			return err
+	select {
+	case <-f.ended:
+		if f.err != nil {
+			return f.err
 		}
-		f.target = map[int]int64{}
-		for tp, b := range ends {
-			f.next[tp.Partition] = b.First
-			if b.First < b.HighWatermark {
-				f.target[tp.Partition] = b.HighWatermark
-			}
-		}
+	default:
+	}
+	select {
+	case <-f.caughtUp:
 		return nil
-	})
-	if err == nil {
-		if len(f.target) == 0 {
-			close(f.caughtUp)
-		}
-		err = f.follow(ctx)
+	default:
+		err := fault.As(fault.Canceled, context.Canceled)
+		return fmt.Errorf("wait for the end of %s: the follower was stopped: %w", f.topic, err)
 	}
-	if ctx.Err() != nil {
-		return nil //nolint:nilerr // the end that was asked for
-	}
-	return fmt.Errorf("follow %s: %w", f.topic, err)
 }
 
-// errHandler marks an error of fn: the only kind that ends the following.
-type errHandler struct{ err error }
-
-func (e *errHandler) Error() string { return e.err.Error() }
-func (e *errHandler) Unwrap() error { return e.err }
-
-func (f *Follower) follow(ctx context.Context) error {
-	wait := 20 * time.Millisecond
-	for ctx.Err() == nil {
-		err := f.round(ctx)
-		var stop *errHandler
-		switch {
-		case errors.As(err, &stop):
-			return stop.err
-		case err == nil:
-			wait = 20 * time.Millisecond
-			continue
-		}
-		f.conn.forget(f.topic)
-		if wait >= readBackoff && ctx.Err() == nil {
-			f.log.Warn("following a topic: trying again", "topic", f.topic, "error", err)
-		}
-		if !pause(ctx, wait) {
-			break
-		}
-		wait = min(2*wait, readBackoff)
-	}
-	return ctx.Err()
+// Progress tells how far a follower is with what was on its topic when it started.
+type Progress struct {
+	Topic string
+	// Read and Total count offsets: of Total from the first to the end of the log at the start, Read
+	// have been read. Partitions that have not been reached yet count as empty.
+	Read, Total int64
+	// Failing are the partitions that cannot be read at the moment, in order.
+	Failing []int
+	// Err is one of the failures, nil if there is none.
+	Err error
+	// CaughtUp tells whether all of Total has been read, and all partitions have been reached.
+	CaughtUp bool
 }
 
-// round fetches once from every leader.
-func (f *Follower) round(ctx context.Context) error {
-	leaders, err := f.conn.leaders(ctx, f.topic, false)
-	if err != nil {
-		return err
-	}
-	byLeader := map[int32][]fetchAsk{}
-	f.turn++ // a response is filled in order: the partitions take turns in being first
-	for i := range leaders {
-		i = (i + f.turn) % len(leaders)
-		leader := leaders[i]
-		if leader < 0 {
-			return fmt.Errorf("partition %s/%d: %w", f.topic, i, classify(kafka.LeaderNotAvailable))
-		}
-		byLeader[leader] = append(byLeader[leader], fetchAsk{tp: TopicPartition{f.topic, i}, offset: f.next[i]})
-	}
-	errs := make(chan error, len(byLeader))
-	for leader, asks := range byLeader {
-		go func() { errs <- f.fetch(ctx, leader, asks) }()
-	}
-	var all []error
-	for range byLeader {
-		all = append(all, <-errs)
-	}
-	return errors.Join(all...)
-}
-
-func (f *Follower) fetch(ctx context.Context, leader int32, asks []fetchAsk) error {
-	results, empty, err := f.conn.fetch(ctx, leader, asks)
-	if err != nil {
-		return err
-	}
+// Progress returns how far the follower is. Safe for concurrent use.
+func (f *Follower) Progress() Progress {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i := range results {
-		if err := f.take(ctx, &results[i], empty); err != nil {
-			return err
+	p := Progress{Topic: f.topic, Err: f.layout.err}
+	for _, x := range f.partitions {
+		if x.target >= 0 {
+			p.Total += x.target - x.first
+			p.Read += max(0, min(x.next, x.target)-x.first)
+		}
+		if x.retry.err != nil {
+			p.Failing, p.Err = append(p.Failing, x.tp.Partition), x.retry.err
 		}
 	}
-	return nil
+	select {
+	case <-f.caughtUp:
+		p.CaughtUp = true
+	default:
+	}
+	return p
 }
 
-func (f *Follower) take(ctx context.Context, res *fetched, empty bool) error {
-	at := f.next[res.tp.Partition]
-	if err := kafkaCode(res.code); res.code != 0 {
-		if !errors.Is(err, kafka.OffsetOutOfRange) {
-			return fmt.Errorf("fetch %s: %w", res.tp, classify(err))
-		}
-		bounds, err := f.conn.bounds(ctx, map[string][]int{f.topic: {res.tp.Partition}})
-		if err != nil {
-			return err
-		}
-		first := bounds[res.tp].First
-		f.log.Warn("starting again at the first offset", "topic", f.topic, "partition", res.tp.Partition, "at", at, "first", first)
-		f.advance(res.tp.Partition, first)
-		return nil
+// Run follows the topic until ctx ends, and then returns nil. It waits out everything but an error of
+// fn, which it returns. Run may be called once.
+func (f *Follower) Run(ctx context.Context) error {
+	if err := f.follow(ctx); err != nil {
+		f.err = fmt.Errorf("follow %s: %w", f.topic, err)
 	}
-	records, next, err := decodeBatches(res.tp, res.batches, at)
-	if err != nil {
-		return classify(err)
-	}
-	for i := range records {
-		if err := f.fn(&records[i]); err != nil {
-			return &errHandler{err: fmt.Errorf("offset %d of %s: %w", records[i].Offset, res.tp, err)}
-		}
-	}
-	gap := f.gaps[res.tp.Partition]
-	if gap == nil {
-		gap = &endGap{}
-		f.gaps[res.tp.Partition] = gap
-	}
-	f.advance(res.tp.Partition, gap.next(next, res.highWatermark, empty))
-	return nil
+	close(f.ended)
+	return f.err
 }
 
-func (f *Follower) advance(partition int, next int64) {
-	f.next[partition] = next
-	if target, open := f.target[partition]; open && next >= target {
-		if delete(f.target, partition); len(f.target) == 0 {
-			close(f.caughtUp)
-		}
-	}
+// retrying is the back-off of something that is tried again after failures. The zero value has not failed.
+type retrying struct {
+	wait  time.Duration
+	until time.Time // no attempt before
+	err   error     // the last failure; nil after a success
+	told  bool      // whether it has been logged
+}
+
+// failed notes a failure and returns true once, when it has lasted long enough to be logged.
+func (b *retrying) failed(now time.Time, err error, slowest time.Duration) (tell bool) {
+	b.wait = min(max(2*b.wait, 20*time.Millisecond), slowest)
+	b.until, b.err = now.Add(b.wait), err
+	tell = b.wait == slowest && !b.told
+	b.told = b.told || tell
+	return tell
+}
+
+// succeeded forgets the failures and returns whether they have been logged.
+func (b *retrying) succeeded() (told bool) {
+	told = b.told
+	*b = retrying{}
+	return told
 }

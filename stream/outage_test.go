@@ -63,7 +63,7 @@ func TestBrokerRestart(t *testing.T) {
 	})
 	var mu sync.Mutex
 	seenByFollower := 0
-	follower := NewFollower(e.conn, topic, func(*Record) error {
+	follower := NewFollower(e.conn, topic, testLogger(t), func(*Record) error {
 		mu.Lock()
 		defer mu.Unlock()
 		seenByFollower++

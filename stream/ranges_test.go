@@ -329,7 +329,7 @@ func TestRangesWithNothingLeftAtTheEnd(t *testing.T) {
 	require.NoError(t, ReadPartition(t.Context(), e.conn, TopicPartition{topic, 0}, 0, -1, func(*Record) error { read++; return nil }))
 	require.Positive(t, read)
 
-	follower := NewFollower(e.conn, topic, func(*Record) error { return nil })
+	follower := NewFollower(e.conn, topic, testLogger(t), func(*Record) error { return nil })
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- follower.Run(ctx) }()
