@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipstream-rec/slipstream/config"
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/processors"
@@ -184,14 +185,15 @@ func (a *App) Run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	support, sctx := errgroup.WithContext(background)
-	for _, t := range a.followers {
-		support.Go(func() error { return t.Run(sctx) })
+	for _, f := range a.followers {
+		support.Go(func() error { return f.Run(sctx) })
 	}
-	for _, t := range a.followers {
-		if err := t.WaitCaughtUp(ctx); err != nil {
-			stopBackground()
-			return errors.Join(err, support.Wait())
+	if err := catchUp(ctx, a.log, followerReport, a.followers); err != nil {
+		stopBackground()
+		if failed := support.Wait(); failed != nil {
+			return failed // the others were stopped because of it
 		}
+		return fault.IgnoreCanceled(err)
 	}
 	router, flushes, err := a.router()
 	if err != nil {
@@ -220,7 +222,7 @@ func (a *App) Run(ctx context.Context) error {
 		select {
 		case <-sctx.Done():
 			if ctx.Err() == nil {
-				return context.Cause(sctx)
+				return context.Cause(sctx) // the error of the follower
 			}
 		case <-wctx.Done():
 		}
@@ -236,7 +238,11 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	}
 	stopBackground()
-	return errors.Join(err, support.Wait())
+	failed := support.Wait()
+	if errors.Is(err, failed) { // it has ended the work
+		failed = nil
+	}
+	return errors.Join(err, failed)
 }
 
 // flush is work that recurs.

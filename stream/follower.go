@@ -81,8 +81,8 @@ func (f *Follower) WaitCaughtUp(ctx context.Context) error {
 // Progress tells how far a follower is with what was on its topic when it started.
 type Progress struct {
 	Topic string
-	// Read and Total count offsets: of Total from the first to the end of the log at the start, Read
-	// have been read. Partitions that have not been reached yet count as empty.
+	// Read and Total count offsets: of Total from the first to the end of the log at the start,
+	// Read have been read. Partitions that have not been reached yet count as empty.
 	Read, Total int64
 	// Failing are the partitions that cannot be read at the moment, in order.
 	Failing []int
@@ -114,8 +114,8 @@ func (f *Follower) Progress() Progress {
 	return p
 }
 
-// Run follows the topic until ctx ends, and then returns nil. It waits out everything but an error of
-// fn, which it returns. Run may be called once.
+// Run follows the topic until ctx ends, and then returns nil. It waits out everything but an error
+// of fn, which it returns. Run may be called once.
 func (f *Follower) Run(ctx context.Context) error {
 	if err := f.follow(ctx); err != nil {
 		f.err = fmt.Errorf("follow %s: %w", f.topic, err)
@@ -124,26 +124,27 @@ func (f *Follower) Run(ctx context.Context) error {
 	return f.err
 }
 
-// retrying is the back-off of something that is tried again after failures. The zero value has not failed.
+// retrying is the back-off of something that is tried again after failures. The zero value has not
+// failed.
 type retrying struct {
-	wait  time.Duration
-	until time.Time // no attempt before
-	err   error     // the last failure; nil after a success
-	told  bool      // whether it has been logged
+	wait   time.Duration
+	until  time.Time // no attempt before
+	err    error     // the last failure; nil after a success
+	logged bool      // whether it has been logged
 }
 
 // failed notes a failure and returns true once, when it has lasted long enough to be logged.
-func (b *retrying) failed(now time.Time, err error, slowest time.Duration) (tell bool) {
+func (b *retrying) failed(now time.Time, err error, slowest time.Duration) (warn bool) {
 	b.wait = min(max(2*b.wait, 20*time.Millisecond), slowest)
 	b.until, b.err = now.Add(b.wait), err
-	tell = b.wait == slowest && !b.told
-	b.told = b.told || tell
-	return tell
+	warn = b.wait == slowest && !b.logged
+	b.logged = b.logged || warn
+	return warn
 }
 
 // succeeded forgets the failures and returns whether they have been logged.
-func (b *retrying) succeeded() (told bool) {
-	told = b.told
+func (b *retrying) succeeded() (logged bool) {
+	logged = b.logged
 	*b = retrying{}
-	return told
+	return logged
 }

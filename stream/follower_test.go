@@ -45,7 +45,9 @@ func TestFollower(t *testing.T) {
 		require.Equal(t, map[int]int{0: 200, 1: 200}, seen)
 		mu.Unlock()
 		if e.fake != nil {
-			e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: 2})
+			moved := refused(kmsg.Fetch)
+			moved.Topic, moved.Count = topic, 2
+			e.fake.Fault(moved)
 		}
 		emit(t, p, topic, 2, 0, 1)
 		eventually(t, "what comes later is seen", func() bool {
@@ -101,7 +103,7 @@ func TestFollowerFailureIsHeard(t *testing.T) {
 		stop := f.start(t)
 		require.ErrorIs(t, f.WaitCaughtUp(within(t, 10*time.Second)), boom)
 		require.ErrorIs(t, stop(), boom)
-		require.ErrorIs(t, f.WaitCaughtUp(t.Context()), boom, "each who waits hears it")
+		require.ErrorIs(t, f.WaitCaughtUp(t.Context()), boom, "every later wait fails too")
 	})
 	t.Run("canceled before it has caught up", func(t *testing.T) {
 		t.Parallel()
@@ -122,7 +124,8 @@ func TestFollowerFailureIsHeard(t *testing.T) {
 	})
 	t.Run("the wait of a follower that is stopped ends", func(t *testing.T) {
 		t.Parallel()
-		f := NewFollower(e.conn, e.name+"-missing", testLogger(t), func(*Record) error { return nil })
+		missing := e.name + "-missing"
+		f := NewFollower(e.conn, missing, testLogger(t), func(*Record) error { return nil })
 		stop := f.start(t)
 		waited := make(chan error, 1)
 		go func() { waited <- f.WaitCaughtUp(within(t, 10*time.Second)) }()
@@ -132,7 +135,8 @@ func TestFollowerFailureIsHeard(t *testing.T) {
 	})
 }
 
-// reader counts what a follower hands on, and checks that each partition's records come once and in order.
+// reader counts what a follower hands on, and checks that each partition's records come once and in
+// order.
 type reader struct {
 	mu   sync.Mutex
 	seen map[int]int
@@ -141,8 +145,8 @@ type reader struct {
 func (r *reader) take(rec *Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if fmt.Sprint(r.seen[rec.Partition]) != string(rec.Value) {
-		return fmt.Errorf("partition %d: %s after %d records", rec.Partition, rec.Value, r.seen[rec.Partition])
+	if n := r.seen[rec.Partition]; fmt.Sprint(n) != string(rec.Value) {
+		return fmt.Errorf("partition %d: %s after %d records", rec.Partition, rec.Value, n)
 	}
 	r.seen[rec.Partition]++
 	return nil
@@ -187,13 +191,19 @@ func (w *warnings) of(text string) int {
 	return w.count[text]
 }
 
-// ailment is a way in which partition 1 of a topic cannot be read, while the partitions 0 and 2 can.
-type ailment struct {
+// partitionFault is a way in which partition 1 of a topic cannot be read, while the partitions 0
+// and 2 can.
+type partitionFault struct {
 	name string
 	// onlyAtStart is set when it does not concern a follower that has begun to read.
 	onlyAtStart bool
 	// begin returns how often it has struck, and how to end it.
 	begin func(t *testing.T, e *engine, topic string) (hits func() int, end func())
+}
+
+// refused is the answer of a broker that does not lead the partition.
+func refused(key kmsg.Key) kfake.Fault {
+	return kfake.Fault{Keys: []kmsg.Key{key}, Err: kerr.NotLeaderForPartition}
 }
 
 func faulty(f kfake.Fault) func(*testing.T, *engine, string) (func() int, func()) {
@@ -205,7 +215,8 @@ func faulty(f kfake.Fault) func(*testing.T, *engine, string) (func() int, func()
 	}
 }
 
-// answering lets the broker answer requests of a kind with what f returns, as kfake.Cluster.ControlKey, until end is called.
+// answering lets the broker answer requests of a kind with what f returns, as
+// kfake.Cluster.ControlKey, until end is called.
 func answering(
 	e *engine, key kmsg.Key, f func(kmsg.Request) (kmsg.Response, error, bool),
 ) (hits func() int, end func()) {
@@ -225,7 +236,8 @@ func answering(
 		}
 		return res, err, handled
 	})
-	return func() int { mu.Lock(); defer mu.Unlock(); return n }, func() { mu.Lock(); defer mu.Unlock(); over = true }
+	hits = func() int { mu.Lock(); defer mu.Unlock(); return n }
+	return hits, func() { mu.Lock(); defer mu.Unlock(); over = true }
 }
 
 // withoutLeader answers who asks for the topic that partition 1 has no leader.
@@ -266,7 +278,9 @@ func withoutLeader(t *testing.T, e *engine, topic string) (func() int, func()) {
 // silent is a broker that takes fetches and look-ups and does not answer them.
 func silent(_ *testing.T, e *engine, topic string) (func() int, func()) {
 	lost := e.fake.LeaderFor(topic, 1)
-	stuck := func(kmsg.Request) (kmsg.Response, error, bool) { return nil, nil, e.fake.CurrentNode() == lost }
+	stuck := func(kmsg.Request) (kmsg.Response, error, bool) {
+		return nil, nil, e.fake.CurrentNode() == lost
+	}
 	fetches, endFetches := answering(e, kmsg.Fetch, stuck)
 	lookups, endLookups := answering(e, kmsg.ListOffsets, stuck)
 	return func() int { return fetches() + lookups() }, func() { endFetches(); endLookups() }
@@ -283,17 +297,18 @@ func broken(_ *testing.T, e *engine, topic string) (func() int, func()) {
 	return func() int { return fetches() + lookups() }, func() { endFetches(); endLookups() }
 }
 
-func ailments() []ailment {
-	return []ailment{
+func partitionFaults() []partitionFault {
+	return []partitionFault{
 		{"no leader", false, withoutLeader},
-		{"a failing fetch", false, faulty(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.NotLeaderForPartition})},
-		{"a failing look-up", true, faulty(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.NotLeaderForPartition})},
+		{"a failing fetch", false, faulty(refused(kmsg.Fetch))},
+		{"a failing look-up", true, faulty(refused(kmsg.ListOffsets))},
 		{"a silent broker", false, silent},
 		{"a broken broker", false, broken},
 	}
 }
 
-// split is a cluster of two brokers, and a topic whose partition 1 is on another broker than 0 and 2, with ten records in each.
+// split is a cluster of two brokers, and a topic whose partition 1 is on another broker than 0 and
+// 2, with ten records in each.
 func split(t *testing.T) (*engine, string) {
 	t.Helper()
 	e := fakeEngine(t, kfake.NumBrokers(2))
@@ -314,10 +329,11 @@ func split(t *testing.T) (*engine, string) {
 	return e, topic
 }
 
-// TestFollowerReadsOnBesideAFailingPartition: one partition that cannot be read holds back none of the others.
+// TestFollowerReadsOnBesideAFailingPartition: one partition that cannot be read holds back none of
+// the others.
 func TestFollowerReadsOnBesideAFailingPartition(t *testing.T) {
 	t.Parallel()
-	for _, a := range ailments() {
+	for _, a := range partitionFaults() {
 		t.Run("at the start/"+a.name, func(t *testing.T) {
 			t.Parallel()
 			e, topic := split(t)
@@ -329,7 +345,7 @@ func TestFollowerReadsOnBesideAFailingPartition(t *testing.T) {
 			eventually(t, "partition 0 is read", r.has(0, 10))
 			eventually(t, "partition 2 is read", r.has(2, 10))
 			eventually(t, "it is tried again", func() bool { return hits() > 1 })
-			eventually(t, "it is told", func() bool { return w.of(partitionFails) > 0 })
+			eventually(t, "it is logged", func() bool { return w.of(partitionFails) > 0 })
 			tried := hits()
 			eventually(t, "it goes on being tried", func() bool { return hits() > tried+1 })
 			require.Equal(t, 1, w.of(partitionFails), "one warning, not one for each attempt")
@@ -343,7 +359,8 @@ func TestFollowerReadsOnBesideAFailingPartition(t *testing.T) {
 			end()
 			require.NoError(t, f.WaitCaughtUp(within(t, 15*time.Second)))
 			require.True(t, r.has(1, 10)())
-			require.Equal(t, Progress{Topic: topic, Read: 30, Total: 30, CaughtUp: true}, f.Progress())
+			all := Progress{Topic: topic, Read: 30, Total: 30, CaughtUp: true}
+			require.Equal(t, all, f.Progress())
 			require.NoError(t, stop())
 		})
 		if a.onlyAtStart {
@@ -357,7 +374,9 @@ func TestFollowerReadsOnBesideAFailingPartition(t *testing.T) {
 			stop := f.start(t)
 			require.NoError(t, f.WaitCaughtUp(within(t, 15*time.Second)))
 			hits, end := a.begin(t, e, topic)
-			eventually(t, "it is noticed", func() bool { return hits() > 0 && len(f.Progress().Failing) > 0 })
+			eventually(t, "it is noticed", func() bool {
+				return hits() > 0 && len(f.Progress().Failing) > 0
+			})
 			emit(t, p, topic, 0, 10, 5)
 			emit(t, p, topic, 2, 10, 5)
 			eventually(t, "partition 0 is read on", r.has(0, 15))
@@ -370,7 +389,8 @@ func TestFollowerReadsOnBesideAFailingPartition(t *testing.T) {
 	}
 }
 
-// TestFollowerAfterTheLogWasCut: what was deleted unread is skipped, and the follower catches up all the same.
+// TestFollowerAfterTheLogWasCut: what was deleted unread is skipped, and the follower catches up
+// all the same.
 func TestFollowerAfterTheLogWasCut(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
@@ -383,7 +403,9 @@ func TestFollowerAfterTheLogWasCut(t *testing.T) {
 		return nil
 	})
 	// The first fetch comes after the look-up, and finds the records gone.
-	h := e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: -1})
+	moved := refused(kmsg.Fetch)
+	moved.Topic, moved.Count = topic, -1
+	h := e.fake.Fault(moved)
 	stop := f.start(t)
 	require.NoError(t, h.Wait(t.Context(), 1))
 	require.NoError(t, e.fake.DeleteRecords(topic, 0, 7))

@@ -16,8 +16,8 @@ import (
 const partitionFails = "partitions of a followed topic cannot be read: trying again"
 
 // following is a follower at work. Requests run in goroutines of their own, at most one for each
-// broker, and what they bring is applied by the goroutine of Run: a broker that does not answer holds
-// up nothing but its own partitions.
+// broker, and what they bring is applied by the goroutine of Run: a broker that does not answer
+// holds up nothing but its own partitions.
 type following struct {
 	*Follower
 	answers  chan func() error
@@ -33,7 +33,8 @@ type following struct {
 func (f *Follower) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &following{
-		Follower: f, answers: make(chan func() error), busy: map[int32]bool{}, turns: map[int32]int{},
+		Follower: f, answers: make(chan func() error),
+		busy: map[int32]bool{}, turns: map[int32]int{},
 	}
 	defer w.requests.Wait()
 	defer cancel()
@@ -110,21 +111,22 @@ func (w *following) setLayout(leaders []int32, err error) {
 	if err != nil {
 		w.conn.forget(w.topic)
 		w.mu.Lock()
-		tell := w.layout.failed(now, err, w.slowest)
+		warn := w.layout.failed(now, err, w.slowest)
 		w.mu.Unlock()
-		if tell {
-			w.log.Warn("a followed topic cannot be looked up: trying again", "topic", w.topic, "error", err)
+		if warn {
+			w.log.Warn("a followed topic cannot be looked up: trying again",
+				"topic", w.topic, "error", err)
 		}
 		return
 	}
 	w.layoutAt = now.Add(w.conn.cfg.MetadataTTL)
 	w.mu.Lock()
-	told := w.layout.succeeded()
+	logged := w.layout.succeeded()
 	for i := len(w.partitions); i < len(leaders); i++ {
 		w.partitions = append(w.partitions, &followed{tp: TopicPartition{w.topic, i}, target: -1})
 	}
 	w.mu.Unlock()
-	if told {
+	if logged {
 		w.log.Info("a followed topic can be looked up again", "topic", w.topic)
 	}
 	var lost []*followed
@@ -184,7 +186,8 @@ func (w *following) ask(ctx context.Context, leader int32, parts []*followed) {
 	})
 }
 
-// setEnds takes in where the logs of partitions begin and end. The follower goes to their beginnings.
+// setEnds takes in where the logs of partitions begin and end. The follower goes to their
+// beginnings.
 func (w *following) setEnds(
 	parts []*followed, ends map[TopicPartition]Bounds, failed map[TopicPartition]error, err error,
 ) {
@@ -206,10 +209,11 @@ func (w *following) setEnds(
 		if p.target < 0 {
 			p.first, p.target = b.First, b.HighWatermark
 		}
-		p.target = min(p.target, b.HighWatermark) // a log that was cut does not reach the old target
+		// A log that was cut does not reach the old target.
+		p.target = min(p.target, b.HighWatermark)
 		p.first = min(p.first, p.target)
 		p.known, p.next = true, b.First
-		p.retry.until = time.Time{} // a fetch tells whether it is well
+		p.retry.until = time.Time{} // the fetch may follow at once
 		w.mu.Unlock()
 	}
 	w.noteCaughtUp()
@@ -265,9 +269,9 @@ func (w *following) take(p *followed, res *fetched, empty bool) error {
 	}
 	w.mu.Lock()
 	p.next = p.gap.next(next, res.highWatermark, empty)
-	told := p.retry.succeeded()
+	logged := p.retry.succeeded()
 	w.mu.Unlock()
-	if told {
+	if logged {
 		w.log.Info("a partition of a followed topic can be read again",
 			"topic", w.topic, "partition", p.tp.Partition)
 	}
@@ -283,16 +287,16 @@ func (w *following) fail(err error, parts ...*followed) {
 
 // note has partitions wait after a failure.
 func (w *following) note(now time.Time, err error, parts []*followed) {
-	var tell []int
+	var warn []int
 	w.mu.Lock()
 	for _, p := range parts {
 		if p.retry.failed(now, err, w.slowest) {
-			tell = append(tell, p.tp.Partition)
+			warn = append(warn, p.tp.Partition)
 		}
 	}
 	w.mu.Unlock()
-	if len(tell) > 0 {
-		w.log.Warn(partitionFails, "topic", w.topic, "partitions", tell, "error", err)
+	if len(warn) > 0 {
+		w.log.Warn(partitionFails, "topic", w.topic, "partitions", warn, "error", err)
 	}
 }
 
