@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipstream-rec/slipstream/config"
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/processors"
@@ -33,7 +34,7 @@ type App struct {
 	erasures    *processors.Erasures
 	rows        *processors.Rows
 	recommender *recommend.Recommender
-	tails       []*stream.Tail
+	followers   []*stream.Follower
 	// pending are the processors' effects that are not in their stores yet although their batches are done.
 	pending []func() int
 	// only are the processors that run here.
@@ -161,12 +162,14 @@ func (a *App) prepare() error {
 	a.rows = processors.NewRows(m)
 	stores := recommend.Stores{Users: e.Users, Items: e.Items, Graph: e.Graph}
 	a.recommender = recommend.New(stores, a.erasures, RecommendConfig(a.cfg, m, a.log), now)
-	a.tails = append(a.tails, k.Tail(schemas.TopicErasures, a.erasures.Apply))
+	a.followers = append(a.followers, k.Follower(schemas.TopicErasures, a.log, a.erasures.Apply))
 	if a.runs(schemas.GroupEmbed) || a.runs(schemas.GroupCatalog) {
-		a.tails = append(a.tails, k.Tail(schemas.TopicItemVectors, a.rows.Apply))
+		a.followers = append(a.followers, k.Follower(schemas.TopicItemVectors, a.log, a.rows.Apply))
 	}
 	if a.runs(schemas.GroupRecommend) || a.runs("api") {
-		a.tails = append(a.tails, k.Tail(schemas.TopicTrending, a.recommender.ApplyTrending), k.Tail(schemas.TopicItems, a.recommender.ApplyItem))
+		a.followers = append(a.followers,
+			k.Follower(schemas.TopicTrending, a.log, a.recommender.ApplyTrending),
+			k.Follower(schemas.TopicItems, a.log, a.recommender.ApplyItem))
 	}
 	return nil
 }
@@ -189,14 +192,15 @@ func (a *App) Run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	support, sctx := errgroup.WithContext(background)
-	for _, t := range a.tails {
-		support.Go(func() error { return t.Run(sctx) })
+	for _, f := range a.followers {
+		support.Go(func() error { return f.Run(sctx) })
 	}
-	for _, t := range a.tails {
-		if err := t.WaitCaughtUp(ctx); err != nil {
-			stopBackground()
-			return errors.Join(err, support.Wait())
+	if err := catchUp(ctx, a.log, followerReport, a.followers); err != nil {
+		stopBackground()
+		if failed := support.Wait(); failed != nil {
+			return failed // the others were stopped because of it
 		}
+		return fault.IgnoreCanceled(err)
 	}
 	router, tasks, err := a.router()
 	if err != nil {
@@ -221,11 +225,11 @@ func (a *App) Run(ctx context.Context) error {
 	if a.runs("api") {
 		work.Go(func() error { return a.serve(wctx) })
 	}
-	work.Go(func() error { // a dead tail must stop the work that relies on it
+	work.Go(func() error { // a follower that fails must stop the work that relies on it
 		select {
 		case <-sctx.Done():
 			if ctx.Err() == nil {
-				return context.Cause(sctx)
+				return context.Cause(sctx) // the error of the follower
 			}
 		case <-wctx.Done():
 		}
@@ -241,7 +245,11 @@ func (a *App) Run(ctx context.Context) error {
 		}
 	}
 	stopBackground()
-	return errors.Join(err, support.Wait())
+	failed := support.Wait()
+	if errors.Is(err, failed) { // it has ended the work
+		failed = nil
+	}
+	return errors.Join(err, failed)
 }
 
 // Close closes the stores and the log.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -66,11 +67,13 @@ func (c *CurrentLists) Someone() string {
 }
 
 // Simulate plays the audience until ctx ends, with lists from the log.
-func Simulate(ctx context.Context, k *Kafka, c simulator.Config, lists *CurrentLists) error {
+func Simulate(
+	ctx context.Context, k *Kafka, log *slog.Logger, c simulator.Config, lists *CurrentLists,
+) error {
 	group, gctx := errgroup.WithContext(ctx)
 	done, stop := context.WithCancel(gctx)
-	tail := k.Tail(schemas.TopicRecommendationsCurrent, lists.Apply)
-	group.Go(func() error { return tail.Run(done) })
+	follower := k.Follower(schemas.TopicRecommendationsCurrent, log, lists.Apply)
+	group.Go(func() error { return follower.Run(done) })
 	group.Go(func() error {
 		defer stop()
 		sim, err := simulator.New(c, lists, now)

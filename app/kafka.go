@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -160,9 +161,11 @@ func (k *Kafka) appendRecord(r *stream.Record, headers []schemas.Header) (schema
 	}, headers
 }
 
-// Tail follows a whole topic.
-func (k *Kafka) Tail(topic string, f func(*schemas.Record) error) *stream.Tail {
-	return stream.NewTail(k.conn, k.prefix+topic, func(r *stream.Record) error {
+// Follower returns a follower of a whole topic, which is named without the prefix.
+func (k *Kafka) Follower(
+	topic string, log *slog.Logger, f func(*schemas.Record) error,
+) *stream.Follower {
+	return stream.NewFollower(k.conn, k.prefix+topic, log, func(r *stream.Record) error {
 		rec := k.record(r)
 		return f(&rec)
 	})

@@ -207,10 +207,10 @@ func (p *publishedLists) await(t *testing.T, wave []schemas.Interaction) {
 func (s *qualityStream) serve(t *testing.T, in *apptest.Installation, again bool) hits {
 	t.Helper()
 	p := &publishedLists{latest: make(map[string]*schemas.Recommendation), caused: make(map[string]schemas.CausedBy), moved: make(chan struct{}, 1)}
-	tail := in.Kafka().Tail(schemas.TopicRecommendations, p.apply)
+	follower := in.Kafka().Follower(schemas.TopicRecommendations, apptest.Quiet(t), p.apply)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- tail.Run(ctx) }()
+	go func() { done <- follower.Run(ctx) }()
 	defer func() { stop(); require.NoError(t, <-done) }()
 
 	var (

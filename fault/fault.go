@@ -77,14 +77,14 @@ func Transientf(format string, args ...any) error {
 	return &Error{Class: Transient, Err: fmt.Errorf(format, args...)}
 }
 
-// ClassOf returns the class of err: that of the outermost *Error in its chain, else Canceled for context.Canceled, else Transient
+// ClassOf returns the class of err: that of the outermost *Error in its chain, else Canceled when all its causes are context.Canceled, else Transient
 // for context.DeadlineExceeded, else Unknown. ClassOf(nil) is Unknown; do not ask.
 func ClassOf(err error) Class {
 	var e *Error
 	switch {
 	case errors.As(err, &e):
 		return e.Class
-	case errors.Is(err, context.Canceled):
+	case err != nil && onlyCanceled(err):
 		return Canceled
 	case errors.Is(err, context.DeadlineExceeded):
 		return Transient
@@ -142,12 +142,4 @@ func Catch(f func() error) (err error) {
 		}
 	}()
 	return f()
-}
-
-// IgnoreCanceled returns nil for a cancellation: a stop that was asked for is no failure.
-func IgnoreCanceled(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
 }

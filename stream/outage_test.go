@@ -24,7 +24,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 )
 
-// TestBrokerRestart: the broker goes away and comes back with its log. Publisher, members and tails go on by themselves.
+// TestBrokerRestart: the broker goes away and comes back with its log. Publisher, members and followers go on by themselves.
 func TestBrokerRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -62,16 +62,16 @@ func TestBrokerRestart(t *testing.T) {
 		}
 	})
 	var mu sync.Mutex
-	tailed := 0
-	tail := NewTail(e.conn, topic, func(*Record) error {
+	seenByFollower := 0
+	follower := NewFollower(e.conn, topic, testLogger(t), func(*Record) error {
 		mu.Lock()
 		defer mu.Unlock()
-		tailed++
+		seenByFollower++
 		return nil
 	})
 	ctx, cancel := context.WithCancel(t.Context())
-	tailDone := make(chan error, 1)
-	go func() { tailDone <- tail.Run(ctx) }()
+	followed := make(chan error, 1)
+	go func() { followed <- follower.Run(ctx) }()
 
 	emitAll := func(from int) {
 		for partition := range 2 {
@@ -95,16 +95,16 @@ func TestBrokerRestart(t *testing.T) {
 	defer func() { cluster.Close() }()
 	<-emitted
 	eventually(t, "the others are seen after the restart", func() bool { return seen.total() == 120 })
-	eventually(t, "the tail goes on", func() bool {
+	eventually(t, "the follower goes on", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return tailed >= 120
+		return seenByFollower >= 120
 	})
 	for v, n := range seen.count {
 		require.Equal(t, 1, n, v)
 	}
 	cancel()
-	require.NoError(t, <-tailDone)
+	require.NoError(t, <-followed)
 	stop()
 	handlers.Wait()
 }

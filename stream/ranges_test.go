@@ -329,11 +329,11 @@ func TestRangesWithNothingLeftAtTheEnd(t *testing.T) {
 	require.NoError(t, ReadPartition(t.Context(), e.conn, TopicPartition{topic, 0}, 0, -1, func(*Record) error { read++; return nil }))
 	require.Positive(t, read)
 
-	tail := NewTail(e.conn, topic, func(*Record) error { return nil })
+	follower := NewFollower(e.conn, topic, testLogger(t), func(*Record) error { return nil })
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- tail.Run(ctx) }()
-	require.NoError(t, tail.WaitCaughtUp(t.Context()))
+	go func() { done <- follower.Run(ctx) }()
+	require.NoError(t, follower.WaitCaughtUp(t.Context()))
 	cancel()
 	require.NoError(t, <-done)
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -49,26 +50,50 @@ func (c *Conn) bounds(ctx context.Context, parts map[string][]int) (map[TopicPar
 				return nil, fmt.Errorf("look up the ends of %s: %w", tp, classify(kafka.LeaderNotAvailable))
 			}
 			byLeader[leaders[id]] = append(byLeader[leaders[id]], tp)
-			out[tp] = Bounds{First: -1, HighWatermark: -1}
 		}
 	}
 	for leader, tps := range byLeader {
-		for _, end := range []int64{kafka.FirstOffset, kafka.LastOffset} {
-			if err := c.listOffsets(ctx, leader, tps, end, out); err != nil {
+		ends, failed, err := c.ends(ctx, leader, tps)
+		if err != nil {
+			return nil, err
+		}
+		for _, tp := range tps {
+			if err := failed[tp]; err != nil {
 				return nil, err
 			}
 		}
-	}
-	for tp, b := range out {
-		if b.First < 0 || b.HighWatermark < 0 {
-			return nil, fault.Transientf("look up the ends of %s: the broker's answer leaves it out", tp)
-		}
+		maps.Copy(out, ends)
 	}
 	return out, nil
 }
 
-// listOffsets asks one broker for one end of the partitions and notes the answers.
-func (c *Conn) listOffsets(ctx context.Context, leader int32, tps []TopicPartition, end int64, out map[TopicPartition]Bounds) error {
+// ends asks one broker for both ends of the partitions. failed holds the errors of those for which it
+// has no answer.
+func (c *Conn) ends(
+	ctx context.Context, leader int32, tps []TopicPartition,
+) (ends map[TopicPartition]Bounds, failed map[TopicPartition]error, err error) {
+	ends, failed = make(map[TopicPartition]Bounds, len(tps)), map[TopicPartition]error{}
+	for _, tp := range tps {
+		ends[tp] = Bounds{First: -1, HighWatermark: -1}
+	}
+	for _, end := range []int64{kafka.FirstOffset, kafka.LastOffset} {
+		if err := c.listOffsets(ctx, leader, tps, end, ends, failed); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, tp := range tps {
+		if b := ends[tp]; failed[tp] == nil && (b.First < 0 || b.HighWatermark < 0) {
+			failed[tp] = fault.Transientf("look up the ends of %s: the broker's answer leaves it out", tp)
+		}
+	}
+	return ends, failed, nil
+}
+
+// listOffsets asks one broker for one end of the partitions and notes the answers in out, or in failed.
+func (c *Conn) listOffsets(
+	ctx context.Context, leader int32, tps []TopicPartition, end int64,
+	out map[TopicPartition]Bounds, failed map[TopicPartition]error,
+) error {
 	req := &listoffsets.Request{ReplicaID: -1}
 	byTopic := map[string]int{}
 	for _, tp := range tps {
@@ -91,7 +116,9 @@ func (c *Conn) listOffsets(ctx context.Context, leader int32, tps []TopicPartiti
 			tp := TopicPartition{t.Topic, int(p.Partition)}
 			if p.ErrorCode != 0 {
 				c.forget(t.Topic)
-				return fmt.Errorf("look up the ends of %s: %w", tp, classify(kafkaCode(p.ErrorCode)))
+				err := classify(kafkaCode(p.ErrorCode))
+				failed[tp] = fmt.Errorf("look up the ends of %s: %w", tp, err)
+				continue
 			}
 			b := out[tp]
 			if end == kafka.FirstOffset {

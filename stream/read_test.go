@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -59,65 +58,4 @@ func TestReadPartitionWaitsOutFailures(t *testing.T) {
 	defer cancel()
 	err := ReadPartition(ctx, e.conn, TopicPartition{topic, 0}, 0, -1, func(*Record) error { return nil })
 	require.Equal(t, fault.Transient, fault.ClassOf(err), err)
-}
-
-func TestTail(t *testing.T) {
-	t.Parallel()
-	onEngines(t, func(t *testing.T, e *engine) {
-		topic, p := e.topic(t, 3), e.publisher(t)
-		for partition := range 2 {
-			emit(t, p, topic, partition, 0, 200)
-		}
-		var mu sync.Mutex
-		seen := map[int]int{}
-		tail := NewTail(e.conn, topic, func(r *Record) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if fmt.Sprint(seen[r.Partition]) != string(r.Value) {
-				return fmt.Errorf("%s after %d", r.Value, seen[r.Partition])
-			}
-			seen[r.Partition]++
-			return nil
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- tail.Run(ctx) }()
-		require.NoError(t, tail.WaitCaughtUp(t.Context()))
-		mu.Lock()
-		require.Equal(t, map[int]int{0: 200, 1: 200}, seen)
-		mu.Unlock()
-		if e.fake != nil {
-			e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: 2})
-		}
-		emit(t, p, topic, 2, 0, 1)
-		eventually(t, "what comes later is seen", func() bool {
-			mu.Lock()
-			defer mu.Unlock()
-			return seen[2] == 1
-		})
-		cancel()
-		require.NoError(t, <-done)
-	})
-}
-
-func TestTailEndsWithItsHandler(t *testing.T) {
-	t.Parallel()
-	e := fakeEngine(t)
-	empty, topic := e.topic(t, 1), e.topic(t, 1)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	tail := NewTail(e.conn, empty, func(*Record) error { return nil })
-	done := make(chan error, 1)
-	go func() { done <- tail.Run(ctx) }()
-	require.NoError(t, tail.WaitCaughtUp(t.Context()), "an empty topic is caught up with at once")
-	cancel()
-	require.NoError(t, <-done)
-
-	emit(t, e.publisher(t), topic, 0, 0, 1)
-	boom := errors.New("boom")
-	broken := NewTail(e.conn, topic, func(*Record) error { return boom })
-	require.ErrorIs(t, broken.Run(t.Context()), boom)
-	short, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer stop()
-	require.Error(t, broken.WaitCaughtUp(short))
 }

@@ -119,7 +119,7 @@ func (d *dev) play(ctx context.Context, a *app.App) error {
 	}
 	c := simulator.DefaultConfig()
 	c.Rate, c.Run, c.Warmup = d.DemoRate, time.Now().UTC().Format(time.RFC3339), 2000
-	return fault.IgnoreCanceled(app.Simulate(ctx, a.Kafka(), c, d.lists))
+	return fault.IgnoreCanceled(app.Simulate(ctx, a.Kafka(), d.Log, c, d.lists))
 }
 
 func (d *dev) welcome(brokerAddr string) {

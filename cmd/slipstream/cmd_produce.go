@@ -98,7 +98,7 @@ holds for them, click, watch, rate, skip and make friends. The same seed gives t
 	f.DurationVar(&c.Duration, "duration", 0, "end after so long; 0 is never")
 	f.IntVar(&c.Warmup, "warmup", c.Warmup, "events at once at the start, dated before it")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, _, err := s.load(cmd)
+		cfg, log, err := s.load(cmd)
 		if err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ holds for them, click, watch, rate, skip and make friends. The same seed gives t
 			c.Run = time.Now().UTC().Format(time.RFC3339)
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "simulating %d people and %d films at %.0f events/s; Ctrl-C ends it\n", c.Users, c.Items, c.Rate)
-		return fault.IgnoreCanceled(app.Simulate(cmd.Context(), k, c, app.NewCurrentLists()))
+		return fault.IgnoreCanceled(app.Simulate(cmd.Context(), k, log, c, app.NewCurrentLists()))
 	}
 	return cmd
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/slipstream-rec/slipstream/app"
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
 // startLimit is how long a start waits for engines that are not there yet.
@@ -40,10 +42,7 @@ SIGTERM and Ctrl-C finish what is in flight, write down positions and leave; a s
 			return err
 		}
 		log.Info("starting", "version", version, "processors", a.Only(), "log_id", a.LogID(), "http", cfg.HTTP.Addr)
-		err = a.Run(ctx)
-		if cerr := a.Close(); err == nil {
-			err = cerr
-		}
+		err = errors.Join(fault.IgnoreCanceled(a.Run(ctx)), a.Close())
 		log.Info("stopped", "error", err)
 		return err
 	}

@@ -3,18 +3,19 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := newRoot(os.Stdout, os.Stderr).ExecuteContext(ctx)
 	stop()
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err = fault.IgnoreCanceled(err); err != nil {
 		fmt.Fprintln(os.Stderr, "slipstream:", err)
 		os.Exit(1)
 	}

@@ -1,0 +1,54 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipstream-rec/slipstream/stream"
+)
+
+// followerReport is the interval of the log lines of a start that waits for followers.
+const followerReport = 5 * time.Second
+
+// waitingForTopic is what a start logs about each topic that it waits for.
+const waitingForTopic = "the start waits until a topic is read"
+
+// catchUp returns when every follower has handed on what its topic held at the start, or as soon as
+// one has failed. While it waits it logs, at the interval, each topic that is not read yet. It is a
+// warning: slipstream dev shows nothing below.
+func catchUp(
+	ctx context.Context, log *slog.Logger, interval time.Duration, followers []*stream.Follower,
+) error {
+	group, gctx := errgroup.WithContext(ctx)
+	for _, f := range followers {
+		group.Go(func() error { return f.WaitCaughtUp(gctx) })
+	}
+	done := make(chan error, 1)
+	go func() { done <- group.Wait() }()
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-ticker.C:
+		}
+		for _, f := range followers {
+			p := f.Progress()
+			if p.CaughtUp {
+				continue
+			}
+			args := []any{"topic", p.Topic, "read", p.Read, "of", p.Total}
+			if len(p.Failing) > 0 {
+				args = append(args, "failing_partitions", p.Failing)
+			}
+			if p.Err != nil {
+				args = append(args, "error", p.Err)
+			}
+			log.Warn(waitingForTopic, args...)
+		}
+	}
+}
