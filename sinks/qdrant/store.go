@@ -48,11 +48,24 @@ func newStore(cfg Config, conn *conn, version int) *Store {
 	return s
 }
 
-// Open connects to Qdrant and asks whether it is there; collections are created by Migrate, not here.
+// Open connects to Qdrant and pings it. It does not create collections; Migrate does.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	c, err := dial(&cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open qdrant %s: %w", cfg.Addr, err)
+	}
+	s := newStore(cfg, c, 0)
+	if err := s.Ping(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open qdrant %s: %w", cfg.Addr, err), c.close())
+	}
+	return s, nil
+}
+
+// dial makes the connections of a configuration that is valid. They connect when they are used.
+func dial(cfg *Config) (*conn, error) {
 	host, port, err := cfg.hostPort()
 	if err != nil {
 		return nil, err
@@ -61,29 +74,40 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := newStore(cfg, &conn{}, 0)
 	retry := backoff.DefaultConfig
-	// gRPC waits up to two minutes between attempts to connect; a store that is back should be found at once.
+	// gRPC waits up to two minutes between attempts to connect. A store that is back is found sooner.
 	retry.BaseDelay, retry.MaxDelay = 100*time.Millisecond, 2*time.Second
+	c := &conn{}
 	for range cfg.Connections {
-		c, err := pb.NewGrpcClient(&pb.Config{
-			Host: bracket(host), Port: port, APIKey: cfg.APIKey, UseTLS: cfg.TLS, TLSConfig: tlsConfig, SkipCompatibilityCheck: true,
+		client, err := pb.NewGrpcClient(&pb.Config{
+			Host: bracket(host), Port: port, APIKey: cfg.APIKey, UseTLS: cfg.TLS, TLSConfig: tlsConfig,
+			SkipCompatibilityCheck: true,
 			GrpcOptions: []grpc.DialOption{
-				grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
-				grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: 5 * time.Second}),
+				grpc.WithDefaultCallOptions(
+					grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+				grpc.WithConnectParams(grpc.ConnectParams{
+					Backoff: retry, MinConnectTimeout: 5 * time.Second,
+				}),
 			},
 		})
 		if err != nil {
-			_ = s.Close()
-			return nil, fmt.Errorf("open qdrant %s: %w", cfg.Addr, err)
+			return nil, errors.Join(err, c.close())
 		}
-		s.conn.clients = append(s.conn.clients, c)
+		c.clients = append(c.clients, client)
 	}
-	if err := s.Ping(ctx); err != nil {
-		_ = s.Close()
-		return nil, fmt.Errorf("open qdrant %s: %w", cfg.Addr, err)
+	return c, nil
+}
+
+// close closes every connection, once.
+func (c *conn) close() error {
+	if c.closed.Swap(true) {
+		return nil
 	}
-	return s, nil
+	var errs []error
+	for _, client := range c.clients {
+		errs = append(errs, client.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Users returns the users' collection. Its Close does nothing: the Store is closed as a whole.
@@ -107,14 +131,10 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close ends the connections; calls under way end with an error. Further calls are no-ops, as on a store that Beside returned.
 func (s *Store) Close() error {
-	if s.version > 0 || s.conn.closed.Swap(true) {
+	if s.version > 0 {
 		return nil
 	}
-	var errs []error
-	for _, c := range s.conn.clients {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
+	return s.conn.close()
 }
 
 func (s *Store) client() *pb.GrpcClient {
