@@ -37,8 +37,11 @@ func TestInterfacesAreSmall(t *testing.T) {
 			if i, ok := n.(*ast.InterfaceType); ok {
 				seen++
 				if methods := ownMethods(i); methods > maxMethods {
-					t.Errorf("%s: an interface of %d methods, want at most %d: split it and embed the parts",
-						files.Position(i.Pos()), methods, maxMethods)
+					t.Errorf(
+						"%s: an interface of %d methods, want at most %d: split it and embed the "+
+							"parts",
+						files.Position(i.Pos()), methods, maxMethods,
+					)
 				}
 			}
 			return true

@@ -19,11 +19,17 @@ import (
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
 )
 
-// project loads docker-compose.yml as docker compose would, with every profile and nothing in the environment but env.
+// project loads docker-compose.yml as docker compose would, with every profile and nothing in the
+// environment but env.
 func project(t *testing.T, env ...string) *types.Project {
 	t.Helper()
-	o, err := cli.NewProjectOptions([]string{"../docker-compose.yml"},
-		cli.WithEnv(env), cli.WithProfiles([]string{"*"}), cli.WithConsistency(true), cli.WithInterpolation(true))
+	o, err := cli.NewProjectOptions(
+		[]string{"../docker-compose.yml"},
+		cli.WithEnv(
+			env,
+		),
+		cli.WithProfiles([]string{"*"}), cli.WithConsistency(true), cli.WithInterpolation(true),
+	)
 	require.NoError(t, err)
 	p, err := o.LoadProject(t.Context())
 	require.NoError(t, err)
@@ -34,7 +40,11 @@ func TestComposeServicesAreFitToRun(t *testing.T) {
 	t.Parallel()
 	p := project(t)
 	require.Equal(t, "slipstream", p.Name)
-	require.ElementsMatch(t, []string{"kafka", "qdrant", "neo4j", "clickhouse", "app", "prometheus", "grafana", "proxy"}, p.ServiceNames())
+	require.ElementsMatch(
+		t,
+		[]string{"kafka", "qdrant", "neo4j", "clickhouse", "app", "prometheus", "grafana", "proxy"},
+		p.ServiceNames(),
+	)
 	pinned := regexp.MustCompile(`^[a-z0-9./-]+:v?\d+\.\d+(\.\d+)*(-[a-z]+)?$`)
 	for name, s := range p.Services {
 		t.Run(name, func(t *testing.T) {
@@ -51,7 +61,9 @@ func TestComposeServicesAreFitToRun(t *testing.T) {
 			require.Equal(t, "local", s.Logging.Driver)
 			for _, port := range s.Ports {
 				if name != "proxy" {
-					require.Equal(t, "127.0.0.1", port.HostIP, "only the proxy listens to the outside")
+					require.Equal(
+						t, "127.0.0.1", port.HostIP, "only the proxy listens to the outside",
+					)
 				}
 			}
 			for _, v := range s.Volumes {
@@ -91,7 +103,8 @@ func TestComposeStoresKeepTheirData(t *testing.T) {
 	t.Parallel()
 	p := project(t)
 	for service, folder := range map[string]string{
-		"kafka": "/var/lib/kafka/data", "qdrant": "/qdrant/storage", "neo4j": "/data", "clickhouse": "/var/lib/clickhouse",
+		"kafka": "/var/lib/kafka/data", "qdrant": "/qdrant/storage", "neo4j": "/data",
+		"clickhouse": "/var/lib/clickhouse",
 		"prometheus": "/prometheus", "grafana": "/var/lib/grafana", "proxy": "/data",
 	} {
 		at := slices.IndexFunc(p.Services[service].Volumes, func(v types.ServiceVolumeConfig) bool {
@@ -117,33 +130,48 @@ func appConfig(t *testing.T, p *types.Project) config.Config {
 
 func TestComposeConfiguresTheApp(t *testing.T) {
 	t.Parallel()
-	p := project(t, "NEO4J_PASSWORD=n30p4ssw0rd", "CLICKHOUSE_PASSWORD=ch", "QDRANT_API_KEY=qd", "CLICKHOUSE_DATABASE=other",
-		"SLIPSTREAM_HTTP_API_KEYS=shop:emit:0123456789abcdef")
+	p := project(
+		t, "NEO4J_PASSWORD=n30p4ssw0rd", "CLICKHOUSE_PASSWORD=ch", "QDRANT_API_KEY=qd",
+		"CLICKHOUSE_DATABASE=other", "SLIPSTREAM_HTTP_API_KEYS=shop:emit:0123456789abcdef",
+	)
 	c := appConfig(t, p)
 	require.Equal(t, "n30p4ssw0rd", c.Neo4j.Password)
 	require.Equal(t, "neo4j/n30p4ssw0rd", *p.Services["neo4j"].Environment["NEO4J_AUTH"])
 	require.Equal(t, "ch", c.ClickHouse.Password)
-	require.Equal(t, *p.Services["clickhouse"].Environment["CLICKHOUSE_PASSWORD"], c.ClickHouse.Password)
-	require.Equal(t, *p.Services["clickhouse"].Environment["CLICKHOUSE_USER"], c.ClickHouse.Username)
+	require.Equal(
+		t, *p.Services["clickhouse"].Environment["CLICKHOUSE_PASSWORD"], c.ClickHouse.Password,
+	)
+	require.Equal(
+		t, *p.Services["clickhouse"].Environment["CLICKHOUSE_USER"], c.ClickHouse.Username,
+	)
 	require.Equal(t, "other", c.ClickHouse.Database)
 	require.Equal(t, "qd", c.Qdrant.APIKey)
 	require.Equal(t, "qd", *p.Services["qdrant"].Environment["QDRANT__SERVICE__API_KEY"])
-	require.Equal(t, []config.APIKey{{Name: "shop", Key: "0123456789abcdef", Roles: []string{"emit"}}}, c.HTTP.APIKeys)
+	require.Equal(
+		t, []config.APIKey{{Name: "shop", Key: "0123456789abcdef", Roles: []string{"emit"}}},
+		c.HTTP.APIKeys,
+	)
 	require.Equal(t, ":8080", c.HTTP.Addr)
 
-	// Each address is that of a service that the app waits for, and the broker announces the one that the app uses.
+	// Each address is that of a service that the app waits for, and the broker announces the one
+	// that the app uses.
 	app := p.Services["app"]
 	for _, addr := range []string{c.Kafka.Brokers[0], c.Qdrant.Addr, strings.TrimPrefix(c.Neo4j.URI, "bolt://"), c.ClickHouse.Addr} {
 		host, _, _ := strings.Cut(addr, ":")
 		require.Equal(t, types.ServiceConditionHealthy, app.DependsOn[host].Condition, addr)
 	}
-	require.Contains(t, *p.Services["kafka"].Environment["KAFKA_ADVERTISED_LISTENERS"], c.Kafka.Brokers[0])
+	require.Contains(
+		t, *p.Services["kafka"].Environment["KAFKA_ADVERTISED_LISTENERS"], c.Kafka.Brokers[0],
+	)
 
 	// Without anything set, the app still starts.
 	require.Empty(t, appConfig(t, project(t)).HTTP.APIKeys)
 	grace, limits := app.StopGracePeriod, appConfig(t, project(t))
 	require.Greater(t, grace.String(), "")
-	require.Greater(t, int64(*grace), int64(limits.Stream.StopTimeout+limits.HTTP.ShutdownTimeout), "time to stop")
+	require.Greater(
+		t, int64(*grace), int64(limits.Stream.StopTimeout+limits.HTTP.ShutdownTimeout),
+		"time to stop",
+	)
 }
 
 func TestComposeSettingsOfTheAppExist(t *testing.T) {
@@ -155,7 +183,8 @@ func TestComposeSettingsOfTheAppExist(t *testing.T) {
 		}
 		key := strings.ToLower(strings.TrimPrefix(name, "SLIPSTREAM_"))
 		section, rest, _ := strings.Cut(key, "_")
-		known := strings.Contains(reference, "`"+name+"`") || strings.Contains(reference, "`"+section+"."+rest+"`")
+		known := strings.Contains(reference, "`"+name+"`") ||
+			strings.Contains(reference, "`"+section+"."+rest+"`")
 		require.True(t, known, "%s is no setting", name)
 	}
 }
@@ -182,7 +211,9 @@ func families(t *testing.T) []string {
 	require.NoError(t, err)
 	var names []string
 	for _, f := range gathered {
-		names = append(names, f.GetName(), f.GetName()+"_bucket", f.GetName()+"_sum", f.GetName()+"_count")
+		names = append(
+			names, f.GetName(), f.GetName()+"_bucket", f.GetName()+"_sum", f.GetName()+"_count",
+		)
 	}
 	return names
 }
@@ -227,7 +258,8 @@ func TestDashboardShowsMetricsThatExist(t *testing.T) {
 		}
 	}
 	for _, name := range known {
-		if strings.HasPrefix(name, "slipstream_") && !regexp.MustCompile(`_(bucket|sum|count|info|bytes)$`).MatchString(name) {
+		if strings.HasPrefix(name, "slipstream_") &&
+			!regexp.MustCompile(`_(bucket|sum|count|info|bytes)$`).MatchString(name) {
 			require.True(t, shown[name], "%s has a panel", name)
 		}
 	}
@@ -282,6 +314,9 @@ func TestClickHouseConfigurationIsWellFormed(t *testing.T) {
 	require.NoError(t, xml.Unmarshal(text, &c))
 	require.Len(t, c.Merge.Entries, 3)
 	for _, e := range c.Merge.Entries {
-		require.LessOrEqual(t, e.Value, c.Pool*c.Ratio, "the server does not start when %s is above the pool", e.XMLName.Local)
+		require.LessOrEqual(
+			t, e.Value, c.Pool*c.Ratio, "the server does not start when %s is above the pool",
+			e.XMLName.Local,
+		)
 	}
 }

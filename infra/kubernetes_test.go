@@ -71,7 +71,10 @@ func TestKubernetesConfiguresTheApp(t *testing.T) {
 	for i, m := range all {
 		kinds[i] = m.Kind
 	}
-	require.Equal(t, []string{"ConfigMap", "Deployment", "Deployment", "Service", "PodDisruptionBudget"}, kinds)
+	require.Equal(
+		t, []string{"ConfigMap", "Deployment", "Deployment", "Service", "PodDisruptionBudget"},
+		kinds,
+	)
 	var pairs []string
 	for name, value := range all[0].Data {
 		pairs = append(pairs, name+"="+value)
@@ -87,7 +90,10 @@ func TestKubernetesConfiguresTheApp(t *testing.T) {
 
 	for _, m := range all[1:3] {
 		spec := m.Spec.Template.Spec
-		require.Greater(t, time.Duration(spec.TerminationGracePeriodSeconds)*time.Second, c.Stream.StopTimeout+c.HTTP.ShutdownTimeout)
+		require.Greater(
+			t, time.Duration(spec.TerminationGracePeriodSeconds)*time.Second,
+			c.Stream.StopTimeout+c.HTTP.ShutdownTimeout,
+		)
 		require.Len(t, spec.Containers, 1)
 		k := spec.Containers[0]
 		require.Equal(t, "run", k.Args[0])
@@ -96,6 +102,9 @@ func TestKubernetesConfiguresTheApp(t *testing.T) {
 		require.Equal(t, "/readyz", k.ReadinessProbe.HTTPGet.Path)
 		require.NotEmpty(t, k.Resources.Limits["memory"])
 		require.NotContains(t, k.Image, "latest")
-		require.True(t, slices.Contains(strings.Split(k.Args[len(k.Args)-1], ","), "api"), "probes need the API")
+		require.True(
+			t, slices.Contains(strings.Split(k.Args[len(k.Args)-1], ","), "api"),
+			"probes need the API",
+		)
 	}
 }

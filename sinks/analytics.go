@@ -10,7 +10,8 @@ import (
 type Progress struct {
 	Topic     string
 	Partition int
-	// Offset is the last offset of the newest complete range; OccurredAt and RecordedAt are the highest times up to it.
+	// Offset is the last offset of the newest complete range; OccurredAt and RecordedAt are the
+	// highest times up to it.
 	Offset                 int64
 	OccurredAt, RecordedAt time.Time
 }
@@ -21,16 +22,19 @@ type Scored struct {
 	Score  float64
 }
 
-// TrendingQuery asks what was popular: the sum over interactions of Weights[action] * 2^(-(Until - occurred_at) / HalfLife), from hourly rollups.
+// TrendingQuery asks what was popular: the sum over interactions of Weights[action] * 2^(-(Until -
+// occurred_at) / HalfLife), from hourly rollups.
 type TrendingQuery struct {
-	// Until is the end of the period; zero means the newest event in the store (public data sets are from the past).
+	// Until is the end of the period; zero means the newest event in the store (public data sets
+	// are from the past).
 	Until    time.Time
 	HalfLife time.Duration
 	Weights  map[schemas.Action]float64
 	N        int
 }
 
-// Counts are totals of the raw rows and of each rollup of them; in an intact store without erasures they are all equal.
+// Counts are totals of the raw rows and of each rollup of them; in an intact store without erasures
+// they are all equal.
 type Counts struct {
 	Rows, ItemHours, UserDays int64
 }

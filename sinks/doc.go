@@ -1,6 +1,6 @@
-// Package sinks holds the values that cross the borders of the stores: users, items, friendships and
-// the rows of analysts. The engines are folders beside this file: sinks/sqlite is the embedded one,
-// sinks/qdrant, sinks/neo4j and sinks/clickhouse are the real ones.
+// Package sinks holds the values that cross the borders of the stores: users, items, friendships
+// and the rows of analysts. The engines are folders beside this file: sinks/sqlite is the embedded
+// one, sinks/qdrant, sinks/neo4j and sinks/clickhouse are the real ones.
 //
 // What each method of a store promises stands in sinks/sinktest (contracts.go), beside the suites
 // that hold every engine to it. Whoever uses a store declares the few methods it calls, in its own

@@ -12,7 +12,8 @@ type Item struct {
 	Content schemas.Item
 	// Vector is (V_i, b_i), d+1 numbers, with the content's part added in.
 	Vector []float32
-	// ContentVector is the normalised vector of genres, people and tags; nil when the item has none.
+	// ContentVector is the normalised vector of genres, people and tags; nil when the item has
+	// none.
 	ContentVector []float32
 	// Version grows with every change of the item's rows or content: the higher one stays.
 	Version uint64
@@ -36,11 +37,13 @@ type ItemQuery struct {
 	Genres []string
 	// MaxCount, when > 0, asks for items that the learner has counted at most so often: new ones.
 	MaxCount float64
-	// KeysOnly leaves out the items themselves: hits carry Key and Score, which is a fraction of the work. For callers that remember items.
+	// KeysOnly leaves out the items themselves: hits carry Key and Score, which is a fraction of
+	// the work. For callers that remember items.
 	KeysOnly bool
 }
 
-// ItemHit is an item found by a search. The item's vectors are not filled in, and nothing of it when only keys were asked for.
+// ItemHit is an item found by a search. The item's vectors are not filled in, and nothing of it
+// when only keys were asked for.
 type ItemHit struct {
 	// Key is the item's (schemas.Key).
 	Key   uint64

@@ -5,18 +5,21 @@ import "time"
 // User is a user's point: the query vector with everything that is needed to compute the next one.
 type User struct {
 	ID string
-	// Vector is (q_u, 1), d+1 numbers: its inner product with an item's vector is the score. nil for a user who has not taken anything yet.
+	// Vector is (q_u, 1), d+1 numbers: its inner product with an item's vector is the score. nil
+	// for a user who has not taken anything yet.
 	Vector []float32
 	// State is the model's user state, encoded by it; opaque to stores.
 	State []byte
 	// Positions are the offsets absorbed, by Source.Topic.
 	Positions map[string]int64
-	// LastEventAt is the time of the newest event absorbed; ChangedAt the log's time of the newest record absorbed.
+	// LastEventAt is the time of the newest event absorbed; ChangedAt the log's time of the newest
+	// record absorbed.
 	LastEventAt, ChangedAt time.Time
 }
 
-// Source is one partition of the log that a user's point absorbs. A user's events come from one partition of interactions and, after a
-// replay of dead letters, from one partition of the replay topic.
+// Source is one partition of the log that a user's point absorbs. A user's events come from one
+// partition of interactions and, after a replay of dead letters, from one partition of the replay
+// topic.
 type Source struct {
 	Topic     string
 	Partition int

@@ -1,7 +1,9 @@
-// Package clickhouse holds the migrations of the analysts' database: numbered SQL files, applied in order by goose, each statement
-// repeatable so that a migration cut off half way goes on where it stopped.
+// Package clickhouse holds the migrations of the analysts' database: numbered SQL files, applied in
+// order by goose, each statement repeatable so that a migration cut off half way goes on where it
+// stopped.
 //
-// Names are not qualified: they belong to the database of the connection, so a second, whole set of tables is a second database.
+// Names are not qualified: they belong to the database of the connection, so a second, whole set of
+// tables is a second database.
 package clickhouse
 
 import "embed"

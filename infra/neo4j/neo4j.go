@@ -1,5 +1,5 @@
-// Package neo4j holds the constraints and indexes of the friendship graph as numbered Cypher files. They can be run by hand with cypher-shell;
-// "slipstream migrate" runs them.
+// Package neo4j holds the constraints and indexes of the friendship graph as numbered Cypher files.
+// They can be run by hand with cypher-shell; "slipstream migrate" runs them.
 package neo4j
 
 import "embed"

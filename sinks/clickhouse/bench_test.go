@@ -19,13 +19,18 @@ func BenchmarkInsertInteractions(b *testing.B) {
 			rows := make(sinks.InteractionRows, size)
 			for i := range rows {
 				rows[i] = sinks.InteractionRow{Interaction: schemas.Interaction{
-					EventID: fmt.Sprintf("0190b2c8-%012d", i), Source: "bench", UserID: fmt.Sprint("user-", i%943), ItemID: fmt.Sprint("item-", i%1682),
-					Action: schemas.View, OccurredAt: time.Date(2026, 5, 1, 0, 0, i, 0, time.UTC),
+					EventID: fmt.Sprintf("0190b2c8-%012d", i),
+					Source:  "bench", UserID: fmt.Sprint("user-", i%943),
+					ItemID: fmt.Sprint("item-", i%1682), Action: schemas.View,
+					OccurredAt: time.Date(2026, 5, 1, 0, 0, i, 0, time.UTC),
 				}, Offset: int64(i), RecordedAt: time.Now().UTC()}
 			}
 			var first int64
 			for b.Loop() {
-				r := schemas.Range{LogID: "bench", Topic: schemas.TopicInteractions, First: first, Last: first + int64(size) - 1}
+				r := schemas.Range{
+					LogID: "bench", Topic: schemas.TopicInteractions, First: first,
+					Last: first + int64(size) - 1,
+				}
 				require.NoError(b, e.Insert(b.Context(), r, rows))
 				first += int64(size)
 			}

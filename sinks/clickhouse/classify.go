@@ -15,8 +15,8 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 )
 
-// classify gives err its class. ctx is the caller's: only its cancellation means that we are stopping; a deadline of ours means that the
-// server is slow.
+// classify gives err its class. ctx is the caller's: only its cancellation means that we are
+// stopping; a deadline of ours means that the server is slow.
 func classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -41,8 +41,10 @@ func classify(ctx context.Context, err error) error {
 	case errors.As(err, &block), errors.As(err, &converter):
 		return fault.As(fault.Permanent, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
-		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, driver.ErrBadConn),
-		errors.Is(err, ch.ErrAcquireConnTimeout), errors.Is(err, ch.ErrConnectionClosed), errors.As(err, &network):
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, driver.ErrBadConn),
+		errors.Is(err, ch.ErrAcquireConnTimeout), errors.Is(err, ch.ErrConnectionClosed),
+		errors.As(err, &network):
 		return fault.As(fault.Transient, err)
 	case errors.As(err, &op):
 		return fault.As(fault.Unknown, err)
@@ -106,11 +108,27 @@ func classifyServer(e *ch.Exception, err error) error {
 		60, // UNKNOWN_TABLE
 		81: // UNKNOWN_DATABASE
 		// No event is to blame and an operator can mend it: the partition waits.
-		return fault.As(fault.Transient, fmt.Errorf("the tables are missing or older than this program, run `slipstream migrate`: %w", err))
-	case 192, 193, 194, 516: // UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, AUTHENTICATION_FAILED
-		return fault.As(fault.Transient, fmt.Errorf("check CLICKHOUSE_USERNAME and CLICKHOUSE_PASSWORD: %w", err))
+		return fault.As(
+			fault.Transient,
+			fmt.Errorf(
+				"the tables are missing or older than this program, run `slipstream migrate`: %w",
+				err,
+			),
+		)
+	case 192,
+		193, 194,
+		516: // UNKNOWN_USER, WRONG_PASSWORD, REQUIRED_PASSWORD, AUTHENTICATION_FAILED
+		return fault.As(
+			fault.Transient,
+			fmt.Errorf("check CLICKHOUSE_USERNAME and CLICKHOUSE_PASSWORD: %w", err),
+		)
 	case 164, 497: // READONLY, ACCESS_DENIED
-		return fault.As(fault.Transient, fmt.Errorf("the user needs SELECT, INSERT, ALTER, CREATE and DROP on the database: %w", err))
+		return fault.As(
+			fault.Transient,
+			fmt.Errorf(
+				"the user needs SELECT, INSERT, ALTER, CREATE and DROP on the database: %w", err,
+			),
+		)
 	}
 	return fault.As(fault.Unknown, err)
 }

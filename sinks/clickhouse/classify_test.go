@@ -63,7 +63,9 @@ func TestClassify(t *testing.T) {
 	t.Parallel()
 	stopping, cancel := context.WithCancel(t.Context())
 	cancel()
-	server := func(code int32) error { return fmt.Errorf("send: %w", &ch.Exception{Code: code, Message: "m"}) }
+	server := func(code int32) error {
+		return fmt.Errorf("send: %w", &ch.Exception{Code: code, Message: "m"})
+	}
 	for _, c := range []struct {
 		name string
 		ctx  context.Context
@@ -101,7 +103,8 @@ func TestClassify(t *testing.T) {
 func TestRealClassify(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Addr = enginetest.Addr(t, "CLICKHOUSE_ADDR")
-	cfg.Username, cfg.Password = enginetest.Env("CLICKHOUSE_USERNAME"), enginetest.Env("CLICKHOUSE_PASSWORD")
+	cfg.Username = enginetest.Env("CLICKHOUSE_USERNAME")
+	cfg.Password = enginetest.Env("CLICKHOUSE_PASSWORD")
 	cfg.Database = "slipstream_test_that_nobody_created"
 	s, err := Open(t.Context(), cfg)
 	require.NoError(t, err)
@@ -112,14 +115,30 @@ func TestRealClassify(t *testing.T) {
 		want        fault.Class
 		says        string
 	}{
-		{"unknown database", "SELECT 1 FROM " + s.table(tableMeta), time.Second, fault.Transient, "slipstream migrate"},
-		{"unknown table", "SELECT 1 FROM system.nothing_of_this_name", time.Second, fault.Transient, "slipstream migrate"},
-		{"unknown column", "SELECT nothing FROM system.one", time.Second, fault.Transient, "slipstream migrate"},
+		{
+			"unknown database", "SELECT 1 FROM " + s.table(tableMeta), time.Second, fault.Transient,
+			"slipstream migrate",
+		},
+		{
+			"unknown table", "SELECT 1 FROM system.nothing_of_this_name", time.Second,
+			fault.Transient, "slipstream migrate",
+		},
+		{
+			"unknown column", "SELECT nothing FROM system.one", time.Second, fault.Transient,
+			"slipstream migrate",
+		},
 		{"number out of text", "SELECT toUInt8('x')", time.Second, fault.Permanent, "x"},
 		{"syntax", "SELEKT 1", time.Second, fault.Unknown, "SELEKT"},
-		{"server's deadline", "SELECT sleep(3) SETTINGS max_execution_time = 1", 5 * time.Second, fault.Transient, ""},
+		{
+			"server's deadline", "SELECT sleep(3) SETTINGS max_execution_time = 1", 5 * time.Second,
+			fault.Transient, "",
+		},
 		{"our deadline", "SELECT sleep(3)", 100 * time.Millisecond, fault.Transient, ""},
-		{"memory", "SELECT groupArray(number) FROM numbers(10000000) SETTINGS max_memory_usage = 1000000", 5 * time.Second, fault.Transient, "memory"},
+		{
+			"memory",
+			"SELECT groupArray(number) FROM numbers(10000000) SETTINGS max_memory_usage = 1000000",
+			5 * time.Second, fault.Transient, "memory",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := s.exec(t.Context(), c.timeout, c.query)

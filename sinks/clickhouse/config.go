@@ -15,12 +15,14 @@ import (
 
 // Config says where ClickHouse is and how it is used.
 type Config struct {
-	// Addr is host:port of the native protocol (9000, with TLS 9440); several are separated by commas and tried in order.
+	// Addr is host:port of the native protocol (9000, with TLS 9440); several are separated by
+	// commas and tried in order.
 	Addr string
 	// Database holds the tables. Migrate creates it when it is absent.
 	Database           string
 	Username, Password string
-	// TLS encrypts the connection. CAFile (PEM) replaces the system's authorities; ServerName replaces the host in the check of the certificate.
+	// TLS encrypts the connection. CAFile (PEM) replaces the system's authorities; ServerName
+	// replaces the host in the check of the certificate.
 	TLS        bool
 	CAFile     string
 	ServerName string
@@ -28,20 +30,23 @@ type Config struct {
 	Compression string
 	// MaxConns bounds the connections; one insert or query holds one.
 	MaxConns int
-	// DialTimeout bounds connecting, InsertTimeout one insert, QueryTimeout one question, MigrateTimeout a migration, EraseTimeout an erasure.
-	// InsertTimeout must stay below the consumer group's session timeout: an insert must not outlive the ownership of its partition.
+	// DialTimeout bounds connecting, InsertTimeout one insert, QueryTimeout one question,
+	// MigrateTimeout a migration, EraseTimeout an erasure. InsertTimeout must stay below the
+	// consumer group's session timeout: an insert must not outlive the ownership of its partition.
 	DialTimeout, InsertTimeout, QueryTimeout, MigrateTimeout, EraseTimeout time.Duration
-	// InteractionDays, RecommendationDays and DeadLetterDays are how long raw rows live, counted from when the log took them; 0 is for ever.
-	// The sums live on. Migrate applies them, also when they change.
+	// InteractionDays, RecommendationDays and DeadLetterDays are how long raw rows live, counted
+	// from when the log took them; 0 is for ever. The sums live on. Migrate applies them, also when
+	// they change.
 	InteractionDays, RecommendationDays, DeadLetterDays int
 }
 
-// DefaultConfig returns the defaults: a local server without password, raw interactions for two years, lists and dead letters for half a year.
+// DefaultConfig returns the defaults: a local server without password, raw interactions for two
+// years, lists and dead letters for half a year.
 func DefaultConfig() Config {
 	return Config{
-		Addr: "127.0.0.1:9000", Database: "slipstream", Username: "default", Compression: "lz4", MaxConns: 8,
-		DialTimeout: 5 * time.Second, InsertTimeout: 10 * time.Second, QueryTimeout: 30 * time.Second,
-		MigrateTimeout: 5 * time.Minute, EraseTimeout: time.Minute,
+		Addr: "127.0.0.1:9000", Database: "slipstream", Username: "default", Compression: "lz4",
+		MaxConns: 8, DialTimeout: 5 * time.Second, InsertTimeout: 10 * time.Second,
+		QueryTimeout: 30 * time.Second, MigrateTimeout: 5 * time.Minute, EraseTimeout: time.Minute,
 		InteractionDays: 730, RecommendationDays: 180, DeadLetterDays: 180,
 	}
 }
@@ -57,15 +62,27 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("clickhouse: "+format, args...))
 		}
 	}
-	bad(strings.TrimSpace(c.Addr) == "", "the address is missing: set CLICKHOUSE_ADDR to host:port of the native protocol")
-	bad(!databaseName.MatchString(c.Database), "database %q is no plain name: letters, digits and _, at most 64", c.Database)
+	bad(
+		strings.TrimSpace(c.Addr) == "",
+		"the address is missing: set CLICKHOUSE_ADDR to host:port of the native protocol",
+	)
+	bad(
+		!databaseName.MatchString(c.Database),
+		"database %q is no plain name: letters, digits and _, at most 64", c.Database,
+	)
 	bad(c.compression() == nil, "compression %q is none of lz4, zstd, none", c.Compression)
 	bad(c.MaxConns < 1, "max conns is %d, want at least 1", c.MaxConns)
 	bad(c.CAFile != "" && !c.TLS, "a CA file is given but TLS is off")
-	for name, d := range map[string]time.Duration{"dial": c.DialTimeout, "insert": c.InsertTimeout, "query": c.QueryTimeout, "migrate": c.MigrateTimeout, "erase": c.EraseTimeout} {
+	for name, d := range map[string]time.Duration{
+		"dial": c.DialTimeout, "insert": c.InsertTimeout, "query": c.QueryTimeout,
+		"migrate": c.MigrateTimeout, "erase": c.EraseTimeout,
+	} {
 		bad(d <= 0, "%s timeout is %s, want more than 0", name, d)
 	}
-	for name, n := range map[string]int{"interactions": c.InteractionDays, "recommendations": c.RecommendationDays, "dead letters": c.DeadLetterDays} {
+	for name, n := range map[string]int{
+		"interactions": c.InteractionDays, "recommendations": c.RecommendationDays,
+		"dead letters": c.DeadLetterDays,
+	} {
 		bad(n < 0 || n > 36500, "%s are kept %d days, want 0 (for ever) to 36500", name, n)
 	}
 	return errors.Join(errs...)
@@ -83,7 +100,8 @@ func (c Config) compression() *ch.Compression {
 	return nil
 }
 
-// options turns c into the driver's; database "" logs in without the store's database, which may not exist yet.
+// options turns c into the driver's; database "" logs in without the store's database, which may
+// not exist yet.
 func (c Config) options(database string) (*ch.Options, error) {
 	o := &ch.Options{
 		Auth:         ch.Auth{Database: database, Username: c.Username, Password: c.Password},
@@ -108,7 +126,9 @@ func (c Config) options(database string) (*ch.Options, error) {
 		}
 		o.TLS.RootCAs = x509.NewCertPool()
 		if !o.TLS.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("the CA file of clickhouse, %s, holds no PEM certificate", c.CAFile)
+			return nil, fmt.Errorf(
+				"the CA file of clickhouse, %s, holds no PEM certificate", c.CAFile,
+			)
 		}
 	}
 	return o, nil

@@ -13,8 +13,9 @@ import (
 // maxErased bounds the users of one statement; its text holds their ids.
 const maxErased = 500
 
-// EraseUsers removes what the users did up to their times, in every table that names a user, and returns when the rows can no longer be read; the
-// server removes the bytes with its next merges. Sums per item and strategy keep their anonymous counts. Dead letters go whatever their time: they
+// EraseUsers removes what the users did up to their times, in every table that names a user, and
+// returns when the rows can no longer be read; the server removes the bytes with its next merges.
+// Sums per item and strategy keep their anonymous counts. Dead letters go whatever their time: they
 // are later than the events they hold.
 func (s *Store) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
 	if len(users) == 0 {
@@ -53,15 +54,18 @@ func (s *Store) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
 
 func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
 	upTo := func(column string) string {
-		return "user_id IN @ids AND toUnixTimestamp64Micro(" + column + ") <= transform(user_id, @ids, @ats, toInt64(0))"
+		return "user_id IN @ids AND toUnixTimestamp64Micro(" + column +
+			") <= transform(user_id, @ids, @ats, toInt64(0))"
 	}
 	for _, d := range []struct{ table, where string }{
 		{tableInteractions, upTo("occurred_at")},
 		{tableRecommendations, upTo("generated_at")},
 		{tableUsers, upTo("occurred_at")},
 		{tableDeadLetters, `key IN @ids OR JSONExtractString(value, 'user_id') IN @ids
-			OR ((topic LIKE 'friendships%' OR consumer_group = 'befriend') AND (JSONExtractString(value, 'friend_id') IN @ids
-				OR arrayExists(u -> startsWith(key, concat(u, '|')) OR endsWith(key, concat('|', u)), @ids)))`},
+			OR ((topic LIKE 'friendships%' OR consumer_group = 'befriend')
+			AND (JSONExtractString(value, 'friend_id') IN @ids
+				OR arrayExists(u -> startsWith(key, concat(u, '|'))
+				OR endsWith(key, concat('|', u)), @ids)))`},
 	} {
 		if err := s.deleteRows(ctx, d.table, d.where, ids, ats); err != nil {
 			return fmt.Errorf("from %s: %w", d.table, err)
@@ -73,29 +77,49 @@ func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
 	return nil
 }
 
-// deleteRows deletes and waits until no reader sees the rows. It looks first: most tables hold nothing of a user.
-func (s *Store) deleteRows(ctx context.Context, table, where string, ids []string, ats []int64) error {
+// deleteRows deletes and waits until no reader sees the rows. It looks first: most tables hold
+// nothing of a user.
+func (s *Store) deleteRows(
+	ctx context.Context, table, where string, ids []string, ats []int64,
+) error {
 	var n uint64
-	if err := s.queryRow(ctx, "SELECT count() FROM "+s.table(table)+" WHERE "+where, ch.Named("ids", ids), ch.Named("ats", ats)).Scan(&n); err != nil {
+	if err := s.queryRow(
+		ctx, "SELECT count() FROM "+s.table(table)+" WHERE "+where, ch.Named("ids", ids),
+		ch.Named("ats", ats),
+	).Scan(&n); err != nil {
 		return classify(ctx, err)
 	}
 	if n == 0 {
 		return nil
 	}
 	// A patch where the table allows it (infra/clickhouse), else a mutation that is waited for.
-	wait := ch.Context(ctx, ch.WithSettings(ch.Settings{"lightweight_delete_mode": "lightweight_update", "lightweight_deletes_sync": 2, "mutations_sync": 2}))
-	return s.exec(wait, s.cfg.EraseTimeout, "DELETE FROM "+s.table(table)+" WHERE "+where, ch.Named("ids", ids), ch.Named("ats", ats))
+	wait := ch.Context(
+		ctx,
+		ch.WithSettings(
+			ch.Settings{
+				"lightweight_delete_mode": "lightweight_update", "lightweight_deletes_sync": 2,
+				"mutations_sync": 2,
+			},
+		),
+	)
+	return s.exec(
+		wait, s.cfg.EraseTimeout, "DELETE FROM "+s.table(table)+" WHERE "+where,
+		ch.Named("ids", ids), ch.Named("ats", ats),
+	)
 }
 
 // maxSums bounds how often the day of an erasure is summed up.
 const maxSums = 5
 
-// eraseDays removes the per-user sums of the days up to the erasure, and restores those of what the users did on that day but after it. Inserts of the
-// same users and erasures by other instances may come between the steps, so it counts afterwards and starts again while the
-// sums do not agree with the rows. Summing up again is never deduplicated: the sums of the last time have been deleted.
+// eraseDays removes the per-user sums of the days up to the erasure, and restores those of what the
+// users did on that day but after it. Inserts of the same users and erasures by other instances may
+// come between the steps, so it counts afterwards and starts again while the sums do not agree with
+// the rows. Summing up again is never deduplicated: the sums of the last time have been deleted.
 func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error {
-	const lastDay = "toDate(fromUnixTimestamp64Micro(transform(user_id, @ids, @ats, toInt64(0)), 'UTC'))"
-	left := " FROM " + s.table(tableInteractions) + " WHERE user_id IN @ids AND toDate(occurred_at) = " + lastDay
+	const lastDay = "toDate(fromUnixTimestamp64Micro(transform(user_id, @ids, @ats, toInt64(0)), " +
+		"'UTC'))"
+	left := " FROM " + s.table(tableInteractions) +
+		" WHERE user_id IN @ids AND toDate(occurred_at) = " + lastDay
 	upTo := "user_id IN @ids AND day <= " + lastDay
 	fresh := ch.Context(ctx, ch.WithSettings(ch.Settings{"insert_deduplicate": 0}))
 	for range maxSums {
@@ -107,7 +131,8 @@ func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error 
 			return err
 		}
 		err = s.exec(fresh, s.cfg.EraseTimeout, "INSERT INTO "+s.table(tableUserDays)+
-			" SELECT user_id, toDate(occurred_at) AS day, action, count(), count(value), sum(ifNull(value, 0)), max(occurred_at)"+left+" GROUP BY user_id, day, action",
+			" SELECT user_id, toDate(occurred_at) AS day, action, count(), count(value),"+
+			" sum(ifNull(value, 0)), max(occurred_at)"+left+" GROUP BY user_id, day, action",
 			ch.Named("ids", ids), ch.Named("ats", ats))
 		if err != nil {
 			return fmt.Errorf("sum up the day of the erasure: %w", err)
@@ -116,11 +141,19 @@ func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error 
 			return err
 		}
 	}
-	return fault.Transientf("the users go on acting while they are erased: their sums do not come to rest")
+	return fault.Transientf(
+		"the users go on acting while they are erased: their sums do not come to rest",
+	)
 }
 
-func (s *Store) compareDays(ctx context.Context, left, upTo string, ids []string, ats []int64) (rows, sums uint64, err error) {
-	err = s.queryRow(ctx, "SELECT (SELECT count()"+left+"), (SELECT sum(events) FROM "+s.table(tableUserDays)+" WHERE "+upTo+")",
-		ch.Named("ids", ids), ch.Named("ats", ats)).Scan(&rows, &sums)
+func (s *Store) compareDays(
+	ctx context.Context, left, upTo string, ids []string, ats []int64,
+) (rows, sums uint64, err error) {
+	err = s.queryRow(
+		ctx,
+		"SELECT (SELECT count()"+left+"), (SELECT sum(events) FROM "+s.table(tableUserDays)+
+			" WHERE "+upTo+")",
+		ch.Named("ids", ids), ch.Named("ats", ats),
+	).Scan(&rows, &sums)
 	return rows, sums, classify(ctx, err)
 }

@@ -25,8 +25,10 @@ func views(n, month int) sinks.InteractionRows {
 	rows := make(sinks.InteractionRows, n)
 	for i := range rows {
 		rows[i] = sinks.InteractionRow{Interaction: schemas.Interaction{
-			EventID: fmt.Sprint("e", i), Source: "test", UserID: fmt.Sprint("u", i%7), ItemID: fmt.Sprint("i", i%5),
-			Action: schemas.View, OccurredAt: testDay.AddDate(0, i/month, 0), RecommendationID: fmt.Sprint("r", i%3),
+			EventID: fmt.Sprint("e", i),
+			Source:  "test", UserID: fmt.Sprint("u", i%7), ItemID: fmt.Sprint("i", i%5),
+			Action: schemas.View, OccurredAt: testDay.AddDate(0, i/month, 0),
+			RecommendationID: fmt.Sprint("r", i%3),
 		}, Offset: int64(i), RecordedAt: time.Now().UTC()}
 	}
 	return rows
@@ -40,17 +42,20 @@ func (e *engine) requireCounts(t *testing.T, rows, hours, days int) {
 	t.Helper()
 	c, err := e.CountInteractions(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, sinks.Counts{Rows: int64(rows), ItemHours: int64(hours), UserDays: int64(days)}, c)
+	require.Equal(
+		t, sinks.Counts{Rows: int64(rows), ItemHours: int64(hours), UserDays: int64(days)}, c,
+	)
 }
 
 // definition returns the statement that creates a table of the engine's database.
 func (e *engine) definition(t *testing.T, name string) string {
 	t.Helper()
-	return e.query(t, "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = '"+name+"'")[0][0]
+	return e.query(t, "SELECT create_table_query FROM system.tables"+
+		" WHERE database = currentDatabase() AND name = '"+name+"'")[0][0]
 }
 
-// TestRealCutOffViewIsFilledIn leaves out views during an insert, as a crash between a table and its views does; the repeat of the range
-// fills in where it did not land and only there.
+// TestRealCutOffViewIsFilledIn leaves out views during an insert, as a crash between a table and
+// its views does; the repeat of the range fills in where it did not land and only there.
 func TestRealCutOffViewIsFilledIn(t *testing.T) {
 	e := setup(t)
 	cut := []string{"interactions_to_user_days", "interactions_to_recommendation_sums"}
@@ -68,20 +73,28 @@ func TestRealCutOffViewIsFilledIn(t *testing.T) {
 	for range 2 {
 		require.NoError(t, e.Insert(t.Context(), rangeOf(100), rows))
 		e.requireCounts(t, 100, 100, 100)
-		require.Equal(t, [][]string{{"3"}}, e.query(t, "SELECT count() FROM recommendation_outcomes"))
+		require.Equal(
+			t, [][]string{{"3"}}, e.query(t, "SELECT count() FROM recommendation_outcomes"),
+		)
 	}
 }
 
-// TestRealCutOffSourceIsFilledIn lets a part of the months land before the crash, without views: the server writes one part per month.
+// TestRealCutOffSourceIsFilledIn lets a part of the months land before the crash, without views:
+// the server writes one part per month.
 func TestRealCutOffSourceIsFilledIn(t *testing.T) {
 	e := setup(t)
 	var create []string
-	for _, view := range []string{"interactions_to_item_hours", "interactions_to_user_days", "interactions_to_recommendation_sums"} {
+	for _, view := range []string{
+		"interactions_to_item_hours", "interactions_to_user_days",
+		"interactions_to_recommendation_sums",
+	} {
 		create = append(create, e.definition(t, view))
 		e.exec(t, "DROP VIEW "+e.cfg.Database+"."+view+" SYNC")
 	}
 	rows := views(100, 30)
-	require.NoError(t, e.Insert(t.Context(), rangeOf(100), rows[:60]), "the first two of four months")
+	require.NoError(
+		t, e.Insert(t.Context(), rangeOf(100), rows[:60]), "the first two of four months",
+	)
 	e.requireCounts(t, 60, 0, 0)
 	for _, c := range create {
 		e.exec(t, c)
@@ -92,10 +105,15 @@ func TestRealCutOffSourceIsFilledIn(t *testing.T) {
 	}
 }
 
-// TestRealRejectedRowsAreFound lets the server itself refuse rows, by a constraint that the program knows nothing of.
+// TestRealRejectedRowsAreFound lets the server itself refuse rows, by a constraint that the program
+// knows nothing of.
 func TestRealRejectedRowsAreFound(t *testing.T) {
 	e := setup(t)
-	e.exec(t, "ALTER TABLE "+e.cfg.Database+".interactions ADD CONSTRAINT no_spam CHECK session_id != 'spam'")
+	e.exec(
+		t,
+		"ALTER TABLE "+e.cfg.Database+
+			".interactions ADD CONSTRAINT no_spam CHECK session_id != 'spam'",
+	)
 	rows := views(200, 50)
 	rows[3].SessionID, rows[4].SessionID, rows[199].SessionID = "spam", "spam", "spam"
 	err := e.Insert(t.Context(), rangeOf(200), rows)
@@ -109,7 +127,14 @@ func TestRealRejectedRowsAreFound(t *testing.T) {
 	}
 	require.Equal(t, []int{3, 4, 199}, indexes)
 	e.requireCounts(t, 0, 0, 0)
-	require.Empty(t, e.query(t, "SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE 'scratch%'"))
+	require.Empty(
+		t,
+		e.query(
+			t,
+			"SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE "+
+				"'scratch%'",
+		),
+	)
 	good := append(append(sinks.InteractionRows{}, rows[:3]...), rows[5:199]...)
 	for range 2 {
 		require.NoError(t, e.Insert(t.Context(), rangeOf(200), good))
@@ -117,11 +142,16 @@ func TestRealRejectedRowsAreFound(t *testing.T) {
 	}
 }
 
-// TestRealThrowingViewPoisonsNothing has an operator's own view throw: the rows are innocent, the range stays in doubt and is filled in
-// when the view is gone.
+// TestRealThrowingViewPoisonsNothing has an operator's own view throw: the rows are innocent, the
+// range stays in doubt and is filled in when the view is gone.
 func TestRealThrowingViewPoisonsNothing(t *testing.T) {
 	e := setup(t)
-	e.exec(t, "CREATE MATERIALIZED VIEW "+e.cfg.Database+".broken ENGINE = Memory AS SELECT throwIf(user_id != '', 'of the operator') AS x FROM "+e.cfg.Database+".interactions")
+	e.exec(
+		t,
+		"CREATE MATERIALIZED VIEW "+e.cfg.Database+
+			".broken ENGINE = Memory AS SELECT throwIf(user_id != '', 'of the operator') AS x"+
+			" FROM "+e.cfg.Database+".interactions",
+	)
 	rows := views(50, 50)
 	err := e.Insert(t.Context(), rangeOf(50), rows)
 	require.ErrorContains(t, err, "of the operator")
@@ -133,7 +163,8 @@ func TestRealThrowingViewPoisonsNothing(t *testing.T) {
 	e.requireCounts(t, 50, 50, 50)
 }
 
-// cutter is a TCP proxy that, when armed, lets an insert through to the server and cuts the connection before the answer.
+// cutter is a TCP proxy that, when armed, lets an insert through to the server and cuts the
+// connection before the answer.
 type cutter struct {
 	addr  string
 	armed atomic.Bool
@@ -166,14 +197,19 @@ func cutting(t *testing.T, target string) *cutter {
 	})
 	t.Cleanup(func() {
 		_ = l.Close()
-		open.Range(func(in, out any) bool { _, _ = in.(net.Conn).Close(), out.(net.Conn).Close(); return true })
+		open.Range(
+			func(in, out any) bool {
+				_, _ = in.(net.Conn).Close(), out.(net.Conn).Close()
+				return true
+			},
+		)
 		c.wg.Wait()
 	})
 	return c
 }
 
-// upstream forwards to the server. Armed, it mutes the answers as soon as the block's first bytes are through, and closes when the block has been
-// through for a while.
+// upstream forwards to the server. Armed, it mutes the answers as soon as the block's first bytes
+// are through, and closes when the block has been through for a while.
 func (c *cutter) upstream(in, out net.Conn, mute *atomic.Bool) {
 	defer in.Close()
 	defer out.Close()
@@ -216,8 +252,8 @@ func downstream(in, out net.Conn, mute *atomic.Bool) {
 	}
 }
 
-// TestRealLostAnswer cuts the connection between the insert and its answer: nobody knows whether it has landed, the same insert is repeated, and it
-// counts once.
+// TestRealLostAnswer cuts the connection between the insert and its answer: nobody knows whether it
+// has landed, the same insert is repeated, and it counts once.
 func TestRealLostAnswer(t *testing.T) {
 	direct := setup(t)
 	proxy := cutting(t, direct.cfg.Addr)
@@ -257,8 +293,10 @@ func TestRealNotMigrated(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = s.Close() })
 	for _, err := range []error{
-		s.Insert(t.Context(), rangeOf(1), views(1, 1)), s.SetProgress(t.Context(), []sinks.Progress{{Topic: "t"}}),
-		func() error { _, err := s.LogID(t.Context()); return err }(), func() error { _, err := s.CountInteractions(t.Context()); return err }(),
+		s.Insert(t.Context(), rangeOf(1), views(1, 1)),
+		s.SetProgress(t.Context(), []sinks.Progress{{Topic: "t"}}),
+		func() error { _, err := s.LogID(t.Context()); return err }(),
+		func() error { _, err := s.CountInteractions(t.Context()); return err }(),
 	} {
 		require.ErrorContains(t, err, "slipstream migrate")
 		require.Equal(t, fault.Transient, fault.ClassOf(err), "no event is to blame")
@@ -268,12 +306,16 @@ func TestRealNotMigrated(t *testing.T) {
 func TestRealTimeToLive(t *testing.T) {
 	e := setup(t)
 	ttl := func() string {
-		return e.query(t, "SELECT extract(engine_full, 'toIntervalDay\\((\\d+)\\)') FROM system.tables WHERE database = currentDatabase() AND name = 'interactions'")[0][0]
+		return e.query(t, "SELECT extract(engine_full, 'toIntervalDay\\((\\d+)\\)')"+
+			" FROM system.tables"+
+			" WHERE database = currentDatabase() AND name = 'interactions'")[0][0]
 	}
 	require.Equal(t, "730", ttl())
 	rows := views(2, 1)
 	rows[0].RecordedAt = time.Now().AddDate(0, 0, -40).UTC()
-	require.NoError(t, e.Insert(t.Context(), rangeOf(2), rows), "happened in 2001, recorded lately: it stays")
+	require.NoError(
+		t, e.Insert(t.Context(), rangeOf(2), rows), "happened in 2001, recorded lately: it stays",
+	)
 	e.requireCounts(t, 2, 2, 2)
 	cfg := e.cfg
 	cfg.InteractionDays = 30
@@ -295,13 +337,45 @@ func TestRealTimeToLive(t *testing.T) {
 // TestRealEverythingIsExplained makes sure that an analyst finds words on every table and column.
 func TestRealEverythingIsExplained(t *testing.T) {
 	e := setup(t)
-	require.Empty(t, e.query(t, `SELECT name FROM system.tables WHERE database = currentDatabase() AND comment = '' AND engine != 'MaterializedView' AND name != 'schema_migrations'`))
-	require.Empty(t, e.query(t, `SELECT table, name FROM system.columns WHERE database = currentDatabase() AND comment = ''
-		AND table NOT IN (SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'MaterializedView') AND table != 'schema_migrations'`))
-	require.Empty(t, e.query(t, `SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree' AND name NOT IN ('progress_rows', 'meta', 'schema_migrations')
-		AND engine_full NOT LIKE '%non_replicated_deduplication_window = 100000%'`), "every table an insert reaches remembers tokens")
+	require.Empty(
+		t,
+		e.query(
+			t,
+			`SELECT name FROM system.tables WHERE database = currentDatabase() AND comment = '' `+
+				`AND engine != 'MaterializedView' AND name != 'schema_migrations'`,
+		),
+	)
+	require.Empty(
+		t,
+		e.query(
+			t,
+			`SELECT table, name FROM system.columns WHERE database = currentDatabase()
+			AND comment = ''
+		AND table NOT IN (SELECT name FROM system.tables WHERE database = currentDatabase()
+		AND engine = 'MaterializedView') AND table != 'schema_migrations'`,
+		),
+	)
+	require.Empty(
+		t,
+		e.query(
+			t,
+			`SELECT name FROM system.tables WHERE database = currentDatabase()
+			AND engine LIKE '%MergeTree' AND name NOT IN ('progress_rows', 'meta',
+			'schema_migrations')
+		AND engine_full NOT LIKE '%non_replicated_deduplication_window = 100000%'`,
+		),
+		"every table an insert reaches remembers tokens",
+	)
 	for _, name := range clickhouse.StorageTables() {
-		require.Len(t, e.query(t, "SELECT 1 FROM system.tables WHERE database = currentDatabase() AND name = '"+name+"'"), 1, name)
+		require.Len(
+			t,
+			e.query(
+				t,
+				"SELECT 1 FROM system.tables WHERE database = currentDatabase() AND name = '"+name+
+					"'",
+			),
+			1, name,
+		)
 	}
 }
 
@@ -324,7 +398,8 @@ func TestRealConcurrentMigrations(t *testing.T) {
 	e.requireCounts(t, 10, 10, 10)
 }
 
-// TestRealErasureSurvivesMerges merges everything after an erasure: the bytes go, the counts stay, and the user may come back.
+// TestRealErasureSurvivesMerges merges everything after an erasure: the bytes go, the counts stay,
+// and the user may come back.
 func TestRealErasureSurvivesMerges(t *testing.T) {
 	e := setup(t)
 	for i := range 5 {
@@ -343,7 +418,15 @@ func TestRealErasureSurvivesMerges(t *testing.T) {
 	e.requireCounts(t, 7*60, 7*70, 7*60)
 	for _, table := range []string{"interactions", "user_day_sums"} {
 		e.exec(t, "OPTIMIZE TABLE "+e.cfg.Database+"."+table+" FINAL")
-		require.Equal(t, [][]string{{"0"}}, e.query(t, "SELECT count() FROM "+table+" WHERE user_id = 'u3' SETTINGS apply_patch_parts = 0, apply_deleted_mask = 0"), "the bytes are gone")
+		require.Equal(
+			t, [][]string{{"0"}},
+			e.query(
+				t,
+				"SELECT count() FROM "+table+
+					" WHERE user_id = 'u3' SETTINGS apply_patch_parts = 0, apply_deleted_mask = 0",
+			),
+			"the bytes are gone",
+		)
 	}
 	e.requireCounts(t, 7*60, 7*70, 7*60)
 	r := rangeOf(70)
@@ -354,7 +437,8 @@ func TestRealErasureSurvivesMerges(t *testing.T) {
 	e.requireCounts(t, 8*60, 8*70, 8*60)
 }
 
-// TestRealExchange fills a second database, as a rebuild does, and swaps: the views of the first go on with the rows of the second.
+// TestRealExchange fills a second database, as a rebuild does, and swaps: the views of the first go
+// on with the rows of the second.
 func TestRealExchange(t *testing.T) {
 	live, rebuilt := setup(t), setup(t)
 	at := func(i int) schemas.Range {
@@ -380,102 +464,8 @@ func TestRealExchange(t *testing.T) {
 		live.requireCounts(t, 300, 300, 300)
 	}
 	require.Equal(t, [][]string{{"60"}}, live.query(t, "SELECT events FROM top_items LIMIT 1"))
-	require.NoError(t, live.EraseUsers(t.Context(), []sinks.Erasure{{UserID: "u0", At: time.Now()}}))
+	require.NoError(
+		t, live.EraseUsers(t.Context(), []sinks.Erasure{{UserID: "u0", At: time.Now()}}),
+	)
 	live.requireCounts(t, 255, 300, 255)
-}
-
-// TestRealRowsWhoseTokenAloneSurvivedAreAddedAgain takes rows away behind their token, as a kill does that comes after the server has written the token down and
-// before it has added the rows: the repeat of the range is dropped, and the rows come back all the same, once, without adding to the sums.
-func TestRealRowsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
-	for _, gone := range []string{"1", "log_offset BETWEEN 20 AND 49 OR log_offset = 99"} {
-		e := setup(t)
-		rows, r := views(100, 30), rangeOf(100)
-		require.NoError(t, e.Insert(t.Context(), r, rows))
-		e.exec(t, "DELETE FROM "+e.cfg.Database+".interactions WHERE "+gone)
-		require.NoError(t, e.Insert(t.Context(), r, rows))
-		c, err := e.CountInteractions(t.Context())
-		require.NoError(t, err)
-		require.Less(t, c.Rows, int64(100), "a repeat nobody uncertain is dropped by its token")
-
-		r.Repeat = true
-		for range 2 {
-			require.NoError(t, e.Insert(t.Context(), r, rows))
-			e.requireCounts(t, 100, 100, 100)
-		}
-		require.Equal(t, [][]string{{"100"}}, e.query(t, "SELECT uniqExact(log_offset) FROM interactions"))
-		require.Empty(t, e.query(t, "SELECT name FROM system.tables WHERE database = currentDatabase() AND name LIKE 'scratch%'"))
-
-		e.exec(t, "DELETE FROM "+e.cfg.Database+".interactions WHERE user_id = 'u1'")
-		c, err = e.CountInteractions(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, int64(85), c.Rows, "rows that were attached can be erased")
-	}
-}
-
-// TestRealRowsOfEveryTableAreAddedAgain is the same for the tables without sums of their own.
-func TestRealRowsOfEveryTableAreAddedAgain(t *testing.T) {
-	e := setup(t)
-	r := schemas.Range{LogID: "log", Topic: "any", Partition: 3, First: 5, Last: 6, Repeat: true}
-	for table, insert := range map[string]func() error{
-		"recommendations": func() error {
-			return e.Insert(t.Context(), r, sinks.RecommendationRows{
-				{Recommendation: schemas.Recommendation{UserID: "u1", RecommendationID: "r1", GeneratedAt: testDay}, Offset: 5, RecordedAt: time.Now()},
-				{Recommendation: schemas.Recommendation{UserID: "u2", RecommendationID: "r2", GeneratedAt: testDay.AddDate(0, 1, 0)}, Offset: 6, RecordedAt: time.Now()},
-			})
-		},
-		"item_versions": func() error {
-			return e.Insert(t.Context(), r, sinks.ItemRows{
-				{Item: schemas.Item{ItemID: "i1", Title: "One"}, Offset: 5, RecordedAt: time.Now()}, {Item: schemas.Item{ItemID: "i2", Title: "Two"}, Offset: 6, RecordedAt: time.Now()},
-			})
-		},
-		"user_versions": func() error {
-			return e.Insert(t.Context(), r, sinks.UserRows{{User: schemas.User{UserID: "u1"}, Offset: 5, RecordedAt: time.Now()}, {User: schemas.User{UserID: "u2"}, Offset: 6, RecordedAt: time.Now()}})
-		},
-		"dead_letter_rows": func() error {
-			return e.Insert(t.Context(), r, sinks.DeadLetterRows{
-				{ID: "d1", State: "open", PoisonOffset: 5, RecordedAt: time.Now()}, {ID: "d2", State: "open", PoisonOffset: 6, RecordedAt: time.Now()},
-			})
-		},
-	} {
-		count := func() string { return e.query(t, "SELECT count() FROM "+table)[0][0] }
-		require.NoError(t, insert(), table)
-		require.Equal(t, "2", count(), table)
-		e.exec(t, "DELETE FROM "+e.cfg.Database+"."+table+" WHERE 1")
-		require.Equal(t, "0", count(), table)
-		for range 2 {
-			require.NoError(t, insert(), table)
-			require.Equal(t, "2", count(), table)
-		}
-	}
-}
-
-// TestRealSumsWhoseTokenAloneSurvivedAreAddedAgain takes sums away behind their tokens, those of the last range only, as a kill does.
-func TestRealSumsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
-	e := setup(t)
-	rows := views(100, 30)
-	first, last := rangeOf(100), rangeOf(100)
-	first.Last, last.First = 59, 60
-	require.NoError(t, e.Insert(t.Context(), first, rows[:60]))
-	state := func() [][]string {
-		return append(append(e.query(t, "SELECT hour, item_id, action, events, last_at FROM item_hours ORDER BY ALL"), e.query(t, "SELECT user_id, day, action, events, last_at FROM user_days ORDER BY ALL")...),
-			e.query(t, "SELECT recommendation_id, impressions, clicks, conversions, refusals FROM recommendation_outcomes ORDER BY ALL")...)
-	}
-	for i := range rows[60:] {
-		rows[60+i].Action = schemas.Click
-	}
-	for table, where := range map[string]string{"item_hour_sums": "action = 'click' OR (hour = toDateTime(0, 'UTC') AND last_at > fromUnixTimestamp64Micro(60, 'UTC'))", "user_day_sums": "action = 'click'", "recommendation_sums": "clicks > 0"} {
-		require.NoError(t, e.Insert(t.Context(), last, rows[60:]))
-		e.requireCounts(t, 100, 100, 100)
-		whole := state()
-		e.exec(t, "DELETE FROM "+e.cfg.Database+"."+table+" WHERE "+where)
-		require.NotEqual(t, whole, state(), table)
-		again := last
-		again.Repeat = true
-		for range 2 {
-			require.NoError(t, e.Insert(t.Context(), again, rows[60:]), table)
-			e.requireCounts(t, 100, 100, 100)
-			require.Equal(t, whole, state(), table)
-		}
-	}
-	require.Equal(t, [][]string{{"0"}}, e.query(t, "SELECT count() FROM top_items WHERE item_id LIKE 'log:%'"))
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
-// columns is a block being built: one entry per column, in order, each a slice with one element per row.
+// columns is a block being built: one entry per column, in order, each a slice with one element per
+// row.
 type columns struct {
 	names []string
 	data  []any
@@ -32,8 +33,9 @@ type insertion struct {
 	build func(from, to int) *columns
 }
 
-// insertRange inserts all rows of a range as one block under the range's token. What the store would refuse is found before anything is sent; what
-// it refuses nevertheless is looked for in a scratch copy of the table.
+// insertRange inserts all rows of a range as one block under the range's token. What the store
+// would refuse is found before anything is sent; what it refuses nevertheless is looked for in a
+// scratch copy of the table.
 func (s *Store) insertRange(ctx context.Context, r schemas.Range, in insertion) error {
 	err := s.sendRange(ctx, r, in)
 	if err == nil {
@@ -46,7 +48,8 @@ func (s *Store) insertRange(ctx context.Context, r schemas.Range, in insertion) 
 	return s.findOffending(ctx, in, err)
 }
 
-// token identifies a range for deduplication. It depends on the bounds alone: a repeat whose rows differ is still the same range.
+// token identifies a range for deduplication. It depends on the bounds alone: a repeat whose rows
+// differ is still the same range.
 func token(r schemas.Range, table string) string {
 	b := make([]byte, 0, 96)
 	b = append(append(append(b, r.LogID...), '/'), r.Topic...)
@@ -56,7 +59,8 @@ func token(r schemas.Range, table string) string {
 	return string(append(append(b, '/'), table...))
 }
 
-// sendRange sends the block, and once more over another connection when the first was lost: the repeat is the same insert.
+// sendRange sends the block, and once more over another connection when the first was lost: the
+// repeat is the same insert.
 func (s *Store) sendRange(ctx context.Context, r schemas.Range, in insertion) error {
 	ictx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
 	defer cancel()
@@ -67,7 +71,8 @@ func (s *Store) sendRange(ctx context.Context, r schemas.Range, in insertion) er
 		"async_insert":                                       0,
 		// A batch may span any number of months.
 		"max_partitions_per_insert_block": 0,
-		// The block must reach the tables as the one block it is: its parts' tokens would not meet the whole's.
+		// The block must reach the tables as the one block it is: its parts' tokens would not meet
+		// the whole's.
 		"min_insert_block_size_rows":  0,
 		"min_insert_block_size_bytes": 0,
 		"max_insert_threads":          1,
@@ -85,14 +90,18 @@ func (s *Store) sendRange(ctx context.Context, r schemas.Range, in insertion) er
 	return fmt.Errorf("insert %d rows into %s: %w", in.rows, in.table, classify(ctx, err))
 }
 
-// isLost tells whether err is a connection that broke, so that nobody knows whether the insert has landed.
+// isLost tells whether err is a connection that broke, so that nobody knows whether the insert has
+// landed.
 func isLost(err error) bool {
 	var server *ch.Exception
-	return err != nil && !errors.As(err, &server) && fault.ClassOf(classify(context.Background(), err)) == fault.Transient
+	return err != nil && !errors.As(err, &server) &&
+		fault.ClassOf(classify(context.Background(), err)) == fault.Transient
 }
 
 func (s *Store) send(ctx context.Context, table string, c *columns) error {
-	batch, err := s.conn.PrepareBatch(ctx, "INSERT INTO "+s.table(table)+" (`"+strings.Join(c.names, "`, `")+"`)")
+	batch, err := s.conn.PrepareBatch(
+		ctx, "INSERT INTO "+s.table(table)+" (`"+strings.Join(c.names, "`, `")+"`)",
+	)
 	if err != nil {
 		return err
 	}

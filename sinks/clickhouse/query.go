@@ -10,7 +10,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
-// GetProgress returns what SetProgress wrote, one entry per partition, in order of topic and partition.
+// GetProgress returns what SetProgress wrote, one entry per partition, in order of topic and
+// partition.
 func (s *Store) GetProgress(ctx context.Context) ([]sinks.Progress, error) {
 	var rows []struct {
 		Topic      string    `ch:"topic"`
@@ -19,7 +20,11 @@ func (s *Store) GetProgress(ctx context.Context) ([]sinks.Progress, error) {
 		OccurredAt time.Time `ch:"occurred_at"`
 		RecordedAt time.Time `ch:"recorded_at"`
 	}
-	err := s.selectRows(ctx, &rows, "SELECT topic, partition, offset, occurred_at, recorded_at FROM "+s.table(viewCompleteness)+" ORDER BY topic, partition")
+	err := s.selectRows(
+		ctx, &rows,
+		"SELECT topic, partition, offset, occurred_at, recorded_at FROM "+s.table(viewCompleteness)+
+			" ORDER BY topic, partition",
+	)
 	if err != nil {
 		return nil, fmt.Errorf("read the progress: %w", err)
 	}
@@ -31,24 +36,34 @@ func (s *Store) GetProgress(ctx context.Context) ([]sinks.Progress, error) {
 	}
 	out := make([]sinks.Progress, len(rows))
 	for i, r := range rows {
-		out[i] = sinks.Progress{Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset, OccurredAt: told(r.OccurredAt), RecordedAt: told(r.RecordedAt)}
+		out[i] = sinks.Progress{
+			Topic: r.Topic, Partition: int(r.Partition), Offset: r.Offset,
+			OccurredAt: told(r.OccurredAt), RecordedAt: told(r.RecordedAt),
+		}
 	}
 	return out, nil
 }
 
-// TrendingItems sums up the hours before q.Until with decay. The events of an hour count as if they had happened in its middle, and the
-// hour of q.Until counts whole. Items whose sum is not above 0 are left out.
+// TrendingItems sums up the hours before q.Until with decay. The events of an hour count as if they
+// had happened in its middle, and the hour of q.Until counts whole. Items whose sum is not above 0
+// are left out.
 func (s *Store) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sinks.Scored, error) {
 	if q.N <= 0 || len(q.Weights) == 0 {
 		return nil, nil
 	}
 	if q.HalfLife <= 0 {
-		return nil, fault.Permanentf("the half-life of trending items is %s, want more than 0", q.HalfLife)
+		return nil, fault.Permanentf(
+			"the half-life of trending items is %s, want more than 0", q.HalfLife,
+		)
 	}
 	until, lastHour := q.Until, q.Until.Add(-time.Nanosecond)
 	if until.IsZero() {
 		// Only the newest hour is read for the time within it.
-		if err := s.queryRow(ctx, "SELECT max(last_at) FROM "+s.table(tableItemHours)+" WHERE hour >= (SELECT max(hour) FROM "+s.table(tableItemHours)+")").Scan(&until); err != nil {
+		if err := s.queryRow(
+			ctx,
+			"SELECT max(last_at) FROM "+s.table(tableItemHours)+
+				" WHERE hour >= (SELECT max(hour) FROM "+s.table(tableItemHours)+")",
+		).Scan(&until); err != nil {
 			return nil, fmt.Errorf("find the newest event: %w", classify(ctx, err))
 		}
 		lastHour = until
@@ -65,13 +80,18 @@ func (s *Store) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sin
 		ItemID string  `ch:"item_id"`
 		Score  float64 `ch:"score"`
 	}
-	err := s.selectRows(ctx, &rows, `
-		SELECT item_id, sum(events * transform(toString(action), ?, ?, toFloat64(0)) * exp2(-greatest(0, ? - toUnixTimestamp(hour) - 1800) / ?)) AS score
+	err := s.selectRows(
+		ctx, &rows,
+		`
+		SELECT item_id, sum(events * transform(toString(action), ?, ?,
+		toFloat64(0)) * exp2(-greatest(0, ? - toUnixTimestamp(hour) - 1800) / ?)) AS score
 		FROM `+s.table(tableItemHours)+`
 		WHERE hour >= fromUnixTimestamp(?) AND hour <= fromUnixTimestamp(?) AND action IN ?
 		GROUP BY item_id HAVING score > 0
 		ORDER BY score DESC, item_id LIMIT ?`,
-		actions, weights, float64(until.UnixMilli())/1000, q.HalfLife.Seconds(), from.Unix(), lastHour.Unix(), actions, q.N)
+		actions, weights, float64(until.UnixMilli())/1000, q.HalfLife.Seconds(), from.Unix(),
+		lastHour.Unix(), actions, q.N,
+	)
 	if err != nil {
 		return nil, fmt.Errorf("sum up trending items: %w", err)
 	}
@@ -85,8 +105,12 @@ func (s *Store) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sin
 // CountInteractions counts the raw rows and adds up the sums made from them.
 func (s *Store) CountInteractions(ctx context.Context) (sinks.Counts, error) {
 	var rows, hours, days uint64
-	err := s.queryRow(ctx, "SELECT (SELECT count() FROM "+s.table(tableInteractions)+"), (SELECT sum(events) FROM "+s.table(tableItemHours)+
-		"), (SELECT sum(events) FROM "+s.table(tableUserDays)+")").Scan(&rows, &hours, &days)
+	err := s.queryRow(
+		ctx,
+		"SELECT (SELECT count() FROM "+s.table(tableInteractions)+"), (SELECT sum(events) FROM "+
+			s.table(tableItemHours)+
+			"), (SELECT sum(events) FROM "+s.table(tableUserDays)+")",
+	).Scan(&rows, &hours, &days)
 	if err != nil {
 		return sinks.Counts{}, fmt.Errorf("count interactions: %w", classify(ctx, err))
 	}

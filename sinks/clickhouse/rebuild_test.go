@@ -13,7 +13,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
 )
 
-// A second set of tables is filled beside the live one, takes its place with its sums, and goes on counting each range once.
+// A second set of tables is filled beside the live one, takes its place with its sums, and goes on
+// counting each range once.
 func TestRealSwitch(t *testing.T) {
 	e := setup(t)
 	ctx := t.Context()
@@ -23,14 +24,19 @@ func TestRealSwitch(t *testing.T) {
 		for i := range out {
 			o := first + int64(i)
 			out[i] = sinks.InteractionRow{
-				Interaction: schemas.Interaction{EventID: "e" + time.Duration(o).String(), Source: "t", UserID: "u", ItemID: "i", Action: schemas.View, OccurredAt: at},
-				Offset:      o, RecordedAt: at,
+				Interaction: schemas.Interaction{
+					EventID: "e" + time.Duration(o).String(), Source: "t", UserID: "u", ItemID: "i",
+					Action: schemas.View, OccurredAt: at,
+				},
+				Offset: o, RecordedAt: at,
 			}
 		}
 		return out
 	}
 	span := func(first, last int64) schemas.Range {
-		return schemas.Range{LogID: "log", Topic: schemas.TopicInteractions, First: first, Last: last}
+		return schemas.Range{
+			LogID: "log", Topic: schemas.TopicInteractions, First: first, Last: last,
+		}
 	}
 	require.NoError(t, e.SetLogID(ctx, "old"))
 	require.NoError(t, e.Insert(ctx, span(0, 9), rows(0, 10)))
@@ -42,13 +48,24 @@ func TestRealSwitch(t *testing.T) {
 	require.NoError(t, b.Drop(ctx), "nothing is there yet")
 	require.NoError(t, b.Migrate(ctx))
 	require.NoError(t, b.Insert(ctx, span(0, 2), rows(0, 3)))
-	require.NoError(t, b.SetProgress(ctx, []sinks.Progress{{Topic: schemas.TopicInteractions, Offset: 2, OccurredAt: at, RecordedAt: at}}))
+	require.NoError(
+		t,
+		b.SetProgress(
+			ctx,
+			[]sinks.Progress{
+				{Topic: schemas.TopicInteractions, Offset: 2, OccurredAt: at, RecordedAt: at},
+			},
+		),
+	)
 	counts := func(s *clickhouse.Store) sinks.Counts {
 		n, err := s.CountInteractions(ctx)
 		require.NoError(t, err)
 		return n
 	}
-	require.Equal(t, sinks.Counts{Rows: 10, ItemHours: 10, UserDays: 10}, counts(e.Store), "the live store is untouched")
+	require.Equal(
+		t, sinks.Counts{Rows: 10, ItemHours: 10, UserDays: 10}, counts(e.Store),
+		"the live store is untouched",
+	)
 
 	require.NoError(t, b.Switch(ctx, "log"))
 	require.Equal(t, sinks.Counts{Rows: 3, ItemHours: 3, UserDays: 3}, counts(e.Store))
@@ -65,7 +82,8 @@ func TestRealSwitch(t *testing.T) {
 	require.NoError(t, b.Close())
 	require.NoError(t, e.Ping(ctx), "closing the one beside closes nothing")
 
-	// What is beside now are the old tables: switching back is refused, dropping them is not, and the views live on.
+	// What is beside now are the old tables: switching back is refused, dropping them is not, and
+	// the views live on.
 	require.Equal(t, fault.Permanent, fault.ClassOf(b.Switch(ctx, "log")))
 	require.NoError(t, b.Drop(ctx))
 	require.NoError(t, e.Insert(ctx, span(10, 10), rows(10, 1)))

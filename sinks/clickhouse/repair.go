@@ -17,8 +17,8 @@ func (s *Store) markUncertain(r schemas.Range, in insertion) {
 }
 
 // verifyInsert makes sure that the rows of a repeated or uncertain insert are there. ClickHouse
-// persists the deduplication token before the rows. If it crashes in between, it drops the retry and
-// the rows are lost, so we verify by position and insert what is missing.
+// persists the deduplication token before the rows. If it crashes in between, it drops the retry
+// and the rows are lost, so we verify by position and insert what is missing.
 func (s *Store) verifyInsert(ctx context.Context, r schemas.Range, in insertion) error {
 	id := token(r, in.table)
 	if _, uncertain := s.uncertain.Load(id); !uncertain && !r.Repeat {
@@ -46,8 +46,15 @@ func (s *Store) insertMissing(ctx context.Context, r schemas.Range, in insertion
 	present := make(map[int64]bool, in.rows)
 	qctx, cancel := context.WithTimeout(ctx, s.cfg.QueryTimeout)
 	defer cancel()
-	rows, err := s.conn.Query(qctx, "SELECT DISTINCT "+column+" FROM "+s.table(in.table)+" WHERE log_topic = @topic AND log_partition = @partition AND "+column+" BETWEEN @first AND @last AND "+key+" IN @keys",
-		ch.Named("topic", r.Topic), ch.Named("partition", uint16(r.Partition)), ch.Named("first", r.First), ch.Named("last", r.Last), ch.Named("keys", keys))
+	rows, err := s.conn.Query(
+		qctx,
+		"SELECT DISTINCT "+column+" FROM "+s.table(in.table)+
+			" WHERE log_topic = @topic AND log_partition = @partition AND "+column+
+			" BETWEEN @first AND @last AND "+key+" IN @keys",
+		ch.Named("topic", r.Topic),
+		ch.Named("partition", uint16(r.Partition)), ch.Named("first", r.First),
+		ch.Named("last", r.Last), ch.Named("keys", keys),
+	)
 	if err != nil {
 		return classify(ctx, err)
 	}
@@ -79,8 +86,8 @@ func (s *Store) insertMissing(ctx context.Context, r schemas.Range, in insertion
 }
 
 // attach adds rows to a table but not to its views: it fills a copy of the table and attaches the
-// copy's partitions. The name of the copy is used once, so an attempt that arrives late finds nothing
-// to attach.
+// copy's partitions. The name of the copy is used once, so an attempt that arrives late finds
+// nothing to attach.
 func (s *Store) attach(ctx context.Context, in insertion, runs [][2]int) error {
 	name, drop, err := s.scratch(ctx, in.table)
 	if err != nil {
@@ -93,18 +100,24 @@ func (s *Store) attach(ctx context.Context, in insertion, runs [][2]int) error {
 		}
 	}
 	var partitions []string
-	if err := s.queryRow(ctx, "SELECT groupUniqArray(_partition_id) FROM "+s.table(name)).Scan(&partitions); err != nil {
+	if err := s.queryRow(ctx, "SELECT groupUniqArray(_partition_id) FROM "+s.table(name)).Scan(
+		&partitions,
+	); err != nil {
 		return classify(ctx, err)
 	}
 	for _, id := range partitions {
-		if err := s.exec(ctx, s.cfg.InsertTimeout, "ALTER TABLE "+s.table(in.table)+" ATTACH PARTITION ID '"+id+"' FROM "+s.table(name)); err != nil {
+		if err := s.exec(
+			ctx, s.cfg.InsertTimeout,
+			"ALTER TABLE "+s.table(in.table)+" ATTACH PARTITION ID '"+id+"' FROM "+s.table(name),
+		); err != nil {
 			return fmt.Errorf("attach the rows that an interrupted insert has lost: %w", err)
 		}
 	}
 	return nil
 }
 
-// keys returns the column that a table is sorted by first, so that a look-up need not read all of it, and what the block holds there.
+// keys returns the column that a table is sorted by first, so that a look-up need not read all of
+// it, and what the block holds there.
 func (c *columns) keys() (column string, values []string) {
 	for _, column := range []string{"user_id", "item_id", "id"} {
 		if i := slices.Index(c.names, column); i >= 0 {

@@ -20,7 +20,9 @@ func col[R, T any](rows []R, f func(*R) T) []T {
 	return out
 }
 
-func addPosition[R any](c *columns, r schemas.Range, rows []R, offset func(*R) int64, recordedAt func(*R) time.Time) {
+func addPosition[R any](
+	c *columns, r schemas.Range, rows []R, offset func(*R) int64, recordedAt func(*R) time.Time,
+) {
 	c.add("log_topic", col(rows, func(*R) string { return r.Topic }))
 	c.add("log_partition", col(rows, func(*R) uint16 { return uint16(r.Partition) }))
 	c.add("log_offset", col(rows, offset))
@@ -75,7 +77,9 @@ func interactionInsertion(r schemas.Range, rows []sinks.InteractionRow) insertio
 			c.add("session_id", col(rows, func(x *row) string { return x.SessionID }))
 			c.add("recommendation_id", col(rows, func(x *row) string { return x.RecommendationID }))
 			c.add("context", col(rows, func(x *row) map[string]string { return x.Context }))
-			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
+			addPosition(c, r, rows,
+				func(x *row) int64 { return x.Offset },
+				func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
 	}
@@ -95,21 +99,41 @@ func recommendationInsertion(r schemas.Range, rows []sinks.RecommendationRow) in
 			c.add("variant", col(rows, func(x *row) string { return x.Variant }))
 			c.add("version", col(rows, func(x *row) int64 { return x.Version }))
 			c.add("generated_at", col(rows, at))
-			c.add("expires_at", col(rows, func(x *row) *time.Time { return rowvalidate.OrNil(x.ExpiresAt) }))
+			c.add("expires_at", col(rows, func(x *row) *time.Time {
+				return rowvalidate.OrNil(x.ExpiresAt)
+			}))
 			c.add("trigger", col(rows, func(x *row) string { return x.CausedBy.Trigger }))
 			c.add("caused_topic", col(rows, func(x *row) string { return x.CausedBy.Topic }))
-			c.add("caused_partition", col(rows, func(x *row) uint16 { return uint16(x.CausedBy.Partition) }))
+			c.add("caused_partition", col(rows, func(x *row) uint16 {
+				return uint16(x.CausedBy.Partition)
+			}))
 			c.add("caused_offset", col(rows, func(x *row) int64 { return x.CausedBy.Offset }))
 			c.add("caused_event_id", col(rows, func(x *row) string { return x.CausedBy.EventID }))
-			c.add("caused_at", col(rows, func(x *row) *time.Time { return rowvalidate.OrNil(x.CausedBy.OccurredAt) }))
-			c.add("accepted_at", col(rows, func(x *row) *time.Time { return rowvalidate.OrNil(x.CausedBy.AcceptedAt) }))
+			c.add("caused_at", col(rows, func(x *row) *time.Time {
+				return rowvalidate.OrNil(x.CausedBy.OccurredAt)
+			}))
+			c.add("accepted_at", col(rows, func(x *row) *time.Time {
+				return rowvalidate.OrNil(x.CausedBy.AcceptedAt)
+			}))
 			c.add("degraded", col(rows, func(x *row) []string { return x.Degraded }))
-			c.add("items.item_id", col(rows, func(x *row) []string { return col(x.Items, func(p *place) string { return p.ItemID }) }))
-			c.add("items.rank", col(rows, func(x *row) []uint16 { return col(x.Items, func(p *place) uint16 { return uint16(p.Rank) }) }))
-			c.add("items.score", col(rows, func(x *row) []float64 { return col(x.Items, func(p *place) float64 { return p.Score }) }))
-			c.add("items.reason", col(rows, func(x *row) []string { return col(x.Items, func(p *place) string { return p.Reason }) }))
-			c.add("items.source", col(rows, func(x *row) []string { return col(x.Items, func(p *place) string { return p.Source }) }))
-			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
+			c.add("items.item_id", col(rows, func(x *row) []string {
+				return col(x.Items, func(p *place) string { return p.ItemID })
+			}))
+			c.add("items.rank", col(rows, func(x *row) []uint16 {
+				return col(x.Items, func(p *place) uint16 { return uint16(p.Rank) })
+			}))
+			c.add("items.score", col(rows, func(x *row) []float64 {
+				return col(x.Items, func(p *place) float64 { return p.Score })
+			}))
+			c.add("items.reason", col(rows, func(x *row) []string {
+				return col(x.Items, func(p *place) string { return p.Reason })
+			}))
+			c.add("items.source", col(rows, func(x *row) []string {
+				return col(x.Items, func(p *place) string { return p.Source })
+			}))
+			addPosition(c, r, rows,
+				func(x *row) int64 { return x.Offset },
+				func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
 	}
@@ -129,12 +153,18 @@ func itemInsertion(r schemas.Range, rows []sinks.ItemRow) insertion {
 			c.add("directors", col(rows, func(x *row) []string { return x.Directors }))
 			c.add("tags", col(rows, func(x *row) []string { return x.Tags }))
 			c.add("description", col(rows, func(x *row) string { return x.Description }))
-			c.add("published_at", col(rows, func(x *row) *time.Time { return publishedDay(x.PublishedAt) }))
+			c.add("published_at", col(rows, func(x *row) *time.Time {
+				return publishedDay(x.PublishedAt)
+			}))
 			c.add("available", col(rows, func(x *row) bool { return x.IsAvailable() }))
 			c.add("withdrawn", col(rows, func(x *row) bool { return x.Withdrawn }))
-			c.add("attributes", col(rows, func(x *row) string { return rowvalidate.JSONObject(x.Attributes) }))
+			c.add("attributes", col(rows, func(x *row) string {
+				return rowvalidate.JSONObject(x.Attributes)
+			}))
 			c.add("occurred_at", col(rows, at))
-			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
+			addPosition(c, r, rows,
+				func(x *row) int64 { return x.Offset },
+				func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
 	}
@@ -163,10 +193,14 @@ func userInsertion(r schemas.Range, rows []sinks.UserRow) insertion {
 		build: func(from, to int) *columns {
 			rows, c := rows[from:to], new(columns)
 			c.add("user_id", col(rows, func(x *row) string { return x.UserID }))
-			c.add("attributes", col(rows, func(x *row) string { return rowvalidate.JSONObject(x.Attributes) }))
+			c.add("attributes", col(rows, func(x *row) string {
+				return rowvalidate.JSONObject(x.Attributes)
+			}))
 			c.add("erased", col(rows, func(x *row) bool { return x.Erased }))
 			c.add("occurred_at", col(rows, at))
-			addPosition(c, r, rows, func(x *row) int64 { return x.Offset }, func(x *row) time.Time { return x.RecordedAt })
+			addPosition(c, r, rows,
+				func(x *row) int64 { return x.Offset },
+				func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
 	}
@@ -190,8 +224,24 @@ func deadLetterInsertion(r schemas.Range, rows []sinks.DeadLetterRow) insertion 
 			c.add("value", col(rows, func(x *row) string { return string(x.Value) }))
 			c.add("state", col(rows, func(x *row) string { return x.State }))
 			c.add("note", col(rows, func(x *row) string { return x.Note }))
-			c.add("first_failed_at", col(rows, func(x *row) time.Time { return rowvalidate.OrElse(x.FirstFailedAt, x.RecordedAt) }))
-			c.add("last_failed_at", col(rows, func(x *row) time.Time { return rowvalidate.OrElse(x.LastFailedAt, x.RecordedAt) }))
+			c.add(
+				"first_failed_at",
+				col(
+					rows,
+					func(x *row) time.Time {
+						return rowvalidate.OrElse(x.FirstFailedAt, x.RecordedAt)
+					},
+				),
+			)
+			c.add(
+				"last_failed_at",
+				col(
+					rows,
+					func(x *row) time.Time {
+						return rowvalidate.OrElse(x.LastFailedAt, x.RecordedAt)
+					},
+				),
+			)
 			c.add("poison_offset", col(rows, func(x *row) int64 { return x.PoisonOffset }))
 			c.add("log_topic", col(rows, func(*row) string { return r.Topic }))
 			c.add("log_partition", col(rows, func(*row) uint16 { return uint16(r.Partition) }))
@@ -201,7 +251,8 @@ func deadLetterInsertion(r schemas.Range, rows []sinks.DeadLetterRow) insertion 
 	}
 }
 
-// SetProgress writes down up to where partitions are complete. A lower offset than the stored one changes nothing.
+// SetProgress writes down up to where partitions are complete. A lower offset than the stored one
+// changes nothing.
 func (s *Store) SetProgress(ctx context.Context, p []sinks.Progress) error {
 	if len(p) == 0 {
 		return nil

@@ -1,8 +1,9 @@
 // Package clickhouse keeps rows and sums for analysts in ClickHouse, exactly once.
 //
-// An insert takes a whole range of the log as one block under a token made from the range, and every table it reaches, the sums behind materialized views
-// too, remembers the tokens it has seen. So repeating a range is dropped where it has landed and fills in where a crash cut it off. The tables are in
-// infra/clickhouse.
+// An insert takes a whole range of the log as one block under a token made from the range, and
+// every table it reaches, the sums behind materialized views too, remembers the tokens it has seen.
+// So repeating a range is dropped where it has landed and fills in where a crash cut it off. The
+// tables are in infra/clickhouse.
 package clickhouse
 
 import (
@@ -29,7 +30,8 @@ type Store struct {
 	live *Store
 }
 
-// Open connects to ClickHouse and checks that it answers. It creates nothing: call Migrate for that.
+// Open connects to ClickHouse and checks that it answers. It creates nothing: call Migrate for
+// that.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -59,7 +61,8 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the connections. It may be called again. On a store that Beside returned it does nothing.
+// Close closes the connections. It may be called again. On a store that Beside returned it does
+// nothing.
 func (s *Store) Close() error {
 	if s.live != nil {
 		return nil
@@ -70,7 +73,9 @@ func (s *Store) Close() error {
 // LogID returns the id of the log whose events the store holds, or "" when it holds none.
 func (s *Store) LogID(ctx context.Context) (string, error) {
 	var id string
-	err := s.queryRow(ctx, "SELECT argMax(value, at) FROM "+s.table(tableMeta)+" WHERE name = 'log_id'").Scan(&id)
+	err := s.queryRow(
+		ctx, "SELECT argMax(value, at) FROM "+s.table(tableMeta)+" WHERE name = 'log_id'",
+	).Scan(&id)
 	if err != nil {
 		return "", fmt.Errorf("read the log id: %w", classify(ctx, err))
 	}
@@ -88,9 +93,16 @@ func (s *Store) SetLogID(ctx context.Context, id string) error {
 	case old == id:
 		return nil
 	case old != "":
-		return fault.Permanentf("clickhouse database %s holds events of log %s, not of %s: use another database, or drop it and rebuild", s.cfg.Database, old, id)
+		return fault.Permanentf(
+			"clickhouse database %s holds events of log %s, not of %s: use another database, or "+
+				"drop it and rebuild",
+			s.cfg.Database, old, id,
+		)
 	}
-	if err := s.exec(ctx, s.cfg.QueryTimeout, "INSERT INTO "+s.table(tableMeta)+" (name, value) VALUES ('log_id', ?)", id); err != nil {
+	if err := s.exec(
+		ctx, s.cfg.QueryTimeout,
+		"INSERT INTO "+s.table(tableMeta)+" (name, value) VALUES ('log_id', ?)", id,
+	); err != nil {
 		return fmt.Errorf("write the log id: %w", err)
 	}
 	return nil

@@ -32,11 +32,17 @@ func setup(t testing.TB) *engine {
 	cfg := clickhouse.DefaultConfig()
 	cfg.InsertTimeout = time.Minute // 300 months are 900 parts, and the machine may be busy
 	cfg.Addr = enginetest.Addr(t, "CLICKHOUSE_ADDR")
-	cfg.Username, cfg.Password = enginetest.Env("CLICKHOUSE_USERNAME"), enginetest.Env("CLICKHOUSE_PASSWORD")
+	cfg.Username = enginetest.Env("CLICKHOUSE_USERNAME")
+	cfg.Password = enginetest.Env("CLICKHOUSE_PASSWORD")
 	cfg.Database = "slipstream_test_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	s, err := clickhouse.Open(t.Context(), cfg)
 	require.NoError(t, err)
-	conn, err := ch.Open(&ch.Options{Addr: []string{cfg.Addr}, Auth: ch.Auth{Username: cfg.Username, Password: cfg.Password}, DialTimeout: 5 * time.Second})
+	conn, err := ch.Open(
+		&ch.Options{
+			Addr: []string{cfg.Addr}, Auth: ch.Auth{Username: cfg.Username, Password: cfg.Password},
+			DialTimeout: 5 * time.Second,
+		},
+	)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -62,7 +68,15 @@ func (e *engine) in() context.Context {
 // query runs a statement in the database and returns its values as text.
 func (e *engine) query(t *testing.T, query string) [][]string {
 	t.Helper()
-	conn, err := ch.Open(&ch.Options{Addr: []string{e.cfg.Addr}, Auth: ch.Auth{Database: e.cfg.Database, Username: e.cfg.Username, Password: e.cfg.Password}, MaxOpenConns: 1})
+	conn, err := ch.Open(
+		&ch.Options{
+			Addr: []string{e.cfg.Addr},
+			Auth: ch.Auth{
+				Database: e.cfg.Database, Username: e.cfg.Username, Password: e.cfg.Password,
+			},
+			MaxOpenConns: 1,
+		},
+	)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, conn.Close()) }()
 	rows, err := conn.Query(t.Context(), query)

@@ -1,6 +1,7 @@
 package clickhouse
 
-// The names of the tables and views, in one place: a rebuild fills a second database of the same names, then Store.Exchange swaps the tables.
+// The names of the tables and views, in one place: a rebuild fills a second database of the same
+// names, then Store.Exchange swaps the tables.
 const (
 	tableInteractions    = "interactions"
 	tableItemHours       = "item_hour_sums"
@@ -20,7 +21,7 @@ const (
 // StorageTables returns the tables that hold rows, sources before the sums made from them.
 func StorageTables() []string {
 	return []string{
-		tableInteractions, tableItemHours, tableUserDays, tableRecommendations, tableOutcomes, tableItems, tableUsers,
-		tableDeadLetters, tableProgress, tableMeta,
+		tableInteractions, tableItemHours, tableUserDays, tableRecommendations, tableOutcomes,
+		tableItems, tableUsers, tableDeadLetters, tableProgress, tableMeta,
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 )
 
-// classify gives err, as a call under ctx returned it, its class, and adds what a person can do where the engine does not say it.
+// classify gives err, as a call under ctx returned it, its class, and adds what a person can do
+// where the engine does not say it.
 func classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -28,7 +29,8 @@ func classify(ctx context.Context, err error) error {
 		return fault.As(fault.ClassOf(classify(ctx, limit.Errors[len(limit.Errors)-1])), err)
 	}
 	var connectivity *driver.ConnectivityError
-	if errors.As(err, &connectivity) || errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if errors.As(err, &connectivity) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fault.As(fault.Transient, err)
 	}
 	var server *driver.Neo4jError
@@ -36,26 +38,37 @@ func classify(ctx context.Context, err error) error {
 		return classifyServer(err, server)
 	}
 	if strings.Contains(err.Error(), noHandshake) {
-		return fault.As(fault.Transient, fmt.Errorf("%w (is the server still starting, and is this its Bolt port?)", err))
+		return fault.As(
+			fault.Transient,
+			fmt.Errorf("%w (is the server still starting, and is this its Bolt port?)", err),
+		)
 	}
 	return fault.As(fault.Unknown, err)
 }
 
-// noHandshake is the driver's error, which has no type of its own, for a connection that ended before the server had said which version it speaks: a server that
-// starts or stops, a proxy without a server, or another port.
+// noHandshake is the driver's error, which has no type of its own, for a connection that ended
+// before the server had said which version it speaks: a server that starts or stops, a proxy
+// without a server, or another port.
 const noHandshake = "did not accept any of the requested Bolt versions"
 
 func classifyServer(err error, server *driver.Neo4jError) error {
-	retriable := server.IsRetriable() // renames codes of older servers, so it comes before reading Code
+	// This renames codes of older servers, so it comes before reading Code.
+	retriable := server.IsRetriable()
 	code := server.Code
 	switch {
 	case retriable:
 		// Deadlocks, elections, memory pressure, a database that is starting.
 		return fault.As(fault.Transient, err)
 	case strings.HasPrefix(code, "Neo.ClientError.Security."):
-		return fault.As(fault.Transient, fmt.Errorf("%w (check the neo4j username, password and the user's rights)", err))
+		return fault.As(
+			fault.Transient,
+			fmt.Errorf("%w (check the neo4j username, password and the user's rights)", err),
+		)
 	case code == "Neo.ClientError.Database.DatabaseNotFound":
-		return fault.As(fault.Transient, fmt.Errorf("%w (create the database, or correct the configured name)", err))
+		return fault.As(
+			fault.Transient,
+			fmt.Errorf("%w (create the database, or correct the configured name)", err),
+		)
 	case strings.HasPrefix(code, "Neo.ClientError.Transaction."):
 		// Timed out, terminated by an operator or by a shutdown, a bookmark of a restored database.
 		return fault.As(fault.Transient, err)
@@ -63,12 +76,17 @@ func classifyServer(err error, server *driver.Neo4jError) error {
 		// Another transaction deleted what this one had found; the next try does not find it.
 		return fault.As(fault.Transient, err)
 	case code == "Neo.ClientError.Schema.ConstraintValidationFailed":
-		// Either a race of an erasure with a new edge, which goes away, or a graph that others write to, which does not.
+		// Either a race of an erasure with a new edge, which goes away, or a graph that others
+		// write to, which does not.
 		return fault.As(fault.Unknown, err)
 	case code == "Neo.ClientError.Statement.SyntaxError":
-		return fault.As(fault.Transient, fmt.Errorf("%w (the server is too old: Neo4j 5.23 or later is needed)", err))
+		return fault.As(
+			fault.Transient,
+			fmt.Errorf("%w (the server is too old: Neo4j 5.23 or later is needed)", err),
+		)
 	case strings.HasPrefix(code, "Neo.DatabaseError."):
-		// The server's own trouble: disk, store files, a failed start. The statement is the same for every event.
+		// The server's own trouble: disk, store files, a failed start. The statement is the same
+		// for every event.
 		return fault.As(fault.Transient, err)
 	case strings.HasPrefix(code, "Neo.ClientError."):
 		return fault.As(fault.Permanent, err)

@@ -14,8 +14,9 @@ import (
 
 // Config says where Neo4j is. docs/guides/neo4j.md gives the reasons for the defaults.
 type Config struct {
-	// URI names the server: bolt://host:7687 for a single one, neo4j://host:7687 for a cluster; with +s the connection is
-	// encrypted and the certificate checked (bolt+s://…), with +ssc any certificate is trusted. Required.
+	// URI names the server: bolt://host:7687 for a single one, neo4j://host:7687 for a cluster;
+	// with +s the connection is encrypted and the certificate checked (bolt+s://…), with +ssc any
+	// certificate is trusted. Required.
 	URI string
 	// Username and Password; both empty for a server without authentication.
 	Username, Password string
@@ -23,24 +24,31 @@ type Config struct {
 	CAFile string
 	// Database is the database in use; "" means the user's home database.
 	Database string
-	// LabelPrefix stands before every label, relationship type and constraint, so that several installations can share a database.
+	// LabelPrefix stands before every label, relationship type and constraint, so that several
+	// installations can share a database.
 	LabelPrefix string
 	// MaxConnections bounds the pool. Default 16.
 	MaxConnections int
-	// Timeout bounds each transaction, also at the server. Default 10 s. EachEdge is not bound by it.
+	// Timeout bounds each transaction, also at the server. Default 10 s. EachEdge is not bound by
+	// it.
 	Timeout time.Duration
-	// ConnectTimeout bounds how long a connection takes to be made, or to come free in the pool. Default 5 s.
+	// ConnectTimeout bounds how long a connection takes to be made, or to come free in the pool.
+	// Default 5 s.
 	ConnectTimeout time.Duration
-	// RetryTime is how long a transaction that met a deadlock, an election or a broken connection is tried again here, before the caller
-	// hears of it. Default 3 s.
+	// RetryTime is how long a transaction that met a deadlock, an election or a broken connection
+	// is tried again here, before the caller hears of it. Default 3 s.
 	RetryTime time.Duration
-	// WriteBatch is how many edges one transaction carries at most: larger batches are split. Default 2000.
+	// WriteBatch is how many edges one transaction carries at most: larger batches are split.
+	// Default 2000.
 	WriteBatch int
 }
 
 // DefaultConfig returns the defaults; URI, Username and Password are left to the caller.
 func DefaultConfig() Config {
-	return Config{MaxConnections: 16, Timeout: 10 * time.Second, ConnectTimeout: 5 * time.Second, RetryTime: 3 * time.Second, WriteBatch: 2000}
+	return Config{
+		MaxConnections: 16, Timeout: 10 * time.Second, ConnectTimeout: 5 * time.Second,
+		RetryTime: 3 * time.Second, WriteBatch: 2000,
+	}
 }
 
 var prefixPattern = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9_]{0,60})?$`)
@@ -55,22 +63,34 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("neo4j URI %q: want bolt://host:7687 or neo4j://host:7687", c.URI)
 	}
 	if u.User != nil {
-		return errors.New("neo4j URI holds a user name: set the username and the password beside it")
+		return errors.New(
+			"neo4j URI holds a user name: set the username and the password beside it",
+		)
 	}
 	switch u.Scheme {
 	case "bolt", "neo4j", "bolt+ssc", "neo4j+ssc":
 		if c.CAFile != "" {
-			return fmt.Errorf("neo4j CA file is set but %s:// does not check certificates: use %s+s://", u.Scheme, strings.TrimSuffix(u.Scheme, "+ssc"))
+			return fmt.Errorf(
+				"neo4j CA file is set but %s:// does not check certificates: use %s+s://",
+				u.Scheme, strings.TrimSuffix(u.Scheme, "+ssc"),
+			)
 		}
 	case "bolt+s", "neo4j+s":
 	default:
-		return fmt.Errorf("neo4j URI %q: the scheme is none of bolt, bolt+s, bolt+ssc, neo4j, neo4j+s, neo4j+ssc", c.URI)
+		return fmt.Errorf(
+			"neo4j URI %q: the scheme is none of bolt, bolt+s, bolt+ssc, neo4j, neo4j+s, neo4j+ssc",
+			c.URI,
+		)
 	}
 	switch {
 	case c.Password != "" && c.Username == "":
 		return errors.New("neo4j password is set but the username is not")
 	case !prefixPattern.MatchString(c.LabelPrefix):
-		return fmt.Errorf("neo4j label prefix %q: want a letter followed by at most 60 letters, digits and underscores", c.LabelPrefix)
+		return fmt.Errorf(
+			"neo4j label prefix %q: want a letter followed by at most 60 letters, digits and "+
+				"underscores",
+			c.LabelPrefix,
+		)
 	case c.MaxConnections < 1:
 		return fmt.Errorf("neo4j max connections %d is below 1", c.MaxConnections)
 	case c.Timeout <= 0 || c.ConnectTimeout <= 0:

@@ -19,8 +19,8 @@ import (
 // maxVia is how many common friends a suggestion names.
 const maxVia = 3
 
-// ApplyEdges implements sinktest.EdgeWriter. An edge of a user with themselves and ids that are not UTF-8 are permanent errors, and then
-// nothing of the call is written.
+// ApplyEdges implements sinktest.EdgeWriter. An edge of a user with themselves and ids that are not
+// UTF-8 are permanent errors, and then nothing of the call is written.
 func (s *Store) ApplyEdges(ctx context.Context, batch []sinks.Edge) error {
 	edges, err := conflate(batch)
 	if err != nil {
@@ -29,16 +29,22 @@ func (s *Store) ApplyEdges(ctx context.Context, batch []sinks.Edge) error {
 	for chunk := range slices.Chunk(edges, s.cfg.WriteBatch) {
 		rows := make([]any, len(chunk))
 		for i, e := range chunk {
-			rows[i] = map[string]any{"a": e.A, "b": e.B, "at": nanos(e.At), "event_id": asLatin1(e.EventID), "removed": e.Removed}
+			rows[i] = map[string]any{
+				"a": e.A, "b": e.B, "at": nanos(e.At), "event_id": asLatin1(e.EventID),
+				"removed": e.Removed,
+			}
 		}
-		if err := s.write(ctx, "apply edges", applyEdges, map[string]any{"edges": rows}); err != nil {
+		if err := s.write(
+			ctx, "apply edges", applyEdges, map[string]any{"edges": rows},
+		); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// conflate returns the winning change of each pair, lower id first, in order of the pairs: transactions that lock in the same order seldom deadlock.
+// conflate returns the winning change of each pair, lower id first, in order of the pairs:
+// transactions that lock in the same order seldom deadlock.
 func conflate(batch []sinks.Edge) ([]sinks.Edge, error) {
 	edges := make([]sinks.Edge, 0, len(batch))
 	for _, e := range batch {
@@ -56,13 +62,20 @@ func conflate(batch []sinks.Edge) ([]sinks.Edge, error) {
 		edges = append(edges, e)
 	}
 	slices.SortStableFunc(edges, func(x, y sinks.Edge) int {
-		return cmp.Or(cmp.Compare(x.A, y.A), cmp.Compare(x.B, y.B), cmp.Compare(nanos(y.At), nanos(x.At)), cmp.Compare(y.EventID, x.EventID))
+		return cmp.Or(
+			cmp.Compare(x.A, y.A), cmp.Compare(x.B, y.B), cmp.Compare(nanos(y.At), nanos(x.At)),
+			cmp.Compare(y.EventID, x.EventID),
+		)
 	})
-	return slices.CompactFunc(edges, func(x, y sinks.Edge) bool { return x.A == y.A && x.B == y.B }), nil
+	return slices.CompactFunc(
+		edges,
+		func(x, y sinks.Edge) bool { return x.A == y.A && x.B == y.B },
+	), nil
 }
 
-// asLatin1 reads each byte of an event id as one character. Neo4j compares text by UTF-16 units, which is another order than that of bytes; of these
-// texts both are the same, and ids in ASCII stay as they are.
+// asLatin1 reads each byte of an event id as one character. Neo4j compares text by UTF-16 units,
+// which is another order than that of bytes; of these texts both are the same, and ids in ASCII
+// stay as they are.
 func asLatin1(id string) string {
 	runes := make([]rune, len(id))
 	for i := range len(id) {
@@ -79,7 +92,8 @@ func fromLatin1(s string) string {
 	return string(b)
 }
 
-// nanos is a time as the graph keeps it: nanoseconds since 1970, exact from 1678 to 2262 and held at the ends beyond.
+// nanos is a time as the graph keeps it: nanoseconds since 1970, exact from 1678 to 2262 and held
+// at the ends beyond.
 func nanos(t time.Time) int64 {
 	switch {
 	case t.Year() < 1678:
@@ -98,14 +112,19 @@ func timeOf(n int64) time.Time {
 }
 
 // Friends implements sinktest.FriendReader.
-func (s *Store) Friends(ctx context.Context, users []string, limit int) (map[string][]string, error) {
+func (s *Store) Friends(
+	ctx context.Context, users []string, limit int,
+) (map[string][]string, error) {
 	found := map[string][]string{}
 	if len(users) == 0 || limit <= 0 {
 		return found, nil
 	}
 	users = slices.Clone(users)
 	slices.Sort(users)
-	rows, err := s.read(ctx, "friends", friends, map[string]any{"users": valid(slices.Compact(users)), "limit": limit})
+	rows, err := s.read(
+		ctx, "friends", friends,
+		map[string]any{"users": valid(slices.Compact(users)), "limit": limit},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -120,11 +139,15 @@ func (s *Store) Friends(ctx context.Context, users []string, limit int) (map[str
 }
 
 // SuggestFriends implements sinktest.FriendReader.
-func (s *Store) SuggestFriends(ctx context.Context, user string, n int) ([]sinks.Suggestion, error) {
+func (s *Store) SuggestFriends(
+	ctx context.Context, user string, n int,
+) ([]sinks.Suggestion, error) {
 	if n <= 0 || !utf8.ValidString(user) {
 		return nil, nil
 	}
-	rows, err := s.read(ctx, "suggest friends", suggestFriends, map[string]any{"user": user, "n": n, "via": maxVia})
+	rows, err := s.read(
+		ctx, "suggest friends", suggestFriends, map[string]any{"user": user, "n": n, "via": maxVia},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -155,14 +178,17 @@ func (s *Store) EraseFriends(ctx context.Context, users []sinks.Erasure) error {
 		rows = append(rows, map[string]any{"id": id, "at": at})
 	}
 	for chunk := range slices.Chunk(rows, s.cfg.WriteBatch) {
-		if err := s.write(ctx, "erase friends", eraseFriends, map[string]any{"users": chunk}); err != nil {
+		if err := s.write(
+			ctx, "erase friends", eraseFriends, map[string]any{"users": chunk},
+		); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// EachEdge implements sinktest.EdgeLister. It reads in one transaction without a time limit of its own and is not tried again: f would see edges twice.
+// EachEdge implements sinktest.EdgeLister. It reads in one transaction without a time limit of its
+// own and is not tried again: f would see edges twice.
 func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) (err error) {
 	session := s.session(ctx, driver.AccessModeRead)
 	var stopped error // f's own error passes as it is
@@ -184,15 +210,21 @@ func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) (err err
 		if err != nil {
 			return fmt.Errorf("neo4j each edge: %w", err)
 		}
-		if stopped = f(sinks.Edge{A: text(row, "a"), B: text(row, "b"), At: timeOf(at), EventID: fromLatin1(text(row, "event_id"))}); stopped != nil {
+		if stopped = f(
+			sinks.Edge{
+				A: text(row, "a"), B: text(row, "b"), At: timeOf(at),
+				EventID: fromLatin1(text(row, "event_id")),
+			},
+		); stopped != nil {
 			return nil
 		}
 	}
 	return s.fail(ctx, "each edge", result.Err())
 }
 
-// Clear removes every user and edge, tombstones included, in many small transactions: the first step of a rebuild. The log id stays.
-// It has no time limit of its own; after an error, call it again.
+// Clear removes every user and edge, tombstones included, in many small transactions: the first
+// step of a rebuild. The log id stays. It has no time limit of its own; after an error, call it
+// again.
 func (s *Store) Clear(ctx context.Context) (err error) {
 	session := s.session(ctx, driver.AccessModeWrite)
 	defer func() { err = errors.Join(err, s.fail(ctx, "clear", session.Close(ctx))) }()

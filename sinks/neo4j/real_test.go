@@ -32,7 +32,8 @@ func configForTest(t testing.TB) Config {
 	return cfg
 }
 
-// openForTest opens a graph of its own on the real engine, migrated and empty, and removes it afterwards.
+// openForTest opens a graph of its own on the real engine, migrated and empty, and removes it
+// afterwards.
 func openForTest(t testing.TB) *Store {
 	t.Helper()
 	cfg := configForTest(t)
@@ -55,7 +56,8 @@ func dropAll(t testing.TB, cfg Config) {
 	defer func() { _ = s.Close() }()
 	require.NoError(t, s.Clear(ctx))
 	for _, statement := range []string{
-		`MATCH (m:Meta) DETACH DELETE m`, `DROP CONSTRAINT user_id IF EXISTS`, `DROP CONSTRAINT meta_key IF EXISTS`,
+		`MATCH (m:Meta) DETACH DELETE m`, `DROP CONSTRAINT user_id IF EXISTS`,
+		`DROP CONSTRAINT meta_key IF EXISTS`,
 	} {
 		require.NoError(t, s.write(ctx, "clean up", statement, nil))
 	}
@@ -66,16 +68,23 @@ func TestRealPlans(t *testing.T) {
 	t.Parallel()
 	s := openForTest(t)
 	params := map[string]any{
-		"edges": []any{map[string]any{"a": "a", "b": "b", "at": 1, "event_id": "e", "removed": false}},
-		"users": []any{map[string]any{"id": "a", "at": 1}}, "user": "a", "n": 10, "via": 3, "limit": 10, "key": "k", "value": "v",
+		"edges": []any{
+			map[string]any{"a": "a", "b": "b", "at": 1, "event_id": "e", "removed": false},
+		},
+		"users": []any{
+			map[string]any{"id": "a", "at": 1},
+		},
+		"user": "a", "n": 10, "via": 3, "limit": 10, "key": "k", "value": "v",
 	}
 	for name, tc := range map[string]struct {
 		statement string
 		// whole statements read every relationship of the type, by the index of types.
 		whole bool
 	}{
-		"apply edges": {applyEdges, false}, "friends": {friends, false}, "suggest friends": {suggestFriends, false}, "erase friends": {eraseFriends, false},
-		"each edge": {eachEdge, true}, "count edges": {countEdges, true}, "get meta": {getMeta, false}, "set meta": {setMeta, false},
+		"apply edges": {applyEdges, false}, "friends": {friends, false},
+		"suggest friends": {suggestFriends, false}, "erase friends": {eraseFriends, false},
+		"each edge": {eachEdge, true}, "count edges": {countEdges, true},
+		"get meta": {getMeta, false}, "set meta": {setMeta, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -120,7 +129,8 @@ func explain(t *testing.T, s *Store, statement string, params map[string]any) []
 	return operators
 }
 
-// TestRealLateWriterWaits holds that of two transactions at one edge the one that waited for the other compares with what the other wrote.
+// TestRealLateWriterWaits holds that of two transactions at one edge the one that waited for the
+// other compares with what the other wrote.
 func TestRealLateWriterWaits(t *testing.T) {
 	t.Parallel()
 	s := openForTest(t)
@@ -134,7 +144,13 @@ func TestRealLateWriterWaits(t *testing.T) {
 	defer func() { require.NoError(t, session.Close(context.Background())) }()
 	tx, err := session.BeginTransaction(t.Context())
 	require.NoError(t, err)
-	first := map[string]any{"edges": []any{map[string]any{"a": "a", "b": "b", "at": nanos(at(10)), "event_id": "e", "removed": true}}}
+	first := map[string]any{
+		"edges": []any{
+			map[string]any{
+				"a": "a", "b": "b", "at": nanos(at(10)), "event_id": "e", "removed": true,
+			},
+		},
+	}
 	result, err := tx.Run(t.Context(), named(applyEdges, s.cfg.LabelPrefix), first)
 	require.NoError(t, err)
 	_, err = result.Consume(t.Context())
@@ -142,7 +158,11 @@ func TestRealLateWriterWaits(t *testing.T) {
 
 	second := make(chan error, 1)
 	go func() { second <- s.ApplyEdges(t.Context(), []sinks.Edge{edge(8, false)}) }()
-	require.Eventually(t, func() bool { return blocked(t, s) }, 10*time.Second, 20*time.Millisecond, "the second writer never waited")
+	require.Eventually(
+		t,
+		func() bool { return blocked(t, s) },
+		10*time.Second, 20*time.Millisecond, "the second writer never waited",
+	)
 	require.NoError(t, tx.Commit(t.Context()))
 	require.NoError(t, <-second)
 
@@ -153,15 +173,20 @@ func TestRealLateWriterWaits(t *testing.T) {
 
 // blocked tells whether a transaction of this test's graph waits for a lock.
 func blocked(t *testing.T, s *Store) bool {
-	rows, err := s.read(t.Context(), "list transactions", `SHOW TRANSACTIONS YIELD currentQuery, status WHERE currentQuery CONTAINS $prefix AND status STARTS WITH 'Blocked' RETURN count(*) AS n`,
-		map[string]any{"prefix": s.cfg.LabelPrefix})
+	rows, err := s.read(
+		t.Context(), "list transactions",
+		`SHOW TRANSACTIONS YIELD currentQuery, status WHERE currentQuery CONTAINS $prefix AND `+
+			`status STARTS WITH 'Blocked' RETURN count(*) AS n`,
+		map[string]any{"prefix": s.cfg.LabelPrefix},
+	)
 	require.NoError(t, err)
 	n, _ := rows[0].Values[0].(int64)
 	return n > 0
 }
 
-// TestRealConcurrentHistories lets several writers apply parts of one history over few people, in different orders and twice, erasures of others between
-// them; deadlocks are certain. The end must be that of the history in order.
+// TestRealConcurrentHistories lets several writers apply parts of one history over few people, in
+// different orders and twice, erasures of others between them; deadlocks are certain. The end must
+// be that of the history in order.
 func TestRealConcurrentHistories(t *testing.T) {
 	t.Parallel()
 	s := openForTest(t)
@@ -173,7 +198,10 @@ func TestRealConcurrentHistories(t *testing.T) {
 		if a == b {
 			continue
 		}
-		e := sinks.Edge{A: fmt.Sprint("p", a), B: fmt.Sprint("p", b), At: time.Unix(int64(1000+i/3), 0).UTC(), EventID: fmt.Sprintf("e%04d", i), Removed: i%3 == 0}
+		e := sinks.Edge{
+			A: fmt.Sprint("p", a), B: fmt.Sprint("p", b), At: time.Unix(int64(1000+i/3), 0).UTC(),
+			EventID: fmt.Sprintf("e%04d", i), Removed: i%3 == 0,
+		}
 		history = append(history, e)
 		last[[2]int{min(a, b), max(a, b)}] = e
 	}
@@ -196,7 +224,10 @@ func TestRealConcurrentHistories(t *testing.T) {
 				}
 				part = part[n:]
 			}
-			errs <- s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: fmt.Sprint("stranger", w), At: time.Unix(1e6, 0)}})
+			errs <- s.EraseFriends(
+				t.Context(),
+				[]sinks.Erasure{{UserID: fmt.Sprint("stranger", w), At: time.Unix(1e6, 0)}},
+			)
 		}()
 	}
 	wg.Wait()
@@ -205,7 +236,9 @@ func TestRealConcurrentHistories(t *testing.T) {
 		require.NoError(t, err)
 	}
 	got := map[string]sinks.Edge{}
-	require.NoError(t, s.EachEdge(t.Context(), func(e sinks.Edge) error { got[e.A+" "+e.B] = e; return nil }))
+	require.NoError(
+		t, s.EachEdge(t.Context(), func(e sinks.Edge) error { got[e.A+" "+e.B] = e; return nil }),
+	)
 	want := 0
 	for _, e := range last {
 		if e.Removed {
@@ -267,7 +300,9 @@ func TestRealErrors(t *testing.T) {
 		c := cfg
 		c.Timeout = 300 * time.Millisecond
 		slow := &Store{cfg: c, driver: s.driver, bookmarks: s.bookmarks}
-		_, err := slow.read(t.Context(), "count long", `UNWIND range(1, 1000000000) AS x RETURN count(x)`, nil)
+		_, err := slow.read(
+			t.Context(), "count long", `UNWIND range(1, 1000000000) AS x RETURN count(x)`, nil,
+		)
 		require.Equal(t, fault.Transient, fault.ClassOf(err), "%v", err)
 	})
 	t.Run("closed", func(t *testing.T) {
@@ -281,26 +316,37 @@ func TestRealErrors(t *testing.T) {
 	})
 }
 
-// TestRealConstraints holds that the files create what statements rely on, and that running them again changes nothing.
+// TestRealConstraints holds that the files create what statements rely on, and that running them
+// again changes nothing.
 func TestRealConstraints(t *testing.T) {
 	t.Parallel()
 	s := openForTest(t)
 	require.NoError(t, s.Migrate(t.Context()))
-	rows, err := s.read(t.Context(), "list constraints", `SHOW CONSTRAINTS YIELD name WHERE name STARTS WITH $prefix RETURN collect(name) AS names`, map[string]any{"prefix": s.cfg.LabelPrefix})
+	rows, err := s.read(
+		t.Context(), "list constraints",
+		`SHOW CONSTRAINTS YIELD name WHERE name STARTS WITH $prefix RETURN collect(name) AS names`,
+		map[string]any{"prefix": s.cfg.LabelPrefix},
+	)
 	require.NoError(t, err)
-	require.ElementsMatch(t, []string{s.cfg.LabelPrefix + "user_id", s.cfg.LabelPrefix + "meta_key"}, texts(rows[0], "names"))
+	require.ElementsMatch(
+		t, []string{s.cfg.LabelPrefix + "user_id", s.cfg.LabelPrefix + "meta_key"},
+		texts(rows[0], "names"),
+	)
 	entries, err := infra.Files.ReadDir(".")
 	require.NoError(t, err)
 	require.Len(t, entries, len(texts(rows[0], "names")))
 }
 
-// TestRealClear empties a graph of more users than one transaction takes, and leaves others' graphs and the log id.
+// TestRealClear empties a graph of more users than one transaction takes, and leaves others' graphs
+// and the log id.
 func TestRealClear(t *testing.T) {
 	t.Parallel()
 	s, other := openForTest(t), openForTest(t)
 	edges := make([]sinks.Edge, 1500)
 	for i := range edges {
-		edges[i] = sinks.Edge{A: fmt.Sprint("a", i), B: fmt.Sprint("b", i), At: time.Unix(1, 0), Removed: i%2 == 0}
+		edges[i] = sinks.Edge{
+			A: fmt.Sprint("a", i), B: fmt.Sprint("b", i), At: time.Unix(1, 0), Removed: i%2 == 0,
+		}
 	}
 	require.NoError(t, s.ApplyEdges(t.Context(), edges))
 	require.NoError(t, other.ApplyEdges(t.Context(), edges[:3]))

@@ -2,14 +2,17 @@ package neo4j
 
 import "regexp"
 
-// The statements, with the names of docs/guides/neo4j.md; named adds the configured prefix. No statement is put together from values: what varies
-// is a parameter, so each has one plan in the server's cache.
+// The statements, with the names of docs/guides/neo4j.md; named adds the configured prefix. No
+// statement is put together from values: what varies is a parameter, so each has one plan in the
+// server's cache.
 //
-// An edge is one relationship from the lower id to the higher, removed or not: a removal stays as a tombstone with its time.
+// An edge is one relationship from the lower id to the higher, removed or not: a removal stays as a
+// tombstone with its time.
 const (
-	// applyEdges writes each edge if it is newer than what is there. SET f.lock takes the relationship's lock before the comparison reads it (and
-	// writes nothing the second time): without it, of two transactions at the same edge the one that waited would decide by what it had read
-	// before. SET f.at = f.at does not do: the server keeps the value that it read for it.
+	// applyEdges writes each edge if it is newer than what is there. SET f.lock takes the
+	// relationship's lock before the comparison reads it (and writes nothing the second time):
+	// without it, of two transactions at the same edge the one that waited would decide by what it
+	// had read before. SET f.at = f.at does not do: the server keeps the value that it read for it.
 	applyEdges = `
 UNWIND $edges AS e
 MERGE (a:User {id: e.a})

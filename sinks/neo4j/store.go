@@ -1,5 +1,6 @@
-// Package neo4j keeps the friendship graph in Neo4j: the contract sinktest.Graph. Last write wins by the time of the event, ties by its id, in the
-// statement itself, so that order and repetition do not matter.
+// Package neo4j keeps the friendship graph in Neo4j: the contract sinktest.Graph. Last write wins
+// by the time of the event, ties by its id, in the statement itself, so that order and repetition
+// do not matter.
 package neo4j
 
 import (
@@ -26,7 +27,8 @@ type Store struct {
 
 const metaLogID = "log_id"
 
-// Open connects to Neo4j and checks address, certificate and credentials. Constraints are created by Migrate, not here.
+// Open connects to Neo4j and checks address, certificate and credentials. Constraints are created
+// by Migrate, not here.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -51,7 +53,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open neo4j: %w", err)
 	}
-	s := &Store{cfg: cfg, driver: d, bookmarks: driver.NewBookmarkManager(driver.BookmarkManagerConfig{})}
+	s := &Store{
+		cfg: cfg, driver: d, bookmarks: driver.NewBookmarkManager(driver.BookmarkManagerConfig{}),
+	}
 	if err := s.Ping(ctx); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("open neo4j: %w", err)
@@ -59,7 +63,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// Migrate runs the numbered files of infra/neo4j in order. Each is a no-op when it has been run before.
+// Migrate runs the numbered files of infra/neo4j in order. Each is a no-op when it has been run
+// before.
 func (s *Store) Migrate(ctx context.Context) error {
 	files, err := fs.Glob(infra.Files, "*.cypher") // sorted
 	if err != nil {
@@ -111,20 +116,31 @@ func (s *Store) Close() error {
 
 func (s *Store) session(ctx context.Context, mode driver.AccessMode) driver.SessionWithContext {
 	// The bookmarks make a reader at a cluster wait for what this store has written.
-	return s.driver.NewSession(ctx, driver.SessionConfig{AccessMode: mode, DatabaseName: s.cfg.Database, BookmarkManager: s.bookmarks})
+	return s.driver.NewSession(
+		ctx,
+		driver.SessionConfig{
+			AccessMode: mode, DatabaseName: s.cfg.Database, BookmarkManager: s.bookmarks,
+		},
+	)
 }
 
-// write runs one statement in one transaction; the driver repeats it after a deadlock or an election.
+// write runs one statement in one transaction; the driver repeats it after a deadlock or an
+// election.
 func (s *Store) write(ctx context.Context, what, statement string, params map[string]any) error {
 	_, err := s.run(ctx, what, driver.AccessModeWrite, statement, params)
 	return err
 }
 
-func (s *Store) read(ctx context.Context, what, statement string, params map[string]any) ([]*driver.Record, error) {
+func (s *Store) read(
+	ctx context.Context, what, statement string, params map[string]any,
+) ([]*driver.Record, error) {
 	return s.run(ctx, what, driver.AccessModeRead, statement, params)
 }
 
-func (s *Store) run(ctx context.Context, what string, mode driver.AccessMode, statement string, params map[string]any) (rows []*driver.Record, err error) {
+func (s *Store) run(
+	ctx context.Context, what string, mode driver.AccessMode, statement string,
+	params map[string]any,
+) (rows []*driver.Record, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	session := s.session(ctx, mode)
@@ -149,7 +165,9 @@ func (s *Store) fail(ctx context.Context, what string, err error) error {
 		return nil
 	}
 	if s.closed.Load() {
-		return &fault.Error{Class: fault.Canceled, Err: fmt.Errorf("neo4j %s: the store is closed: %w", what, err)}
+		return &fault.Error{
+			Class: fault.Canceled, Err: fmt.Errorf("neo4j %s: the store is closed: %w", what, err),
+		}
 	}
 	return fmt.Errorf("neo4j %s: %w", what, classify(ctx, err))
 }

@@ -20,34 +20,99 @@ import (
 
 func TestClassify(t *testing.T) {
 	t.Parallel()
-	server := func(code string) error { return &driver.Neo4jError{Code: code, Msg: "as the server says"} }
+	server := func(code string) error {
+		return &driver.Neo4jError{Code: code, Msg: "as the server says"}
+	}
 	for _, tc := range []struct {
 		name string
 		err  error
 		want fault.Class
 		says string
 	}{
-		{"deadlock", server("Neo.TransientError.Transaction.DeadlockDetected"), fault.Transient, "as the server says"},
-		{"out of memory for transactions", server("Neo.TransientError.General.MemoryPoolOutOfMemoryError"), fault.Transient, ""},
-		{"database is starting", server("Neo.TransientError.General.DatabaseUnavailable"), fault.Transient, ""},
+		{
+			"deadlock", server("Neo.TransientError.Transaction.DeadlockDetected"), fault.Transient,
+			"as the server says",
+		},
+		{
+			"out of memory for transactions",
+			server("Neo.TransientError.General.MemoryPoolOutOfMemoryError"), fault.Transient, "",
+		},
+		{
+			"database is starting", server("Neo.TransientError.General.DatabaseUnavailable"),
+			fault.Transient, "",
+		},
 		{"not the leader", server("Neo.ClientError.Cluster.NotALeader"), fault.Transient, ""},
-		{"read-only follower", server("Neo.ClientError.General.ForbiddenOnReadOnlyDatabase"), fault.Transient, ""},
-		{"timeout at the server", server("Neo.ClientError.Transaction.TransactionTimedOut"), fault.Transient, ""},
+		{
+			"read-only follower", server("Neo.ClientError.General.ForbiddenOnReadOnlyDatabase"),
+			fault.Transient, "",
+		},
+		{
+			"timeout at the server", server("Neo.ClientError.Transaction.TransactionTimedOut"),
+			fault.Transient, "",
+		},
 		{"terminated", server("Neo.TransientError.Transaction.Terminated"), fault.Transient, ""},
-		{"wrong password", server("Neo.ClientError.Security.Unauthorized"), fault.Transient, "password"},
-		{"too many attempts", server("Neo.ClientError.Security.AuthenticationRateLimit"), fault.Transient, "password"},
-		{"no such database", server("Neo.ClientError.Database.DatabaseNotFound"), fault.Transient, "create the database"},
-		{"deleted meanwhile", server("Neo.ClientError.Statement.EntityNotFound"), fault.Transient, ""},
-		{"disk", server("Neo.DatabaseError.Transaction.TransactionCommitFailed"), fault.Transient, ""},
+		{
+			"wrong password", server("Neo.ClientError.Security.Unauthorized"), fault.Transient,
+			"password",
+		},
+		{
+			"too many attempts", server("Neo.ClientError.Security.AuthenticationRateLimit"),
+			fault.Transient, "password",
+		},
+		{
+			"no such database", server("Neo.ClientError.Database.DatabaseNotFound"),
+			fault.Transient, "create the database",
+		},
+		{
+			"deleted meanwhile", server("Neo.ClientError.Statement.EntityNotFound"),
+			fault.Transient, "",
+		},
+		{
+			"disk", server("Neo.DatabaseError.Transaction.TransactionCommitFailed"),
+			fault.Transient, "",
+		},
 		{"old server", server("Neo.ClientError.Statement.SyntaxError"), fault.Transient, "5.23"},
-		{"constraint", server("Neo.ClientError.Schema.ConstraintValidationFailed"), fault.Unknown, ""},
+		{
+			"constraint", server("Neo.ClientError.Schema.ConstraintValidationFailed"),
+			fault.Unknown, "",
+		},
 		{"argument", server("Neo.ClientError.Statement.ArgumentError"), fault.Permanent, ""},
 		{"type", server("Neo.ClientError.Statement.TypeError"), fault.Permanent, ""},
-		{"gave up on deadlocks", &driver.TransactionExecutionLimit{Cause: "timeout", Errors: []error{server("Neo.TransientError.Transaction.DeadlockDetected")}}, fault.Transient, ""},
-		{"gave up on the last", &driver.TransactionExecutionLimit{Cause: "timeout", Errors: []error{server("Neo.TransientError.Transaction.DeadlockDetected"), server("Neo.ClientError.Statement.TypeError")}}, fault.Permanent, ""},
-		{"gave up on nothing", &driver.TransactionExecutionLimit{Cause: "timeout"}, fault.Transient, ""},
-		{"connection", &driver.ConnectivityError{Inner: errors.New("broken pipe")}, fault.Transient, "broken pipe"},
-		{"no handshake", errors.New("server did not accept any of the requested Bolt versions ([4]bolt.protocolVersion{})"), fault.Transient, "Bolt port"},
+		{
+			"gave up on deadlocks",
+			&driver.TransactionExecutionLimit{
+				Cause:  "timeout",
+				Errors: []error{server("Neo.TransientError.Transaction.DeadlockDetected")},
+			},
+			fault.Transient, "",
+		},
+		{
+			"gave up on the last",
+			&driver.TransactionExecutionLimit{
+				Cause: "timeout",
+				Errors: []error{
+					server("Neo.TransientError.Transaction.DeadlockDetected"),
+					server("Neo.ClientError.Statement.TypeError"),
+				},
+			},
+			fault.Permanent, "",
+		},
+		{
+			"gave up on nothing", &driver.TransactionExecutionLimit{Cause: "timeout"},
+			fault.Transient, "",
+		},
+		{
+			"connection", &driver.ConnectivityError{Inner: errors.New("broken pipe")},
+			fault.Transient, "broken pipe",
+		},
+		{
+			"no handshake",
+			errors.New(
+				"server did not accept any of the requested Bolt versions " +
+					"([4]bolt.protocolVersion{})",
+			),
+			fault.Transient, "Bolt port",
+		},
 		{"misuse", &driver.UsageError{Message: "?"}, fault.Unknown, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -86,7 +151,10 @@ func TestOpenSilent(t *testing.T) {
 
 func TestNamed(t *testing.T) {
 	t.Parallel()
-	for _, statement := range []string{applyEdges, friends, suggestFriends, eraseFriends, clearUsers, eachEdge, countEdges, getMeta, setMeta} {
+	for _, statement := range []string{
+		applyEdges, friends, suggestFriends, eraseFriends, clearUsers, eachEdge, countEdges,
+		getMeta, setMeta,
+	} {
 		require.Equal(t, statement, named(statement, ""))
 		got := named(statement, "x_")
 		for _, name := range []string{":User", ":FRIEND", ":Meta"} {
@@ -94,7 +162,10 @@ func TestNamed(t *testing.T) {
 			require.Equal(t, strings.Count(statement, name), strings.Count(got, ":x_"+name[1:]))
 		}
 	}
-	require.Equal(t, "CREATE CONSTRAINT x_user_id IF NOT EXISTS FOR (u:x_User)", named("CREATE CONSTRAINT user_id IF NOT EXISTS FOR (u:User)", "x_"))
+	require.Equal(
+		t, "CREATE CONSTRAINT x_user_id IF NOT EXISTS FOR (u:x_User)",
+		named("CREATE CONSTRAINT user_id IF NOT EXISTS FOR (u:User)", "x_"),
+	)
 }
 
 func TestConflate(t *testing.T) {
@@ -107,7 +178,10 @@ func TestConflate(t *testing.T) {
 		{A: "c", B: "d", At: at(1), EventID: "5"},
 		{A: "d", B: "c", At: at(1), EventID: "4", Removed: true},
 	}
-	want := []sinks.Edge{{A: "a", B: "b", At: at(3), EventID: "2", Removed: true}, {A: "c", B: "d", At: at(1), EventID: "5"}}
+	want := []sinks.Edge{
+		{A: "a", B: "b", At: at(3), EventID: "2", Removed: true},
+		{A: "c", B: "d", At: at(1), EventID: "5"},
+	}
 	for range history {
 		before := slices.Clone(history)
 		got, err := conflate(history)
@@ -177,13 +251,19 @@ func TestLatin1(t *testing.T) {
 		require.Equal(t, id, fromLatin1(asLatin1(id)))
 		if i > 0 {
 			require.Less(t, asLatin1(ids[i-1]), asLatin1(id))
-			require.Negative(t, slices.Compare(utf16.Encode([]rune(asLatin1(ids[i-1]))), utf16.Encode([]rune(asLatin1(id)))))
+			require.Negative(
+				t,
+				slices.Compare(
+					utf16.Encode([]rune(asLatin1(ids[i-1]))), utf16.Encode([]rune(asLatin1(id))),
+				),
+			)
 		}
 	}
 	require.Equal(t, "0190-plain", asLatin1("0190-plain"))
 }
 
-// A connection that ends before the handshake is what a starting server or a proxy without one gives.
+// A connection that ends before the handshake is what a starting server or a proxy without one
+// gives.
 func TestOpenClosed(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -28,7 +28,10 @@ func BenchmarkRealApplyEdges(b *testing.B) {
 			for b.Loop() {
 				for i := range batch {
 					n++
-					batch[i] = sinks.Edge{A: fmt.Sprintf("a%d", r.IntN(2500)), B: fmt.Sprintf("b%d", r.IntN(2500)), At: time.Unix(int64(n), 0), EventID: fmt.Sprint(n)}
+					batch[i] = sinks.Edge{
+						A: fmt.Sprintf("a%d", r.IntN(2500)), B: fmt.Sprintf("b%d", r.IntN(2500)),
+						At: time.Unix(int64(n), 0), EventID: fmt.Sprint(n),
+					}
 				}
 				require.NoError(b, s.ApplyEdges(context.Background(), batch))
 			}
@@ -46,7 +49,9 @@ func BenchmarkRealSuggest(b *testing.B) {
 		friend := fmt.Sprint("f", i)
 		batch = append(batch, sinks.Edge{A: "me", B: friend, At: time.Unix(1, 0)})
 		for range 200 {
-			batch = append(batch, sinks.Edge{A: friend, B: fmt.Sprint("s", r.IntN(5000)), At: time.Unix(1, 0)})
+			batch = append(
+				batch, sinks.Edge{A: friend, B: fmt.Sprint("s", r.IntN(5000)), At: time.Unix(1, 0)},
+			)
 		}
 	}
 	require.NoError(b, s.ApplyEdges(context.Background(), batch))

@@ -13,7 +13,8 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 )
 
-// classify gives err, as a call under ctx returned it, its class, and adds what a person can do where the engine does not say it.
+// classify gives err, as a call under ctx returned it, its class, and adds what a person can do
+// where the engine does not say it.
 func classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -39,23 +40,48 @@ func classify(ctx context.Context, err error) error {
 		// Our context lives, so the server or the connection gave up: it is restarting.
 		return fault.As(fault.Transient, err)
 	case codes.NotFound:
-		// A collection or alias is gone. No event is to blame: everything waits until someone creates it.
-		return fault.As(fault.Transient, fmt.Errorf(`%w (run "slipstream migrate" to create it; if it held data, "slipstream rebuild --store qdrant" fills it from the log)`, err))
+		// A collection or alias is gone. No event is to blame: everything waits until someone
+		// creates it.
+		return fault.As(
+			fault.Transient,
+			fmt.Errorf(
+				`%w (run "slipstream migrate" to create it; if it held data, "slipstream rebuild `+
+					`--store qdrant" fills it from the log)`,
+				err,
+			),
+		)
 	case codes.Unauthenticated, codes.PermissionDenied:
 		return fault.As(fault.Transient, fmt.Errorf("%w (check the qdrant API key)", err))
 	case codes.Unimplemented:
-		return fault.As(fault.Transient, fmt.Errorf("%w (the server is too old: conditional upserts need Qdrant 1.16 or later)", err))
+		return fault.As(
+			fault.Transient,
+			fmt.Errorf(
+				"%w (the server is too old: conditional upserts need Qdrant 1.16 or later)", err,
+			),
+		)
 	case codes.InvalidArgument:
-		// The length of our vectors is checked before they are sent, so the collection is of another make.
-		if strings.Contains(st.Message(), "imension") || strings.Contains(st.Message(), "existing vector name") {
-			return fault.As(fault.Transient, fmt.Errorf(`%w (the collection has other vectors than the configuration: run "slipstream rebuild --store qdrant")`, err))
+		// The length of our vectors is checked before they are sent, so the collection is of
+		// another make.
+		if strings.Contains(st.Message(), "imension") ||
+			strings.Contains(st.Message(), "existing vector name") {
+			return fault.As(
+				fault.Transient,
+				fmt.Errorf(
+					`%w (the collection has other vectors than the configuration: run `+
+						`"slipstream rebuild --store qdrant")`,
+					err,
+				),
+			)
 		}
 		return fault.As(fault.Permanent, err)
 	case codes.OutOfRange, codes.AlreadyExists:
 		return fault.As(fault.Permanent, err)
 	case codes.Internal:
 		// A full disk comes as an internal error; other internal errors may come from the data.
-		if m := strings.ToLower(st.Message()); strings.Contains(m, "no space left") || strings.Contains(m, "disk") || strings.Contains(m, "timeout") {
+		if m := strings.ToLower(
+			st.Message(),
+		); strings.Contains(m, "no space left") || strings.Contains(m, "disk") ||
+			strings.Contains(m, "timeout") {
 			return fault.As(fault.Transient, err)
 		}
 	}

@@ -18,7 +18,8 @@ const (
 	vectorContent = "content"
 )
 
-// metaLogID is the key of the log id in a collection's metadata: it lives and dies with the points it speaks of.
+// metaLogID is the key of the log id in a collection's metadata: it lives and dies with the points
+// it speaks of.
 const metaLogID = "slipstream_log_id"
 
 // layout is what a collection is made of.
@@ -53,7 +54,8 @@ func (c *collection) alias() string { return c.s.cfg.CollectionPrefix + c.name }
 
 func (c *collection) versioned(v int) string { return c.alias() + "_v" + strconv.Itoa(v) }
 
-// versionOf returns the version in a collection's name, ok false when it is no collection of this kind.
+// versionOf returns the version in a collection's name, ok false when it is no collection of this
+// kind.
 func (c *collection) versionOf(name string) (int, bool) {
 	rest, ok := strings.CutPrefix(name, c.alias()+"_v")
 	if !ok {
@@ -71,7 +73,8 @@ func (c *collection) call(ctx context.Context) (context.Context, context.CancelF
 	return context.WithTimeout(ctx, c.s.cfg.Timeout)
 }
 
-// ordering of writes: with replicas, all of them must apply the conditional upserts of a point in the same order.
+// ordering of writes: with replicas, all of them must apply the conditional upserts of a point in
+// the same order.
 func (c *collection) ordering() *pb.WriteOrdering {
 	if c.s.cfg.Replicas > 1 {
 		return &pb.WriteOrdering{Type: pb.WriteOrderingType_Strong}
@@ -85,8 +88,8 @@ func (c *collection) Ping(ctx context.Context) error { return c.s.Ping(ctx) }
 // Close does nothing: the Store is closed as a whole.
 func (c *collection) Close() error { return nil }
 
-// Migrate creates the collection, its alias and its payload indexes where they are missing, applies changed graph
-// settings, and fails when the collection has other vectors than configured.
+// Migrate creates the collection, its alias and its payload indexes where they are missing, applies
+// changed graph settings, and fails when the collection has other vectors than configured.
 func (c *collection) Migrate(ctx context.Context) error {
 	target, err := c.target(ctx)
 	if err != nil {
@@ -119,7 +122,9 @@ func (c *collection) target(ctx context.Context) (string, error) {
 	ctx, cancel := c.call(ctx)
 	defer cancel()
 	if c.s.version > 0 {
-		r, err := c.s.client().Collections().CollectionExists(ctx, &pb.CollectionExistsRequest{CollectionName: c.ref()})
+		r, err := c.s.client().Collections().CollectionExists(
+			ctx, &pb.CollectionExistsRequest{CollectionName: c.ref()},
+		)
 		if err != nil {
 			return "", c.fail(ctx, "look for collection", err)
 		}
@@ -154,8 +159,12 @@ func (c *collection) create(ctx context.Context, name string) error {
 		OnDiskPayload: pb.PtrOf(l.config.PayloadOnDisk),
 	}
 	if cfg.Shards > 1 || cfg.Replicas > 1 {
-		req.ShardNumber = pb.PtrOf(uint32(cfg.Shards))         //nolint:gosec // validated to be small and positive
-		req.ReplicationFactor = pb.PtrOf(uint32(cfg.Replicas)) //nolint:gosec // validated to be small and positive
+		req.ShardNumber = pb.PtrOf(
+			uint32(cfg.Shards),
+		) //nolint:gosec // validated to be small and positive
+		req.ReplicationFactor = pb.PtrOf(
+			uint32(cfg.Replicas),
+		) //nolint:gosec // validated to be small and positive
 	}
 	_, err := c.s.client().Collections().Create(ctx, req)
 	if status.Code(err) == codes.AlreadyExists {
@@ -168,7 +177,10 @@ func (c *collection) create(ctx context.Context, name string) error {
 func (c *collection) point(ctx context.Context, target string) error {
 	ctx, cancel := c.call(ctx)
 	defer cancel()
-	_, err := c.s.client().Collections().UpdateAliases(ctx, &pb.ChangeAliases{Actions: []*pb.AliasOperations{pb.NewAliasCreate(c.alias(), target)}})
+	_, err := c.s.client().Collections().UpdateAliases(
+		ctx,
+		&pb.ChangeAliases{Actions: []*pb.AliasOperations{pb.NewAliasCreate(c.alias(), target)}},
+	)
 	return c.fail(ctx, "set alias", err)
 }
 
@@ -184,9 +196,13 @@ func (c *collection) check(ctx context.Context, name string) (*pb.CollectionInfo
 		if got.GetSize() == want.GetSize() && got.GetDistance() == want.GetDistance() {
 			continue
 		}
-		return nil, fault.Transientf(`qdrant collection %s: vector %q has %d dimensions and distance %s, configured are %d and %s: `+
-			`set the configuration back, or run "slipstream rebuild --store qdrant" to make the collection anew from the log`,
-			name, vector, got.GetSize(), got.GetDistance(), want.GetSize(), want.GetDistance())
+		return nil, fault.Transientf(
+			`qdrant collection %s: vector %q has %d dimensions and distance %s, `+
+				`configured are %d and %s: `+
+				`set the configuration back, or run "slipstream rebuild --store qdrant" to make `+
+				`the collection anew from the log`,
+			name, vector, got.GetSize(), got.GetDistance(), want.GetSize(), want.GetDistance(),
+		)
 	}
 	return info, nil
 }
@@ -194,7 +210,9 @@ func (c *collection) check(ctx context.Context, name string) (*pb.CollectionInfo
 func (c *collection) info(ctx context.Context, name string) (*pb.CollectionInfo, error) {
 	ctx, cancel := c.call(ctx)
 	defer cancel()
-	r, err := c.s.client().Collections().Get(ctx, &pb.GetCollectionInfoRequest{CollectionName: name})
+	r, err := c.s.client().Collections().Get(
+		ctx, &pb.GetCollectionInfoRequest{CollectionName: name},
+	)
 	if err != nil {
 		return nil, c.fail(ctx, "describe", err)
 	}
@@ -205,7 +223,8 @@ func (c *collection) info(ctx context.Context, name string) (*pb.CollectionInfo,
 func (c *collection) tune(ctx context.Context, name string, have *pb.CollectionInfo) error {
 	want := c.layout.config
 	hnsw, optimizer := have.GetConfig().GetHnswConfig(), have.GetConfig().GetOptimizerConfig()
-	if hnsw.GetM() == *num(want.M) && hnsw.GetEfConstruct() == *num(want.EfConstruct) && hnsw.GetFullScanThreshold() == *num(want.FullScanThreshold) &&
+	if hnsw.GetM() == *num(want.M) && hnsw.GetEfConstruct() == *num(want.EfConstruct) &&
+		hnsw.GetFullScanThreshold() == *num(want.FullScanThreshold) &&
 		optimizer.GetIndexingThreshold() == *num(want.IndexingThreshold) {
 		return nil
 	}
@@ -220,17 +239,23 @@ func (c *collection) tune(ctx context.Context, name string, have *pb.CollectionI
 }
 
 func (c *CollectionConfig) hnsw() *pb.HnswConfigDiff {
-	return &pb.HnswConfigDiff{M: num(c.M), EfConstruct: num(c.EfConstruct), FullScanThreshold: num(c.FullScanThreshold)}
+	return &pb.HnswConfigDiff{
+		M: num(c.M), EfConstruct: num(c.EfConstruct), FullScanThreshold: num(c.FullScanThreshold),
+	}
 }
 
-func (c *collection) index(ctx context.Context, name string, have map[string]*pb.PayloadSchemaInfo) error {
+func (c *collection) index(
+	ctx context.Context, name string, have map[string]*pb.PayloadSchemaInfo,
+) error {
 	for field, ix := range c.layout.indexes {
 		if have[field] != nil {
 			continue
 		}
 		ctx, cancel := c.call(ctx)
 		_, err := c.s.client().Points().CreateFieldIndex(ctx, &pb.CreateFieldIndexCollection{
-			CollectionName: name, Wait: pb.PtrOf(true), FieldName: field, FieldType: pb.PtrOf(ix.kind), FieldIndexParams: ix.params, Ordering: c.ordering(),
+			CollectionName: name,
+			Wait:           pb.PtrOf(true), FieldName: field, FieldType: pb.PtrOf(ix.kind),
+			FieldIndexParams: ix.params, Ordering: c.ordering(),
 		})
 		err = c.fail(ctx, "index "+field+" of", err)
 		cancel()
@@ -245,7 +270,9 @@ func (c *collection) index(ctx context.Context, name string, have map[string]*pb
 func (c *collection) LogID(ctx context.Context) (string, error) {
 	ctx, cancel := c.call(ctx)
 	defer cancel()
-	r, err := c.s.client().Collections().Get(ctx, &pb.GetCollectionInfoRequest{CollectionName: c.ref()})
+	r, err := c.s.client().Collections().Get(
+		ctx, &pb.GetCollectionInfoRequest{CollectionName: c.ref()},
+	)
 	if status.Code(err) == codes.NotFound {
 		return "", nil
 	}
@@ -266,103 +293,12 @@ func (c *collection) SetLogID(ctx context.Context, id string) error {
 	}
 	ctx, cancel := c.call(ctx)
 	defer cancel()
-	_, err = c.s.client().Collections().Update(ctx, &pb.UpdateCollection{CollectionName: target, Metadata: map[string]*pb.Value{metaLogID: pb.NewValueString(id)}})
+	_, err = c.s.client().Collections().Update(
+		ctx,
+		&pb.UpdateCollection{
+			CollectionName: target,
+			Metadata:       map[string]*pb.Value{metaLogID: pb.NewValueString(id)},
+		},
+	)
 	return c.fail(ctx, "write the log id of", err)
-}
-
-func (c *collection) count(ctx context.Context) (int64, error) {
-	ctx, cancel := c.call(ctx)
-	defer cancel()
-	r, err := c.s.client().Points().Count(ctx, &pb.CountPoints{CollectionName: c.ref(), Exact: pb.PtrOf(true)})
-	if err != nil {
-		return 0, c.fail(ctx, "count", err)
-	}
-	return int64(r.GetResult().GetCount()), nil //nolint:gosec // a count of points fits
-}
-
-func (c *collection) get(ctx context.Context, keys []uint64) ([]*pb.RetrievedPoint, error) {
-	var found []*pb.RetrievedPoint
-	for chunk := range chunks(keys, readBatch) {
-		points, err := c.getChunk(ctx, chunk)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, points...)
-	}
-	return found, nil
-}
-
-func (c *collection) getChunk(ctx context.Context, keys []uint64) ([]*pb.RetrievedPoint, error) {
-	ctx, cancel := c.call(ctx)
-	defer cancel()
-	r, err := c.s.client().Points().Get(ctx, &pb.GetPoints{
-		CollectionName: c.ref(), Ids: pointIDs(keys), WithPayload: pb.NewWithPayloadEnable(true), WithVectors: pb.NewWithVectorsEnable(true),
-	})
-	if err != nil {
-		return nil, c.fail(ctx, "get from", err)
-	}
-	return r.GetResult(), nil
-}
-
-func (c *collection) upsert(ctx context.Context, points []*pb.PointStruct, unless *pb.Filter) error {
-	ctx, cancel := c.call(ctx)
-	defer cancel()
-	_, err := c.s.client().Points().Upsert(ctx, &pb.UpsertPoints{
-		CollectionName: c.ref(), Wait: pb.PtrOf(true), Points: points, UpdateFilter: unless, Ordering: c.ordering(),
-	})
-	return c.fail(ctx, "upsert to", err)
-}
-
-func (c *collection) delete(ctx context.Context, which *pb.PointsSelector) error {
-	ctx, cancel := c.call(ctx)
-	defer cancel()
-	_, err := c.s.client().Points().Delete(ctx, &pb.DeletePoints{CollectionName: c.ref(), Wait: pb.PtrOf(true), Points: which, Ordering: c.ordering()})
-	return c.fail(ctx, "delete from", err)
-}
-
-// scroll calls f with pages of points in order of key until there are no more or f fails.
-func (c *collection) scroll(ctx context.Context, req *pb.ScrollPoints, f func([]*pb.RetrievedPoint) error) error {
-	req.CollectionName, req.Limit = c.ref(), pb.PtrOf(uint32(readBatch))
-	for {
-		page, next, err := c.scrollPage(ctx, req)
-		if err != nil {
-			return err
-		}
-		if err := f(page); err != nil {
-			return err
-		}
-		if next == nil {
-			return nil
-		}
-		req.Offset = next
-	}
-}
-
-func (c *collection) scrollPage(ctx context.Context, req *pb.ScrollPoints) ([]*pb.RetrievedPoint, *pb.PointId, error) {
-	ctx, cancel := c.call(ctx)
-	defer cancel()
-	r, err := c.s.client().Points().Scroll(ctx, req)
-	if err != nil {
-		return nil, nil, c.fail(ctx, "scroll", err)
-	}
-	return r.GetResult(), r.GetNextPageOffset(), nil
-}
-
-func (c *collection) query(ctx context.Context, queries []*pb.QueryPoints) ([]*pb.BatchResult, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.s.cfg.SearchTimeout)
-	defer cancel()
-	r, err := c.s.client().Points().QueryBatch(ctx, &pb.QueryBatchPoints{CollectionName: c.ref(), QueryPoints: queries})
-	if err != nil {
-		return nil, c.fail(ctx, "search", err)
-	}
-	return r.GetResult(), nil
-}
-
-// searchParams are those of a search for n points.
-func (c *collection) searchParams(n int, vector string) *pb.SearchParams {
-	p := &pb.SearchParams{HnswEf: num(max(c.layout.config.Ef, n))}
-	if c.layout.config.Quantise && vector == vectorLearned {
-		p.Quantization = &pb.QuantizationSearchParams{Rescore: pb.PtrOf(true), Oversampling: pb.PtrOf(c.layout.config.Oversampling)}
-	}
-	return p
 }

@@ -12,18 +12,20 @@ import (
 	"time"
 )
 
-// Config says where Qdrant is and how its collections are laid out. docs/guides/qdrant.md gives the reasons for the defaults.
+// Config says where Qdrant is and how its collections are laid out. docs/guides/qdrant.md gives the
+// reasons for the defaults.
 type Config struct {
 	// Addr is host:port of the gRPC listener (6334 by default), not of the REST one. Required.
 	Addr string
 	// APIKey is sent with each call; "" sends none. Without TLS it travels in clear text.
 	APIKey string
-	// TLS encrypts the connection; CAFile is a PEM file with the authorities to trust in place of the system's; ServerName
-	// overrides the name expected in the server's certificate.
+	// TLS encrypts the connection; CAFile is a PEM file with the authorities to trust in place of
+	// the system's; ServerName overrides the name expected in the server's certificate.
 	TLS        bool
 	CAFile     string
 	ServerName string
-	// CollectionPrefix stands before every collection and alias, so that several installations can share a server.
+	// CollectionPrefix stands before every collection and alias, so that several installations can
+	// share a server.
 	CollectionPrefix string
 	// Dim is the length of learned vectors: the model's d plus one for the bias. Default 65.
 	Dim int
@@ -31,36 +33,47 @@ type Config struct {
 	ContentDim int
 	// Connections is how many gRPC connections calls are spread over. Default 2.
 	Connections int
-	// Timeout bounds each write and each read by id; SearchTimeout each search. Defaults 10 s and 5 s.
+	// Timeout bounds each write and each read by id; SearchTimeout each search. Defaults 10 s and 5
+	// s.
 	Timeout, SearchTimeout time.Duration
-	// WriteBatch is how many points one call carries at most: larger batches are split. Default 256.
+	// WriteBatch is how many points one call carries at most: larger batches are split. Default
+	// 256.
 	WriteBatch int
 	// Users and Items lay out the two collections.
 	Users, Items CollectionConfig
-	// Shards and Replicas of each collection, for a Qdrant cluster. Default 1 and 1. Set when a collection is created, not changed later.
+	// Shards and Replicas of each collection, for a Qdrant cluster. Default 1 and 1. Set when a
+	// collection is created, not changed later.
 	Shards, Replicas int
 }
 
-// CollectionConfig lays out one collection. Ef and Oversampling take effect at once. Migrate applies M, EfConstruct and the thresholds to a collection that
-// exists. Everything else takes effect when a collection is created: rebuild makes a new one.
+// CollectionConfig lays out one collection. Ef and Oversampling take effect at once. Migrate
+// applies M, EfConstruct and the thresholds to a collection that exists. Everything else takes
+// effect when a collection is created: rebuild makes a new one.
 type CollectionConfig struct {
-	// M is the number of links of a point in the HNSW graph: more is more exact, larger and slower to build. Default 16.
+	// M is the number of links of a point in the HNSW graph: more is more exact, larger and slower
+	// to build. Default 16.
 	M int
 	// EfConstruct is the width of the search that places a point in the graph. Default 128.
 	EfConstruct int
-	// Ef is the width of a search. Default 128; a search for more than Ef points is at least as wide as the points wanted.
+	// Ef is the width of a search. Default 128; a search for more than Ef points is at least as
+	// wide as the points wanted.
 	Ef int
-	// IndexingThreshold is the size in KiB of the vectors of a segment from which on the graph is built; below, a search
-	// compares with every vector, which is exact. Default 20,000: about 74,000 vectors of 65 numbers.
+	// IndexingThreshold is the size in KiB of the vectors of a segment from which on the graph is
+	// built; below, a search compares with every vector, which is exact. Default 20,000: about
+	// 74,000 vectors of 65 numbers.
 	IndexingThreshold int
-	// FullScanThreshold is the size in KiB of the vectors left by a filter up to which they are compared one by one, exactly, even where there is a graph. Default 20,000.
+	// FullScanThreshold is the size in KiB of the vectors left by a filter up to which they are
+	// compared one by one, exactly, even where there is a graph. Default 20,000.
 	FullScanThreshold int
-	// NormBound is the length that vectors are lengthened to by four more numbers, so that the graph, which is good at distances, finds the highest inner
-	// products too. Longer vectors are found less well. Default 10.
+	// NormBound is the length that vectors are lengthened to by four more numbers, so that the
+	// graph, which is good at distances, finds the highest inner products too. Longer vectors are
+	// found less well. Default 10.
 	NormBound float64
-	// Quantise keeps an int8 copy of each learned vector in memory and searches it: a quarter of the memory traffic. The best are scored again with the exact vectors.
+	// Quantise keeps an int8 copy of each learned vector in memory and searches it: a quarter of
+	// the memory traffic. The best are scored again with the exact vectors.
 	Quantise bool
-	// Oversampling is how many times N points are taken from the int8 search to be scored again, ≥ 1. Default 3.
+	// Oversampling is how many times N points are taken from the int8 search to be scored again, ≥
+	// 1. Default 3.
 	Oversampling float64
 	// VectorsOnDisk leaves the exact vectors to the page cache, PayloadOnDisk the payload.
 	VectorsOnDisk, PayloadOnDisk bool
@@ -68,13 +81,18 @@ type CollectionConfig struct {
 
 // DefaultConfig returns the defaults; Addr is left to the caller.
 func DefaultConfig() Config {
-	items := CollectionConfig{M: 16, EfConstruct: 128, Ef: 128, IndexingThreshold: 20_000, FullScanThreshold: 20_000, NormBound: 10, Oversampling: 3}
+	items := CollectionConfig{
+		M: 16, EfConstruct: 128, Ef: 128, IndexingThreshold: 20_000, FullScanThreshold: 20_000,
+		NormBound: 10, Oversampling: 3,
+	}
 	users := items
-	// A user's payload (history, seen set) is kilobytes, is read by id only, and there are many users.
+	// A user's payload (history, seen set) is kilobytes, is read by id only, and there are many
+	// users.
 	users.PayloadOnDisk = true
 	return Config{
-		Dim: 65, ContentDim: 64, Connections: 2, Timeout: 10 * time.Second, SearchTimeout: 5 * time.Second, WriteBatch: 256,
-		Users: users, Items: items, Shards: 1, Replicas: 1,
+		Dim: 65, ContentDim: 64, Connections: 2, Timeout: 10 * time.Second,
+		SearchTimeout: 5 * time.Second, WriteBatch: 256, Users: users, Items: items, Shards: 1,
+		Replicas: 1,
 	}
 }
 
@@ -84,9 +102,16 @@ var namePattern = regexp.MustCompile(`^[A-Za-z0-9_.-]{0,100}$`)
 func (c *Config) Validate() error {
 	switch {
 	case c.Addr == "":
-		return errors.New("qdrant address is missing: set it to host:port of the gRPC listener, for instance localhost:6334")
+		return errors.New(
+			"qdrant address is missing: set it to host:port of the gRPC listener, for instance " +
+				"localhost:6334",
+		)
 	case !namePattern.MatchString(c.CollectionPrefix):
-		return fmt.Errorf("qdrant collection prefix %q: want at most 100 letters, digits, dots, dashes and underscores", c.CollectionPrefix)
+		return fmt.Errorf(
+			"qdrant collection prefix %q: want at most 100 letters, digits, dots, dashes and "+
+				"underscores",
+			c.CollectionPrefix,
+		)
 	case c.Dim < 1 || c.Dim > 65536:
 		return fmt.Errorf("qdrant dim %d is not between 1 and 65536", c.Dim)
 	case c.ContentDim < 1 || c.ContentDim > 65536:
@@ -98,7 +123,9 @@ func (c *Config) Validate() error {
 	case c.WriteBatch < 1 || c.WriteBatch > 10_000:
 		return fmt.Errorf("qdrant write batch %d is not between 1 and 10000", c.WriteBatch)
 	case c.Shards < 1 || c.Replicas < 1:
-		return fmt.Errorf("qdrant shards %d and replicas %d must be at least 1", c.Shards, c.Replicas)
+		return fmt.Errorf(
+			"qdrant shards %d and replicas %d must be at least 1", c.Shards, c.Replicas,
+		)
 	case c.CAFile != "" && !c.TLS:
 		return errors.New("qdrant CA file is set but TLS is off: turn TLS on")
 	}
@@ -116,17 +143,25 @@ func (c *CollectionConfig) validate(name string) error {
 	case c.M < 4 || c.M > 256:
 		return fmt.Errorf("qdrant %s: m %d is not between 4 and 256", name, c.M)
 	case c.EfConstruct < 4 || c.EfConstruct > 10_000:
-		return fmt.Errorf("qdrant %s: ef construct %d is not between 4 and 10000", name, c.EfConstruct)
+		return fmt.Errorf(
+			"qdrant %s: ef construct %d is not between 4 and 10000", name, c.EfConstruct,
+		)
 	case c.Ef < 1 || c.Ef > 10_000:
 		return fmt.Errorf("qdrant %s: ef %d is not between 1 and 10000", name, c.Ef)
 	case c.IndexingThreshold < 1:
-		return fmt.Errorf("qdrant %s: indexing threshold %d KiB is below 1", name, c.IndexingThreshold)
+		return fmt.Errorf(
+			"qdrant %s: indexing threshold %d KiB is below 1", name, c.IndexingThreshold,
+		)
 	case c.FullScanThreshold < 10:
-		return fmt.Errorf("qdrant %s: full scan threshold %d KiB is below 10", name, c.FullScanThreshold)
+		return fmt.Errorf(
+			"qdrant %s: full scan threshold %d KiB is below 10", name, c.FullScanThreshold,
+		)
 	case c.NormBound <= 0 || c.NormBound > 1e6:
 		return fmt.Errorf("qdrant %s: norm bound %v is not between 0 and 1e6", name, c.NormBound)
 	case c.Oversampling < 1 || c.Oversampling > 100:
-		return fmt.Errorf("qdrant %s: oversampling %v is not between 1 and 100", name, c.Oversampling)
+		return fmt.Errorf(
+			"qdrant %s: oversampling %v is not between 1 and 100", name, c.Oversampling,
+		)
 	}
 	return nil
 }
@@ -134,11 +169,15 @@ func (c *CollectionConfig) validate(name string) error {
 func (c *Config) hostPort() (string, int, error) {
 	host, port, err := net.SplitHostPort(c.Addr)
 	if err != nil {
-		return "", 0, fmt.Errorf("qdrant address %q: want host:port, for instance localhost:6334", c.Addr)
+		return "", 0, fmt.Errorf(
+			"qdrant address %q: want host:port, for instance localhost:6334", c.Addr,
+		)
 	}
 	n, err := strconv.Atoi(port)
 	if err != nil || n < 1 || n > 65535 {
-		return "", 0, fmt.Errorf("qdrant address %q: the port is not a number between 1 and 65535", c.Addr)
+		return "", 0, fmt.Errorf(
+			"qdrant address %q: the port is not a number between 1 and 65535", c.Addr,
+		)
 	}
 	return host, n, nil
 }

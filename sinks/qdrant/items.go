@@ -15,37 +15,56 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// Items keeps one point per item: the learned vector with the bias, the content vector, and the catalog's row.
+// Items keeps one point per item: the learned vector with the bias, the content vector, and the
+// catalog's row.
 type Items struct{ collection }
 
-// The payload of an item. The catalog's row is one JSON text, so that it comes back as it was; what searches filter by
-// stands beside it.
+// The payload of an item. The catalog's row is one JSON text, so that it comes back as it was; what
+// searches filter by stands beside it.
 const (
 	fieldContent   = "content"
 	fieldAvailable = "available"
 	fieldGenres    = "genres"
 	fieldCount     = "count"
-	// A version is 64 bits and a range condition compares as float64: it is kept in two halves that are exact.
+	// A version is 64 bits and a range condition compares as float64: it is kept in two halves that
+	// are exact.
 	fieldVersionHigh = "version_high"
 	fieldVersionLow  = "version_low"
 )
 
 func itemsLayout(cfg *Config) layout {
 	ram := pb.PtrOf(false)
-	version := fieldIndex{kind: pb.FieldType_FieldTypeInteger, params: pb.NewPayloadIndexParamsInt(&pb.IntegerIndexParams{
-		Lookup: pb.PtrOf(true), Range: pb.PtrOf(true), OnDisk: ram, EnableHnsw: pb.PtrOf(false),
-	})}
+	version := fieldIndex{
+		kind: pb.FieldType_FieldTypeInteger,
+		params: pb.NewPayloadIndexParamsInt(&pb.IntegerIndexParams{
+			Lookup: pb.PtrOf(true), Range: pb.PtrOf(true), OnDisk: ram, EnableHnsw: pb.PtrOf(false),
+		}),
+	}
 	return layout{
 		config: &cfg.Items,
 		vectors: map[string]*pb.VectorParams{
-			vectorLearned: vectorParams(cfg.Dim+extraNumbers, pb.Distance_Dot, &cfg.Items, cfg.Items.Quantise),
+			vectorLearned: vectorParams(
+				cfg.Dim+extraNumbers, pb.Distance_Dot, &cfg.Items, cfg.Items.Quantise,
+			),
 			vectorContent: vectorParams(cfg.ContentDim, pb.Distance_Cosine, &cfg.Items, false),
 		},
 		indexes: map[string]fieldIndex{
-			fieldAvailable: {kind: pb.FieldType_FieldTypeBool, params: pb.NewPayloadIndexParamsBool(&pb.BoolIndexParams{})},
-			// Links within a genre keep searches for a rare genre exact; available and count are too coarse for that to pay.
-			fieldGenres:      {kind: pb.FieldType_FieldTypeKeyword, params: pb.NewPayloadIndexParamsKeyword(&pb.KeywordIndexParams{OnDisk: ram})},
-			fieldCount:       {kind: pb.FieldType_FieldTypeFloat, params: pb.NewPayloadIndexParamsFloat(&pb.FloatIndexParams{OnDisk: ram, EnableHnsw: pb.PtrOf(false)})},
+			fieldAvailable: {
+				kind:   pb.FieldType_FieldTypeBool,
+				params: pb.NewPayloadIndexParamsBool(&pb.BoolIndexParams{}),
+			},
+			// Links within a genre keep searches for a rare genre exact; available and count are
+			// too coarse for that to pay.
+			fieldGenres: {
+				kind:   pb.FieldType_FieldTypeKeyword,
+				params: pb.NewPayloadIndexParamsKeyword(&pb.KeywordIndexParams{OnDisk: ram}),
+			},
+			fieldCount: {
+				kind: pb.FieldType_FieldTypeFloat,
+				params: pb.NewPayloadIndexParamsFloat(
+					&pb.FloatIndexParams{OnDisk: ram, EnableHnsw: pb.PtrOf(false)},
+				),
+			},
 			fieldVersionHigh: version,
 			fieldVersionLow:  version,
 		},
@@ -61,7 +80,10 @@ func (x *Items) GetItems(ctx context.Context, ids []string) ([]sinks.Item, error
 		keys = append(keys, schemas.Key(id))
 	}
 	items, err := x.GetItemKeys(ctx, keys)
-	return slices.DeleteFunc(items, func(i sinks.Item) bool { return !wanted[i.Content.ItemID] }), err
+	return slices.DeleteFunc(
+		items,
+		func(i sinks.Item) bool { return !wanted[i.Content.ItemID] },
+	), err
 }
 
 // GetItemKeys implements sinktest.ItemReader.
@@ -76,14 +98,15 @@ func (x *Items) GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, e
 		if err != nil {
 			return nil, err
 		}
-		item.Vector, item.ContentVector = shorten(vectorOf(p.GetVectors(), vectorLearned)), vectorOf(p.GetVectors(), vectorContent)
+		item.Vector = shorten(vectorOf(p.GetVectors(), vectorLearned))
+		item.ContentVector = vectorOf(p.GetVectors(), vectorContent)
 		items = append(items, item)
 	}
 	return items, nil
 }
 
-// PutItems implements sinktest.ItemWriter. A vector of another length or without end and an id that is not UTF-8 are permanent errors, and then
-// nothing of the call is written.
+// PutItems implements sinktest.ItemWriter. A vector of another length or without end and an id that
+// is not UTF-8 are permanent errors, and then nothing of the call is written.
 func (x *Items) PutItems(ctx context.Context, batch []sinks.Item) error {
 	newest := make(map[uint64]*sinks.Item, len(batch))
 	for i := range batch {
@@ -107,7 +130,9 @@ func (x *Items) PutItems(ctx context.Context, batch []sinks.Item) error {
 			points[i] = p
 			lower.add(newest[k].Version, k)
 		}
-		if err := x.upsert(ctx, points, &pb.Filter{Should: lower.conditions(versionBelow)}); err != nil {
+		if err := x.upsert(
+			ctx, points, &pb.Filter{Should: lower.conditions(versionBelow)},
+		); err != nil {
 			return err
 		}
 	}
@@ -120,11 +145,21 @@ func versionBelow(v uint64) []*pb.Condition {
 	r := &pb.Range{Lt: pb.PtrOf(float64(low))}
 	return []*pb.Condition{
 		pb.NewRange(fieldVersionHigh, &pb.Range{Lt: pb.PtrOf(float64(high))}),
-		pb.NewFilterAsCondition(&pb.Filter{Must: []*pb.Condition{pb.NewMatchInt(fieldVersionHigh, high), pb.NewRange(fieldVersionLow, r)}}),
+		pb.NewFilterAsCondition(
+			&pb.Filter{
+				Must: []*pb.Condition{
+					pb.NewMatchInt(fieldVersionHigh, high), pb.NewRange(fieldVersionLow, r),
+				},
+			},
+		),
 	}
 }
 
-func splitVersion(v uint64) (high, low int64) { return int64(v >> 32), int64(v & 0xffffffff) } //nolint:gosec // halves fit
+func splitVersion(
+	v uint64,
+) (high, low int64) {
+	return int64(v >> 32), int64(v & 0xffffffff)
+} //nolint:gosec // halves fit
 
 func (x *Items) checkItem(item *sinks.Item) error {
 	if err := checkID("item", item.Content.ItemID); err != nil {
@@ -138,7 +173,9 @@ func (x *Items) checkItem(item *sinks.Item) error {
 	if item.ContentVector == nil {
 		return nil
 	}
-	return checkVector("content of item "+item.Content.ItemID, item.ContentVector, x.s.cfg.ContentDim)
+	return checkVector(
+		"content of item "+item.Content.ItemID, item.ContentVector, x.s.cfg.ContentDim,
+	)
 }
 
 func itemPoint(key uint64, item *sinks.Item, bound float64) (*pb.PointStruct, error) {
@@ -170,13 +207,17 @@ func itemPoint(key uint64, item *sinks.Item, bound float64) (*pb.PointStruct, er
 	if item.ContentVector != nil {
 		vectors[vectorContent] = pb.NewVectorDense(item.ContentVector)
 	}
-	return &pb.PointStruct{Id: pb.NewIDNum(key), Payload: payload, Vectors: pb.NewVectorsMap(vectors)}, nil
+	return &pb.PointStruct{
+		Id: pb.NewIDNum(key), Payload: payload, Vectors: pb.NewVectorsMap(vectors),
+	}, nil
 }
 
 func itemOf(payload map[string]*pb.Value) (sinks.Item, error) {
 	item := sinks.Item{Count: number(payload[fieldCount]), Version: versionOf(payload)}
 	id := payload[fieldID].GetStringValue()
-	if err := json.Unmarshal([]byte(payload[fieldContent].GetStringValue()), &item.Content); err != nil {
+	if err := json.Unmarshal(
+		[]byte(payload[fieldContent].GetStringValue()), &item.Content,
+	); err != nil {
 		return item, fmt.Errorf("qdrant: content of item %q: %w", id, err)
 	}
 	var err error
@@ -195,11 +236,15 @@ func number(v *pb.Value) float64 {
 }
 
 func versionOf(payload map[string]*pb.Value) uint64 {
-	return uint64(payload[fieldVersionHigh].GetIntegerValue())<<32 | uint64(payload[fieldVersionLow].GetIntegerValue()) //nolint:gosec // written by splitVersion
+	return uint64(payload[fieldVersionHigh].GetIntegerValue())<<32 | uint64(
+		payload[fieldVersionLow].GetIntegerValue(),
+	) //nolint:gosec // written by splitVersion
 }
 
 // SearchItems implements sinktest.ItemReader.
-func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][]sinks.ItemHit, error) {
+func (x *Items) SearchItems(
+	ctx context.Context, queries []sinks.ItemQuery,
+) ([][]sinks.ItemHit, error) {
 	if len(queries) == 0 {
 		return nil, nil
 	}
@@ -228,7 +273,11 @@ func (x *Items) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][
 			hits[i] = append(hits[i], hit)
 		}
 		slices.SortStableFunc(hits[i], func(a, b sinks.ItemHit) int {
-			return cmp.Or(cmp.Compare(b.Score, a.Score), strings.Compare(a.Item.Content.ItemID, b.Item.Content.ItemID), cmp.Compare(a.Key, b.Key))
+			return cmp.Or(
+				cmp.Compare(b.Score, a.Score),
+				strings.Compare(a.Item.Content.ItemID, b.Item.Content.ItemID),
+				cmp.Compare(a.Key, b.Key),
+			)
 		})
 	}
 	return hits, nil
@@ -260,25 +309,37 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (batchedQuery, error) {
 	if q.MaxCount > 0 {
 		f.Must = append(f.Must, pb.NewRange(fieldCount, &pb.Range{Lte: pb.PtrOf(q.MaxCount)}))
 	}
-	payload := pb.NewWithPayloadInclude(fieldID, fieldContent, fieldCount, fieldVersionHigh, fieldVersionLow, fieldChanged)
+	payload := pb.NewWithPayloadInclude(
+		fieldID, fieldContent, fieldCount, fieldVersionHigh, fieldVersionLow, fieldChanged,
+	)
 	if q.KeysOnly {
 		payload = pb.NewWithPayloadEnable(false)
 	}
-	a := batchedQuery{want: q.N, group: fmt.Sprint(using, q.Genres, q.MaxCount, q.KeysOnly), points: &pb.QueryPoints{
-		CollectionName: x.ref(), Query: pb.NewQueryDense(vector), Using: pb.PtrOf(using), Filter: f,
-		WithVectors: pb.NewWithVectorsEnable(false), WithPayload: payload,
-	}}
+	a := batchedQuery{
+		want: q.N, group: fmt.Sprint(using, q.Genres, q.MaxCount, q.KeysOnly),
+		points: &pb.QueryPoints{
+			CollectionName: x.ref(), Query: pb.NewQueryDense(vector), Using: pb.PtrOf(using),
+			Filter: f, WithVectors: pb.NewWithVectorsEnable(false), WithPayload: payload,
+		},
+	}
 	a.exclude(q.Exclude)
-	a.points.Params = x.searchParams(int(a.points.GetLimit()), using) //nolint:gosec // some hundreds
+	a.points.Params = x.searchParams(
+		int(a.points.GetLimit()), using,
+	) //nolint:gosec // some hundreds
 	return a, nil
 }
 
 // ItemVersions implements sinktest.ItemLister.
 func (x *Items) ItemVersions(ctx context.Context, f func(id string, version uint64) error) error {
-	req := &pb.ScrollPoints{WithPayload: pb.NewWithPayloadInclude(fieldID, fieldVersionHigh, fieldVersionLow), WithVectors: pb.NewWithVectorsEnable(false)}
+	req := &pb.ScrollPoints{
+		WithPayload: pb.NewWithPayloadInclude(fieldID, fieldVersionHigh, fieldVersionLow),
+		WithVectors: pb.NewWithVectorsEnable(false),
+	}
 	return x.scroll(ctx, req, func(page []*pb.RetrievedPoint) error {
 		for _, p := range page {
-			if err := f(p.GetPayload()[fieldID].GetStringValue(), versionOf(p.GetPayload())); err != nil {
+			if err := f(
+				p.GetPayload()[fieldID].GetStringValue(), versionOf(p.GetPayload()),
+			); err != nil {
 				return err
 			}
 		}

@@ -12,7 +12,8 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 )
 
-// Versions returns the versions of the collections that exist, ascending, and the live one (0 when there is none).
+// Versions returns the versions of the collections that exist, ascending, and the live one (0 when
+// there is none).
 func (s *Store) Versions(ctx context.Context) (all []int, live int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
@@ -40,12 +41,13 @@ func (s *Store) Versions(ctx context.Context) (all []int, live int, err error) {
 	return slices.Sorted(maps.Keys(found)), live, nil
 }
 
-// Beside returns a store on the collections of another version, over the same connection: what it writes is not seen by the live store until
-// Switch. A rebuild takes one version above all that exist, migrates, fills and switches. Its Close does nothing. version is at least 1.
+// Beside returns a store on the collections of another version, over the same connection: what it
+// writes is not seen by the live store until Switch. A rebuild takes one version above all that
+// exist, migrates, fills and switches. Its Close does nothing. version is at least 1.
 func (s *Store) Beside(version int) *Store { return newStore(s.cfg, s.conn, max(version, 1)) }
 
-// Switch makes the collections of a store that Beside returned the live ones, both at once: calls that arrive later go to them. The old ones stay, for
-// a way back, until Drop.
+// Switch makes the collections of a store that Beside returned the live ones, both at once: calls
+// that arrive later go to them. The old ones stay, for a way back, until Drop.
 func (s *Store) Switch(ctx context.Context) error {
 	if s.version == 0 {
 		return errors.New("qdrant switch: the store is the live one")
@@ -79,11 +81,15 @@ func (s *Store) Drop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	for _, c := range s.both() {
-		if _, err := s.client().Collections().Delete(ctx, &pb.DeleteCollection{CollectionName: c.ref()}); err != nil {
+		if _, err := s.client().Collections().Delete(
+			ctx, &pb.DeleteCollection{CollectionName: c.ref()},
+		); err != nil {
 			return c.fail(ctx, "drop", err)
 		}
 	}
 	return nil
 }
 
-func (s *Store) both() []*collection { return []*collection{&s.users.collection, &s.items.collection} }
+func (s *Store) both() []*collection {
+	return []*collection{&s.users.collection, &s.items.collection}
+}

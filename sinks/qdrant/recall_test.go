@@ -17,7 +17,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// testCatalog is made as learned vectors are: items around a number of tastes, a bias that follows popularity, queries that are means of a few items.
+// testCatalog is made as learned vectors are: items around a number of tastes, a bias that follows
+// popularity, queries that are means of a few items.
 type testCatalog struct {
 	items []sinks.Item
 	rng   *rand.Rand
@@ -39,8 +40,14 @@ func newTestCatalog(n, dim, contentDim int) *testCatalog {
 		v[dim-1] = float32(-0.4 * math.Log(float64(1+c.rng.IntN(n)))) // bias
 		content := c.normal(contentDim, 1)
 		c.items = append(c.items, sinks.Item{
-			Content: schemas.Item{ItemID: fmt.Sprint("item-", i), Title: fmt.Sprint("Title ", i), Genres: []string{fmt.Sprint("genre-", t%genres), fmt.Sprint("genre-", c.rng.IntN(genres))}},
-			Vector:  v, ContentVector: content, Version: 1, Count: float64(i), ChangedAt: time.Unix(int64(i), 0),
+			Content: schemas.Item{
+				ItemID: fmt.Sprint("item-", i), Title: fmt.Sprint("Title ", i),
+				Genres: []string{
+					fmt.Sprint("genre-", t%genres), fmt.Sprint("genre-", c.rng.IntN(genres)),
+				},
+			},
+			Vector: v, ContentVector: content, Version: 1, Count: float64(i),
+			ChangedAt: time.Unix(int64(i), 0),
 		})
 	}
 	return c
@@ -54,7 +61,8 @@ func (c *testCatalog) normal(n int, sd float64) []float32 {
 	return v
 }
 
-// query is the vector of a user who took five items of one region, who are also excluded together with others.
+// query is the vector of a user who took five items of one region, who are also excluded together
+// with others.
 func (c *testCatalog) query(dim, exclude int) sinks.ItemQuery {
 	q := make([]float32, dim)
 	for range 5 {
@@ -82,7 +90,8 @@ func (c *testCatalog) exact(q *sinks.ItemQuery) []string {
 	var all []scored
 	for i := range c.items {
 		x := &c.items[i]
-		if excluded[schemas.Key(x.Content.ItemID)] || len(q.Genres) > 0 && !slices.Contains(x.Content.Genres, q.Genres[0]) {
+		if excluded[schemas.Key(x.Content.ItemID)] ||
+			len(q.Genres) > 0 && !slices.Contains(x.Content.Genres, q.Genres[0]) {
 			continue
 		}
 		s := 0.0
@@ -122,11 +131,14 @@ func TestRealRecall(t *testing.T) {
 		{"graph", func(*Config) {}},
 		{"graph, ef 256", func(c *Config) { c.Items.Ef = 256 }},
 		{"graph and int8", func(c *Config) { c.Items.Quantise = true }},
-		{"exact", func(c *Config) { c.Items.IndexingThreshold, c.Items.FullScanThreshold = 1_000_000, 1_000_000 }},
+		{"exact", func(c *Config) {
+			c.Items.IndexingThreshold, c.Items.FullScanThreshold = 1_000_000, 1_000_000
+		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := openForTest(t, func(c *Config) {
-				c.Items.IndexingThreshold, c.Items.FullScanThreshold = 500, 500 // so that a small catalog gets a graph
+				// A small catalog gets a graph too.
+				c.Items.IndexingThreshold, c.Items.FullScanThreshold = 500, 500
 				tc.change(c)
 			})
 			start := time.Now()
@@ -139,7 +151,10 @@ func TestRealRecall(t *testing.T) {
 				indexed = info.GetIndexedVectorsCount()
 				return info.GetStatus() == pb.CollectionStatus_Green
 			}, 4*time.Minute, 500*time.Millisecond)
-			t.Logf("put %d items in %s, ready after %s, vectors indexed: %d", n, put.Round(time.Millisecond), time.Since(start).Round(time.Second), indexed)
+			t.Logf(
+				"put %d items in %s, ready after %s, vectors indexed: %d", n,
+				put.Round(time.Millisecond), time.Since(start).Round(time.Second), indexed,
+			)
 			for _, genre := range []bool{false, true} {
 				hits := 0
 				var took []time.Duration
@@ -161,7 +176,10 @@ func TestRealRecall(t *testing.T) {
 				}
 				slices.Sort(took)
 				recall := float64(hits) / (10 * queries)
-				t.Logf("one genre %v: recall@10 %.4f, p50 %s, p99 %s", genre, recall, took[queries/2], took[queries*99/100])
+				t.Logf(
+					"one genre %v: recall@10 %.4f, p50 %s, p99 %s", genre, recall, took[queries/2],
+					took[queries*99/100],
+				)
 				require.Greater(t, recall, 0.95)
 			}
 		})

@@ -1,9 +1,11 @@
-// Package qdrant keeps the vectors of users and items in Qdrant: the contracts sinktest.Users and sinktest.Items, each in a collection of its own, found
-// by one approximate nearest-neighbour search.
+// Package qdrant keeps the vectors of users and items in Qdrant: the contracts sinktest.Users and
+// sinktest.Items, each in a collection of its own, found by one approximate nearest-neighbour
+// search.
 //
-// A point's id is schemas.Key of the user or item. Upserts are conditional in the engine itself (update_filter), so that of two writers the
-// newer state stays whatever the order of arrival. Collections carry a version in their name and stand behind an alias, so that a
-// rebuild fills new ones beside the live ones and switches both at once.
+// A point's id is schemas.Key of the user or item. Upserts are conditional in the engine itself
+// (update_filter), so that of two writers the newer state stays whatever the order of arrival.
+// Collections carry a version in their name and stand behind an alias, so that a rebuild fills new
+// ones beside the live ones and switches both at once.
 package qdrant
 
 import (
@@ -22,7 +24,8 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 )
 
-// maxMessage bounds an answer: a thousand users with long seen sets are tens of megabytes, gRPC's default is four.
+// maxMessage bounds an answer: a thousand users with long seen sets are tens of megabytes, gRPC's
+// default is four.
 const maxMessage = 256 << 20
 
 // Store is a connection to Qdrant with the two collections. Safe for concurrent use.
@@ -75,12 +78,14 @@ func dial(cfg *Config) (*conn, error) {
 		return nil, err
 	}
 	retry := backoff.DefaultConfig
-	// gRPC waits up to two minutes between attempts to connect. A store that is back is found sooner.
+	// gRPC waits up to two minutes between attempts to connect. A store that is back is found
+	// sooner.
 	retry.BaseDelay, retry.MaxDelay = 100*time.Millisecond, 2*time.Second
 	c := &conn{}
 	for range cfg.Connections {
 		client, err := pb.NewGrpcClient(&pb.Config{
-			Host: bracket(host), Port: port, APIKey: cfg.APIKey, UseTLS: cfg.TLS, TLSConfig: tlsConfig,
+			Host: bracket(host),
+			Port: port, APIKey: cfg.APIKey, UseTLS: cfg.TLS, TLSConfig: tlsConfig,
 			SkipCompatibilityCheck: true,
 			GrpcOptions: []grpc.DialOption{
 				grpc.WithDefaultCallOptions(
@@ -129,7 +134,8 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.fail(ctx, "ping", err)
 }
 
-// Close ends the connections; calls under way end with an error. Further calls are no-ops, as on a store that Beside returned.
+// Close ends the connections; calls under way end with an error. Further calls are no-ops, as on a
+// store that Beside returned.
 func (s *Store) Close() error {
 	if s.version > 0 {
 		return nil
@@ -138,7 +144,8 @@ func (s *Store) Close() error {
 }
 
 func (s *Store) client() *pb.GrpcClient {
-	return s.conn.clients[int(s.conn.next.Add(1)%uint32(len(s.conn.clients)))] //nolint:gosec // at most 64
+	n := uint32(len(s.conn.clients)) //nolint:gosec // at most 64
+	return s.conn.clients[s.conn.next.Add(1)%n]
 }
 
 func (s *Store) fail(ctx context.Context, what string, err error) error {
@@ -146,7 +153,9 @@ func (s *Store) fail(ctx context.Context, what string, err error) error {
 		return nil
 	}
 	if s.conn.closed.Load() {
-		return &fault.Error{Class: fault.Canceled, Err: fmt.Errorf("qdrant %s: the store is closed: %w", what, err)}
+		return &fault.Error{
+			Class: fault.Canceled, Err: fmt.Errorf("qdrant %s: the store is closed: %w", what, err),
+		}
 	}
 	return fmt.Errorf("qdrant %s: %w", what, classify(ctx, err))
 }

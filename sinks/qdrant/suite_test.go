@@ -9,9 +9,15 @@ import (
 func forSuite(c *Config) { c.Dim, c.ContentDim = sinktest.VectorDim, sinktest.ContentDim }
 
 func TestRealUsers(t *testing.T) {
-	sinktest.TestUsers(t, func(t *testing.T) sinktest.Users { return openForTest(t, forSuite).Users() })
+	sinktest.TestUsers(
+		t,
+		func(t *testing.T) sinktest.Users { return openForTest(t, forSuite).Users() },
+	)
 }
 
 func TestRealItems(t *testing.T) {
-	sinktest.TestItems(t, func(t *testing.T) sinktest.Items { return openForTest(t, forSuite).Items() })
+	sinktest.TestItems(
+		t,
+		func(t *testing.T) sinktest.Items { return openForTest(t, forSuite).Items() },
+	)
 }

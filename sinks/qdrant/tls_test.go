@@ -13,7 +13,8 @@ import (
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
 )
 
-// TestTLSAndKey holds that a server behind TLS is reached with its authority only, and that each call carries the API key.
+// TestTLSAndKey holds that a server behind TLS is reached with its authority only, and that each
+// call carries the API key.
 func TestTLSAndKey(t *testing.T) {
 	t.Parallel()
 	keys := make(chan []string, 100)

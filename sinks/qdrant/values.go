@@ -21,15 +21,27 @@ const readBatch = 500
 
 // vectorParams describes a vector of n numbers.
 func vectorParams(n int, d pb.Distance, cfg *CollectionConfig, quantise bool) *pb.VectorParams {
-	p := &pb.VectorParams{Size: uint64(n), Distance: d, OnDisk: pb.PtrOf(cfg.VectorsOnDisk)} //nolint:gosec // validated to be positive
+	p := &pb.VectorParams{
+		Size: uint64(n), Distance: d, OnDisk: pb.PtrOf(cfg.VectorsOnDisk),
+	} //nolint:gosec // validated to be positive
 	if quantise {
-		// The quantile leaves out the outermost percent, so that a few large biases do not cost every other number its precision.
-		p.QuantizationConfig = pb.NewQuantizationScalar(&pb.ScalarQuantization{Type: pb.QuantizationType_Int8, Quantile: pb.PtrOf(float32(0.99)), AlwaysRam: pb.PtrOf(true)})
+		// The quantile leaves out the outermost percent, so that a few large biases do not cost
+		// every other number its precision.
+		p.QuantizationConfig = pb.NewQuantizationScalar(
+			&pb.ScalarQuantization{
+				Type: pb.QuantizationType_Int8, Quantile: pb.PtrOf(float32(0.99)),
+				AlwaysRam: pb.PtrOf(true),
+			},
+		)
 	}
 	return p
 }
 
-func num(n int) *uint64 { return pb.PtrOf(uint64(n)) } //nolint:gosec // callers validate that n is positive
+func num(
+	n int,
+) *uint64 {
+	return pb.PtrOf(uint64(n))
+} //nolint:gosec // callers validate that n is positive
 
 func pointIDs(keys []uint64) []*pb.PointId {
 	ids := make([]*pb.PointId, len(keys))
@@ -80,7 +92,8 @@ func checkN(n int) error {
 	return nil
 }
 
-// putTime writes a time in a form that Qdrant indexes (to the microsecond) and that keeps nanoseconds; the zero time is left out.
+// putTime writes a time in a form that Qdrant indexes (to the microsecond) and that keeps
+// nanoseconds; the zero time is left out.
 func putTime(payload map[string]*pb.Value, field string, t time.Time) {
 	if !t.IsZero() {
 		payload[field] = pb.NewValueString(t.UTC().Format(time.RFC3339Nano))
@@ -105,15 +118,19 @@ func getBytes(v *pb.Value) ([]byte, error) {
 	return base64.StdEncoding.DecodeString(v.GetStringValue())
 }
 
-// extraNumbers is how many numbers lengthen adds: the length that is missing is spread over them, so that none is so much larger than those of
-// the vector itself that int8 quantisation, which has one scale for all, would lose these (one number: recall@10 of 0.77 in place of 0.97).
+// extraNumbers is how many numbers lengthen adds: the length that is missing is spread over them,
+// so that none is so much larger than those of the vector itself that int8 quantisation, which has
+// one scale for all, would lose these (one number: recall@10 of 0.77 in place of 0.97).
 const extraNumbers = 4
 
-// lengthen adds the numbers that make the vector's length bound, or zeros when it is longer. A query gets zeros there, so scores are the same; and
-// among vectors of one length the highest inner product is the shortest distance, which a proximity graph is made to find. Without it a graph
-// over vectors of very different lengths leads to the longest ones (recall@10 of 0.36 in place of 0.98).
+// lengthen adds the numbers that make the vector's length bound, or zeros when it is longer. A
+// query gets zeros there, so scores are the same; and among vectors of one length the highest inner
+// product is the shortest distance, which a proximity graph is made to find. Without it a graph
+// over vectors of very different lengths leads to the longest ones (recall@10 of 0.36 in place of
+// 0.98).
 //
-// Source: Bachrach et al., "Speeding Up the Xbox Recommender System Using a Euclidean Transformation for Inner-Product Spaces", 2014.
+// Source: Bachrach et al., "Speeding Up the Xbox Recommender System Using a Euclidean
+// Transformation for Inner-Product Spaces", 2014.
 func lengthen(v []float32, bound float64) []float32 {
 	square := 0.0
 	for _, x := range v {
@@ -147,8 +164,8 @@ func vectorOf(v *pb.VectorsOutput, name string) []float32 {
 	return v.GetVectors().GetVectors()[name].GetDenseVector().GetData()
 }
 
-// fieldOf is the payload field that holds the position of a topic. Dots would be a path for Qdrant, so all but letters and digits
-// of the topic is escaped: embed.replay is pos_embed_2ereplay.
+// fieldOf is the payload field that holds the position of a topic. Dots would be a path for Qdrant,
+// so all but letters and digits of the topic is escaped: embed.replay is pos_embed_2ereplay.
 func fieldOf(topic string) string {
 	var b strings.Builder
 	b.WriteString(positionPrefix)

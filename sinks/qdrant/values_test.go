@@ -14,7 +14,9 @@ func TestFieldOf(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "pos_interactions", fieldOf("interactions"))
 	require.Equal(t, "pos_embed_2ereplay", fieldOf("embed.replay"))
-	for _, topic := range []string{"interactions", "embed.replay", "a_b-c.d", "", "ü", "_2e", `"[]`} {
+	for _, topic := range []string{
+		"interactions", "embed.replay", "a_b-c.d", "", "ü", "_2e", `"[]`,
+	} {
 		got, ok := topicOf(fieldOf(topic))
 		require.True(t, ok, topic)
 		require.Equal(t, topic, got)
@@ -38,7 +40,10 @@ func TestSplitVersion(t *testing.T) {
 func TestVersionOf(t *testing.T) {
 	t.Parallel()
 	c := collection{s: &Store{cfg: Config{CollectionPrefix: "a_"}}, name: "users"}
-	for name, want := range map[string]int{"a_users_v1": 1, "a_users_v12": 12, "a_users_v0": 0, "a_users_v01": 0, "a_users": 0, "a_items_v1": 0, "b_users_v1": 0, "a_users_vx": 0} {
+	for name, want := range map[string]int{
+		"a_users_v1": 1, "a_users_v12": 12, "a_users_v0": 0, "a_users_v01": 0, "a_users": 0,
+		"a_items_v1": 0, "b_users_v1": 0, "a_users_vx": 0,
+	} {
 		got, ok := c.versionOf(name)
 		require.Equal(t, want > 0, ok, name)
 		if ok {
@@ -103,7 +108,9 @@ func TestLengthen(t *testing.T) {
 			square += float64(long[i]) * float64(long[i])
 		}
 		require.InDelta(t, 2*v[0]-v[1]+v[2], dot, 0)
-		require.InDelta(t, max(10, math.Sqrt(float64(v[0]*v[0]+v[1]*v[1]+v[2]*v[2]))), math.Sqrt(square), 1e-5)
+		require.InDelta(
+			t, max(10, math.Sqrt(float64(v[0]*v[0]+v[1]*v[1]+v[2]*v[2]))), math.Sqrt(square), 1e-5,
+		)
 	}
 	require.Nil(t, shorten(nil))
 }

@@ -1,4 +1,5 @@
-// Package rowvalidate says which rows every engine of sinktest.Analytics can hold, so that all refuse the same ones, before anything is sent.
+// Package rowvalidate says which rows every engine of sinktest.Analytics can hold, so that all
+// refuse the same ones, before anything is sent.
 package rowvalidate
 
 import (
@@ -11,7 +12,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// Bounds of the times in rows: ClickHouse names a table partition by the month of one of them, and keeps the hours of sums in 32 bits.
+// Bounds of the times in rows: ClickHouse names a table partition by the month of one of them, and
+// keeps the hours of sums in 32 bits.
 var (
 	earliest = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
 	latest   = time.Date(2105, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -25,13 +27,14 @@ func Range(r schemas.Range) error {
 	switch {
 	case r.LogID == "":
 		return errors.New("the range has no log id: run `slipstream migrate`")
-	case r.Topic == "" || r.Partition < 0 || r.Partition > maxPartition || r.First < 0 || r.Last < r.First:
+	case r.Topic == "", r.Partition < 0, r.Partition > maxPartition, r.First < 0, r.Last < r.First:
 		return fault.As(fault.Unknown, errors.New("the range is incomplete"))
 	}
 	return nil
 }
 
-// Rows returns *fault.Rejected with Undone set, naming every row that an engine cannot hold, or nil.
+// Rows returns *fault.Rejected with Undone set, naming every row that an engine cannot hold, or
+// nil.
 func Rows(rows sinks.Rows) error {
 	switch rows := rows.(type) {
 	case sinks.InteractionRows:
@@ -70,7 +73,9 @@ func Undone(err error) error {
 // Time refuses times out of bounds.
 func Time(name string, t time.Time) error {
 	if t.Before(earliest) || t.After(latest) {
-		return fault.Permanentf("%s %s is not between 1970-01-02 and 2105-01-01", name, t.UTC().Format(time.RFC3339))
+		return fault.Permanentf(
+			"%s %s is not between 1970-01-02 and 2105-01-01", name, t.UTC().Format(time.RFC3339),
+		)
 	}
 	return nil
 }
@@ -83,7 +88,8 @@ func OrElse(t, u time.Time) time.Time {
 	return t
 }
 
-// OrNil returns nil for a time that is not told or out of bounds: an optional column is not worth losing a row.
+// OrNil returns nil for a time that is not told or out of bounds: an optional column is not worth
+// losing a row.
 func OrNil(t time.Time) *time.Time {
 	if t.IsZero() || Time("", t) != nil {
 		return nil
@@ -104,7 +110,9 @@ func recommendation(x *sinks.RecommendationRow) error {
 	}
 	for _, it := range x.Items {
 		if it.Rank < 0 || it.Rank > maxPartition {
-			return fault.Permanentf("rank %d of item %q is not between 0 and %d", it.Rank, it.ItemID, maxPartition)
+			return fault.Permanentf(
+				"rank %d of item %q is not between 0 and %d", it.Rank, it.ItemID, maxPartition,
+			)
 		}
 	}
 	return times("generated_at", OrElse(x.GeneratedAt, x.RecordedAt), x.RecordedAt)
@@ -131,7 +139,9 @@ func deadLetter(x *sinks.DeadLetterRow) error {
 	case x.Attempts < 0 || x.Attempts > 1<<31:
 		return fault.Permanentf("attempts %d is out of bounds", x.Attempts)
 	}
-	if err := times("first failure", OrElse(x.FirstFailedAt, x.RecordedAt), x.RecordedAt); err != nil {
+	if err := times(
+		"first failure", OrElse(x.FirstFailedAt, x.RecordedAt), x.RecordedAt,
+	); err != nil {
 		return err
 	}
 	return Time("last failure", OrElse(x.LastFailedAt, x.RecordedAt))
@@ -140,7 +150,9 @@ func deadLetter(x *sinks.DeadLetterRow) error {
 // Progress checks an entry.
 func Progress(p *sinks.Progress) error {
 	if p.Topic == "" || p.Partition < 0 || p.Partition > maxPartition || p.Offset < 0 {
-		return fault.Permanentf("progress of %q/%d at offset %d is out of bounds", p.Topic, p.Partition, p.Offset)
+		return fault.Permanentf(
+			"progress of %q/%d at offset %d is out of bounds", p.Topic, p.Partition, p.Offset,
+		)
 	}
 	return nil
 }
@@ -152,7 +164,8 @@ func times(name string, at, recorded time.Time) error {
 	return Time("recorded_at", recorded)
 }
 
-// JSONObject encodes attributes as a JSON object with sorted keys, "{}" when there are none. Rows has checked that it can.
+// JSONObject encodes attributes as a JSON object with sorted keys, "{}" when there are none. Rows
+// has checked that it can.
 func JSONObject[V any](m map[string]V) string {
 	if len(m) == 0 {
 		return "{}"

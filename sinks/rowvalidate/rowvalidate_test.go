@@ -29,7 +29,11 @@ func refused(rows sinks.Rows) error {
 func TestRows(t *testing.T) {
 	t.Parallel()
 	interaction := func(a schemas.Action, at, recorded time.Time) error {
-		return refused(sinks.InteractionRows{{Interaction: schemas.Interaction{Action: a, OccurredAt: at}, RecordedAt: recorded}})
+		return refused(
+			sinks.InteractionRows{
+				{Interaction: schemas.Interaction{Action: a, OccurredAt: at}, RecordedAt: recorded},
+			},
+		)
 	}
 	list := func(at time.Time, partition, rank int) error {
 		return refused(sinks.RecommendationRows{{Recommendation: schemas.Recommendation{
@@ -37,8 +41,12 @@ func TestRows(t *testing.T) {
 			Items: []schemas.RecommendedItem{{ItemID: "i", Rank: rank}},
 		}, RecordedAt: took}})
 	}
-	letter := func(x sinks.DeadLetterRow) error { x.RecordedAt = took; return refused(sinks.DeadLetterRows{x}) }
-	past, future := time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC), time.Date(2105, 1, 2, 0, 0, 0, 0, time.UTC)
+	letter := func(x sinks.DeadLetterRow) error {
+		x.RecordedAt = took
+		return refused(sinks.DeadLetterRows{x})
+	}
+	past := time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC)
+	future := time.Date(2105, 1, 2, 0, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		name string
 		err  error
@@ -55,13 +63,49 @@ func TestRows(t *testing.T) {
 		{"a list of the year 2105", list(future, 3, 1), "generated_at"},
 		{"a list caused by a wrong partition", list(took, -1, 1), "partition"},
 		{"a list with a wrong rank", list(took, 3, 70000), "rank"},
-		{"an item", refused(sinks.ItemRows{{RecordedAt: took, Item: schemas.Item{Attributes: map[string]any{"a": 1}}}}), ""},
-		{"an item that is no JSON", refused(sinks.ItemRows{{RecordedAt: took, Item: schemas.Item{Attributes: map[string]any{"a": math.NaN()}}}}), "attributes"},
-		{"a user that is no JSON", refused(sinks.UserRows{{RecordedAt: took, User: schemas.User{Attributes: map[string]any{"a": make(chan int)}}}}), "attributes"},
+		{
+			"an item",
+			refused(
+				sinks.ItemRows{
+					{RecordedAt: took, Item: schemas.Item{Attributes: map[string]any{"a": 1}}},
+				},
+			),
+			"",
+		},
+		{
+			"an item that is no JSON",
+			refused(
+				sinks.ItemRows{
+					{
+						RecordedAt: took,
+						Item:       schemas.Item{Attributes: map[string]any{"a": math.NaN()}},
+					},
+				},
+			),
+			"attributes",
+		},
+		{
+			"a user that is no JSON",
+			refused(
+				sinks.UserRows{
+					{
+						RecordedAt: took,
+						User:       schemas.User{Attributes: map[string]any{"a": make(chan int)}},
+					},
+				},
+			),
+			"attributes",
+		},
 		{"a dead letter", letter(sinks.DeadLetterRow{}), ""},
 		{"a dead letter tried too often", letter(sinks.DeadLetterRow{Attempts: -1}), "attempts"},
-		{"a dead letter of a wrong partition", letter(sinks.DeadLetterRow{Partition: 65536}), "partition"},
-		{"a dead letter that failed in 2105", letter(sinks.DeadLetterRow{LastFailedAt: future}), "last failure"},
+		{
+			"a dead letter of a wrong partition", letter(sinks.DeadLetterRow{Partition: 65536}),
+			"partition",
+		},
+		{
+			"a dead letter that failed in 2105", letter(sinks.DeadLetterRow{LastFailedAt: future}),
+			"last failure",
+		},
 		{"progress", rowvalidate.Progress(&sinks.Progress{Topic: "t"}), ""},
 		{"progress of nothing", rowvalidate.Progress(&sinks.Progress{}), "out of bounds"},
 	} {
@@ -97,8 +141,10 @@ func TestRangeAndJSON(t *testing.T) {
 	good := schemas.Range{LogID: "l", Topic: "t", First: 1, Last: 1}
 	require.NoError(t, rowvalidate.Range(good))
 	for _, change := range []func(*schemas.Range){
-		func(r *schemas.Range) { r.LogID = "" }, func(r *schemas.Range) { r.Topic = "" }, func(r *schemas.Range) { r.First = 2 },
-		func(r *schemas.Range) { r.First, r.Last = -1, 5 }, func(r *schemas.Range) { r.Partition = 1 << 16 },
+		func(r *schemas.Range) { r.LogID = "" }, func(r *schemas.Range) { r.Topic = "" },
+		func(r *schemas.Range) { r.First = 2 },
+		func(r *schemas.Range) { r.First, r.Last = -1, 5 },
+		func(r *schemas.Range) { r.Partition = 1 << 16 },
 	} {
 		r := good
 		change(&r)

@@ -22,24 +22,37 @@ var (
 )
 
 func span(topic string, partition int, first, last int64) schemas.Range {
-	return schemas.Range{LogID: analyticsLog, Topic: topic, Partition: partition, First: first, Last: last}
-}
-
-// did is one interaction at offset.
-func did(offset int64, user, item string, action schemas.Action, at time.Time) sinks.InteractionRow {
-	return sinks.InteractionRow{
-		Interaction: schemas.Interaction{EventID: fmt.Sprintf("e%d", offset), Source: "suite", UserID: user, ItemID: item, Action: action, OccurredAt: at},
-		Offset:      offset, RecordedAt: analyticsTook.Add(time.Duration(offset) * time.Millisecond),
+	return schemas.Range{
+		LogID: analyticsLog, Topic: topic, Partition: partition, First: first, Last: last,
 	}
 }
 
-// randomRows returns n interactions from offset first on: 40 users, 60 items, spread over months months.
+// did is one interaction at offset.
+func did(
+	offset int64, user, item string, action schemas.Action, at time.Time,
+) sinks.InteractionRow {
+	return sinks.InteractionRow{
+		Interaction: schemas.Interaction{
+			EventID: fmt.Sprintf("e%d", offset), Source: "suite", UserID: user, ItemID: item,
+			Action: action, OccurredAt: at,
+		},
+		Offset: offset, RecordedAt: analyticsTook.Add(time.Duration(offset) * time.Millisecond),
+	}
+}
+
+// randomRows returns n interactions from offset first on: 40 users, 60 items, spread over months
+// months.
 func randomRows(rng *rand.Rand, first int64, n, months int) sinks.InteractionRows {
 	actions := schemas.Actions()
 	rows := make(sinks.InteractionRows, n)
 	for i := range rows {
-		at := analyticsDay.AddDate(0, rng.IntN(months), rng.IntN(27)).Add(time.Duration(rng.Int64N(int64(24 * time.Hour)))).Truncate(time.Microsecond)
-		x := did(first+int64(i), fmt.Sprintf("user %d", rng.IntN(40)), fmt.Sprintf("item %d", rng.IntN(60)), actions[rng.IntN(len(actions))], at)
+		at := analyticsDay.AddDate(0, rng.IntN(months), rng.IntN(27)).Add(
+			time.Duration(rng.Int64N(int64(24 * time.Hour))),
+		).Truncate(time.Microsecond)
+		x := did(
+			first+int64(i), fmt.Sprintf("user %d", rng.IntN(40)),
+			fmt.Sprintf("item %d", rng.IntN(60)), actions[rng.IntN(len(actions))], at,
+		)
 		if x.Action == schemas.Rate {
 			v := 0.5 * float64(1+rng.IntN(10))
 			x.Value = &v
@@ -91,8 +104,23 @@ func recount(rows sinks.InteractionRows) (itemHours, userDays map[string]string)
 func requireSums(t *testing.T, e AnalyticsEngine, rows sinks.InteractionRows) {
 	t.Helper()
 	wantHours, wantDays := recount(rows)
-	require.Equal(t, wantHours, sums(t, e, "SELECT substr(toString(hour), 1, 13), item_id, action, events, value_count, value_sum FROM item_hours"), "item_hours")
-	require.Equal(t, wantDays, sums(t, e, "SELECT toString(day), user_id, action, events, value_count, value_sum FROM user_days"), "user_days")
+	require.Equal(
+		t, wantHours,
+		sums(
+			t, e,
+			"SELECT substr(toString(hour), 1, 13), item_id, action, events, value_count, "+
+				"value_sum FROM item_hours",
+		),
+		"item_hours",
+	)
+	require.Equal(
+		t, wantDays,
+		sums(
+			t, e,
+			"SELECT toString(day), user_id, action, events, value_count, value_sum FROM user_days",
+		),
+		"user_days",
+	)
 }
 
 func sums(t *testing.T, e AnalyticsEngine, query string) map[string]string {
@@ -116,16 +144,29 @@ func requireCounts(t *testing.T, e AnalyticsEngine, n int) {
 }
 
 // served is one list of items at offset.
-func served(offset int64, id, user, strategy, variant string, at time.Time, items ...string) sinks.RecommendationRow {
+func served(
+	offset int64, id, user, strategy, variant string, at time.Time, items ...string,
+) sinks.RecommendationRow {
 	x := sinks.RecommendationRow{
 		Recommendation: schemas.Recommendation{
-			UserID: user, RecommendationID: id, Strategy: strategy, Variant: variant, Version: offset, GeneratedAt: at, ExpiresAt: at.Add(time.Hour),
-			CausedBy: schemas.CausedBy{Trigger: "event", Topic: schemas.TopicInteractions, Partition: 1, Offset: offset, EventID: "e1", OccurredAt: at.Add(-time.Second), AcceptedAt: at.Add(-500 * time.Millisecond)},
+			UserID: user, RecommendationID: id, Strategy: strategy, Variant: variant,
+			Version: offset, GeneratedAt: at, ExpiresAt: at.Add(time.Hour),
+			CausedBy: schemas.CausedBy{
+				Trigger: "event", Topic: schemas.TopicInteractions, Partition: 1, Offset: offset,
+				EventID: "e1", OccurredAt: at.Add(-time.Second),
+				AcceptedAt: at.Add(-500 * time.Millisecond),
+			},
 		},
 		Offset: offset, RecordedAt: analyticsTook,
 	}
 	for i, item := range items {
-		x.Items = append(x.Items, schemas.RecommendedItem{ItemID: item, Rank: i + 1, Score: 1 / float64(i+1), Reason: "because you watched Alien", Source: "vectors"})
+		x.Items = append(
+			x.Items,
+			schemas.RecommendedItem{
+				ItemID: item, Rank: i + 1, Score: 1 / float64(i+1),
+				Reason: "because you watched Alien", Source: "vectors",
+			},
+		)
 	}
 	return x
 }

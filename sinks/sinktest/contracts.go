@@ -12,7 +12,8 @@ import (
 // Store is what every engine does, whatever it stores. Close may be called again.
 type Store interface {
 	io.Closer
-	// Migrate creates or upgrades collections, tables and constraints. It is a no-op where they exist.
+	// Migrate creates or upgrades collections, tables and constraints. It is a no-op where they
+	// exist.
 	Migrate(ctx context.Context) error
 	// LogID returns the id of the log whose events the store holds, or "" when it holds none.
 	LogID(ctx context.Context) (string, error)
@@ -22,7 +23,8 @@ type Store interface {
 	Ping(ctx context.Context) error
 }
 
-// Users is the contract of a store of users: one point per user, written by the embed processor only.
+// Users is the contract of a store of users: one point per user, written by the embed processor
+// only.
 type Users interface {
 	Store
 	UserReader
@@ -35,18 +37,20 @@ type UserReader interface {
 	// GetUsers returns the users found, in any order. An unknown id is absent, not an error.
 	GetUsers(ctx context.Context, ids []string) ([]sinks.User, error)
 	// SimilarUsers answers each query with the N users whose vectors have the highest inner product
-	// with its vector, best first. Equal scores are ordered by id. Users without a vector are not found.
+	// with its vector, best first. Equal scores are ordered by id. Users without a vector are not
+	// found.
 	SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([][]sinks.Neighbour, error)
 }
 
 // UserWriter changes users.
 type UserWriter interface {
 	// PutUsers writes each user, whole, unless the stored point has absorbed position
-	// Positions[src.Topic] of src already. A stored point with an equal or higher position stays, so a
-	// late writer cannot undo a newer vector. All users of a call come from src. A user without a
-	// position of src is a permanent error; then nothing is written.
+	// Positions[src.Topic] of src already. A stored point with an equal or higher position stays,
+	// so a late writer cannot undo a newer vector. All users of a call come from src. A user
+	// without a position of src is a permanent error; then nothing is written.
 	PutUsers(ctx context.Context, src sinks.Source, batch []sinks.User) error
-	// ExpireUsers removes users whose ChangedAt is before t, at most limit of them, and returns how many.
+	// ExpireUsers removes users whose ChangedAt is before t, at most limit of them, and returns how
+	// many.
 	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
 }
 
@@ -58,7 +62,8 @@ type UserLister interface {
 	CountUsers(ctx context.Context) (int64, error)
 }
 
-// Items is the contract of a store of items: one point per item, written by the catalog processor only.
+// Items is the contract of a store of items: one point per item, written by the catalog processor
+// only.
 type Items interface {
 	Store
 	ItemReader
@@ -73,7 +78,8 @@ type ItemReader interface {
 	GetItems(ctx context.Context, ids []string) ([]sinks.Item, error)
 	// GetItemKeys is GetItems by schemas.Key of the id.
 	GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, error)
-	// SearchItems answers each query with at most N available items (Content.IsAvailable), best first.
+	// SearchItems answers each query with at most N available items (Content.IsAvailable), best
+	// first.
 	SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][]sinks.ItemHit, error)
 }
 
@@ -103,28 +109,29 @@ type Graph interface {
 
 // FriendReader finds friends.
 type FriendReader interface {
-	// Friends returns the friends of each user in order of id, at most limit per user. A user without
-	// friends is absent.
+	// Friends returns the friends of each user in order of id, at most limit per user. A user
+	// without friends is absent.
 	Friends(ctx context.Context, users []string, limit int) (map[string][]string, error)
-	// SuggestFriends returns at most n friends of friends who are not friends yet, most mutual friends
-	// first, then by id.
+	// SuggestFriends returns at most n friends of friends who are not friends yet, most mutual
+	// friends first, then by id.
 	SuggestFriends(ctx context.Context, user string, n int) ([]sinks.Suggestion, error)
 }
 
 // EdgeWriter changes friendships.
 type EdgeWriter interface {
 	// ApplyEdges applies the changes. A removal leaves a tombstone, so that an older addition that
-	// arrives later has no effect. An edge of a user with themselves is a permanent error; then nothing
-	// is written.
+	// arrives later has no effect. An edge of a user with themselves is a permanent error; then
+	// nothing is written.
 	ApplyEdges(ctx context.Context, batch []sinks.Edge) error
-	// EraseFriends removes the users and their edges up to At, tombstones included. Edges after At stay.
+	// EraseFriends removes the users and their edges up to At, tombstones included. Edges after At
+	// stay.
 	EraseFriends(ctx context.Context, users []sinks.Erasure) error
 }
 
 // EdgeLister visits all friendships. It is for rebuilds and comparisons, not for serving.
 type EdgeLister interface {
-	// EachEdge calls f for every edge that is not removed, in any order, with A < B, until f fails, and
-	// returns that error.
+	// EachEdge calls f for every edge that is not removed, in any order, with A < B, until f fails,
+	// and returns that error.
 	EachEdge(ctx context.Context, f func(sinks.Edge) error) error
 	// CountEdges returns the number of edges that are not removed.
 	CountEdges(ctx context.Context) (int64, error)
@@ -140,21 +147,21 @@ type Analytics interface {
 
 // RowWriter changes rows.
 type RowWriter interface {
-	// Insert stores the rows of the range r and adds them to the rollups, exactly once per r and kind of
-	// rows. Rows must be all rows of the range, or nil. Inserting a range again, whatever the rows,
-	// changes nothing where it has landed and completes it where a crash cut it off: rollups always
-	// agree with their rows. When the store cannot hold some rows, Insert returns *fault.Rejected with
-	// Undone set and the indexes of those rows, and nothing has landed.
+	// Insert stores the rows of the range r and adds them to the rollups, exactly once per r and
+	// kind of rows. Rows must be all rows of the range, or nil. Inserting a range again, whatever
+	// the rows, changes nothing where it has landed and completes it where a crash cut it off:
+	// rollups always agree with their rows. When the store cannot hold some rows, Insert returns
+	// *fault.Rejected with Undone set and the indexes of those rows, and nothing has landed.
 	Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) error
-	// EraseUsers removes every row of the users that happened up to At, their per-user rollups, and their
-	// dead letters. Rollups per item and per strategy stay.
+	// EraseUsers removes every row of the users that happened up to At, their per-user rollups, and
+	// their dead letters. Rollups per item and per strategy stay.
 	EraseUsers(ctx context.Context, users []sinks.Erasure) error
 }
 
 // ProgressStore remembers up to where partitions are complete.
 type ProgressStore interface {
-	// SetProgress declares that every range up to p.Offset has landed. A lower offset than the stored one
-	// changes nothing.
+	// SetProgress declares that every range up to p.Offset has landed. A lower offset than the
+	// stored one changes nothing.
 	SetProgress(ctx context.Context, p []sinks.Progress) error
 	// GetProgress returns the progress of every partition that has any.
 	GetProgress(ctx context.Context) ([]sinks.Progress, error)

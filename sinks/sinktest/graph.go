@@ -16,7 +16,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// TestGraph holds an engine to the contract Graph. open returns a migrated, empty store that is closed at the end of the test.
+// TestGraph holds an engine to the contract Graph. open returns a migrated, empty store that is
+// closed at the end of the test.
 func TestGraph(t *testing.T, open func(t *testing.T) Graph) {
 	runAll(t, open, slices.Concat(edgeCases(), historyCases(), friendCases(), eraseCases()))
 }
@@ -62,7 +63,9 @@ func requireEdges(t *testing.T, s Graph, want ...sinks.Edge) {
 	for _, w := range want {
 		got, ok := all[[2]string{min(w.A, w.B), max(w.A, w.B)}]
 		require.True(t, ok, "edge %q - %q", w.A, w.B)
-		require.Truef(t, w.At.Equal(got.At), "edge %q - %q: want %s, got %s", w.A, w.B, w.At, got.At)
+		require.Truef(
+			t, w.At.Equal(got.At), "edge %q - %q: want %s, got %s", w.A, w.B, w.At, got.At,
+		)
 		require.Equal(t, w.EventID, got.EventID, "edge %q - %q", w.A, w.B)
 	}
 }
@@ -102,7 +105,10 @@ func edgeCases() []testCase[Graph] {
 			require.Empty(t, friendsOf(t, s, "a"))
 		}},
 		{"applying again changes nothing", func(t *testing.T, s Graph) {
-			history := []sinks.Edge{added("a", "b", 1, "e1"), removed("a", "b", 2, "e2"), added("a", "c", 1, "e3"), removed("d", "a", 5, "e4"), added("a", "d", 6, "e5")}
+			history := []sinks.Edge{
+				added("a", "b", 1, "e1"), removed("a", "b", 2, "e2"), added("a", "c", 1, "e3"),
+				removed("d", "a", 5, "e4"), added("a", "d", 6, "e5"),
+			}
 			for range 3 {
 				apply(t, s, history...)
 				requireEdges(t, s, added("a", "c", 1, "e3"), added("a", "d", 6, "e5"))
@@ -120,13 +126,16 @@ func edgeCases() []testCase[Graph] {
 			apply(t, s, added("a", "b", 6, "e3"))
 			requireEdges(t, s, added("a", "b", 6, "e3"))
 		}},
-		{"a newer addition takes over the time and event of an older one", func(t *testing.T, s Graph) {
-			apply(t, s, added("a", "b", 5, "e5"))
-			apply(t, s, added("a", "b", 9, "e1"))
-			requireEdges(t, s, added("a", "b", 9, "e1"))
-			apply(t, s, added("a", "b", 7, "e7"), removed("a", "b", 8, "e8"))
-			requireEdges(t, s, added("a", "b", 9, "e1"))
-		}},
+		{
+			"a newer addition takes over the time and event of an older one",
+			func(t *testing.T, s Graph) {
+				apply(t, s, added("a", "b", 5, "e5"))
+				apply(t, s, added("a", "b", 9, "e1"))
+				requireEdges(t, s, added("a", "b", 9, "e1"))
+				apply(t, s, added("a", "b", 7, "e7"), removed("a", "b", 8, "e8"))
+				requireEdges(t, s, added("a", "b", 9, "e1"))
+			},
+		},
 		{"a nanosecond decides", func(t *testing.T, s Graph) {
 			late := added("a", "b", 0, "e1")
 			early := removed("a", "b", 0, "e2")
@@ -140,7 +149,10 @@ func edgeCases() []testCase[Graph] {
 			requireEdges(t, s)
 		}},
 		{"of equal times the higher event id wins, byte by byte", func(t *testing.T, s Graph) {
-			for i, pair := range [][2]string{{"10", "9"}, {"B", "a"}, {"e", "e1"}, {"", "0"}, {"z", "é"}, {"～", "😀"}, {"e1", "e\u0301"}} {
+			for i, pair := range [][2]string{
+				{"10", "9"}, {"B", "a"}, {"e", "e1"}, {"", "0"}, {"z", "é"}, {"～", "😀"},
+				{"e1", "e\u0301"},
+			} {
 				low, high := pair[0], pair[1]
 				require.Less(t, low, high)
 				one, two := fmt.Sprintf("one-%d", i), fmt.Sprintf("two-%d", i)
@@ -165,27 +177,48 @@ func edgeCases() []testCase[Graph] {
 		{"batches may be large", func(t *testing.T, s Graph) {
 			var edges []sinks.Edge
 			for i := range 2500 {
-				edges = append(edges, added(fmt.Sprintf("u%04d", i%500), fmt.Sprintf("v%04d", i), i, strconv.Itoa(i)))
+				edges = append(
+					edges,
+					added(fmt.Sprintf("u%04d", i%500), fmt.Sprintf("v%04d", i), i, strconv.Itoa(i)),
+				)
 			}
 			apply(t, s, edges...)
 			requireEdges(t, s, edges...)
-			require.Equal(t, []string{"v0007", "v0507", "v1007", "v1507", "v2007"}, friendsOf(t, s, "u0007"))
+			require.Equal(
+				t, []string{"v0007", "v0507", "v1007", "v1507", "v2007"}, friendsOf(t, s, "u0007"),
+			)
 		}},
 		{"times may lie decades apart", func(t *testing.T, s Graph) {
 			first, last := added("a", "b", 0, "e1"), added("a", "c", 0, "e2")
-			first.At, last.At = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC), time.Date(2105, 1, 1, 0, 0, 0, 0, time.UTC)
+			first.At = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
+			last.At = time.Date(2105, 1, 1, 0, 0, 0, 0, time.UTC)
 			apply(t, s, first, last)
 			requireEdges(t, s, first, last)
 		}},
 		{"a canceled context ends calls", func(t *testing.T, s Graph) {
 			apply(t, s, added("a", "b", 1, "e1"))
 			requireCanceled(t, map[string]func(context.Context) error{
-				"apply":   func(ctx context.Context) error { return s.ApplyEdges(ctx, []sinks.Edge{removed("a", "b", 2, "e2")}) },
-				"friends": func(ctx context.Context) error { _, err := s.Friends(ctx, []string{"a"}, 1); return err },
-				"suggest": func(ctx context.Context) error { _, err := s.SuggestFriends(ctx, "a", 1); return err },
-				"erase":   func(ctx context.Context) error { return s.EraseFriends(ctx, []sinks.Erasure{{UserID: "x", At: noon}}) },
-				"each":    func(ctx context.Context) error { return s.EachEdge(ctx, func(sinks.Edge) error { return nil }) },
-				"count":   func(ctx context.Context) error { _, err := s.CountEdges(ctx); return err },
+				"apply": func(ctx context.Context) error {
+					return s.ApplyEdges(ctx, []sinks.Edge{removed("a", "b", 2, "e2")})
+				},
+				"friends": func(ctx context.Context) error {
+					_, err := s.Friends(ctx, []string{"a"}, 1)
+					return err
+				},
+				"suggest": func(ctx context.Context) error {
+					_, err := s.SuggestFriends(ctx, "a", 1)
+					return err
+				},
+				"erase": func(ctx context.Context) error {
+					return s.EraseFriends(ctx, []sinks.Erasure{{UserID: "x", At: noon}})
+				},
+				"each": func(ctx context.Context) error {
+					return s.EachEdge(ctx, func(sinks.Edge) error { return nil })
+				},
+				"count": func(ctx context.Context) error {
+					_, err := s.CountEdges(ctx)
+					return err
+				},
 			})
 			apply(t, s, added("a", "c", 1, "e3"), added("a", "b", 9, "e4"))
 			requireEdges(t, s, added("a", "b", 9, "e4"), added("a", "c", 1, "e3"))
@@ -204,10 +237,17 @@ func edgeCases() []testCase[Graph] {
 func historyCases() []testCase[Graph] {
 	return []testCase[Graph]{
 		{"every order of a history ends the same", func(t *testing.T, s Graph) {
-			// The winner of each history is known; each order plays on a pair of its own, once change by change and once in one batch.
+			// The winner of each history is known; each order plays on a pair of its own, once
+			// change by change and once in one batch.
 			histories := map[string][]sinks.Edge{
-				"stays": {added("", "", 1, "e1"), removed("", "", 2, "e2"), removed("", "", 3, "e3"), added("", "", 3, "e4"), added("", "", 2, "e9")},
-				"goes":  {added("", "", 1, "e1"), added("", "", 4, "e2"), removed("", "", 4, "e3"), removed("", "", 2, "e9"), added("", "", 3, "e8")},
+				"stays": {
+					added("", "", 1, "e1"), removed("", "", 2, "e2"), removed("", "", 3, "e3"),
+					added("", "", 3, "e4"), added("", "", 2, "e9"),
+				},
+				"goes": {
+					added("", "", 1, "e1"), added("", "", 4, "e2"), removed("", "", 4, "e3"),
+					removed("", "", 2, "e9"), added("", "", 3, "e8"),
+				},
 			}
 			for name, history := range histories {
 				var steps [][]sinks.Edge
@@ -218,7 +258,9 @@ func historyCases() []testCase[Graph] {
 					var batch []sinks.Edge
 					for _, i := range order {
 						e := history[i]
-						e.A, e.B = fmt.Sprintf("%s-a%03d", name, n), fmt.Sprintf("%s-b%03d", name, n)
+						e.A, e.B = fmt.Sprintf("%s-a%03d", name, n), fmt.Sprintf(
+							"%s-b%03d", name, n,
+						)
 						if i%2 == 1 {
 							e.A, e.B = e.B, e.A
 						}
@@ -251,7 +293,10 @@ func historyCases() []testCase[Graph] {
 			want := map[key]sinks.Edge{}
 			var history []sinks.Edge
 			for i := range 1500 {
-				e := added(fmt.Sprintf("u%02d", r.IntN(12)), fmt.Sprintf("v%02d", r.IntN(12)), r.IntN(60), fmt.Sprintf("e%04d", i))
+				e := added(
+					fmt.Sprintf("u%02d", r.IntN(12)), fmt.Sprintf("v%02d", r.IntN(12)), r.IntN(60),
+					fmt.Sprintf("e%04d", i),
+				)
 				e.Removed = r.IntN(2) == 0
 				history = append(history, e)
 				k := key{e.A, e.B}
@@ -264,7 +309,10 @@ func historyCases() []testCase[Graph] {
 				}
 			}
 			maps.DeleteFunc(want, func(_ key, e sinks.Edge) bool { return e.Removed })
-			r.Shuffle(len(history), func(i, j int) { history[i], history[j] = history[j], history[i] })
+			r.Shuffle(
+				len(history),
+				func(i, j int) { history[i], history[j] = history[j], history[i] },
+			)
 			for len(history) > 0 {
 				n := min(1+r.IntN(200), len(history))
 				apply(t, s, history[:n]...)
@@ -279,142 +327,20 @@ func historyCases() []testCase[Graph] {
 				for i := range edges {
 					// Each writer walks the edges in another order, which is what makes locks meet.
 					k := (i*7 + w*13) % edges
-					batch = append(batch, added("hub", fmt.Sprintf("u%02d", k), w, fmt.Sprintf("e%d", w)))
+					batch = append(
+						batch, added("hub", fmt.Sprintf("u%02d", k), w, fmt.Sprintf("e%d", w)),
+					)
 				}
 				return retryTransient(func() error { return s.ApplyEdges(t.Context(), batch) })
 			}))
 			var want []sinks.Edge
 			for k := range edges {
-				want = append(want, added("hub", fmt.Sprintf("u%02d", k), writers-1, fmt.Sprintf("e%d", writers-1)))
+				want = append(
+					want,
+					added("hub", fmt.Sprintf("u%02d", k), writers-1, fmt.Sprintf("e%d", writers-1)),
+				)
 			}
 			requireEdges(t, s, want...)
-		}},
-	}
-}
-
-func friendCases() []testCase[Graph] {
-	return []testCase[Graph]{
-		{"friends come in order of id, limited for each user", func(t *testing.T, s Graph) {
-			apply(t, s, added("m", "z", 1, "1"), added("a", "m", 1, "2"), added("m", "n", 1, "3"), added("b", "m", 1, "4"), removed("m", "c", 1, "5"),
-				added("x", "y", 1, "6"), added("lonely", "gone", 1, "7"), removed("lonely", "gone", 2, "8"))
-			friends, err := s.Friends(t.Context(), []string{"m", "x", "nobody", "lonely", "y"}, 3)
-			require.NoError(t, err)
-			require.Equal(t, map[string][]string{"m": {"a", "b", "n"}, "x": {"y"}, "y": {"x"}}, friends)
-		}},
-		{"friends of many users are read at once", func(t *testing.T, s Graph) {
-			users := numbered("u", 1000)
-			var edges []sinks.Edge
-			want := map[string][]string{}
-			for i, u := range users {
-				edges = append(edges, added(u, fmt.Sprintf("f%04d", i), i, u))
-				want[u] = []string{fmt.Sprintf("f%04d", i)}
-			}
-			apply(t, s, edges...)
-			friends, err := s.Friends(t.Context(), users, 5)
-			require.NoError(t, err)
-			require.Equal(t, want, friends)
-		}},
-		{"suggestions are friends of friends, most common friends first", func(t *testing.T, s Graph) {
-			var edges []sinks.Edge
-			add := func(a string, friends ...string) {
-				for _, b := range friends {
-					edges = append(edges, added(a, b, len(edges), strconv.Itoa(len(edges))))
-				}
-			}
-			add("me", "f1", "f2", "f3", "f4", "f5")
-			add("f1", "one", "f2", "all", "two")
-			add("f2", "all", "two-b")
-			add("f3", "all", "two", "two-b", "gone")
-			add("f4", "all", "blocked")
-			add("all", "f5", "stranger")
-			apply(t, s, edges...)
-			apply(t, s, removed("f3", "gone", 1000, "r1"), removed("me", "f5", 1000, "r2"), removed("blocked", "f4", 1000, "r3"))
-
-			got, err := s.SuggestFriends(t.Context(), "me", 10)
-			require.NoError(t, err)
-			requireSuggestions(t, []sinks.Suggestion{
-				{UserID: "all", Mutual: 4, Via: []string{"f1", "f2", "f3", "f4"}},
-				{UserID: "two", Mutual: 2, Via: []string{"f1", "f3"}},
-				{UserID: "two-b", Mutual: 2, Via: []string{"f2", "f3"}},
-				{UserID: "one", Mutual: 1, Via: []string{"f1"}},
-			}, got)
-			got, err = s.SuggestFriends(t.Context(), "me", 2)
-			require.NoError(t, err)
-			require.Len(t, got, 2)
-			require.Equal(t, "all", got[0].UserID)
-			require.Equal(t, "two", got[1].UserID)
-		}},
-		{"someone without friends gets no suggestions", func(t *testing.T, s Graph) {
-			apply(t, s, added("a", "b", 1, "e1"), added("b", "c", 1, "e2"), added("x", "a", 1, "e3"), removed("x", "a", 2, "e4"))
-			got, err := s.SuggestFriends(t.Context(), "x", 10)
-			require.NoError(t, err)
-			require.Empty(t, got)
-		}},
-	}
-}
-
-// requireSuggestions compares; want's Via names every common friend, of which got's Via names up to three.
-func requireSuggestions(t *testing.T, want, got []sinks.Suggestion) {
-	t.Helper()
-	require.Len(t, got, len(want))
-	for i := range want {
-		require.Equal(t, want[i].UserID, got[i].UserID, "place %d", i)
-		require.Equal(t, want[i].Mutual, got[i].Mutual, "common friends with %q", want[i].UserID)
-		require.Len(t, got[i].Via, min(3, want[i].Mutual), "via of %q", want[i].UserID)
-		require.Subset(t, want[i].Via, got[i].Via, "via of %q", want[i].UserID)
-		require.Len(t, slices.Compact(slices.Sorted(slices.Values(got[i].Via))), len(got[i].Via), "via of %q names each once", want[i].UserID)
-	}
-}
-
-func eraseCases() []testCase[Graph] {
-	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
-	return []testCase[Graph]{
-		{"an erasure takes edges up to its time, the time included", func(t *testing.T, s Graph) {
-			apply(t, s, added("me", "before", 1, "e1"), added("at", "me", 5, "e2"), added("me", "after", 6, "e3"), added("before", "at", 1, "e4"), added("mee", "m", 1, "e5"))
-			for range 2 {
-				require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "me", At: at(5)}}))
-				requireEdges(t, s, added("me", "after", 6, "e3"), added("before", "at", 1, "e4"), added("mee", "m", 1, "e5"))
-			}
-			require.Equal(t, []string{"after"}, friendsOf(t, s, "me"))
-			require.Equal(t, []string{"at"}, friendsOf(t, s, "before"))
-		}},
-		{"an erasure takes tombstones too", func(t *testing.T, s Graph) {
-			apply(t, s, removed("me", "b", 4, "e2"), removed("me", "c", 9, "e3"))
-			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "me", At: at(5)}}))
-			apply(t, s, added("me", "b", 3, "e1"), added("me", "c", 8, "e4"))
-			requireEdges(t, s, added("me", "b", 3, "e1")) // the other tombstone is younger than the erasure
-		}},
-		{"each erasure has its own time", func(t *testing.T, s Graph) {
-			apply(t, s, added("a", "x", 1, "e1"), added("a", "y", 3, "e2"), added("b", "x", 1, "e3"), added("b", "y", 3, "e4"), added("a", "b", 2, "e5"))
-			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "a", At: at(1)}, {UserID: "nobody", At: at(9)}, {UserID: "b", At: at(2)}}))
-			requireEdges(t, s, added("a", "y", 3, "e2"), added("b", "y", 3, "e4"))
-		}},
-		{"an erased person is no longer suggested nor named", func(t *testing.T, s Graph) {
-			apply(t, s, added("me", "f1", 1, "e1"), added("me", "f2", 1, "e2"), added("f1", "s1", 1, "e3"), added("f2", "s1", 1, "e4"), added("f1", "s2", 1, "e5"))
-			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "f2", At: at(2)}, {UserID: "s2", At: at(2)}}))
-			got, err := s.SuggestFriends(t.Context(), "me", 10)
-			require.NoError(t, err)
-			requireSuggestions(t, []sinks.Suggestion{{UserID: "s1", Mutual: 1, Via: []string{"f1"}}}, got)
-		}},
-		{"an erased person may come back", func(t *testing.T, s Graph) {
-			apply(t, s, added("me", "b", 1, "e1"))
-			require.NoError(t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "me", At: at(5)}}))
-			apply(t, s, added("b", "me", 7, "e2"))
-			requireEdges(t, s, added("b", "me", 7, "e2"))
-		}},
-		{"many people are erased at once", func(t *testing.T, s Graph) {
-			users := numbered("u", 1000)
-			var edges []sinks.Edge
-			var erasures []sinks.Erasure
-			for i, u := range users {
-				edges = append(edges, added(u, "hub", i, u))
-				if i != 500 {
-					erasures = append(erasures, sinks.Erasure{UserID: u, At: at(i)})
-				}
-			}
-			apply(t, s, edges...)
-			require.NoError(t, s.EraseFriends(t.Context(), erasures))
-			requireEdges(t, s, edges[500])
 		}},
 	}
 }

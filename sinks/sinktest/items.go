@@ -17,19 +17,24 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// TestItems holds an engine to the contract Items. open returns a migrated, empty store that is closed at the end of the test.
+// TestItems holds an engine to the contract Items. open returns a migrated, empty store that is
+// closed at the end of the test.
 func TestItems(t *testing.T, open func(t *testing.T) Items) {
 	runAll(t, open, slices.Concat(itemPutCases(), itemSearchCases(), itemVersionCases()))
 }
 
-// item returns an available item; v is the first number of both vectors, to tell versions apart and to order search results.
+// item returns an available item; v is the first number of both vectors, to tell versions apart and
+// to order search results.
 func item(id string, version uint64, v float32) sinks.Item {
 	learned, content := make([]float32, VectorDim), make([]float32, ContentDim)
 	learned[0], learned[VectorDim-1] = v, 1
 	content[0], content[1] = float32(math.Cos(float64(v))), float32(math.Sin(float64(v)))
 	return sinks.Item{
-		Content: schemas.Item{ItemID: id, Title: fmt.Sprintf("Item %s at %d", id, version), OccurredAt: noon},
-		Vector:  learned, ContentVector: content, Version: version, Count: float64(version), ChangedAt: noon.Add(time.Duration(version)),
+		Content: schemas.Item{
+			ItemID: id, Title: fmt.Sprintf("Item %s at %d", id, version), OccurredAt: noon,
+		},
+		Vector: learned, ContentVector: content, Version: version, Count: float64(version),
+		ChangedAt: noon.Add(time.Duration(version)),
 	}
 }
 
@@ -63,11 +68,16 @@ func requireItem(t *testing.T, want, got sinks.Item) {
 	require.Equal(t, want.Vector, got.Vector, "vector of %q", id)
 	require.Len(t, got.ContentVector, len(want.ContentVector), "content vector of %q", id)
 	for i := range want.ContentVector {
-		require.InDelta(t, want.ContentVector[i], got.ContentVector[i], 1e-5, "content vector of %q", id)
+		require.InDelta(
+			t, want.ContentVector[i], got.ContentVector[i], 1e-5, "content vector of %q", id,
+		)
 	}
 	require.Equal(t, want.Version, got.Version, "version of %q", id)
 	require.InDelta(t, want.Count, got.Count, 1e-9, "count of %q", id)
-	require.Truef(t, want.ChangedAt.Equal(got.ChangedAt), "change of %q: want %s, got %s", id, want.ChangedAt, got.ChangedAt)
+	require.Truef(
+		t, want.ChangedAt.Equal(got.ChangedAt), "change of %q: want %s, got %s", id, want.ChangedAt,
+		got.ChangedAt,
+	)
 }
 
 func requireItemCount(t *testing.T, s Items, want int) {
@@ -103,9 +113,17 @@ func itemPutCases() []testCase[Items] {
 			x.Count = 12.25
 			x.Vector = vector(random(t), VectorDim)
 			x.Content = schemas.Item{
-				EventID: "e1", Source: "shop", ItemID: "i1", Title: "Alien \"1979\" 日本", Genres: []string{"Horror", "Sci-Fi"}, Actors: []string{"Sigourney Weaver"},
-				Directors: []string{"Ridley Scott"}, Tags: []string{"space"}, Description: "In space\nno one can hear you.", PublishedAt: noon, Available: &available,
-				Attributes: map[string]any{"price": 9.5, "nested": map[string]any{"list": []any{"a", 1.0, nil, true}}}, OccurredAt: noon.Add(1),
+				EventID: "e1", Source: "shop", ItemID: "i1", Title: "Alien \"1979\" 日本",
+				Genres: []string{"Horror", "Sci-Fi"}, Actors: []string{"Sigourney Weaver"},
+				Directors: []string{
+					"Ridley Scott",
+				},
+				Tags: []string{"space"}, Description: "In space\nno one can hear you.",
+				PublishedAt: noon, Available: &available,
+				Attributes: map[string]any{
+					"price": 9.5, "nested": map[string]any{"list": []any{"a", 1.0, nil, true}},
+				},
+				OccurredAt: noon.Add(1),
 			}
 			putItems(t, s, x)
 			requireItem(t, x, getItem(t, s, "i1"))
@@ -145,7 +163,11 @@ func itemPutCases() []testCase[Items] {
 		}},
 		{"a newer item replaces the older one whole", func(t *testing.T, s Items) {
 			old := item("i1", 1, 1)
-			old.Content.Genres, old.Content.Attributes, old.Content.Description = []string{"Drama"}, map[string]any{"a": "b"}, "long"
+			old.Content.Genres, old.Content.Attributes, old.Content.Description = []string{
+				"Drama",
+			}, map[string]any{
+				"a": "b",
+			}, "long"
 			putItems(t, s, old)
 			bare := item("i1", 2, 2)
 			bare.ContentVector = nil
@@ -160,14 +182,20 @@ func itemPutCases() []testCase[Items] {
 			requireItem(t, item("c", 10, 2), getItem(t, s, "c"))
 		}},
 		{"an id twice in a batch ends at the higher version", func(t *testing.T, s Items) {
-			putItems(t, s, item("up", 1, 1), item("down", 2, 2), item("up", 2, 2), item("down", 1, 1))
+			putItems(
+				t, s, item("up", 1, 1), item("down", 2, 2), item("up", 2, 2), item("down", 1, 1),
+			)
 			requireItem(t, item("up", 2, 2), getItem(t, s, "up"))
 			requireItem(t, item("down", 2, 2), getItem(t, s, "down"))
 		}},
 		{"arguments and answers are neither kept nor changed", func(t *testing.T, s Items) {
 			fresh := func() sinks.Item {
 				x := item("i1", 1, 1)
-				x.Content.Genres, x.Content.Attributes = []string{"Drama"}, map[string]any{"tags": []any{"a"}}
+				x.Content.Genres, x.Content.Attributes = []string{
+					"Drama",
+				}, map[string]any{
+					"tags": []any{"a"},
+				}
 				return x
 			}
 			spoil := func(x *sinks.Item) {
@@ -185,7 +213,10 @@ func itemPutCases() []testCase[Items] {
 				got := getItem(t, s, "i1")
 				requireItem(t, fresh(), got)
 				spoil(&got)
-				hits := search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 1, Genres: []string{"Drama"}})
+				hits := search(
+					t, s,
+					sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 1, Genres: []string{"Drama"}},
+				)
 				require.Len(t, hits, 1)
 				requireContent(t, fresh().Content, hits[0].Item.Content)
 				spoil(&hits[0].Item)
@@ -213,7 +244,12 @@ func itemPutCases() []testCase[Items] {
 			found, err := s.GetItems(t.Context(), ids)
 			require.NoError(t, err)
 			require.Len(t, found, len(ids))
-			slices.SortFunc(found, func(a, b sinks.Item) int { return cmp.Compare(a.Content.ItemID, b.Content.ItemID) })
+			slices.SortFunc(
+				found,
+				func(a, b sinks.Item) int {
+					return cmp.Compare(a.Content.ItemID, b.Content.ItemID)
+				},
+			)
 			for i := range batch {
 				requireItem(t, batch[i], found[i])
 			}
@@ -223,7 +259,9 @@ func itemPutCases() []testCase[Items] {
 			require.NoError(t, concurrently(writers, func(i int) error {
 				own := item(fmt.Sprintf("own-%d", i), 1, float32(i))
 				return retryTransient(func() error {
-					return s.PutItems(t.Context(), []sinks.Item{item("shared", uint64(i), float32(i)), own})
+					return s.PutItems(
+						t.Context(), []sinks.Item{item("shared", uint64(i), float32(i)), own},
+					)
 				})
 			}))
 			requireItem(t, item("shared", writers-1, writers-1), getItem(t, s, "shared"))
@@ -232,15 +270,30 @@ func itemPutCases() []testCase[Items] {
 		{"a canceled context ends calls", func(t *testing.T, s Items) {
 			putItems(t, s, item("i1", 1, 1))
 			requireCanceled(t, map[string]func(context.Context) error{
-				"get":      func(ctx context.Context) error { _, err := s.GetItems(ctx, []string{"i1"}); return err },
-				"get keys": func(ctx context.Context) error { _, err := s.GetItemKeys(ctx, []uint64{1}); return err },
-				"put":      func(ctx context.Context) error { return s.PutItems(ctx, []sinks.Item{item("i1", 2, 2)}) },
-				"search": func(ctx context.Context) error {
-					_, err := s.SearchItems(ctx, []sinks.ItemQuery{{Vector: item("", 0, 1).Vector, N: 1}})
+				"get": func(ctx context.Context) error {
+					_, err := s.GetItems(ctx, []string{"i1"})
 					return err
 				},
-				"count":    func(ctx context.Context) error { _, err := s.CountItems(ctx); return err },
-				"versions": func(ctx context.Context) error { return s.ItemVersions(ctx, func(string, uint64) error { return nil }) },
+				"get keys": func(ctx context.Context) error {
+					_, err := s.GetItemKeys(ctx, []uint64{1})
+					return err
+				},
+				"put": func(ctx context.Context) error {
+					return s.PutItems(ctx, []sinks.Item{item("i1", 2, 2)})
+				},
+				"search": func(ctx context.Context) error {
+					_, err := s.SearchItems(
+						ctx, []sinks.ItemQuery{{Vector: item("", 0, 1).Vector, N: 1}},
+					)
+					return err
+				},
+				"count": func(ctx context.Context) error {
+					_, err := s.CountItems(ctx)
+					return err
+				},
+				"versions": func(ctx context.Context) error {
+					return s.ItemVersions(ctx, func(string, uint64) error { return nil })
+				},
 			})
 			putItems(t, s, item("i1", 3, 3))
 			requireItem(t, item("i1", 3, 3), getItem(t, s, "i1"))

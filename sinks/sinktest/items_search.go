@@ -12,8 +12,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// putCatalog puts n items i-0000… with random vectors, genres and counts; every tenth is withdrawn, every tenth unavailable, every
-// tenth without content vector.
+// putCatalog puts n items i-0000… with random vectors, genres and counts; every tenth is withdrawn,
+// every tenth unavailable, every tenth without content vector.
 func putCatalog(t *testing.T, s Items, n int) []sinks.Item {
 	t.Helper()
 	genres := []string{"Drama", "Comedy", "Horror", "Sci-Fi", "Žánr", "Film-Noir"}
@@ -53,8 +53,13 @@ func answer(items []sinks.Item, q sinks.ItemQuery) []sinks.ItemHit {
 	for _, x := range items {
 		h := sinks.ItemHit{Item: x}
 		switch {
-		case !x.Content.IsAvailable(), slices.Contains(q.Exclude, schemas.Key(x.Content.ItemID)), q.MaxCount > 0 && x.Count > q.MaxCount,
-			len(q.Genres) > 0 && !slices.ContainsFunc(q.Genres, func(g string) bool { return slices.Contains(x.Content.Genres, g) }),
+		case !x.Content.IsAvailable(),
+			slices.Contains(q.Exclude, schemas.Key(x.Content.ItemID)),
+			q.MaxCount > 0 && x.Count > q.MaxCount,
+			len(q.Genres) > 0 &&
+				!slices.ContainsFunc(q.Genres, func(g string) bool {
+					return slices.Contains(x.Content.Genres, g)
+				}),
 			q.Content && x.ContentVector == nil:
 			continue
 		case q.Content:
@@ -104,7 +109,10 @@ func itemSearchCases() []testCase[Items] {
 		}},
 		{"an item's vector finds items by inner product without bias", func(t *testing.T, s Items) {
 			items := putCatalog(t, s, size)
-			q := sinks.ItemQuery{Vector: slices.Clone(items[0].Vector), N: 10, Exclude: []uint64{schemas.Key(items[0].Content.ItemID)}}
+			q := sinks.ItemQuery{
+				Vector: slices.Clone(items[0].Vector), N: 10,
+				Exclude: []uint64{schemas.Key(items[0].Content.ItemID)},
+			}
 			q.Vector[VectorDim-1] = 0
 			requireHits(t, answer(items, q), search(t, s, q))
 		}},
@@ -122,8 +130,19 @@ func itemSearchCases() []testCase[Items] {
 			bare := item("bare", 1, 1)
 			bare.ContentVector = nil
 			putItems(t, s, bare, item("full", 1, 1))
-			require.Equal(t, []string{"full"}, hitIDs(search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).ContentVector, Content: true, N: 10})))
-			require.ElementsMatch(t, []string{"bare", "full"}, hitIDs(search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 10})))
+			require.Equal(
+				t, []string{"full"},
+				hitIDs(
+					search(
+						t, s,
+						sinks.ItemQuery{Vector: item("", 0, 1).ContentVector, Content: true, N: 10},
+					),
+				),
+			)
+			require.ElementsMatch(
+				t, []string{"bare", "full"},
+				hitIDs(search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 10})),
+			)
 		}},
 		{"at most N items come, also when N is 1 or 1000", func(t *testing.T, s Items) {
 			items := putCatalog(t, s, 1200)
@@ -154,7 +173,9 @@ func itemSearchCases() []testCase[Items] {
 		}},
 		{"genres: at least one of them", func(t *testing.T, s Items) {
 			items := putCatalog(t, s, size)
-			for _, genres := range [][]string{{"Horror"}, {"Žánr", "Film-Noir"}, {"Western"}, {"horror"}, {"Western", "Drama"}} {
+			for _, genres := range [][]string{
+				{"Horror"}, {"Žánr", "Film-Noir"}, {"Western"}, {"horror"}, {"Western", "Drama"},
+			} {
 				q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 40, Genres: genres}
 				requireHits(t, answer(items, q), search(t, s, q))
 			}
@@ -162,13 +183,18 @@ func itemSearchCases() []testCase[Items] {
 		{"MaxCount: new items only, the limit included", func(t *testing.T, s Items) {
 			items := putCatalog(t, s, size)
 			for _, limit := range []float64{0.5, 5, 49} {
-				q := sinks.ItemQuery{Vector: vector(random(t), ContentDim), Content: true, N: 100, MaxCount: limit}
+				q := sinks.ItemQuery{
+					Vector: vector(random(t), ContentDim), Content: true, N: 100, MaxCount: limit,
+				}
 				requireHits(t, answer(items, q), search(t, s, q))
 			}
 		}},
 		{"all filters together", func(t *testing.T, s Items) {
 			items := putCatalog(t, s, size)
-			q := sinks.ItemQuery{Vector: vector(random(t), VectorDim), N: 25, Genres: []string{"Drama", "Comedy"}, MaxCount: 30}
+			q := sinks.ItemQuery{
+				Vector: vector(random(t), VectorDim), N: 25, Genres: []string{"Drama", "Comedy"},
+				MaxCount: 30,
+			}
 			for _, x := range items[:size/2] {
 				q.Exclude = append(q.Exclude, schemas.Key(x.Content.ItemID))
 			}
@@ -216,7 +242,9 @@ func itemSearchCases() []testCase[Items] {
 			for _, id := range ids {
 				putItems(t, s, item(id, 1, 1))
 			}
-			require.ElementsMatch(t, ids, hitIDs(search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 30})))
+			require.ElementsMatch(
+				t, ids, hitIDs(search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 30})),
+			)
 			require.Len(t, search(t, s, sinks.ItemQuery{Vector: item("", 0, 1).Vector, N: 10}), 10)
 		}},
 		{"a changed item is found as it is now", func(t *testing.T, s Items) {
@@ -243,12 +271,19 @@ func itemSearchCases() []testCase[Items] {
 				available *bool
 				withdrawn bool
 				found     bool
-			}{{nil, false, true}, {new(bool), false, false}, {&available, false, true}, {nil, true, false}, {&available, true, false}, {nil, false, true}} {
+			}{
+				{nil, false, true}, {new(bool), false, false}, {&available, false, true},
+				{nil, true, false}, {&available, true, false}, {nil, false, true},
+			} {
 				x := item("i1", uint64(version), 1)
 				x.Content.Available, x.Content.Withdrawn = c.available, c.withdrawn
 				putItems(t, s, x)
-				require.Len(t, search(t, s, learned), map[bool]int{true: 1}[c.found], "version %d", version)
-				require.Len(t, search(t, s, content), map[bool]int{true: 1}[c.found], "version %d", version)
+				require.Len(
+					t, search(t, s, learned), map[bool]int{true: 1}[c.found], "version %d", version,
+				)
+				require.Len(
+					t, search(t, s, content), map[bool]int{true: 1}[c.found], "version %d", version,
+				)
 				requireItem(t, x, getItem(t, s, "i1"))
 			}
 		}},
@@ -258,13 +293,17 @@ func itemSearchCases() []testCase[Items] {
 				for round := range 10 {
 					if i%2 == 0 {
 						x := item("moving", uint64(i*100+round), float32(round))
-						if err := retryTransient(func() error { return s.PutItems(t.Context(), []sinks.Item{x}) }); err != nil {
+						if err := retryTransient(
+							func() error { return s.PutItems(t.Context(), []sinks.Item{x}) },
+						); err != nil {
 							return err
 						}
 						continue
 					}
 					if err := retryTransient(func() error {
-						_, err := s.SearchItems(t.Context(), []sinks.ItemQuery{{Vector: item("", 0, 1).Vector, N: 20}})
+						_, err := s.SearchItems(
+							t.Context(), []sinks.ItemQuery{{Vector: item("", 0, 1).Vector, N: 20}},
+						)
 						return err
 					}); err != nil {
 						return err

@@ -1,5 +1,6 @@
-// Package sinktest holds the suites that every engine of the contracts in package sinks passes: each sentence of a contract is a case. It also
-// wraps stores so that chosen calls fail (faulty.go), for the tests of those who use them.
+// Package sinktest holds the suites that every engine of the contracts in package sinks passes:
+// each sentence of a contract is a case. It also wraps stores so that chosen calls fail
+// (faulty.go), for the tests of those who use them.
 //
 //	func TestUsers(t *testing.T) {
 //		sinktest.TestUsers(t, func(t *testing.T) sinktest.Users { return openForTest(t) })
@@ -20,13 +21,15 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 )
 
-// VectorDim and ContentDim are the lengths of the vectors that the suites put: an engine that wants to know them beforehand is opened with these.
+// VectorDim and ContentDim are the lengths of the vectors that the suites put: an engine that wants
+// to know them beforehand is opened with these.
 const (
 	VectorDim  = 9
 	ContentDim = 8
 )
 
-// scoreDelta is how far a score may lie from the one computed here: engines add in another order, and may compress for the search.
+// scoreDelta is how far a score may lie from the one computed here: engines add in another order,
+// and may compress for the search.
 const scoreDelta = 1e-3
 
 // noon is a time with all nine digits of its second.
@@ -34,9 +37,10 @@ var noon = time.Date(2024, 5, 17, 12, 0, 0, 123456789, time.UTC)
 
 // oddIDs are ids that stores have stumbled over.
 var oddIDs = []string{
-	"a", "A", " ", " padded ", "0", "-1", "00000000-0000-0000-0000-000000000000", "null", "u'1", `u"1`, `back\slash`, "slash/and:colon", "percent%20",
-	"$b", "{c}", "`tick`", "a|b", "a,b", "--", "; DROP TABLE users", "ünïcode", "日本語", "👩‍👩‍👧", "e\u0301", "\u00e9", "ﬀ", "\u202eright to left",
-	strings.Repeat("x", 256), strings.Repeat("日", 85),
+	"a", "A", " ", " padded ", "0", "-1", "00000000-0000-0000-0000-000000000000", "null", "u'1",
+	`u"1`, `back\slash`, "slash/and:colon", "percent%20", "$b", "{c}", "`tick`", "a|b", "a,b", "--",
+	"; DROP TABLE users", "ünïcode", "日本語", "👩‍👩‍👧", "e\u0301", "\u00e9", "ﬀ",
+	"\u202eright to left", strings.Repeat("x", 256), strings.Repeat("日", 85),
 }
 
 // testCase is one sentence of a contract.

@@ -13,14 +13,16 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
 )
 
-// Analytics keeps rows and sums for analysts in the same file, in tables and views named as in ClickHouse. A range, its sums and the note that it has
-// landed are one transaction, so a repeated range is dropped exactly.
+// Analytics keeps rows and sums for analysts in the same file, in tables and views named as in
+// ClickHouse. A range, its sums and the note that it has landed are one transaction, so a repeated
+// range is dropped exactly.
 type Analytics struct{ *Store }
 
 // Analytics returns the store as sinktest.Analytics. Closing it closes the store.
 func (s *Store) Analytics() *Analytics { return &Analytics{s} }
 
-// keptOffsets is over how many offsets behind the newest one the landed ranges of a partition are remembered. Only the newest can be in doubt.
+// keptOffsets is over how many offsets behind the newest one the landed ranges of a partition are
+// remembered. Only the newest can be in doubt.
 const keptOffsets = 1_000_000
 
 // insertion is one insert of a range into a table.
@@ -63,7 +65,9 @@ func (a *Analytics) Insert(ctx context.Context, r schemas.Range, rows sinks.Rows
 			}
 			if _, err := stmt.Exec(in.args(i)...); err != nil {
 				if err = classify(err); fault.ClassOf(err) == fault.Permanent {
-					return &fault.Rejected{Undone: true, Records: []fault.Rejection{{Index: i, Err: err}}}
+					return &fault.Rejected{
+						Undone: true, Records: []fault.Rejection{{Index: i, Err: err}},
+					}
 				}
 				return err
 			}
@@ -77,8 +81,11 @@ func (a *Analytics) Insert(ctx context.Context, r schemas.Range, rows sinks.Rows
 
 // land notes that the range lands in table; first is false when it has before.
 func land(tx *sql.Tx, r schemas.Range, table string) (first bool, err error) {
-	res, err := tx.Exec("INSERT OR IGNORE INTO landed_ranges (log_id, topic, partition, into_table, first_offset, last_offset) VALUES (?, ?, ?, ?, ?, ?)",
-		r.LogID, r.Topic, r.Partition, table, r.First, r.Last)
+	res, err := tx.Exec(
+		"INSERT OR IGNORE INTO landed_ranges (log_id, topic, partition, into_table, "+
+			"first_offset, last_offset) VALUES (?, ?, ?, ?, ?, ?)",
+		r.LogID, r.Topic, r.Partition, table, r.First, r.Last,
+	)
 	if err != nil {
 		return false, err
 	}
@@ -86,8 +93,11 @@ func land(tx *sql.Tx, r schemas.Range, table string) (first bool, err error) {
 	if err != nil || n == 0 {
 		return false, err
 	}
-	_, err = tx.Exec("DELETE FROM landed_ranges WHERE log_id = ? AND topic = ? AND partition = ? AND into_table = ? AND first_offset < ?",
-		r.LogID, r.Topic, r.Partition, table, r.First-keptOffsets)
+	_, err = tx.Exec(
+		"DELETE FROM landed_ranges WHERE log_id = ? AND topic = ? AND partition = ? AND "+
+			"into_table = ? AND first_offset < ?",
+		r.LogID, r.Topic, r.Partition, table, r.First-keptOffsets,
+	)
 	return true, err
 }
 
@@ -111,9 +121,16 @@ func (a *Analytics) SetProgress(ctx context.Context, p []sinks.Progress) error {
 	}
 	return a.write(ctx, "write progress", nil, func(tx *sql.Tx) error {
 		for _, x := range p {
-			_, err := tx.Exec(`INSERT INTO progress_rows (topic, partition, offset, occurred_at, recorded_at) VALUES (?, ?, ?, ?, ?)
-				ON CONFLICT (topic, partition) DO UPDATE SET offset = excluded.offset, occurred_at = excluded.occurred_at, recorded_at = excluded.recorded_at
-				WHERE excluded.offset >= progress_rows.offset`, x.Topic, x.Partition, x.Offset, told(x.OccurredAt, microLayout), told(x.RecordedAt, milliLayout))
+			_, err := tx.Exec(
+				`INSERT INTO progress_rows (topic, partition, offset, occurred_at, recorded_at)
+				VALUES (?, ?, ?, ?, ?)
+				ON CONFLICT (topic, partition) DO UPDATE
+				SET offset = excluded.offset, occurred_at = excluded.occurred_at,
+				recorded_at = excluded.recorded_at
+				WHERE excluded.offset >= progress_rows.offset`,
+				x.Topic, x.Partition, x.Offset, told(x.OccurredAt, microLayout),
+				told(x.RecordedAt, milliLayout),
+			)
 			if err != nil {
 				return err
 			}

@@ -19,22 +19,28 @@ import (
 func (a *Analytics) GetProgress(ctx context.Context) ([]sinks.Progress, error) {
 	const what = "read progress"
 	var out []sinks.Progress
-	err := a.each(ctx, "SELECT topic, partition, offset, occurred_at, recorded_at FROM progress_rows ORDER BY topic, partition", nil, func(scan func(...any) error) error {
-		var (
-			p                  sinks.Progress
-			occurred, recorded string
-		)
-		if err := scan(&p.Topic, &p.Partition, &p.Offset, &occurred, &recorded); err != nil {
+	err := a.each(
+		ctx,
+		"SELECT topic, partition, offset, occurred_at, recorded_at FROM progress_rows ORDER BY "+
+			"topic, partition",
+		nil,
+		func(scan func(...any) error) error {
+			var (
+				p                  sinks.Progress
+				occurred, recorded string
+			)
+			if err := scan(&p.Topic, &p.Partition, &p.Offset, &occurred, &recorded); err != nil {
+				return err
+			}
+			var err error
+			if p.OccurredAt, err = parseTime(microLayout, occurred); err != nil {
+				return err
+			}
+			p.RecordedAt, err = parseTime(milliLayout, recorded)
+			out = append(out, p)
 			return err
-		}
-		var err error
-		if p.OccurredAt, err = parseTime(microLayout, occurred); err != nil {
-			return err
-		}
-		p.RecordedAt, err = parseTime(milliLayout, recorded)
-		out = append(out, p)
-		return err
-	})
+		},
+	)
 	if err != nil {
 		return nil, a.failed(ctx, what, err)
 	}
@@ -49,7 +55,9 @@ func parseTime(layout, s string) (time.Time, error) {
 }
 
 // each calls f for every row of a query.
-func (a *Analytics) each(ctx context.Context, query string, args []any, f func(scan func(...any) error) error) error {
+func (a *Analytics) each(
+	ctx context.Context, query string, args []any, f func(scan func(...any) error) error,
+) error {
 	rows, err := a.reader.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
@@ -63,20 +71,28 @@ func (a *Analytics) each(ctx context.Context, query string, args []any, f func(s
 	return rows.Err()
 }
 
-// TrendingItems sums up the hours before q.Until with decay. The events of an hour count as if they had happened in its middle, and the
-// hour of q.Until counts whole. Items whose sum is not above 0 are left out.
-func (a *Analytics) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sinks.Scored, error) {
+// TrendingItems sums up the hours before q.Until with decay. The events of an hour count as if they
+// had happened in its middle, and the hour of q.Until counts whole. Items whose sum is not above 0
+// are left out.
+func (a *Analytics) TrendingItems(
+	ctx context.Context, q sinks.TrendingQuery,
+) ([]sinks.Scored, error) {
 	const what = "sum up trending items"
 	if q.N <= 0 || len(q.Weights) == 0 {
 		return nil, nil
 	}
 	if q.HalfLife <= 0 {
-		return nil, fault.Permanentf("the half-life of trending items is %s, want more than 0", q.HalfLife)
+		return nil, fault.Permanentf(
+			"the half-life of trending items is %s, want more than 0", q.HalfLife,
+		)
 	}
 	until, lastHour := q.Until, q.Until.Add(-time.Nanosecond)
 	if until.IsZero() {
 		var newest sql.NullString
-		if err := a.reader.QueryRowContext(ctx, "SELECT max(last_at) FROM item_hours WHERE hour = (SELECT max(hour) FROM item_hours)").Scan(&newest); err != nil {
+		if err := a.reader.QueryRowContext(
+			ctx,
+			"SELECT max(last_at) FROM item_hours WHERE hour = (SELECT max(hour) FROM item_hours)",
+		).Scan(&newest); err != nil {
 			return nil, a.failed(ctx, what, err)
 		}
 		if !newest.Valid {
@@ -97,8 +113,14 @@ func (a *Analytics) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([
 		hour  string
 		decay float64
 	)
-	err := a.each(ctx, "SELECT hour, item_id, action, events FROM item_hours WHERE hour BETWEEN ? AND ? ORDER BY hour",
-		[]any{from.UTC().Format(hourLayout), lastHour.UTC().Format(hourLayout)}, func(scan func(...any) error) error {
+	err := a.each(
+		ctx,
+		"SELECT hour, item_id, action, events FROM item_hours WHERE hour BETWEEN ? AND ? ORDER "+
+			"BY hour",
+		[]any{
+			from.UTC().Format(hourLayout), lastHour.UTC().Format(hourLayout),
+		},
+		func(scan func(...any) error) error {
 			var (
 				h, item, action string
 				events          float64
@@ -111,13 +133,16 @@ func (a *Analytics) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([
 				if err != nil {
 					return err
 				}
-				hour, decay = h, math.Exp2(-max(0, float64(until.Sub(start)-30*time.Minute))/float64(q.HalfLife))
+				hour, decay = h, math.Exp2(
+					-max(0, float64(until.Sub(start)-30*time.Minute))/float64(q.HalfLife),
+				)
 			}
 			if w, ok := q.Weights[schemas.Action(action)]; ok {
 				scores[item] += w * events * decay
 			}
 			return nil
-		})
+		},
+	)
 	if err != nil {
 		return nil, a.failed(ctx, what, err)
 	}
@@ -136,7 +161,11 @@ func (a *Analytics) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([
 // CountInteractions counts the rows and adds up the sums made from them.
 func (a *Analytics) CountInteractions(ctx context.Context) (sinks.Counts, error) {
 	var c sinks.Counts
-	err := a.reader.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM interactions), (SELECT ifnull(sum(events), 0) FROM item_hours), (SELECT ifnull(sum(events), 0) FROM user_days)").
+	err := a.reader.QueryRowContext(
+		ctx,
+		"SELECT (SELECT count(*) FROM interactions), (SELECT ifnull(sum(events), 0) FROM "+
+			"item_hours), (SELECT ifnull(sum(events), 0) FROM user_days)",
+	).
 		Scan(&c.Rows, &c.ItemHours, &c.UserDays)
 	if err != nil {
 		return sinks.Counts{}, a.failed(ctx, "count interactions", err)
@@ -144,8 +173,9 @@ func (a *Analytics) CountInteractions(ctx context.Context) (sinks.Counts, error)
 	return c, nil
 }
 
-// EraseUsers removes what the users did up to their times and sums up the day of the erasure again, in one transaction. Dead letters go whatever
-// their time: they are later than the events they hold. Sums per item and strategy keep their anonymous counts.
+// EraseUsers removes what the users did up to their times and sums up the day of the erasure again,
+// in one transaction. Dead letters go whatever their time: they are later than the events they
+// hold. Sums per item and strategy keep their anonymous counts.
 func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
 	if len(users) == 0 {
 		return nil
@@ -160,16 +190,34 @@ func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error
 				query string
 				args  []any
 			}{
-				{"DELETE FROM interactions WHERE user_id = ? AND occurred_at <= ?", []any{u.UserID, at}},
-				{"DELETE FROM recommendations WHERE user_id = ? AND generated_at <= ?", []any{u.UserID, at}},
-				{"DELETE FROM user_versions WHERE user_id = ? AND occurred_at <= ?", []any{u.UserID, at}},
-				{"DELETE FROM dead_letter_rows WHERE key = ?1 OR json_valid(CAST(value AS TEXT)) AND CAST(value AS TEXT) ->> 'user_id' = ?1", []any{u.UserID}},
-				{`DELETE FROM dead_letter_rows WHERE (topic LIKE 'friendships%' OR consumer_group = 'befriend') AND (substr(key, 1, length(?1) + 1) = ?1 || '|'
-					OR substr(key, -length(?1) - 1) = '|' || ?1 OR json_valid(CAST(value AS TEXT)) AND CAST(value AS TEXT) ->> 'friend_id' = ?1)`, []any{u.UserID}},
+				{
+					"DELETE FROM interactions WHERE user_id = ? AND occurred_at <= ?",
+					[]any{u.UserID, at},
+				},
+				{
+					"DELETE FROM recommendations WHERE user_id = ? AND generated_at <= ?",
+					[]any{u.UserID, at},
+				},
+				{
+					"DELETE FROM user_versions WHERE user_id = ? AND occurred_at <= ?",
+					[]any{u.UserID, at},
+				},
+				{
+					"DELETE FROM dead_letter_rows WHERE key = ?1 OR json_valid(CAST(value AS " +
+						"TEXT)) AND CAST(value AS TEXT) ->> 'user_id' = ?1",
+					[]any{u.UserID},
+				},
+				{`DELETE FROM dead_letter_rows WHERE (topic LIKE 'friendships%'
+				OR consumer_group = 'befriend') AND (substr(key, 1, length(?1) + 1) = ?1 || '|'
+					OR substr(key, -length(?1) - 1) = '|' || ?1 OR json_valid(CAST(value AS TEXT))
+					AND CAST(value AS TEXT) ->> 'friend_id' = ?1)`, []any{u.UserID}},
 				{"DELETE FROM user_days WHERE user_id = ? AND day <= ?", []any{u.UserID, day}},
-				{`INSERT INTO user_days (user_id, day, action, events, value_count, value_sum, last_at)
-					SELECT user_id, substr(occurred_at, 1, 10), action, count(*), count(value), ifnull(sum(value), 0), max(occurred_at)
-					FROM interactions WHERE user_id = ?1 AND occurred_at >= ?2 AND occurred_at <= ?2 || ' 24' GROUP BY action`, []any{u.UserID, day}},
+				{`INSERT INTO user_days (user_id, day, action, events, value_count, value_sum,
+				last_at)
+					SELECT user_id, substr(occurred_at, 1, 10), action, count(*), count(value),
+					ifnull(sum(value), 0), max(occurred_at)
+					FROM interactions WHERE user_id = ?1 AND occurred_at >= ?2
+					AND occurred_at <= ?2 || ' 24' GROUP BY action`, []any{u.UserID, day}},
 			} {
 				if _, err := tx.Exec(step.query, step.args...); err != nil {
 					return err

@@ -25,7 +25,10 @@ func TestAnalytics(t *testing.T) {
 		s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
 		require.NoError(t, err)
 		require.NoError(t, s.Migrate(t.Context()))
-		return sinktest.AnalyticsEngine{Store: s.Analytics(), Query: func(t *testing.T, query string) [][]string { return ask(t, path, query) }}
+		return sinktest.AnalyticsEngine{
+			Store: s.Analytics(),
+			Query: func(t *testing.T, query string) [][]string { return ask(t, path, query) },
+		}
 	})
 }
 
@@ -66,8 +69,8 @@ func ask(t *testing.T, path, query string) [][]string {
 	return out
 }
 
-// TestAnalyticsRemembersRanges repeats ranges after the file was closed and opened: what has landed is in the file, and what is too far behind to be
-// in doubt is forgotten.
+// TestAnalyticsRemembersRanges repeats ranges after the file was closed and opened: what has landed
+// is in the file, and what is too far behind to be in doubt is forgotten.
 func TestAnalyticsRemembersRanges(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "slipstream.db")
@@ -79,8 +82,23 @@ func TestAnalyticsRemembersRanges(t *testing.T) {
 		require.NoError(t, s.Migrate(t.Context()))
 		a := s.Analytics()
 		for _, first := range firsts {
-			rows := sinks.InteractionRows{{Interaction: schemas.Interaction{EventID: "e", UserID: "u", ItemID: "i", Action: schemas.View, OccurredAt: took}, Offset: first, RecordedAt: took}}
-			require.NoError(t, a.Insert(t.Context(), schemas.Range{LogID: "l", Topic: "interactions", First: first, Last: first + 9}, rows))
+			rows := sinks.InteractionRows{
+				{
+					Interaction: schemas.Interaction{
+						EventID: "e", UserID: "u", ItemID: "i", Action: schemas.View,
+						OccurredAt: took,
+					},
+					Offset: first, RecordedAt: took,
+				},
+			}
+			require.NoError(
+				t,
+				a.Insert(
+					t.Context(),
+					schemas.Range{LogID: "l", Topic: "interactions", First: first, Last: first + 9},
+					rows,
+				),
+			)
 		}
 		c, err := a.CountInteractions(t.Context())
 		require.NoError(t, err)
@@ -90,12 +108,16 @@ func TestAnalyticsRemembersRanges(t *testing.T) {
 	require.Equal(t, two, insert(0, 10))
 	require.Equal(t, two, insert(0, 10))
 	require.Equal(t, sinks.Counts{Rows: 3, ItemHours: 3, UserDays: 3}, insert(5_000_000))
-	require.Equal(t, [][]string{{"5000000"}}, ask(t, path, "SELECT first_offset FROM landed_ranges"))
+	require.Equal(
+		t, [][]string{{"5000000"}}, ask(t, path, "SELECT first_offset FROM landed_ranges"),
+	)
 }
 
 // BenchmarkInsertInteractions inserts ranges of 1,000 events with their sums.
 func BenchmarkInsertInteractions(b *testing.B) {
-	s, err := sqlite.Open(b.Context(), sqlite.Config{Path: filepath.Join(b.TempDir(), "slipstream.db")})
+	s, err := sqlite.Open(
+		b.Context(), sqlite.Config{Path: filepath.Join(b.TempDir(), "slipstream.db")},
+	)
 	require.NoError(b, err)
 	defer s.Close()
 	require.NoError(b, s.Migrate(b.Context()))
@@ -106,11 +128,15 @@ func BenchmarkInsertInteractions(b *testing.B) {
 		for i := range rows {
 			n := first + int64(i)
 			rows[i] = sinks.InteractionRow{Interaction: schemas.Interaction{
-				EventID: fmt.Sprintf("0190b2c8-%012d", n), Source: "bench", UserID: fmt.Sprint("user-", n*7919%943),
-				ItemID: fmt.Sprint("item-", n*104729%1682), Action: schemas.View, OccurredAt: time.Unix(1_700_000_000+n/10, 0),
+				EventID: fmt.Sprintf("0190b2c8-%012d", n),
+				Source:  "bench", UserID: fmt.Sprint("user-", n*7919%943),
+				ItemID: fmt.Sprint("item-", n*104729%1682),
+				Action: schemas.View, OccurredAt: time.Unix(1_700_000_000+n/10, 0),
 			}, Offset: n, RecordedAt: time.Unix(1_800_000_000, 0)}
 		}
-		r := schemas.Range{LogID: "bench", Topic: schemas.TopicInteractions, First: first, Last: first + size - 1}
+		r := schemas.Range{
+			LogID: "bench", Topic: schemas.TopicInteractions, First: first, Last: first + size - 1,
+		}
 		require.NoError(b, s.Analytics().Insert(b.Context(), r, rows))
 		first += size
 	}

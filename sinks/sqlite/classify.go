@@ -23,7 +23,9 @@ func classify(err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		if strings.Contains(err.Error(), "sql: database is closed") {
-			return fault.As(fault.Canceled, err) // the store is closed because we are stopping; database/sql exports no value for it
+			return fault.As(
+				fault.Canceled, err,
+			) // the store is closed because we are stopping; database/sql exports no value for it
 		}
 		return err
 	}
@@ -31,20 +33,36 @@ func classify(err error) error {
 	case lib.SQLITE_BUSY, lib.SQLITE_LOCKED:
 		// Another program writes into the file, longer than busy_timeout.
 		return fault.As(fault.Transient, err)
-	case lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_CANTOPEN, lib.SQLITE_PROTOCOL, lib.SQLITE_NOMEM, lib.SQLITE_INTERRUPT, lib.SQLITE_SCHEMA:
+	case lib.SQLITE_FULL,
+		lib.SQLITE_IOERR, lib.SQLITE_CANTOPEN, lib.SQLITE_PROTOCOL, lib.SQLITE_NOMEM,
+		lib.SQLITE_INTERRUPT,
+		lib.SQLITE_SCHEMA:
 		// The disk or the machine is unwell; a person makes room, the event is innocent.
 		return fault.As(fault.Transient, err)
 	case lib.SQLITE_READONLY, lib.SQLITE_PERM, lib.SQLITE_AUTH:
-		return fault.As(fault.Transient, fmt.Errorf("%w (may this user write the file and its folder?)", err))
+		return fault.As(
+			fault.Transient, fmt.Errorf("%w (may this user write the file and its folder?)", err),
+		)
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
-		// No event can mend this, and none is guilty: hold everything until a person restores or rebuilds the file.
-		return fault.As(fault.Transient, fmt.Errorf("%w (the file is damaged or no SQLite file: restore it, or remove it and rebuild from the log)", err))
+		// No event can mend this, and none is guilty: hold everything until a person restores or
+		// rebuilds the file.
+		return fault.As(
+			fault.Transient,
+			fmt.Errorf(
+				"%w (the file is damaged or no SQLite file: restore it, or remove it and rebuild "+
+					"from the log)",
+				err,
+			),
+		)
 	case lib.SQLITE_CONSTRAINT, lib.SQLITE_TOOBIG, lib.SQLITE_MISMATCH, lib.SQLITE_RANGE:
 		// This row, whatever the state of the engine.
 		return fault.As(fault.Permanent, err)
 	case lib.SQLITE_ERROR:
 		if strings.Contains(err.Error(), "no such table") {
-			return fault.As(fault.Transient, fmt.Errorf("%w (the file has no tables yet: run `slipstream migrate`)", err))
+			return fault.As(
+				fault.Transient,
+				fmt.Errorf("%w (the file has no tables yet: run `slipstream migrate`)", err),
+			)
 		}
 	}
 	return err

@@ -72,7 +72,13 @@ func TestClassify(t *testing.T) {
 		}, "unable to open"},
 		{"the file is something else", fault.Transient, func(t *testing.T) error {
 			path := filepath.Join(t.TempDir(), "x.db")
-			require.NoError(t, os.WriteFile(path, []byte("this is a letter to my aunt, and quite a long one at that"), 0o600))
+			require.NoError(
+				t,
+				os.WriteFile(
+					path, []byte("this is a letter to my aunt, and quite a long one at that"),
+					0o600,
+				),
+			)
 			db, err := sql.Open("sqlite", dsn(path, url.Values{"_journal_mode": {"WAL"}}))
 			require.NoError(t, err)
 			defer db.Close()
@@ -105,8 +111,16 @@ func TestClassify(t *testing.T) {
 			defer cancel()
 			return db.PingContext(ctx)
 		}, "deadline"},
-		{"someone else's error", fault.Unknown, func(*testing.T) error { return errors.New("something") }, "something"},
-		{"an error with a class keeps it", fault.Permanent, func(*testing.T) error { return fault.Permanentf("as it was") }, "as it was"},
+		{
+			"someone else's error", fault.Unknown,
+			func(*testing.T) error { return errors.New("something") },
+			"something",
+		},
+		{
+			"an error with a class keeps it", fault.Permanent,
+			func(*testing.T) error { return fault.Permanentf("as it was") },
+			"as it was",
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

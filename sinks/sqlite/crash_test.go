@@ -31,7 +31,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// writeUntilKilled puts a user, an item and an edge a round, and prints the round when all three are acknowledged.
+// writeUntilKilled puts a user, an item and an edge a round, and prints the round when all three
+// are acknowledged.
 func writeUntilKilled(path string) error {
 	ctx := context.Background()
 	s, err := Open(ctx, Config{Path: path})
@@ -54,7 +55,15 @@ func writeUntilKilled(path string) error {
 		if err := s.ApplyEdges(ctx, []sinks.Edge{{A: "hub", B: id, EventID: id}}); err != nil {
 			return err
 		}
-		if err := s.PutItems(ctx, []sinks.Item{{Content: schemas.Item{ItemID: id}, Vector: []float32{float32(round), 1}, Version: 1}}); err != nil {
+		if err := s.PutItems(
+			ctx,
+			[]sinks.Item{
+				{
+					Content: schemas.Item{ItemID: id}, Vector: []float32{float32(round), 1},
+					Version: 1,
+				},
+			},
+		); err != nil {
 			return err
 		}
 		fmt.Println(id)
@@ -73,7 +82,8 @@ func TestAcknowledgedWritesSurviveSIGKILL(t *testing.T) {
 	}
 }
 
-// killAfter starts a child that writes, kills it after it has acknowledged so many rounds, and returns the last round it acknowledged.
+// killAfter starts a child that writes, kills it after it has acknowledged so many rounds, and
+// returns the last round it acknowledged.
 func killAfter(t *testing.T, path string, rounds int) int64 {
 	t.Helper()
 	child := exec.Command(os.Args[0], "-test.run=^$")
@@ -99,7 +109,9 @@ func killAfter(t *testing.T, path string, rounds int) int64 {
 func requireAcknowledged(t *testing.T, s *Store, last int64) {
 	t.Helper()
 	ctx := t.Context()
-	for _, count := range []func(context.Context) (int64, error){s.CountUsers, s.CountItems, s.CountEdges} {
+	for _, count := range []func(context.Context) (int64, error){
+		s.CountUsers, s.CountItems, s.CountEdges,
+	} {
 		n, err := count(ctx)
 		require.NoError(t, err)
 		require.GreaterOrEqual(t, n, last+1)
@@ -109,7 +121,9 @@ func requireAcknowledged(t *testing.T, s *Store, last int64) {
 	require.Len(t, users, 2)
 	hits, err := s.SearchItems(ctx, []sinks.ItemQuery{{Vector: []float32{1, 0}, N: 1}})
 	require.NoError(t, err)
-	require.GreaterOrEqual(t, hits[0][0].Score, float64(last), "the mirror holds what the file holds")
+	require.GreaterOrEqual(
+		t, hits[0][0].Score, float64(last), "the mirror holds what the file holds",
+	)
 	friends, err := s.Friends(ctx, []string{"hub"}, 1_000_000)
 	require.NoError(t, err)
 	require.Contains(t, friends["hub"], strconv.FormatInt(last, 10))

@@ -9,9 +9,11 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// applyEdge is last write wins: the comparison of rows looks at the time first, then at the event's id, byte by byte.
+// applyEdge is last write wins: the comparison of rows looks at the time first, then at the event's
+// id, byte by byte.
 const applyEdge = `INSERT INTO edges (a, b, removed, at, event_id) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (a, b) DO UPDATE SET removed = excluded.removed, at = excluded.at, event_id = excluded.event_id
+ON CONFLICT (a, b) DO UPDATE SET removed = excluded.removed, at = excluded.at,
+event_id = excluded.event_id
 WHERE (excluded.at, excluded.event_id) > (edges.at, edges.event_id)`
 
 // ApplyEdges applies the changes.
@@ -32,7 +34,9 @@ func (s *Store) ApplyEdges(ctx context.Context, batch []sinks.Edge) error {
 			if e.A == e.B {
 				return fault.Permanentf("edge of %q with itself", e.A)
 			}
-			if _, err := stmt.Exec(min(e.A, e.B), max(e.A, e.B), e.Removed, nanos(e.At), e.EventID); err != nil {
+			if _, err := stmt.Exec(
+				min(e.A, e.B), max(e.A, e.B), e.Removed, nanos(e.At), e.EventID,
+			); err != nil {
 				return err
 			}
 		}
@@ -45,7 +49,9 @@ const selectFriends = `SELECT b AS friend FROM edges WHERE a = ?1 AND removed = 
 UNION ALL SELECT a FROM edges WHERE b = ?1 AND removed = 0 ORDER BY friend LIMIT ?2`
 
 // Friends returns the friends of each user.
-func (s *Store) Friends(ctx context.Context, users []string, limit int) (map[string][]string, error) {
+func (s *Store) Friends(
+	ctx context.Context, users []string, limit int,
+) (map[string][]string, error) {
 	friends := make(map[string][]string)
 	if len(users) == 0 || limit <= 0 {
 		return friends, nil
@@ -83,10 +89,12 @@ func scanStrings(rows *sql.Rows, err error) ([]string, error) {
 	return all, rows.Err()
 }
 
-// CROSS JOIN is how SQLite is told to go from the friends to their edges: without statistics it prefers to read every edge.
+// CROSS JOIN is how SQLite is told to go from the friends to their edges: without statistics it
+// prefers to read every edge.
 const selectSuggestions = `WITH
 friend (id) AS MATERIALIZED (
-    SELECT b FROM edges WHERE a = ?1 AND removed = 0 UNION ALL SELECT a FROM edges WHERE b = ?1 AND removed = 0),
+    SELECT b FROM edges WHERE a = ?1 AND removed = 0 UNION ALL SELECT a FROM edges WHERE b = ?1
+AND removed = 0),
 second (id, via) AS (
     SELECT e.b, f.id FROM friend f CROSS JOIN edges e ON e.a = f.id WHERE e.removed = 0
     UNION ALL SELECT e.a, f.id FROM friend f CROSS JOIN edges e ON e.b = f.id WHERE e.removed = 0)
@@ -98,7 +106,9 @@ GROUP BY id ORDER BY mutual DESC, id LIMIT ?2`
 const maxVia = 3
 
 // SuggestFriends returns friends of friends who are no friends yet.
-func (s *Store) SuggestFriends(ctx context.Context, user string, n int) ([]sinks.Suggestion, error) {
+func (s *Store) SuggestFriends(
+	ctx context.Context, user string, n int,
+) ([]sinks.Suggestion, error) {
 	rows, err := s.reader.QueryContext(ctx, selectSuggestions, user, max(0, n))
 	if err != nil {
 		return nil, s.failed(ctx, "suggest friends", err)
@@ -133,7 +143,9 @@ func (s *Store) EraseFriends(ctx context.Context, users []sinks.Erasure) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if _, err := tx.Exec("DELETE FROM edges WHERE (a = ?1 OR b = ?1) AND at <= ?2", u.UserID, nanos(u.At)); err != nil {
+			if _, err := tx.Exec(
+				"DELETE FROM edges WHERE (a = ?1 OR b = ?1) AND at <= ?2", u.UserID, nanos(u.At),
+			); err != nil {
 				return err
 			}
 		}
@@ -143,7 +155,9 @@ func (s *Store) EraseFriends(ctx context.Context, users []sinks.Erasure) error {
 
 // EachEdge calls f for every edge that is there.
 func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) error {
-	rows, err := s.reader.QueryContext(ctx, "SELECT a, b, at, event_id FROM edges WHERE removed = 0")
+	rows, err := s.reader.QueryContext(
+		ctx, "SELECT a, b, at, event_id FROM edges WHERE removed = 0",
+	)
 	if err != nil {
 		return s.failed(ctx, "read every edge", err)
 	}

@@ -14,25 +14,29 @@ import (
 )
 
 const (
-	// blockRows is how many vectors are multiplied at a time: with 65 numbers each they fit into a level 2 cache, so that the queries of a
-	// batch share one read of the memory.
+	// blockRows is how many vectors are multiplied at a time: with 65 numbers each they fit into a
+	// level 2 cache, so that the queries of a batch share one read of the memory.
 	blockRows = 512
-	// parallelFrom is the number of products from which vek starts goroutines of its own; several searches at a time use the processors better.
+	// parallelFrom is the number of products from which vek starts goroutines of its own; several
+	// searches at a time use the processors better.
 	parallelFrom = 100_000
 	// queriesAtOnce bounds how long a batch of queries keeps a writer waiting.
 	queriesAtOnce = 8
 )
 
-// index is the mirror of one kind of vectors: all of them in one contiguous piece of memory, searched exactly. A search
-// of 100,000 vectors reads 26 MB, which takes some milliseconds; the embedded engine is not for more than about a million.
+// index is the mirror of one kind of vectors: all of them in one contiguous piece of memory,
+// searched exactly. A search of 100,000 vectors reads 26 MB, which takes some milliseconds; the
+// embedded engine is not for more than about a million.
 //
-// R is what is known about a row. The zero value is not ready: use newIndex. Safe for concurrent use.
+// R is what is known about a row. The zero value is not ready: use newIndex. Safe for concurrent
+// use.
 type index[R any] struct {
 	mu sync.RWMutex
 	// dim is the length of every vector, 0 before the first.
 	dim  int
 	data []float32
-	// keys and rows belong to the vector at the same slot; slots is the way back. A removed slot is filled with the last one.
+	// keys and rows belong to the vector at the same slot; slots is the way back. A removed slot is
+	// filled with the last one.
 	keys  []uint64
 	rows  []R
 	slots map[uint64]int32
@@ -61,7 +65,8 @@ func (x *index[R]) dims() dims {
 // dims holds the length that all vectors of an index have; the first decides.
 type dims struct{ want int }
 
-// check refuses a vector of another length, and one with numbers that would make every comparison of scores meaningless. No vector is fine.
+// check refuses a vector of another length, and one with numbers that would make every comparison
+// of scores meaningless. No vector is fine.
 func (d *dims) check(what, id string, v []float32) error {
 	if len(v) == 0 {
 		return nil
@@ -70,7 +75,11 @@ func (d *dims) check(what, id string, v []float32) error {
 		d.want = len(v)
 	}
 	if len(v) != d.want {
-		return fault.Permanentf("%s %q has %d numbers, the others have %d: use one dimension, or rebuild the store for another", what, id, len(v), d.want)
+		return fault.Permanentf(
+			"%s %q has %d numbers, the others have %d: use one dimension, or rebuild the store "+
+				"for another",
+			what, id, len(v), d.want,
+		)
 	}
 	for i, f := range v {
 		if f-f != 0 {
@@ -138,7 +147,8 @@ func (x *index[R]) remove(key uint64) {
 	}
 }
 
-// query asks for the n rows with the highest inner product with vector, without the excluded keys, among those that accept (nil: all) takes.
+// query asks for the n rows with the highest inner product with vector, without the excluded keys,
+// among those that accept (nil: all) takes.
 type query[R any] struct {
 	vector  []float32
 	n       int
@@ -165,7 +175,9 @@ func (x *index[R]) search(ctx context.Context, queries []query[R]) ([][]hit[R], 
 	return hits, nil
 }
 
-func (x *index[R]) searchSome(ctx context.Context, queries []query[R], hits [][]hit[R], scores []float32) error {
+func (x *index[R]) searchSome(
+	ctx context.Context, queries []query[R], hits [][]hit[R], scores []float32,
+) error {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	if x.dim == 0 {
@@ -174,12 +186,18 @@ func (x *index[R]) searchSome(ctx context.Context, queries []query[R], hits [][]
 	tops := make([]top[R], len(queries))
 	for i, q := range queries {
 		if len(q.vector) != x.dim {
-			return fault.Permanentf("the vector of query %d has %d numbers, those in the store have %d", i, len(q.vector), x.dim)
+			return fault.Permanentf(
+				"the vector of query %d has %d numbers, those in the store have %d", i,
+				len(q.vector), x.dim,
+			)
 		}
 		if err := (&dims{}).check("vector of query", strconv.Itoa(i), q.vector); err != nil {
 			return err
 		}
-		tops[i] = top[R]{index: x, query: q, excluded: x.bitmap(q.exclude), best: make([]place, 0, max(0, min(q.n, len(x.keys))))}
+		tops[i] = top[R]{
+			index: x, query: q, excluded: x.bitmap(q.exclude),
+			best: make([]place, 0, max(0, min(q.n, len(x.keys)))),
+		}
 	}
 	step := max(1, min(blockRows, (parallelFrom-1)/x.dim))
 	for first := 0; first < len(x.keys); first += step {
@@ -228,7 +246,8 @@ type top[R any] struct {
 	best     []place
 }
 
-// offer looks at the scores of the slots from first on. Most fall at the first comparison, so exclusion and acceptance are asked of the rest only.
+// offer looks at the scores of the slots from first on. Most fall at the first comparison, so
+// exclusion and acceptance are asked of the rest only.
 func (t *top[R]) offer(first int, scores []float32) {
 	if t.query.n <= 0 {
 		return
@@ -258,7 +277,8 @@ func (t *top[R]) offer(first int, scores []float32) {
 // worse tells whether a comes after b.
 func (t *top[R]) worse(a, b place) bool { return t.compare(a, b) > 0 }
 
-// compare orders by score, the highest first, and by id among equals: what a search returns does not depend on the order of arrival.
+// compare orders by score, the highest first, and by id among equals: what a search returns does
+// not depend on the order of arrival.
 func (t *top[R]) compare(a, b place) int {
 	if a.score != b.score {
 		return cmp.Compare(b.score, a.score)

@@ -17,7 +17,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// TestIndexAgreesWithAMap puts and removes at random and compares searches with the plain computation. Rows go over several blocks.
+// TestIndexAgreesWithAMap puts and removes at random and compares searches with the plain
+// computation. Rows go over several blocks.
 func TestIndexAgreesWithAMap(t *testing.T) {
 	t.Parallel()
 	const dim = 65
@@ -40,7 +41,9 @@ func TestIndexAgreesWithAMap(t *testing.T) {
 	}
 	require.Greater(t, len(want), blockRows)
 
-	q := query[int]{vector: randomVector(r, dim), n: 40, accept: func(row int) bool { return row%2 == 0 }}
+	q := query[int]{
+		vector: randomVector(r, dim), n: 40, accept: func(row int) bool { return row%2 == 0 },
+	}
 	for k := range uint64(1000) {
 		q.exclude = append(q.exclude, k)
 	}
@@ -109,7 +112,9 @@ func TestVectorsThatCannotBeComparedAreRefused(t *testing.T) {
 	s := openForTest(t)
 	good := userAt("good", 1)
 	require.NoError(t, s.PutUsers(t.Context(), testSource, batchOf(good)))
-	for name, v := range map[string][]float32{"other length": {1, 2, 3}, "not a number": {nan, 0}, "infinite": {0, inf}} {
+	for name, v := range map[string][]float32{
+		"other length": {1, 2, 3}, "not a number": {nan, 0}, "infinite": {0, inf},
+	} {
 		bad := userAt("bad", 1)
 		bad.Vector = v
 		err := s.PutUsers(t.Context(), testSource, batchOf(userAt("neighbour", 1), bad))
@@ -141,7 +146,8 @@ func randomVector(r *rand.Rand, dim int) []float32 {
 	return v
 }
 
-// BenchmarkSearch measures one query for the 100 nearest of n items with 65 numbers each; 500 are excluded.
+// BenchmarkSearch measures one query for the 100 nearest of n items with 65 numbers each; 500 are
+// excluded.
 func BenchmarkSearch(b *testing.B) {
 	for _, n := range []int{4_000, 100_000} {
 		for _, queries := range []int{1, 16} {
@@ -150,11 +156,21 @@ func BenchmarkSearch(b *testing.B) {
 				x := newItemIndex().learned
 				row := &itemRow{available: true}
 				for i := range n {
-					x.apply([]entry[*itemRow]{{key: schemas.Key(fmt.Sprint(i)), vector: randomVector(r, 65), row: row}})
+					x.apply(
+						[]entry[*itemRow]{
+							{
+								key: schemas.Key(fmt.Sprint(i)), vector: randomVector(r, 65),
+								row: row,
+							},
+						},
+					)
 				}
 				batch := make([]query[*itemRow], queries)
 				for i := range batch {
-					batch[i] = query[*itemRow]{vector: randomVector(r, 65), n: 100, accept: func(r *itemRow) bool { return r.available }}
+					batch[i] = query[*itemRow]{
+						vector: randomVector(r, 65), n: 100,
+						accept: func(r *itemRow) bool { return r.available },
+					}
 					for k := range 500 {
 						batch[i].exclude = append(batch[i].exclude, schemas.Key(fmt.Sprint(k)))
 					}
@@ -178,8 +194,17 @@ func BenchmarkSearchItems(b *testing.B) {
 			s := openForTest(b)
 			var entries []itemEntry
 			for i := range n {
-				content := schemas.Item{ItemID: fmt.Sprint(i), Title: "A title", Genres: []string{"Drama", "Comedy"}, Actors: []string{"One", "Two"}, Attributes: map[string]any{"year": 1979.0}}
-				entries = append(entries, itemEntry{key: schemas.Key(content.ItemID), vector: randomVector(r, 65), row: &itemRow{content: content, available: true}})
+				content := schemas.Item{
+					ItemID: fmt.Sprint(i), Title: "A title", Genres: []string{"Drama", "Comedy"},
+					Actors: []string{"One", "Two"}, Attributes: map[string]any{"year": 1979.0},
+				}
+				entries = append(
+					entries,
+					itemEntry{
+						key: schemas.Key(content.ItemID), vector: randomVector(r, 65),
+						row: &itemRow{content: content, available: true},
+					},
+				)
 			}
 			s.items.reset(entries)
 			q := sinks.ItemQuery{Vector: randomVector(r, 65), N: 100, Genres: []string{"Comedy"}}

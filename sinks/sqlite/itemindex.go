@@ -10,7 +10,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// itemIndex is the mirror of the items: learned and content vectors, and what queries filter by and hits show.
+// itemIndex is the mirror of the items: learned and content vectors, and what queries filter by and
+// hits show.
 type itemIndex struct {
 	learned *index[*itemRow]
 	content *index[*itemRow]
@@ -64,9 +65,13 @@ func indexQuery(q *sinks.ItemQuery) query[*itemRow] {
 	if q.Content {
 		vector = normalised(vector)
 	}
-	return query[*itemRow]{vector: vector, n: q.N, exclude: q.Exclude, accept: func(r *itemRow) bool {
-		return r.available && (q.MaxCount <= 0 || r.count <= q.MaxCount) && (len(q.Genres) == 0 || shareOne(r.content.Genres, q.Genres))
-	}}
+	return query[*itemRow]{
+		vector: vector, n: q.N, exclude: q.Exclude,
+		accept: func(r *itemRow) bool {
+			return r.available && (q.MaxCount <= 0 || r.count <= q.MaxCount) &&
+				(len(q.Genres) == 0 || shareOne(r.content.Genres, q.Genres))
+		},
+	}
 }
 
 func shareOne(a, b []string) bool {
@@ -101,7 +106,8 @@ func itemHit(h hit[*itemRow], keyOnly bool) sinks.ItemHit {
 		return sinks.ItemHit{Key: h.key, Score: float64(h.score)}
 	}
 	c := h.row.content
-	c.Genres, c.Actors, c.Directors, c.Tags = slices.Clone(c.Genres), slices.Clone(c.Actors), slices.Clone(c.Directors), slices.Clone(c.Tags)
+	c.Genres, c.Actors = slices.Clone(c.Genres), slices.Clone(c.Actors)
+	c.Directors, c.Tags = slices.Clone(c.Directors), slices.Clone(c.Tags)
 	if c.Available != nil {
 		c.Available = new(*c.Available)
 	}
@@ -109,7 +115,12 @@ func itemHit(h hit[*itemRow], keyOnly bool) sinks.ItemHit {
 	for k, v := range c.Attributes {
 		c.Attributes[k] = clone(v)
 	}
-	return sinks.ItemHit{Key: h.key, Score: float64(h.score), Item: sinks.Item{Content: c, Version: h.row.version, Count: h.row.count, ChangedAt: h.row.changedAt}}
+	return sinks.ItemHit{
+		Key: h.key, Score: float64(h.score),
+		Item: sinks.Item{
+			Content: c, Version: h.row.version, Count: h.row.count, ChangedAt: h.row.changedAt,
+		},
+	}
 }
 
 // clone copies a value that was read from JSON.

@@ -10,7 +10,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-const selectItems = "SELECT key, version, count, changed_at, vector, content_vector, content FROM item_points"
+const selectItems = "SELECT key, version, count, changed_at, vector, content_vector, content " +
+	"FROM item_points"
 
 // GetItems returns the items found, with vectors.
 func (s *Store) GetItems(ctx context.Context, ids []string) ([]sinks.Item, error) {
@@ -33,7 +34,9 @@ func (s *Store) GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, e
 	return found, nil
 }
 
-func (s *Store) eachItem(ctx context.Context, f func(key uint64, x sinks.Item) error, query string, args ...any) error {
+func (s *Store) eachItem(
+	ctx context.Context, f func(key uint64, x sinks.Item) error, query string, args ...any,
+) error {
 	rows, err := s.reader.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
@@ -43,7 +46,9 @@ func (s *Store) eachItem(ctx context.Context, f func(key uint64, x sinks.Item) e
 		var x sinks.Item
 		var key, version, changedAt int64
 		var vector, contentVector, content sql.RawBytes
-		if err := rows.Scan(&key, &version, &x.Count, &changedAt, &vector, &contentVector, &content); err != nil {
+		if err := rows.Scan(
+			&key, &version, &x.Count, &changedAt, &vector, &contentVector, &content,
+		); err != nil {
 			return err
 		}
 		if err := json.Unmarshal(content, &x.Content); err != nil {
@@ -77,7 +82,8 @@ func (s *Store) PutItems(ctx context.Context, batch []sinks.Item) error {
 	})
 }
 
-// checkItems refuses what could not be compared. It runs in the writer's turn: the first vector of all decides the dimension.
+// checkItems refuses what could not be compared. It runs in the writer's turn: the first vector of
+// all decides the dimension.
 func (s *Store) checkItems(batch []sinks.Item) error {
 	learned, content := s.items.learned.dims(), s.items.content.dims()
 	for i := range batch {
@@ -85,14 +91,17 @@ func (s *Store) checkItems(batch []sinks.Item) error {
 		if err := learned.check("vector of item", x.Content.ItemID, x.Vector); err != nil {
 			return err
 		}
-		if err := content.check("content vector of item", x.Content.ItemID, x.ContentVector); err != nil {
+		if err := content.check(
+			"content vector of item", x.Content.ItemID, x.ContentVector,
+		); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// newestItems returns the items of the batch that are newer than the stored ones; of several with one id, the newest.
+// newestItems returns the items of the batch that are newer than the stored ones; of several with
+// one id, the newest.
 func newestItems(tx *sql.Tx, batch []sinks.Item) (map[uint64]*sinks.Item, error) {
 	keys := make([]uint64, len(batch))
 	for i := range batch {
@@ -115,7 +124,10 @@ func newestItems(tx *sql.Tx, batch []sinks.Item) (map[uint64]*sinks.Item, error)
 }
 
 func versionsOf(tx *sql.Tx, keys []uint64) (map[uint64]uint64, error) {
-	rows, err := tx.Query("SELECT key, version FROM item_points WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
+	rows, err := tx.Query(
+		"SELECT key, version FROM item_points WHERE key IN (SELECT value FROM json_each(?))",
+		keyList(keys),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +143,13 @@ func versionsOf(tx *sql.Tx, keys []uint64) (map[uint64]uint64, error) {
 	return versions, rows.Err()
 }
 
-func insertItems(ctx context.Context, tx *sql.Tx, items map[uint64]*sinks.Item) ([]itemEntry, error) {
-	stmt, err := tx.Prepare("INSERT OR REPLACE INTO item_points (key, id, version, count, changed_at, vector, content_vector, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+func insertItems(
+	ctx context.Context, tx *sql.Tx, items map[uint64]*sinks.Item,
+) ([]itemEntry, error) {
+	stmt, err := tx.Prepare(
+		"INSERT OR REPLACE INTO item_points (key, id, version, count, changed_at, vector, " +
+			"content_vector, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -146,21 +163,32 @@ func insertItems(ctx context.Context, tx *sql.Tx, items map[uint64]*sinks.Item) 
 		if err != nil {
 			return nil, fault.Permanentf("content of item %q: %w", x.Content.ItemID, err)
 		}
-		if _, err := stmt.Exec(int64(key), x.Content.ItemID, int64(x.Version), x.Count, nanos(x.ChangedAt), floatBytes(x.Vector), floatBytes(x.ContentVector), string(content)); err != nil {
+		if _, err := stmt.Exec(
+			int64(key), x.Content.ItemID, int64(x.Version), x.Count, nanos(x.ChangedAt),
+			floatBytes(x.Vector), floatBytes(x.ContentVector), string(content),
+		); err != nil {
 			return nil, err
 		}
-		row := &itemRow{version: x.Version, count: x.Count, changedAt: fromNanos(nanos(x.ChangedAt)), available: x.Content.IsAvailable()}
-		// What was written is read back: the mirror keeps nothing of the caller's, and shows the same as the file.
+		row := &itemRow{
+			version: x.Version, count: x.Count, changedAt: fromNanos(nanos(x.ChangedAt)),
+			available: x.Content.IsAvailable(),
+		}
+		// What was written is read back: the mirror keeps nothing of the caller's, and shows the
+		// same as the file.
 		if err := json.Unmarshal(content, &row.content); err != nil {
 			return nil, fault.Permanentf("content of item %q: %w", x.Content.ItemID, err)
 		}
-		entries = append(entries, itemEntry{key: key, row: row, vector: x.Vector, content: x.ContentVector})
+		entries = append(
+			entries, itemEntry{key: key, row: row, vector: x.Vector, content: x.ContentVector},
+		)
 	}
 	return entries, nil
 }
 
 // SearchItems answers each query with at most N available items.
-func (s *Store) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][]sinks.ItemHit, error) {
+func (s *Store) SearchItems(
+	ctx context.Context, queries []sinks.ItemQuery,
+) ([][]sinks.ItemHit, error) {
 	if len(queries) == 0 {
 		return nil, nil
 	}
@@ -177,7 +205,9 @@ func (s *Store) SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][
 }
 
 // searchKind answers the queries of one of the two kinds of vectors.
-func (s *Store) searchKind(ctx context.Context, content bool, queries []sinks.ItemQuery, answers [][]sinks.ItemHit) error {
+func (s *Store) searchKind(
+	ctx context.Context, content bool, queries []sinks.ItemQuery, answers [][]sinks.ItemHit,
+) error {
 	x := s.items.learned
 	if content {
 		x = s.items.content
@@ -236,8 +266,13 @@ func (s *Store) CountItems(ctx context.Context) (int64, error) {
 func (s *Store) loadItems(ctx context.Context) error {
 	var entries []itemEntry
 	err := s.eachItem(ctx, func(key uint64, x sinks.Item) error {
-		row := &itemRow{content: x.Content, version: x.Version, count: x.Count, changedAt: x.ChangedAt, available: x.Content.IsAvailable()}
-		entries = append(entries, itemEntry{key: key, row: row, vector: x.Vector, content: x.ContentVector})
+		row := &itemRow{
+			content: x.Content, version: x.Version, count: x.Count, changedAt: x.ChangedAt,
+			available: x.Content.IsAvailable(),
+		}
+		entries = append(
+			entries, itemEntry{key: key, row: row, vector: x.Vector, content: x.ContentVector},
+		)
 		return nil
 	}, selectItems)
 	if err != nil {

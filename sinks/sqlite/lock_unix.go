@@ -9,8 +9,9 @@ import (
 	"syscall"
 )
 
-// fileLock is held by the process that uses a file; the system frees it when the process ends, however it ends. It is a file of
-// its own, so that programs which only read (sqlite3, a back-up) are not kept out.
+// fileLock is held by the process that uses a file; the system frees it when the process ends,
+// however it ends. It is a file of its own, so that programs which only read (sqlite3, a back-up)
+// are not kept out.
 type fileLock struct{ f *os.File }
 
 func lockFile(path string) (*fileLock, error) {
@@ -28,7 +29,8 @@ func lockFile(path string) (*fileLock, error) {
 	return &fileLock{f}, nil
 }
 
-// release unlocks before it closes: a child that is being forked at this moment holds a copy of the descriptor, and with it the lock.
+// release unlocks before it closes: a child that is being forked at this moment holds a copy of the
+// descriptor, and with it the lock.
 func (l *fileLock) release() error {
 	return errors.Join(syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN), l.f.Close())
 }

@@ -1,8 +1,10 @@
-// Package sqlite keeps users, items, friendships and aggregates in one SQLite file: the engine behind `slipstream dev`, which needs nothing
-// installed, and the reference that the contracts of package sinks are tested against. It is pure Go.
+// Package sqlite keeps users, items, friendships and aggregates in one SQLite file: the engine
+// behind `slipstream dev`, which needs nothing installed, and the reference that the contracts of
+// package sinks are tested against. It is pure Go.
 //
-// One process at a time opens a file, through one Store, which implements sinktest.Users, sinktest.Items and sinktest.Graph. Writes
-// take turns on one connection; reads run beside them on a pool, each on a snapshot. Vectors are mirrored in memory (index.go) and searched exactly.
+// One process at a time opens a file, through one Store, which implements sinktest.Users,
+// sinktest.Items and sinktest.Graph. Writes take turns on one connection; reads run beside them on
+// a pool, each on a snapshot. Vectors are mirrored in memory (index.go) and searched exactly.
 package sqlite
 
 import (
@@ -30,11 +32,13 @@ var migrations embed.FS
 
 // Config says where the file is.
 type Config struct {
-	// Path of the file; it and its folder are created when absent. Beside it stand its write-ahead log (-wal, -shm) and its lock (.lock).
+	// Path of the file; it and its folder are created when absent. Beside it stand its write-ahead
+	// log (-wal, -shm) and its lock (.lock).
 	Path string
-	// Sync makes every write durable against a crash of the machine or a loss of power, at the cost of one fsync a batch. Without it what
-	// was acknowledged survives every end of the process, SIGKILL included, and a crash of the machine may cost the
-	// last seconds, never the file's integrity. Default false: the embedded broker makes the same choice.
+	// Sync makes every write durable against a crash of the machine or a loss of power, at the cost
+	// of one fsync a batch. Without it what was acknowledged survives every end of the process,
+	// SIGKILL included, and a crash of the machine may cost the last seconds, never the file's
+	// integrity. Default false: the embedded broker makes the same choice.
 	Sync bool
 }
 
@@ -50,21 +54,24 @@ func (c Config) Validate() error {
 type Store struct {
 	path string
 	lock *fileLock
-	// writer has one connection. Whoever uses it holds turn, so that a transaction and its change of the mirrors are one step.
+	// writer has one connection. Whoever uses it holds turn, so that a transaction and its change
+	// of the mirrors are one step.
 	writer *sql.DB
 	reader *sql.DB
 	turn   chan struct{}
 
 	users *index[string]
 	items *itemIndex
-	// stale is set when a commit has failed in a way that leaves open what is in the file: the mirrors are then loaded again before use.
+	// stale is set when a commit has failed in a way that leaves open what is in the file: the
+	// mirrors are then loaded again before use.
 	stale atomic.Bool
 
 	closing  sync.Once
 	closeErr error
 }
 
-// Open opens or creates the file and loads its vectors. It fails when another process has the file open. Call Migrate before use.
+// Open opens or creates the file and loads its vectors. It fails when another process has the file
+// open. Call Migrate before use.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -80,7 +87,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, lock: lock, turn: make(chan struct{}, 1), users: newIndex(func(id string) string { return id }), items: newItemIndex()}
+	s := &Store{
+		path: path, lock: lock, turn: make(chan struct{}, 1),
+		users: newIndex(func(id string) string { return id }), items: newItemIndex(),
+	}
 	if err := s.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -93,7 +103,8 @@ func (s *Store) open(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("sqlite: open %s: %w", s.path, err)
 	}
 	s.writer.SetMaxOpenConns(1)
-	// The writer comes first: it creates the file and turns write-ahead logging on, which readers cannot.
+	// The writer comes first: it creates the file and turns write-ahead logging on, which readers
+	// cannot.
 	if err := s.writer.PingContext(ctx); err != nil {
 		return fmt.Errorf("sqlite: open %s: %w", s.path, classify(err))
 	}
@@ -109,7 +120,8 @@ func (s *Store) open(ctx context.Context, cfg Config) error {
 	return s.load(ctx)
 }
 
-// The driver applies _pragma in order of name and the other keys after them, whatever the order here.
+// The driver applies _pragma in order of name and the other keys after them, whatever the order
+// here.
 
 func writerParams(cfg Config) url.Values {
 	synchronous := "NORMAL"
@@ -118,7 +130,8 @@ func writerParams(cfg Config) url.Values {
 	}
 	return url.Values{
 		"_pragma": {
-			// A statement of another program (sqlite3, a back-up) that holds the file briefly is waited for.
+			// A statement of another program (sqlite3, a back-up) that holds the file briefly is
+			// waited for.
 			"busy_timeout(5000)",
 			// Bigger pages than the default of 4,096: a user's row with its state fits into one.
 			"page_size(8192)",
@@ -126,25 +139,34 @@ func writerParams(cfg Config) url.Values {
 			"journal_size_limit(67108864)",
 			// 32 MB of pages: bulk writes of random keys touch many leaves.
 			"cache_size(-32000)",
-			// Checkpoints at 32 MB of log instead of 8: a page that was written often meanwhile is copied once.
+			// Checkpoints at 32 MB of log instead of 8: a page that was written often meanwhile is
+			// copied once.
 			"wal_autocheckpoint(4000)",
 			"temp_store(MEMORY)",
 		},
-		// Readers never wait for the writer nor it for them, and a commit is one sequential write. (The page size has no effect once this is set.)
+		// Readers never wait for the writer nor it for them, and a commit is one sequential write.
+		// (The page size has no effect once this is set.)
 		"_journal_mode": {"WAL"},
-		// In this mode NORMAL hands each commit to the system before it returns, which survives the process, and syncs at checkpoints.
+		// In this mode NORMAL hands each commit to the system before it returns, which survives the
+		// process, and syncs at checkpoints.
 		"_synchronous": {synchronous},
-		// A transaction takes the write lock at its start, not at its first write, where waiting could be in vain.
+		// A transaction takes the write lock at its start, not at its first write, where waiting
+		// could be in vain.
 		"_txlock": {"immediate"},
 	}
 }
 
 func readerParams() url.Values {
-	return url.Values{"_pragma": {"busy_timeout(5000)", "cache_size(-8000)", "temp_store(MEMORY)"}, "_query_only": {"1"}}
+	return url.Values{
+		"_pragma":     {"busy_timeout(5000)", "cache_size(-8000)", "temp_store(MEMORY)"},
+		"_query_only": {"1"},
+	}
 }
 
 func dsn(path string, params url.Values) string {
-	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: params.Encode()}
+	u := url.URL{
+		Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: params.Encode(),
+	}
 	return u.String()
 }
 
@@ -188,21 +210,29 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: read the migrations: %w", err)
 	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, dir, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	p, err := goose.NewProvider(
+		goose.DialectSQLite3, db, dir, goose.WithDisableGlobalRegistry(true),
+		goose.WithLogger(goose.NopLogger()),
+	)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: read the migrations: %w", err)
 	}
 	return p, nil
 }
 
-// checkVersion refuses a file that a newer program has migrated: its tables may mean something else.
+// checkVersion refuses a file that a newer program has migrated: its tables may mean something
+// else.
 func (s *Store) checkVersion(ctx context.Context) error {
 	there, err := s.hasTable(ctx, goose.DefaultTablename)
 	if err != nil || !there {
 		return err
 	}
 	var found int64
-	if err := s.reader.QueryRowContext(ctx, "SELECT max(version_id) FROM "+goose.DefaultTablename).Scan(&found); err != nil {
+	if err := s.reader.QueryRowContext(
+		ctx, "SELECT max(version_id) FROM "+goose.DefaultTablename,
+	).Scan(
+		&found,
+	); err != nil {
 		return fmt.Errorf("sqlite: read the version of %s: %w", s.path, classify(err))
 	}
 	p, err := provider(s.writer)
@@ -211,14 +241,20 @@ func (s *Store) checkVersion(ctx context.Context) error {
 	}
 	sources := p.ListSources()
 	if known := sources[len(sources)-1].Version; found > known {
-		return fault.Transientf("sqlite: %s has version %d, this program knows versions up to %d: use a newer slipstream, or another file", s.path, found, known)
+		return fault.Transientf(
+			"sqlite: %s has version %d, this program knows versions up to %d: use a newer "+
+				"slipstream, or another file",
+			s.path, found, known,
+		)
 	}
 	return nil
 }
 
 func (s *Store) hasTable(ctx context.Context, name string) (bool, error) {
 	var n int
-	if err := s.reader.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", name).Scan(&n); err != nil {
+	if err := s.reader.QueryRowContext(
+		ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", name,
+	).Scan(&n); err != nil {
 		return false, fmt.Errorf("sqlite: read the schema of %s: %w", s.path, classify(err))
 	}
 	return n > 0, nil
@@ -235,10 +271,13 @@ func (s *Store) Ping(ctx context.Context) error {
 
 const logIDName = "log_id"
 
-// LogID returns the id of the log whose events the file holds. It is one for all contracts: they share the file.
+// LogID returns the id of the log whose events the file holds. It is one for all contracts: they
+// share the file.
 func (s *Store) LogID(ctx context.Context) (string, error) {
 	var id string
-	err := s.reader.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = ?", logIDName).Scan(&id)
+	err := s.reader.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = ?", logIDName).Scan(
+		&id,
+	)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}
@@ -251,16 +290,24 @@ func (s *Store) LogID(ctx context.Context) (string, error) {
 // SetLogID writes the log id down.
 func (s *Store) SetLogID(ctx context.Context, id string) error {
 	return s.write(ctx, "write the log id", nil, func(tx *sql.Tx) error {
-		_, err := tx.Exec("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", logIDName, id)
+		_, err := tx.Exec(
+			"INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value "+
+				"= excluded.value",
+			logIDName, id,
+		)
 		return err
 	})
 }
 
-// write runs f in a transaction, alone, and commits it. landed, if not nil, is called after the commit and before any other write: it brings the
-// mirrors up to date. what says what was attempted, for the error.
+// write runs f in a transaction, alone, and commits it. landed, if not nil, is called after the
+// commit and before any other write: it brings the mirrors up to date. what says what was
+// attempted, for the error.
 //
-// Inside f use statements without a context and look at ctx between rows: a context on each statement costs a goroutine a row.
-func (s *Store) write(ctx context.Context, what string, landed func(), f func(tx *sql.Tx) error) error {
+// Inside f use statements without a context and look at ctx between rows: a context on each
+// statement costs a goroutine a row.
+func (s *Store) write(
+	ctx context.Context, what string, landed func(), f func(tx *sql.Tx) error,
+) error {
 	if err := s.acquire(ctx); err != nil {
 		return s.failed(ctx, what, err)
 	}
@@ -268,7 +315,8 @@ func (s *Store) write(ctx context.Context, what string, landed func(), f func(tx
 	if err := s.refresh(ctx); err != nil {
 		return s.failed(ctx, what, err)
 	}
-	// The transaction outlives a canceled context, so that there is no commit of which nobody knows whether it took place.
+	// The transaction outlives a canceled context, so that there is no commit of which nobody knows
+	// whether it took place.
 	tx, err := s.writer.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return s.failed(ctx, what, err)

@@ -1,0 +1,240 @@
+package sinktest
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+func analyticsProgress(t *testing.T, e AnalyticsEngine) {
+	ctx := t.Context()
+	at := func(p int, offset int64, minutes int) sinks.Progress {
+		d := time.Duration(minutes) * time.Minute
+		return sinks.Progress{
+			Topic: "interactions", Partition: p, Offset: offset, OccurredAt: analyticsDay.Add(d),
+			RecordedAt: analyticsTook.Add(d),
+		}
+	}
+	require.NoError(t, e.Store.SetProgress(ctx, []sinks.Progress{at(0, 10, 1), at(1, 5, 1)}))
+	require.NoError(t, e.Store.SetProgress(ctx, []sinks.Progress{at(0, 20, 2)}))
+	require.NoError(
+		t,
+		e.Store.SetProgress(
+			ctx, []sinks.Progress{at(0, 15, 9), {Topic: "items", Partition: 0, Offset: 0}},
+		),
+	)
+	got, err := e.Store.GetProgress(ctx)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []sinks.Progress{at(0, 20, 2), at(1, 5, 1), {Topic: "items"}}, got)
+	require.Equal(
+		t, [][]string{{"0", "20"}, {"1", "5"}},
+		e.Query(
+			t,
+			"SELECT partition, offset FROM completeness WHERE topic = 'interactions' ORDER BY "+
+				"partition",
+		),
+	)
+}
+
+func analyticsTrending(t *testing.T, e AnalyticsEngine) {
+	ctx := t.Context()
+	rows := randomRows(rand.New(rand.NewPCG(8, 8)), 0, 3000, 1)
+	require.NoError(t, e.Store.Insert(ctx, span("interactions", 0, 0, 2999), rows))
+	newest := slices.MaxFunc(
+		rows,
+		func(a, b sinks.InteractionRow) int { return a.OccurredAt.Compare(b.OccurredAt) },
+	).OccurredAt
+	q := sinks.TrendingQuery{
+		HalfLife: 48 * time.Hour,
+		Weights: map[schemas.Action]float64{
+			schemas.View: 1, schemas.Like: 2, schemas.Purchase: 5, schemas.Dislike: -3,
+		},
+		N: 10,
+	}
+	direct := func(until time.Time) map[string]float64 {
+		out := map[string]float64{}
+		for _, x := range rows {
+			if !x.OccurredAt.After(until) {
+				out[x.ItemID] += q.Weights[x.Action] * math.Exp2(
+					-float64(until.Sub(x.OccurredAt))/float64(q.HalfLife),
+				)
+			}
+		}
+		return out
+	}
+	for _, until := range []time.Time{{}, analyticsDay.AddDate(0, 0, 10)} {
+		q.Until = until
+		got, err := e.Store.TrendingItems(ctx, q)
+		require.NoError(t, err)
+		require.Len(t, got, 10)
+		end := until
+		if until.IsZero() {
+			end = newest
+		}
+		want := direct(end)
+		best := make([]float64, 0, len(want))
+		for _, v := range want {
+			best = append(best, v)
+		}
+		slices.SortFunc(best, func(a, b float64) int { return int(math.Copysign(1, b-a)) })
+		for i, s := range got {
+			// Hourly rollups shift an event by half an hour at most: 2^(0.5/48) is 0.7 %, and signs
+			// may differ within a sum.
+			require.InDelta(
+				t, want[s.ItemID], s.Score, 0.02*math.Abs(want[s.ItemID])+0.05, s.ItemID,
+			)
+			require.InDelta(t, best[i], s.Score, 0.02*math.Abs(best[i])+0.05, "place %d", i)
+			if i > 0 {
+				require.LessOrEqual(t, s.Score, got[i-1].Score)
+			}
+		}
+	}
+	q.Until, q.N = analyticsDay.AddDate(-1, 0, 0), 10
+	got, err := e.Store.TrendingItems(ctx, q)
+	require.NoError(t, err)
+	require.Empty(t, got, "nothing had happened by then")
+}
+
+func analyticsErasure(t *testing.T, e AnalyticsEngine) {
+	ctx := t.Context()
+	rows := randomRows(rand.New(rand.NewPCG(9, 9)), 0, 2000, 3)
+	rows[0].RecommendationID, rows[0].UserID = "r1", "user 1"
+	rows[0].Action, rows[0].Value = schemas.Click, nil
+	r := span("interactions", 0, 0, 1999)
+	lists := sinks.RecommendationRows{
+		served(0, "r1", "user 1", "personal", "a", analyticsDay, "i1"),
+		served(1, "r2", "user 2", "personal", "a", analyticsDay, "i1"),
+	}
+	letter := func(id, topic, group, key, value string) sinks.DeadLetterRow {
+		return sinks.DeadLetterRow{
+			ID: id, Topic: topic, Group: group, Key: key, Value: []byte(value), State: "open",
+			RecordedAt: analyticsTook,
+		}
+	}
+	users := sinks.UserRows{
+		{User: schemas.User{UserID: "user 1", OccurredAt: analyticsDay}, RecordedAt: analyticsTook},
+		{
+			User: schemas.User{UserID: "user 2", OccurredAt: analyticsDay}, Offset: 1,
+			RecordedAt: analyticsTook,
+		},
+	}
+	letters := sinks.DeadLetterRows{
+		letter("d1", "interactions", "embed", "user 1", "not json"),
+		letter("d2", "interactions", "embed", "user 2", "{}"),
+		letter("d3", "friendships", "befriend", "user 1|user 9", ""),
+		letter("d4", "friendships", "befriend", "user 0|user 1", ""),
+		letter("d5", "friendships", "befriend", "user 10|user 11", ""),
+		letter("d6", "interactions", "embed", "", `{"user_id":"user 1"}`),
+	}
+	insert := func() {
+		require.NoError(t, e.Store.Insert(ctx, r, rows))
+		require.NoError(t, e.Store.Insert(ctx, span("recommendations", 0, 0, 1), lists))
+		require.NoError(t, e.Store.Insert(ctx, span("users", 0, 0, 1), users))
+		require.NoError(t, e.Store.Insert(ctx, span("embed.poison", 0, 0, 9), letters))
+	}
+	insert()
+	var left sinks.InteractionRows
+	for _, x := range rows {
+		if x.UserID != "user 1" && x.UserID != "user 3" {
+			left = append(left, x)
+		}
+	}
+	check := func() {
+		t.Helper()
+		c, err := e.Store.CountInteractions(ctx)
+		require.NoError(t, err)
+		require.Equal(
+			t,
+			sinks.Counts{
+				Rows: int64(len(left)), ItemHours: int64(len(rows)), UserDays: int64(len(left)),
+			},
+			c,
+		)
+		_, wantDays := recount(left)
+		require.Equal(
+			t, wantDays,
+			sums(
+				t, e,
+				"SELECT toString(day), user_id, action, events, value_count, value_sum FROM "+
+					"user_days",
+			),
+		)
+		require.Equal(t, [][]string{{"user 2"}}, e.Query(t, "SELECT user_id FROM users"))
+		require.Equal(t, [][]string{{"user 2"}}, e.Query(t, "SELECT user_id FROM recommendations"))
+		require.Equal(
+			t, [][]string{{"d2"}, {"d5"}}, e.Query(t, "SELECT id FROM dead_letters ORDER BY id"),
+		)
+		require.Equal(
+			t, [][]string{{"2", "1"}},
+			e.Query(t, "SELECT lists, clicks FROM click_through WHERE strategy = 'personal'"),
+			"per-strategy sums stay",
+		)
+	}
+	gone := []sinks.Erasure{
+		{UserID: "user 1", At: analyticsTook}, {UserID: "user 3", At: analyticsTook},
+		{UserID: "nobody", At: analyticsTook},
+	}
+	require.NoError(t, e.Store.EraseUsers(ctx, gone))
+	check()
+	require.NoError(t, e.Store.EraseUsers(ctx, gone))
+	check()
+	insert() // a repeat of the ranges after the erasure does not bring anybody back
+	check()
+}
+
+func analyticsErasureTime(t *testing.T, e AnalyticsEngine) {
+	ctx, noon := t.Context(), analyticsDay.Add(12*time.Hour)
+	rows := sinks.InteractionRows{
+		did(0, "u", "i", schemas.View, noon.AddDate(0, 0, -1)),
+		did(1, "u", "i", schemas.View, noon.Add(-time.Hour)), did(2, "u", "i", schemas.View, noon),
+		did(3, "u", "i", schemas.View, noon.Add(time.Microsecond)),
+		did(4, "u", "i", schemas.Like, noon.Add(time.Hour)),
+		did(5, "u", "i", schemas.View, noon.AddDate(0, 0, 1)),
+		did(6, "v", "i", schemas.View, noon.Add(-time.Hour)),
+	}
+	require.NoError(t, e.Store.Insert(ctx, span("interactions", 0, 0, 6), rows))
+	for range 2 {
+		require.NoError(
+			t,
+			e.Store.EraseUsers(
+				ctx,
+				[]sinks.Erasure{{UserID: "u", At: noon}, {UserID: "u", At: noon.AddDate(0, 0, -9)}},
+			),
+		)
+		c, err := e.Store.CountInteractions(ctx)
+		require.NoError(t, err)
+		require.Equal(t, sinks.Counts{Rows: 4, ItemHours: 7, UserDays: 4}, c)
+		_, wantDays := recount(rows[3:])
+		require.Equal(
+			t, wantDays,
+			sums(
+				t, e,
+				"SELECT toString(day), user_id, action, events, value_count, value_sum FROM "+
+					"user_days",
+			),
+		)
+	}
+}
+
+func analyticsCanceled(t *testing.T, e AnalyticsEngine) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := e.Store.Insert(
+		ctx, span("interactions", 0, 0, 0),
+		sinks.InteractionRows{did(0, "u", "i", schemas.View, analyticsDay)},
+	)
+	require.Error(t, err)
+	require.Equal(t, fault.Canceled, fault.ClassOf(err))
+	_, err = e.Store.CountInteractions(ctx)
+	require.Equal(t, fault.Canceled, fault.ClassOf(err))
+	requireCounts(t, e, 0)
+}
