@@ -13,7 +13,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// BenchmarkRealPutUsers measures conditional upserts of whole users with a state of 1 KiB, each user with a position of its own.
+// BenchmarkRealPutUsers measures conditional upserts of whole users with a state of 1 KiB, each
+// user with a position of its own.
 func BenchmarkRealPutUsers(b *testing.B) {
 	for _, size := range []int{64, 256, 1024} {
 		for _, batch := range []int{1, 64, 256, 1024} {
@@ -29,8 +30,12 @@ func BenchmarkRealPutUsers(b *testing.B) {
 					for i := range users {
 						pos++
 						users[i] = sinks.User{
-							ID: fmt.Sprintf("user-%d", rand.IntN(5000)), Vector: randomVector(65), State: make([]byte, 1024),
-							Positions: map[string]int64{src.Topic: pos}, LastEventAt: time.Now(), ChangedAt: time.Now(),
+							ID:     fmt.Sprintf("user-%d", rand.IntN(5000)),
+							Vector: randomVector(65), State: make([]byte, 1024),
+							Positions: map[string]int64{
+								src.Topic: pos,
+							},
+							LastEventAt: time.Now(), ChangedAt: time.Now(),
 						}
 					}
 					require.NoError(b, s.Users().PutUsers(context.Background(), src, users))

@@ -18,7 +18,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// answering serves gRPC on loopback: every call ends with err. The errors a test sees are then what the driver makes of real answers.
+// answering serves gRPC on loopback: every call ends with err. The errors a test sees are then what
+// the driver makes of real answers.
 func answering(t *testing.T, err error, trailer metadata.MD) string {
 	t.Helper()
 	l, lerr := net.Listen("tcp", "127.0.0.1:0")
@@ -60,20 +61,65 @@ func TestClassify(t *testing.T) {
 		want    fault.Class
 		says    string
 	}{
-		{"unavailable", status.Error(codes.Unavailable, "shard is loading"), nil, fault.Transient, "shard is loading"},
-		{"rate limit without a time", status.Error(codes.ResourceExhausted, "rate limited"), nil, fault.Transient, "rate limited"},
-		{"rate limit with a time", status.Error(codes.ResourceExhausted, "rate limited"), metadata.Pairs("retry-after", "3"), fault.Transient, "3 seconds"},
+		{
+			"unavailable", status.Error(codes.Unavailable, "shard is loading"), nil,
+			fault.Transient, "shard is loading",
+		},
+		{
+			"rate limit without a time", status.Error(codes.ResourceExhausted, "rate limited"), nil,
+			fault.Transient, "rate limited",
+		},
+		{
+			"rate limit with a time", status.Error(codes.ResourceExhausted, "rate limited"),
+			metadata.Pairs("retry-after", "3"), fault.Transient, "3 seconds",
+		},
 		{"aborted", status.Error(codes.Aborted, "consensus"), nil, fault.Transient, "consensus"},
-		{"deadline of the server", status.Error(codes.DeadlineExceeded, "timeout: 5s"), nil, fault.Transient, "timeout"},
-		{"canceled by the server", status.Error(codes.Canceled, "stopping"), nil, fault.Transient, "stopping"},
-		{"collection gone", status.Error(codes.NotFound, "Not found: Collection `users` doesn't exist!"), nil, fault.Transient, "slipstream migrate"},
-		{"wrong key", status.Error(codes.Unauthenticated, "Invalid API key or JWT"), nil, fault.Transient, "API key"},
-		{"read-only key", status.Error(codes.PermissionDenied, "Forbidden"), nil, fault.Transient, "API key"},
-		{"old server", status.Error(codes.Unimplemented, "unknown method"), nil, fault.Transient, "1.16"},
-		{"other dimension", status.Error(codes.InvalidArgument, "Wrong input: Vector dimension error: expected dim: 65, got 33"), nil, fault.Transient, "slipstream rebuild"},
-		{"bad point", status.Error(codes.InvalidArgument, "Wrong input: payload"), nil, fault.Permanent, "payload"},
-		{"disk full", status.Error(codes.Internal, "Service internal error: No space left on device"), nil, fault.Transient, "No space"},
-		{"server's panic", status.Error(codes.Internal, "Service internal error: task panicked"), nil, fault.Unknown, "panicked"},
+		{
+			"deadline of the server", status.Error(codes.DeadlineExceeded, "timeout: 5s"), nil,
+			fault.Transient, "timeout",
+		},
+		{
+			"canceled by the server", status.Error(codes.Canceled, "stopping"), nil,
+			fault.Transient, "stopping",
+		},
+		{
+			"collection gone",
+			status.Error(codes.NotFound, "Not found: Collection `users` doesn't exist!"), nil,
+			fault.Transient, "slipstream migrate",
+		},
+		{
+			"wrong key", status.Error(codes.Unauthenticated, "Invalid API key or JWT"), nil,
+			fault.Transient, "API key",
+		},
+		{
+			"read-only key", status.Error(codes.PermissionDenied, "Forbidden"), nil,
+			fault.Transient, "API key",
+		},
+		{
+			"old server", status.Error(codes.Unimplemented, "unknown method"), nil, fault.Transient,
+			"1.16",
+		},
+		{
+			"other dimension",
+			status.Error(
+				codes.InvalidArgument,
+				"Wrong input: Vector dimension error: expected dim: 65, got 33",
+			),
+			nil, fault.Transient, "slipstream rebuild",
+		},
+		{
+			"bad point", status.Error(codes.InvalidArgument, "Wrong input: payload"), nil,
+			fault.Permanent, "payload",
+		},
+		{
+			"disk full",
+			status.Error(codes.Internal, "Service internal error: No space left on device"), nil,
+			fault.Transient, "No space",
+		},
+		{
+			"server's panic", status.Error(codes.Internal, "Service internal error: task panicked"),
+			nil, fault.Unknown, "panicked",
+		},
 		{"unknown", status.Error(codes.Unknown, "?"), nil, fault.Unknown, "?"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -127,7 +173,9 @@ func TestClassifyConnection(t *testing.T) {
 	})
 	t.Run("not an address", func(t *testing.T) {
 		t.Parallel()
-		require.Equal(t, fault.Unknown, fault.ClassOf(classify(t.Context(), errors.New("something else"))))
+		require.Equal(
+			t, fault.Unknown, fault.ClassOf(classify(t.Context(), errors.New("something else"))),
+		)
 	})
 }
 

@@ -16,7 +16,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// openForTest opens a store of its own on the real engine, migrated and empty, and drops its collections afterwards.
+// openForTest opens a store of its own on the real engine, migrated and empty, and drops its
+// collections afterwards.
 func openForTest(t testing.TB, change ...func(*Config)) *Store {
 	t.Helper()
 	cfg := DefaultConfig()
@@ -55,7 +56,9 @@ func dropAll(t testing.TB, cfg Config) {
 		_, user := s.users.versionOf(c.GetName())
 		_, item := s.items.versionOf(c.GetName())
 		if user || item {
-			_, err := s.client().Collections().Delete(ctx, &pb.DeleteCollection{CollectionName: c.GetName()})
+			_, err := s.client().Collections().Delete(
+				ctx, &pb.DeleteCollection{CollectionName: c.GetName()},
+			)
 			require.NoError(t, err)
 		}
 	}
@@ -64,7 +67,18 @@ func dropAll(t testing.TB, cfg Config) {
 func putUser(t *testing.T, s *Store, id string, position int64) {
 	t.Helper()
 	src := sinks.Source{Topic: schemas.TopicInteractions}
-	require.NoError(t, s.Users().PutUsers(t.Context(), src, []sinks.User{{ID: id, Vector: make([]float32, s.cfg.Dim), Positions: map[string]int64{src.Topic: position}}}))
+	require.NoError(
+		t,
+		s.Users().PutUsers(
+			t.Context(), src,
+			[]sinks.User{
+				{
+					ID: id, Vector: make([]float32, s.cfg.Dim),
+					Positions: map[string]int64{src.Topic: position},
+				},
+			},
+		),
+	)
 }
 
 func countUsers(t *testing.T, s *Store) int64 {
@@ -74,7 +88,8 @@ func countUsers(t *testing.T, s *Store) int64 {
 	return n
 }
 
-// TestRealRebuild fills collections beside the live ones, switches, and goes on writing through the same store.
+// TestRealRebuild fills collections beside the live ones, switches, and goes on writing through the
+// same store.
 func TestRealRebuild(t *testing.T) {
 	t.Parallel()
 	s := openForTest(t)
@@ -116,7 +131,8 @@ func TestRealRebuild(t *testing.T) {
 	require.EqualValues(t, 3, countUsers(t, s))
 }
 
-// TestRealMismatch holds that collections that are missing or of another make hold everything up, with an error that says what to do.
+// TestRealMismatch holds that collections that are missing or of another make hold everything up,
+// with an error that says what to do.
 func TestRealMismatch(t *testing.T) {
 	t.Parallel()
 	s := openForTest(t)
@@ -130,7 +146,15 @@ func TestRealMismatch(t *testing.T) {
 	}
 	src := sinks.Source{Topic: schemas.TopicInteractions}
 	put := func(o *Store) error {
-		return o.Users().PutUsers(t.Context(), src, []sinks.User{{ID: "u", Vector: make([]float32, o.cfg.Dim), Positions: map[string]int64{src.Topic: 1}}})
+		return o.Users().PutUsers(
+			t.Context(), src,
+			[]sinks.User{
+				{
+					ID: "u", Vector: make([]float32, o.cfg.Dim),
+					Positions: map[string]int64{src.Topic: 1},
+				},
+			},
+		)
 	}
 
 	missing := other("test_none_"+suffix(t)+"_", s.cfg.Dim)
@@ -154,7 +178,8 @@ func TestRealMismatch(t *testing.T) {
 	require.Zero(t, countUsers(t, s))
 }
 
-// TestRealLayout holds what Migrate makes of the configuration, and that changed graph settings reach a collection that exists.
+// TestRealLayout holds what Migrate makes of the configuration, and that changed graph settings
+// reach a collection that exists.
 func TestRealLayout(t *testing.T) {
 	t.Parallel()
 	s := openForTest(t, func(c *Config) { c.Items.Quantise = true })

@@ -29,17 +29,31 @@ const (
 
 func usersLayout(cfg *Config) layout {
 	ram := pb.PtrOf(false)
-	position := fieldIndex{kind: pb.FieldType_FieldTypeInteger, params: pb.NewPayloadIndexParamsInt(&pb.IntegerIndexParams{
-		// Only ranges are asked for, and never together with a search: no map of values, no links in the graph.
-		Lookup: pb.PtrOf(false), Range: pb.PtrOf(true), OnDisk: ram, EnableHnsw: pb.PtrOf(false),
-	})}
+	position := fieldIndex{
+		kind: pb.FieldType_FieldTypeInteger,
+		params: pb.NewPayloadIndexParamsInt(&pb.IntegerIndexParams{
+			// Only ranges are asked for, and never together with a search: no map of values, no
+			// links in the graph.
+			Lookup: pb.PtrOf(false),
+			Range:  pb.PtrOf(true), OnDisk: ram, EnableHnsw: pb.PtrOf(false),
+		}),
+	}
 	return layout{
-		config:  &cfg.Users,
-		vectors: map[string]*pb.VectorParams{vectorLearned: vectorParams(cfg.Dim+extraNumbers, pb.Distance_Dot, &cfg.Users, cfg.Users.Quantise)},
+		config: &cfg.Users,
+		vectors: map[string]*pb.VectorParams{
+			vectorLearned: vectorParams(
+				cfg.Dim+extraNumbers, pb.Distance_Dot, &cfg.Users, cfg.Users.Quantise,
+			),
+		},
 		indexes: map[string]fieldIndex{
 			fieldOf(schemas.TopicInteractions):               position,
 			fieldOf(schemas.ReplayTopic(schemas.GroupEmbed)): position,
-			fieldChanged: {kind: pb.FieldType_FieldTypeDatetime, params: pb.NewPayloadIndexParamsDatetime(&pb.DatetimeIndexParams{OnDisk: ram, EnableHnsw: pb.PtrOf(false)})},
+			fieldChanged: {
+				kind: pb.FieldType_FieldTypeDatetime,
+				params: pb.NewPayloadIndexParamsDatetime(
+					&pb.DatetimeIndexParams{OnDisk: ram, EnableHnsw: pb.PtrOf(false)},
+				),
+			},
 		},
 	}
 }
@@ -69,8 +83,9 @@ func (u *Users) GetUsers(ctx context.Context, ids []string) ([]sinks.User, error
 	return users, nil
 }
 
-// PutUsers implements sinktest.UserWriter. A vector of another length or without end, a missing position and an id that is not UTF-8 are permanent
-// errors, and then nothing of the call is written.
+// PutUsers implements sinktest.UserWriter. A vector of another length or without end, a missing
+// position and an id that is not UTF-8 are permanent errors, and then nothing of the call is
+// written.
 func (u *Users) PutUsers(ctx context.Context, src sinks.Source, batch []sinks.User) error {
 	newest := make(map[uint64]*sinks.User, len(batch))
 	for i := range batch {
@@ -89,10 +104,13 @@ func (u *Users) PutUsers(ctx context.Context, src sinks.Source, batch []sinks.Us
 		var older boundSet
 		for i, k := range keys {
 			points[i] = userPoint(k, newest[k], u.layout.config.NormBound)
-			older.add(uint64(newest[k].Positions[src.Topic]), k) //nolint:gosec // checked not to be negative
+			older.add(
+				uint64(newest[k].Positions[src.Topic]), k,
+			) //nolint:gosec // checked not to be negative
 		}
 		unless := &pb.Filter{Should: append(older.conditions(func(bound uint64) []*pb.Condition {
-			// Ranges compare as float64: exact up to an offset of 2^53, which a partition reaches after 285 years at a million records a second.
+			// Ranges compare as float64: exact up to an offset of 2^53, which a partition reaches
+			// after 285 years at a million records a second.
 			return []*pb.Condition{pb.NewRange(field, &pb.Range{Lt: pb.PtrOf(float64(bound))})}
 		}), pb.NewIsEmpty(field))}
 		if err := u.upsert(ctx, points, unless); err != nil {
@@ -136,11 +154,16 @@ func userPoint(key uint64, x *sinks.User, bound float64) *pb.PointStruct {
 	if x.Vector != nil {
 		vectors[vectorLearned] = pb.NewVectorDense(lengthen(x.Vector, bound))
 	}
-	return &pb.PointStruct{Id: pb.NewIDNum(key), Payload: payload, Vectors: pb.NewVectorsMap(vectors)}
+	return &pb.PointStruct{
+		Id: pb.NewIDNum(key), Payload: payload, Vectors: pb.NewVectorsMap(vectors),
+	}
 }
 
 func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
-	x := sinks.User{ID: p.GetPayload()[fieldID].GetStringValue(), Vector: shorten(vectorOf(p.GetVectors(), vectorLearned)), Positions: map[string]int64{}}
+	x := sinks.User{
+		ID:     p.GetPayload()[fieldID].GetStringValue(),
+		Vector: shorten(vectorOf(p.GetVectors(), vectorLearned)), Positions: map[string]int64{},
+	}
 	var err error
 	if x.State, err = getBytes(p.GetPayload()[fieldState]); err != nil {
 		return x, fmt.Errorf("qdrant: state of user %q: %w", x.ID, err)
@@ -160,7 +183,9 @@ func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
 }
 
 // SimilarUsers implements sinktest.UserReader.
-func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([][]sinks.Neighbour, error) {
+func (u *Users) SimilarUsers(
+	ctx context.Context, queries []sinks.UserQuery,
+) ([][]sinks.Neighbour, error) {
 	ask := make([]batchedQuery, len(queries))
 	for i, q := range queries {
 		if err := checkN(q.N); err != nil {
@@ -170,15 +195,19 @@ func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 			return nil, fmt.Errorf("qdrant: %w", err)
 		}
 		ask[i] = batchedQuery{want: q.N, points: &pb.QueryPoints{
-			CollectionName: u.ref(), Query: pb.NewQueryDense(lengthenQuery(q.Vector)), Using: pb.PtrOf(vectorLearned),
-			WithPayload: pb.NewWithPayloadInclude(fieldID), WithVectors: pb.NewWithVectorsEnable(false),
+			CollectionName: u.ref(), Query: pb.NewQueryDense(lengthenQuery(q.Vector)),
+			Using:       pb.PtrOf(vectorLearned),
+			WithPayload: pb.NewWithPayloadInclude(fieldID),
+			WithVectors: pb.NewWithVectorsEnable(false),
 		}}
 		keys := make([]uint64, len(q.Exclude))
 		for k, id := range q.Exclude {
 			keys[k] = schemas.Key(id)
 		}
 		ask[i].exclude(keys)
-		ask[i].points.Params = u.searchParams(int(ask[i].points.GetLimit()), vectorLearned) //nolint:gosec // some hundreds
+		ask[i].points.Params = u.searchParams(
+			int(ask[i].points.GetLimit()), vectorLearned,
+		) //nolint:gosec // some hundreds
 	}
 	if len(ask) == 0 {
 		return nil, nil
@@ -190,7 +219,12 @@ func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 	found := make([][]sinks.Neighbour, len(queries))
 	for i, points := range results {
 		for _, p := range points {
-			found[i] = append(found[i], sinks.Neighbour{ID: p.GetPayload()[fieldID].GetStringValue(), Score: float64(p.GetScore())})
+			found[i] = append(
+				found[i],
+				sinks.Neighbour{
+					ID: p.GetPayload()[fieldID].GetStringValue(), Score: float64(p.GetScore()),
+				},
+			)
 		}
 		// The engine gives equal scores in any order; people and tests want the same answer twice.
 		slices.SortStableFunc(found[i], func(a, b sinks.Neighbour) int {
@@ -200,20 +234,27 @@ func (u *Users) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 	return found, nil
 }
 
-// ExpireUsers implements sinktest.UserWriter. Times are compared to the microsecond. A user who changes between being found and being deleted stays.
+// ExpireUsers implements sinktest.UserWriter. Times are compared to the microsecond. A user who
+// changes between being found and being deleted stays.
 func (u *Users) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error) {
 	if limit <= 0 {
 		return 0, nil
 	}
 	old := &pb.Filter{Should: []*pb.Condition{
-		pb.NewDatetimeRange(fieldChanged, &pb.DatetimeRange{Lt: timestamppb.New(t.Truncate(time.Microsecond))}),
+		pb.NewDatetimeRange(
+			fieldChanged, &pb.DatetimeRange{Lt: timestamppb.New(t.Truncate(time.Microsecond))},
+		),
 		pb.NewIsEmpty(fieldChanged),
 	}}
 	expired := 0
 	for expired < limit {
 		page, _, err := u.scrollPage(ctx, &pb.ScrollPoints{
-			CollectionName: u.ref(), Filter: old, Limit: pb.PtrOf(uint32(min(limit-expired, readBatch))), //nolint:gosec // bounded by readBatch
-			WithPayload: pb.NewWithPayloadEnable(false), WithVectors: pb.NewWithVectorsEnable(false),
+			CollectionName: u.ref(), Filter: old,
+			Limit: pb.PtrOf(
+				uint32(min(limit-expired, readBatch)),
+			), //nolint:gosec // bounded by readBatch
+			WithPayload: pb.NewWithPayloadEnable(false),
+			WithVectors: pb.NewWithVectorsEnable(false),
 		})
 		if err != nil || len(page) == 0 {
 			return expired, err
@@ -222,7 +263,14 @@ func (u *Users) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, e
 		for i, p := range page {
 			ids[i] = p.GetId()
 		}
-		if err := u.delete(ctx, pb.NewPointsSelectorFilter(&pb.Filter{Must: []*pb.Condition{pb.NewHasID(ids...), pb.NewFilterAsCondition(old)}})); err != nil {
+		if err := u.delete(
+			ctx,
+			pb.NewPointsSelectorFilter(
+				&pb.Filter{
+					Must: []*pb.Condition{pb.NewHasID(ids...), pb.NewFilterAsCondition(old)},
+				},
+			),
+		); err != nil {
 			return expired, err
 		}
 		expired += len(page)
@@ -232,7 +280,9 @@ func (u *Users) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, e
 
 // EachUser implements sinktest.UserLister.
 func (u *Users) EachUser(ctx context.Context, f func(sinks.User) error) error {
-	req := &pb.ScrollPoints{WithPayload: pb.NewWithPayloadEnable(true), WithVectors: pb.NewWithVectorsEnable(true)}
+	req := &pb.ScrollPoints{
+		WithPayload: pb.NewWithPayloadEnable(true), WithVectors: pb.NewWithVectorsEnable(true),
+	}
 	return u.scroll(ctx, req, func(page []*pb.RetrievedPoint) error {
 		for _, p := range page {
 			x, err := userOf(p)

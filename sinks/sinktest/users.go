@@ -16,24 +16,29 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// The two sources of a user: a partition of interactions and, after a replay of dead letters, one of the replay topic.
+// The two sources of a user: a partition of interactions and, after a replay of dead letters, one
+// of the replay topic.
 var (
 	mainSource   = sinks.Source{Topic: schemas.TopicInteractions, Partition: 3}
 	replaySource = sinks.Source{Topic: schemas.ReplayTopic(schemas.GroupEmbed), Partition: 1}
 )
 
-// TestUsers holds an engine to the contract Users. open returns a migrated, empty store that is closed at the end of the test.
+// TestUsers holds an engine to the contract Users. open returns a migrated, empty store that is
+// closed at the end of the test.
 func TestUsers(t *testing.T, open func(t *testing.T) Users) {
 	runAll(t, open, slices.Concat(userPutCases(), userSearchCases(), userForgetCases()))
 }
 
-// user returns a user who has absorbed offset of the main source; v is the first number of the vector, to tell versions apart.
+// user returns a user who has absorbed offset of the main source; v is the first number of the
+// vector, to tell versions apart.
 func user(id string, offset int64, v float32) sinks.User {
 	vector := make([]float32, VectorDim)
 	vector[0], vector[VectorDim-1] = v, 1
 	return sinks.User{
-		ID: id, Vector: vector, State: fmt.Appendf(nil, "state %v", v), Positions: map[string]int64{mainSource.Topic: offset},
-		LastEventAt: noon.Add(time.Duration(offset)), ChangedAt: noon.Add(time.Duration(offset) * time.Second),
+		ID: id, Vector: vector, State: fmt.Appendf(nil, "state %v", v),
+		Positions:   map[string]int64{mainSource.Topic: offset},
+		LastEventAt: noon.Add(time.Duration(offset)),
+		ChangedAt:   noon.Add(time.Duration(offset) * time.Second),
 	}
 }
 
@@ -55,10 +60,19 @@ func requireUser(t *testing.T, want, got sinks.User) {
 	t.Helper()
 	require.Equal(t, want.ID, got.ID)
 	require.Equal(t, want.Vector, got.Vector, "vector of %q", want.ID)
-	require.True(t, bytes.Equal(want.State, got.State), "state of %q: want %q, got %q", want.ID, want.State, got.State)
+	require.True(
+		t, bytes.Equal(want.State, got.State), "state of %q: want %q, got %q", want.ID, want.State,
+		got.State,
+	)
 	require.Equal(t, want.Positions, got.Positions, "positions of %q", want.ID)
-	require.Truef(t, want.LastEventAt.Equal(got.LastEventAt), "last event of %q: want %s, got %s", want.ID, want.LastEventAt, got.LastEventAt)
-	require.Truef(t, want.ChangedAt.Equal(got.ChangedAt), "change of %q: want %s, got %s", want.ID, want.ChangedAt, got.ChangedAt)
+	require.Truef(
+		t, want.LastEventAt.Equal(got.LastEventAt), "last event of %q: want %s, got %s", want.ID,
+		want.LastEventAt, got.LastEventAt,
+	)
+	require.Truef(
+		t, want.ChangedAt.Equal(got.ChangedAt), "change of %q: want %s, got %s", want.ID,
+		want.ChangedAt, got.ChangedAt,
+	)
 }
 
 func requireUserCount(t *testing.T, s Users, want int) {
@@ -135,7 +149,10 @@ func userPutCases() []testCase[Users] {
 			old := user("u1", 1, 1)
 			old.Positions[replaySource.Topic] = 5
 			putUsers(t, s, old)
-			bare := sinks.User{ID: "u1", Positions: map[string]int64{mainSource.Topic: 2}, LastEventAt: noon, ChangedAt: noon}
+			bare := sinks.User{
+				ID: "u1", Positions: map[string]int64{mainSource.Topic: 2}, LastEventAt: noon,
+				ChangedAt: noon,
+			}
 			putUsers(t, s, bare)
 			requireUser(t, bare, getUser(t, s, "u1"))
 		}},
@@ -165,7 +182,9 @@ func userPutCases() []testCase[Users] {
 			requireUser(t, user("c", 10, 2), getUser(t, s, "c"))
 		}},
 		{"an id twice in a batch ends at the higher position", func(t *testing.T, s Users) {
-			putUsers(t, s, user("up", 1, 1), user("down", 2, 2), user("up", 2, 2), user("down", 1, 1))
+			putUsers(
+				t, s, user("up", 1, 1), user("down", 2, 2), user("up", 2, 2), user("down", 1, 1),
+			)
 			requireUser(t, user("up", 2, 2), getUser(t, s, "up"))
 			requireUser(t, user("down", 2, 2), getUser(t, s, "down"))
 		}},
@@ -214,7 +233,10 @@ func userPutCases() []testCase[Users] {
 			require.NoError(t, concurrently(writers, func(i int) error {
 				own := user(fmt.Sprintf("own-%d", i), 1, float32(i))
 				return retryTransient(func() error {
-					return s.PutUsers(t.Context(), mainSource, []sinks.User{user("shared", int64(i), float32(i)), own})
+					return s.PutUsers(
+						t.Context(), mainSource,
+						[]sinks.User{user("shared", int64(i), float32(i)), own},
+					)
 				})
 			}))
 			requireUser(t, user("shared", writers-1, writers-1), getUser(t, s, "shared"))
@@ -223,15 +245,28 @@ func userPutCases() []testCase[Users] {
 		{"a canceled context ends calls", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 1, 1))
 			requireCanceled(t, map[string]func(context.Context) error{
-				"get": func(ctx context.Context) error { _, err := s.GetUsers(ctx, []string{"u1"}); return err },
-				"put": func(ctx context.Context) error { return s.PutUsers(ctx, mainSource, []sinks.User{user("u1", 2, 2)}) },
+				"get": func(ctx context.Context) error {
+					_, err := s.GetUsers(ctx, []string{"u1"})
+					return err
+				},
+				"put": func(ctx context.Context) error {
+					return s.PutUsers(ctx, mainSource, []sinks.User{user("u1", 2, 2)})
+				},
 				"similar": func(ctx context.Context) error {
 					_, err := similar(ctx, s, user("q", 0, 1).Vector, 1, nil)
 					return err
 				},
-				"expire": func(ctx context.Context) error { _, err := s.ExpireUsers(ctx, noon.Add(time.Hour), 1); return err },
-				"count":  func(ctx context.Context) error { _, err := s.CountUsers(ctx); return err },
-				"each":   func(ctx context.Context) error { return s.EachUser(ctx, func(sinks.User) error { return nil }) },
+				"expire": func(ctx context.Context) error {
+					_, err := s.ExpireUsers(ctx, noon.Add(time.Hour), 1)
+					return err
+				},
+				"count": func(ctx context.Context) error {
+					_, err := s.CountUsers(ctx)
+					return err
+				},
+				"each": func(ctx context.Context) error {
+					return s.EachUser(ctx, func(sinks.User) error { return nil })
+				},
 			})
 			putUsers(t, s, user("u1", 3, 3))
 			requireUser(t, user("u1", 3, 3), getUser(t, s, "u1"))
@@ -288,7 +323,10 @@ func userSearchCases() []testCase[Users] {
 			r := random(t)
 			queries := make([]sinks.UserQuery, 40)
 			for i := range queries {
-				queries[i] = sinks.UserQuery{Vector: vector(r, VectorDim), N: 1 + r.IntN(20), Exclude: []string{users[i].ID, "unknown"}}
+				queries[i] = sinks.UserQuery{
+					Vector: vector(r, VectorDim), N: 1 + r.IntN(20),
+					Exclude: []string{users[i].ID, "unknown"},
+				}
 			}
 			answers, err := s.SimilarUsers(t.Context(), queries)
 			require.NoError(t, err)
@@ -343,7 +381,10 @@ func randomUsers(t *testing.T, s Users, n int) []sinks.User {
 }
 
 // requireNearest compares with an exact search.
-func requireNearest(t *testing.T, users []sinks.User, query []float32, n int, exclude []string, got []sinks.Neighbour) {
+func requireNearest(
+	t *testing.T, users []sinks.User, query []float32, n int, exclude []string,
+	got []sinks.Neighbour,
+) {
 	t.Helper()
 	var want []sinks.Neighbour
 	for _, u := range users {
@@ -387,24 +428,27 @@ func userForgetCases() []testCase[Users] {
 			putUsers(t, s, user("u1", 3, 2))
 			requireUser(t, user("u1", 3, 2), getUser(t, s, "u1"))
 		}},
-		{"users unchanged since a time expire, a limited number at once", func(t *testing.T, s Users) {
-			var batch []sinks.User
-			for i, id := range numbered("u", 10) {
-				batch = append(batch, user(id, int64(i), 1)) // changed i seconds after noon
-			}
-			putUsers(t, s, batch...)
-			cut := noon.Add(5 * time.Second)
-			for _, want := range []int{3, 2, 0} {
-				n, err := s.ExpireUsers(t.Context(), cut, 3)
+		{
+			"users unchanged since a time expire, a limited number at once",
+			func(t *testing.T, s Users) {
+				var batch []sinks.User
+				for i, id := range numbered("u", 10) {
+					batch = append(batch, user(id, int64(i), 1)) // changed i seconds after noon
+				}
+				putUsers(t, s, batch...)
+				cut := noon.Add(5 * time.Second)
+				for _, want := range []int{3, 2, 0} {
+					n, err := s.ExpireUsers(t.Context(), cut, 3)
+					require.NoError(t, err)
+					require.Equal(t, want, n)
+				}
+				requireUserCount(t, s, 5)
+				requireUser(t, batch[5], getUser(t, s, batch[5].ID)) // not before the cut
+				near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 10, nil)
 				require.NoError(t, err)
-				require.Equal(t, want, n)
-			}
-			requireUserCount(t, s, 5)
-			requireUser(t, batch[5], getUser(t, s, batch[5].ID)) // not before the cut
-			near, err := similar(t.Context(), s, user("q", 0, 1).Vector, 10, nil)
-			require.NoError(t, err)
-			require.Len(t, near, 5)
-		}},
+				require.Len(t, near, 5)
+			},
+		},
 		{"a changed user does not expire", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 1, 1))
 			putUsers(t, s, user("u1", 100, 1))
@@ -444,7 +488,9 @@ func userForgetCases() []testCase[Users] {
 }
 
 // similar asks for the neighbours of one vector.
-func similar(ctx context.Context, s Users, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
+func similar(
+	ctx context.Context, s Users, vector []float32, n int, exclude []string,
+) ([]sinks.Neighbour, error) {
 	found, err := s.SimilarUsers(ctx, []sinks.UserQuery{{Vector: vector, N: n, Exclude: exclude}})
 	if err != nil || len(found) != 1 {
 		return nil, err

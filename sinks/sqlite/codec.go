@@ -48,7 +48,8 @@ func floatsOf(b []byte) []float32 {
 	return v
 }
 
-// keyList returns keys as a JSON array for json_each, the way to hand a statement any number of values. Keys are stored as signed numbers of the same bits.
+// keyList returns keys as a JSON array for json_each, the way to hand a statement any number of
+// values. Keys are stored as signed numbers of the same bits.
 func keyList(keys []uint64) string {
 	b := make([]byte, 0, 2+21*len(keys))
 	b = append(b, '[')

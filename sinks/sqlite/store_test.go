@@ -35,7 +35,10 @@ func openAt(t testing.TB, path string) *Store {
 }
 
 func userAt(id string, offset int64) sinks.User {
-	return sinks.User{ID: id, Vector: []float32{float32(offset), 1}, State: []byte(id), Positions: map[string]int64{testSource.Topic: offset}}
+	return sinks.User{
+		ID: id, Vector: []float32{float32(offset), 1}, State: []byte(id),
+		Positions: map[string]int64{testSource.Topic: offset},
+	}
 }
 
 func batchOf[T any](xs ...T) []T { return xs }
@@ -58,7 +61,10 @@ func TestEverythingIsThereAfterReopening(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "store.db")
 	s := openAt(t, path)
-	item := sinks.Item{Content: schemas.Item{ItemID: "i1", Title: "Alien", Genres: []string{"Horror"}}, Vector: []float32{2, 1}, ContentVector: []float32{0, 1}, Version: 3, Count: 4}
+	item := sinks.Item{
+		Content: schemas.Item{ItemID: "i1", Title: "Alien", Genres: []string{"Horror"}},
+		Vector:  []float32{2, 1}, ContentVector: []float32{0, 1}, Version: 3, Count: 4,
+	}
 	bare := userAt("bare", 1)
 	bare.Vector = nil
 	require.NoError(t, s.PutUsers(t.Context(), testSource, batchOf(userAt("u1", 5), bare)))
@@ -72,7 +78,12 @@ func TestEverythingIsThereAfterReopening(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []sinks.Neighbour{{ID: "u1", Score: 6}}, near)
 	for _, content := range []bool{false, true} {
-		hits, err := s.SearchItems(t.Context(), []sinks.ItemQuery{{Vector: []float32{0, 1}, Content: content, N: 5, Genres: []string{"Horror"}}})
+		hits, err := s.SearchItems(
+			t.Context(),
+			[]sinks.ItemQuery{
+				{Vector: []float32{0, 1}, Content: content, N: 5, Genres: []string{"Horror"}},
+			},
+		)
 		require.NoError(t, err)
 		require.Len(t, hits[0], 1)
 		require.Equal(t, "Alien", hits[0][0].Item.Content.Title)
@@ -145,10 +156,14 @@ func TestSomethingElseIsRefused(t *testing.T) {
 func TestPragmas(t *testing.T) {
 	t.Parallel()
 	for durable, want := range map[bool]string{false: "1", true: "2"} {
-		s, err := Open(t.Context(), Config{Path: filepath.Join(t.TempDir(), "store.db"), Sync: durable})
+		s, err := Open(
+			t.Context(), Config{Path: filepath.Join(t.TempDir(), "store.db"), Sync: durable},
+		)
 		require.NoError(t, err)
 		defer s.Close()
-		for pragma, want := range map[string]string{"synchronous": want, "journal_mode": "wal", "page_size": "8192", "busy_timeout": "5000"} {
+		for pragma, want := range map[string]string{
+			"synchronous": want, "journal_mode": "wal", "page_size": "8192", "busy_timeout": "5000",
+		} {
 			var got string
 			require.NoError(t, s.writer.QueryRow("PRAGMA "+pragma).Scan(&got))
 			require.Equal(t, want, got, pragma)
@@ -158,17 +173,25 @@ func TestPragmas(t *testing.T) {
 	}
 }
 
-// TestAFailedCommitLeavesMirrorAndFileAlike lets a commit fail for real: a deferred foreign key is checked only then.
+// TestAFailedCommitLeavesMirrorAndFileAlike lets a commit fail for real: a deferred foreign key is
+// checked only then.
 func TestAFailedCommitLeavesMirrorAndFileAlike(t *testing.T) {
 	t.Parallel()
 	s := openForTest(t)
 	require.NoError(t, s.PutUsers(t.Context(), testSource, batchOf(userAt("u1", 1))))
-	_, err := s.writer.Exec("PRAGMA foreign_keys = 1; CREATE TABLE child (p INTEGER REFERENCES user_points (key) DEFERRABLE INITIALLY DEFERRED)")
+	_, err := s.writer.Exec(
+		"PRAGMA foreign_keys = 1; CREATE TABLE child (p INTEGER REFERENCES user_points (key) " +
+			"DEFERRABLE INITIALLY DEFERRED)",
+	)
 	require.NoError(t, err)
-	err = s.write(t.Context(), "break", func() { t.Error("landed must not be called") }, func(tx *sql.Tx) error {
-		_, err := tx.Exec("INSERT INTO child VALUES (1)")
-		return err
-	})
+	err = s.write(
+		t.Context(), "break",
+		func() { t.Error("landed must not be called") },
+		func(tx *sql.Tx) error {
+			_, err := tx.Exec("INSERT INTO child VALUES (1)")
+			return err
+		},
+	)
 	require.Equal(t, fault.Permanent, fault.ClassOf(err), "%v", err)
 	require.True(t, s.stale.Load())
 
@@ -177,7 +200,9 @@ func TestAFailedCommitLeavesMirrorAndFileAlike(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, near, 1, "the mirror was loaded again")
 	require.False(t, s.stale.Load())
-	require.NoError(t, s.PutUsers(t.Context(), testSource, batchOf(userAt("u1", 2))), "the connection is fine")
+	require.NoError(
+		t, s.PutUsers(t.Context(), testSource, batchOf(userAt("u1", 2))), "the connection is fine",
+	)
 }
 
 func TestAWriterWaitsForItsTurnNoLongerThanItsContext(t *testing.T) {
@@ -213,10 +238,11 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 	for name, query := range map[string]string{
 		"users by key": selectUsers + " WHERE key IN (SELECT value FROM json_each('[1]'))",
 		"items by key": selectItems + " WHERE key IN (SELECT value FROM json_each('[1]'))",
-		"expiry":       "SELECT key FROM user_points WHERE changed_at < 5 ORDER BY changed_at LIMIT 3",
-		"friends":      selectFriends,
-		"suggestions":  selectSuggestions,
-		"erasure":      "DELETE FROM edges WHERE (a = ?1 OR b = ?1) AND at <= ?2",
+		"expiry": "SELECT key FROM user_points WHERE changed_at < 5 ORDER BY changed_at " +
+			"LIMIT 3",
+		"friends":     selectFriends,
+		"suggestions": selectSuggestions,
+		"erasure":     "DELETE FROM edges WHERE (a = ?1 OR b = ?1) AND at <= ?2",
 	} {
 		rows, err := s.reader.Query("EXPLAIN QUERY PLAN "+query, "x", 1)
 		if err != nil {
@@ -241,7 +267,9 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 func BenchmarkPutUsers(b *testing.B) {
 	for _, durable := range []bool{false, true} {
 		b.Run(fmt.Sprintf("sync=%t", durable), func(b *testing.B) {
-			s, err := Open(b.Context(), Config{Path: filepath.Join(b.TempDir(), "store.db"), Sync: durable})
+			s, err := Open(
+				b.Context(), Config{Path: filepath.Join(b.TempDir(), "store.db"), Sync: durable},
+			)
 			require.NoError(b, err)
 			defer s.Close()
 			require.NoError(b, s.Migrate(b.Context()))
@@ -261,7 +289,9 @@ func BenchmarkPutUsers(b *testing.B) {
 }
 
 // similar asks for the neighbours of one vector.
-func similar(ctx context.Context, s *Store, vector []float32, n int, exclude []string) ([]sinks.Neighbour, error) {
+func similar(
+	ctx context.Context, s *Store, vector []float32, n int, exclude []string,
+) ([]sinks.Neighbour, error) {
 	found, err := s.SimilarUsers(ctx, []sinks.UserQuery{{Vector: vector, N: n, Exclude: exclude}})
 	if err != nil || len(found) != 1 {
 		return nil, err

@@ -10,7 +10,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-const selectUsers = "SELECT id, vector, state, positions, last_event_at, changed_at FROM user_points"
+const selectUsers = "SELECT id, vector, state, positions, last_event_at, changed_at FROM " +
+	"user_points"
 
 // GetUsers returns the users found.
 func (s *Store) GetUsers(ctx context.Context, ids []string) ([]sinks.User, error) {
@@ -36,7 +37,9 @@ func (s *Store) EachUser(ctx context.Context, f func(sinks.User) error) error {
 	return nil
 }
 
-func (s *Store) eachUser(ctx context.Context, f func(sinks.User) error, query string, args ...any) error {
+func (s *Store) eachUser(
+	ctx context.Context, f func(sinks.User) error, query string, args ...any,
+) error {
 	rows, err := s.reader.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
@@ -47,13 +50,16 @@ func (s *Store) eachUser(ctx context.Context, f func(sinks.User) error, query st
 		var vector sql.RawBytes
 		var positions string
 		var lastEventAt, changedAt int64
-		if err := rows.Scan(&u.ID, &vector, &u.State, &positions, &lastEventAt, &changedAt); err != nil {
+		if err := rows.Scan(
+			&u.ID, &vector, &u.State, &positions, &lastEventAt, &changedAt,
+		); err != nil {
 			return err
 		}
 		if u.Positions, err = decodePositions(positions); err != nil {
 			return fault.Transientf("the file is damaged: positions of user %q: %w", u.ID, err)
 		}
-		u.Vector, u.LastEventAt, u.ChangedAt = floatsOf(vector), fromNanos(lastEventAt), fromNanos(changedAt)
+		u.Vector = floatsOf(vector)
+		u.LastEventAt, u.ChangedAt = fromNanos(lastEventAt), fromNanos(changedAt)
 		if err := f(u); err != nil {
 			return err
 		}
@@ -80,7 +86,8 @@ func (s *Store) PutUsers(ctx context.Context, src sinks.Source, batch []sinks.Us
 	})
 }
 
-// checkUsers refuses what could not be compared. It runs in the writer's turn: the first vector of all decides the dimension.
+// checkUsers refuses what could not be compared. It runs in the writer's turn: the first vector of
+// all decides the dimension.
 func (s *Store) checkUsers(src sinks.Source, batch []sinks.User) error {
 	dims := s.users.dims()
 	for i := range batch {
@@ -95,7 +102,8 @@ func (s *Store) checkUsers(src sinks.Source, batch []sinks.User) error {
 	return nil
 }
 
-// newestUsers returns the users of the batch that are newer than the stored ones; of several with one id, the newest.
+// newestUsers returns the users of the batch that are newer than the stored ones; of several with
+// one id, the newest.
 func newestUsers(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]*sinks.User, error) {
 	absorbed, err := positionsOf(tx, src, batch)
 	if err != nil {
@@ -114,13 +122,17 @@ func newestUsers(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]*
 	return winners, nil
 }
 
-// positionsOf returns what the stored users have absorbed of src; those that have not absorbed any of it are absent.
+// positionsOf returns what the stored users have absorbed of src; those that have not absorbed any
+// of it are absent.
 func positionsOf(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]int64, error) {
 	keys := make([]uint64, len(batch))
 	for i := range batch {
 		keys[i] = schemas.Key(batch[i].ID)
 	}
-	rows, err := tx.Query("SELECT key, positions FROM user_points WHERE key IN (SELECT value FROM json_each(?))", keyList(keys))
+	rows, err := tx.Query(
+		"SELECT key, positions FROM user_points WHERE key IN (SELECT value FROM json_each(?))",
+		keyList(keys),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +146,9 @@ func positionsOf(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]i
 		}
 		positions, err := decodePositions(text)
 		if err != nil {
-			return nil, fault.Transientf("the file is damaged: positions of user %x: %w", uint64(key), err)
+			return nil, fault.Transientf(
+				"the file is damaged: positions of user %x: %w", uint64(key), err,
+			)
 		}
 		if p, ok := positions[src.Topic]; ok {
 			absorbed[uint64(key)] = p
@@ -143,8 +157,13 @@ func positionsOf(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]i
 	return absorbed, rows.Err()
 }
 
-func insertUsers(ctx context.Context, tx *sql.Tx, users map[uint64]*sinks.User) ([]entry[string], error) {
-	stmt, err := tx.Prepare("INSERT OR REPLACE INTO user_points (key, id, vector, state, positions, last_event_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)")
+func insertUsers(
+	ctx context.Context, tx *sql.Tx, users map[uint64]*sinks.User,
+) ([]entry[string], error) {
+	stmt, err := tx.Prepare(
+		"INSERT OR REPLACE INTO user_points (key, id, vector, state, positions, last_event_at, " +
+			"changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +177,10 @@ func insertUsers(ctx context.Context, tx *sql.Tx, users map[uint64]*sinks.User) 
 		if err != nil {
 			return nil, err
 		}
-		if _, err := stmt.Exec(int64(key), u.ID, floatBytes(u.Vector), u.State, positions, nanos(u.LastEventAt), nanos(u.ChangedAt)); err != nil {
+		if _, err := stmt.Exec(
+			int64(key), u.ID, floatBytes(u.Vector), u.State, positions, nanos(u.LastEventAt),
+			nanos(u.ChangedAt),
+		); err != nil {
 			return nil, err
 		}
 		entries = append(entries, entry[string]{key: key, vector: u.Vector, row: u.ID})
@@ -167,7 +189,9 @@ func insertUsers(ctx context.Context, tx *sql.Tx, users map[uint64]*sinks.User) 
 }
 
 // SimilarUsers returns the users nearest to each query.
-func (s *Store) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([][]sinks.Neighbour, error) {
+func (s *Store) SimilarUsers(
+	ctx context.Context, queries []sinks.UserQuery,
+) ([][]sinks.Neighbour, error) {
 	if err := s.fresh(ctx); err != nil {
 		return nil, s.failed(ctx, "search users", err)
 	}
@@ -191,10 +215,19 @@ func (s *Store) SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([]
 // ExpireUsers forgets at most limit users who have not changed since t.
 func (s *Store) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error) {
 	var keys []uint64
-	err := s.write(ctx, "expire users", func() { s.users.apply(removals[string](keys)) }, func(tx *sql.Tx) (err error) {
-		keys, err = scanKeys(tx, "DELETE FROM user_points WHERE key IN (SELECT key FROM user_points WHERE changed_at < ? ORDER BY changed_at LIMIT ?) RETURNING key", nanos(t), max(0, limit))
-		return err
-	})
+	err := s.write(
+		ctx, "expire users",
+		func() { s.users.apply(removals[string](keys)) },
+		func(tx *sql.Tx) (err error) {
+			keys, err = scanKeys(
+				tx,
+				"DELETE FROM user_points WHERE key IN (SELECT key FROM user_points WHERE "+
+					"changed_at < ? ORDER BY changed_at LIMIT ?) RETURNING key",
+				nanos(t), max(0, limit),
+			)
+			return err
+		},
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -216,7 +249,9 @@ func (s *Store) count(ctx context.Context, what, query string) (int64, error) {
 
 // loadUsers fills the mirror.
 func (s *Store) loadUsers(ctx context.Context) error {
-	rows, err := s.reader.QueryContext(ctx, "SELECT key, id, vector FROM user_points WHERE vector IS NOT NULL")
+	rows, err := s.reader.QueryContext(
+		ctx, "SELECT key, id, vector FROM user_points WHERE vector IS NOT NULL",
+	)
 	if err != nil {
 		return err
 	}
