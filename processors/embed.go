@@ -148,8 +148,9 @@ func (p *Embed) part(partition int) *embedPart {
 		panic(err) // the size is positive
 	}
 	part := &embedPart{
-		learner: model.NewLearner(p.rows.table), sums: model.NewSums(p.rows.table), windows: make(map[string]*window), cache: cache,
-		erased: make(map[string]*erasedUser), next: make(map[string]int64), unfinished: make(map[string]bool),
+		learner: model.NewLearner(p.rows.table), sums: model.NewSums(p.rows.table),
+		windows: make(map[string]*window), cache: cache, erased: make(map[string]*erasedUser),
+		next: make(map[string]int64), unfinished: make(map[string]bool),
 	}
 	p.parts[partition] = part
 	return part
@@ -337,7 +338,9 @@ func (p *Embed) strength(x *schemas.Interaction) float32 {
 
 // load returns the states of the users of events, from memory or from the store, new ones for
 // people seen for the first time, and the points whose states are corrupt.
-func (p *Embed) load(ctx context.Context, part *embedPart, b *Batch, events []embedEvent) (states map[string]*userState, corrupt map[string]*sinks.User, err error) {
+func (p *Embed) load(
+	ctx context.Context, part *embedPart, b *Batch, events []embedEvent,
+) (states map[string]*userState, corrupt map[string]*sinks.User, err error) {
 	states, corrupt = make(map[string]*userState, len(events)), make(map[string]*sinks.User)
 	var missing []string
 	for i := range events {
@@ -519,7 +522,10 @@ func seedOf(topic string, partition int, offset int64) uint64 {
 }
 
 // commit brings about the effects, in the order that loses nothing.
-func (p *Embed) commit(ctx context.Context, part *embedPart, b *Batch, changed []*changedUser, erased map[string]int64, deferred map[string]*deferral) error {
+func (p *Embed) commit(
+	ctx context.Context, part *embedPart, b *Batch, changed []*changedUser,
+	erased map[string]int64, deferred map[string]*deferral,
+) error {
 	if len(changed)+len(erased)+len(deferred) == 0 {
 		return nil
 	}

@@ -132,7 +132,9 @@ func (p *Recommend) Revoke(parts []Assignment) {
 
 // lists makes and publishes lists. It returns those users, with the error, whose states a newer
 // version wrote.
-func (p *Recommend) lists(ctx context.Context, b *Batch, requests []recommend.Request) (newer map[string]error, err error) {
+func (p *Recommend) lists(
+	ctx context.Context, b *Batch, requests []recommend.Request,
+) (newer map[string]error, err error) {
 	answers, err := p.recommender.Answers(ctx, requests)
 	if err != nil {
 		return nil, fmt.Errorf("make %d lists: %w", len(requests), err)
@@ -151,13 +153,16 @@ func (p *Recommend) lists(ctx context.Context, b *Batch, requests []recommend.Re
 			newer[list.UserID] = err
 			continue
 		case err != nil:
+			cause := &list.CausedBy
 			out = append(out, RepairRequest(&schemas.ProfileChanged{
-				UserID: list.UserID, Topic: list.CausedBy.Topic, Partition: list.CausedBy.Partition, Offset: list.CausedBy.Offset,
-				EventID: list.CausedBy.EventID, OccurredAt: list.CausedBy.OccurredAt, AcceptedAt: list.CausedBy.AcceptedAt,
+				UserID: list.UserID, Topic: cause.Topic, Partition: cause.Partition,
+				Offset: cause.Offset, EventID: cause.EventID,
+				OccurredAt: cause.OccurredAt, AcceptedAt: cause.AcceptedAt,
 			}))
 			continue
 		case slices.Contains(list.Degraded, recommend.DegradedVectors):
-			return nil, fault.Transientf("make %d lists: the vectors are out of reach", len(requests))
+			return nil, fault.Transientf("make %d lists: the vectors are out of reach",
+				len(requests))
 		}
 		kept := list.Message(schemas.TopicRecommendations)
 		current := kept // encoded once: the same key, value and headers on both

@@ -16,14 +16,15 @@ import (
 
 // How embed rebuilds a user whose stored state is corrupt, while the other users go on.
 //
-// The positions of the point can be read without the state. They split the user's events on the log
-// in two. Those up to a position have been absorbed: their gradients are on the log, and a rebuild
-// replays them for the user's side alone. Those after it have never been learned from: they are
-// pending, and are learned from with gradients.
+// The positions of the point can be read without the state. They split the user's events on the
+// log in two. Those up to a position have been absorbed: their gradients are on the log, and a
+// rebuild replays them for the user's side alone. Those after it have never been learned from: they
+// are pending, and are learned from with gradients.
 //
 //  1. A batch that touches the user leaves his events out, so they become pending, and writes a
 //     repair request to the same partition of embed's replay topic before its range is closed.
-//     So there is always a request on the log that has not been handled, whoever owns the partition.
+//     So there is always a request on the log that has not been handled, whoever owns the
+//     partition.
 //  2. The batch that holds the request reads the user's history, in as many attempts as that takes.
 //     Only this partition of the replay topic waits, which is mostly empty. While it waits, new
 //     events of the user are pending too.
@@ -97,7 +98,10 @@ func (r *repair) Handle(_ context.Context, b *Batch) error {
 		r.windows[b.Topic] = w
 	}
 	events, _ := r.embed.decode(w, b) // what is rejected was a dead letter when it was read first
-	events = slices.DeleteFunc(events, func(e embedEvent) bool { return e.repair || r.users[e.x.UserID] == nil })
+	events = slices.DeleteFunc(
+		events,
+		func(e embedEvent) bool { return e.repair || r.users[e.x.UserID] == nil },
+	)
 	indexes := r.embed.intern(events)
 	rows := r.embed.rows
 	rows.mu.RLock()
@@ -110,7 +114,10 @@ func (r *repair) Handle(_ context.Context, b *Batch) error {
 		case e.erased:
 			u.state, u.pending = userState{}, nil
 		case !ok || rec.Offset > absorbed:
-			u.pending = append(u.pending, pendingEvent{e.x, b.Topic, b.Partition, rec.Offset, rec.Time})
+			u.pending = append(
+				u.pending,
+				pendingEvent{e.x, b.Topic, b.Partition, rec.Offset, rec.Time},
+			)
 		default:
 			r.learner.Replay(&u.state.model, model.Event{
 				Item: indexes[i], Strength: r.embed.strength(&e.x), At: e.x.OccurredAt.Unix(),
@@ -128,12 +135,22 @@ func (r *repair) read(ctx context.Context, partition int, to map[string]int64) e
 	var spans []Span
 	for _, topic := range slices.Sorted(maps.Keys(to)) {
 		if r.next[topic] < to[topic] {
-			spans = append(spans, Span{Topic: topic, Partition: partition, From: r.next[topic], To: to[topic]})
+			spans = append(
+				spans,
+				Span{Topic: topic, Partition: partition, From: r.next[topic], To: to[topic]},
+			)
 		}
 	}
 	err := NewFold(r, r.embed.log, "", DefaultFoldConfig()).Take(ctx, spans)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fault.Wait(fmt.Errorf("rebuild %d users with corrupt states: at %v of %v", len(r.users), r.next, to))
+		return fault.Wait(
+			fmt.Errorf(
+				"rebuild %d users with corrupt states: at %v of %v",
+				len(r.users),
+				r.next,
+				to,
+			),
+		)
 	}
 	if err != nil {
 		return fmt.Errorf("rebuild %d users with corrupt states: %w", len(r.users), err)
@@ -187,13 +204,23 @@ func (p *Embed) prepareRepair(ctx context.Context, part *embedPart, b *Batch) er
 		return err
 	}
 	if _, ok := to[schemas.TopicInteractions]; !ok {
-		return fault.Wait(fmt.Errorf("rebuild users: partition %d of interactions is not assigned yet", b.Partition))
+		return fault.Wait(
+			fmt.Errorf(
+				"rebuild users: partition %d of interactions is not assigned yet",
+				b.Partition,
+			),
+		)
 	}
 	return r.read(ctx, b.Partition, to)
 }
 
 // repairOf returns the repair of the batch, nil when there is nothing to repair.
-func (p *Embed) repairOf(ctx context.Context, part *embedPart, b *Batch, requests map[string]int64) (*repair, error) {
+func (p *Embed) repairOf(
+	ctx context.Context,
+	part *embedPart,
+	b *Batch,
+	requests map[string]int64,
+) (*repair, error) {
 	for id := range requests {
 		part.cache.Remove(id) // it is the stored state that counts
 	}
@@ -207,7 +234,9 @@ func (p *Embed) repairOf(ctx context.Context, part *embedPart, b *Batch, request
 	}
 	r := &repair{
 		embed: p, first: b.First, last: b.Last, users: make(map[string]*userRepair),
-		learner: model.NewLearner(p.rows.table), windows: make(map[string]*window), next: make(map[string]int64),
+		learner: model.NewLearner(
+			p.rows.table,
+		), windows: make(map[string]*window), next: make(map[string]int64),
 	}
 	for i := range points {
 		var u model.User
@@ -267,7 +296,12 @@ type deferral struct {
 
 // leaveOut removes the events of users with corrupt states from a batch, but for what comes after
 // an erasure: for this no state is needed. It adds blank states for those who were erased.
-func leaveOut(b *Batch, events []embedEvent, corrupt map[string]*sinks.User, states map[string]*userState) ([]embedEvent, map[string]*deferral) {
+func leaveOut(
+	b *Batch,
+	events []embedEvent,
+	corrupt map[string]*sinks.User,
+	states map[string]*userState,
+) ([]embedEvent, map[string]*deferral) {
 	erasedAt := make(map[string]int)
 	for i := range events {
 		point := corrupt[events[i].x.UserID]
@@ -277,7 +311,9 @@ func leaveOut(b *Batch, events []embedEvent, corrupt map[string]*sinks.User, sta
 		absorbed, ok := point.Positions[b.Topic]
 		if !ok || b.Records[events[i].index].Offset > absorbed {
 			erasedAt[point.ID] = i
-			states[point.ID] = &userState{point: sinks.User{ID: point.ID, Positions: point.Positions}}
+			states[point.ID] = &userState{
+				point: sinks.User{ID: point.ID, Positions: point.Positions},
+			}
 		}
 	}
 	deferred := make(map[string]*deferral)

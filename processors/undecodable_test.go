@@ -53,13 +53,22 @@ func spoil(t *testing.T, store *sqlite.Store, id string, state []byte) []byte {
 func TestStateOfANewerVersionHoldsUpItsPartitionOnly(t *testing.T) {
 	t.Parallel()
 	log, store := newMemoryLog(), openStore(t)
-	require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon), like("bob", 1, noon)}))
-	require.NoError(t, embedOn(t, log, store).Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)))
+	require.NoError(
+		t,
+		log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon), like("bob", 1, noon)}),
+	)
+	require.NoError(
+		t,
+		embedOn(t, log, store).Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)),
+	)
 	former := spoil(t, store, "ann", newer)
 	gradients := len(log.records[schemas.TopicItemUpdates])
 
 	e := embedOn(t, log, store)
-	require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("bob", 2, noon), like("ann", 2, noon)}))
+	require.NoError(
+		t,
+		log.Emit(t.Context(), []schemas.Message{like("bob", 2, noon), like("ann", 2, noon)}),
+	)
 	b := log.batch(schemas.TopicInteractions, 2)
 	for range 3 {
 		err := e.Handle(t.Context(), b)
@@ -71,9 +80,19 @@ func TestStateOfANewerVersionHoldsUpItsPartitionOnly(t *testing.T) {
 	require.Equal(t, newer, point(t, store, "ann").State)
 	require.Len(t, log.records[schemas.TopicItemUpdates], gradients)
 
-	other := &processors.Batch{Range: schemas.Range{LogID: "l", Topic: schemas.TopicInteractions, Partition: 1, First: 0, Last: 0}}
+	other := &processors.Batch{
+		Range: schemas.Range{
+			LogID:     "l",
+			Topic:     schemas.TopicInteractions,
+			Partition: 1,
+			First:     0,
+			Last:      0,
+		},
+	}
 	m := like("carl", 1, noon)
-	other.Records = []schemas.Record{{Topic: m.Topic, Partition: 1, Key: m.Key, Value: m.Value, Headers: m.Headers}}
+	other.Records = []schemas.Record{
+		{Topic: m.Topic, Partition: 1, Key: m.Key, Value: m.Value, Headers: m.Headers},
+	}
 	require.NoError(t, e.Handle(t.Context(), other), "another partition goes on")
 	require.Equal(t, 1, e.events(t, "carl"))
 
@@ -83,20 +102,26 @@ func TestStateOfANewerVersionHoldsUpItsPartitionOnly(t *testing.T) {
 	require.Equal(t, 2, e.events(t, "bob"))
 }
 
-// story is a log of interactions with two users, and what else stands on a log: repetitions, a
+// scenario is a log of interactions with two users, and what else stands on a log: repetitions, a
 // refusal, an unreadable record, an erasure and a dead letter that was replayed.
-type story struct {
+type scenario struct {
 	*embedding
 	next map[string]int64
 	told []string
 }
 
-func newStory(t *testing.T) *story {
+func newScenario(t *testing.T) *scenario {
 	t.Helper()
-	s := &story{next: make(map[string]int64)}
+	s := &scenario{next: make(map[string]int64)}
 	log, store := newMemoryLog(), openStore(t)
 	for n := range 8 {
-		item := schemas.Item{EventID: fmt.Sprint(n), Source: "app", ItemID: fmt.Sprintf("i%d", n), Title: fmt.Sprint("Film ", n), OccurredAt: noon}
+		item := schemas.Item{
+			EventID:    fmt.Sprint(n),
+			Source:     "app",
+			ItemID:     fmt.Sprintf("i%d", n),
+			Title:      fmt.Sprint("Film ", n),
+			OccurredAt: noon,
+		}
 		require.NoError(t, log.Emit(t.Context(), []schemas.Message{item.Message()}))
 	}
 	s.open(t, log, store)
@@ -104,32 +129,37 @@ func newStory(t *testing.T) *story {
 }
 
 // open makes an owner of the partition, who has nothing in memory.
-func (s *story) open(t *testing.T, log *memoryLog, store *sqlite.Store) {
+func (s *scenario) open(t *testing.T, log *memoryLog, store *sqlite.Store) {
 	t.Helper()
 	cfg := processors.DefaultEmbedConfig(1)
 	cfg.Corrupt = func(id string, err error) { s.told = append(s.told, "corrupt "+id) }
-	cfg.Repaired = func(id string, events int) { s.told = append(s.told, fmt.Sprintf("repaired %s: %d", id, events)) }
+	cfg.Repaired = func(id string, events int) {
+		s.told = append(s.told, fmt.Sprintf("repaired %s: %d", id, events))
+	}
 	erasures := processors.NewErasures()
 	e := processors.NewEmbed(store, log, log, processors.NewRows(model.Default()), erasures, cfg)
 	require.NoError(t, e.Assign(t.Context(), []processors.Assignment{
-		{Topic: schemas.TopicInteractions, Next: s.next[schemas.TopicInteractions]}, {Topic: embedReplay, Next: s.next[embedReplay]},
+		{
+			Topic: schemas.TopicInteractions,
+			Next:  s.next[schemas.TopicInteractions],
+		}, {Topic: embedReplay, Next: s.next[embedReplay]},
 	}))
 	s.embedding = &embedding{e, log, store, erasures}
 }
 
-func (s *story) restart(t *testing.T) {
+func (s *scenario) restart(t *testing.T) {
 	t.Helper()
 	s.open(t, s.log, s.store)
 }
 
-func (s *story) emit(t *testing.T, batch ...schemas.Message) {
+func (s *scenario) emit(t *testing.T, batch ...schemas.Message) {
 	t.Helper()
 	s.log.clock += time.Second
 	require.NoError(t, s.log.Emit(t.Context(), batch))
 }
 
 // handle hands over what has come on a topic.
-func (s *story) handle(t *testing.T, topic string) error {
+func (s *scenario) handle(t *testing.T, topic string) error {
 	t.Helper()
 	if s.next[topic] == int64(len(s.log.records[topic])) {
 		return nil
@@ -151,11 +181,23 @@ func replayed(m schemas.Message, id string) schemas.Message {
 }
 
 // begin is what happens before the state is spoiled, goOn what happens after it.
-func (s *story) begin(t *testing.T) {
+func (s *scenario) begin(t *testing.T) {
 	t.Helper()
-	marker := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
+	marker := schemas.User{
+		EventID:    "bye",
+		Source:     "app",
+		UserID:     "ann",
+		Erased:     true,
+		OccurredAt: noon,
+	}.Message()
 	marker.Topic = schemas.TopicInteractions
-	s.emit(t, like("ann", 0, noon.Add(-time.Hour)), marker, like("ann", 1, noon.Add(time.Second)), like("bob", 1, noon))
+	s.emit(
+		t,
+		like("ann", 0, noon.Add(-time.Hour)),
+		marker,
+		like("ann", 1, noon.Add(time.Second)),
+		like("bob", 1, noon),
+	)
 	require.NoError(t, s.handle(t, schemas.TopicInteractions))
 	dislike := like("ann", 3, noon.Add(time.Minute))
 	dislike.Value = bytes.ReplaceAll(dislike.Value, []byte(`"like"`), []byte(`"dislike"`))
@@ -166,13 +208,13 @@ func (s *story) begin(t *testing.T) {
 	require.NoError(t, s.handle(t, embedReplay))
 }
 
-func (s *story) goOn(t *testing.T) {
+func (s *scenario) goOn(t *testing.T) {
 	t.Helper()
 	s.emit(t, like("bob", 2, noon), like("ann", 5, noon.Add(time.Hour)))
 	require.NoError(t, s.handle(t, schemas.TopicInteractions))
 }
 
-func (s *story) end(t *testing.T) {
+func (s *scenario) end(t *testing.T) {
 	t.Helper()
 	s.emit(t, like("ann", 6, noon.Add(2*time.Hour)), like("bob", 3, noon))
 	require.NoError(t, s.handle(t, schemas.TopicInteractions))
@@ -180,10 +222,23 @@ func (s *story) end(t *testing.T) {
 }
 
 // counts returns how often the owner of the items was told of each.
-func (s *story) counts(t *testing.T) map[string]float64 {
+func (s *scenario) counts(t *testing.T) map[string]float64 {
 	t.Helper()
-	c := processors.NewCatalog(s.store, s.log, s.log, processors.NewRows(model.Default()), processors.DefaultCatalogConfig(1), func() time.Time { return noon })
-	require.NoError(t, c.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicItems}, {Topic: schemas.TopicItemUpdates}}))
+	c := processors.NewCatalog(
+		s.store,
+		s.log,
+		s.log,
+		processors.NewRows(model.Default()),
+		processors.DefaultCatalogConfig(1),
+		func() time.Time { return noon },
+	)
+	require.NoError(
+		t,
+		c.Assign(
+			t.Context(),
+			[]processors.Assignment{{Topic: schemas.TopicItems}, {Topic: schemas.TopicItemUpdates}},
+		),
+	)
 	ids := make([]string, 8)
 	for n := range ids {
 		ids[n] = fmt.Sprintf("i%d", n)
@@ -205,8 +260,8 @@ func (s *story) counts(t *testing.T) map[string]float64 {
 	return out
 }
 
-// requireSame compares with a story in which nothing was spoiled.
-func (s *story) requireSame(t *testing.T, want *story) {
+// requireSame compares with a scenario in which nothing was spoiled.
+func (s *scenario) requireSame(t *testing.T, want *scenario) {
 	t.Helper()
 	for _, id := range []string{"ann", "bob"} {
 		got, ref := point(t, s.store, id), point(t, want.store, id)
@@ -218,15 +273,20 @@ func (s *story) requireSame(t *testing.T, want *story) {
 		require.Equal(t, b.Events, a.Events, id)
 		require.Equal(t, ref.LastEventAt, got.LastEventAt, id)
 		require.Equal(t, ref.ChangedAt, got.ChangedAt, id)
-		require.Equal(t, ref.Positions[schemas.TopicInteractions], got.Positions[schemas.TopicInteractions], id)
+		require.Equal(
+			t,
+			ref.Positions[schemas.TopicInteractions],
+			got.Positions[schemas.TopicInteractions],
+			id,
+		)
 		require.Greater(t, model.Similarity(got.Vector, ref.Vector), float32(0.99), id)
 	}
 	require.Equal(t, want.counts(t), s.counts(t), "each event has taught the items once")
 }
 
-func undisturbed(t *testing.T) *story {
+func undisturbed(t *testing.T) *scenario {
 	t.Helper()
-	s := newStory(t)
+	s := newScenario(t)
 	s.begin(t)
 	s.restart(t)
 	s.goOn(t)
@@ -238,13 +298,13 @@ func TestCorruptStateIsRebuiltWhileTheOthersGoOn(t *testing.T) {
 	t.Parallel()
 	want := undisturbed(t)
 	require.Empty(t, want.told)
-	for name, spoiled := range map[string]func(t *testing.T, s *story){
-		"by the owner": func(*testing.T, *story) {},
-		"by a successor": func(t *testing.T, s *story) {
+	for name, spoiled := range map[string]func(t *testing.T, s *scenario){
+		"by the owner": func(*testing.T, *scenario) {},
+		"by a successor": func(t *testing.T, s *scenario) {
 			t.Helper()
 			s.restart(t)
 		},
-		"in a second attempt, since the broker was away": func(t *testing.T, s *story) {
+		"in a second attempt, since the broker was away": func(t *testing.T, s *scenario) {
 			t.Helper()
 			for _, topic := range []string{schemas.TopicItemUpdates, schemas.TopicProfiles} {
 				s.log.refuse[topic] = true
@@ -252,7 +312,7 @@ func TestCorruptStateIsRebuiltWhileTheOthersGoOn(t *testing.T) {
 				s.log.refuse[topic] = false
 			}
 		},
-		"by a successor in a second attempt": func(t *testing.T, s *story) {
+		"by a successor in a second attempt": func(t *testing.T, s *scenario) {
 			t.Helper()
 			s.log.refuse[schemas.TopicProfiles] = true
 			require.Error(t, s.handle(t, embedReplay))
@@ -262,7 +322,7 @@ func TestCorruptStateIsRebuiltWhileTheOthersGoOn(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStory(t)
+			s := newScenario(t)
 			s.begin(t)
 			spoil(t, s.store, "ann", corrupt)
 			s.restart(t)
@@ -286,6 +346,23 @@ func TestCorruptStateIsRebuiltWhileTheOthersGoOn(t *testing.T) {
 	}
 }
 
+// expiring is a context whose deadline is when done is closed.
+type expiring struct {
+	context.Context
+	done chan struct{}
+}
+
+func (c *expiring) Done() <-chan struct{} { return c.done }
+
+func (c *expiring) Err() error {
+	select {
+	case <-c.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 // slowLog answers the first read of a topic only when its caller has lost patience.
 type slowLog struct {
 	*memoryLog
@@ -293,7 +370,13 @@ type slowLog struct {
 	reading func()
 }
 
-func (l *slowLog) Read(ctx context.Context, topic string, partition int, from, to int64, f func(*schemas.Record) error) error {
+func (l *slowLog) Read(
+	ctx context.Context,
+	topic string,
+	partition int,
+	from, to int64,
+	f func(*schemas.Record) error,
+) error {
 	if topic == l.topic && l.reading != nil {
 		reading := l.reading
 		l.reading = nil
@@ -308,21 +391,33 @@ func (l *slowLog) Read(ctx context.Context, topic string, partition int, from, t
 func TestLongHistoryDoesNotHoldUpInteractions(t *testing.T) {
 	t.Parallel()
 	want := undisturbed(t)
-	s := newStory(t)
+	s := newScenario(t)
 	s.begin(t)
 	spoil(t, s.store, "ann", corrupt)
 	s.restart(t)
 	slow := &slowLog{memoryLog: s.log, topic: schemas.TopicInteractions}
-	e := processors.NewEmbed(s.store, s.log, slow, processors.NewRows(model.Default()), s.erasures, processors.DefaultEmbedConfig(1))
+	e := processors.NewEmbed(
+		s.store,
+		s.log,
+		slow,
+		processors.NewRows(model.Default()),
+		s.erasures,
+		processors.DefaultEmbedConfig(1),
+	)
 	require.NoError(t, e.Assign(t.Context(), []processors.Assignment{
-		{Topic: schemas.TopicInteractions, Next: s.next[schemas.TopicInteractions]}, {Topic: embedReplay, Next: s.next[embedReplay]},
+		{
+			Topic: schemas.TopicInteractions,
+			Next:  s.next[schemas.TopicInteractions],
+		}, {Topic: embedReplay, Next: s.next[embedReplay]},
 	}))
 	s.Embed = e
 	s.goOn(t)
 
-	ctx, expire := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer expire()
-	slow.reading = func() { s.emitAndHandle(t, like("ann", 6, noon.Add(2*time.Hour)), like("bob", 3, noon)) }
+	ctx := &expiring{Context: t.Context(), done: make(chan struct{})}
+	slow.reading = func() {
+		s.emitAndHandle(t, like("ann", 6, noon.Add(2*time.Hour)), like("bob", 3, noon))
+		close(ctx.done)
+	}
 	b := s.log.batch(embedReplay, s.next[embedReplay])
 	err := s.Handle(ctx, b)
 	require.True(t, fault.Waits(err), "%v", err)
@@ -336,7 +431,7 @@ func TestLongHistoryDoesNotHoldUpInteractions(t *testing.T) {
 	s.requireSame(t, want)
 }
 
-func (s *story) emitAndHandle(t *testing.T, batch ...schemas.Message) {
+func (s *scenario) emitAndHandle(t *testing.T, batch ...schemas.Message) {
 	t.Helper()
 	s.emit(t, batch...)
 	require.NoError(t, s.handle(t, schemas.TopicInteractions))
@@ -347,7 +442,7 @@ func (s *story) emitAndHandle(t *testing.T, batch ...schemas.Message) {
 func TestRepairWaitsForABatchThatIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	want := undisturbed(t)
-	s := newStory(t)
+	s := newScenario(t)
 	s.begin(t)
 	spoil(t, s.store, "ann", corrupt)
 	s.restart(t)
@@ -369,14 +464,25 @@ func TestErasureNeedsNoState(t *testing.T) {
 	for name, state := range map[string][]byte{"corrupt": corrupt, "not there": nil} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStory(t)
+			s := newScenario(t)
 			s.begin(t)
 			spoil(t, s.store, "ann", state)
 			s.restart(t)
-			marker := schemas.User{EventID: "bye again", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon.Add(time.Hour)}.Message()
+			marker := schemas.User{
+				EventID:    "bye again",
+				Source:     "app",
+				UserID:     "ann",
+				Erased:     true,
+				OccurredAt: noon.Add(time.Hour),
+			}.Message()
 			marker.Topic = schemas.TopicInteractions
 			before := len(s.log.records[embedReplay])
-			s.emitAndHandle(t, like("ann", 5, noon.Add(time.Minute)), marker, like("ann", 6, noon.Add(2*time.Hour)))
+			s.emitAndHandle(
+				t,
+				like("ann", 5, noon.Add(time.Minute)),
+				marker,
+				like("ann", 6, noon.Add(2*time.Hour)),
+			)
 			require.Equal(t, 1, s.events(t, "ann"), "what came after the erasure")
 			require.Len(t, s.log.records[embedReplay], before)
 		})
@@ -388,7 +494,12 @@ func recommending(log *memoryLog, store *sqlite.Store) *processors.Recommend {
 	erasures := processors.NewErasures()
 	cfg := recommend.DefaultConfig()
 	cfg.Holdout = 0
-	r := recommend.New(recommend.Stores{Users: store, Items: store, Graph: store}, erasures, cfg, func() time.Time { return noon })
+	r := recommend.New(
+		recommend.Stores{Users: store, Items: store, Graph: store},
+		erasures,
+		cfg,
+		func() time.Time { return noon },
+	)
 	return processors.NewRecommend(r, log, erasures)
 }
 
@@ -398,8 +509,21 @@ func TestUndecodableStateHoldsUpNoListOfOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log, store := newMemoryLog(), openStore(t)
-			require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon), like("bob", 1, noon), like("carl", 2, noon)}))
-			require.NoError(t, embedOn(t, log, store).Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)))
+			require.NoError(
+				t,
+				log.Emit(
+					t.Context(),
+					[]schemas.Message{
+						like("ann", 1, noon),
+						like("bob", 1, noon),
+						like("carl", 2, noon),
+					},
+				),
+			)
+			require.NoError(
+				t,
+				embedOn(t, log, store).Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)),
+			)
 			former := spoil(t, store, "ann", state)
 			p, b := recommending(log, store), log.batch(schemas.TopicProfiles, 0)
 			listed := func() map[string]int {
@@ -420,25 +544,40 @@ func TestUndecodableStateHoldsUpNoListOfOthers(t *testing.T) {
 			}
 			for range 2 {
 				require.ErrorIs(t, err, model.ErrNewerFormat)
-				require.True(t, fault.Waits(err), "the partition waits and leaves the breaker alone")
+				require.True(
+					t,
+					fault.Waits(err),
+					"the partition waits and leaves the breaker alone",
+				)
 				err = p.Handle(t.Context(), b)
 			}
 			spoil(t, store, "ann", former)
 			require.NoError(t, p.Handle(t.Context(), b))
-			require.Equal(t, map[string]int{"ann": 1, "bob": 1, "carl": 1}, listed(), "nobody gets a second one")
+			require.Equal(
+				t,
+				map[string]int{"ann": 1, "bob": 1, "carl": 1},
+				listed(),
+				"nobody gets a second one",
+			)
 			require.Empty(t, log.records[embedReplay])
 		})
 	}
 }
 
-// Recommend finds it and embed mends it, without another event of the user.
+// Recommend finds it and embed repairs it, without another event of the user.
 func TestCorruptStateThatRecommendFindsIsRebuilt(t *testing.T) {
 	t.Parallel()
-	s := newStory(t)
+	s := newScenario(t)
 	s.begin(t)
 	spoil(t, s.store, "ann", corrupt)
 	profiles := int64(len(s.log.records[schemas.TopicProfiles]))
-	require.NoError(t, recommending(s.log, s.store).Handle(t.Context(), s.log.batch(schemas.TopicProfiles, profiles-1)))
+	require.NoError(
+		t,
+		recommending(
+			s.log,
+			s.store,
+		).Handle(t.Context(), s.log.batch(schemas.TopicProfiles, profiles-1)),
+	)
 	before := s.counts(t)
 	require.NoError(t, s.handle(t, embedReplay))
 	require.Equal(t, 3, s.events(t, "ann"))

@@ -38,33 +38,76 @@ func TestUndecodableStateConcernsItsUser(t *testing.T) {
 				learner.Table().Intern(id)
 				v := make([]float32, cfg.Model.Dim+1)
 				v[n] = 1
-				items = append(items, sinks.Item{Content: schemas.Item{ItemID: id, Title: id, OccurredAt: noon}, Vector: v, Version: 1, ChangedAt: noon})
+				items = append(
+					items,
+					sinks.Item{
+						Content:   schemas.Item{ItemID: id, Title: id, OccurredAt: noon},
+						Vector:    v,
+						Version:   1,
+						ChangedAt: noon,
+					},
+				)
 			}
 			require.NoError(t, store.PutItems(t.Context(), items))
 			// ann and bob are alike, and far from carl, who is a friend of bob.
 			user := func(id, item string, axis int, state []byte) sinks.User {
 				var u model.User
-				learner.Step(&u, model.Event{Item: learner.Table().Lookup(model.KeyOf(item)), Strength: 1, At: noon.Unix()})
+				learner.Step(
+					&u,
+					model.Event{
+						Item:     learner.Table().Lookup(model.KeyOf(item)),
+						Strength: 1,
+						At:       noon.Unix(),
+					},
+				)
 				v := make([]float32, cfg.Model.Dim+1)
 				v[axis], v[cfg.Model.Dim] = 1, model.BiasScale
 				if state == nil {
 					state = u.Append(nil)
 				}
-				return sinks.User{ID: id, Vector: v, State: state, Positions: map[string]int64{schemas.TopicInteractions: 1}, LastEventAt: noon, ChangedAt: noon}
+				return sinks.User{
+					ID:          id,
+					Vector:      v,
+					State:       state,
+					Positions:   map[string]int64{schemas.TopicInteractions: 1},
+					LastEventAt: noon,
+					ChangedAt:   noon,
+				}
 			}
 			put := func(users ...sinks.User) {
 				t.Helper()
 				for _, u := range users {
 					require.NoError(t, store.DeleteUsers(t.Context(), []string{u.ID}))
 				}
-				require.NoError(t, store.PutUsers(t.Context(), sinks.Source{Topic: schemas.TopicInteractions}, users))
+				require.NoError(
+					t,
+					store.PutUsers(
+						t.Context(),
+						sinks.Source{Topic: schemas.TopicInteractions},
+						users,
+					),
+				)
 			}
 			put(user("ann", "i0", 0, nil), user("bob", "i1", 0, nil), user("carl", "i2", 5, nil))
-			require.NoError(t, store.ApplyEdges(t.Context(), []sinks.Edge{{A: "bob", B: "carl", At: noon, EventID: "1"}}))
+			require.NoError(
+				t,
+				store.ApplyEdges(
+					t.Context(),
+					[]sinks.Edge{{A: "bob", B: "carl", At: noon, EventID: "1"}},
+				),
+			)
 			answers := func() map[string]recommend.Answer {
 				t.Helper()
-				r := recommend.New(recommend.Stores{Users: store, Items: store, Graph: store}, processors.NewErasures(), cfg, func() time.Time { return noon })
-				got, err := r.Answers(t.Context(), []recommend.Request{{UserID: "ann"}, {UserID: "bob"}, {UserID: "carl"}})
+				r := recommend.New(
+					recommend.Stores{Users: store, Items: store, Graph: store},
+					processors.NewErasures(),
+					cfg,
+					func() time.Time { return noon },
+				)
+				got, err := r.Answers(
+					t.Context(),
+					[]recommend.Request{{UserID: "ann"}, {UserID: "bob"}, {UserID: "carl"}},
+				)
 				require.NoError(t, err)
 				out := make(map[string]recommend.Answer)
 				for _, a := range got {
@@ -84,15 +127,29 @@ func TestUndecodableStateConcernsItsUser(t *testing.T) {
 			got := answers()
 			require.ErrorIs(t, got["ann"].StateErr, tc.want)
 			require.Equal(t, schemas.StrategyTrending, got["ann"].List.Strategy)
-			require.Equal(t, []string{trending, recommend.DegradedVectors}, got["ann"].List.Degraded)
+			require.Equal(
+				t,
+				[]string{trending, recommend.DegradedVectors},
+				got["ann"].List.Degraded,
+			)
 			require.NoError(t, got["bob"].StateErr)
 			require.Equal(t, schemas.StrategyPersonal, got["bob"].List.Strategy)
-			require.Equal(t, []string{recommend.DegradedSimilar}, got["bob"].List.Degraded, "whom ann is like")
+			require.Equal(
+				t,
+				[]string{recommend.DegradedSimilar},
+				got["bob"].List.Degraded,
+				"whom ann is like",
+			)
 
 			put(user("ann", "i0", 0, nil), user("carl", "i2", 5, tc.state))
 			got = answers()
 			require.Equal(t, schemas.StrategyPersonal, got["bob"].List.Strategy)
-			require.Equal(t, []string{recommend.DegradedFriends}, got["bob"].List.Degraded, "whose friend carl is")
+			require.Equal(
+				t,
+				[]string{recommend.DegradedFriends},
+				got["bob"].List.Degraded,
+				"whose friend carl is",
+			)
 			require.Empty(t, got["ann"].List.Degraded)
 			require.Equal(t, sound["ann"].List.Items, got["ann"].List.Items)
 		})
