@@ -29,6 +29,7 @@ func EmbedDeclaration() Declaration {
 		New: func(d Deps) Instance {
 			c := DefaultEmbedConfig(d.Settings.Partitions)
 			c.RecentIDs = d.Settings.RecentIDs
+			c.Corrupt, c.Repaired = d.Hooks.UserCorrupt, d.Hooks.UserRepaired
 			p := NewEmbed(d.Users, d.Streams, d.ItemFactors, d.Erasures, c)
 			return Instance{Processor: p, Tasks: []Task{
 				{Name: "look after erased users", Interval: erasureInterval, Run: p.Flush},
