@@ -69,24 +69,19 @@ func TestUndecodableStateConcernsItsUser(t *testing.T) {
 					ID:          id,
 					Vector:      v,
 					State:       state,
-					Positions:   map[string]int64{schemas.TopicInteractions: 1},
 					LastEventAt: noon,
 					ChangedAt:   noon,
 				}
 			}
+			version := int64(0)
 			put := func(users ...sinks.User) {
 				t.Helper()
-				for _, u := range users {
-					require.NoError(t, store.DeleteUsers(t.Context(), []string{u.ID}))
+				version++
+				for i := range users {
+					users[i].Positions = map[string]int64{schemas.TopicInteractions: version}
 				}
-				require.NoError(
-					t,
-					store.PutUsers(
-						t.Context(),
-						sinks.Source{Topic: schemas.TopicInteractions},
-						users,
-					),
-				)
+				src := sinks.Source{Topic: schemas.TopicInteractions}
+				require.NoError(t, store.PutUsers(t.Context(), src, users))
 			}
 			put(user("ann", "i0", 0, nil), user("bob", "i1", 0, nil), user("carl", "i2", 5, nil))
 			require.NoError(
