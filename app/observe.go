@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -18,14 +19,25 @@ import (
 func (a *App) guardHooks() stream.GuardHooks {
 	m, prefix := a.metrics, a.kafka.prefix
 	trim := func(s string) string { return strings.TrimPrefix(s, prefix) }
+	waiting := func(group string, tp stream.TopicPartition) string {
+		return trim(group) + " at " + tp.String()
+	}
 	return stream.GuardHooks{
 		Done: func(_ context.Context, e stream.BatchDone) {
+			a.health.goesOn(waiting(e.Group, e.TopicPartition))
 			m.Stage("handle", trim(e.Group), e.Duration)
 			if e.Outcome != stream.OutcomeLeft {
 				m.Consumed(trim(e.Group), trim(e.Topic), e.Records)
 			}
 		},
-		Retrying: func(_ context.Context, e stream.Retrying) { m.Retried(trim(e.Group), e.Class.String()) },
+		Retrying: func(_ context.Context, e stream.Retrying) {
+			m.Retried(trim(e.Group), e.Class.String())
+			if what := waiting(e.Group, e.TopicPartition); fault.Waits(e.Err) {
+				a.health.waits(what, e.Err)
+			} else {
+				a.health.goesOn(what) // fails for another reason now
+			}
+		},
 		SetAside: func(_ context.Context, e stream.SetAside) {
 			if e.DeadLetter {
 				m.Poisoned(trim(e.Group), trim(e.Origin.Topic), e.Class.String(), 1)
@@ -126,10 +138,38 @@ func (a *App) measureLag(ctx context.Context) error {
 // Degraded returns what an operator must look at, or nil: partitions that wait for a person.
 func (a *App) Degraded() error { return a.health.err() }
 
+func (a *App) corruptUser(userID string, err error) {
+	a.log.Warn("the state of a user is corrupt: the user is rebuilt from the log",
+		"user", userID, "error", err)
+}
+
+func (a *App) repairedUser(userID string, events int) {
+	a.metrics.Repaired()
+	a.log.Info("a user with a corrupt state was rebuilt from the log", "user", userID, "events", events)
+}
+
 // health remembers what an operator must look at.
 type health struct {
 	mu      sync.Mutex
 	stopped map[string]error
+	// waiting are the partitions that wait and go on by themselves.
+	waiting map[string]error
+}
+
+// waits notes that a partition waits for what err says, until goesOn.
+func (h *health) waits(what string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.waiting == nil {
+		h.waiting = make(map[string]error)
+	}
+	h.waiting[what] = err
+}
+
+func (h *health) goesOn(what string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.waiting, what)
 }
 
 func (h *health) stop(what string, err error) {
@@ -148,6 +188,9 @@ func (h *health) err() error {
 	var errs []error
 	for what, err := range h.stopped {
 		errs = append(errs, fmt.Errorf("%s: %w", what, err))
+	}
+	for what, err := range h.waiting {
+		errs = append(errs, fmt.Errorf("%s waits: %w", what, err))
 	}
 	return errors.Join(errs...)
 }

@@ -52,9 +52,11 @@ func (a *App) deps() processors.Deps {
 		ItemFactors: a.rows, Erasures: a.erasures,
 		Recommender: a.recommender.WithStoreTimeout(listTimeout),
 		Settings:    a.settings(),
-		Hooks:       processors.Hooks{ListPublished: a.countList},
-		Repeat:      a.repeat,
-		Now:         now,
+		Hooks: processors.Hooks{
+			ListPublished: a.countList, UserCorrupt: a.corruptUser, UserRepaired: a.repairedUser,
+		},
+		Repeat: a.repeat,
+		Now:    now,
 	}
 }
 

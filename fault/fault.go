@@ -48,6 +48,8 @@ func (c Class) String() string {
 type Error struct {
 	Class Class
 	Err   error
+	// waits is set by Wait.
+	waits bool
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -75,6 +77,17 @@ func Permanentf(format string, args ...any) error {
 // Transientf formats a transient error.
 func Transientf(format string, args ...any) error {
 	return &Error{Class: Transient, Err: fmt.Errorf(format, args...)}
+}
+
+// Wait makes a transient error of what holds up one partition while its engines are well: the
+// partition is tried again with back-off and nothing is charged, as for every transient error, but
+// the circuit breaker that it shares with other partitions does not count it. err must not be nil.
+func Wait(err error) error { return &Error{Class: Transient, Err: err, waits: true} }
+
+// Waits tells whether the outermost *Error in err's chain was made by Wait. It is false for nil.
+func Waits(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.waits
 }
 
 // ClassOf returns the class of err: that of the outermost *Error in its chain, else Canceled when all its causes are context.Canceled, else Transient

@@ -319,19 +319,35 @@ func adagrad(acc *float32, square, rate float32, dim int) float32 {
 
 // note records that the event has happened: history, seen items, the user's count and the ring of negatives. The item's count is not touched.
 func (l *Learner) note(u *User, e Event) {
+	if l.noteUser(u, e) {
+		l.table.negatives.note(e.Item)
+	}
+}
+
+// noteUser is note for the user alone. It tells whether the event is a positive one.
+func (l *Learner) noteUser(u *User, e Event) bool {
 	if !l.table.Live(e.Item) || !finite(e.Strength) || e.Strength == 0 {
-		return
+		return false
 	}
 	key := l.table.meta[e.Item].key
 	u.seen.add(key, l.cfg.MaxSeen)
 	if e.Strength < 0 {
-		return
+		return false
 	}
 	u.take(Taken{Key: key, Weight: min(e.Strength, 10), At: e.At}, l.cfg.LongItems)
 	if u.Events < math.MaxUint32 {
 		u.Events++
 	}
-	l.table.negatives.note(e.Item)
+	return true
+}
+
+// Replay moves the user as Gradients does, for an event of the past whose gradients were taken
+// then: the item rows, the counts and the ring of negatives have had it.
+func (l *Learner) Replay(u *User, e Event) {
+	if l.learn(u, e) {
+		l.stepUser(u)
+	}
+	l.noteUser(u, e)
 }
 
 // Gradients learns from one event at the user's side: it moves the user's own vector, history and seen items and the ring of negatives, and adds what

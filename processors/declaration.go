@@ -138,6 +138,9 @@ type Settings struct {
 type Hooks struct {
 	// ListPublished is called for each list once the log has it.
 	ListPublished func(list *schemas.Recommendation)
+	// UserCorrupt and UserRepaired are EmbedConfig.Corrupt and EmbedConfig.Repaired.
+	UserCorrupt  func(userID string, err error)
+	UserRepaired func(userID string, events int)
 }
 
 // Table declares the processors of Slipstream. The order is that of status and of documents.

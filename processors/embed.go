@@ -29,6 +29,7 @@ func EmbedDeclaration() Declaration {
 		New: func(d Deps) Instance {
 			c := DefaultEmbedConfig(d.Settings.Partitions)
 			c.RecentIDs = d.Settings.RecentIDs
+			c.Corrupt, c.Repaired = d.Hooks.UserCorrupt, d.Hooks.UserRepaired
 			p := NewEmbed(d.Users, d.Streams, d.ItemFactors, d.Erasures, c)
 			return Instance{Processor: p, Tasks: []Task{
 				{Name: "look after erased users", Interval: erasureInterval, Run: p.Flush},
@@ -45,6 +46,11 @@ type EmbedConfig struct {
 	CachedUsers int
 	// ItemPartitions is the number of partitions of items, item-updates and item-vectors.
 	ItemPartitions int
+	// Corrupt is told of a user whose stored state cannot be decoded, and who is about to be
+	// rebuilt from the log; Repaired of one who has been, with the number of positive events.
+	// They may be called by several goroutines at once, and must not block. nil is nobody.
+	Corrupt  func(userID string, err error)
+	Repaired func(userID string, events int)
 }
 
 // DefaultEmbedConfig returns the defaults for n item partitions.
@@ -80,7 +86,16 @@ var _ Processor = (*Embed)(nil)
 
 // NewEmbed returns the processor of the topics interactions and embed.replay.
 func NewEmbed(users UserStore, streams Streams, rows *Rows, erasures *Erasures, cfg EmbedConfig) *Embed {
-	return &Embed{users: users, emit: streams.Emit, log: streams.Log, rows: rows, erasures: erasures, cfg: cfg, parts: make(map[int]*embedPart)}
+	if cfg.Corrupt == nil {
+		cfg.Corrupt = func(string, error) {}
+	}
+	if cfg.Repaired == nil {
+		cfg.Repaired = func(string, int) {}
+	}
+	return &Embed{
+		users: users, emit: streams.Emit, log: streams.Log, rows: rows, erasures: erasures, cfg: cfg,
+		parts: make(map[int]*embedPart),
+	}
 }
 
 // embedPart is what is kept for partition n of interactions and of the replay topic alike: both hold the same users.
@@ -92,6 +107,12 @@ type embedPart struct {
 	cache   *simplelru.LRU[string, *userState]
 	// erased are the people who were erased lately.
 	erased map[string]*erasedUser
+	// next is the offset after the last batch handled, by topic; unfinished are the topics whose
+	// next batch has begun: it may have had effects.
+	next       map[string]int64
+	unfinished map[string]bool
+	// repair is the rebuilding of users that a batch of the replay topic is at, or nil.
+	repair *repair
 }
 
 // erasedUser is where an erasure stands, and how many more times Flush looks whether a late writer has brought the person back.
@@ -111,6 +132,10 @@ const looksAfterErasure = 30
 type userState struct {
 	point sinks.User
 	model model.User
+	// repaired is set when the state was made anew because the stored one is corrupt; pending are
+	// events to be learned from then (see repair).
+	repaired bool
+	pending  []pendingEvent
 }
 
 func (p *Embed) part(partition int) *embedPart {
@@ -123,7 +148,11 @@ func (p *Embed) part(partition int) *embedPart {
 	if err != nil {
 		panic(err) // the size is positive
 	}
-	part := &embedPart{learner: model.NewLearner(p.rows.table), sums: model.NewSums(p.rows.table), windows: make(map[string]*window), cache: cache, erased: make(map[string]*erasedUser)}
+	part := &embedPart{
+		learner: model.NewLearner(p.rows.table), sums: model.NewSums(p.rows.table),
+		windows: make(map[string]*window), cache: cache, erased: make(map[string]*erasedUser),
+		next: make(map[string]int64), unfinished: make(map[string]bool),
+	}
 	p.parts[partition] = part
 	return part
 }
@@ -135,6 +164,7 @@ func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
 		part := p.part(a.Partition)
 		part.mu.Lock()
 		part.cache.Purge()
+		part.next[a.Topic], part.unfinished[a.Topic], part.repair = a.Next, false, nil
 		w := newWindow(p.cfg.RecentIDs)
 		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.cfg.RecentIDs)), a.Next, func(r *schemas.Record) error {
 			x, err := schemas.DecodeInteraction(r)
@@ -210,46 +240,70 @@ func identity(r *schemas.Record, x *schemas.Interaction) [2]uint64 {
 // markerIdentity tells a repeated erasure marker: the erasure is spread again after a crash, and must not take what the person has done since.
 func markerIdentity(u *schemas.User) [2]uint64 { return eventKey("erasure of "+u.Source, u.EventID) }
 
-// embedEvent is one step of a batch: an event to learn from or, with erased set, an erasure.
+// embedEvent is one step of a batch: an event to learn from or, with erased set, an erasure or,
+// with repair set, a request to rebuild the user if the stored state is corrupt.
 type embedEvent struct {
 	index  int
 	x      schemas.Interaction
 	erased bool
+	repair bool
 }
 
-// Handle learns from the batch.
+// Handle learns from the batch. A user whose stored state is corrupt is left out and rebuilt from
+// the log, see repair. For one whose state a newer version wrote, the partition waits: only the
+// newer version may go on with it.
 func (p *Embed) Handle(ctx context.Context, b *Batch) error {
 	part := p.part(b.Partition)
+	if err := p.prepareRepair(ctx, part, b); err != nil {
+		return err
+	}
 	part.mu.Lock()
 	defer part.mu.Unlock()
-
-	events, rejects := p.decode(part, b)
-	states, err := p.load(ctx, part, events)
+	if err := p.finishRepair(ctx, part, b); err != nil {
+		return err
+	}
+	w := part.windows[b.Topic]
+	if w == nil {
+		w = newWindow(p.cfg.RecentIDs)
+		part.windows[b.Topic] = w
+	}
+	events, rejects := p.decode(w, b)
+	states, corrupt, err := p.load(ctx, part, b, events)
 	if err != nil {
 		return err
 	}
+	part.unfinished[b.Topic] = true
+	events, deferred := leaveOut(b, events, corrupt, states)
 	changed, erased := p.learn(part, b, events, states)
-	if err := p.commit(ctx, part, b, changed, erased); err != nil {
+	if err := p.commit(ctx, part, b, changed, erased, deferred); err != nil {
 		// What was learned is not in the store: forget it, the range comes again.
 		for _, s := range changed {
 			part.cache.Remove(s.state.point.ID)
 		}
 		return err
 	}
+	part.next[b.Topic], part.unfinished[b.Topic] = b.Last+1, false
+	if part.repairFor(b) != nil {
+		part.repair = nil
+	}
 	return rejects.Err()
 }
 
-func (p *Embed) decode(part *embedPart, b *Batch) ([]embedEvent, *fault.Reject) {
+// decode returns the steps of a batch. w is the window of recent ids of its partition.
+func (p *Embed) decode(w *window, b *Batch) ([]embedEvent, *fault.Reject) {
 	var rejects fault.Reject
-	w := part.windows[b.Topic]
-	if w == nil {
-		w = newWindow(p.cfg.RecentIDs)
-		part.windows[b.Topic] = w
-	}
 	w.rewind(b.First)
 	events := make([]embedEvent, 0, len(b.Records))
 	for i := range b.Records {
 		r := &b.Records[i]
+		if x, ok := decodeRepairRequest(r); ok {
+			if !p.erasures.Covers(x.UserID, x.OccurredAt) {
+				events = append(events, embedEvent{index: i, repair: true, x: schemas.Interaction{
+					UserID: x.UserID, EventID: x.EventID, OccurredAt: x.OccurredAt,
+				}})
+			}
+			continue
+		}
 		x, err := schemas.DecodeInteraction(r)
 		if errors.Is(err, schemas.ErrErasureMarker) {
 			var u schemas.User
@@ -283,9 +337,12 @@ func (p *Embed) strength(x *schemas.Interaction) float32 {
 	return signals.Strength(string(x.Action), value, x.Value != nil)
 }
 
-// load returns the states of the users of events, from memory or from the store, new ones for people seen for the first time.
-func (p *Embed) load(ctx context.Context, part *embedPart, events []embedEvent) (map[string]*userState, error) {
-	states := make(map[string]*userState, len(events))
+// load returns the states of the users of events, from memory or from the store, new ones for
+// people seen for the first time, and the points whose states are corrupt.
+func (p *Embed) load(
+	ctx context.Context, part *embedPart, b *Batch, events []embedEvent,
+) (states map[string]*userState, corrupt map[string]*sinks.User, err error) {
+	states, corrupt = make(map[string]*userState, len(events)), make(map[string]*sinks.User)
 	var missing []string
 	for i := range events {
 		id := events[i].x.UserID
@@ -300,24 +357,59 @@ func (p *Embed) load(ctx context.Context, part *embedPart, events []embedEvent) 
 	}
 	points, err := p.users.GetUsers(ctx, missing)
 	if err != nil {
-		return nil, fmt.Errorf("read %d users: %w", len(missing), err)
+		return nil, nil, fmt.Errorf("read %d users: %w", len(missing), err)
 	}
-	for _, point := range points {
+	for i, point := range points {
 		s := &userState{point: point}
 		if at, ok := p.erasures.At(point.ID); ok && !point.LastEventAt.After(at) {
 			continue // a late writer brought back a person who was erased since
 		}
-		if err := s.model.Decode(point.State); err != nil {
-			return nil, fmt.Errorf("state of user %q is unreadable; run slipstream rebuild --store qdrant: %w", point.ID, err)
+		if point.Erased() {
+			states[point.ID] = s
+			continue
+		}
+		err := s.model.Decode(point.State)
+		switch {
+		case errors.Is(err, model.ErrNewerFormat):
+			return nil, nil, newerState(point.ID, err)
+		case err != nil:
+			if s = part.repairFor(b).result(&points[i]); s == nil {
+				corrupt[point.ID] = &points[i]
+				p.cfg.Corrupt(point.ID, err)
+				continue
+			}
 		}
 		states[point.ID] = s
 	}
 	for _, id := range missing {
-		if states[id] == nil {
+		switch {
+		case corrupt[id] != nil:
+			delete(states, id)
+		case states[id] == nil:
 			states[id] = &userState{point: sinks.User{ID: id}}
 		}
 	}
-	return states, nil
+	return states, corrupt, nil
+}
+
+// newerState is why a partition waits when a newer version of the program has written the state of
+// one of its users.
+func newerState(userID string, err error) error {
+	return fault.Wait(fmt.Errorf("the state of user %q was written by a newer version; "+
+		"finish the rolling upgrade, the partition waits until then: %w", userID, err))
+}
+
+// intern returns the rows of the items of events, made where they are new.
+func (p *Embed) intern(events []embedEvent) []model.Index {
+	indexes := make([]model.Index, len(events))
+	p.rows.mu.Lock()
+	defer p.rows.mu.Unlock()
+	for i := range events {
+		if !events[i].erased && !events[i].repair {
+			indexes[i] = p.rows.table.Intern(events[i].x.ItemID)
+		}
+	}
+	return indexes
 }
 
 // changedUser is a user whose state moved in a batch, or had moved when an earlier delivery of the batch broke off.
@@ -332,11 +424,12 @@ type changedUser struct {
 
 // learn moves states and collects sums. It returns who changed and who is to be deleted.
 func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map[string]*userState) (changed []*changedUser, erased map[string]int64) {
-	indexes := make([]model.Index, len(events))
+	indexes := p.intern(events)
+	pending := make(map[string][]model.Index)
 	p.rows.mu.Lock()
-	for i := range events {
-		if !events[i].erased {
-			indexes[i] = p.rows.table.Intern(events[i].x.ItemID)
+	for id, s := range states {
+		for i := range s.pending {
+			pending[id] = append(pending[id], p.rows.table.Intern(s.pending[i].ItemID))
 		}
 	}
 	p.rows.mu.Unlock()
@@ -344,6 +437,12 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 	p.rows.mu.RLock()
 	defer p.rows.mu.RUnlock()
 	part.sums.Reset()
+	for id, indexes := range pending {
+		s := states[id]
+		for i := range s.pending {
+			p.step(part, s, indexes[i], &s.pending[i])
+		}
+	}
 	byUser := make(map[string]*changedUser, len(states))
 	erased = make(map[string]int64)
 	for i := range events {
@@ -361,6 +460,9 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 			erased[e.x.UserID] = r.Offset
 			continue
 		}
+		if e.repair && !repeated && !s.repaired {
+			continue // the state is sound: an earlier request has had its effect
+		}
 		delete(erased, e.x.UserID)
 		c := byUser[e.x.UserID]
 		if c == nil {
@@ -371,10 +473,12 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 		if repeated {
 			continue
 		}
-		at := e.x.OccurredAt
-		part.learner.Gradients(&s.model, model.Event{Item: indexes[i], Strength: p.strength(&e.x), At: at.Unix(), Seed: seedOf(b, r.Offset)}, part.sums)
-		s.moved(b.Topic, r.Offset, at, r.Time)
 		c.moved = true
+		if e.repair {
+			s.absorbed(b.Topic, r.Offset)
+			continue
+		}
+		p.step(part, s, indexes[i], &pendingEvent{e.x, b.Topic, b.Partition, r.Offset, r.Time})
 	}
 	dim := p.rows.table.Config().Dim
 	for _, c := range byUser {
@@ -389,25 +493,41 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 	return changed, erased
 }
 
+// step learns from one event.
+func (p *Embed) step(part *embedPart, s *userState, item model.Index, e *pendingEvent) {
+	part.learner.Gradients(&s.model, model.Event{
+		Item: item, Strength: p.strength(&e.Interaction), At: e.OccurredAt.Unix(),
+		Seed: seedOf(e.topic, e.partition, e.offset),
+	}, part.sums)
+	s.moved(e.topic, e.offset, e.OccurredAt, e.recorded)
+}
+
 func (s *userState) moved(topic string, offset int64, at, recorded time.Time) {
+	s.absorbed(topic, offset)
+	s.point.LastEventAt = latest(s.point.LastEventAt, at)
+	s.point.ChangedAt = latest(s.point.ChangedAt, recorded)
+}
+
+func (s *userState) absorbed(topic string, offset int64) {
 	positions := make(map[string]int64, len(s.point.Positions)+1)
 	for k, v := range s.point.Positions {
 		positions[k] = v
 	}
 	positions[topic] = offset
 	s.point.Positions = positions
-	s.point.LastEventAt = latest(s.point.LastEventAt, at)
-	s.point.ChangedAt = latest(s.point.ChangedAt, recorded)
 }
 
 // seedOf makes a repeat of an event draw the same negatives.
-func seedOf(b *Batch, offset int64) uint64 {
-	return uint64(offset)*0x9e3779b97f4a7c15 ^ uint64(b.Partition)<<32 ^ schemas.Key(b.Topic)
+func seedOf(topic string, partition int, offset int64) uint64 {
+	return uint64(offset)*0x9e3779b97f4a7c15 ^ uint64(partition)<<32 ^ schemas.Key(topic)
 }
 
 // commit brings about the effects, in the order that loses nothing.
-func (p *Embed) commit(ctx context.Context, part *embedPart, b *Batch, changed []*changedUser, erased map[string]int64) error {
-	if len(changed)+len(erased) == 0 {
+func (p *Embed) commit(
+	ctx context.Context, part *embedPart, b *Batch, changed []*changedUser,
+	erased map[string]int64, deferred map[string]*deferral,
+) error {
+	if len(changed)+len(erased)+len(deferred) == 0 {
 		return nil
 	}
 	if err := b.checkLease(ctx); err != nil {
@@ -422,19 +542,27 @@ func (p *Embed) commit(ctx context.Context, part *embedPart, b *Batch, changed [
 		if c.moved {
 			points = append(points, c.state.point)
 		}
-		first, last := &b.Records[c.first], &b.Records[c.last]
-		due[i] = (&schemas.ProfileChanged{
-			UserID: c.event.UserID, Topic: last.Topic, Partition: last.Partition, Offset: last.Offset,
-			EventID: c.event.EventID, OccurredAt: c.event.OccurredAt, AcceptedAt: first.Time,
-		}).Message()
+		due[i] = profileChange(b, c.first, c.last, &c.event).Message()
+	}
+	for _, d := range deferred {
+		m := RepairRequest(profileChange(b, d.first, d.last, &d.event))
+		m.Partition = b.Partition
+		due = append(due, m)
 	}
 	if err := b.checkLease(ctx); err != nil {
 		return err
 	}
-	if err := p.users.PutUsers(ctx, sinks.Source{Topic: b.Topic, Partition: b.Partition}, points); err != nil {
+	src := sinks.Source{Topic: b.Topic, Partition: b.Partition}
+	if err := p.users.PutUsers(ctx, src, points); err != nil {
 		return fmt.Errorf("write %d users: %w", len(points), err)
 	}
-	if err := p.forget(ctx, sinks.Source{Topic: b.Topic, Partition: b.Partition}, erased); err != nil {
+	for _, c := range changed {
+		if c.state.repaired && c.moved {
+			c.state.repaired, c.state.pending = false, nil
+			p.cfg.Repaired(c.state.point.ID, int(c.state.model.Events))
+		}
+	}
+	if err := p.forget(ctx, src, erased); err != nil {
 		return err
 	}
 	if err := p.emit.Emit(ctx, due); err != nil {
@@ -448,6 +576,15 @@ func (p *Embed) commit(ctx context.Context, part *embedPart, b *Batch, changed [
 		part.erased[id] = &erasedUser{b.Topic, offset, looksAfterErasure}
 	}
 	return nil
+}
+
+// profileChange tells of a user whom the records of a batch from index first to last have moved.
+func profileChange(b *Batch, first, last int, x *schemas.Interaction) *schemas.ProfileChanged {
+	r := &b.Records[last]
+	return &schemas.ProfileChanged{
+		UserID: x.UserID, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
+		EventID: x.EventID, OccurredAt: x.OccurredAt, AcceptedAt: b.Records[first].Time,
+	}
 }
 
 // forget removes users' points as of the offsets at which their erasures stand. A plain deletion by a member that has meanwhile lost the partition would take

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
@@ -72,6 +73,11 @@ const listsAtOnce = 50
 // Handle publishes a list for every user of the batch, on recommendations and on recommendations.current, the oldest change first. A batch that is tried
 // again, because a store did not answer or the time was up, goes on with the lists that are missing; one that comes again after a crash gets lists with
 // a higher version. Without vectors it waits: the list that stands is better than one made of what is left.
+//
+// A user whose own state cannot be decoded does not hold up the lists of the others. If a newer
+// version wrote the state, the partition waits after that, since only the newer version can make
+// the list. If it is corrupt, the list that stands stays, and embed is asked to rebuild the user:
+// then the profile has changed, and a list is due again.
 func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 	requests, tombstones, rejects := p.requests(b)
 	out := p.resume(b)
@@ -79,13 +85,22 @@ func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 	if err := p.publish(ctx, b, tombstones); err != nil {
 		return fmt.Errorf("withdraw %d lists: %w", len(tombstones), err)
 	}
+	var waiting error
 	for some := range slices.Chunk(requests, listsAtOnce) {
-		if err := p.lists(ctx, b, some); err != nil {
+		newer, err := p.lists(ctx, b, some)
+		if err != nil {
 			return err
 		}
 		for i := range some {
-			out.users[some[i].UserID] = struct{}{}
+			if newer[some[i].UserID] == nil {
+				out.users[some[i].UserID] = struct{}{}
+			} else if waiting == nil {
+				waiting = newerState(some[i].UserID, newer[some[i].UserID])
+			}
 		}
+	}
+	if waiting != nil {
+		return waiting
 	}
 	p.mu.Lock()
 	delete(p.answered, partitionKey{b.Topic, b.Partition})
@@ -115,37 +130,55 @@ func (p *Recommend) Revoke(parts []Assignment) {
 	}
 }
 
-// lists makes and publishes lists.
-func (p *Recommend) lists(ctx context.Context, b *Batch, requests []recommend.Request) error {
-	lists, err := p.recommender.Recommend(ctx, requests)
+// lists makes and publishes lists. It returns those users, with the error, whose states a newer
+// version wrote.
+func (p *Recommend) lists(
+	ctx context.Context, b *Batch, requests []recommend.Request,
+) (newer map[string]error, err error) {
+	answers, err := p.recommender.Answers(ctx, requests)
 	if err != nil {
-		return fmt.Errorf("make %d lists: %w", len(requests), err)
+		return nil, fmt.Errorf("make %d lists: %w", len(requests), err)
 	}
-	out := make([]schemas.Message, 0, 2*len(lists))
-	published := make([]*schemas.Recommendation, 0, len(lists))
-	for i := range lists {
-		if slices.Contains(lists[i].Degraded, recommend.DegradedVectors) {
-			return fault.Transientf("make %d lists: the vectors are out of reach", len(requests))
-		}
+	newer = make(map[string]error)
+	out := make([]schemas.Message, 0, 2*len(answers))
+	published := make([]*schemas.Recommendation, 0, len(answers))
+	for i := range answers {
+		list := &answers[i].List
 		// An erasure may have come while the list was made.
-		if p.erasures.Covers(lists[i].UserID, lists[i].CausedBy.OccurredAt) {
+		if p.erasures.Covers(list.UserID, list.CausedBy.OccurredAt) {
 			continue
 		}
-		kept := lists[i].Message(schemas.TopicRecommendations)
+		switch err := answers[i].StateErr; {
+		case errors.Is(err, model.ErrNewerFormat):
+			newer[list.UserID] = err
+			continue
+		case err != nil:
+			cause := &list.CausedBy
+			out = append(out, RepairRequest(&schemas.ProfileChanged{
+				UserID: list.UserID, Topic: cause.Topic, Partition: cause.Partition,
+				Offset: cause.Offset, EventID: cause.EventID,
+				OccurredAt: cause.OccurredAt, AcceptedAt: cause.AcceptedAt,
+			}))
+			continue
+		case slices.Contains(list.Degraded, recommend.DegradedVectors):
+			return nil, fault.Transientf("make %d lists: the vectors are out of reach",
+				len(requests))
+		}
+		kept := list.Message(schemas.TopicRecommendations)
 		current := kept // encoded once: the same key, value and headers on both
 		current.Topic = schemas.TopicRecommendationsCurrent
 		out = append(out, kept, current)
-		published = append(published, &lists[i])
+		published = append(published, list)
 	}
 	if err := p.publish(ctx, b, out); err != nil {
-		return fmt.Errorf("publish %d lists: %w", len(lists), err)
+		return nil, fmt.Errorf("publish %d lists: %w", len(published), err)
 	}
 	if p.published != nil {
 		for _, list := range published {
 			p.published(list)
 		}
 	}
-	return nil
+	return newer, nil
 }
 
 // publish writes to the log while the batch is surely ours.

@@ -21,6 +21,8 @@ import (
 type memoryLog struct {
 	records map[string][]schemas.Record
 	refuse  map[string]bool
+	// clock is how long the log has been running.
+	clock time.Duration
 }
 
 func newMemoryLog() *memoryLog {
@@ -32,7 +34,7 @@ func (l *memoryLog) Emit(_ context.Context, batch []schemas.Message) error {
 		if l.refuse[m.Topic] {
 			return fault.Transientf("the broker is away")
 		}
-		l.records[m.Topic] = append(l.records[m.Topic], schemas.Record{Topic: m.Topic, Offset: int64(len(l.records[m.Topic])), Time: time.Unix(1_700_000_000, 0).UTC(), Key: m.Key, Value: m.Value, Headers: m.Headers})
+		l.records[m.Topic] = append(l.records[m.Topic], schemas.Record{Topic: m.Topic, Offset: int64(len(l.records[m.Topic])), Time: time.Unix(1_700_000_000, 0).UTC().Add(l.clock), Key: m.Key, Value: m.Value, Headers: m.Headers})
 	}
 	return nil
 }

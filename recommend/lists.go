@@ -126,14 +126,10 @@ func (r *Recommender) lend(j *job) []lentItem {
 	places := make(map[uint64]int)
 	var lent []lentItem
 	now := r.now().Unix()
-	collect := func(people []sinks.User, friends bool) {
+	collect := func(people []neighbour, friends bool) {
 		for _, person := range people {
-			var u model.User
-			if u.Decode(person.State) != nil {
-				continue
-			}
-			for i, h := range slices.Backward(u.History) {
-				if len(u.History)-i > recentOfOthers {
+			for i, h := range slices.Backward(person.history) {
+				if len(person.history)-i > recentOfOthers {
 					break
 				}
 				key := uint64(h.Key)

@@ -75,6 +75,7 @@ const longCandidates = 300
 const (
 	DegradedVectors  = "vectors"
 	DegradedFriends  = "friends"
+	DegradedSimilar  = "similar_users"
 	DegradedTrending = "trending"
 )
 
@@ -179,8 +180,10 @@ type job struct {
 	query   []float32
 	exclude []uint64
 	friends []string
-	circle  []sinks.User // friends who have a point
-	similar []sinks.User
+	circle  []neighbour // friends who have a point
+	similar []neighbour
+	// unreadable says why the user's own state cannot be decoded; nil when it can.
+	unreadable error
 	// lent are the latest items of the circle and of similar users.
 	lent    []lentItem
 	items   *shelf          // what the lists of this call need to know of items
@@ -190,9 +193,32 @@ type job struct {
 	holdout bool
 }
 
-// Recommend makes a list for each request, in order. A store that does not answer makes lists poorer and marks them degraded; it is no error.
-// Only a cancelled context is.
+// Answer is the list that a request got.
+type Answer struct {
+	List schemas.Recommendation
+	// StateErr is not nil when the user's own state cannot be decoded: model.ErrNewerFormat or
+	// model.ErrCorrupt. Then the list is what is trending, and degraded by vectors.
+	StateErr error
+}
+
+// Recommend is Answers for callers to whom a list is enough.
 func (r *Recommender) Recommend(ctx context.Context, requests []Request) ([]schemas.Recommendation, error) {
+	answers, err := r.Answers(ctx, requests)
+	if err != nil {
+		return nil, err
+	}
+	lists := make([]schemas.Recommendation, len(answers))
+	for i := range answers {
+		lists[i] = answers[i].List
+	}
+	return lists, nil
+}
+
+// Answers makes a list for each request, in order. A store that does not answer makes lists poorer
+// and marks them degraded; it is no error. Neither is a state that cannot be decoded: it concerns
+// the list of its user, and the lists of those whose friend or similar user it is, who are then
+// made without this neighbour. Only a canceled context is an error.
+func (r *Recommender) Answers(ctx context.Context, requests []Request) ([]Answer, error) {
 	jobs := make([]*job, len(requests))
 	items := r.items.shelf()
 	for i, q := range requests {
@@ -205,13 +231,13 @@ func (r *Recommender) Recommend(ctx context.Context, requests []Request) ([]sche
 	if err := r.gather(ctx, jobs); err != nil {
 		return nil, err
 	}
-	out := make([]schemas.Recommendation, len(jobs))
+	out := make([]Answer, len(jobs))
 	for i, j := range jobs {
 		list, err := r.list(ctx, j)
 		if err != nil {
 			return nil, err
 		}
-		out[i] = list
+		out[i] = Answer{list, j.unreadable}
 	}
 	return out, nil
 }
@@ -280,12 +306,17 @@ func (r *Recommender) readUsers(ctx context.Context, jobs []*job) error {
 		if r.forgotten(point) {
 			continue
 		}
-		for _, j := range byID[point.ID] {
+		jobs := byID[point.ID]
+		for _, j := range jobs {
+			// Without the items that the user has taken, the vector would bring them back: the
+			// list is made as if the point were out of reach.
 			if err := j.state.Decode(point.State); err != nil {
-				return fault.Permanentf("state of user %q: %w", point.ID, err)
+				j.unreadable = fmt.Errorf("state of user %q: %w", point.ID, err)
+				continue
 			}
 			j.point = point
 		}
+		r.mark(jobs, DegradedVectors, jobs[0].unreadable)
 	}
 	return nil
 }
@@ -293,7 +324,13 @@ func (r *Recommender) readUsers(ctx context.Context, jobs []*job) error {
 // forgotten tells whether a point is of a person who was erased since.
 func (r *Recommender) forgotten(point *sinks.User) bool {
 	at, ok := r.erasures.At(point.ID)
-	return ok && !point.LastEventAt.After(at)
+	return point.Erased() || ok && !point.LastEventAt.After(at)
+}
+
+// neighbour is a friend or a similar user.
+type neighbour struct {
+	vector  []float32
+	history []model.Taken
 }
 
 // Lists do without friends, so nobody waits long for a store that was away a moment ago: for friendsRest it is not asked, and then briefly.
@@ -390,22 +427,37 @@ func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
 	if err != nil {
 		return err
 	}
-	known := make(map[string]sinks.User, len(points))
-	for _, p := range points {
-		if !r.forgotten(&p) {
-			known[p.ID] = p
+	known := make(map[string]neighbour, len(points))
+	unreadable := make(map[string]error)
+	for i := range points {
+		p := &points[i]
+		if r.forgotten(p) {
+			continue
 		}
+		var state model.User
+		if err := state.Decode(p.State); err != nil {
+			unreadable[p.ID] = fmt.Errorf("state of user %q, a neighbour: %w", p.ID, err)
+			continue
+		}
+		known[p.ID] = neighbour{p.Vector, state.History}
 	}
-	pick := func(ids []string) (out []sinks.User) {
+	pick := func(j *job, part string, ids []string) (out []neighbour) {
 		for _, id := range ids {
 			if p, ok := known[id]; ok {
 				out = append(out, p)
+			}
+			if err := unreadable[id]; err != nil {
+				j.degrade[part] = true
+				r.cfg.Log.Debug("a neighbour is left out", "user", j.UserID, "error", err)
 			}
 		}
 		return out
 	}
 	for i, j := range jobs {
-		j.circle, j.similar = pick(j.friends), pick(similar[i])
+		if j.unreadable == nil {
+			j.circle = pick(j, DegradedFriends, j.friends)
+			j.similar = pick(j, DegradedSimilar, similar[i])
+		}
 		j.finish(r.cfg)
 		j.lent = r.lend(j)
 	}
@@ -420,7 +472,7 @@ func (j *job) finish(cfg Config) {
 	}
 	var lent [][]float32
 	for _, f := range j.circle {
-		lent = append(lent, f.Vector)
+		lent = append(lent, f.vector)
 	}
 	if j.query == nil && len(lent) > 0 {
 		j.query = make([]float32, dim+1)

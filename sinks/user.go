@@ -17,6 +17,10 @@ type User struct {
 	LastEventAt, ChangedAt time.Time
 }
 
+// Erased tells whether the point is the empty one that an erasure leaves for a moment: it holds the
+// position of the erasure and nothing else.
+func (u *User) Erased() bool { return len(u.State) == 0 && u.ChangedAt.Before(time.Unix(1, 0)) }
+
 // Source is one partition of the log that a user's point absorbs. A user's events come from one
 // partition of interactions and, after a replay of dead letters, from one partition of the replay
 // topic.

@@ -180,7 +180,7 @@ func (g *guard) retry(next message.HandlerFunc) message.HandlerFunc {
 				if d.attempts >= d.max {
 					return nil, err
 				}
-			case hold:
+			case hold, blocked:
 				d.failed()
 			case settle:
 				d.failed()
@@ -215,6 +215,7 @@ const (
 	done   verdict = iota
 	leave          // nobody is unwell: leave it uncommitted
 	hold           // the engine is unwell: wait, charge nothing
+	blocked        // the engine is well, and this partition waits (fault.Wait): charge nothing
 	charge         // unclear: one attempt less
 	settle         // decided: the link outside sets records aside
 )
@@ -235,6 +236,9 @@ func (g *guard) judge(ctx context.Context, d *delivery, err error) verdict {
 	case fault.Canceled:
 		return leaveUnlessOurs(ctx, d)
 	case fault.Transient:
+		if fault.Waits(err) {
+			return blocked
+		}
 		return hold
 	case fault.Permanent:
 		if len(d.batch.Records) > 1 && !g.o.Splittable {

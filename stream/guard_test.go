@@ -205,6 +205,44 @@ func TestGuardPermanentRecord(t *testing.T) {
 	})
 }
 
+// A partition that waits for reasons of its own charges nothing, and leaves the breaker that it
+// shares with the group's other partitions alone.
+func TestGuardWaitingPartitionLeavesTheBreakerAlone(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		err  error
+		open bool
+	}{
+		"outage": {fault.Transientf("connection refused"), true},
+		"wait":   {fmt.Errorf("load: %w", fault.Wait(errors.New("written by a newer version"))), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var b *bench
+				calls := 0
+				b = newBench(t, func(context.Context, *Batch) error {
+					if calls++; calls <= 20 {
+						return tc.err
+					}
+					return nil
+				}, func(o *Options) {
+					o.MaxAttempts = 2
+					o.Breaker = Breaker{Failures: 5, Delay: 10 * time.Second}
+				})
+				require.True(t, b.run(t.Context(), b.batch("in", 1, 2)))
+				assert.Equal(t, 21, calls)
+				assert.Empty(t, b.out.records)
+				assert.Equal(t, tc.open, slices.Contains(b.states, "open"), "breaker: %v", b.states)
+				require.Len(t, b.done, 1)
+				assert.Zero(t, b.done[0].Attempts)
+				require.Len(t, b.retried, 20)
+				assert.Equal(t, !tc.open, fault.Waits(b.retried[0].Err))
+			})
+		})
+	}
+}
+
 // An outage of hours poisons nothing and charges nothing.
 func TestGuardOutage(t *testing.T) {
 	t.Parallel()

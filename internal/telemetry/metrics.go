@@ -38,6 +38,7 @@ type Metrics struct {
 	stopped     *prometheus.GaugeVec
 	requests    *prometheus.HistogramVec
 	refused     *prometheus.CounterVec
+	repaired    prometheus.Counter
 }
 
 // fine are the bounds of durations from half a millisecond to some ten seconds, which is what stages and requests take.
@@ -67,11 +68,15 @@ func NewMetrics(version string) *Metrics {
 	m.stopped = gauge("stopped_partitions", "Partitions that wait for an operator, since their offsets do not fit the log or the stores.", "group")
 	m.requests = histogram("http_request_duration_seconds", "Time to answer HTTP requests, by route and status.", fine(), "method", "route", "code")
 	m.refused = counter("refused_events_total", "Events that the gateway refused, by cause.", "cause")
+	m.repaired = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "repaired_users_total",
+		Help: "Users whose stored state was corrupt and was rebuilt from the log.",
+	})
 	build := gauge("build_info", "Version of this process: always 1.", "version")
 	build.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(
 		m.lag, m.produced, m.consumed, m.batchEvents, m.batchBytes, m.stage, m.freshness, m.served, m.poisoned, m.retries,
-		m.breaker, m.partitions, m.stopped, m.requests, m.refused, build,
+		m.breaker, m.partitions, m.stopped, m.requests, m.refused, m.repaired, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -130,6 +135,9 @@ func (m *Metrics) Served(via, strategy, variant string, degraded bool) {
 func (m *Metrics) Poisoned(group, topic, class string, events int) {
 	m.poisoned.WithLabelValues(group, topic, class).Add(float64(events))
 }
+
+// Repaired counts a user who was rebuilt from the log.
+func (m *Metrics) Repaired() { m.repaired.Inc() }
 
 // Retried counts an attempt that failed and is made again.
 func (m *Metrics) Retried(group, class string) { m.retries.WithLabelValues(group, class).Inc() }

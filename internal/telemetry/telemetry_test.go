@@ -33,6 +33,7 @@ func exercised() *telemetry.Metrics {
 	m.SetBreaker("embed", telemetry.BreakerHalfOpen)
 	m.SetAssigned("embed", 8)
 	m.SetStopped("embed", 0)
+	m.Repaired()
 	m.Request("GET", "/v1/trending", 200, time.Millisecond)
 	m.Refused("schema", 2)
 	m.SetLag([]telemetry.Lag{{Group: "embed", Topic: "interactions", Partition: 3, Events: 7}, {Group: "embed", Topic: "items", Partition: 0, Events: 1}})
@@ -54,6 +55,7 @@ func TestHandlerServesEveryFamily(t *testing.T) {
 		`slipstream_event_to_recommendation_seconds_sum 0.08`,
 		`slipstream_recommendations_served_total{degraded="false",strategy="blend",variant="default",via="event"} 1`,
 		`slipstream_poisoned_events_total{class="permanent",group="embed",topic="interactions"} 1`,
+		`slipstream_repaired_users_total 1`,
 		`slipstream_retries_total{class="transient",group="embed"} 1`,
 		`slipstream_breaker_state{group="embed",state="half-open"} 1`,
 		`slipstream_breaker_state{group="embed",state="open"} 0`,
@@ -82,7 +84,7 @@ func TestNamesEndInAUnit(t *testing.T) {
 		require.Regexp(t, unit, f.GetName())
 		require.NotEmpty(t, f.GetHelp(), f.GetName())
 	}
-	require.Equal(t, 16, ours, "every family is exercised")
+	require.Equal(t, 17, ours, "every family is exercised")
 	problems, err := testutil.GatherAndLint(exercised().Registry())
 	require.NoError(t, err)
 	require.Empty(t, problems)

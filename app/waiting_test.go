@@ -1,0 +1,59 @@
+package app
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/api"
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/internal/telemetry"
+	"github.com/slipstream-rec/slipstream/stream"
+)
+
+// A partition that waits for the end of a rolling upgrade is named by readiness until it goes on.
+func TestReadinessNamesAWaitingPartition(t *testing.T) {
+	t.Parallel()
+	a := &App{
+		metrics: telemetry.NewMetrics("test"),
+		kafka:   &Kafka{prefix: "p."},
+		engines: &Engines{},
+	}
+	var partitions api.Check
+	for _, c := range a.checks() {
+		if c.Name == "partitions" {
+			partitions = c
+		}
+	}
+	require.False(t, partitions.Required, "the process still answers: it is degraded")
+	hooks := a.guardHooks()
+	tp := stream.TopicPartition{Topic: "p.interactions", Partition: 3}
+	retrying := func(err error) {
+		hooks.Retrying(
+			t.Context(),
+			stream.Retrying{Handler: "embed", Group: "p.embed", TopicPartition: tp,
+				Class: fault.ClassOf(err), Err: err},
+		)
+	}
+	done := func(partition int) {
+		hooks.Done(t.Context(), stream.BatchDone{Handler: "embed", Group: "p.embed",
+			TopicPartition: stream.TopicPartition{
+				Topic:     tp.Topic,
+				Partition: partition,
+			}, Outcome: stream.OutcomeDone})
+	}
+
+	require.NoError(t, partitions.Ping(t.Context()))
+	retrying(fault.Transientf("connection refused"))
+	require.NoError(t, partitions.Ping(t.Context()), "the store's own check tells of an outage")
+	for range 3 {
+		retrying(fault.Wait(errors.New(`the state of user "ann" was written by a newer version`)))
+	}
+	done(4)
+	err := partitions.Ping(t.Context())
+	require.ErrorContains(t, err, "embed at "+tp.String()+" waits")
+	require.ErrorContains(t, err, `user "ann" was written by a newer version`)
+	done(3)
+	require.NoError(t, partitions.Ping(t.Context()))
+}

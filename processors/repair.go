@@ -1,0 +1,341 @@
+package processors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// How embed rebuilds a user whose stored state is corrupt, while the other users go on.
+//
+// The positions of the point can be read without the state. They split the user's events on the
+// log in two. Those up to a position have been absorbed: their gradients are on the log, and a
+// rebuild replays them for the user's side alone. Those after it have never been learned from: they
+// are pending, and are learned from with gradients.
+//
+//  1. A batch that touches the user leaves his events out, so they become pending, and writes a
+//     repair request to the same partition of embed's replay topic before its range is closed.
+//     So there is always a request on the log that has not been handled, whoever owns the
+//     partition.
+//  2. The batch that holds the request reads the user's history, in as many attempts as that takes.
+//     Only this partition of the replay topic waits, which is mostly empty. While it waits, new
+//     events of the user are pending too.
+//  3. When it has caught up with what the batches of interactions have handled, it learns from the
+//     pending events in order, as if they stood in this batch, and writes the point with the offset
+//     of the request as the new position in the replay topic. The stored position is lower, so the
+//     point counts, and that of a late writer does not. Its gradient sums have the sequence of this
+//     batch, and the owners of the items apply them once.
+//
+// Nothing is learned twice or lost: at each moment an event of the user is absorbed or pending by
+// the positions that are stored, and step 3 changes both with one write. Both topics of a partition
+// belong to the same member, and embedPart.mu keeps their batches apart.
+
+// RepairRequest returns the message that asks embed to look at the stored state of a user, and to
+// rebuild it when it is corrupt. x says which change of the profile found it so.
+func RepairRequest(x *schemas.ProfileChanged) schemas.Message {
+	m := x.Message()
+	m.Topic = schemas.ReplayTopic(schemas.GroupEmbed)
+	return m
+}
+
+// decodeRepairRequest reads a request; ok is false for any other record.
+func decodeRepairRequest(r *schemas.Record) (x schemas.ProfileChanged, ok bool) {
+	if r.Topic != schemas.ReplayTopic(schemas.GroupEmbed) ||
+		r.Header(schemas.HeaderType) != string(schemas.KindProfileChanged) {
+		return x, false
+	}
+	x, err := schemas.DecodeProfileChanged(r)
+	return x, err == nil
+}
+
+// repair reads the history of users of one partition. It is kept over the attempts of the batch
+// that holds their requests.
+type repair struct {
+	embed       *Embed
+	first, last int64 // the batch
+	users       map[string]*userRepair
+	learner     *model.Learner
+	windows     map[string]*window
+	// next is the offset up to which the history has been read, by topic.
+	next map[string]int64
+}
+
+// userRepair is a user on the way from no event to the last one.
+type userRepair struct {
+	// absorbed are the positions of the corrupt point.
+	absorbed map[string]int64
+	state    userState
+	pending  []pendingEvent
+}
+
+// pendingEvent is an event that no state has absorbed and no gradients tell of.
+type pendingEvent struct {
+	schemas.Interaction
+	topic     string
+	partition int
+	offset    int64
+	recorded  time.Time
+}
+
+var _ Processor = (*repair)(nil)
+
+func (*repair) Assign(context.Context, []Assignment) error { return nil }
+func (*repair) Revoke([]Assignment)                        {}
+
+// Handle replays a batch of the history for the users of the repair.
+func (r *repair) Handle(_ context.Context, b *Batch) error {
+	w := r.windows[b.Topic]
+	if w == nil {
+		w = newWindow(r.embed.cfg.RecentIDs)
+		r.windows[b.Topic] = w
+	}
+	events, _ := r.embed.decode(w, b) // what is rejected was a dead letter when it was read first
+	events = slices.DeleteFunc(
+		events,
+		func(e embedEvent) bool { return e.repair || r.users[e.x.UserID] == nil },
+	)
+	indexes := r.embed.intern(events)
+	rows := r.embed.rows
+	rows.mu.RLock()
+	defer rows.mu.RUnlock()
+	for i := range events {
+		e, rec := &events[i], &b.Records[events[i].index]
+		u := r.users[e.x.UserID]
+		absorbed, ok := u.absorbed[b.Topic]
+		switch {
+		case e.erased:
+			u.state, u.pending = userState{}, nil
+		case !ok || rec.Offset > absorbed:
+			u.pending = append(
+				u.pending,
+				pendingEvent{e.x, b.Topic, b.Partition, rec.Offset, rec.Time},
+			)
+		default:
+			r.learner.Replay(&u.state.model, model.Event{
+				Item: indexes[i], Strength: r.embed.strength(&e.x), At: e.x.OccurredAt.Unix(),
+				Seed: seedOf(b.Topic, b.Partition, rec.Offset),
+			})
+			u.state.moved(b.Topic, rec.Offset, e.x.OccurredAt, rec.Time)
+		}
+	}
+	r.next[b.Topic] = b.Last + 1
+	return nil
+}
+
+// read brings the users up to the offsets. It keeps what it has read when ctx ends before.
+func (r *repair) read(ctx context.Context, partition int, to map[string]int64) error {
+	var spans []Span
+	for _, topic := range slices.Sorted(maps.Keys(to)) {
+		if r.next[topic] < to[topic] {
+			spans = append(
+				spans,
+				Span{Topic: topic, Partition: partition, From: r.next[topic], To: to[topic]},
+			)
+		}
+	}
+	err := NewFold(r, r.embed.log, "", DefaultFoldConfig()).Take(ctx, spans)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fault.Wait(
+			fmt.Errorf(
+				"rebuild %d users with corrupt states: at %v of %v",
+				len(r.users),
+				r.next,
+				to,
+			),
+		)
+	}
+	if err != nil {
+		return fmt.Errorf("rebuild %d users with corrupt states: %w", len(r.users), err)
+	}
+	for _, s := range spans {
+		r.next[s.Topic] = s.To
+	}
+	return nil
+}
+
+// result returns the user as of the offsets read, or nil when the repair is not for this point.
+// Every attempt of the batch gets a copy.
+func (r *repair) result(point *sinks.User) *userState {
+	if r == nil {
+		return nil
+	}
+	u := r.users[point.ID]
+	if u == nil || !maps.Equal(u.absorbed, point.Positions) {
+		return nil
+	}
+	s := &userState{point: u.state.point, repaired: true, pending: u.pending}
+	if err := s.model.Decode(u.state.model.Append(nil)); err != nil {
+		panic(err) // was written a moment ago
+	}
+	s.point.ID = point.ID
+	s.point.Positions = maps.Clone(point.Positions) // never lower than they were
+	for topic, offset := range u.state.point.Positions {
+		s.point.Positions[topic] = max(offset, s.point.Positions[topic])
+	}
+	return s
+}
+
+// prepareRepair reads the history of the users whose repair the batch requests and whose states are
+// corrupt, as far as it can be read without holding up the partition of interactions.
+func (p *Embed) prepareRepair(ctx context.Context, part *embedPart, b *Batch) error {
+	requests := make(map[string]int64)
+	for i := range b.Records {
+		x, ok := decodeRepairRequest(&b.Records[i])
+		if ok && !p.erasures.Covers(x.UserID, x.OccurredAt) {
+			requests[x.UserID] = b.Records[i].Offset
+		}
+	}
+	if len(requests) == 0 {
+		return nil
+	}
+	part.mu.Lock()
+	r, err := p.repairOf(ctx, part, b, requests)
+	to := part.handled(b)
+	part.mu.Unlock()
+	if r == nil || err != nil {
+		return err
+	}
+	if _, ok := to[schemas.TopicInteractions]; !ok {
+		return fault.Wait(
+			fmt.Errorf(
+				"rebuild users: partition %d of interactions is not assigned yet",
+				b.Partition,
+			),
+		)
+	}
+	return r.read(ctx, b.Partition, to)
+}
+
+// repairOf returns the repair of the batch, nil when there is nothing to repair.
+func (p *Embed) repairOf(
+	ctx context.Context,
+	part *embedPart,
+	b *Batch,
+	requests map[string]int64,
+) (*repair, error) {
+	for id := range requests {
+		part.cache.Remove(id) // it is the stored state that counts
+	}
+	if r := part.repairFor(b); r != nil {
+		return r, nil
+	}
+	part.repair = nil
+	points, err := p.users.GetUsers(ctx, slices.Collect(maps.Keys(requests)))
+	if err != nil {
+		return nil, fmt.Errorf("read %d users: %w", len(requests), err)
+	}
+	r := &repair{
+		embed: p, first: b.First, last: b.Last, users: make(map[string]*userRepair),
+		learner: model.NewLearner(
+			p.rows.table,
+		), windows: make(map[string]*window), next: make(map[string]int64),
+	}
+	for i := range points {
+		var u model.User
+		at, absorbed := points[i].Positions[b.Topic]
+		if points[i].Erased() || absorbed && at >= requests[points[i].ID] ||
+			!errors.Is(u.Decode(points[i].State), model.ErrCorrupt) {
+			continue
+		}
+		r.users[points[i].ID] = &userRepair{absorbed: points[i].Positions}
+	}
+	if len(r.users) == 0 {
+		return nil, nil
+	}
+	part.repair = r
+	return r, nil
+}
+
+// finishRepair catches up with what the batches of interactions have handled meanwhile. part.mu is
+// held, so nothing comes after it.
+func (p *Embed) finishRepair(ctx context.Context, part *embedPart, b *Batch) error {
+	r := part.repairFor(b)
+	if r == nil {
+		return nil
+	}
+	if part.unfinished[schemas.TopicInteractions] {
+		// The batch has left these users out, and its gradient sums may be on the log already:
+		// it must leave them out again.
+		return fault.Wait(errors.New("rebuild users: a batch of interactions is being tried again"))
+	}
+	return r.read(ctx, b.Partition, part.handled(b))
+}
+
+// repairFor returns the repair that batch b is at, or nil: another batch must not use it, since it
+// may have read a part of the history only.
+func (part *embedPart) repairFor(b *Batch) *repair {
+	r := part.repair
+	if r == nil || b.Topic == schemas.TopicInteractions || r.first != b.First || r.last != b.Last {
+		return nil
+	}
+	return r
+}
+
+// handled returns the offsets up to which a repair by batch b of the replay topic reads.
+func (part *embedPart) handled(b *Batch) map[string]int64 {
+	to := map[string]int64{b.Topic: b.First}
+	if next, ok := part.next[schemas.TopicInteractions]; ok {
+		to[schemas.TopicInteractions] = next
+	}
+	return to
+}
+
+// deferral is a user with a corrupt state whose events were left out of a batch.
+type deferral struct {
+	first, last int // indexes of the oldest and newest record left out
+	event       schemas.Interaction
+}
+
+// leaveOut removes the events of users with corrupt states from a batch, but for what comes after
+// an erasure: for this no state is needed. It adds blank states for those who were erased.
+func leaveOut(
+	b *Batch,
+	events []embedEvent,
+	corrupt map[string]*sinks.User,
+	states map[string]*userState,
+) ([]embedEvent, map[string]*deferral) {
+	erasedAt := make(map[string]int)
+	for i := range events {
+		point := corrupt[events[i].x.UserID]
+		if point == nil || !events[i].erased {
+			continue
+		}
+		absorbed, ok := point.Positions[b.Topic]
+		if !ok || b.Records[events[i].index].Offset > absorbed {
+			erasedAt[point.ID] = i
+			states[point.ID] = &userState{
+				point: sinks.User{ID: point.ID, Positions: point.Positions},
+			}
+		}
+	}
+	deferred := make(map[string]*deferral)
+	kept := events[:0:0]
+	for i := range events {
+		e := &events[i]
+		if corrupt[e.x.UserID] == nil {
+			kept = append(kept, *e)
+			continue
+		}
+		if at, ok := erasedAt[e.x.UserID]; ok {
+			if i >= at {
+				kept = append(kept, *e)
+			}
+			continue
+		}
+		d := deferred[e.x.UserID]
+		if d == nil {
+			d = &deferral{first: e.index}
+			deferred[e.x.UserID] = d
+		}
+		d.last, d.event = e.index, e.x
+	}
+	return kept, deferred
+}
