@@ -135,7 +135,13 @@ func (s *scenario) open(t *testing.T, log *memoryLog, store *sqlite.Store) {
 		s.told = append(s.told, fmt.Sprintf("repaired %s: %d", id, events))
 	}
 	erasures := processors.NewErasures()
-	e := processors.NewEmbed(store, log, log, processors.NewRows(model.Default()), erasures, cfg)
+	e := processors.NewEmbed(
+		store,
+		processors.Streams{Log: log, Emit: log},
+		processors.NewRows(model.Default()),
+		erasures,
+		cfg,
+	)
 	require.NoError(t, e.Assign(t.Context(), []processors.Assignment{
 		{
 			Topic: schemas.TopicInteractions,
@@ -224,8 +230,7 @@ func (s *scenario) counts(t *testing.T) map[string]float64 {
 	t.Helper()
 	c := processors.NewCatalog(
 		s.store,
-		s.log,
-		s.log,
+		processors.Streams{Log: s.log, Emit: s.log},
 		processors.NewRows(model.Default()),
 		processors.DefaultCatalogConfig(1),
 		func() time.Time { return noon },
@@ -396,8 +401,7 @@ func TestLongHistoryDoesNotHoldUpInteractions(t *testing.T) {
 	slow := &slowLog{memoryLog: s.log, topic: schemas.TopicInteractions}
 	e := processors.NewEmbed(
 		s.store,
-		s.log,
-		slow,
+		processors.Streams{Log: slow, Emit: s.log},
 		processors.NewRows(model.Default()),
 		s.erasures,
 		processors.DefaultEmbedConfig(1),
@@ -498,7 +502,7 @@ func recommending(log *memoryLog, store *sqlite.Store) *processors.Recommend {
 		cfg,
 		func() time.Time { return noon },
 	)
-	return processors.NewRecommend(r, log, erasures)
+	return processors.NewRecommend(r, log, erasures, nil)
 }
 
 func TestUndecodableStateHoldsUpNoListOfOthers(t *testing.T) {
