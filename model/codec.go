@@ -11,7 +11,7 @@ import (
 const (
 	rowVersion  = 1
 	sumsVersion = 1
-	userVersion = 1
+	userVersion = 2
 )
 
 var errShort = errors.New("unexpected end")
@@ -111,13 +111,14 @@ func (r *reader) addHalf(out []float32) {
 	addHalf(out, b, unit)
 }
 
-// end returns the error of a complete read of what, also if something is left over.
+// end returns the error of a complete read of what, also if something is left over. It is
+// ErrCorrupt.
 func (r *reader) end(what string) error {
 	if r.err == nil && len(r.data) > 0 {
 		r.err = fmt.Errorf("%d bytes left over", len(r.data))
 	}
 	if r.err != nil {
-		return fmt.Errorf("decode %s: %w", what, r.err)
+		return fmt.Errorf("decode %s: %w: %w", what, ErrCorrupt, r.err)
 	}
 	return nil
 }

@@ -124,30 +124,6 @@ func TestBrokenSumsAddNothing(t *testing.T) {
 	}
 }
 
-func FuzzUserDecode(f *testing.F) {
-	w := newWorld(small(), 50, 2, 100, now)
-	f.Add(w.users[0].Append(nil))
-	f.Add((&User{}).Append(nil))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		u := &User{}
-		if u.Decode(data) != nil {
-			return
-		}
-		again := u.Append(nil)
-		var back User
-		if err := back.Decode(again); err != nil {
-			t.Fatalf("what was written cannot be read: %v", err)
-		}
-		w := newWorld(small(), 50, 0, 0, now)
-		w.Step(u, Event{Item: 1, Strength: 1})
-		q := make([]float32, w.cfg.Dim+1)
-		w.Query(u, q)
-		if !finite(dotGo(q, q)) {
-			t.Fatalf("query %v", q)
-		}
-	})
-}
-
 func FuzzSumsMerge(f *testing.F) {
 	w := newWorld(small(), 50, 2, 100, now)
 	sums := NewSums(w.table)

@@ -11,6 +11,8 @@ type User struct {
 	// Events is the number of positive events.
 	Events uint32
 	seen   seenSet
+	// unknown holds what a newer program stored beside (see Sections).
+	unknown Sections
 }
 
 // Taken is one item of a history.

@@ -6,68 +6,152 @@ import (
 	"math"
 )
 
-// Append appends the binary form of the user to b.
+// The sections of a user. Only the vector may be missing: a user has none before the first event.
+const (
+	userCounters uint64 = 1 + iota // number of positive events
+	userVector                     // accumulator and free vector
+	userHistory                    // key, weight and time of each item taken lately
+	userSeen                       // keys of the items taken or refused
+)
+
+// Append appends the binary form of the user to b: a version byte and sections (see Sections),
+// also those that Decode did not know.
 func (u *User) Append(b []byte) []byte {
-	b = append(b, userVersion)
-	b = binary.AppendUvarint(b, uint64(u.Events))
-	b = binary.AppendUvarint(b, uint64(len(u.W)))
+	w := BeginSections(append(b, userVersion))
+	w.Begin(userCounters)
+	w.Buf = binary.AppendUvarint(w.Buf, uint64(u.Events))
+	w.End()
 	if len(u.W) > 0 {
-		b = appendFloat(b, u.AccW)
-		b = appendFloats(b, u.W)
+		w.Begin(userVector)
+		w.Buf = binary.AppendUvarint(w.Buf, uint64(len(u.W)))
+		w.Buf = appendFloats(appendFloat(w.Buf, u.AccW), u.W)
+		w.End()
 	}
-	b = binary.AppendUvarint(b, uint64(len(u.History)))
+	w.Begin(userHistory)
+	w.Buf = binary.AppendUvarint(w.Buf, uint64(len(u.History)))
 	for _, h := range u.History {
-		b = binary.LittleEndian.AppendUint64(b, uint64(h.Key))
-		b = appendFloat(b, h.Weight)
-		b = binary.AppendVarint(b, h.At)
+		w.Buf = binary.LittleEndian.AppendUint64(w.Buf, uint64(h.Key))
+		w.Buf = appendFloat(w.Buf, h.Weight)
+		w.Buf = binary.AppendVarint(w.Buf, h.At)
 	}
-	b = binary.AppendUvarint(b, uint64(len(u.seen.order)))
+	w.End()
+	w.Begin(userSeen)
+	w.Buf = binary.AppendUvarint(w.Buf, uint64(len(u.seen.order)))
 	for _, key := range u.seen.order {
-		b = binary.LittleEndian.AppendUint64(b, uint64(key))
+		w.Buf = binary.LittleEndian.AppendUint64(w.Buf, uint64(key))
 	}
-	return b
+	w.End()
+	w.Carry(u.unknown)
+	return w.Buf
 }
 
-// Decode replaces the user by the one that Append wrote. On an error the user is as before. Numbers that are not finite become 0. A vector of
-// another length than the configuration's is dropped at the user's next event.
+// Decode replaces the user by the one that Append wrote, in this version or an older one. On an
+// error the user is as before. The error is ErrNewerFormat when a newer version of the program
+// wrote the user, else ErrCorrupt. Sections that a newer program added are kept for Append.
+// Numbers that are not finite become 0. A vector of another length than the configuration's is
+// dropped at the user's next event.
 func (u *User) Decode(data []byte) error {
-	r := reader{data: data}
-	if v := r.byte(); r.err == nil && v != userVersion {
-		return fmt.Errorf("decode user: version %d, want %d", v, userVersion)
+	version, body, err := CheckVersion(data, userVersion)
+	if err != nil {
+		return fmt.Errorf("decode user: %w", err)
 	}
 	var next User
-	next.Events = uint32(r.uvarint(math.MaxUint32))
-	if n := r.count(4); n > 0 {
-		next.AccW = r.float()
-		if next.AccW <= 0 {
-			next.AccW = 0.1
-		}
-		next.W = make([]float32, min(n, len(r.data)/4))
-		r.floats(next.W)
+	if version == 1 {
+		err = next.decodeV1(body)
+	} else {
+		err = next.decodeSections(body)
 	}
-	if n := r.count(13); n > 0 {
-		next.History = make([]Taken, n)
-		for k := range next.History {
-			h := &next.History[k]
-			h.Key, h.Weight = Key(r.uint64()), min(max(r.float(), 0), 10)
-			at, size := binary.Varint(r.data)
-			if size <= 0 {
-				r.fail(errShort)
-				break
-			}
-			h.At, r.data = at, r.data[size:]
-		}
-	}
-	if n := r.count(8); n > 0 {
-		next.seen.order = make([]Key, 0, n)
-		next.seen.slots = make([]uint32, slotsFor(n))
-		for range n {
-			next.seen.add(Key(r.uint64()), 0)
-		}
-	}
-	if err := r.end("user"); err != nil {
+	if err != nil {
 		return err
 	}
 	*u = next
 	return nil
+}
+
+func (u *User) decodeSections(data []byte) error {
+	sections, err := ParseSections(data)
+	if err != nil {
+		return fmt.Errorf("decode user: %w", err)
+	}
+	for _, part := range []struct {
+		tag      uint64
+		optional bool
+		read     func(*reader)
+	}{
+		{userCounters, false, u.readCounters},
+		{userVector, true, u.readVector},
+		{userHistory, false, u.readHistory},
+		{userSeen, false, u.readSeen},
+	} {
+		body, err := sections.Need(part.tag)
+		if err != nil && part.optional {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("decode user: %w", err)
+		}
+		r := reader{data: body}
+		part.read(&r)
+		if err := r.end(fmt.Sprintf("user, section %d", part.tag)); err != nil {
+			return err
+		}
+	}
+	u.unknown = sections.Except(userCounters, userVector, userHistory, userSeen)
+	return nil
+}
+
+// decodeV1 reads the form without sections: the same parts in a fixed order. It is not written any
+// more, and it is read for ever.
+func (u *User) decodeV1(data []byte) error {
+	r := reader{data: data}
+	u.readCounters(&r)
+	u.readVector(&r)
+	u.readHistory(&r)
+	u.readSeen(&r)
+	return r.end("user")
+}
+
+func (u *User) readCounters(r *reader) { u.Events = uint32(r.uvarint(math.MaxUint32)) }
+
+func (u *User) readVector(r *reader) {
+	n := r.count(4)
+	if n == 0 {
+		return
+	}
+	u.AccW = r.float()
+	if u.AccW <= 0 {
+		u.AccW = 0.1
+	}
+	u.W = make([]float32, n)
+	r.floats(u.W)
+}
+
+func (u *User) readHistory(r *reader) {
+	n := r.count(13)
+	if n == 0 {
+		return
+	}
+	u.History = make([]Taken, n)
+	for k := range u.History {
+		h := &u.History[k]
+		h.Key, h.Weight = Key(r.uint64()), min(max(r.float(), 0), 10)
+		at, size := binary.Varint(r.data)
+		if size <= 0 {
+			r.fail(errShort)
+			break
+		}
+		h.At, r.data = at, r.data[size:]
+	}
+}
+
+func (u *User) readSeen(r *reader) {
+	n := r.count(8)
+	if n == 0 {
+		return
+	}
+	u.seen.order = make([]Key, 0, n)
+	u.seen.slots = make([]uint32, slotsFor(n))
+	for range n {
+		u.seen.add(Key(r.uint64()), 0)
+	}
 }
