@@ -30,7 +30,7 @@ func BenchmarkRealPutUsers(b *testing.B) {
 						pos++
 						users[i] = sinks.User{
 							ID: fmt.Sprintf("user-%d", rand.IntN(5000)), Vector: randomVector(65), State: make([]byte, 1024),
-							Positions: map[string]int64{src.Topic: pos}, LastEventAt: time.Now(), ChangedAt: time.Now(),
+							Positions: map[string]sinks.Position{src.Topic: sinks.PositionOf(sinks.FirstEpoch, pos)}, LastEventAt: time.Now(), ChangedAt: time.Now(),
 						}
 					}
 					require.NoError(b, s.Users().PutUsers(context.Background(), src, users))
