@@ -25,7 +25,7 @@ func BenchmarkSumsPack(b *testing.B) {
 			bytes := 0
 			for b.Loop() {
 				bytes = 0
-				for _, m := range sums.PackEach(Half, 6, owner) {
+				for _, m := range sums.PackEach(Half, 6, owner, Frame{}) {
 					bytes += len(m)
 				}
 			}

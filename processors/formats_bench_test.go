@@ -6,14 +6,15 @@ import (
 
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
 )
 
 // BenchmarkGradientMessages makes the messages of a batch for six partitions of items.
 func BenchmarkGradientMessages(b *testing.B) {
 	for _, events := range []int{1, 64} {
 		b.Run(fmt.Sprintf("events=%d", events), func(b *testing.B) {
-			rows := NewRows(model.Default())
-			e := NewEmbed(nil, nil, nil, rows, NewErasures(), DefaultEmbedConfig(6))
+			rows := NewItemFactors(model.Default())
+			e := NewEmbed(nil, Streams{}, rows, NewErasures(), DefaultEmbedConfig(6))
 			part := e.part(3)
 			for n := range 4000 {
 				rows.table.Recall(rows.table.Intern(fmt.Sprintf("item-%d", n)))
@@ -34,7 +35,11 @@ func BenchmarkGradientMessages(b *testing.B) {
 			bytes := 0
 			for b.Loop() {
 				bytes = 0
-				for _, m := range e.gradientMessages(part, batch) {
+				messages, err := e.gradientMessages(part, batch)
+				if err != nil {
+					b.Fatal(err)
+				}
+				for _, m := range messages {
 					bytes += len(m.Value)
 				}
 			}
@@ -45,13 +50,12 @@ func BenchmarkGradientMessages(b *testing.B) {
 
 // BenchmarkItemRecord writes and reads a record of item-vectors that has absorbed 12 partitions.
 func BenchmarkItemRecord(b *testing.B) {
-	rows := NewRows(model.Default())
+	rows := NewItemFactors(model.Default())
 	rows.table.Intern("film-18")
 	m := rows.touch("film-18")
 	m.version = 4711
-	m.applied = make(map[source]int64)
 	for n := range 12 {
-		m.applied[source{partition: n}] = int64(1_200_000 + 1000*n)
+		m.applied.set(source{partition: n}, sinks.PositionOf(sinks.FirstEpoch, int64(1_200_000+1000*n)))
 	}
 	b.Run("append", func(b *testing.B) {
 		b.ReportAllocs()
