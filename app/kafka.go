@@ -226,8 +226,9 @@ func (k *Kafka) RaiseEpoch(ctx context.Context) (int, error) {
 			return 0, err
 		}
 		if len(members) > 0 {
-			return 0, fmt.Errorf("%s is running (%s): stop it before the epoch is raised, since a process "+
-				"keeps the epoch it was started with", group, strings.Join(slices.Compact(members), ", "))
+			return 0, fmt.Errorf("%s is running (%s): stop it before the epoch is raised, since a "+
+				"process keeps the epoch it was started with",
+				group, strings.Join(slices.Compact(members), ", "))
 		}
 	}
 	return stream.RaiseEpoch(ctx, k.conn, k.pub, k.prefix+schemas.TopicMeta)

@@ -26,7 +26,8 @@ func requireGolden(t *testing.T, name string, got []byte) {
 // anew: the log holds such factors.
 func TestGoldenFactors(t *testing.T) {
 	t.Parallel()
-	for name, id := range map[string]string{"factors": "item7", "factors_feature": FeatureID("genre:1")} {
+	ids := map[string]string{"factors": "item7", "factors_feature": FeatureID("genre:1")}
+	for name, id := range ids {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, version := range []string{".v1.golden", ".v2.golden"} {
@@ -104,10 +105,11 @@ func TestUnknownSectionsAreSkipped(t *testing.T) {
 		w := BeginSections([]byte{sumsVersion})
 		w.Carry(sections)
 		into, want := NewSums(NewTable(small())), NewSums(NewTable(small()))
-		if err := errors.Join(into.Merge(w.Buf), want.Merge(golden(t, "sums_full.v1.golden"))); err != nil {
+		old := golden(t, "sums_full.v1.golden")
+		if err := errors.Join(into.Merge(w.Buf), want.Merge(old)); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := into.Pack(nil, Full, nil), want.Pack(nil, Full, nil); !bytes.Equal(got, want) {
+		if !bytes.Equal(into.Pack(nil, Full, nil), want.Pack(nil, Full, nil)) {
 			t.Error("the sums differ")
 		}
 	}
@@ -134,7 +136,10 @@ func TestPackEachFramesEveryMessage(t *testing.T) {
 	if err := sums.Merge(golden(t, "sums_full.v1.golden")); err != nil {
 		t.Fatal(err)
 	}
-	frame := Frame{Prefix: []byte("marker"), Sections: Sections{{FirstCallerTag + 3, []byte("where from")}}}
+	frame := Frame{
+		Prefix:   []byte("marker"),
+		Sections: Sections{{FirstCallerTag + 3, []byte("where from")}},
+	}
 	owner := func(id string) int { return len(id) % 3 }
 	into, messages := NewSums(NewTable(small())), 0
 	for k, message := range sums.PackEach(Full, 4, owner, frame) {
@@ -150,7 +155,8 @@ func TestPackEachFramesEveryMessage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if body, err := sections.Need(FirstCallerTag + 3); err != nil || string(body) != "where from" {
+		body, err := sections.Need(FirstCallerTag + 3)
+		if err != nil || string(body) != "where from" {
 			t.Errorf("message %d: %q, err = %v", k, body, err)
 		}
 		if err := into.Merge(data); err != nil {
@@ -169,7 +175,10 @@ func TestUnreadableFormsHaveAClass(t *testing.T) {
 	t.Parallel()
 	decoders := map[string]func([]byte) error{
 		"sums_full": func(b []byte) error { return NewSums(NewTable(small())).Merge(b) },
-		"factors":   func(b []byte) error { _, err := NewTable(small()).LoadRow("item7", b); return err },
+		"factors": func(b []byte) error {
+			_, err := NewTable(small()).LoadRow("item7", b)
+			return err
+		},
 	}
 	for name, decode := range decoders {
 		for _, version := range []string{".v1.golden", ".v2.golden"} {
@@ -184,7 +193,8 @@ func TestUnreadableFormsHaveAClass(t *testing.T) {
 			}
 			newer := append([]byte{3}, data[1:]...)
 			err := decode(newer)
-			if !errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "version 3") {
+			if !errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrCorrupt) ||
+				!strings.Contains(err.Error(), "version 3") {
 				t.Errorf("%s: a newer version: err = %v", name, err)
 			}
 		}
@@ -194,7 +204,8 @@ func TestUnreadableFormsHaveAClass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for at, b := range map[int]byte{0: 2, 4 + int(rows[3]): 8} { // precision, and the first row's blocks
+	const precision, firstID = 0, 3
+	for at, b := range map[int]byte{precision: 2, firstID + 1 + int(rows[firstID]): 8} {
 		broken := bytes.Clone(rows)
 		broken[at] = b
 		w := BeginSections([]byte{sumsVersion})

@@ -21,7 +21,7 @@ const (
 	hasT
 )
 
-// sumsRows is the section of packed sums that holds V, P and T: precision, dim, and row after row.
+// sumsRows is the section of packed sums that holds V, P and T: precision, dim, and all rows.
 // A kind of block that these do not have is a section of its own, which older readers skip.
 const sumsRows uint64 = 1
 
@@ -45,9 +45,11 @@ func (s *Sums) Pack(b []byte, precision Precision, want func(id string) bool) []
 	return s.pack(b, precision, places, nil)
 }
 
-// PackEach is Pack for each of n owners, of which owner names one by the id of a row: 0 to n-1. Each
-// message stands in the frame. The message of an owner without rows is nil.
-func (s *Sums) PackEach(precision Precision, n int, owner func(id string) int, frame Frame) [][]byte {
+// PackEach is Pack for each of n owners, of which owner names one by the id of a row: 0 to n-1.
+// Each message stands in the frame. The message of an owner without rows is nil.
+func (s *Sums) PackEach(
+	precision Precision, n int, owner func(id string) int, frame Frame,
+) [][]byte {
 	places := make([][]int32, n)
 	for at, i := range s.rows {
 		if s.table.Live(i) {
@@ -58,8 +60,9 @@ func (s *Sums) PackEach(precision Precision, n int, owner func(id string) int, f
 	out := make([][]byte, n)
 	for k := range out {
 		if len(places[k]) > 0 {
-			b := make([]byte, 0, len(frame.Prefix)+s.packedSize(precision, places[k], frame.Sections))
-			out[k] = s.pack(append(b, frame.Prefix...), precision, places[k], frame.Sections)
+			room := len(frame.Prefix) + s.packedSize(precision, places[k], frame.Sections)
+			b := append(make([]byte, 0, room), frame.Prefix...)
+			out[k] = s.pack(b, precision, places[k], frame.Sections)
 		}
 	}
 	return out
@@ -140,7 +143,8 @@ func (s *Sums) pack(b []byte, precision Precision, places []int32, others Sectio
 
 // Merge adds a message that Pack wrote, in this version or an older one, to the sums; rows that the
 // table does not know get their initial values, and sections that are not known are ignored. On an
-// error nothing is added; it is ErrNewerFormat when a newer version of the program wrote the message.
+// error nothing is added. It is ErrNewerFormat when a newer version of the program wrote the
+// message.
 func (s *Sums) Merge(data []byte) error { return s.MergeWhere(data, nil) }
 
 // MergeWhere is Merge for the rows for which want returns true (nil: of all): an owner leaves out rows that have had the message already.

@@ -327,7 +327,8 @@ func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *Bat
 		if errors.Is(err, model.ErrNewerFormat) {
 			// The partition waits for the upgrade. What stands before the message is applied, and
 			// left out when the batch comes again.
-			newer = fault.Transientf("%s/%d/%d: %w: upgrade this instance", r.Topic, r.Partition, r.Offset, err)
+			newer = fault.Transientf("%s/%d/%d: %w: upgrade this instance",
+				r.Topic, r.Partition, r.Offset, err)
 			break
 		}
 		if err != nil {
