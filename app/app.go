@@ -30,9 +30,11 @@ type App struct {
 	kafka   *Kafka
 	engines *Engines
 	logID   string
+	// epoch is the log's when the process started.
+	epoch int
 
 	erasures    *processors.Erasures
-	rows        *processors.Rows
+	factors     *processors.ItemFactors
 	recommender *recommend.Recommender
 	followers   []*stream.Follower
 	// pending are the processors' effects that are not in their stores yet although their batches are done.
@@ -133,6 +135,9 @@ func open(ctx context.Context, cfg config.Config, o Options, metrics *telemetry.
 	if a.logID, err = Migrate(ctx, cfg, a.kafka, a.engines); err != nil {
 		return nil, err
 	}
+	if a.epoch, err = a.kafka.Epoch(ctx); err != nil {
+		return nil, err
+	}
 	return a, a.prepare()
 }
 
@@ -159,12 +164,12 @@ func (a *App) prepare() error {
 	}
 	k, e := a.kafka, a.engines
 	a.erasures = processors.NewErasures()
-	a.rows = processors.NewRows(m)
+	a.factors = processors.NewItemFactors(m)
 	stores := recommend.Stores{Users: e.Users, Items: e.Items, Graph: e.Graph}
 	a.recommender = recommend.New(stores, a.erasures, RecommendConfig(a.cfg, m, a.log), now)
 	a.followers = append(a.followers, k.Follower(schemas.TopicErasures, a.log, a.erasures.Apply))
 	if a.runs(schemas.GroupEmbed) || a.runs(schemas.GroupCatalog) {
-		a.followers = append(a.followers, k.Follower(schemas.TopicItemVectors, a.log, a.rows.Apply))
+		a.followers = append(a.followers, k.Follower(schemas.TopicItemVectors, a.log, a.factors.Apply))
 	}
 	if a.runs(schemas.GroupRecommend) || a.runs("api") {
 		a.followers = append(a.followers,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -209,6 +210,28 @@ func (k *Kafka) RequireTopics(ctx context.Context) error {
 // LogID returns the id of the log, and writes a new one where there is none.
 func (k *Kafka) LogID(ctx context.Context) (string, error) {
 	return stream.LogID(ctx, k.conn, k.pub, k.prefix+schemas.TopicMeta, true)
+}
+
+// Epoch returns the log's epoch, which is part of every position (sinks.Position).
+func (k *Kafka) Epoch(ctx context.Context) (int, error) {
+	return stream.Epoch(ctx, k.conn, k.prefix+schemas.TopicMeta)
+}
+
+// RaiseEpoch raises the log's epoch and returns it. It is an error while a processor that writes or
+// compares positions runs.
+func (k *Kafka) RaiseEpoch(ctx context.Context) (int, error) {
+	for _, group := range []string{schemas.GroupEmbed, schemas.GroupCatalog} {
+		members, err := stream.Members(ctx, k.conn, k.prefix+group)
+		if err != nil {
+			return 0, err
+		}
+		if len(members) > 0 {
+			return 0, fmt.Errorf("%s is running (%s): stop it before the epoch is raised, since a "+
+				"process keeps the epoch it was started with",
+				group, strings.Join(slices.Compact(members), ", "))
+		}
+	}
+	return stream.RaiseEpoch(ctx, k.conn, k.pub, k.prefix+schemas.TopicMeta)
 }
 
 // handler runs a processor on batches of the stream.

@@ -49,7 +49,7 @@ func (a *App) deps() processors.Deps {
 	return processors.Deps{
 		Streams: processors.Streams{Log: a.kafka, Emit: a.kafka},
 		Users:   e.Users, Items: e.Items, Graph: e.Graph, Analytics: e.Analytics,
-		ItemFactors: a.rows, Erasures: a.erasures,
+		ItemFactors: a.factors, Erasures: a.erasures,
 		Recommender: a.recommender.WithStoreTimeout(listTimeout),
 		Settings:    a.settings(),
 		Hooks: processors.Hooks{
@@ -68,7 +68,7 @@ const listTimeout = 5 * time.Second
 func (a *App) settings() processors.Settings {
 	c := a.cfg
 	return processors.Settings{
-		Partitions: c.Topics.Partitions, RecentIDs: c.Stream.RecentIDs,
+		Partitions: c.Topics.Partitions, RecentIDs: c.Stream.RecentIDs, Epoch: a.epoch,
 		InsertInterval: c.Stream.InsertInterval, LearnInterval: c.Stream.LearnInterval,
 		Trending: a.trendingQuery(), TrendingInterval: c.Recommend.TrendingInterval, UserTTL: c.Recommend.UserTTL,
 	}

@@ -9,8 +9,8 @@ import (
 
 // Every binary form starts with one byte of version. Numbers are little-endian; lengths and counts are uvarints.
 const (
-	rowVersion  = 1
-	sumsVersion = 1
+	rowVersion  = 2
+	sumsVersion = 2
 	userVersion = 2
 )
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -124,6 +126,15 @@ func TestBrokenSumsAddNothing(t *testing.T) {
 	}
 }
 
+func seed(f *testing.F, name string) []byte {
+	f.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		f.Fatal(err)
+	}
+	return data
+}
+
 func FuzzSumsMerge(f *testing.F) {
 	w := newWorld(small(), 50, 2, 100, now)
 	sums := NewSums(w.table)
@@ -133,6 +144,9 @@ func FuzzSumsMerge(f *testing.F) {
 	}
 	f.Add(sums.Pack(nil, Full, nil))
 	f.Add(sums.Pack(nil, Half, nil))
+	f.Add(seed(f, "sums_full.v1.golden"))
+	f.Add(seed(f, "sums_half.v1.golden"))
+	f.Add([]byte{sumsVersion + 1, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		table := NewTable(small())
 		sums := NewSums(table)
@@ -153,6 +167,9 @@ func FuzzSumsMerge(f *testing.F) {
 func FuzzRowLoad(f *testing.F) {
 	w := newWorld(small(), 50, 2, 100, now)
 	f.Add(w.table.AppendRow(nil, 3))
+	f.Add(w.table.AppendRow(nil, 3, Section{1000, []byte("future")}))
+	f.Add(seed(f, "factors.v1.golden"))
+	f.Add([]byte{rowVersion + 1, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		table := NewTable(small())
 		i, err := table.LoadRow("x", data)

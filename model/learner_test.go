@@ -351,7 +351,8 @@ func TestNothingMakesNaN(t *testing.T) {
 		w.Step(u, e)
 	}
 	huge := w.table.AppendRow(nil, 0)
-	for i := 6; i+4 <= len(huge)-20; i += 4 {
+	const head = 2 + 1 + sectionLengthBytes + 2 // version, one section's tag and length, dim, count
+	for i := head; i+4 <= len(huge); i += 4 {
 		copy(huge[i:], []byte{0xff, 0xff, 0x7f, 0x7f}) // the greatest float32
 	}
 	if _, err := w.table.LoadRow("item1", huge); err != nil {

@@ -57,12 +57,20 @@ func CheckVersion(data []byte, highest byte) (version byte, body []byte, err err
 // ParseSections reads what SectionWriter wrote. Bodies are parts of data, not copies. Anything but
 // complete sections with tags of their own is ErrCorrupt.
 func ParseSections(data []byte) (Sections, error) {
+	var n int
+	if len(data) > 0 {
+		n = int(data[0])
+	}
+	return AppendSections(make(Sections, 0, n), data)
+}
+
+// AppendSections is ParseSections into the memory of out, which must be empty.
+func AppendSections(out Sections, data []byte) (Sections, error) {
 	r := reader{data: data}
 	n := int(r.byte())
 	if n*(1+sectionLengthBytes) > len(r.data) {
 		return nil, fmt.Errorf("%w: %d sections in %d bytes", ErrCorrupt, n, len(r.data))
 	}
-	out := make(Sections, 0, n)
 	for range n {
 		tag := r.uvarint(math.MaxUint64)
 		var size uint32

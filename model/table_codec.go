@@ -4,35 +4,94 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 )
 
-// AppendRow appends the row at i to b in its binary form: numbers, accumulators, count and features, all an owner needs to go on
-// learning. The id is not in it: it is the key of the record.
-func (t *Table) AppendRow(b []byte, i Index) []byte {
+// The sections of an item's factors.
+const (
+	rowNumbers  uint64 = 1 + iota // dim, count, bias and accumulators, V, P, T
+	rowFeatures                   // the item's content features; absent when there are none
+)
+
+// FirstCallerTag is the first section tag that the model leaves to its callers: they may add
+// sections of their own to item factors and gradient sums.
+const FirstCallerTag = 64
+
+// RowTags returns the tags of the sections that AppendRow writes and LoadRow reads.
+func RowTags() []uint64 { return []uint64{rowNumbers, rowFeatures} }
+
+// AppendRow appends the row at i to b in its binary form: numbers, accumulators, count and
+// features, all an owner needs to go on learning. The id is not in it: it is the key of the record.
+// The form is a version byte and sections, to which others are added.
+func (t *Table) AppendRow(b []byte, i Index, others ...Section) []byte {
 	m, row := &t.meta[i], t.row(i)
-	b = append(b, rowVersion)
-	b = binary.AppendUvarint(b, uint64(t.dim))
-	b = binary.AppendUvarint(b, uint64(m.count))
-	b = appendFloats(b, row[t.dim:t.dim+offLog])
-	b = appendFloats(b, t.v(i))
-	b = appendFloats(b, t.p(i))
-	b = appendFloats(b, t.t(i))
-	b = binary.AppendUvarint(b, uint64(len(m.features)))
+	room := 4*t.stride + 64
 	for _, f := range m.features {
-		b = appendString(b, t.meta[f].id[len(featurePrefix):])
+		room += len(t.meta[f].id) + 1
 	}
-	return b
+	for n := range others {
+		room += len(others[n].Body) + 2*sectionLengthBytes
+	}
+	w := BeginSections(append(slices.Grow(b, room), rowVersion))
+	w.Begin(rowNumbers)
+	w.Buf = binary.AppendUvarint(w.Buf, uint64(t.dim))
+	w.Buf = binary.AppendUvarint(w.Buf, uint64(m.count))
+	w.Buf = appendFloats(w.Buf, row[t.dim:t.dim+offLog])
+	w.Buf = appendFloats(w.Buf, t.v(i))
+	w.Buf = appendFloats(w.Buf, t.p(i))
+	w.Buf = appendFloats(w.Buf, t.t(i))
+	w.End()
+	if len(m.features) > 0 {
+		w.Begin(rowFeatures)
+		w.Buf = binary.AppendUvarint(w.Buf, uint64(len(m.features)))
+		for _, f := range m.features {
+			w.Buf = appendString(w.Buf, t.meta[f].id[len(featurePrefix):])
+		}
+		w.End()
+	}
+	w.Carry(others)
+	return w.Buf
 }
 
-// LoadRow puts the row of the item id, as AppendRow wrote it, into the table in place of what it holds. On an error the table is as before.
+// LoadRow puts the row of the item id, as AppendRow wrote it in this version or an older one, into
+// the table in place of what it holds, and ignores sections that it does not know. On an error the
+// table is as before; it is ErrNewerFormat when a newer version of the program wrote the row.
 // Numbers that are not finite become 0.
 func (t *Table) LoadRow(id string, data []byte) (Index, error) {
-	r := reader{data: data}
-	if v := r.byte(); r.err == nil && v != rowVersion {
-		return None, fmt.Errorf("decode row of %q: version %d, want %d", id, v, rowVersion)
+	version, body, err := CheckVersion(data, rowVersion)
+	if err != nil {
+		return None, fmt.Errorf("decode row of %q: %w", id, err)
 	}
+	if version == 1 {
+		return t.loadRow(id, body, nil)
+	}
+	sections, err := ParseSections(body)
+	if err != nil {
+		return None, fmt.Errorf("decode row of %q: %w", id, err)
+	}
+	return t.LoadRowSections(id, sections)
+}
+
+// LoadRowSections is LoadRow for a caller that has parsed the sections.
+func (t *Table) LoadRowSections(id string, sections Sections) (Index, error) {
+	numbers, err := sections.Need(rowNumbers)
+	if err != nil {
+		return None, fmt.Errorf("decode row of %q: %w", id, err)
+	}
+	features, ok := sections.Get(rowFeatures)
+	if !ok {
+		features = []byte{0}
+	}
+	return t.loadRow(id, numbers, features)
+}
+
+// loadRow reads numbers and features. In version 1, which is not written any more and is read for
+// ever, the features followed the numbers: then features is nil.
+func (t *Table) loadRow(id string, numbers, features []byte) (Index, error) {
+	r := reader{data: numbers}
 	if dim := r.uvarint(math.MaxUint32); r.err == nil && dim != uint64(t.dim) {
-		return None, fmt.Errorf("decode row of %q: dim %d, want %d: rows of another model; rebuild the model with the new dim", id, dim, t.dim)
+		return None, fmt.Errorf("decode row of %q: dim %d, want %d: rows of another model; "+
+			"rebuild the model with the new dim", id, dim, t.dim)
 	}
 	count := uint32(r.uvarint(math.MaxUint32))
 	if len(t.scratch) < t.stride {
@@ -44,13 +103,19 @@ func (t *Table) LoadRow(id string, data []byte) (Index, error) {
 	r.floats(row[:t.dim])
 	r.floats(row[t.dim+head : 2*t.dim+head])
 	r.floats(row[2*t.dim+head:])
-	n := r.count(1)
-	var features []string
-	for range min(n, 255) {
-		features = append(features, r.string())
+	if features != nil {
+		if r.err != nil || len(r.data) > 0 {
+			return None, r.end(fmt.Sprintf("row of %q", id))
+		}
+		r.data = features
 	}
-	if err := r.end(fmt.Sprintf("row of %q", id)); err != nil {
-		return None, err
+	n := r.count(1)
+	var names []string
+	for range min(n, 255) {
+		names = append(names, r.string())
+	}
+	if r.err != nil || len(r.data) > 0 {
+		return None, r.end(fmt.Sprintf("row of %q", id))
 	}
 	for at := t.dim + offAccV; at <= t.dim+offAccT; at++ {
 		if !(row[at] > 0) {
@@ -60,6 +125,6 @@ func (t *Table) LoadRow(id string, data []byte) (Index, error) {
 	i := t.Intern(id)
 	copy(t.row(i), row)
 	t.setCount(i, count)
-	t.SetFeatures(i, features)
+	t.SetFeatures(i, names)
 	return i, nil
 }

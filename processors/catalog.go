@@ -78,15 +78,15 @@ type ItemStore interface {
 	ItemVersions(ctx context.Context, f func(id string, version uint64) error) error
 }
 
-// Catalog owns the items of its partitions: it takes in their content, steps their learned rows with the gradient sums of embed, writes both down in
+// Catalog owns the items of its partitions: it takes in their content, steps their factors with the gradient sums of embed, writes both to
 // the compacted topic item-vectors (its only durable state) and keeps the vector index up to date.
 type Catalog struct {
-	items ItemStore
-	emit  Emitter
-	log   Log
-	rows  *Rows
-	cfg   CatalogConfig
-	now   func() time.Time
+	items   ItemStore
+	emit    Emitter
+	log     Log
+	factors *ItemFactors
+	cfg     CatalogConfig
+	now     func() time.Time
 
 	mu    sync.Mutex
 	parts map[int]*catalogPart
@@ -95,8 +95,13 @@ type Catalog struct {
 var _ Processor = (*Catalog)(nil)
 
 // NewCatalog returns the processor of the topics items, item-updates and catalog.replay.
-func NewCatalog(items ItemStore, streams Streams, rows *Rows, cfg CatalogConfig, now func() time.Time) *Catalog {
-	return &Catalog{items: items, emit: streams.Emit, log: streams.Log, rows: rows, cfg: cfg, now: now, parts: make(map[int]*catalogPart)}
+func NewCatalog(
+	items ItemStore, streams Streams, factors *ItemFactors, cfg CatalogConfig, now func() time.Time,
+) *Catalog {
+	return &Catalog{
+		items: items, emit: streams.Emit, log: streams.Log, factors: factors, cfg: cfg, now: now,
+		parts: make(map[int]*catalogPart),
+	}
 }
 
 // catalogPart is what is kept for partition n of each of the topics.
@@ -104,7 +109,7 @@ type catalogPart struct {
 	mu      sync.Mutex
 	sums    *model.Sums
 	entries map[string]*entry
-	// unpublished rows have moved in memory and not yet on the log; dirty items have moved on the log and not yet in the index; moved are those of
+	// unpublished factors have moved in memory and not yet on the log; dirty items have moved on the log and not yet in the index; moved are those of
 	// them that Flush has not looked at since.
 	unpublished, dirty, moved map[string]struct{}
 	// indexed is what stands in the index, as far as this process wrote it.
@@ -134,7 +139,7 @@ func (p *Catalog) part(partition int) *catalogPart {
 	if part := p.parts[partition]; part != nil {
 		return part
 	}
-	part := &catalogPart{sums: model.NewSums(p.rows.table), entries: make(map[string]*entry), unpublished: make(map[string]struct{}), dirty: make(map[string]struct{}), moved: make(map[string]struct{}), indexed: make(map[string]indexedItem)}
+	part := &catalogPart{sums: model.NewSums(p.factors.table), entries: make(map[string]*entry), unpublished: make(map[string]struct{}), dirty: make(map[string]struct{}), moved: make(map[string]struct{}), indexed: make(map[string]indexedItem)}
 	p.parts[partition] = part
 	return part
 }
@@ -146,7 +151,7 @@ func (p *Catalog) all() []*catalogPart {
 	return slices.Collect(maps.Values(p.parts))
 }
 
-// Assign restores the rows and the content of the partitions from the log, and finds out which items the index is behind with.
+// Assign restores the factors and the content of the partitions from the log, and finds out which items the index is behind with.
 func (p *Catalog) Assign(ctx context.Context, parts []Assignment) error {
 	partitions := make(map[int]bool)
 	for _, a := range parts {
@@ -169,13 +174,13 @@ func (p *Catalog) Assign(ctx context.Context, parts []Assignment) error {
 	for n := range partitions {
 		part := p.part(n)
 		part.mu.Lock()
-		p.rows.mu.RLock()
+		p.factors.mu.RLock()
 		for id := range part.entries {
-			if p.rows.touchRead(id).version > indexed[id] {
+			if p.factors.touchRead(id).version > indexed[id] {
 				part.dirty[id], part.moved[id] = struct{}{}, struct{}{}
 			}
 		}
-		p.rows.mu.RUnlock()
+		p.factors.mu.RUnlock()
 		part.mu.Unlock()
 	}
 	return nil
@@ -190,7 +195,7 @@ func (p *Catalog) restore(ctx context.Context, n int) error {
 	clear(part.dirty)
 	clear(part.moved)
 	clear(part.indexed)
-	restore := p.rows.restorer()
+	restore := p.factors.restorer()
 	err := p.log.Read(ctx, schemas.TopicItemVectors, n, 0, -1, func(r *schemas.Record) error {
 		if id := string(r.Key); len(r.Value) == 0 {
 			delete(part.entries, id)
@@ -230,7 +235,7 @@ func (part *catalogPart) take(x schemas.Item, offset int64, at time.Time) bool {
 	return true
 }
 
-// Revoke forgets partitions that have gone. Their rows stay as a cache.
+// Revoke forgets partitions that have gone. Their factors stay as a cache.
 func (p *Catalog) Revoke(parts []Assignment) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -272,13 +277,13 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *Batch) 
 			changed[x.ItemID] = struct{}{}
 		}
 	}
-	p.rows.mu.Lock()
+	p.factors.mu.Lock()
 	for id := range changed {
-		p.rows.table.SetFeatures(p.rows.table.Intern(id), part.entries[id].content.Features())
-		p.rows.touch(id).version++
+		p.factors.table.SetFeatures(p.factors.table.Intern(id), part.entries[id].content.Features())
+		p.factors.touch(id).version++
 		part.unpublished[id] = struct{}{}
 	}
-	p.rows.mu.Unlock()
+	p.factors.mu.Unlock()
 	if err := p.publish(ctx, part, b); err != nil {
 		return err
 	}
@@ -313,30 +318,43 @@ func firstOffset(r *schemas.Record) (int64, error) {
 
 func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *Batch) error {
 	var rejects fault.Reject
-	p.rows.mu.Lock()
+	var newer error
+	p.factors.mu.Lock()
 	part.sums.Reset()
 	for i := range b.Records {
-		if err := p.merge(part, &b.Records[i]); err != nil {
+		r := &b.Records[i]
+		err := p.merge(part, r)
+		if errors.Is(err, model.ErrNewerFormat) {
+			// The partition waits for the upgrade. What stands before the message is applied, and
+			// left out when the batch comes again.
+			newer = fault.Transientf("%s/%d/%d: %w: upgrade this instance",
+				r.Topic, r.Partition, r.Offset, err)
+			break
+		}
+		if err != nil {
 			rejects.Add(i, fault.As(fault.Permanent, err))
 		}
 	}
-	p.rows.table.Apply(part.sums)
-	p.rows.mu.Unlock()
+	p.factors.table.Apply(part.sums)
+	p.factors.mu.Unlock()
 	if err := p.publish(ctx, part, b); err != nil {
 		return err
+	}
+	if newer != nil {
+		return newer
 	}
 	return rejects.Err()
 }
 
-// merge adds the gradients of one message to the part's sums, but for rows that have had the message already. The rows' lock is held.
+// merge adds the gradients of one message to the part's sums, but for items that have had the message already. The factors' lock is held.
 func (p *Catalog) merge(part *catalogPart, r *schemas.Record) error {
-	src, sequence, sums, err := decodeGradients(r.Value)
+	src, at, sums, err := decodeGradients(r.Value)
 	if err != nil {
 		return err
 	}
 	var fresh []string
 	err = part.sums.MergeWhere(sums, func(id string) bool {
-		if applied, ok := p.rows.touchRead(id).applied[src]; ok && sequence <= applied {
+		if p.factors.touchRead(id).applied.has(src, at) {
 			return false
 		}
 		fresh = append(fresh, id)
@@ -346,11 +364,8 @@ func (p *Catalog) merge(part *catalogPart, r *schemas.Record) error {
 		return err
 	}
 	for _, id := range fresh {
-		m := p.rows.touch(id)
-		if m.applied == nil {
-			m.applied = make(map[source]int64)
-		}
-		m.applied[src] = sequence
+		m := p.factors.touch(id)
+		m.applied.set(src, at)
 		m.version++
 		part.unpublished[id] = struct{}{}
 		if model.IsFeatureID(id) {
@@ -366,21 +381,21 @@ func (p *Catalog) merge(part *catalogPart, r *schemas.Record) error {
 	return nil
 }
 
-// publish writes the rows that moved to item-vectors. Rows stay unpublished until the log has them, so a repeat after a failure publishes
+// publish writes the factors that moved to item-vectors. They stay unpublished until the log has them, so a repeat after a failure publishes
 // what an earlier attempt applied.
 func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *Batch) error {
 	if len(part.unpublished) == 0 {
 		return nil
 	}
 	out := make([]schemas.Message, 0, len(part.unpublished))
-	p.rows.mu.RLock()
+	p.factors.mu.RLock()
 	for id := range part.unpublished {
 		out = append(out, schemas.Message{
-			Topic: schemas.TopicItemVectors, Partition: b.Partition, Key: []byte(id), Value: p.rows.appendRecord(nil, id),
+			Topic: schemas.TopicItemVectors, Partition: b.Partition, Key: []byte(id), Value: p.factors.appendRecord(nil, id),
 			Headers: schemas.Envelope{Kind: schemas.KindItemVectorUpdated}.Headers(schemas.ContentTypeBinary),
 		})
 	}
-	p.rows.mu.RUnlock()
+	p.factors.mu.RUnlock()
 	if err := b.checkLease(ctx); err != nil {
 		return err
 	}
@@ -465,11 +480,11 @@ func (p *Catalog) due(part *catalogPart, now time.Time) []string {
 	if len(part.moved) == 0 {
 		return nil
 	}
-	t := p.rows.table
+	t := p.factors.table
 	vector := make([]float32, t.Config().Dim+1)
 	var due []string
-	p.rows.mu.RLock()
-	defer p.rows.mu.RUnlock()
+	p.factors.mu.RLock()
+	defer p.factors.mu.RUnlock()
 	for id := range part.moved {
 		old, ok := part.indexed[id]
 		i := t.Lookup(model.KeyOf(id))
@@ -500,11 +515,11 @@ const indexBatch = 500
 func (p *Catalog) index(ctx context.Context, part *catalogPart, ids []string) error {
 	for chunk := range slices.Chunk(ids, indexBatch) {
 		points := make([]sinks.Item, 0, len(chunk))
-		p.rows.mu.RLock()
+		p.factors.mu.RLock()
 		for _, id := range chunk {
 			points = append(points, p.point(id, part.entries[id]))
 		}
-		p.rows.mu.RUnlock()
+		p.factors.mu.RUnlock()
 		if err := p.items.PutItems(ctx, points); err != nil {
 			return fmt.Errorf("index %d items: %w", len(points), err)
 		}
@@ -517,10 +532,10 @@ func (p *Catalog) index(ctx context.Context, part *catalogPart, ids []string) er
 	return nil
 }
 
-// point returns the item's point. The rows' lock is held for reading.
+// point returns the item's point. The factors' lock is held for reading.
 func (p *Catalog) point(id string, e *entry) sinks.Item {
-	t := p.rows.table
-	x := sinks.Item{Content: e.content, Version: p.rows.touchRead(id).version, ChangedAt: e.changedAt, Vector: make([]float32, t.Config().Dim+1)}
+	t := p.factors.table
+	x := sinks.Item{Content: e.content, Version: p.factors.touchRead(id).version, ChangedAt: e.changedAt, Vector: make([]float32, t.Config().Dim+1)}
 	x.ContentVector = model.ContentVector(e.content.Features(), p.cfg.ContentDim)
 	if i := t.Lookup(model.KeyOf(id)); i != model.None {
 		t.Vector(i, x.Vector)

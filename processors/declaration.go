@@ -106,7 +106,7 @@ type Deps struct {
 	Graph     EdgeStore
 	Analytics AnalyticsStore
 
-	ItemFactors *Rows
+	ItemFactors *ItemFactors
 	Erasures    *Erasures
 	Recommender *recommend.Recommender
 	Settings    Settings
@@ -123,6 +123,8 @@ type Settings struct {
 	Partitions int
 	// RecentIDs is over how many offsets of a partition an event that was sent twice counts once.
 	RecentIDs int
+	// Epoch is the log's (stream.Epoch).
+	Epoch int
 	// InsertInterval is how long rows for analysts gather before they are inserted.
 	InsertInterval time.Duration
 	// LearnInterval is the maximum time that gradients accumulate before item factors are updated.

@@ -2,13 +2,11 @@ package processors
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -28,7 +26,7 @@ func EmbedDeclaration() Declaration {
 		Writes: []Store{StoreUsers}, Fills: "vectors of users",
 		New: func(d Deps) Instance {
 			c := DefaultEmbedConfig(d.Settings.Partitions)
-			c.RecentIDs = d.Settings.RecentIDs
+			c.RecentIDs, c.Epoch = d.Settings.RecentIDs, d.Settings.Epoch
 			c.Corrupt, c.Repaired = d.Hooks.UserCorrupt, d.Hooks.UserRepaired
 			p := NewEmbed(d.Users, d.Streams, d.ItemFactors, d.Erasures, c)
 			return Instance{Processor: p, Tasks: []Task{
@@ -51,11 +49,16 @@ type EmbedConfig struct {
 	// They may be called by several goroutines at once, and must not block. nil is nobody.
 	Corrupt  func(userID string, err error)
 	Repaired func(userID string, events int)
+	// Epoch is the log's (stream.Epoch). It stands in every position that is written. Default
+	// sinks.FirstEpoch.
+	Epoch int
 }
 
 // DefaultEmbedConfig returns the defaults for n item partitions.
 func DefaultEmbedConfig(n int) EmbedConfig {
-	return EmbedConfig{RecentIDs: 50_000, CachedUsers: 20_000, ItemPartitions: n}
+	return EmbedConfig{
+		RecentIDs: 50_000, CachedUsers: 20_000, ItemPartitions: n, Epoch: sinks.FirstEpoch,
+	}
 }
 
 // UserStore is what Embed needs of the store of users. sinktest.Users says what its methods promise.
@@ -65,14 +68,14 @@ type UserStore interface {
 	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
 }
 
-// Embed moves the vectors: each interaction changes its user's state at once and adds gradients for item rows, which go to their owner as one
+// Embed moves the vectors: each interaction changes its user's state at once and adds gradients for item factors, which go to their owner as one
 // message per range and item partition. Order of effects: sums acknowledged, then user states written, then (by the caller) the range closed;
 // the other way round a crash would lose gradients.
 type Embed struct {
 	users    UserStore
 	emit     Emitter
 	log      Log
-	rows     *Rows
+	factors  *ItemFactors
 	erasures *Erasures
 	cfg      EmbedConfig
 
@@ -85,7 +88,9 @@ type Embed struct {
 var _ Processor = (*Embed)(nil)
 
 // NewEmbed returns the processor of the topics interactions and embed.replay.
-func NewEmbed(users UserStore, streams Streams, rows *Rows, erasures *Erasures, cfg EmbedConfig) *Embed {
+func NewEmbed(
+	users UserStore, streams Streams, factors *ItemFactors, erasures *Erasures, cfg EmbedConfig,
+) *Embed {
 	if cfg.Corrupt == nil {
 		cfg.Corrupt = func(string, error) {}
 	}
@@ -93,7 +98,7 @@ func NewEmbed(users UserStore, streams Streams, rows *Rows, erasures *Erasures, 
 		cfg.Repaired = func(string, int) {}
 	}
 	return &Embed{
-		users: users, emit: streams.Emit, log: streams.Log, rows: rows, erasures: erasures, cfg: cfg,
+		users: users, emit: streams.Emit, log: streams.Log, factors: factors, erasures: erasures, cfg: cfg,
 		parts: make(map[int]*embedPart),
 	}
 }
@@ -117,9 +122,9 @@ type embedPart struct {
 
 // erasedUser is where an erasure stands, and how many more times Flush looks whether a late writer has brought the person back.
 type erasedUser struct {
-	topic  string
-	offset int64
-	looks  int
+	topic string
+	at    sinks.Position
+	looks int
 }
 
 // erasureInterval is the time between looks at people who were erased lately.
@@ -138,6 +143,11 @@ type userState struct {
 	pending  []pendingEvent
 }
 
+// position returns the position of an offset that is read now.
+func (p *Embed) position(offset int64) sinks.Position {
+	return sinks.PositionOf(p.cfg.Epoch, offset)
+}
+
 func (p *Embed) part(partition int) *embedPart {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -149,7 +159,7 @@ func (p *Embed) part(partition int) *embedPart {
 		panic(err) // the size is positive
 	}
 	part := &embedPart{
-		learner: model.NewLearner(p.rows.table), sums: model.NewSums(p.rows.table),
+		learner: model.NewLearner(p.factors.table), sums: model.NewSums(p.factors.table),
 		windows: make(map[string]*window), cache: cache, erased: make(map[string]*erasedUser),
 		next: make(map[string]int64), unfinished: make(map[string]bool),
 	}
@@ -171,7 +181,7 @@ func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
 			if errors.Is(err, schemas.ErrErasureMarker) {
 				if u, err := schemas.DecodeUser(r); err == nil {
 					w.seen(r.Offset, markerIdentity(&u))
-					part.erased[u.UserID] = &erasedUser{a.Topic, r.Offset, looksAfterErasure}
+					part.erased[u.UserID] = &erasedUser{a.Topic, p.position(r.Offset), looksAfterErasure}
 				}
 				return nil
 			}
@@ -203,18 +213,18 @@ func (p *Embed) recall(n int) int64 {
 		return 0
 	}
 	p.recalled = true
-	p.rows.mu.RLock()
-	defer p.rows.mu.RUnlock()
-	p.rows.table.FillNegatives(p.rows.table.Config().Seed)
-	return int64(p.rows.table.Config().Buffer / n)
+	p.factors.mu.RLock()
+	defer p.factors.mu.RUnlock()
+	p.factors.table.FillNegatives(p.factors.table.Config().Seed)
+	return int64(p.factors.table.Config().Buffer / n)
 }
 
 // remember puts a positive of the past into the ring of negatives.
 func (p *Embed) remember(x *schemas.Interaction) {
-	p.rows.mu.RLock()
-	defer p.rows.mu.RUnlock()
-	if i := p.rows.table.Lookup(model.KeyOf(x.ItemID)); i != model.None && p.strength(x) > 0 {
-		p.rows.table.Recall(i)
+	p.factors.mu.RLock()
+	defer p.factors.mu.RUnlock()
+	if i := p.factors.table.Lookup(model.KeyOf(x.ItemID)); i != model.None && p.strength(x) > 0 {
+		p.factors.table.Recall(i)
 	}
 }
 
@@ -273,7 +283,7 @@ func (p *Embed) Handle(ctx context.Context, b *Batch) error {
 		return err
 	}
 	part.unfinished[b.Topic] = true
-	events, deferred := leaveOut(b, events, corrupt, states)
+	events, deferred := p.leaveOut(b, events, corrupt, states)
 	changed, erased := p.learn(part, b, events, states)
 	if err := p.commit(ctx, part, b, changed, erased, deferred); err != nil {
 		// What was learned is not in the store: forget it, the range comes again.
@@ -333,7 +343,7 @@ func (p *Embed) strength(x *schemas.Interaction) float32 {
 	if x.Value != nil {
 		value = *x.Value
 	}
-	signals := p.rows.table.Config().Signals
+	signals := p.factors.table.Config().Signals
 	return signals.Strength(string(x.Action), value, x.Value != nil)
 }
 
@@ -402,11 +412,11 @@ func newerState(userID string, err error) error {
 // intern returns the rows of the items of events, made where they are new.
 func (p *Embed) intern(events []embedEvent) []model.Index {
 	indexes := make([]model.Index, len(events))
-	p.rows.mu.Lock()
-	defer p.rows.mu.Unlock()
+	p.factors.mu.Lock()
+	defer p.factors.mu.Unlock()
 	for i := range events {
 		if !events[i].erased && !events[i].repair {
-			indexes[i] = p.rows.table.Intern(events[i].x.ItemID)
+			indexes[i] = p.factors.table.Intern(events[i].x.ItemID)
 		}
 	}
 	return indexes
@@ -423,19 +433,19 @@ type changedUser struct {
 }
 
 // learn moves states and collects sums. It returns who changed and who is to be deleted.
-func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map[string]*userState) (changed []*changedUser, erased map[string]int64) {
+func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map[string]*userState) (changed []*changedUser, erased map[string]sinks.Position) {
 	indexes := p.intern(events)
 	pending := make(map[string][]model.Index)
-	p.rows.mu.Lock()
+	p.factors.mu.Lock()
 	for id, s := range states {
 		for i := range s.pending {
-			pending[id] = append(pending[id], p.rows.table.Intern(s.pending[i].ItemID))
+			pending[id] = append(pending[id], p.factors.table.Intern(s.pending[i].ItemID))
 		}
 	}
-	p.rows.mu.Unlock()
+	p.factors.mu.Unlock()
 
-	p.rows.mu.RLock()
-	defer p.rows.mu.RUnlock()
+	p.factors.mu.RLock()
+	defer p.factors.mu.RUnlock()
 	part.sums.Reset()
 	for id, indexes := range pending {
 		s := states[id]
@@ -444,12 +454,13 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 		}
 	}
 	byUser := make(map[string]*changedUser, len(states))
-	erased = make(map[string]int64)
+	erased = make(map[string]sinks.Position)
 	for i := range events {
 		e, r := &events[i], &b.Records[events[i].index]
 		s := states[e.x.UserID]
+		at := p.position(r.Offset)
 		absorbed, ok := s.point.Positions[b.Topic]
-		repeated := ok && r.Offset <= absorbed // this user's state has it already
+		repeated := ok && at <= absorbed // this user's state has it already
 		if e.erased && repeated {
 			delete(byUser, e.x.UserID)
 			continue
@@ -457,7 +468,7 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 		if e.erased {
 			*s = userState{point: sinks.User{ID: e.x.UserID}}
 			delete(byUser, e.x.UserID)
-			erased[e.x.UserID] = r.Offset
+			erased[e.x.UserID] = at
 			continue
 		}
 		if e.repair && !repeated && !s.repaired {
@@ -475,12 +486,12 @@ func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map
 		}
 		c.moved = true
 		if e.repair {
-			s.absorbed(b.Topic, r.Offset)
+			s.absorbed(b.Topic, at)
 			continue
 		}
 		p.step(part, s, indexes[i], &pendingEvent{e.x, b.Topic, b.Partition, r.Offset, r.Time})
 	}
-	dim := p.rows.table.Config().Dim
+	dim := p.factors.table.Config().Dim
 	for _, c := range byUser {
 		changed = append(changed, c)
 		if !c.moved {
@@ -499,21 +510,21 @@ func (p *Embed) step(part *embedPart, s *userState, item model.Index, e *pending
 		Item: item, Strength: p.strength(&e.Interaction), At: e.OccurredAt.Unix(),
 		Seed: seedOf(e.topic, e.partition, e.offset),
 	}, part.sums)
-	s.moved(e.topic, e.offset, e.OccurredAt, e.recorded)
+	s.moved(e.topic, p.position(e.offset), e.OccurredAt, e.recorded)
 }
 
-func (s *userState) moved(topic string, offset int64, at, recorded time.Time) {
-	s.absorbed(topic, offset)
-	s.point.LastEventAt = latest(s.point.LastEventAt, at)
+func (s *userState) moved(topic string, at sinks.Position, occurred, recorded time.Time) {
+	s.absorbed(topic, at)
+	s.point.LastEventAt = latest(s.point.LastEventAt, occurred)
 	s.point.ChangedAt = latest(s.point.ChangedAt, recorded)
 }
 
-func (s *userState) absorbed(topic string, offset int64) {
-	positions := make(map[string]int64, len(s.point.Positions)+1)
+func (s *userState) absorbed(topic string, at sinks.Position) {
+	positions := make(map[string]sinks.Position, len(s.point.Positions)+1)
 	for k, v := range s.point.Positions {
 		positions[k] = v
 	}
-	positions[topic] = offset
+	positions[topic] = at
 	s.point.Positions = positions
 }
 
@@ -525,7 +536,7 @@ func seedOf(topic string, partition int, offset int64) uint64 {
 // commit brings about the effects, in the order that loses nothing.
 func (p *Embed) commit(
 	ctx context.Context, part *embedPart, b *Batch, changed []*changedUser,
-	erased map[string]int64, deferred map[string]*deferral,
+	erased map[string]sinks.Position, deferred map[string]*deferral,
 ) error {
 	if len(changed)+len(erased)+len(deferred) == 0 {
 		return nil
@@ -533,7 +544,11 @@ func (p *Embed) commit(
 	if err := b.checkLease(ctx); err != nil {
 		return err
 	}
-	if err := p.emit.Emit(ctx, p.gradientMessages(part, b)); err != nil {
+	gradients, err := p.gradientMessages(part, b)
+	if err != nil {
+		return err
+	}
+	if err := p.emit.Emit(ctx, gradients); err != nil {
 		return fmt.Errorf("emit gradient sums: %w", err)
 	}
 	points := make([]sinks.User, 0, len(changed))
@@ -571,9 +586,9 @@ func (p *Embed) commit(
 	for _, c := range changed {
 		part.cache.Add(c.state.point.ID, c.state)
 	}
-	for id, offset := range erased {
+	for id, at := range erased {
 		part.cache.Remove(id)
-		part.erased[id] = &erasedUser{b.Topic, offset, looksAfterErasure}
+		part.erased[id] = &erasedUser{b.Topic, at, looksAfterErasure}
 	}
 	return nil
 }
@@ -590,13 +605,14 @@ func profileChange(b *Batch, first, last int, x *schemas.Interaction) *schemas.P
 // forget removes users' points as of the offsets at which their erasures stand. A plain deletion by a member that has meanwhile lost the partition would take
 // what its successor has learned of a person who came back; so each point becomes an empty one, in the way a newer point withstands, and the empty ones
 // are removed.
-func (p *Embed) forget(ctx context.Context, src sinks.Source, erased map[string]int64) error {
+func (p *Embed) forget(ctx context.Context, src sinks.Source, erased map[string]sinks.Position) error {
 	if len(erased) == 0 {
 		return nil
 	}
 	empty := make([]sinks.User, 0, len(erased))
-	for id, offset := range erased {
-		empty = append(empty, sinks.User{ID: id, Positions: map[string]int64{src.Topic: offset}})
+	for id, at := range erased {
+		positions := map[string]sinks.Position{src.Topic: at}
+		empty = append(empty, sinks.User{ID: id, Positions: positions})
 	}
 	if err := p.users.PutUsers(ctx, src, empty); err != nil {
 		return fmt.Errorf("erase %d users: %w", len(erased), err)
@@ -630,16 +646,16 @@ func (p *Embed) lookAfterErased(ctx context.Context, partition int, part *embedP
 	if err != nil {
 		return fmt.Errorf("look for %d erased users: %w", len(part.erased), err)
 	}
-	back := make(map[string]map[string]int64)
+	back := make(map[string]map[string]sinks.Position)
 	for _, point := range points {
 		if at, ok := p.erasures.At(point.ID); !ok || point.LastEventAt.After(at) {
 			continue // has come back of their own will
 		}
 		e := part.erased[point.ID]
 		if back[e.topic] == nil {
-			back[e.topic] = make(map[string]int64)
+			back[e.topic] = make(map[string]sinks.Position)
 		}
-		back[e.topic][point.ID] = e.offset
+		back[e.topic][point.ID] = e.at
 		part.cache.Remove(point.ID)
 	}
 	for topic, users := range back {
@@ -653,38 +669,4 @@ func (p *Embed) lookAfterErased(ctx context.Context, partition int, part *embedP
 		}
 	}
 	return nil
-}
-
-// gradientMessages packs the sums, one message per item partition. The sequence is the range's last offset: whoever repeats the range
-// repeats it, and the owner applies the first.
-func (p *Embed) gradientMessages(part *embedPart, b *Batch) []schemas.Message {
-	p.rows.mu.RLock()
-	defer p.rows.mu.RUnlock()
-	var out []schemas.Message
-	for n, value := range part.sums.PackEach(model.Half, p.cfg.ItemPartitions, func(id string) int { return schemas.Partition([]byte(id), p.cfg.ItemPartitions) }) {
-		if value == nil {
-			continue
-		}
-		src := source{partition: b.Partition, replay: b.Topic != schemas.TopicInteractions}
-		head := binary.AppendUvarint(nil, src.code())
-		head = binary.AppendVarint(head, b.Last)
-		out = append(out, schemas.Message{
-			Topic: schemas.TopicItemUpdates, Partition: n, Key: strconv.AppendInt(nil, int64(n), 10), Value: append(head, value...),
-			Headers: schemas.Envelope{ID: fmt.Sprintf("%s/%d/%d-%d", b.Topic, b.Partition, b.First, b.Last), Source: "slipstream", Kind: schemas.KindGradientsSummed}.Headers(schemas.ContentTypeBinary),
-		})
-	}
-	return out
-}
-
-// decodeGradients reads the head of a message of the topic item-updates.
-func decodeGradients(value []byte) (src source, sequence int64, sums []byte, err error) {
-	code, n := binary.Uvarint(value)
-	if n <= 0 || code>>1 > 1<<30 {
-		return src, 0, nil, fault.Permanentf("gradient sums: unreadable source")
-	}
-	sequence, m := binary.Varint(value[n:])
-	if m <= 0 {
-		return src, 0, nil, fault.Permanentf("gradient sums: unreadable sequence")
-	}
-	return sourceOf(code), sequence, value[n+m:], nil
 }

@@ -23,7 +23,7 @@ func TestExpiry(t *testing.T) {
 	at := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	put := func(id string, offset int64, changed time.Time) {
 		require.NoError(t, store.PutUsers(t.Context(), sinks.Source{Topic: schemas.TopicInteractions},
-			[]sinks.User{{ID: id, Vector: []float32{1, 1}, Positions: map[string]int64{schemas.TopicInteractions: offset}, ChangedAt: changed}}))
+			[]sinks.User{{ID: id, Vector: []float32{1, 1}, Positions: map[string]sinks.Position{schemas.TopicInteractions: sinks.PositionOf(sinks.FirstEpoch, offset)}, ChangedAt: changed}}))
 	}
 	put("gone", 1, at.Add(-25*time.Hour))
 	put("here", 2, at.Add(-23*time.Hour))

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
 )
 
 // Span is a part of one partition of the log, From ≤ offset < To.
@@ -261,40 +263,50 @@ func Marked(ctx context.Context, log Log, topic string, partition int, from int6
 	return marked, nil
 }
 
-// Learned is, for each partition of the topics interactions and embed.replay, the offset after the last range whose gradient sums are on the log or in
-// the rows: where embed has to go on when its group's position is lost, so that nothing is learned twice. Partitions of which nothing was learned are absent.
-type Learned map[string]map[int]int64
+// Learned is, for each partition of the inputs of embed, the position of the last range whose
+// gradient sums are on the log or in the item factors. Partitions of which nothing was learned are
+// absent.
+type Learned map[source]sinks.Position
 
-func (l Learned) note(src source, sequence int64) {
-	topic := schemas.TopicInteractions
-	if src.replay {
-		topic = schemas.ReplayTopic(schemas.GroupEmbed)
+func (l Learned) note(src source, at sinks.Position) { l[src] = max(l[src], at) }
+
+// Next returns the offset after the last range learned in an epoch, 0 when there is none: where
+// embed has to go on when its group's position is lost, so that nothing is learned twice.
+func (l Learned) Next(epoch int, topic string, partition int) int64 {
+	src, err := sourceOf(topic, partition)
+	if err != nil {
+		return 0
 	}
-	if l[topic] == nil {
-		l[topic] = make(map[int]int64)
+	at, ok := l[src]
+	if !ok || at.Epoch() != epoch {
+		return 0 // offsets of earlier epochs say nothing of this one's
 	}
-	l[topic][src.partition] = max(l[topic][src.partition], sequence+1)
+	return at.Offset() + 1
 }
 
-// Learned returns what the rows have absorbed.
-func (r *Rows) Learned() Learned {
+// Learned returns what the factors have absorbed.
+func (f *ItemFactors) Learned() Learned {
 	out := make(Learned)
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, m := range r.meta {
-		for src, sequence := range m.applied {
-			out.note(src, sequence)
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, m := range f.meta {
+		for _, x := range m.applied {
+			out.note(x.source, x.position)
 		}
 	}
 	return out
 }
 
-// Due adds the sums on the log that no row has absorbed yet.
+// Due adds the sums on the log that no item has absorbed yet.
 func (l Learned) Due(ctx context.Context, log Log, partitions int) error {
 	for n := range partitions {
 		err := log.Read(ctx, schemas.TopicItemUpdates, n, 0, -1, func(r *schemas.Record) error {
-			if src, sequence, _, err := decodeGradients(r.Value); err == nil {
-				l.note(src, sequence)
+			src, at, _, err := decodeGradients(r.Value)
+			switch {
+			case err == nil:
+				l.note(src, at)
+			case errors.Is(err, model.ErrNewerFormat):
+				return err // else it would be learned twice
 			}
 			return nil
 		})

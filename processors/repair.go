@@ -71,7 +71,7 @@ type repair struct {
 // userRepair is a user on the way from no event to the last one.
 type userRepair struct {
 	// absorbed are the positions of the corrupt point.
-	absorbed map[string]int64
+	absorbed map[string]sinks.Position
 	state    userState
 	pending  []pendingEvent
 }
@@ -103,17 +103,18 @@ func (r *repair) Handle(_ context.Context, b *Batch) error {
 		func(e embedEvent) bool { return e.repair || r.users[e.x.UserID] == nil },
 	)
 	indexes := r.embed.intern(events)
-	rows := r.embed.rows
-	rows.mu.RLock()
-	defer rows.mu.RUnlock()
+	factors := r.embed.factors
+	factors.mu.RLock()
+	defer factors.mu.RUnlock()
 	for i := range events {
 		e, rec := &events[i], &b.Records[events[i].index]
 		u := r.users[e.x.UserID]
 		absorbed, ok := u.absorbed[b.Topic]
+		at := r.embed.position(rec.Offset)
 		switch {
 		case e.erased:
 			u.state, u.pending = userState{}, nil
-		case !ok || rec.Offset > absorbed:
+		case !ok || at > absorbed:
 			u.pending = append(
 				u.pending,
 				pendingEvent{e.x, b.Topic, b.Partition, rec.Offset, rec.Time},
@@ -123,7 +124,7 @@ func (r *repair) Handle(_ context.Context, b *Batch) error {
 				Item: indexes[i], Strength: r.embed.strength(&e.x), At: e.x.OccurredAt.Unix(),
 				Seed: seedOf(b.Topic, b.Partition, rec.Offset),
 			})
-			u.state.moved(b.Topic, rec.Offset, e.x.OccurredAt, rec.Time)
+			u.state.moved(b.Topic, at, e.x.OccurredAt, rec.Time)
 		}
 	}
 	r.next[b.Topic] = b.Last + 1
@@ -177,8 +178,8 @@ func (r *repair) result(point *sinks.User) *userState {
 	}
 	s.point.ID = point.ID
 	s.point.Positions = maps.Clone(point.Positions) // never lower than they were
-	for topic, offset := range u.state.point.Positions {
-		s.point.Positions[topic] = max(offset, s.point.Positions[topic])
+	for topic, at := range u.state.point.Positions {
+		s.point.Positions[topic] = max(at, s.point.Positions[topic])
 	}
 	return s
 }
@@ -235,13 +236,13 @@ func (p *Embed) repairOf(
 	r := &repair{
 		embed: p, first: b.First, last: b.Last, users: make(map[string]*userRepair),
 		learner: model.NewLearner(
-			p.rows.table,
+			p.factors.table,
 		), windows: make(map[string]*window), next: make(map[string]int64),
 	}
 	for i := range points {
 		var u model.User
 		at, absorbed := points[i].Positions[b.Topic]
-		if points[i].Erased() || absorbed && at >= requests[points[i].ID] ||
+		if points[i].Erased() || absorbed && at >= p.position(requests[points[i].ID]) ||
 			!errors.Is(u.Decode(points[i].State), model.ErrCorrupt) {
 			continue
 		}
@@ -296,7 +297,7 @@ type deferral struct {
 
 // leaveOut removes the events of users with corrupt states from a batch, but for what comes after
 // an erasure: for this no state is needed. It adds blank states for those who were erased.
-func leaveOut(
+func (p *Embed) leaveOut(
 	b *Batch,
 	events []embedEvent,
 	corrupt map[string]*sinks.User,
@@ -309,7 +310,7 @@ func leaveOut(
 			continue
 		}
 		absorbed, ok := point.Positions[b.Topic]
-		if !ok || b.Records[events[i].index].Offset > absorbed {
+		if !ok || p.position(b.Records[events[i].index].Offset) > absorbed {
 			erasedAt[point.ID] = i
 			states[point.ID] = &userState{
 				point: sinks.User{ID: point.ID, Positions: point.Positions},

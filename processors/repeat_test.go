@@ -67,7 +67,7 @@ type embedding struct {
 func embedOn(t *testing.T, log *memoryLog, store *sqlite.Store) *embedding {
 	t.Helper()
 	erasures := processors.NewErasures()
-	e := processors.NewEmbed(store, processors.Streams{Log: log, Emit: log}, processors.NewRows(model.Default()), erasures, processors.DefaultEmbedConfig(1))
+	e := processors.NewEmbed(store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(model.Default()), erasures, processors.DefaultEmbedConfig(1))
 	require.NoError(t, e.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicInteractions}}))
 	return &embedding{e, log, store, erasures}
 }
@@ -207,7 +207,7 @@ func TestRowsWrittenLateByAFormerOwnerAreOutvoted(t *testing.T) {
 	t.Parallel()
 	log, store := newMemoryLog(), openStore(t)
 	catalog := func() *processors.Catalog {
-		return processors.NewCatalog(store, processors.Streams{Log: log, Emit: log}, processors.NewRows(model.Default()), processors.DefaultCatalogConfig(1), func() time.Time { return noon })
+		return processors.NewCatalog(store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(model.Default()), processors.DefaultCatalogConfig(1), func() time.Time { return noon })
 	}
 	parts := []processors.Assignment{{Topic: schemas.TopicItems}, {Topic: schemas.TopicItemUpdates}}
 	c := catalog()

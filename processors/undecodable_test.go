@@ -42,7 +42,7 @@ func spoil(t *testing.T, store *sqlite.Store, id string, state []byte) []byte {
 	former := u.State
 	u.State = state
 	// The condition of the store is about one source: any other will do.
-	u.Positions["damage"]++
+	u.Positions["damage"] = max(sinks.PositionOf(sinks.FirstEpoch, 0), u.Positions["damage"]) + 1
 	require.NoError(t, store.PutUsers(t.Context(), sinks.Source{Topic: "damage"}, []sinks.User{u}))
 	require.Equal(t, state, point(t, store, id).State)
 	return former
@@ -138,7 +138,7 @@ func (s *scenario) open(t *testing.T, log *memoryLog, store *sqlite.Store) {
 	e := processors.NewEmbed(
 		store,
 		processors.Streams{Log: log, Emit: log},
-		processors.NewRows(model.Default()),
+		processors.NewItemFactors(model.Default()),
 		erasures,
 		cfg,
 	)
@@ -231,7 +231,7 @@ func (s *scenario) counts(t *testing.T) map[string]float64 {
 	c := processors.NewCatalog(
 		s.store,
 		processors.Streams{Log: s.log, Emit: s.log},
-		processors.NewRows(model.Default()),
+		processors.NewItemFactors(model.Default()),
 		processors.DefaultCatalogConfig(1),
 		func() time.Time { return noon },
 	)
@@ -341,7 +341,10 @@ func TestCorruptStateIsRebuiltWhileTheOthersGoOn(t *testing.T) {
 			require.NoError(t, s.handle(t, embedReplay))
 			require.Equal(t, 4, s.events(t, "ann"), "1, 2, 4 and 5: with what came meanwhile")
 			require.Len(t, s.log.records[schemas.TopicProfiles], 1, "a list is due")
-			require.Equal(t, requests, point(t, s.store, "ann").Positions[embedReplay])
+			require.Equal(
+				t, sinks.PositionOf(sinks.FirstEpoch, requests),
+				point(t, s.store, "ann").Positions[embedReplay],
+			)
 			s.end(t)
 			s.requireSame(t, want)
 			require.Contains(t, s.told, "repaired ann: 4")
@@ -402,7 +405,7 @@ func TestLongHistoryDoesNotHoldUpInteractions(t *testing.T) {
 	e := processors.NewEmbed(
 		s.store,
 		processors.Streams{Log: slow, Emit: s.log},
-		processors.NewRows(model.Default()),
+		processors.NewItemFactors(model.Default()),
 		s.erasures,
 		processors.DefaultEmbedConfig(1),
 	)

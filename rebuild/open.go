@@ -32,6 +32,9 @@ func (r *rebuild) open(ctx context.Context) (err error) {
 	if r.logID, err = r.kafka.LogID(ctx); err != nil {
 		return err
 	}
+	if r.epoch, err = r.kafka.Epoch(ctx); err != nil {
+		return err
+	}
 	end, err := r.choose(ctx)
 	if err != nil {
 		return err

@@ -50,6 +50,8 @@ type rebuild struct {
 	cfg   config.Config
 	kafka *app.Kafka
 	logID string
+	// epoch is the log's.
+	epoch int
 
 	store storeRebuild
 	// erasures are those known at the start; letters the same with the time when the log took them.
@@ -72,7 +74,7 @@ type storeRebuild interface {
 
 // learner is a storeRebuild that holds what the learner has learned.
 type learner interface {
-	// learned returns what the item rows have absorbed.
+	// learned returns what the item factors have absorbed.
 	learned() processors.Learned
 }
 
@@ -157,14 +159,14 @@ func (r *rebuild) recover(ctx context.Context, p *place, l *stream.PartitionLag)
 		if doubt, err := stream.ParseRange(l.Metadata); err == nil && doubt != nil {
 			after = doubt.Last + 1
 		}
-		if at := learned[p.span.Topic][p.span.Partition]; at > after && at <= l.HighWatermark {
+		if at := learned.Next(r.epoch, p.span.Topic, p.span.Partition); at > after && at <= l.HighWatermark {
 			p.at, p.reset = at, reset
 		}
 	}
 	return nil
 }
 
-// learned returns what the new store's item rows have absorbed, nil for a store without any.
+// learned returns what the new store's item factors have absorbed, nil for a store without any.
 func (r *rebuild) learned() processors.Learned {
 	if l, ok := r.store.(learner); ok {
 		return l.learned()

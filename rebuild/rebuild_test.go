@@ -40,7 +40,7 @@ type person struct {
 	History   []model.Taken
 	Seen      []model.Key
 	Events    uint32
-	Positions map[string]int64
+	Positions map[string]sinks.Position
 	LastEvent time.Time
 	HasVector bool
 }

@@ -58,13 +58,13 @@ type analyticsStore interface {
 }
 
 // vectors makes users and items. Items come from the compacted topics, as when catalog is assigned a partition; users from their interactions, with the item
-// rows as they are now.
+// factors as they are now.
 type vectors struct {
-	r     *rebuild
-	users userStore
-	items itemStore
-	rows  *processors.Rows
-	embed *processors.Embed
+	r       *rebuild
+	users   userStore
+	items   itemStore
+	factors *processors.ItemFactors
+	embed   *processors.Embed
 	// assigned are the partitions that embed has prepared for.
 	assigned map[partitionOf]bool
 }
@@ -75,16 +75,16 @@ func (r *rebuild) newVectors(users userStore, items itemStore) (*vectors, error)
 		return nil, err
 	}
 	c := processors.DefaultEmbedConfig(r.cfg.Topics.Partitions)
-	c.RecentIDs = r.cfg.Stream.RecentIDs
-	v := &vectors{r: r, users: users, items: items, rows: processors.NewRows(m), assigned: make(map[partitionOf]bool)}
-	v.embed = processors.NewEmbed(users, processors.Streams{Log: r.kafka, Emit: processors.Discard{}}, v.rows, r.erasures, c)
+	c.RecentIDs, c.Epoch = r.cfg.Stream.RecentIDs, r.epoch
+	v := &vectors{r: r, users: users, items: items, factors: processors.NewItemFactors(m), assigned: make(map[partitionOf]bool)}
+	v.embed = processors.NewEmbed(users, processors.Streams{Log: r.kafka, Emit: processors.Discard{}}, v.factors, r.erasures, c)
 	return v, nil
 }
 
 // takeItems brings the item index up to the log. The higher version stays, so it does not matter that catalog runs.
 func (v *vectors) takeItems(ctx context.Context) error {
 	c := processors.DefaultCatalogConfig(v.r.cfg.Topics.Partitions)
-	p := processors.NewCatalog(v.items, processors.Streams{Log: v.r.kafka, Emit: processors.Discard{}}, v.rows, c, time.Now)
+	p := processors.NewCatalog(v.items, processors.Streams{Log: v.r.kafka, Emit: processors.Discard{}}, v.factors, c, time.Now)
 	parts := make([]processors.Assignment, c.Partitions)
 	for n := range parts {
 		parts[n] = processors.Assignment{Topic: schemas.TopicItems, Partition: n}
@@ -115,7 +115,7 @@ func (v *vectors) take(ctx context.Context, places []place) error {
 	return byPartition(ctx, spans, func(int) *processors.Fold { return fold })
 }
 
-func (v *vectors) learned() processors.Learned { return v.rows.Learned() }
+func (v *vectors) learned() processors.Learned { return v.factors.Learned() }
 
 func (v *vectors) count(ctx context.Context) (string, error) {
 	users, err := v.users.CountUsers(ctx)

@@ -10,10 +10,9 @@ type User struct {
 	Vector []float32
 	// State is the model's user state, encoded by it; opaque to stores.
 	State []byte
-	// Positions are the offsets absorbed, by Source.Topic.
-	Positions map[string]int64
-	// LastEventAt is the time of the newest event absorbed; ChangedAt the log's time of the newest
-	// record absorbed.
+	// Positions are the highest positions absorbed, by Source.Topic.
+	Positions map[string]Position
+	// LastEventAt is the time of the newest event absorbed; ChangedAt the log's time of the newest record absorbed.
 	LastEventAt, ChangedAt time.Time
 }
 

@@ -54,9 +54,15 @@ func newMigrate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Create or upgrade topics, collections, constraints and tables",
-		Long:  "Create what is missing of topics, collections, constraints and tables, and write the log id into each store. Running it again changes nothing.",
-		Args:  cobra.NoArgs,
+		Long: `Create what is missing of topics, collections, constraints and tables, and write the log id into
+each store. Running it again changes nothing.
+
+--raise-epoch is for a log whose offsets start anew: its topics were restored from a copy, or made
+again with another number of partitions. Stores then take every new record for newer than what they
+hold. Stop the processors first.`,
+		Args: cobra.NoArgs,
 	}
+	raise := cmd.Flags().Bool("raise-epoch", false, "raise the log's epoch after its topics were restored or repartitioned")
 	s := addSettings(cmd, kafkaFlags(storeFlags()), nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, _, err := s.load(cmd)
@@ -83,7 +89,14 @@ func newMigrate() *cobra.Command {
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: ready\n", s.Name)
 		}
 		fmt.Fprintln(cmd.OutOrStdout(), "log id:", id)
-		return nil
+		epoch, err := k.Epoch(ctx)
+		if *raise && err == nil {
+			epoch, err = k.RaiseEpoch(ctx)
+		}
+		if err == nil {
+			fmt.Fprintln(cmd.OutOrStdout(), "epoch:", epoch)
+		}
+		return err
 	}
 	return cmd
 }

@@ -183,14 +183,14 @@ func TestPutRefusesWhatCannotBeFoundAgain(t *testing.T) {
 	t.Parallel()
 	s := connect(t, "127.0.0.1:1", time.Second)
 	src := sinks.Source{Topic: "interactions"}
-	pos := map[string]int64{"interactions": 1}
+	pos := map[string]sinks.Position{"interactions": sinks.PositionOf(sinks.FirstEpoch, 1)}
 	inf := make([]float32, s.cfg.Dim)
 	inf[3] = 1 / inf[0]
 	for name, u := range map[string]sinks.User{
 		"no id":          {Positions: pos},
 		"bytes as id":    {ID: "\xff\xfe", Positions: pos},
-		"no position":    {ID: "u", Positions: map[string]int64{"embed.replay": 1}},
-		"low position":   {ID: "u", Positions: map[string]int64{"interactions": -1}},
+		"no position":    {ID: "u", Positions: map[string]sinks.Position{"embed.replay": pos["interactions"]}},
+		"low position":   {ID: "u", Positions: map[string]sinks.Position{"interactions": -1}},
 		"short vector":   {ID: "u", Positions: pos, Vector: []float32{1}},
 		"empty vector":   {ID: "u", Positions: pos, Vector: []float32{}},
 		"endless vector": {ID: "u", Positions: pos, Vector: inf},

@@ -11,7 +11,6 @@ import (
 	pb "github.com/qdrant/go-client/qdrant"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 )
@@ -104,14 +103,10 @@ func (u *Users) PutUsers(ctx context.Context, src sinks.Source, batch []sinks.Us
 		var older boundSet
 		for i, k := range keys {
 			points[i] = userPoint(k, newest[k], u.layout.config.NormBound)
-			older.add(
-				uint64(newest[k].Positions[src.Topic]), k,
-			) //nolint:gosec // checked not to be negative
+			older.add(uint64(newest[k].Positions[src.Topic]), k) //nolint:gosec // valid positions are positive
 		}
 		unless := &pb.Filter{Should: append(older.conditions(func(bound uint64) []*pb.Condition {
-			// Ranges compare as float64: exact up to an offset of 2^53, which a partition reaches
-			// after 285 years at a million records a second.
-			return []*pb.Condition{pb.NewRange(field, &pb.Range{Lt: pb.PtrOf(float64(bound))})}
+			return below(field, sinks.Position(bound)) //nolint:gosec // it was one
 		}), pb.NewIsEmpty(field))}
 		if err := u.upsert(ctx, points, unless); err != nil {
 			return err
@@ -120,17 +115,25 @@ func (u *Users) PutUsers(ctx context.Context, src sinks.Source, batch []sinks.Us
 	return nil
 }
 
+// below returns the alternatives under which the position stored in a field is lower than p. They
+// are all there is to say about stored numbers: a number below EpochStart is a plain offset of
+// FirstEpoch. Ranges compare as float64, in which every position is exact.
+func below(field string, p sinks.Position) []*pb.Condition {
+	lower := &pb.Range{Lt: pb.PtrOf(float64(p))}
+	if p.Epoch() > sinks.FirstEpoch {
+		return []*pb.Condition{pb.NewRange(field, lower)} // plain offsets are lower too
+	}
+	lower.Gte = pb.PtrOf(float64(sinks.EpochStart))
+	plain := &pb.Range{Lt: pb.PtrOf(float64(p.Offset()))}
+	return []*pb.Condition{pb.NewRange(field, lower), pb.NewRange(field, plain)}
+}
+
 func (u *Users) checkUser(src sinks.Source, x *sinks.User) error {
 	if err := checkID("user", x.ID); err != nil {
 		return err
 	}
-	if _, ok := x.Positions[src.Topic]; !ok {
-		return fault.Permanentf("user %q has no position of %s", x.ID, src.Topic)
-	}
-	for topic, pos := range x.Positions {
-		if pos < 0 {
-			return fault.Permanentf("user %q: position %d of %s is negative", x.ID, pos, topic)
-		}
+	if err := x.CheckPositions(src); err != nil {
+		return err
 	}
 	if x.Vector == nil {
 		return nil
@@ -148,7 +151,7 @@ func userPoint(key uint64, x *sinks.User, bound float64) *pb.PointStruct {
 	putTime(payload, fieldLastEvent, x.LastEventAt)
 	putTime(payload, fieldChanged, x.ChangedAt)
 	for topic, pos := range x.Positions {
-		payload[fieldOf(topic)] = pb.NewValueInt(pos)
+		payload[fieldOf(topic)] = pb.NewValueInt(int64(pos))
 	}
 	vectors := map[string]*pb.Vector{}
 	if x.Vector != nil {
@@ -160,10 +163,7 @@ func userPoint(key uint64, x *sinks.User, bound float64) *pb.PointStruct {
 }
 
 func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
-	x := sinks.User{
-		ID:     p.GetPayload()[fieldID].GetStringValue(),
-		Vector: shorten(vectorOf(p.GetVectors(), vectorLearned)), Positions: map[string]int64{},
-	}
+	x := sinks.User{ID: p.GetPayload()[fieldID].GetStringValue(), Vector: shorten(vectorOf(p.GetVectors(), vectorLearned)), Positions: map[string]sinks.Position{}}
 	var err error
 	if x.State, err = getBytes(p.GetPayload()[fieldState]); err != nil {
 		return x, fmt.Errorf("qdrant: state of user %q: %w", x.ID, err)
@@ -176,7 +176,7 @@ func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
 	}
 	for field, v := range p.GetPayload() {
 		if topic, ok := topicOf(field); ok {
-			x.Positions[topic] = v.GetIntegerValue()
+			x.Positions[topic] = sinks.StoredPosition(v.GetIntegerValue())
 		}
 	}
 	return x, nil

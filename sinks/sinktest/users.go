@@ -26,19 +26,21 @@ var (
 // TestUsers holds an engine to the contract Users. open returns a migrated, empty store that is
 // closed at the end of the test.
 func TestUsers(t *testing.T, open func(t *testing.T) Users) {
-	runAll(t, open, slices.Concat(userPutCases(), userSearchCases(), userForgetCases()))
+	cases := slices.Concat(userPutCases(), userPositionCases(), userSearchCases(), userForgetCases())
+	runAll(t, open, cases)
 }
 
-// user returns a user who has absorbed offset of the main source; v is the first number of the
-// vector, to tell versions apart.
+// at returns the position of an offset in the first epoch.
+func at(offset int64) sinks.Position { return sinks.PositionOf(sinks.FirstEpoch, offset) }
+
+// user returns a user who has absorbed offset of the main source; v is the first number of the vector, to tell versions apart.
 func user(id string, offset int64, v float32) sinks.User {
 	vector := make([]float32, VectorDim)
 	vector[0], vector[VectorDim-1] = v, 1
 	return sinks.User{
 		ID: id, Vector: vector, State: fmt.Appendf(nil, "state %v", v),
-		Positions:   map[string]int64{mainSource.Topic: offset},
-		LastEventAt: noon.Add(time.Duration(offset)),
-		ChangedAt:   noon.Add(time.Duration(offset) * time.Second),
+		Positions:   map[string]sinks.Position{mainSource.Topic: at(offset)},
+		LastEventAt: noon.Add(time.Duration(offset)), ChangedAt: noon.Add(time.Duration(offset) * time.Second),
 	}
 }
 
@@ -102,9 +104,9 @@ func userPutCases() []testCase[Users] {
 		}},
 		{"every field comes back", func(t *testing.T, s Users) {
 			u := user("u1", 1, -0.25)
-			u.Positions[mainSource.Topic] = 1<<53 + 1 // not a float64
+			u.Positions[mainSource.Topic] = highest
 			u.State = []byte{0, 1, 2, 0xff, 0, '\n', '"'}
-			u.Positions[replaySource.Topic] = 0
+			u.Positions[replaySource.Topic] = at(0)
 			u.Vector = vector(random(t), VectorDim)
 			putUsers(t, s, u)
 			requireUser(t, u, getUser(t, s, "u1"))
@@ -147,30 +149,27 @@ func userPutCases() []testCase[Users] {
 		}},
 		{"a newer user replaces the older one whole", func(t *testing.T, s Users) {
 			old := user("u1", 1, 1)
-			old.Positions[replaySource.Topic] = 5
+			old.Positions[replaySource.Topic] = at(5)
 			putUsers(t, s, old)
-			bare := sinks.User{
-				ID: "u1", Positions: map[string]int64{mainSource.Topic: 2}, LastEventAt: noon,
-				ChangedAt: noon,
-			}
+			bare := sinks.User{ID: "u1", Positions: map[string]sinks.Position{mainSource.Topic: at(2)}, LastEventAt: noon, ChangedAt: noon}
 			putUsers(t, s, bare)
 			requireUser(t, bare, getUser(t, s, "u1"))
 		}},
 		{"sources are told apart", func(t *testing.T, s Users) {
 			putUsers(t, s, user("u1", 100, 1))
 			replayed := user("u1", 100, 2)
-			replayed.Positions[replaySource.Topic] = 0
+			replayed.Positions[replaySource.Topic] = at(0)
 			require.NoError(t, s.PutUsers(t.Context(), replaySource, []sinks.User{replayed}))
 			requireUser(t, replayed, getUser(t, s, "u1"))
 
 			again := user("u1", 100, 3)
-			again.Positions[replaySource.Topic] = 0
+			again.Positions[replaySource.Topic] = at(0)
 			require.NoError(t, s.PutUsers(t.Context(), replaySource, []sinks.User{again}))
 			require.NoError(t, s.PutUsers(t.Context(), mainSource, []sinks.User{again}))
 			requireUser(t, replayed, getUser(t, s, "u1"))
 
 			next := user("u1", 101, 4)
-			next.Positions[replaySource.Topic] = 0
+			next.Positions[replaySource.Topic] = at(0)
 			putUsers(t, s, next)
 			requireUser(t, next, getUser(t, s, "u1"))
 		}},

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 	"time"
+
+	"github.com/slipstream-rec/slipstream/sinks"
 )
 
 // never stands for the zero time, which lies outside what 64 bits of nanoseconds reach.
@@ -62,7 +64,7 @@ func keyList(keys []uint64) string {
 	return string(append(b, ']'))
 }
 
-func encodePositions(p map[string]int64) (string, error) {
+func encodePositions(p map[string]sinks.Position) (string, error) {
 	if p == nil {
 		return "{}", nil
 	}
@@ -70,8 +72,13 @@ func encodePositions(p map[string]int64) (string, error) {
 	return string(b), err
 }
 
-func decodePositions(s string) (map[string]int64, error) {
-	var p map[string]int64
+// decodePositions also reads positions from before they had epochs, and so is all that the store has
+// to do about these: it compares what comes out of here.
+func decodePositions(s string) (map[string]sinks.Position, error) {
+	var p map[string]sinks.Position
 	err := json.Unmarshal([]byte(s), &p)
+	for topic, stored := range p {
+		p[topic] = sinks.StoredPosition(int64(stored))
+	}
 	return p, err
 }

@@ -92,8 +92,8 @@ func (s *Store) checkUsers(src sinks.Source, batch []sinks.User) error {
 	dims := s.users.dims()
 	for i := range batch {
 		u := &batch[i]
-		if _, ok := u.Positions[src.Topic]; !ok {
-			return fault.Permanentf("user %q has no position of %s", u.ID, src.Topic)
+		if err := u.CheckPositions(src); err != nil {
+			return err
 		}
 		if err := dims.check("vector of user", u.ID, u.Vector); err != nil {
 			return err
@@ -122,9 +122,8 @@ func newestUsers(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]*
 	return winners, nil
 }
 
-// positionsOf returns what the stored users have absorbed of src; those that have not absorbed any
-// of it are absent.
-func positionsOf(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]int64, error) {
+// positionsOf returns what the stored users have absorbed of src; those that have not absorbed any of it are absent.
+func positionsOf(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]sinks.Position, error) {
 	keys := make([]uint64, len(batch))
 	for i := range batch {
 		keys[i] = schemas.Key(batch[i].ID)
@@ -137,7 +136,7 @@ func positionsOf(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]i
 		return nil, err
 	}
 	defer rows.Close()
-	absorbed := make(map[uint64]int64, len(batch))
+	absorbed := make(map[uint64]sinks.Position, len(batch))
 	for rows.Next() {
 		var key int64
 		var text string

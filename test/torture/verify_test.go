@@ -93,7 +93,7 @@ func (s *scene) fill(t *testing.T) {
 
 func (s *scene) putUser(ctx context.Context, id string, x *expected, at time.Time) error {
 	return s.store.PutUsers(ctx, sinks.Source{Topic: schemas.TopicInteractions}, []sinks.User{
-		{ID: id, State: x.users["ann"].Append(nil), Positions: map[string]int64{schemas.TopicInteractions: at.Unix()}, LastEventAt: noon, ChangedAt: noon},
+		{ID: id, State: x.users["ann"].Append(nil), Positions: map[string]sinks.Position{schemas.TopicInteractions: sinks.PositionOf(sinks.FirstEpoch, at.Unix())}, LastEventAt: noon, ChangedAt: noon},
 	})
 }
 

@@ -1,0 +1,106 @@
+package processors
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// The value of a gradient message is a marker and the model's form of gradient sums, in which one
+// section more holds the source and the position. Its first version had no marker:
+//
+//	source (oldSource, uvarint), offset (varint), sums
+//
+// The marker would be a source beyond all bounds there, so neither is taken for the other.
+const (
+	gradientsMarker  = "\xff\xff\xff\xff\x0f"
+	gradientsVersion = 2
+	tagSource        = model.FirstCallerTag
+)
+
+// gradientMessages packs the sums, one message per item partition. The position is the range's last:
+// whoever repeats the range repeats it, and the owner applies the first.
+func (p *Embed) gradientMessages(part *embedPart, b *Batch) ([]schemas.Message, error) {
+	src, err := sourceOf(b.Topic, b.Partition)
+	if err != nil {
+		return nil, err
+	}
+	at := p.position(b.Last)
+	if !at.IsValid() {
+		return nil, fmt.Errorf("offset %d of epoch %d is beyond what positions hold", b.Last, p.cfg.Epoch)
+	}
+	frame := model.Frame{
+		Prefix:   []byte(gradientsMarker),
+		Sections: model.Sections{{Tag: tagSource, Body: appendPosition(nil, src, at)}},
+	}
+	p.factors.mu.RLock()
+	defer p.factors.mu.RUnlock()
+	owner := func(id string) int { return schemas.Partition([]byte(id), p.cfg.ItemPartitions) }
+	var out []schemas.Message
+	for n, value := range part.sums.PackEach(model.Half, p.cfg.ItemPartitions, owner, frame) {
+		if value == nil {
+			continue
+		}
+		envelope := schemas.Envelope{
+			ID:     fmt.Sprintf("%s/%d/%d-%d", b.Topic, b.Partition, b.First, b.Last),
+			Source: "slipstream", Kind: schemas.KindGradientsSummed,
+		}
+		out = append(out, schemas.Message{
+			Topic: schemas.TopicItemUpdates, Partition: n, Key: strconv.AppendInt(nil, int64(n), 10),
+			Value: value, Headers: envelope.Headers(schemas.ContentTypeBinary),
+		})
+	}
+	return out, nil
+}
+
+// decodeGradients reads where a gradient message comes from, and returns the sums for
+// model.Sums.Merge. The error is model.ErrNewerFormat when a newer version of the program wrote the
+// message, else permanent.
+func decodeGradients(value []byte) (src source, at sinks.Position, sums []byte, err error) {
+	if len(value) < len(gradientsMarker) || string(value[:len(gradientsMarker)]) != gradientsMarker {
+		return decodeOldGradients(value)
+	}
+	sums = value[len(gradientsMarker):]
+	_, body, err := model.CheckVersion(sums, gradientsVersion)
+	if err != nil {
+		return src, 0, nil, fmt.Errorf("gradient sums: %w", err)
+	}
+	var room [4]model.Section
+	sections, err := model.AppendSections(room[:0], body)
+	if err != nil {
+		return src, 0, nil, fault.Permanentf("gradient sums: %w", err)
+	}
+	head, err := sections.Need(tagSource)
+	if err != nil {
+		return src, 0, nil, fault.Permanentf("gradient sums: %w", err)
+	}
+	r := varints{data: head}
+	src.input = r.count(maxNumber)
+	epoch := r.count(sinks.LastEpoch)
+	if n := r.count(1); r.err == nil && n != 1 {
+		r.fail(errBounds)
+	}
+	src.partition = r.count(maxNumber)
+	at = r.position(epoch)
+	if r.err != nil {
+		return src, 0, nil, fault.Permanentf("gradient sums: source: %w", r.err)
+	}
+	return src, at, sums, nil
+}
+
+func decodeOldGradients(value []byte) (src source, at sinks.Position, sums []byte, err error) {
+	r := varints{data: value}
+	code := r.uint()
+	if at = r.oldPosition(); r.err != nil || code>>1 > maxNumber {
+		return src, 0, nil, fault.Permanentf("gradient sums: unreadable source or position")
+	}
+	if len(r.data) == 0 || r.data[0] != 1 {
+		// Later versions have the marker. This must not look like one, for which a partition waits.
+		return src, 0, nil, fault.Permanentf("gradient sums: neither the first version nor a later one")
+	}
+	return oldSource(code), at, r.data, nil
+}

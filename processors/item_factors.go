@@ -1,0 +1,212 @@
+package processors
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// ItemFactors are the learned item factors of this process: those that it owns (catalog steps them)
+// and a read-only cache of the others (embed and catalog read them), fed from the compacted topic
+// item-vectors. Safe for concurrent use.
+type ItemFactors struct {
+	mu    sync.RWMutex
+	table *model.Table
+	meta  map[string]*factorsMeta
+}
+
+// factorsMeta is what the owner keeps beside the numbers.
+type factorsMeta struct {
+	// version grows with every change of the factors or of the item's content.
+	version uint64
+	// applied is what gradients have been applied.
+	applied applied
+	// unknown are the sections that a newer program added to the record: they are written back.
+	unknown model.Sections
+}
+
+// NewItemFactors returns an empty set for the model's configuration, which must be valid.
+func NewItemFactors(cfg model.Config) *ItemFactors {
+	return &ItemFactors{table: model.NewTable(cfg), meta: make(map[string]*factorsMeta)}
+}
+
+// Apply takes in one record of the topic item-vectors; a record that is not newer than what is here
+// changes nothing.
+//
+// A record in a newer format is an error (model.ErrNewerFormat), which ends the follower and with it
+// the process, at the start or later. Without the record embed would learn against factors that
+// stand still, and catalog would overwrite them with what it knows: both are worse than a process
+// that says that it has to be upgraded. Additions to the format are sections and need no new
+// version, so this concerns changes that an older program must not ignore.
+func (f *ItemFactors) Apply(rec *schemas.Record) error {
+	id := string(rec.Key)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(rec.Value) == 0 {
+		f.remove(id)
+		return nil
+	}
+	x, err := decodeFactors(rec.Value)
+	if errors.Is(err, model.ErrNewerFormat) {
+		return fmt.Errorf("item factors of %q at %s/%d/%d: %w: upgrade this instance; before a version "+
+			"that writes a new format of item factors runs anywhere, every instance has to read it",
+			id, rec.Topic, rec.Partition, rec.Offset, err)
+	}
+	if err != nil {
+		return fmt.Errorf("item factors of %q at %s/%d/%d: %w", id, rec.Topic, rec.Partition, rec.Offset, err)
+	}
+	if known := f.meta[id]; known != nil && known.version >= x.meta.version {
+		return nil
+	}
+	if err := x.load(f.table, id); err != nil {
+		return err
+	}
+	f.meta[id] = x.meta
+	return nil
+}
+
+// restorer is Apply for the owner at assignment: of what the log says the highest version counts,
+// also against a still higher one in memory that never got there. The highest is not always the
+// last: a member that has lost the partition may have written after its successor.
+func (f *ItemFactors) restorer() func(*schemas.Record) error {
+	highest := make(map[string]uint64)
+	return func(rec *schemas.Record) error {
+		id := string(rec.Key)
+		if len(rec.Value) == 0 {
+			delete(highest, id)
+			return f.Apply(rec)
+		}
+		x, err := decodeFactors(rec.Value)
+		if err == nil {
+			if v, ok := highest[id]; ok && x.meta.version <= v {
+				return nil
+			}
+			highest[id] = x.meta.version
+			f.mu.Lock()
+			delete(f.meta, id)
+			f.mu.Unlock()
+		}
+		return f.Apply(rec)
+	}
+}
+
+// remove must be called with the lock held.
+func (f *ItemFactors) remove(id string) {
+	delete(f.meta, id)
+	if i := f.table.Lookup(model.KeyOf(id)); i != model.None {
+		f.table.Remove(i)
+	}
+}
+
+// touch returns the owner's notes of an item, new ones for a new item. The lock must be held.
+func (f *ItemFactors) touch(id string) *factorsMeta {
+	m := f.meta[id]
+	if m == nil {
+		m = &factorsMeta{}
+		f.meta[id] = m
+	}
+	return m
+}
+
+func (f *ItemFactors) touchRead(id string) *factorsMeta {
+	if m := f.meta[id]; m != nil {
+		return m
+	}
+	return &factorsMeta{}
+}
+
+// Len returns the number of items and content features that have factors.
+func (f *ItemFactors) Len() int {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.table.Len()
+}
+
+// The value of a record of item-vectors is the model's form of item factors, in which one section
+// more holds the version and the positions applied. In its first version these stood in front:
+//
+//	1, version (uvarint), n (uvarint), n × (source (oldSource), offset (varint)), factors
+const (
+	factorsVersion = 2
+	tagOwner       = model.FirstCallerTag
+)
+
+// appendRecord appends the value of an item's record. The lock must be held for reading.
+func (f *ItemFactors) appendRecord(b []byte, id string) []byte {
+	m := f.touchRead(id)
+	var room [256]byte
+	owner := m.applied.append(binary.AppendUvarint(room[:0], m.version))
+	others := append(model.Sections{{Tag: tagOwner, Body: owner}}, m.unknown...)
+	return f.table.AppendRow(b, f.table.Lookup(model.KeyOf(id)), others...)
+}
+
+// factorsRecord is the value of a record of item-vectors, of which the numbers are not read yet.
+type factorsRecord struct {
+	meta *factorsMeta
+	// old are the factors in their first version; when nil, they are in sections.
+	old      []byte
+	sections model.Sections
+}
+
+// decodeFactors reads the value of a record. The record it returns refers to b until it is loaded.
+func decodeFactors(b []byte) (*factorsRecord, error) {
+	version, body, err := model.CheckVersion(b, factorsVersion)
+	if err != nil {
+		return nil, err
+	}
+	if version == 1 {
+		return decodeOldFactors(body)
+	}
+	x := &factorsRecord{meta: &factorsMeta{}}
+	if x.sections, err = model.ParseSections(body); err != nil {
+		return nil, err
+	}
+	owner, err := x.sections.Need(tagOwner)
+	if err != nil {
+		return nil, err
+	}
+	r := varints{data: owner}
+	x.meta.version = r.uint()
+	x.meta.applied.read(&r)
+	if r.err != nil {
+		return nil, fmt.Errorf("%w: positions: %w", model.ErrCorrupt, r.err)
+	}
+	x.meta.unknown = x.sections.Except(factorsTags...)
+	return x, nil
+}
+
+// factorsTags are the sections that this version knows.
+var factorsTags = append(model.RowTags(), tagOwner)
+
+func decodeOldFactors(body []byte) (*factorsRecord, error) {
+	r := varints{data: body}
+	x := &factorsRecord{meta: &factorsMeta{version: r.uint()}}
+	for range r.count(len(r.data)) {
+		s := oldSource(r.uint())
+		if p := r.oldPosition(); r.err == nil {
+			x.meta.applied.set(s, p)
+		}
+	}
+	if r.err != nil {
+		return nil, fmt.Errorf("%w: positions: %w", model.ErrCorrupt, r.err)
+	}
+	if x.old = r.data; len(x.old) == 0 || x.old[0] != 1 {
+		return nil, fmt.Errorf("%w: the factors are not in their first version", model.ErrCorrupt)
+	}
+	return x, nil
+}
+
+// load puts the factors into the table.
+func (x *factorsRecord) load(t *model.Table, id string) error {
+	var err error
+	if x.old != nil {
+		_, err = t.LoadRow(id, x.old)
+	} else {
+		_, err = t.LoadRowSections(id, x.sections)
+	}
+	return err
+}
