@@ -65,7 +65,7 @@ func TestAppEndsWithTheErrorOfAFollower(t *testing.T) {
 				a.undecodable(t)
 			}
 			err := <-done
-			want := `follow item-vectors: offset 0 of item-vectors/0: item vector "alien"`
+			want := `follow item-vectors: offset 0 of item-vectors/0: item factors of "alien"`
 			require.ErrorContains(t, err, want)
 			require.NotContains(t, err.Error(), "\n", "the error stands once, and alone")
 			require.NoError(t, ctx.Err(), "it ended by itself")
