@@ -65,6 +65,10 @@ quality: ## lists served by the whole against lists measured by eval, some ten m
 torture: ## the long torture and the outages, some 50 minutes, on engines started by SLIPSTREAM_SERVICES; docs/RELIABILITY.md
 	TORTURE=1 REQUIRE_ENGINES=1 $(GO) test -count=1 -timeout 120m -v -run 'TestRealTortureLong|TestRealOutages' ./test/torture
 
+.PHONY: mutants
+mutants: ## mutate embed, catalog and recommend and run their tests on each mutant, some ten minutes (ARGS="-list")
+	$(GO) run ./test/mutants $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## every fuzz test for FUZZTIME (10s)
 	for pkg in $$(grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
