@@ -105,6 +105,8 @@ func parse(l listed, exports map[string]string) (*pkg, error) {
 	return p, err
 }
 
+func (p *pkg) offset(pos token.Pos) int { return p.fset.Position(pos).Offset }
+
 func (p *pkg) syntax() []*ast.File {
 	out := make([]*ast.File, len(p.files))
 	for i, f := range p.files {
@@ -179,12 +181,4 @@ func receiver(d *ast.FuncDecl) string {
 		return name.Name
 	}
 	return ""
-}
-
-func patterns(packages []*pkg) []string {
-	out := make([]string, len(packages))
-	for i, p := range packages {
-		out[i] = p.path
-	}
-	return out
 }

@@ -2,7 +2,7 @@
 // recommend in many small ways, one at a time, and runs the package's own tests on each mutant. A
 // mutant that no test notices has survived, and names a fault that could come in unseen.
 //
-// Nothing in the tree is changed: each mutant is handed to the go command as an overlay. Mutants are
+// Nothing in the tree is changed: the go command gets the mutants as an overlay. Mutants are chosen
 // chosen by a hash of the seed, of the function and of the change, so the choice is the same on
 // every machine and hardly moves when lines do.
 package main
@@ -79,22 +79,31 @@ func run(ctx context.Context, dir string, opt options, out io.Writer) error {
 		}
 		return nil
 	}
-	t := tester{dir: dir, packages: patterns(packages), timeout: opt.timeout}
-	if v, output, err := t.test(ctx, nil); err != nil {
+	tmp, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	binaries, err := build(ctx, dir, tmp, packages, chosen)
+	if err != nil {
+		return err
+	}
+	if v, output, err := test(ctx, binaries, 0, opt.timeout); err != nil {
 		return err
 	} else if v != survived {
 		return fmt.Errorf("the tests fail without a mutant:\n%s", output)
 	}
-	return report(ctx, t, chosen, opt, out)
+	return report(ctx, binaries, chosen, opt, out)
 }
 
-func report(ctx context.Context, t tester, chosen []*mutant, opt options, out io.Writer) error {
+// report tests the mutants one after the other.
+func report(ctx context.Context, binaries []testBinary, chosen []*mutant, opt options, out io.Writer) error {
 	var alive []*mutant
 	counts := make(map[verdict]int)
-	for _, m := range chosen {
-		v, output, err := t.test(ctx, m)
+	for i, m := range chosen {
+		v, output, err := test(ctx, binaries, i+1, opt.timeout)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", m.name(), err)
 		}
 		counts[v]++
 		fmt.Fprintf(out, "%-9s %s%s\n", v, m.name(), killer(v, output))
@@ -108,13 +117,12 @@ func report(ctx context.Context, t tester, chosen []*mutant, opt options, out io
 			fmt.Fprintf(out, "\n%s\n%s", m.name(), m.diff())
 		}
 	}
-	killedAll := counts[killed] + counts[timedOut]
-	counted := killedAll + counts[survived]
-	fmt.Fprintf(out, "\n%d of %d mutants killed (%d by the time limit), %d survived, %d do not compile\n",
-		killedAll, counted, counts[timedOut], counts[survived], counts[notCompiled])
-	if float64(killedAll) < opt.share*float64(counted) || counted == 0 {
+	dead := counts[killed] + counts[timedOut]
+	fmt.Fprintf(out, "\n%d of %d mutants killed (%d by the time limit), %d survived\n",
+		dead, len(chosen), counts[timedOut], counts[survived])
+	if float64(dead) < opt.share*float64(len(chosen)) || len(chosen) == 0 {
 		return fmt.Errorf("%w: %d of %d were killed, %.0f %% must be",
-			errSurvived, killedAll, counted, 100*opt.share)
+			errSurvived, dead, len(chosen), 100*opt.share)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"go/ast"
 	"hash/fnv"
 	"path/filepath"
 	"slices"
@@ -22,6 +23,7 @@ type mutant struct {
 	file  *file
 	unit  string // the word of the file
 	fn    string // the function that is changed
+	decl  *ast.FuncDecl
 	kind  kind
 	edits []edit // in order, apart from each other
 	key   uint64 // orders the mutants
@@ -46,25 +48,32 @@ const (
 )
 
 // line is where the change begins, counted from 1.
-func (m *mutant) line() int {
-	return 1 + strings.Count(string(m.file.source[:m.edits[0].start]), "\n")
-}
+func (m *mutant) line() int { return m.file.line(m.edits[0].start) }
+
+func (f *file) line(offset int) int { return 1 + strings.Count(string(f.source[:offset]), "\n") }
 
 func (m *mutant) name() string {
-	return fmt.Sprintf("%s:%d %s: %s", filepath.Base(m.file.path), m.line(), m.fn, m.kind)
+	return fmt.Sprintf("%s:%d %s: %s%s", filepath.Base(m.file.path), m.line(), m.fn, m.kind, m.detail())
+}
+
+// detail tells mutants of one kind and line apart.
+func (m *mutant) detail() string {
+	e := m.edits[0]
+	old := string(m.file.source[e.start:e.end])
+	switch {
+	case len(m.edits) > 1:
+		return fmt.Sprintf(" (moved behind line %d)", m.file.line(m.edits[1].start))
+	case strings.Contains(old+e.text, "\n"):
+		return ""
+	case e.text == "":
+		return ": " + old
+	default:
+		return fmt.Sprintf(": %s → %s", old, e.text)
+	}
 }
 
 // source returns the changed file.
-func (m *mutant) source() []byte {
-	var out []byte
-	at := 0
-	for _, e := range m.edits {
-		out = append(out, m.file.source[at:e.start]...)
-		out = append(out, e.text...)
-		at = e.end
-	}
-	return append(out, m.file.source[at:]...)
-}
+func (m *mutant) source() []byte { return apply(m.file.source, m.edits) }
 
 // diff shows the changed lines, those before with a minus and those after with a plus.
 func (m *mutant) diff() string {

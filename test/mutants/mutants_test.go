@@ -68,6 +68,16 @@ func (t *Tally) Handle(ctx context.Context, offsets []int64) error {
 	return nil
 }
 
+// Total takes what has no name, and any number of numbers.
+func (*Tally) Total(_ string, numbers ...int64) (sum int64) {
+	for _, n := range numbers {
+		sum += n
+	}
+	return sum
+}
+
+func (t *Tally) reset(context.Context) { t.next = 0 }
+
 func (t *Tally) write(ctx context.Context, n int64) error { return t.store.Emit(ctx, n) }
 `
 	weakTest = `package tally
@@ -90,6 +100,10 @@ func TestOrder(t *testing.T) {
 	}
 	if len(l.got) != 2 || l.got[0] != 11 || l.got[1] != -11 {
 		t.Fatal(l.got)
+	}
+	p.reset(context.Background())
+	if p.next != 0 || p.Total("", 1, 2) != 3 {
+		t.Fatal(p)
 	}
 }
 `
@@ -204,10 +218,18 @@ func TestWeakTestsAreFoundOut(t *testing.T) {
 		"  - \tif err := t.checkLease(); err != nil {\n")
 	require.Contains(t, out.String(), "0 of 1 mutants killed (0 by the time limit), 1 survived")
 
+	opt.only, opt.count, opt.share = "", 30, 0.5 // all at once, each on its own
+	out.Reset()
+	require.NoError(t, run(t.Context(), dir, opt, &out))
+	require.Contains(t, out.String(), "Tally.Total: operator swapped: += → -=  by TestOrder\n")
+	require.Contains(t, out.String(), "Tally.reset: constant changed: 0 → (0 + 1)  by TestOrder\n")
+	require.Contains(t, out.String(), "SURVIVED  renamed.go:42 Tally.Handle: lease check dropped\n")
+	opt.count, opt.share = 14, 1
+
 	opt.only = "two effects swapped"
 	out.Reset()
 	require.NoError(t, run(t.Context(), dir, opt, &out))
-	require.Contains(t, out.String(), "two effects swapped  by TestOrder\n")
+	require.Contains(t, out.String(), "two effects swapped (moved behind line 50)  by TestOrder\n")
 	left, err := os.ReadFile(filepath.Join(dir, "renamed.go"))
 	require.NoError(t, err)
 	require.Equal(t, tallySource, string(left), "the tree is not touched")
@@ -225,20 +247,23 @@ func TestVerdicts(t *testing.T) {
 	t.Parallel()
 	failed := &exec.ExitError{}
 	for output, want := range map[string]verdict{
-		"--- FAIL: TestX (0.00s)\nFAIL\tx\t0.1s\nFAIL\n":                killed,
-		"panic: index out of range\nFAIL\tx\t0.1s\nFAIL\n":              killed,
-		"panic: test timed out after 1m0s\nFAIL\tx\t60s\nFAIL\n":        timedOut,
-		"# x\n./x.go:3:2: undefined: y\nFAIL\tx [build failed]\nFAIL\n": notCompiled,
+		"--- FAIL: TestX (0.00s)\nFAIL\n":                          killed,
+		"panic: index out of range\n\ngoroutine 1\n":               killed,
+		"fatal error: all goroutines are asleep - deadlock!\n":     killed,
+		"panic: test timed out after 1m0s\nrunning tests:\nFAIL\n": timedOut,
 	} {
-		got, err := judge(failed, []byte(output))
+		got, err := judge(failed, false, []byte(output))
 		require.NoError(t, err)
 		require.Equal(t, want, got, output)
 	}
-	got, err := judge(nil, nil)
+	got, err := judge(nil, false, nil)
 	require.NoError(t, err)
 	require.Equal(t, survived, got)
-	_, err = judge(failed, []byte("no such tool"))
+	got, err = judge(failed, true, nil)
+	require.NoError(t, err)
+	require.Equal(t, timedOut, got, "ended from outside")
+	_, err = judge(failed, false, []byte("usage: ..."))
 	require.Error(t, err, "an end that says nothing of the tests")
-	_, err = judge(errors.New("no go command"), nil)
+	_, err = judge(errors.New("no such file"), false, nil)
 	require.Error(t, err)
 }

@@ -13,6 +13,7 @@ type mutator struct {
 	pkg     *pkg
 	file    *file
 	fn      string
+	decl    *ast.FuncDecl
 	effects map[types.Object]bool
 	out     []*mutant
 }
@@ -30,21 +31,21 @@ func mutations(p *pkg, f *file) []*mutant {
 		if r := receiver(fn); r != "" {
 			name = r + "." + name
 		}
-		m := &mutator{pkg: p, file: f, fn: name, effects: effects}
+		m := &mutator{pkg: p, file: f, fn: name, decl: fn, effects: effects}
 		m.walk(fn.Body)
 		out = append(out, m.out...)
 	}
 	return out
 }
 
-func (m *mutator) offset(pos token.Pos) int { return m.pkg.fset.Position(pos).Offset }
+func (m *mutator) offset(pos token.Pos) int { return m.pkg.offset(pos) }
 
 func (m *mutator) text(n ast.Node) string {
 	return string(m.file.source[m.offset(n.Pos()):m.offset(n.End())])
 }
 
 func (m *mutator) add(k kind, edits ...edit) {
-	m.out = append(m.out, &mutant{pkg: m.pkg, file: m.file, fn: m.fn, kind: k, edits: edits})
+	m.out = append(m.out, &mutant{pkg: m.pkg, file: m.file, fn: m.fn, decl: m.decl, kind: k, edits: edits})
 }
 
 // replace adds the mutant in which a node reads otherwise.
@@ -52,13 +53,27 @@ func (m *mutator) replace(k kind, n ast.Node, text string) {
 	m.add(k, edit{m.offset(n.Pos()), m.offset(n.End()), text})
 }
 
-// walk visits what can be changed with effect. Texts of errors, sizes reserved in advance and locks
-// are left alone: no test should tell the first two, and only the race detector tells the third.
+// walk visits what can be changed with effect. Texts of errors, what is returned beside an error,
+// sizes reserved in advance, bounds and locks are left alone: no test should tell the former, and
+// only the race detector tells the last.
 func (m *mutator) walk(root ast.Node) {
 	ast.Inspect(root, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.CallExpr:
+			if bounds.MatchString(m.text(n.Fun)) {
+				for _, arg := range n.Args {
+					if _, literal := arg.(*ast.BasicLit); !literal {
+						m.walk(arg)
+					}
+				}
+				return false
+			}
 			return !m.speaks(n)
+		case *ast.ReturnStmt:
+			if len(n.Results) > 0 {
+				call, ok := n.Results[len(n.Results)-1].(*ast.CallExpr)
+				return !ok || !m.speaks(call)
+			}
 		case *ast.BlockStmt:
 			m.block(n.List)
 		case *ast.CaseClause:
@@ -70,7 +85,7 @@ func (m *mutator) walk(root ast.Node) {
 		case *ast.BinaryExpr:
 			m.binary(n)
 		case *ast.BasicLit:
-			if n.Kind == token.INT {
+			if n.Kind == token.INT && len(n.Value) < 3 { // longer ones are tuning
 				m.replace(constantChanged, n, "("+m.text(n)+" + 1)")
 			}
 		case *ast.Ident:
@@ -103,6 +118,9 @@ func (m *mutator) walk(root ast.Node) {
 
 var spoken = regexp.MustCompile(`^(fmt\.(Errorf|Sprintf)|errors\.New|fault\.\w+f|panic|make|new|` +
 	`.*\.(Lock|Unlock|RLock|RUnlock))$`)
+
+// bounds are calls whose constants are limits.
+var bounds = regexp.MustCompile(`^(max|min|strconv\.\w+|time\.Unix)$`)
 
 // speaks tells whether a call only makes an error's text, reserves memory or locks.
 func (m *mutator) speaks(call *ast.CallExpr) bool { return spoken.MatchString(m.text(call.Fun)) }

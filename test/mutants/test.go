@@ -3,13 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -21,79 +20,56 @@ const (
 	survived verdict = iota
 	killed
 	timedOut
-	notCompiled
 )
 
-func (v verdict) String() string {
-	return [...]string{"SURVIVED", "killed", "timed out", "no build"}[v]
-}
+func (v verdict) String() string { return [...]string{"SURVIVED", "killed", "timed out"}[v] }
 
-// tester runs the tests of packages.
-type tester struct {
-	dir      string
-	packages []string
-	timeout  time.Duration
-}
+// testBinary is the compiled tests of a package, and the folder that they run in.
+type testBinary struct{ path, dir string }
 
-// test runs the tests with a mutant in place of its file, or with the code as it is.
-func (t tester) test(ctx context.Context, m *mutant) (verdict, []byte, error) {
-	args := []string{"test", "-count=1", "-vet=off", "-failfast", "-timeout", t.timeout.String()}
-	if m != nil {
-		dir, err := os.MkdirTemp("", "mutant")
-		if err != nil {
-			return 0, nil, err
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		overlay, err := m.overlay(dir)
-		if err != nil {
-			return 0, nil, err
-		}
-		args = append(args, "-overlay", overlay)
-	}
-	cmd := exec.CommandContext(ctx, "go", append(args, t.packages...)...)
-	cmd.Dir = t.dir
-	cmd.Env = append(os.Environ(), "GOTRACEBACK=none")
+// grace is how long after its own time limit a test process is ended from outside.
+const grace = 10 * time.Second
+
+// test runs the tests with a mutant alive, by its number from 1, or with none (0), until one fails.
+func test(ctx context.Context, binaries []testBinary, number int, limit time.Duration) (verdict, []byte, error) {
 	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return 0, nil, ctx.Err()
+	for _, b := range binaries {
+		output.Reset()
+		bounded, stop := context.WithTimeout(ctx, limit+grace)
+		cmd := exec.CommandContext(bounded, b.path, "-test.failfast", "-test.timeout", limit.String())
+		cmd.Dir = b.dir
+		cmd.Env = append(os.Environ(), variable+"="+strconv.Itoa(number))
+		cmd.Stdout, cmd.Stderr = &output, &output
+		cmd.WaitDelay = grace
+		err := cmd.Run()
+		late := bounded.Err() != nil
+		stop()
+		if ctx.Err() != nil {
+			return 0, nil, ctx.Err()
+		}
+		v, err := judge(err, late, output.Bytes())
+		if err != nil || v != survived {
+			return v, output.Bytes(), err
+		}
 	}
-	v, err := judge(err, output.Bytes())
-	return v, output.Bytes(), err
+	return survived, output.Bytes(), nil
 }
 
-// judge says what an end of the go command means.
-func judge(err error, output []byte) (verdict, error) {
+// judge says what an end of the tests means.
+func judge(err error, late bool, output []byte) (verdict, error) {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
 		return survived, nil
-	case !errors.As(err, &exit):
-		return 0, fmt.Errorf("go test: %w", err)
-	case bytes.Contains(output, []byte("[build failed]")), bytes.Contains(output, []byte("[setup failed]")):
-		return notCompiled, nil
-	case bytes.Contains(output, []byte("panic: test timed out after")):
+	case late || bytes.Contains(output, []byte("panic: test timed out after")):
 		return timedOut, nil
-	case bytes.Contains(output, []byte("FAIL")):
+	case !errors.As(err, &exit):
+		return 0, fmt.Errorf("run the tests: %w", err)
+	case regexp.MustCompile(`(?m)^(FAIL|panic: |fatal error: )`).Match(output):
 		return killed, nil
 	default:
-		return 0, fmt.Errorf("go test: %w\n%s", err, output)
+		return 0, fmt.Errorf("run the tests: %w\n%s", err, output)
 	}
-}
-
-// overlay writes the mutant and the file that tells the go command of it, and returns the latter.
-func (m *mutant) overlay(dir string) (string, error) {
-	changed := filepath.Join(dir, filepath.Base(m.file.path))
-	if err := os.WriteFile(changed, m.source(), 0o600); err != nil {
-		return "", err
-	}
-	v, err := json.Marshal(map[string]map[string]string{"Replace": {m.file.path: changed}})
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "overlay.json")
-	return path, os.WriteFile(path, v, 0o600)
 }
 
 var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
@@ -106,8 +82,10 @@ func killer(v verdict, output []byte) string {
 	if found := failedTest.FindSubmatch(output); found != nil {
 		return "  by " + string(found[1])
 	}
-	if line, _, _ := strings.Cut(string(output), "\n"); strings.HasPrefix(line, "panic: ") {
-		return "  by a " + line
+	for line := range strings.Lines(string(output)) {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return "  by a " + strings.TrimSpace(line)
+		}
 	}
 	return ""
 }
