@@ -67,6 +67,46 @@ func TestE(t *testing.T) { _, ok := os.LookupEnv("KAFKA_BROKERS"); _ = os.Getenv
 	require.Equal(t, []string{"QDRANT_ADDR", "KAFKA_BROKERS"}, reads)
 }
 
+// TestLongTestsAreNamedSo: make test-long finds them by their name.
+func TestLongTestsAreNamedSo(t *testing.T) {
+	t.Parallel()
+	found := 0
+	for path, source := range goFiles(t) {
+		syntax, err := parser.ParseFile(token.NewFileSet(), path, source, parser.SkipObjectResolution)
+		require.NoError(t, err)
+		for _, fn := range chosenLong(syntax) {
+			found++
+			require.True(t, strings.HasPrefix(fn, "TestLong"),
+				"%s: the name of %s must begin with TestLong, or make test-long passes over it", path, fn)
+		}
+	}
+	require.Positive(t, found)
+}
+
+// chosenLong returns the functions of a file that run with SLIPSTREAM_LONG only.
+func chosenLong(f *ast.File) []string {
+	var out []string
+	for _, decl := range f.Decls {
+		fn, ok := decl.(*ast.FuncDecl)
+		if !ok || fn.Body == nil {
+			continue
+		}
+		ast.Inspect(fn.Body, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) != 3 {
+				return true
+			}
+			s, ok := call.Fun.(*ast.SelectorExpr)
+			lit, literal := call.Args[1].(*ast.BasicLit)
+			if ok && literal && s.Sel.Name == "Chosen" && lit.Value == `"SLIPSTREAM_LONG"` {
+				out = append(out, fn.Name.Name)
+			}
+			return true
+		})
+	}
+	return out
+}
+
 // gates returns the functions of a file that skip, and the addresses of engines that it reads.
 func gates(f *ast.File) (skips, reads []string) {
 	for _, decl := range f.Decls {

@@ -114,8 +114,8 @@ func (c *testCatalog) exact(q *sinks.ItemQuery) []string {
 	return ids
 }
 
-// TestRealRecall compares searches with an exact one over a catalog with a graph.
-func TestRealRecall(t *testing.T) {
+// TestLongRecall compares searches with an exact one over a catalog with a graph.
+func TestLongRecall(t *testing.T) {
 	enginetest.Chosen(t, "SLIPSTREAM_LONG", "test-long")
 	const queries = 200
 	n := 8_000

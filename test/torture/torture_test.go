@@ -49,8 +49,8 @@ func TestRealOutages(t *testing.T) {
 	assert.Empty(t, verdict.Problems())
 }
 
-// TestEmbeddedTorture breaks slipstream dev, with its embedded engines, for a minute.
-func TestEmbeddedTorture(t *testing.T) {
+// TestLongTortureEmbedded breaks slipstream dev, with its embedded engines, for a minute.
+func TestLongTortureEmbedded(t *testing.T) {
 	enginetest.Chosen(t, "SLIPSTREAM_LONG", "test-long")
 	cfg := torture.Short()
 	cfg.Faults, cfg.Duration = 14, time.Minute
