@@ -90,9 +90,10 @@ bench-unit: ## the benchmarks of the packages (ARGS=…)
 	$(GO) test -run '^$$' -bench . -benchmem $(ARGS) ./...
 
 .PHONY: lint
-lint: ## go vet and the linters of .golangci.yml, installed into bin/ at the pinned version
+lint: ## go vet, the linters of .golangci.yml and deadcode, installed into bin/ at pinned versions
 	$(GO) vet ./...
 	infra/scripts/golangci-lint run ./...
+	infra/scripts/deadcode
 
 .PHONY: fmt
 fmt: ## format the code
