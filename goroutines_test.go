@@ -17,7 +17,7 @@ import (
 // leakFree are packages that start goroutines and have no tests of their own to end with goleak.
 var leakFree = map[string]string{
 	"sinks/sinktest":      "its suites run in the tests of the engines",
-	"internal/apptest":    "it runs the application in the tests of app and rebuild, which have goleak",
+	"internal/apptest":    "the tests of app and rebuild, which have goleak, use it",
 	"internal/enginetest": "its proxies run in the tests of stream and of the engines",
 	"test/bench":          "a program that measures: a process of its own, without tests",
 }
@@ -28,8 +28,7 @@ func TestPackagesWithGoroutinesLookForLeaks(t *testing.T) {
 	t.Parallel()
 	starts, looks := make(map[string]bool), make(map[string]bool)
 	for path, source := range goFiles(t) {
-		syntax, err := parser.ParseFile(token.NewFileSet(), path, source, parser.SkipObjectResolution)
-		require.NoError(t, err)
+		syntax := parsed(t, path, source)
 		folder := filepath.ToSlash(filepath.Dir(path))
 		if strings.HasSuffix(path, "_test.go") {
 			looks[folder] = looks[folder] || looksForLeaks(syntax)
@@ -41,9 +40,9 @@ func TestPackagesWithGoroutinesLookForLeaks(t *testing.T) {
 	for folder, yes := range starts {
 		switch {
 		case !yes:
-			require.Empty(t, leakFree[folder], "%s starts no goroutine: no exception is needed", folder)
+			require.Empty(t, leakFree[folder], "%s needs no exception", folder)
 		case leakFree[folder] == "" && !looks[folder]:
-			t.Errorf("%s starts goroutines, and its tests do not end with goleak.VerifyTestMain", folder)
+			t.Errorf("%s starts goroutines: end its tests with goleak.VerifyTestMain", folder)
 		case leakFree[folder] != "" && looks[folder]:
 			t.Errorf("%s has goleak: no exception is needed", folder)
 		default:
@@ -85,7 +84,8 @@ func startsGoroutines(f *ast.File) bool {
 			found = true
 		case *ast.CallExpr:
 			s, ok := n.Fun.(*ast.SelectorExpr)
-			found = found || ok && (s.Sel.Name == "Go" && len(n.Args) == 1 || s.Sel.Name == "AfterFunc")
+			found = found ||
+				ok && (s.Sel.Name == "Go" && len(n.Args) == 1 || s.Sel.Name == "AfterFunc")
 		}
 		return !found
 	})
@@ -100,10 +100,21 @@ func looksForLeaks(f *ast.File) bool {
 			return !found
 		}
 		x, ok := s.X.(*ast.Ident)
-		found = found || ok && x.Name == "goleak" && slices.Contains([]string{"VerifyTestMain", "Find"}, s.Sel.Name)
+		found = found || ok && x.Name == "goleak" &&
+			(s.Sel.Name == "VerifyTestMain" || s.Sel.Name == "Find")
 		return !found
 	})
 	return found
+}
+
+// notCode are folders without code of ours.
+var notCode = []string{".git", ".slipstream", "bin", "data", "testdata"}
+
+func parsed(t *testing.T, path string, source []byte) *ast.File {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), path, source, parser.SkipObjectResolution)
+	require.NoError(t, err)
+	return f
 }
 
 // goFiles returns the repository's Go files with their text, those of the benchmarks' module too.
@@ -114,7 +125,7 @@ func goFiles(t *testing.T) map[string][]byte {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && path != "." && slices.Contains([]string{".git", ".slipstream", "bin", "data", "testdata"}, d.Name()):
+		case d.IsDir() && slices.Contains(notCode, d.Name()):
 			return filepath.SkipDir
 		case filepath.Ext(path) != ".go":
 			return nil

@@ -83,7 +83,8 @@ import (
 		"var X = func() int { return hidden.N }":      false,
 	} {
 		fset := token.NewFileSet()
-		syntax, err := parser.ParseFile(fset, "x.go", imports+decl+"\n", parser.SkipObjectResolution)
+		source := imports + decl + "\n"
+		syntax, err := parser.ParseFile(fset, "x.go", source, parser.SkipObjectResolution)
 		require.NoError(t, err, decl)
 		require.Equal(t, bad, len(internalMentions(fset, syntax)) > 0, decl)
 	}

@@ -24,7 +24,8 @@ var maySkip = map[string]string{
 // engineVariables give the addresses of engines. Only enginetest reads them, so that a missing
 // engine fails the test when engines are required.
 var engineVariables = []string{
-	"KAFKA_BROKERS", "QDRANT_ADDR", "NEO4J_URI", "CLICKHOUSE_ADDR", "SLIPSTREAM_SERVICES", "REQUIRE_ENGINES",
+	"KAFKA_BROKERS", "QDRANT_ADDR", "NEO4J_URI", "CLICKHOUSE_ADDR", "SLIPSTREAM_SERVICES",
+	"REQUIRE_ENGINES",
 }
 
 // TestNoTestSkipsForWantOfAnEngine: with REQUIRE_ENGINES a missing engine fails the test.
@@ -37,8 +38,7 @@ func TestNoTestSkipsForWantOfAnEngine(t *testing.T) {
 		if folder == "internal/enginetest" || folder == "test/bench" { // a program, no test
 			continue
 		}
-		syntax, err := parser.ParseFile(token.NewFileSet(), path, source, parser.SkipObjectResolution)
-		require.NoError(t, err)
+		syntax := parsed(t, path, source)
 		skips, reads := gates(syntax)
 		for _, fn := range skips {
 			used[folder+" "+fn] = true
@@ -72,12 +72,11 @@ func TestLongTestsAreNamedSo(t *testing.T) {
 	t.Parallel()
 	found := 0
 	for path, source := range goFiles(t) {
-		syntax, err := parser.ParseFile(token.NewFileSet(), path, source, parser.SkipObjectResolution)
-		require.NoError(t, err)
+		syntax := parsed(t, path, source)
 		for _, fn := range chosenLong(syntax) {
 			found++
 			require.True(t, strings.HasPrefix(fn, "TestLong"),
-				"%s: the name of %s must begin with TestLong, or make test-long passes over it", path, fn)
+				"%s: make test-long passes over %s: its name must begin with TestLong", path, fn)
 		}
 	}
 	require.Positive(t, found)

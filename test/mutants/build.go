@@ -17,9 +17,9 @@ import (
 	"strings"
 )
 
-// Building each mutant would take a hundred times as long as testing it. So all are in one test
-// binary: each mutant is a copy of its function, which the function calls when the environment names
-// the mutant's number.
+// Building each mutant would take ten times as long as testing it. So all are in one test binary:
+// each mutant is a copy of its function, which the function calls when the environment names the
+// mutant's number.
 
 // variable names the mutant that is alive, by its number from 1; without it none is.
 const variable = "MUTANT"
@@ -36,7 +36,9 @@ var mutantAlive = func() int { n, _ := strconv.Atoi(os.Getenv(%q)); return n }()
 
 // build compiles the tests of packages with all mutants in them, into dir. The tree is not touched:
 // the go command reads the changed files through an overlay.
-func build(ctx context.Context, root, dir string, packages []*pkg, chosen []*mutant) ([]testBinary, error) {
+func build(
+	ctx context.Context, root, dir string, packages []*pkg, chosen []*mutant,
+) ([]testBinary, error) {
 	replace := make(map[string]string)
 	write := func(path string, source []byte) error {
 		copied := filepath.Join(dir, strconv.Itoa(len(replace))+".go")
@@ -108,7 +110,8 @@ func (p *pkg) instrument(f *file, chosen []*mutant) []byte {
 	return append(apply(f.source, edits), copies.Bytes()...)
 }
 
-// copied returns a function under another name, with edits whose places count from the file's start.
+// copied returns a function under another name, with edits, whose places count from the start of
+// the file.
 func (p *pkg) copied(f *file, decl *ast.FuncDecl, name string, edits []edit) []byte {
 	from, to := p.offset(decl.Pos()), p.offset(decl.End())
 	moved := []edit{{p.offset(decl.Name.Pos()) - from, p.offset(decl.Name.End()) - from, name}}

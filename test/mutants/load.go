@@ -98,7 +98,8 @@ func parse(l listed, exports map[string]string) (*pkg, error) {
 	}
 	p.info = &types.Info{
 		Types: make(map[ast.Expr]types.TypeAndValue), Uses: make(map[*ast.Ident]types.Object),
-		Defs: make(map[*ast.Ident]types.Object), Selections: make(map[*ast.SelectorExpr]*types.Selection),
+		Defs:       make(map[*ast.Ident]types.Object),
+		Selections: make(map[*ast.SelectorExpr]*types.Selection),
 	}
 	var err error
 	p.types, err = (&types.Config{Importer: p.imports}).Check(p.path, p.fset, p.syntax(), p.info)

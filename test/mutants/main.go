@@ -97,7 +97,9 @@ func run(ctx context.Context, dir string, opt options, out io.Writer) error {
 }
 
 // report tests the mutants one after the other.
-func report(ctx context.Context, binaries []testBinary, chosen []*mutant, opt options, out io.Writer) error {
+func report(
+	ctx context.Context, binaries []testBinary, chosen []*mutant, opt options, out io.Writer,
+) error {
 	var alive []*mutant
 	counts := make(map[verdict]int)
 	for i, m := range chosen {

@@ -53,7 +53,8 @@ func (m *mutant) line() int { return m.file.line(m.edits[0].start) }
 func (f *file) line(offset int) int { return 1 + strings.Count(string(f.source[:offset]), "\n") }
 
 func (m *mutant) name() string {
-	return fmt.Sprintf("%s:%d %s: %s%s", filepath.Base(m.file.path), m.line(), m.fn, m.kind, m.detail())
+	file := filepath.Base(m.file.path)
+	return fmt.Sprintf("%s:%d %s: %s%s", file, m.line(), m.fn, m.kind, m.detail())
 }
 
 // detail tells mutants of one kind and line apart.
@@ -150,7 +151,7 @@ func choose(packages []*pkg, opt options) (chosen []*mutant, broken int, err err
 			}
 		}
 		if left == int(d.share*float64(opt.count)) && left > 0 {
-			return nil, broken, fmt.Errorf("no mutant of the kind %q: has its pattern changed?", d.kind)
+			return nil, broken, fmt.Errorf("no mutant is a %s: has the code changed?", d.kind)
 		}
 	}
 	for more := true; more && len(chosen) < opt.count; {
@@ -167,7 +168,7 @@ func choose(packages []*pkg, opt options) (chosen []*mutant, broken int, err err
 		}
 	}
 	if len(chosen) < opt.count {
-		return nil, broken, fmt.Errorf("only %d mutants compile, %d are wanted", len(chosen), opt.count)
+		return nil, broken, fmt.Errorf("%d mutants compile, %d are wanted", len(chosen), opt.count)
 	}
 	return chosen, broken, nil
 }

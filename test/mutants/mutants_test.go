@@ -174,7 +174,9 @@ func TestEveryKindOfChangeIsMade(t *testing.T) {
 func TestWhatDoesNotCompileIsNoticed(t *testing.T) {
 	t.Parallel()
 	all := mutantsOf(t, tally(t, weakTest))
-	i := slices.IndexFunc(all, func(m *mutant) bool { return m.kind == returnDropped && m.fn == "Tally.Handle" })
+	i := slices.IndexFunc(all, func(m *mutant) bool {
+		return m.kind == returnDropped && m.fn == "Tally.Handle"
+	})
 	require.GreaterOrEqual(t, i, 0)
 	require.True(t, all[i].pkg.compiles(all[i].file, all[i].source()))
 	unused := bytes.Replace(all[i].file.source, []byte("sum += offset"), nil, 1)
@@ -208,21 +210,24 @@ func TestWeakTestsAreFoundOut(t *testing.T) {
 	t.Parallel()
 	dir := tally(t, weakTest)
 	opt := options{
-		pattern: "./...", units: []string{"tally"}, seed: 1, count: 14, share: 1, timeout: time.Minute,
+		pattern: "./...", units: []string{"tally"}, seed: 1, count: 14, share: 1,
+		timeout: time.Minute,
 	}
 	opt.only = "lease check dropped"
 	var out bytes.Buffer
 	require.ErrorIs(t, run(t.Context(), dir, opt, &out), errSurvived)
 	require.Contains(t, out.String(), "SURVIVED  renamed.go:42 Tally.Handle: lease check dropped\n")
-	require.Contains(t, out.String(), "survivors:\n\nrenamed.go:42 Tally.Handle: lease check dropped\n"+
-		"  - \tif err := t.checkLease(); err != nil {\n")
+	require.Contains(t, out.String(),
+		"survivors:\n\nrenamed.go:42 Tally.Handle: lease check dropped\n"+
+			"  - \tif err := t.checkLease(); err != nil {\n")
 	require.Contains(t, out.String(), "0 of 1 mutants killed (0 by the time limit), 1 survived")
 
 	opt.only, opt.count, opt.share = "", 30, 0.5 // all at once, each on its own
 	out.Reset()
 	require.NoError(t, run(t.Context(), dir, opt, &out))
 	require.Contains(t, out.String(), "Tally.Total: operator swapped: += → -=  by TestOrder\n")
-	require.Contains(t, out.String(), "Tally.reset: constant changed: 0 → (0 + 1)  by TestOrder\n")
+	require.Contains(t, out.String(),
+		"Tally.reset: constant changed: 0 → (0 + 1)  by TestOrder\n")
 	require.Contains(t, out.String(), "SURVIVED  renamed.go:42 Tally.Handle: lease check dropped\n")
 	opt.count, opt.share = 14, 1
 
@@ -237,8 +242,11 @@ func TestWeakTestsAreFoundOut(t *testing.T) {
 
 func TestFailingTestsKillNoMutants(t *testing.T) {
 	t.Parallel()
-	failing := "package tally\n\nimport \"testing\"\n\nfunc TestFails(t *testing.T) { t.Fatal(\"broken\") }\n"
-	opt := options{pattern: "./...", units: []string{"tally"}, count: 14, share: 1, timeout: time.Minute}
+	failing := "package tally\n\nimport \"testing\"\n\n" +
+		"func TestFails(t *testing.T) { t.Fatal(\"broken\") }\n"
+	opt := options{
+		pattern: "./...", units: []string{"tally"}, count: 14, share: 1, timeout: time.Minute,
+	}
 	err := run(t.Context(), tally(t, failing), opt, &bytes.Buffer{})
 	require.ErrorContains(t, err, "the tests fail without a mutant")
 }

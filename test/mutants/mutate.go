@@ -45,7 +45,9 @@ func (m *mutator) text(n ast.Node) string {
 }
 
 func (m *mutator) add(k kind, edits ...edit) {
-	m.out = append(m.out, &mutant{pkg: m.pkg, file: m.file, fn: m.fn, decl: m.decl, kind: k, edits: edits})
+	m.out = append(m.out, &mutant{
+		pkg: m.pkg, file: m.file, fn: m.fn, decl: m.decl, kind: k, edits: edits,
+	})
 }
 
 // replace adds the mutant in which a node reads otherwise.

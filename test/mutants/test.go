@@ -31,12 +31,15 @@ type testBinary struct{ path, dir string }
 const grace = 10 * time.Second
 
 // test runs the tests with a mutant alive, by its number from 1, or with none (0), until one fails.
-func test(ctx context.Context, binaries []testBinary, number int, limit time.Duration) (verdict, []byte, error) {
+func test(
+	ctx context.Context, binaries []testBinary, number int, limit time.Duration,
+) (verdict, []byte, error) {
 	var output bytes.Buffer
 	for _, b := range binaries {
 		output.Reset()
 		bounded, stop := context.WithTimeout(ctx, limit+grace)
-		cmd := exec.CommandContext(bounded, b.path, "-test.failfast", "-test.timeout", limit.String())
+		cmd := exec.CommandContext(bounded, b.path,
+			"-test.failfast", "-test.timeout", limit.String())
 		cmd.Dir = b.dir
 		cmd.Env = append(os.Environ(), variable+"="+strconv.Itoa(number))
 		cmd.Stdout, cmd.Stderr = &output, &output
