@@ -54,8 +54,8 @@ test-real: ## tests on the real engines at KAFKA_BROKERS, QDRANT_ADDR, NEO4J_URI
 	REQUIRE_ENGINES=1 $(GO) test -count=1 -p 2 -timeout 12m $$($(GO) list $(REAL) 2>/dev/null)
 
 .PHONY: test-long
-test-long: ## the tests that take minutes, on the embedded engines
-	$(foreach e,$(ENGINES),unset $(e); ) SLIPSTREAM_LONG=1 $(GO) test -count=1 -p 1 -timeout 30m ./...
+test-long: ## the tests that take minutes, on embedded engines and, for recall, at QDRANT_ADDR; writes docs/TEST-LONG.md
+	GO=$(GO) infra/scripts/test-long
 
 .PHONY: quality
 quality: ## lists served by the whole against lists measured by eval, some ten minutes; needs ../shared/data
@@ -64,6 +64,10 @@ quality: ## lists served by the whole against lists measured by eval, some ten m
 .PHONY: torture
 torture: ## the long torture and the outages, some 50 minutes, on engines started by SLIPSTREAM_SERVICES; docs/RELIABILITY.md
 	TORTURE=1 REQUIRE_ENGINES=1 $(GO) test -count=1 -timeout 120m -v -run 'TestRealTortureLong|TestRealOutages' ./test/torture
+
+.PHONY: mutants
+mutants: ## mutate embed, catalog and recommend and run their tests on each mutant, some ten minutes (ARGS="-list")
+	$(GO) run ./test/mutants $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## every fuzz test for FUZZTIME (10s)
@@ -86,9 +90,10 @@ bench-unit: ## the benchmarks of the packages (ARGS=…)
 	$(GO) test -run '^$$' -bench . -benchmem $(ARGS) ./...
 
 .PHONY: lint
-lint: ## go vet and the linters of .golangci.yml, installed into bin/ at the pinned version
+lint: ## go vet, the linters of .golangci.yml and deadcode, installed into bin/ at pinned versions
 	$(GO) vet ./...
 	infra/scripts/golangci-lint run ./...
+	infra/scripts/deadcode
 
 .PHONY: fmt
 fmt: ## format the code

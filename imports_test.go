@@ -45,6 +45,7 @@ var arrows = []struct {
 	{"rebuild", []string{"app", "config", "processors", "schemas", "sinks/...", "stream/...", "fault"}, "a rebuild uses what the app wires"},
 	{"cmd", []string{"..."}, "commands and flags"},
 	{"test/torture", []string{"processors", "stream", "schemas", "model", "sinks/...", "fault", "internal/..."}, "it breaks the built program from outside and reads its log and its stores; nobody imports it"},
+	{"test/mutants", nil, "it changes code as text and runs the go command"},
 	{"", []string{"..."}, ""},
 }
 

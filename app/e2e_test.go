@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/internal/apptest"
+	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -284,7 +285,7 @@ func erased(t *testing.T, in *apptest.Installation) {
 // sharedData is the path of a data set beside the repository, or skips.
 func sharedData(t *testing.T, name string) string {
 	t.Helper()
-	path := filepath.Join("..", "..", "..", "shared", "data", name)
+	path := filepath.Join("..", "..", "shared", "data", name)
 	if _, err := os.Stat(path); err != nil {
 		t.Skipf("no data set at %s: the public data sets are not part of the repository", path)
 	}
@@ -314,9 +315,7 @@ func movieLens(t *testing.T, in *apptest.Installation) {
 }
 
 func TestLongMovieLensEmbedded(t *testing.T) {
-	if os.Getenv("SLIPSTREAM_LONG") == "" {
-		t.Skip("SLIPSTREAM_LONG is not set: make test-long runs it")
-	}
+	enginetest.Chosen(t, "SLIPSTREAM_LONG", "test-long")
 	in, _ := apptest.StartEmbedded(t, t.TempDir(), nil)
 	movieLens(t, in)
 }

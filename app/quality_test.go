@@ -17,6 +17,7 @@ import (
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/eval"
 	"github.com/slipstream-rec/slipstream/internal/apptest"
+	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -378,9 +379,7 @@ func (s *qualityStream) compare(t *testing.T, cfg config.Config, served hits) {
 }
 
 func TestLongServedQualityIsAsMeasured(t *testing.T) {
-	if os.Getenv("SLIPSTREAM_QUALITY") == "" {
-		t.Skip("SLIPSTREAM_QUALITY is not set: make quality runs it")
-	}
+	enginetest.Chosen(t, "SLIPSTREAM_QUALITY", "quality")
 	s := newQualityStream(t)
 	for _, x := range []struct {
 		partitions int
@@ -398,9 +397,7 @@ func TestLongServedQualityIsAsMeasured(t *testing.T) {
 
 // Two instances share the partitions, each with rows and recent positives of its own.
 func TestRealServedQualityOfTwoInstances(t *testing.T) {
-	if os.Getenv("SLIPSTREAM_QUALITY") == "" {
-		t.Skip("SLIPSTREAM_QUALITY is not set: the test takes minutes, make quality runs it")
-	}
+	enginetest.Chosen(t, "SLIPSTREAM_QUALITY", "quality")
 	s := newQualityStream(t)
 	in := apptest.StartReal(t, servedConfig(4))
 	apptest.Start(t, in.Config(), false)

@@ -89,9 +89,6 @@ const (
 	ScenarioFriends = "friends"
 )
 
-// Scenarios lists them.
-func Scenarios() []string { return []string{"home", ScenarioNew, ScenarioFriends} }
-
 // ErrUnknownItem is returned for an item that the catalogue does not have.
 var ErrUnknownItem = errors.New("unknown item")
 

@@ -81,6 +81,7 @@ func StartEmbedded(t *testing.T, dir string, change func(*config.Config)) (in *I
 	bc.Addr, bc.Log = "127.0.0.1:0", Quiet(t)
 	broker, err := embedded.Start(t.Context(), bc)
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = broker.Close() }) // behind everything that uses it
 	cfg.Kafka.Brokers = []string{broker.Addr()}
 	cfg.DataDir = dir
 	in = Start(t, cfg, true)

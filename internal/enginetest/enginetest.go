@@ -20,5 +20,14 @@ func Addr(t testing.TB, name string) string {
 	return ""
 }
 
+// Chosen skips a test that runs only when it is asked for: when the environment variable name is
+// set, which is what make target does. Such a test is never missed for want of an engine.
+func Chosen(t testing.TB, name, target string) {
+	t.Helper()
+	if os.Getenv(name) == "" {
+		t.Skipf("%s is not set: make %s runs this test", name, target)
+	}
+}
+
 // Env returns the value of an optional variable such as a password, empty when it is not set.
 func Env(name string) string { return os.Getenv(name) }

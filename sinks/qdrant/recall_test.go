@@ -13,6 +13,7 @@ import (
 	pb "github.com/qdrant/go-client/qdrant"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 )
@@ -113,11 +114,9 @@ func (c *testCatalog) exact(q *sinks.ItemQuery) []string {
 	return ids
 }
 
-// TestRealRecall compares searches with an exact one over a catalog with a graph.
-func TestRealRecall(t *testing.T) {
-	if os.Getenv("SLIPSTREAM_LONG") == "" {
-		t.Skip("SLIPSTREAM_LONG is not set: takes minutes")
-	}
+// TestLongRecall compares searches with an exact one over a catalog with a graph.
+func TestLongRecall(t *testing.T) {
+	enginetest.Chosen(t, "SLIPSTREAM_LONG", "test-long")
 	const queries = 200
 	n := 8_000
 	if v, err := strconv.Atoi(os.Getenv("SLIPSTREAM_ITEMS")); err == nil {

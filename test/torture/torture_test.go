@@ -24,17 +24,13 @@ func TestRealTorture(t *testing.T) {
 
 // TestRealTortureLong is the long run: `make torture`.
 func TestRealTortureLong(t *testing.T) {
-	if os.Getenv("TORTURE") == "" {
-		t.Skip("TORTURE is not set: the long run takes some 40 minutes; make torture sets it")
-	}
+	enginetest.Chosen(t, "TORTURE", "torture")
 	onServices(t, torture.Long())
 }
 
 // TestRealOutages takes each engine away for a minute under load, and stops all instances under load: `make torture`.
 func TestRealOutages(t *testing.T) {
-	if os.Getenv("TORTURE") == "" {
-		t.Skip("TORTURE is not set: this takes some ten minutes; make torture sets it")
-	}
+	enginetest.Chosen(t, "TORTURE", "torture")
 	cfg := torture.Long()
 	cfg.Rate, cfg.Instances, cfg.Duration = 60, 2, 6*time.Minute
 	cfg, err := torture.FromEnv(cfg)
@@ -53,11 +49,9 @@ func TestRealOutages(t *testing.T) {
 	assert.Empty(t, verdict.Problems())
 }
 
-// TestEmbeddedTorture breaks slipstream dev, with its embedded engines, for a minute.
-func TestEmbeddedTorture(t *testing.T) {
-	if os.Getenv("SLIPSTREAM_LONG") == "" {
-		t.Skip("SLIPSTREAM_LONG is not set: this takes two minutes; make test-long sets it")
-	}
+// TestLongTortureEmbedded breaks slipstream dev, with its embedded engines, for a minute.
+func TestLongTortureEmbedded(t *testing.T) {
+	enginetest.Chosen(t, "SLIPSTREAM_LONG", "test-long")
 	cfg := torture.Short()
 	cfg.Faults, cfg.Duration = 14, time.Minute
 	run(t, cfg, "")
