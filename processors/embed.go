@@ -18,6 +18,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // EmbedDeclaration declares the processor of interactions.
@@ -158,7 +159,7 @@ func (p *Embed) part(partition int) *embedPart {
 }
 
 // Assign rebuilds the window of recent ids and, at first, the ring of negatives from the log, and forgets cached users: another member may have moved them.
-func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
+func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 	recalled := p.recall(len(parts))
 	for _, a := range parts {
 		part := p.part(a.Partition)
@@ -166,7 +167,7 @@ func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
 		part.cache.Purge()
 		part.next[a.Topic], part.unfinished[a.Topic], part.repair = a.Next, false, nil
 		w := newWindow(p.cfg.RecentIDs)
-		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.cfg.RecentIDs)), a.Next, func(r *schemas.Record) error {
+		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.cfg.RecentIDs)), a.Next, func(r *record.Record) error {
 			x, err := schemas.DecodeInteraction(r)
 			if errors.Is(err, schemas.ErrErasureMarker) {
 				if u, err := schemas.DecodeUser(r); err == nil {
@@ -219,7 +220,7 @@ func (p *Embed) remember(x *schemas.Interaction) {
 }
 
 // Revoke forgets what belongs to partitions that have gone.
-func (p *Embed) Revoke(parts []Assignment) {
+func (p *Embed) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, a := range parts {
@@ -228,9 +229,9 @@ func (p *Embed) Revoke(parts []Assignment) {
 }
 
 // identity is what tells a repeated event: source and id, or for a replayed dead letter its first position.
-func identity(r *schemas.Record, x *schemas.Interaction) [2]uint64 {
+func identity(r *record.Record, x *schemas.Interaction) [2]uint64 {
 	if r.Topic != schemas.TopicInteractions {
-		if id := r.Header(schemas.HeaderDeadID); id != "" {
+		if id := r.Header(record.HeaderID); id != "" {
 			return eventKey("replay", id)
 		}
 	}
@@ -252,7 +253,7 @@ type embedEvent struct {
 // Handle learns from the batch. A user whose stored state is corrupt is left out and rebuilt from
 // the log, see repair. For one whose state a newer version wrote, the partition waits: only the
 // newer version may go on with it.
-func (p *Embed) Handle(ctx context.Context, b *Batch) error {
+func (p *Embed) Handle(ctx context.Context, b *record.Batch) error {
 	part := p.part(b.Partition)
 	if err := p.prepareRepair(ctx, part, b); err != nil {
 		return err
@@ -290,7 +291,7 @@ func (p *Embed) Handle(ctx context.Context, b *Batch) error {
 }
 
 // decode returns the steps of a batch. w is the window of recent ids of its partition.
-func (p *Embed) decode(w *window, b *Batch) ([]embedEvent, *fault.Reject) {
+func (p *Embed) decode(w *window, b *record.Batch) ([]embedEvent, *fault.Reject) {
 	var rejects fault.Reject
 	w.rewind(b.First)
 	events := make([]embedEvent, 0, len(b.Records))
@@ -340,7 +341,7 @@ func (p *Embed) strength(x *schemas.Interaction) float32 {
 // load returns the states of the users of events, from memory or from the store, new ones for
 // people seen for the first time, and the points whose states are corrupt.
 func (p *Embed) load(
-	ctx context.Context, part *embedPart, b *Batch, events []embedEvent,
+	ctx context.Context, part *embedPart, b *record.Batch, events []embedEvent,
 ) (states map[string]*userState, corrupt map[string]*sinks.User, err error) {
 	states, corrupt = make(map[string]*userState, len(events)), make(map[string]*sinks.User)
 	var missing []string
@@ -423,7 +424,7 @@ type changedUser struct {
 }
 
 // learn moves states and collects sums. It returns who changed and who is to be deleted.
-func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map[string]*userState) (changed []*changedUser, erased map[string]int64) {
+func (p *Embed) learn(part *embedPart, b *record.Batch, events []embedEvent, states map[string]*userState) (changed []*changedUser, erased map[string]int64) {
 	indexes := p.intern(events)
 	pending := make(map[string][]model.Index)
 	p.rows.mu.Lock()
@@ -524,20 +525,20 @@ func seedOf(topic string, partition int, offset int64) uint64 {
 
 // commit brings about the effects, in the order that loses nothing.
 func (p *Embed) commit(
-	ctx context.Context, part *embedPart, b *Batch, changed []*changedUser,
+	ctx context.Context, part *embedPart, b *record.Batch, changed []*changedUser,
 	erased map[string]int64, deferred map[string]*deferral,
 ) error {
 	if len(changed)+len(erased)+len(deferred) == 0 {
 		return nil
 	}
-	if err := b.checkLease(ctx); err != nil {
+	if err := b.CheckLease(ctx); err != nil {
 		return err
 	}
 	if err := p.emit.Emit(ctx, p.gradientMessages(part, b)); err != nil {
 		return fmt.Errorf("emit gradient sums: %w", err)
 	}
 	points := make([]sinks.User, 0, len(changed))
-	due := make([]schemas.Message, len(changed))
+	due := make([]record.Record, len(changed))
 	for i, c := range changed {
 		if c.moved {
 			points = append(points, c.state.point)
@@ -549,7 +550,7 @@ func (p *Embed) commit(
 		m.Partition = b.Partition
 		due = append(due, m)
 	}
-	if err := b.checkLease(ctx); err != nil {
+	if err := b.CheckLease(ctx); err != nil {
 		return err
 	}
 	src := sinks.Source{Topic: b.Topic, Partition: b.Partition}
@@ -579,7 +580,7 @@ func (p *Embed) commit(
 }
 
 // profileChange tells of a user whom the records of a batch from index first to last have moved.
-func profileChange(b *Batch, first, last int, x *schemas.Interaction) *schemas.ProfileChanged {
+func profileChange(b *record.Batch, first, last int, x *schemas.Interaction) *schemas.ProfileChanged {
 	r := &b.Records[last]
 	return &schemas.ProfileChanged{
 		UserID: x.UserID, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
@@ -657,18 +658,18 @@ func (p *Embed) lookAfterErased(ctx context.Context, partition int, part *embedP
 
 // gradientMessages packs the sums, one message per item partition. The sequence is the range's last offset: whoever repeats the range
 // repeats it, and the owner applies the first.
-func (p *Embed) gradientMessages(part *embedPart, b *Batch) []schemas.Message {
+func (p *Embed) gradientMessages(part *embedPart, b *record.Batch) []record.Record {
 	p.rows.mu.RLock()
 	defer p.rows.mu.RUnlock()
-	var out []schemas.Message
-	for n, value := range part.sums.PackEach(model.Half, p.cfg.ItemPartitions, func(id string) int { return schemas.Partition([]byte(id), p.cfg.ItemPartitions) }) {
+	var out []record.Record
+	for n, value := range part.sums.PackEach(model.Half, p.cfg.ItemPartitions, func(id string) int { return record.PartitionOf([]byte(id), p.cfg.ItemPartitions) }) {
 		if value == nil {
 			continue
 		}
 		src := source{partition: b.Partition, replay: b.Topic != schemas.TopicInteractions}
 		head := binary.AppendUvarint(nil, src.code())
 		head = binary.AppendVarint(head, b.Last)
-		out = append(out, schemas.Message{
+		out = append(out, record.Record{
 			Topic: schemas.TopicItemUpdates, Partition: n, Key: strconv.AppendInt(nil, int64(n), 10), Value: append(head, value...),
 			Headers: schemas.Envelope{ID: fmt.Sprintf("%s/%d/%d-%d", b.Topic, b.Partition, b.First, b.Last), Source: "slipstream", Kind: schemas.KindGradientsSummed}.Headers(schemas.ContentTypeBinary),
 		})

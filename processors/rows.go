@@ -7,7 +7,7 @@ import (
 	"sync"
 
 	"github.com/slipstream-rec/slipstream/model"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Rows are the learned item rows of this process: those that it owns (catalog steps them) and a read-only cache of the others (embed and catalog
@@ -48,7 +48,7 @@ func NewRows(cfg model.Config) *Rows {
 }
 
 // Apply takes in one record of the topic item-vectors; a record that is not newer than what is here changes nothing.
-func (r *Rows) Apply(rec *schemas.Record) error {
+func (r *Rows) Apply(rec *record.Record) error {
 	id := string(rec.Key)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -72,9 +72,9 @@ func (r *Rows) Apply(rec *schemas.Record) error {
 
 // restorer is Apply for the owner at assignment: of what the log says the highest version counts, also against a still higher one in memory that never
 // got there. The highest is not always the last: a member that has lost the partition may have written after its successor.
-func (r *Rows) restorer() func(*schemas.Record) error {
+func (r *Rows) restorer() func(*record.Record) error {
 	highest := make(map[string]uint64)
-	return func(rec *schemas.Record) error {
+	return func(rec *record.Record) error {
 		id := string(rec.Key)
 		if len(rec.Value) == 0 {
 			delete(highest, id)

@@ -8,11 +8,11 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // EmitAll emits until the log has every message. It gives up when ctx ends, and on messages that are refused for good.
-func EmitAll(ctx context.Context, emitter Emitter, batch []schemas.Message) error {
+func EmitAll(ctx context.Context, emitter Emitter, batch []record.Record) error {
 	delays := backoff.NewExponentialBackOff()
 	delays.InitialInterval, delays.MaxInterval = 100*time.Millisecond, 5*time.Second
 	for {
@@ -24,7 +24,7 @@ func EmitAll(ctx context.Context, emitter Emitter, batch []schemas.Message) erro
 			return ctx.Err()
 		}
 		failed := Rejections(err, len(batch))
-		again := make([]schemas.Message, 0, len(failed))
+		again := make([]record.Record, 0, len(failed))
 		for _, f := range failed {
 			if class := fault.ClassOf(f.Err); class == fault.Permanent || class == fault.Canceled {
 				return fmt.Errorf("message with key %q for %s is refused: %w", batch[f.Index].Key, batch[f.Index].Topic, f.Err)

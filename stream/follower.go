@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Follower reads all partitions of a topic from their first offset, without a group: for state that
@@ -17,7 +18,7 @@ type Follower struct {
 	conn    *Conn
 	topic   string
 	log     *slog.Logger
-	fn      func(*Record) error
+	fn      func(*record.Record) error
 	slowest time.Duration // the longest pause after a failure
 
 	caughtUp chan struct{}
@@ -31,7 +32,7 @@ type Follower struct {
 
 // followed is what a follower knows of one partition.
 type followed struct {
-	tp     TopicPartition
+	tp     record.TopicPartition
 	leader int32 // -1 is none
 	asked  bool  // a request for it is under way
 	known  bool  // whether next is valid; else the ends of the log are to be looked up
@@ -44,7 +45,7 @@ type followed struct {
 
 // NewFollower returns a Follower that calls fn for each record, one at a time, in order within a
 // partition. The record is fn's to keep. An error of fn ends Run.
-func NewFollower(conn *Conn, topic string, log *slog.Logger, fn func(*Record) error) *Follower {
+func NewFollower(conn *Conn, topic string, log *slog.Logger, fn func(*record.Record) error) *Follower {
 	return &Follower{
 		conn: conn, topic: topic, log: log, fn: fn, slowest: readBackoff,
 		caughtUp: make(chan struct{}), ended: make(chan struct{}),

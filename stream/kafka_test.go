@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // engine is a broker to test against.
@@ -136,10 +137,10 @@ func (e *engine) subscribe(t testing.TB, cfg SubscriberConfig, topics ...string)
 // emit writes n records numbered from start, with the number as value and key, to one partition.
 func emit(t testing.TB, p *Publisher, topic string, partition, start, n int) {
 	t.Helper()
-	records := make([]Record, n)
+	records := make([]record.Record, n)
 	for i := range records {
 		v := fmt.Appendf(nil, "%d", start+i)
-		records[i] = Record{Topic: topic, Partition: partition, Key: v, Value: v}
+		records[i] = record.Record{Topic: topic, Partition: partition, Key: v, Value: v}
 	}
 	require.NoError(t, p.Emit(t.Context(), records))
 }

@@ -12,17 +12,21 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Emitter writes records and returns when all replicas have them. *Publisher is one.
 type Emitter interface {
-	Emit(ctx context.Context, records []Record) error
+	Emit(ctx context.Context, records []record.Record) error
 }
 
 // RouterConfig configures a Router. Take DefaultRouterConfig and change what differs.
 type RouterConfig struct {
 	// CloseTimeout bounds how long Close lets handlers finish what they have begun. Default 10 s.
 	CloseTimeout time.Duration
+	// Prefix is that of the connection: dead letters carry the names on the broker.
+	Prefix string
 	// Log is where the router and the guard log; nil is slog.Default().
 	Log *slog.Logger
 }
@@ -204,7 +208,7 @@ func (r *Router) Handle(o Options) error {
 		return err
 	}
 	o = o.filled()
-	g := newGuard(o, r.log.With("handler", o.Name, "group", o.Group), r.closing)
+	g := newGuard(o, r.cfg.Prefix, r.log.With("handler", o.Name, "group", o.Group), r.closing)
 	r.add(o.Name, o.Topics, o.Subscriber, g.chain())
 	if o.Retry != nil {
 		r.add(o.Name+".retry", o.retryTopics(), o.Retry.Subscriber, g.retryChain())

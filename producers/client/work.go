@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // work sends batches until the queue is closed and empty.
@@ -61,7 +61,7 @@ func (c *Client) deliver(ctx context.Context, batch []*pending) {
 		if len(batch) == 0 {
 			return
 		}
-		messages := make([]schemas.Message, len(batch))
+		messages := make([]record.Record, len(batch))
 		for i, p := range batch {
 			messages[i] = p.message
 		}
