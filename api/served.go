@@ -5,8 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -82,15 +81,15 @@ func (s *servedLog) together(first record.Record) []record.Record {
 
 // write tries until it succeeds or ctx ends; then one more time, so that a stop does not lose what the log would take.
 func (s *servedLog) write(ctx context.Context, batch []record.Record, patience time.Duration) {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = 100*time.Millisecond, 5*time.Second
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		return struct{}{}, s.emitter.Emit(ctx, batch)
-	}, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
+	b := fault.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
+	var err error
+	for again := true; again; {
+		if err = s.emitter.Emit(ctx, batch); err == nil {
+			return
+		}
+		wait := b.Next()
 		s.log.Warn("served lists wait for the log", "lists", len(batch), "wait", wait, "error", err)
-	}))
-	if err == nil {
-		return
+		again = fault.Sleep(ctx, wait)
 	}
 	if patience == 0 { // the stop came in between
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

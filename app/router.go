@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
@@ -91,7 +92,7 @@ func (a *App) handle(router *stream.Router, d processors.Declaration, p processo
 	o := stream.Options{
 		Name: d.Name, Group: d.Name, Topics: d.Topics(), Subscriber: sub, Handler: p.Handle, Emitter: a.kafka.pub,
 		MaxAttempts: a.cfg.Guard.MaxAttempts, Timeout: a.cfg.Stream.SessionTimeout * 2 / 3,
-		Backoff:    stream.Backoff{First: a.cfg.Guard.MinBackoff, Max: a.cfg.Guard.MaxBackoff},
+		Backoff:    fault.Backoff{First: a.cfg.Guard.MinBackoff, Max: a.cfg.Guard.MaxBackoff},
 		Breaker:    stream.Breaker{Failures: uint(a.cfg.Guard.BreakerFailures), Delay: a.cfg.Guard.BreakerDelay},
 		Splittable: d.Splittable, Hooks: a.guardHooks(),
 	}

@@ -26,10 +26,13 @@ func (b *Backoff) Next() time.Duration {
 func (b *Backoff) Reset() { b.failures = 0 }
 
 // AtMax reports whether the waits have stopped growing: the failure lasts.
-func (b *Backoff) AtMax() bool { return b.failures > 0 && b.nominal(b.failures) >= b.Max }
+func (b *Backoff) AtMax() bool { return b.Lasts(b.failures) }
+
+// Lasts reports the same for callers that count themselves.
+func (b Backoff) Lasts(failures int) bool { return failures > 0 && b.nominal(failures) >= b.Max }
 
 // After returns the wait after so many failures in a row, from 1, for callers that count themselves.
-func (b *Backoff) After(failures int) time.Duration {
+func (b Backoff) After(failures int) time.Duration {
 	d := b.nominal(failures)
 	if d <= 1 {
 		return d
@@ -37,7 +40,7 @@ func (b *Backoff) After(failures int) time.Duration {
 	return d - rand.N(d/2)
 }
 
-func (b *Backoff) nominal(failures int) time.Duration {
+func (b Backoff) nominal(failures int) time.Duration {
 	d := b.First
 	for range failures - 1 {
 		if d >= b.Max {

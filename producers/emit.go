@@ -5,16 +5,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // EmitAll emits until the log has every message. It gives up when ctx ends, and on messages that are refused for good.
 func EmitAll(ctx context.Context, emitter Emitter, batch []record.Record) error {
-	delays := backoff.NewExponentialBackOff()
-	delays.InitialInterval, delays.MaxInterval = 100*time.Millisecond, 5*time.Second
+	b := fault.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {
 		err := emitter.Emit(ctx, batch)
 		if err == nil {
@@ -32,8 +29,8 @@ func EmitAll(ctx context.Context, emitter Emitter, batch []record.Record) error 
 			again = append(again, batch[f.Index])
 		}
 		batch = again
-		if err := Wait(ctx, delays.NextBackOff()); err != nil {
-			return err
+		if !b.Wait(ctx) {
+			return ctx.Err()
 		}
 	}
 }

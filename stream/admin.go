@@ -151,7 +151,7 @@ func awaitTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 		if fault.ClassOf(err) == fault.Permanent {
 			return err
 		}
-		if !pause(ctx, 50*time.Millisecond) {
+		if !fault.Sleep(ctx, 50*time.Millisecond) {
 			return fmt.Errorf("wait for topic %s to be usable: %w", waitingFor, errors.Join(err, fault.As(fault.Transient, ctx.Err())))
 		}
 	}
@@ -302,7 +302,7 @@ func DeleteTopics(ctx context.Context, conn *Conn, names ...string) error {
 		if err == nil && len(left) == 0 {
 			return nil
 		}
-		if !pause(ctx, 50*time.Millisecond) {
+		if !fault.Sleep(ctx, 50*time.Millisecond) {
 			return fmt.Errorf("wait for %d topics to be gone: %w", len(names), errors.Join(err, fault.As(fault.Transient, ctx.Err())))
 		}
 	}

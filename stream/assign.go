@@ -62,7 +62,8 @@ func (g *generation) prepare(tps []record.TopicPartition) bool {
 
 // retry calls f until it succeeds or the generation ends.
 func (g *generation) retry(what string, f func() error) bool {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	b := fault.Backoff{First: 50 * time.Millisecond, Max: 5 * time.Second}
+	for {
 		err := f()
 		if err == nil {
 			return true
@@ -71,7 +72,7 @@ func (g *generation) retry(what string, f func() error) bool {
 			return false
 		}
 		g.failed(fmt.Errorf("%s: %w", what, err))
-		if !pause(g.live, wait) {
+		if !b.Wait(g.live) {
 			return false
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/offsetcommit"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -124,7 +125,7 @@ func (c *committer) last(ctx context.Context) {
 
 // flush commits what is pending and tries again what is transient, until nothing is left or ctx ends.
 func (c *committer) flush(ctx context.Context) {
-	wait := 10 * time.Millisecond
+	b := fault.Backoff{First: 10 * time.Millisecond, Max: time.Second}
 	for {
 		batch := c.takePending()
 		if len(batch) == 0 {
@@ -139,12 +140,11 @@ func (c *committer) flush(ctx context.Context) {
 			continue
 		}
 		c.putBack(left)
-		if !pause(ctx, wait) {
+		if !b.Wait(ctx) {
 			return
 		}
-		if wait *= 2; wait > time.Second {
+		if b.AtMax() {
 			c.g.failed(fmt.Errorf("commit %d positions: %w", len(left), err))
-			wait = time.Second
 		}
 	}
 }

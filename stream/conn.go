@@ -18,6 +18,8 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
 // The SASL mechanisms that SASLConfig.Mechanism may name.
@@ -226,7 +228,7 @@ func (c *Conn) reach(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if !pause(ctx, 200*time.Millisecond) {
+		if !fault.Sleep(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("open kafka: no answer from %s within %v (is it running? KAFKA_BROKERS says where it is): %w",
 				strings.Join(c.cfg.Brokers, ","), c.cfg.OpenTimeout, classify(err))
 		}
@@ -328,15 +330,3 @@ func (c *Conn) full(name string) string { return c.cfg.Prefix + name }
 
 // logical returns the name without the prefix.
 func (c *Conn) logical(name string) string { return strings.TrimPrefix(name, c.cfg.Prefix) }
-
-// pause waits for d and returns true, or false when ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

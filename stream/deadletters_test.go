@@ -303,7 +303,7 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 	run := func() func() {
 		return e.runRouter(t, Options{
 			Name: "work", Group: cfg.Group, Topics: []string{topic, record.ReplayTopic(cfg.Group)}, Subscriber: e.newSubscriber(t, cfg), Handler: handler, Emitter: p,
-			MaxAttempts: 3, Backoff: Backoff{First: 5 * time.Millisecond, Max: 50 * time.Millisecond}, Breaker: Breaker{Failures: 3, Delay: 100 * time.Millisecond},
+			MaxAttempts: 3, Backoff: fault.Backoff{First: 5 * time.Millisecond, Max: 50 * time.Millisecond}, Breaker: Breaker{Failures: 3, Delay: 100 * time.Millisecond},
 		})
 	}
 	stop := run()
@@ -382,7 +382,7 @@ func TestRetryTopics(t *testing.T) {
 		visits := map[string][]time.Time{}
 		e.runRouter(t, Options{
 			Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, MaxAttempts: 1, Splittable: true,
-			Backoff: Backoff{First: time.Millisecond, Max: time.Millisecond}, Retry: &Retry{Delays: delays, Subscriber: e.newSubscriber(t, again)},
+			Backoff: fault.Backoff{First: time.Millisecond, Max: time.Millisecond}, Retry: &Retry{Delays: delays, Subscriber: e.newSubscriber(t, again)},
 			Handler: func(_ context.Context, b *record.Batch) error {
 				mu.Lock()
 				defer mu.Unlock()

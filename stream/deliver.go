@@ -11,6 +11,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -72,7 +73,7 @@ func (c *batchLease) again() *record.Batch {
 // deliver hands out the batch until it is acknowledged. It returns false when the generation ended before that.
 func (p *partition) deliver(b *record.Batch) bool {
 	g, control := p.g, b.Lease.(*batchLease)
-	wait := g.cfg.RedeliverMin
+	wait := fault.Backoff{First: g.cfg.RedeliverMin, Max: g.cfg.RedeliverMax}
 	for attempt := 1; ; attempt++ {
 		msg, cancel := p.message(b)
 		select {
@@ -93,10 +94,9 @@ func (p *partition) deliver(b *record.Batch) bool {
 		if acked {
 			return true
 		}
-		if !pause(g.live, wait) {
+		if !wait.Wait(g.live) {
 			return false
 		}
-		wait = min(2*wait, g.cfg.RedeliverMax)
 		b = control.again()
 	}
 }

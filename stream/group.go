@@ -251,7 +251,7 @@ func (g *generation) watch() {
 				return
 			}
 		}
-		if !pause(g.live, g.cfg.WatchInterval) {
+		if !fault.Sleep(g.live, g.cfg.WatchInterval) {
 			return
 		}
 	}

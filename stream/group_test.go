@@ -95,7 +95,7 @@ func TestMembersComeAndGo(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				pause(ctx, 5*time.Millisecond)
+				fault.Sleep(ctx, 5*time.Millisecond)
 			}
 		})
 		for m := range 3 {
@@ -108,7 +108,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		}
 		deadline := time.Now().Add(60 * time.Second)
 		for l.total() < partitions*perPartition && time.Now().Before(deadline) {
-			pause(ctx, 20*time.Millisecond)
+			fault.Sleep(ctx, 20*time.Millisecond)
 		}
 		cancel()
 		work.Wait()

@@ -9,7 +9,6 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
-	"github.com/cenkalti/backoff/v5"
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 
 	"github.com/slipstream-rec/slipstream/fault"
@@ -162,8 +161,7 @@ func (g *guard) handler(message.HandlerFunc) message.HandlerFunc {
 func (g *guard) retry(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx, d := msg.Context(), deliveryOf(msg)
-		wait := backoff.ExponentialBackOff{InitialInterval: g.o.Backoff.First, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: g.o.Backoff.Max}
-		wait.Reset()
+		wait := fault.Backoff{First: g.o.Backoff.First, Max: g.o.Backoff.Max}
 		d.attempts = 0
 		for {
 			if !g.admitted(ctx, d) {
@@ -192,7 +190,7 @@ func (g *guard) retry(next message.HandlerFunc) message.HandlerFunc {
 				d.charged++
 				return nil, err
 			}
-			pauseFor := wait.NextBackOff()
+			pauseFor := wait.Next()
 			g.tellRetry(ctx, d, err, pauseFor)
 			if !g.pause(ctx, d.batch, pauseFor) {
 				return nil, errLeft

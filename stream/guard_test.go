@@ -287,7 +287,7 @@ func TestGuardBreakerIsShared(t *testing.T) {
 			return nil
 		}, func(o *Options) {
 			o.Breaker = Breaker{Failures: 5, Delay: 10 * time.Second}
-			o.Backoff = Backoff{First: 50 * time.Millisecond, Max: time.Second}
+			o.Backoff = fault.Backoff{First: 50 * time.Millisecond, Max: time.Second}
 		})
 		var wg sync.WaitGroup
 		for range 20 {
@@ -413,7 +413,7 @@ func TestGuardStopIsNotCharged(t *testing.T) {
 			t.Run(name+" "+how, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					b := newBench(t, func(context.Context, *record.Batch) error { return err }, func(o *Options) { o.Backoff = Backoff{First: time.Hour, Max: time.Hour} })
+					b := newBench(t, func(context.Context, *record.Batch) error { return err }, func(o *Options) { o.Backoff = fault.Backoff{First: time.Hour, Max: time.Hour} })
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
 					stop := map[string]func(){"closing": func() { close(b.closing) }, "context": cancel, "draining": func() { close(b.lease.drain) }}[how]
@@ -612,3 +612,48 @@ func BenchmarkGuard(b *testing.B) {
 
 // stamp is a time as it stands in headers.
 func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
+
+// A replay judges failures as the consumer group does, without a router and a subscriber.
+func TestGuardOfAReplay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dead := &emitted{}
+		calls := map[string]int{}
+		var effects []string
+		g, err := NewGuard(Options{
+			Name: "work", Group: "g", Emitter: dead, MaxAttempts: 2, Splittable: true,
+			Handler: func(_ context.Context, b *record.Batch) error {
+				for i := range b.Records {
+					v := string(b.Records[i].Value)
+					if calls[v]++; v == "away" && calls[v] < 9 {
+						return fault.Transientf("connection refused")
+					}
+					if v == "bad" {
+						panic("a record that breaks the handler")
+					}
+				}
+				for i := range b.Records {
+					effects = append(effects, string(b.Records[i].Value))
+				}
+				return nil
+			},
+		}, RouterConfig{Log: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		b := &record.Batch{Range: record.Range{Topic: "in", First: 1, Last: 4}}
+		for i, v := range []string{"a", "away", "bad", "b"} {
+			b.Records = append(b.Records, record.Record{Topic: "in", Offset: int64(i + 1), Value: []byte(v)})
+		}
+		require.NoError(t, g.Handle(t.Context(), b))
+		assert.Equal(t, []string{"a", "away", "b"}, effects)
+		require.Len(t, dead.records, 1, "the offending record alone")
+		assert.Equal(t, "3", dead.records[0].Header(record.HeaderOffset))
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		calls["away"] = -1 << 30
+		b.Records = b.Records[1:2]
+		assert.Equal(t, fault.Canceled, fault.ClassOf(g.Handle(ctx, b)))
+	})
+	_, err := NewGuard(Options{Name: "work"}, RouterConfig{})
+	require.ErrorContains(t, err, "no Handler")
+}

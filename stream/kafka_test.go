@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
@@ -178,7 +179,7 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 	defer cancel()
 	for !cond() {
-		require.True(t, pause(ctx, 10*time.Millisecond), "never: %s", what)
+		require.True(t, fault.Sleep(ctx, 10*time.Millisecond), "never: %s", what)
 	}
 }
 

@@ -144,7 +144,7 @@ func ResetOffsets(ctx context.Context, conn *Conn, group string, to map[record.T
 		return nil
 	}
 	// A fresh coordinator is not available for a moment.
-	err := untilDone(ctx, func() error {
+	err := retry(ctx, func() error {
 		res, err := conn.Client().OffsetCommit(ctx, req)
 		if err != nil {
 			return classify(err)

@@ -14,7 +14,7 @@ import (
 func Members(ctx context.Context, conn *Conn, group string) ([]string, error) {
 	var out []string
 	// A fresh coordinator is not available for a moment.
-	err := untilDone(ctx, func() error {
+	err := retry(ctx, func() error {
 		res, err := conn.Client().DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{conn.full(group)}})
 		if err != nil {
 			return classify(err)

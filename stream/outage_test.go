@@ -91,7 +91,7 @@ func TestBrokerRestart(t *testing.T) {
 		defer close(emitted)
 		emitAll(30) // during the outage: it waits
 	}()
-	pause(t.Context(), 300*time.Millisecond)
+	fault.Sleep(t.Context(), 300*time.Millisecond)
 	cluster = start()
 	defer func() { cluster.Close() }()
 	<-emitted

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -91,12 +92,15 @@ func (p *partition) stop() {
 	p.stopped = true
 }
 
+// fetchBackoff is how long a partition is not fetched after failures in a row.
+var fetchBackoff = fault.Backoff{First: 40 * time.Millisecond, Max: 2 * time.Second}
+
 // fail puts off the next fetch and returns the number of failures in a row.
 func (p *partition) fail() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures++
-	p.retryAt = time.Now().Add(min(2*time.Second, 20*time.Millisecond<<min(p.failures, 7)))
+	p.retryAt = time.Now().Add(fetchBackoff.After(p.failures))
 	return p.failures
 }
 

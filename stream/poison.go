@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/cenkalti/backoff/v5"
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
@@ -255,8 +254,7 @@ func (g *guard) emitAside(ctx context.Context, b *record.Batch, records []record
 // insist calls f until it succeeds, fails for good (a permanent error), or we are to stop (a canceled one). Unknown errors count as transient: giving up
 // here would lose a record.
 func (g *guard) insist(ctx context.Context, b *record.Batch, what string, f func(context.Context) error) error {
-	wait := backoff.ExponentialBackOff{InitialInterval: g.o.Backoff.First, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: g.o.Backoff.Max}
-	wait.Reset()
+	wait := fault.Backoff{First: g.o.Backoff.First, Max: g.o.Backoff.Max}
 	for attempt := 1; ; attempt++ {
 		err := f(ctx)
 		if err == nil {
@@ -268,7 +266,7 @@ func (g *guard) insist(ctx context.Context, b *record.Batch, what string, f func
 		if c := fault.ClassOf(err); c == fault.Permanent || c == fault.Canceled {
 			return err
 		}
-		pauseFor := wait.NextBackOff()
+		pauseFor := wait.Next()
 		g.log.Warn("setting records aside fails, trying again", "step", what, "attempt", attempt, "wait", pauseFor, "err", err)
 		if !g.pause(ctx, b, pauseFor) {
 			return errLeft

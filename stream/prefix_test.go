@@ -57,7 +57,7 @@ func TestPrefix(t *testing.T) {
 	stop := e.runRouter(t, Options{
 		Name: "work", Group: "g", Topics: []string{"in", record.ReplayTopic("g")},
 		Subscriber: e.newSubscriber(t, cfg), Emitter: p, MaxAttempts: 2,
-		Backoff: Backoff{First: time.Millisecond, Max: 5 * time.Millisecond},
+		Backoff: fault.Backoff{First: time.Millisecond, Max: 5 * time.Millisecond},
 		Retry:   &Retry{Delays: delays, Subscriber: e.newSubscriber(t, retry)},
 		Hooks: GuardHooks{SetAside: func(_ context.Context, s SetAside) {
 			mu.Lock()

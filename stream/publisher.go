@@ -310,7 +310,7 @@ func (p *Publisher) partitions(ctx context.Context, topic string) (int, error) {
 		if errors.Is(err, kafka.UnknownTopicOrPartition) && time.Now().After(deadline) {
 			return 0, fmt.Errorf("topic %s does not exist; `slipstream migrate` makes the topics: %w", topic, err)
 		}
-		if fault.ClassOf(err) != fault.Transient || !pause(ctx, 100*time.Millisecond) {
+		if fault.ClassOf(err) != fault.Transient || !fault.Sleep(ctx, 100*time.Millisecond) {
 			return 0, err
 		}
 	}

@@ -137,7 +137,7 @@ func (c *Conn) listOffsets(
 const (
 	readMaxWait  = 250 * time.Millisecond
 	readMaxBytes = 4 << 20
-	readBackoff  = 2 * time.Second // the longest pause after a failure
+	slowestRetry = 2 * time.Second // the longest pause after a failure
 )
 
 // Read calls fn for the records of one partition with offsets from ≤ offset < to, in order. A negative to means the high watermark at
@@ -145,7 +145,7 @@ const (
 // the reading and is returned. The record is fn's to keep.
 func (c *Conn) Read(ctx context.Context, tp record.TopicPartition, from, to int64, fn func(*record.Record) error) error {
 	var b Bounds
-	err := untilDone(ctx, func() error {
+	err := retry(ctx, func() error {
 		all, err := c.bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
 		b = all[tp]
 		return err
@@ -159,7 +159,7 @@ func (c *Conn) Read(ctx context.Context, tp record.TopicPartition, from, to int6
 	var gap endGap
 	for next := max(from, b.First); next < to; {
 		var records []record.Record
-		err := untilDone(ctx, func() error {
+		err := retry(ctx, func() error {
 			res, empty, err := c.fetchOne(ctx, tp, next)
 			if err != nil {
 				return err
@@ -186,20 +186,9 @@ func (c *Conn) Read(ctx context.Context, tp record.TopicPartition, from, to int6
 	return nil
 }
 
-// untilDone calls f until it succeeds, its error is not transient, or ctx ends.
-func untilDone(ctx context.Context, f func() error) error {
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, readBackoff) {
-		err := f()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return fault.As(fault.ClassOf(ctx.Err()), fmt.Errorf("%w; the last attempt: %v", ctx.Err(), err)) //nolint:errorlint // the class is that of the end
-		}
-		if fault.ClassOf(err) != fault.Transient || !pause(ctx, wait) {
-			return err
-		}
-	}
+// retry calls f until it succeeds, its error is not transient, or ctx ends.
+func retry(ctx context.Context, f func() error) error {
+	return fault.Retry(ctx, fault.Backoff{First: 20 * time.Millisecond, Max: slowestRetry}, f)
 }
 
 // fetchOne fetches one partition. An offset out of range is answered with the log's start and no records when it is before it.

@@ -179,7 +179,7 @@ func TestOptionsValidate(t *testing.T) {
 		{"Emitter", func(o *Options) { o.Emitter = nil }},
 		{"MaxAttempts", func(o *Options) { o.MaxAttempts = -1 }},
 		{"Timeout", func(o *Options) { o.Timeout = -1 }},
-		{"Backoff", func(o *Options) { o.Backoff = Backoff{First: 2, Max: 1} }},
+		{"Backoff", func(o *Options) { o.Backoff = fault.Backoff{First: 2, Max: 1} }},
 		{"never come back", func(o *Options) { o.Retry = &Retry{Delays: []time.Duration{1}} }},
 		{"growing", func(o *Options) {
 			o.Retry = &Retry{Subscriber: noSubscriber{}, Delays: []time.Duration{time.Minute, time.Second}}
@@ -324,7 +324,7 @@ func TestRouterClose(t *testing.T) {
 					if how == "Close" {
 						stop = func() { go func() { assert.NoError(t, r.Close()) }() }
 					}
-					require.NoError(t, r.Handle(Options{Name: "n", Group: "g", Topics: []string{"in"}, Subscriber: s, Emitter: &emitted{}, Backoff: Backoff{First: time.Minute, Max: time.Minute}, Handler: func(ctx context.Context, _ *record.Batch) error { return tc.handler(ctx, stop) }}))
+					require.NoError(t, r.Handle(Options{Name: "n", Group: "g", Topics: []string{"in"}, Subscriber: s, Emitter: &emitted{}, Backoff: fault.Backoff{First: time.Minute, Max: time.Minute}, Handler: func(ctx context.Context, _ *record.Batch) error { return tc.handler(ctx, stop) }}))
 					began := time.Now()
 					require.NoError(t, r.Run(ctx))
 					assert.Equal(t, tc.acked, s.acked)

@@ -280,11 +280,14 @@ func (p *Publisher) settle(parcels []*parcel) {
 	}
 }
 
+// sendBackoff is how long a queue waits after failures in a row.
+var sendBackoff = fault.Backoff{First: 40 * time.Millisecond, Max: time.Second}
+
 // retry tries the items again after a pause, without holding up the sender. Those whose call has ended are settled by the call.
 func (p *Publisher) retry(q *sendQueue, pa *parcel) {
 	p.mu.Lock()
 	q.failures++
-	wait := min(time.Second, 20*time.Millisecond<<min(q.failures, 6))
+	wait := sendBackoff.After(q.failures)
 	for _, it := range pa.items {
 		it.last = pa.err
 	}

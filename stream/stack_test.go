@@ -100,7 +100,7 @@ func TestHandoverDuringOutage(t *testing.T) {
 		member := func(h Handler) func() {
 			return e.runRouter(t, Options{
 				Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: h,
-				Backoff: Backoff{First: 10 * time.Minute, Max: 10 * time.Minute}, Breaker: Breaker{Failures: 1, Delay: 10 * time.Minute},
+				Backoff: fault.Backoff{First: 10 * time.Minute, Max: 10 * time.Minute}, Breaker: Breaker{Failures: 1, Delay: 10 * time.Minute},
 			})
 		}
 		waiting := make(chan struct{})
@@ -151,7 +151,7 @@ func TestChurn(t *testing.T) {
 			}
 			stop := e.runRouter(t, Options{
 				Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, mine), Emitter: p, MaxAttempts: 2, Splittable: true,
-				Backoff: Backoff{First: time.Millisecond, Max: 5 * time.Millisecond}, Breaker: Breaker{Failures: 1000, Delay: time.Millisecond},
+				Backoff: fault.Backoff{First: time.Millisecond, Max: 5 * time.Millisecond}, Breaker: Breaker{Failures: 1000, Delay: time.Millisecond},
 				Handler: func(ctx context.Context, b *record.Batch) error {
 					if err := b.CheckLease(ctx); err != nil {
 						return err

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
 	"github.com/slipstream-rec/slipstream/stream/record"
@@ -65,7 +66,7 @@ func TestStreamOverRestarts(t *testing.T) {
 			router, err := stream.NewRouter(stream.RouterConfig{CloseTimeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler)})
 			require.NoError(t, err)
 			require.NoError(t, router.Handle(stream.Options{
-				Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, Backoff: stream.Backoff{First: time.Millisecond, Max: time.Millisecond},
+				Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, Backoff: fault.Backoff{First: time.Millisecond, Max: time.Millisecond},
 				Handler: func(_ context.Context, b *record.Batch) error {
 					mu.Lock()
 					defer mu.Unlock()
@@ -132,7 +133,7 @@ func TestBrokerComesBack(t *testing.T) {
 	var mu sync.Mutex
 	seen := map[string]bool{}
 	require.NoError(t, router.Handle(stream.Options{
-		Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, MaxAttempts: 1, Backoff: stream.Backoff{First: 10 * time.Millisecond, Max: 200 * time.Millisecond},
+		Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, MaxAttempts: 1, Backoff: fault.Backoff{First: 10 * time.Millisecond, Max: 200 * time.Millisecond},
 		Breaker: stream.Breaker{Delay: 200 * time.Millisecond},
 		Handler: func(ctx context.Context, b *record.Batch) error {
 			var out []record.Record
