@@ -22,6 +22,7 @@ import (
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Recommender makes lists; *recommend.Recommender is one.
@@ -39,7 +40,7 @@ type Gateway interface {
 
 // Emitter writes to the log and returns after all replicas have acknowledged.
 type Emitter interface {
-	Emit(ctx context.Context, batch []schemas.Message) error
+	Emit(ctx context.Context, batch []record.Record) error
 }
 
 // Deps are what the server is made of.

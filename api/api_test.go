@@ -31,6 +31,8 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 var update = flag.Bool("update", false, "write docs/openapi.yaml anew")
@@ -92,13 +94,13 @@ const (
 type emitter struct {
 	mu      sync.Mutex
 	err     error
-	taken   []schemas.Message
+	taken   []record.Record
 	arrived chan struct{}
 }
 
 func newEmitter() *emitter { return &emitter{arrived: make(chan struct{}, 10_000)} }
 
-func (e *emitter) Emit(_ context.Context, batch []schemas.Message) error {
+func (e *emitter) Emit(_ context.Context, batch []record.Record) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.err != nil {
@@ -117,41 +119,41 @@ func (e *emitter) fail(err error) {
 	e.err = err
 }
 
-func (e *emitter) messages(topic string) []schemas.Message {
+func (e *emitter) messages(topic string) []record.Record {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(e.taken), func(m schemas.Message) bool { return m.Topic != topic })
+	return slices.DeleteFunc(slices.Clone(e.taken), func(m record.Record) bool { return m.Topic != topic })
 }
 
 // letters is a small set of dead letters in memory.
 type letters struct {
-	all    []api.DeadLetter
-	filter api.DeadLetterFilter
+	all    []deadletter.Letter
+	filter deadletter.Filter
 	rate   float64
 	note   string
 	err    error
 }
 
-func (l *letters) List(_ context.Context, f api.DeadLetterFilter) ([]api.DeadLetter, error) {
+func (l *letters) List(_ context.Context, f deadletter.Filter) ([]deadletter.Letter, error) {
 	l.filter = f
 	return l.all, l.err
 }
 
-func (l *letters) Get(_ context.Context, id string) (api.DeadLetter, error) {
+func (l *letters) Get(_ context.Context, id string) (deadletter.Letter, error) {
 	for _, x := range l.all {
 		if x.ID == id {
 			return x, l.err
 		}
 	}
-	return api.DeadLetter{}, errors.Join(l.err, api.ErrNoDeadLetter)
+	return deadletter.Letter{}, errors.Join(l.err, deadletter.ErrNotFound)
 }
 
-func (l *letters) Replay(_ context.Context, f api.DeadLetterFilter, rate float64, reason string) (int, error) {
-	l.filter, l.rate, l.note = f, rate, reason
+func (l *letters) Replay(_ context.Context, f deadletter.Filter, o deadletter.ReplayOptions) (int, error) {
+	l.filter, l.rate, l.note = f, o.Rate, o.Reason
 	return len(l.all), l.err
 }
 
-func (l *letters) Drop(_ context.Context, f api.DeadLetterFilter, reason string) (int, error) {
+func (l *letters) Drop(_ context.Context, f deadletter.Filter, reason string) (int, error) {
 	l.filter, l.note = f, reason
 	return len(l.all), l.err
 }
@@ -174,7 +176,7 @@ func setup(t *testing.T, changes ...change) *fixture {
 	rc.Log = slog.New(slog.NewTextHandler(f.logs, nil))
 	recommender := recommend.New(recommend.Stores{Users: shared, Items: shared, Graph: shared}, processors.NewErasures(), rc, time.Now)
 	m := trending().Message()
-	require.NoError(t, recommender.ApplyTrending(&schemas.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}))
+	require.NoError(t, recommender.ApplyTrending(&record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}))
 
 	validator, err := validators()
 	require.NoError(t, err)
@@ -408,16 +410,16 @@ func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
-	f.letters.all = []api.DeadLetter{
+	f.letters.all = []deadletter.Letter{
 		{
-			ID: "d1", Group: "embed", Topic: "interactions", Partition: 3, Offset: 7, Class: "permanent", Reason: "no user_id", State: "open", SetAside: at,
-			Key: []byte("u1"), Value: []byte(`{"item_id":"x"}`), Headers: []api.Header{{Name: "ce_id", Value: []byte("e1")}},
+			ID: "d1", Group: "embed", Origin: record.Position{TopicPartition: record.TopicPartition{Topic: "interactions", Partition: 3}, Offset: 7}, Class: fault.Permanent, Reason: "no user_id", State: "open", WrittenAt: at,
+			Key: []byte("u1"), Value: []byte(`{"item_id":"x"}`), Headers: []record.Header{{Key: "ce_id", Value: []byte("e1")}},
 		},
 		{ID: "d2", Group: "embed", State: "dropped", ResolvedAt: at, Resolution: "junk", Key: []byte{0xff, 0x00}, Value: []byte{0xff, 0xfe}},
 	}
 	w := f.do(t, "GET", "/v1/poison?group=embed&class=permanent&topic=interactions&reason=user&state=open&since=2026-11-22T09:00:00Z&limit=5", "")
 	require.Equal(t, 200, w.Code, w.Body.String())
-	require.Equal(t, api.DeadLetterFilter{
+	require.Equal(t, deadletter.Filter{
 		Group: "embed", Class: "permanent", Topic: "interactions", Reason: "user", State: "open", Since: at.Add(-time.Hour), Limit: 5,
 	}, f.letters.filter)
 	require.Contains(t, w.Body.String(), `"reason":"no user_id"`)
@@ -439,7 +441,7 @@ func TestDeadLetters(t *testing.T) {
 
 	w = f.do(t, "POST", "/v1/poison/replay", `{"ids":["d1"],"rate":50,"note":"fixed"}`)
 	require.JSONEq(t, `{"count":2}`, w.Body.String())
-	require.Equal(t, api.DeadLetterFilter{IDs: []string{"d1"}, State: "open"}, f.letters.filter)
+	require.Equal(t, deadletter.Filter{IDs: []string{"d1"}, State: "open"}, f.letters.filter)
 	require.InDelta(t, 50, f.letters.rate, 0)
 	require.Equal(t, "fixed", f.letters.note)
 

@@ -13,60 +13,20 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 
 	"github.com/slipstream-rec/slipstream/config"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
 )
 
-// ErrNoDeadLetter is what DeadLetters returns for an id that it does not know.
-var ErrNoDeadLetter = errors.New("no such dead letter")
-
-// DeadLetters are the events that were set aside for a person.
+// DeadLetters are the records that a group could not process. *deadletter.Store implements it.
 type DeadLetters interface {
 	// List returns those that match, newest first.
-	List(ctx context.Context, f DeadLetterFilter) ([]DeadLetter, error)
-	// Get returns one, or an error that is ErrNoDeadLetter.
-	Get(ctx context.Context, id string) (DeadLetter, error)
-	// Replay sends the open ones that match to their group again, at most rate a second (0: as fast as it goes), and returns how many it has
-	// sent, also beside an error.
-	Replay(ctx context.Context, f DeadLetterFilter, rate float64, reason string) (int, error)
-	// Drop marks the open ones that match as not to be replayed, and returns how many.
-	Drop(ctx context.Context, f DeadLetterFilter, reason string) (int, error)
-}
-
-// DeadLetterFilter chooses dead letters. A zero field does not restrict.
-type DeadLetterFilter struct {
-	IDs                 []string
-	Group, Class, Topic string
-	Reason              string // a part of it, upper and lower case alike
-	Since, Until        time.Time
-	State               string // open, replayed or dropped
-	Limit               int
-}
-
-// restricts tells whether the filter leaves anything out.
-func (f DeadLetterFilter) restricts() bool {
-	return len(f.IDs) > 0 || f.Group != "" || f.Class != "" || f.Topic != "" || f.Reason != "" || !f.Since.IsZero() || !f.Until.IsZero()
-}
-
-// DeadLetter is an event that was set aside, with its story.
-type DeadLetter struct {
-	ID, Group, Topic          string
-	Partition                 int
-	Offset                    int64
-	RecordedAt                time.Time // the record's own time
-	Class, Reason             string
-	Attempts                  int
-	FirstFailure, LastFailure time.Time
-	SetAside                  time.Time
-	State                     string
-	ResolvedAt                time.Time
-	Resolution                string
-	Key, Value                []byte
-	Headers                   []Header
-}
-
-// Header is a header of the record.
-type Header struct {
-	Name  string
-	Value []byte
+	List(ctx context.Context, f deadletter.Filter) ([]deadletter.Letter, error)
+	// Get returns one, or an error that is deadletter.ErrNotFound.
+	Get(ctx context.Context, id string) (deadletter.Letter, error)
+	// Replay sends those that match to their group again. It returns how many it has sent, also
+	// beside an error.
+	Replay(ctx context.Context, f deadletter.Filter, o deadletter.ReplayOptions) (int, error)
+	// Drop marks those that match as not to be replayed, and returns how many.
+	Drop(ctx context.Context, f deadletter.Filter, reason string) (int, error)
 }
 
 // Letter is a dead letter as it is shown.
@@ -102,18 +62,18 @@ type shownHeader struct {
 	Value string `json:"value"`
 }
 
-func show(l *DeadLetter) Letter {
+func show(l *deadletter.Letter) Letter {
 	return Letter{
-		ID: l.ID, Group: l.Group, Topic: l.Topic, Partition: l.Partition, Offset: l.Offset, RecordedAt: l.RecordedAt, Key: readable(l.Key),
-		Class: l.Class, Reason: l.Reason, Attempts: l.Attempts, FirstFailureAt: l.FirstFailure, LastFailureAt: l.LastFailure,
-		SetAsideAt: l.SetAside, State: l.State, ResolvedAt: l.ResolvedAt, Resolution: l.Resolution,
+		ID: l.ID, Group: l.Group, Topic: l.Origin.Topic, Partition: l.Origin.Partition, Offset: l.Origin.Offset, RecordedAt: l.Time, Key: readable(l.Key),
+		Class: l.Class.String(), Reason: l.Reason, Attempts: l.Attempts, FirstFailureAt: l.FirstFailure, LastFailureAt: l.LastFailure,
+		SetAsideAt: l.WrittenAt, State: string(l.State), ResolvedAt: l.ResolvedAt, Resolution: l.Resolution,
 	}
 }
 
-func showWhole(l *DeadLetter) wholeLetter {
+func showWhole(l *deadletter.Letter) wholeLetter {
 	w := wholeLetter{Letter: show(l), Headers: make([]shownHeader, len(l.Headers))}
 	for i, h := range l.Headers {
-		w.Headers[i] = shownHeader{h.Name, readable(h.Value)}
+		w.Headers[i] = shownHeader{h.Key, readable(h.Value)}
 	}
 	if json.Valid(l.Value) {
 		w.Value = json.RawMessage(l.Value)
@@ -166,11 +126,11 @@ type Choice struct {
 	Note   string    `json:"note,omitempty" maxLength:"1000" doc:"Why, for whoever looks later."`
 }
 
-func (c *Choice) filter() (DeadLetterFilter, error) {
-	f := DeadLetterFilter{
-		IDs: c.IDs, Group: c.Group, Class: c.Class, Topic: c.Topic, Reason: c.Reason, Since: c.Since, Until: c.Until, State: "open",
+func (c *Choice) filter() (deadletter.Filter, error) {
+	f := deadletter.Filter{
+		IDs: c.IDs, Group: c.Group, Class: c.Class, Topic: c.Topic, Reason: c.Reason, Since: c.Since, Until: c.Until, State: deadletter.Open,
 	}
-	if !f.restricts() && !c.All {
+	if !f.Restricts() && !c.All {
 		return f, huma.Error422UnprocessableEntity(`choose by ids, group, class, topic, reason, since or until, or say "all": true`)
 	}
 	return f, nil
@@ -223,8 +183,8 @@ func patient(ctx huma.Context, next func(huma.Context)) {
 }
 
 func (s *Server) listDeadLetters(ctx context.Context, in *listInput) (*listOutput, error) {
-	found, err := s.deps.DeadLetters.List(ctx, DeadLetterFilter{
-		Group: in.Group, Class: in.Class, Topic: in.Topic, Reason: in.Reason, Since: in.Since, Until: in.Until, State: in.State, Limit: in.Limit,
+	found, err := s.deps.DeadLetters.List(ctx, deadletter.Filter{
+		Group: in.Group, Class: in.Class, Topic: in.Topic, Reason: in.Reason, Since: in.Since, Until: in.Until, State: deadletter.State(in.State), Limit: in.Limit,
 	})
 	if err != nil {
 		return nil, s.fail(ctx, "list dead letters", err)
@@ -242,7 +202,7 @@ func (s *Server) showDeadLetter(ctx context.Context, in *struct {
 },
 ) (*letterOutput, error) {
 	l, err := s.deps.DeadLetters.Get(ctx, in.ID)
-	if errors.Is(err, ErrNoDeadLetter) {
+	if errors.Is(err, deadletter.ErrNotFound) {
 		return nil, huma.Error404NotFound("there is no dead letter " + in.ID + ": GET /v1/poison lists them")
 	}
 	if err != nil {
@@ -257,7 +217,7 @@ func (s *Server) replayDeadLetters(ctx context.Context, in *replayInput) (*count
 		return nil, err
 	}
 	out := &countOutput{}
-	if out.Body.Count, err = s.deps.DeadLetters.Replay(detached(ctx), f, in.Body.Rate, in.Body.Note); err != nil {
+	if out.Body.Count, err = s.deps.DeadLetters.Replay(detached(ctx), f, deadletter.ReplayOptions{Rate: in.Body.Rate, Reason: in.Body.Note}); err != nil {
 		s.log.Warn("dead letters were replayed in part", "replayed", out.Body.Count)
 		return nil, s.fail(ctx, "replay dead letters", err)
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func operateHash() string {
@@ -83,7 +84,7 @@ func TestServedListsAreWrittenToTheLog(t *testing.T) {
 	written := f.emitter.messages(schemas.TopicRecommendations)
 	require.Len(t, written, 1, "lists for nobody are not for the topic")
 	m := written[0]
-	list, err := schemas.DecodeRecommendation(&schemas.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers})
+	list, err := schemas.DecodeRecommendation(&record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers})
 	require.NoError(t, err)
 	require.Equal(t, "nobody", list.UserID)
 	require.Equal(t, "nobody", string(m.Key))

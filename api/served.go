@@ -5,9 +5,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 const (
@@ -21,18 +20,18 @@ type servedLog struct {
 	emitter  Emitter
 	log      *slog.Logger
 	unlogged func(int)
-	queue    chan schemas.Message
+	queue    chan record.Record
 }
 
 func newServedLog(emitter Emitter, log *slog.Logger, unlogged func(int)) *servedLog {
 	if unlogged == nil {
 		unlogged = func(int) {}
 	}
-	return &servedLog{emitter: emitter, log: log, unlogged: unlogged, queue: make(chan schemas.Message, maxUnwritten)}
+	return &servedLog{emitter: emitter, log: log, unlogged: unlogged, queue: make(chan record.Record, maxUnwritten)}
 }
 
 // add never waits.
-func (s *servedLog) add(list schemas.Message) {
+func (s *servedLog) add(list record.Record) {
 	select {
 	case s.queue <- list:
 	default:
@@ -67,8 +66,8 @@ func (s *servedLog) finish(ctx context.Context, patience time.Duration) {
 }
 
 // together takes what has come meanwhile.
-func (s *servedLog) together(first schemas.Message) []schemas.Message {
-	batch := []schemas.Message{first}
+func (s *servedLog) together(first record.Record) []record.Record {
+	batch := []record.Record{first}
 	for len(batch) < maxTogether {
 		select {
 		case m := <-s.queue:
@@ -81,16 +80,16 @@ func (s *servedLog) together(first schemas.Message) []schemas.Message {
 }
 
 // write tries until it succeeds or ctx ends; then one more time, so that a stop does not lose what the log would take.
-func (s *servedLog) write(ctx context.Context, batch []schemas.Message, patience time.Duration) {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = 100*time.Millisecond, 5*time.Second
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		return struct{}{}, s.emitter.Emit(ctx, batch)
-	}, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0), backoff.WithNotify(func(err error, wait time.Duration) {
+func (s *servedLog) write(ctx context.Context, batch []record.Record, patience time.Duration) {
+	b := fault.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
+	var err error
+	for again := true; again; {
+		if err = s.emitter.Emit(ctx, batch); err == nil {
+			return
+		}
+		wait := b.Next()
 		s.log.Warn("served lists wait for the log", "lists", len(batch), "wait", wait, "error", err)
-	}))
-	if err == nil {
-		return
+		again = fault.Sleep(ctx, wait)
 	}
 	if patience == 0 { // the stop came in between
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

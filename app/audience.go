@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/producers/simulator"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // CurrentLists follows the compacted topic of current lists, as a service that consumes recommendations would.
@@ -27,7 +28,7 @@ func NewCurrentLists() *CurrentLists {
 }
 
 // Apply takes in one record.
-func (c *CurrentLists) Apply(r *schemas.Record) error {
+func (c *CurrentLists) Apply(r *record.Record) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	user := string(r.Key)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/internal/apptest"
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/model"
@@ -22,11 +23,12 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sinktest"
-	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func TestEndToEndEmbedded(t *testing.T) {
-	in, _ := apptest.StartEmbedded(t, t.TempDir(), nil)
+	in, _ := apptest.StartEmbedded(t, t.TempDir(), func(c *config.Config) { c.Kafka.TopicPrefix = "shop." })
 	everything(t, in)
 }
 
@@ -53,7 +55,7 @@ func countOnLog(t *testing.T, in *apptest.Installation) int64 {
 	t.Helper()
 	ids := make(map[string]struct{})
 	for p := range in.Config().Topics.Partitions {
-		require.NoError(t, in.Kafka().Read(t.Context(), schemas.TopicInteractions, p, 0, -1, func(r *schemas.Record) error {
+		require.NoError(t, in.Kafka().Read(t.Context(), schemas.TopicInteractions, p, 0, -1, func(r *record.Record) error {
 			if x, err := schemas.DecodeInteraction(r); err == nil {
 				ids[x.Source+"\x00"+x.EventID] = struct{}{}
 			}
@@ -124,7 +126,7 @@ func friendships(t *testing.T, in *apptest.Installation) {
 		removed bool
 	}
 	want := make(map[[2]string]last)
-	var batch []schemas.Message
+	var batch []record.Record
 	base := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for i := range 300 {
 		a, b := people[rng.IntN(len(people))], people[rng.IntN(len(people))]
@@ -195,9 +197,9 @@ func newItem(t *testing.T, in *apptest.Installation) {
 
 func badRecords(t *testing.T, in *apptest.Installation) {
 	bad := map[string]string{"undecodable": "{not json", "schema": `{"user_id":"u","item_id":"i","action":"teleport"}`, "type": `{"user_id":7,"item_id":"i","action":"like"}`}
-	var batch []schemas.Message
+	var batch []record.Record
 	for key, value := range bad {
-		batch = append(batch, schemas.Message{Topic: schemas.TopicInteractions, Partition: schemas.AnyPartition, Key: []byte(key), Value: []byte(value)})
+		batch = append(batch, record.Record{Topic: schemas.TopicInteractions, Partition: record.AnyPartition, Key: []byte(key), Value: []byte(value)})
 	}
 	require.NoError(t, in.Kafka().Emit(t.Context(), batch))
 	code, body := in.Call(t, http.MethodPost, "/v1/events", `{"user_id":"u","item_id":"i","action":"teleport"}`)
@@ -205,8 +207,8 @@ func badRecords(t *testing.T, in *apptest.Installation) {
 	code, body = in.Call(t, http.MethodPost, "/v1/events", `{"user_id":"u","item_id":"i","action":"view","note":"`+strings.Repeat("x", 9<<20)+`"}`)
 	require.Equal(t, http.StatusRequestEntityTooLarge, code, string(body[:min(len(body), 300)]))
 	in.Settle(t, 60*time.Second)
-	open := func() []stream.DeadLetter {
-		found, err := in.Kafka().DeadLetters().List(t.Context(), stream.DeadLetterFilter{State: stream.DeadLetterOpen})
+	open := func() []deadletter.Letter {
+		found, err := in.Kafka().DeadLetters().List(t.Context(), deadletter.Filter{State: deadletter.Open})
 		require.NoError(t, err)
 		return found
 	}
@@ -216,10 +218,10 @@ func badRecords(t *testing.T, in *apptest.Installation) {
 		require.Equal(t, bad[string(l.Key)], string(l.Value))
 		require.Equal(t, "permanent", l.Class.String())
 	}
-	n, err := in.Kafka().DeadLetters().Drop(t.Context(), stream.DeadLetterFilter{IDs: []string{letters[0].ID}}, "test")
+	n, err := in.Kafka().DeadLetters().Drop(t.Context(), deadletter.Filter{IDs: []string{letters[0].ID}}, "test")
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	n, err = in.Kafka().DeadLetters().Replay(t.Context(), stream.DeadLetterFilter{IDs: []string{letters[1].ID}}, stream.ReplayOptions{})
+	n, err = in.Kafka().DeadLetters().Replay(t.Context(), deadletter.Filter{IDs: []string{letters[1].ID}}, deadletter.ReplayOptions{})
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	in.Settle(t, 30*time.Second)
@@ -261,7 +263,7 @@ func erased(t *testing.T, in *apptest.Installation) {
 	in.Settle(t, 30*time.Second)
 	// What happened before and comes late must not bring the person back.
 	past := time.Now().Add(-24 * time.Hour).UTC()
-	late := []schemas.Message{
+	late := []record.Record{
 		schemas.Interaction{EventID: "late-1", Source: "test", UserID: who, ItemID: "film-1", Action: schemas.Like, OccurredAt: past}.Message(),
 		schemas.Friendship{EventID: "late-2", Source: "test", UserID: who, FriendID: "user-3", OccurredAt: past}.Message(),
 		schemas.User{EventID: "late-3", Source: "test", UserID: who, OccurredAt: past, Attributes: map[string]any{"country": "FR"}}.Message(),

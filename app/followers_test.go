@@ -14,6 +14,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // embeddedApp is the whole application on embedded engines in a new folder, ready to be run.
@@ -37,7 +38,7 @@ func embeddedApp(t *testing.T) *App {
 // undecodable puts a record on item-vectors that no version could have written.
 func (a *App) undecodable(t *testing.T) {
 	t.Helper()
-	require.NoError(t, a.kafka.Emit(t.Context(), []schemas.Message{{
+	require.NoError(t, a.kafka.Emit(t.Context(), []record.Record{{
 		Topic: schemas.TopicItemVectors, Partition: 0, Key: []byte("alien"), Value: []byte("?"),
 	}}))
 }
@@ -100,12 +101,12 @@ func TestStartTellsWhatItWaitsFor(t *testing.T) {
 	t.Parallel()
 	a := embeddedApp(t)
 	for range 3 {
-		require.NoError(t, a.kafka.Emit(t.Context(), []schemas.Message{
+		require.NoError(t, a.kafka.Emit(t.Context(), []record.Record{
 			{Topic: schemas.TopicErasures, Partition: 0, Key: []byte("ann"), Value: []byte("{}")},
 		}))
 	}
 	release := make(chan struct{})
-	wait := func(*schemas.Record) error { <-release; return nil }
+	wait := func(*record.Record) error { <-release; return nil }
 	slow := a.kafka.Follower(schemas.TopicErasures, a.log, wait)
 	quick := a.kafka.Follower(schemas.TopicTrending, a.log, wait)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,25 +12,25 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // guardHooks turns what happens around handlers into metrics.
 func (a *App) guardHooks() stream.GuardHooks {
-	m, prefix := a.metrics, a.kafka.prefix
-	trim := func(s string) string { return strings.TrimPrefix(s, prefix) }
-	waiting := func(group string, tp stream.TopicPartition) string {
-		return trim(group) + " at " + tp.String()
+	m := a.metrics
+	waiting := func(group string, tp record.TopicPartition) string {
+		return group + " at " + tp.String()
 	}
 	return stream.GuardHooks{
 		Done: func(_ context.Context, e stream.BatchDone) {
 			a.health.goesOn(waiting(e.Group, e.TopicPartition))
-			m.Stage("handle", trim(e.Group), e.Duration)
+			m.Stage("handle", e.Group, e.Duration)
 			if e.Outcome != stream.OutcomeLeft {
-				m.Consumed(trim(e.Group), trim(e.Topic), e.Records)
+				m.Consumed(e.Group, e.Topic, e.Records)
 			}
 		},
 		Retrying: func(_ context.Context, e stream.Retrying) {
-			m.Retried(trim(e.Group), e.Class.String())
+			m.Retried(e.Group, e.Class.String())
 			if what := waiting(e.Group, e.TopicPartition); fault.Waits(e.Err) {
 				a.health.waits(what, e.Err)
 			} else {
@@ -40,7 +39,7 @@ func (a *App) guardHooks() stream.GuardHooks {
 		},
 		SetAside: func(_ context.Context, e stream.SetAside) {
 			if e.DeadLetter {
-				m.Poisoned(trim(e.Group), trim(e.Origin.Topic), e.Class.String(), 1)
+				m.Poisoned(e.Group, e.Origin.Topic, e.Class.String(), 1)
 			}
 		},
 		Breaker: func(handler, state string) { m.SetBreaker(handler, state) },
@@ -48,18 +47,18 @@ func (a *App) guardHooks() stream.GuardHooks {
 }
 
 func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
-	m, prefix := a.metrics, a.kafka.prefix
+	m := a.metrics
 	var (
 		mu      sync.Mutex
-		stopped = make(map[stream.TopicPartition]struct{})
+		stopped = make(map[record.TopicPartition]struct{})
 	)
 	return stream.SubscriberHooks{
-		Emitted: func(b *stream.Batch, _ int) {
+		Emitted: func(b *record.Batch, _ int) {
 			bytes := 0
 			for i := range b.Records {
 				bytes += len(b.Records[i].Key) + len(b.Records[i].Value)
 			}
-			m.Batch(group, strings.TrimPrefix(b.Topic, prefix), len(b.Records), bytes)
+			m.Batch(group, b.Topic, len(b.Records), bytes)
 		},
 		Fetched:   func(_ []string, _, _ int, d time.Duration) { m.Stage("fetch", group, d) },
 		Committed: func(_ int, d time.Duration, _ error) { m.Stage("commit", group, d) },
@@ -70,7 +69,7 @@ func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 			mu.Unlock()
 			m.SetStopped(group, 0)
 		},
-		PartitionStopped: func(tp stream.TopicPartition, err error) {
+		PartitionStopped: func(tp record.TopicPartition, err error) {
 			mu.Lock()
 			stopped[tp] = struct{}{}
 			n := len(stopped)
@@ -85,15 +84,9 @@ func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 	}
 }
 
-// GroupTopics lists the topics of each consumer group, with prefixes.
+// GroupTopics lists the topics of each consumer group.
 func (k *Kafka) GroupTopics() map[string][]string {
-	out := make(map[string][]string)
-	for group, topics := range processors.GroupTopics(k.retryDelays) {
-		for _, t := range topics {
-			out[k.prefix+group] = append(out[k.prefix+group], k.prefix+t)
-		}
-	}
-	return out
+	return processors.GroupTopics(k.retryDelays)
 }
 
 // consumed returns how many records the groups have behind them.
@@ -101,7 +94,7 @@ func (k *Kafka) consumed(ctx context.Context, groups []string) (int64, error) {
 	all := k.GroupTopics()
 	want := make(map[string][]string)
 	for _, g := range groups {
-		want[k.prefix+g] = all[k.prefix+g]
+		want[g] = all[g]
 	}
 	lags, err := stream.Lag(ctx, k.conn, want)
 	if err != nil {
@@ -129,7 +122,7 @@ func (a *App) measureLag(ctx context.Context) error {
 	}
 	out := make([]telemetry.Lag, len(lags))
 	for i, l := range lags {
-		out[i] = telemetry.Lag{Group: strings.TrimPrefix(l.Group, a.kafka.prefix), Topic: strings.TrimPrefix(l.Topic, a.kafka.prefix), Partition: l.Partition, Events: l.Lag}
+		out[i] = telemetry.Lag{Group: l.Group, Topic: l.Topic, Partition: l.Partition, Events: l.Lag}
 	}
 	a.metrics.SetLag(out)
 	return nil

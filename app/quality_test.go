@@ -23,6 +23,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sinktest"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // qualityK is the length of the lists judged.
@@ -165,7 +166,7 @@ type publishedLists struct {
 	moved  chan struct{}
 }
 
-func (p *publishedLists) apply(r *schemas.Record) error {
+func (p *publishedLists) apply(r *record.Record) error {
 	list, err := schemas.DecodeRecommendation(r)
 	if err != nil {
 		return err
@@ -223,7 +224,7 @@ func (s *qualityStream) serve(t *testing.T, in *apptest.Installation, again bool
 		counts      = make(map[string]float64)
 	)
 	for _, wave := range s.waves {
-		var batch []schemas.Message
+		var batch []record.Record
 		positions := make(map[string]schemas.CausedBy)
 		for i := range wave {
 			x := &wave[i]
@@ -234,14 +235,14 @@ func (s *qualityStream) serve(t *testing.T, in *apptest.Installation, again bool
 				out[x.EventID] = holds(list, x.ItemID)
 			}
 			n++
-			partition := schemas.Partition([]byte(x.UserID), len(offsets))
+			partition := record.PartitionOf([]byte(x.UserID), len(offsets))
 			positions[x.EventID] = schemas.CausedBy{Topic: schemas.TopicInteractions, Partition: partition, Offset: offsets[partition]}
 			offsets[partition]++
 			batch = append(batch, x.Message())
 		}
 		if again {
 			for i := range previous {
-				offsets[schemas.Partition([]byte(previous[i].UserID), len(offsets))]++
+				offsets[record.PartitionOf([]byte(previous[i].UserID), len(offsets))]++
 				batch = append(batch, previous[i].Message())
 			}
 			previous = wave

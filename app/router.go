@@ -2,21 +2,20 @@ package app
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
-	"context"
-
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // router builds the handlers of the processors that run here, and returns their recurring tasks.
 func (a *App) router() (*stream.Router, []processors.Task, error) {
 	cfg := stream.DefaultRouterConfig()
-	cfg.CloseTimeout, cfg.Log = a.cfg.Stream.StopTimeout, a.log
+	cfg.CloseTimeout, cfg.Log, cfg.Prefix = a.cfg.Stream.StopTimeout, a.log, a.cfg.Kafka.TopicPrefix
 	router, err := stream.NewRouter(cfg)
 	if err != nil {
 		return nil, nil, err
@@ -82,29 +81,23 @@ func (a *App) trendingQuery() sinks.TrendingQuery {
 
 // handle adds a processor to the router.
 func (a *App) handle(router *stream.Router, d processors.Declaration, p processors.Processor, t processors.Tuning) error {
-	full := a.kafka.prefix + d.Name
-	named := make([]string, 0, 8)
-	for _, topic := range d.Topics() {
-		named = append(named, a.kafka.prefix+topic)
-	}
-	s := a.subscriberConfig(full)
-	s.Ranges = d.BatchIntents
+	s := a.subscriberConfig(d.Name)
+	s.Intents = d.BatchIntents
 	a.tune(&s, t)
-	s.Assigned = func(ctx context.Context, in []stream.Assignment) error { return p.Assign(ctx, a.kafka.assignments(in)) }
-	s.Revoked = func(in []stream.TopicPartition) { p.Revoke(a.kafka.revoked(in)) }
+	s.Assigned, s.Revoked = p.Assign, p.Revoke
 	sub, err := stream.NewSubscriber(a.kafka.conn, s)
 	if err != nil {
 		return fmt.Errorf("subscriber of %s: %w", d.Name, err)
 	}
 	o := stream.Options{
-		Name: d.Name, Group: full, Topics: named, Subscriber: sub, Handler: a.kafka.handler(a.logID, p), Emitter: a.kafka.pub,
+		Name: d.Name, Group: d.Name, Topics: d.Topics(), Subscriber: sub, Handler: p.Handle, Emitter: a.kafka.pub,
 		MaxAttempts: a.cfg.Guard.MaxAttempts, Timeout: a.cfg.Stream.SessionTimeout * 2 / 3,
-		Backoff:    stream.Backoff{First: a.cfg.Guard.MinBackoff, Max: a.cfg.Guard.MaxBackoff},
+		Backoff:    fault.Backoff{First: a.cfg.Guard.MinBackoff, Max: a.cfg.Guard.MaxBackoff},
 		Breaker:    stream.Breaker{Failures: uint(a.cfg.Guard.BreakerFailures), Delay: a.cfg.Guard.BreakerDelay},
 		Splittable: d.Splittable, Hooks: a.guardHooks(),
 	}
 	if d.RetryTopics && len(a.cfg.Topics.RetryDelays) > 0 {
-		retrySub, err := stream.NewSubscriber(a.kafka.conn, a.subscriberConfig(stream.RetryGroup(full)))
+		retrySub, err := stream.NewSubscriber(a.kafka.conn, a.subscriberConfig(record.RetryGroup(d.Name)))
 		if err != nil {
 			return fmt.Errorf("retry subscriber of %s: %w", d.Name, err)
 		}
@@ -123,22 +116,18 @@ func (a *App) tune(s *stream.SubscriberConfig, t processors.Tuning) {
 	if t.FetchMinBytes > 0 {
 		s.FetchMinBytes = t.FetchMinBytes
 	}
-	if len(t.TopicLinger) > 0 {
-		s.TopicLinger = make(map[string]time.Duration, len(t.TopicLinger))
-		for topic, linger := range t.TopicLinger {
-			s.TopicLinger[a.kafka.prefix+topic] = linger
-		}
-	}
+	s.TopicLinger = t.TopicLinger
 	if t.BatchBytes != nil {
 		most := s.MaxBytes
-		s.PartitionBytes = func(tp stream.TopicPartition) int {
-			return min(most, t.BatchBytes(strings.TrimPrefix(tp.Topic, a.kafka.prefix)))
+		s.PartitionBytes = func(tp record.TopicPartition) int {
+			return min(most, t.BatchBytes(tp.Topic))
 		}
 	}
 }
 
 func (a *App) subscriberConfig(group string) stream.SubscriberConfig {
 	s := stream.DefaultSubscriberConfig(group)
+	s.LogID = a.logID
 	c := a.cfg.Stream
 	s.MaxRecords, s.MaxBytes, s.Linger = c.MaxRecords, int(c.MaxBytes), c.Linger
 	s.SessionTimeout, s.HeartbeatInterval, s.RebalanceTimeout, s.RequestTimeout = c.SessionTimeout, c.HeartbeatInterval, c.RebalanceTimeout, c.RequestTimeout
@@ -147,6 +136,6 @@ func (a *App) subscriberConfig(group string) stream.SubscriberConfig {
 	if a.embedded {
 		s.OffsetPolicy = stream.GoToFirst
 	}
-	s.Hooks = a.subscriberHooks(strings.TrimPrefix(group, a.kafka.prefix))
+	s.Hooks = a.subscriberHooks(group)
 	return s
 }

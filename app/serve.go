@@ -58,7 +58,7 @@ func (a *App) newServer() (*api.Server, error) {
 		return nil, err
 	}
 	return api.New(h, api.Deps{
-		Recommender: a.recommender, Gateway: gateway, Emitter: a.kafka, DeadLetters: letters{a.kafka, a.kafka.DeadLetters()},
+		Recommender: a.recommender, Gateway: gateway, Emitter: a.kafka, DeadLetters: a.kafka.DeadLetters(),
 		Status: a.status, Checks: a.checks(), Metrics: a.metrics.Handler(), AsyncAPI: asyncAPI, Version: a.version, Log: a.log,
 		Hooks: api.Hooks{
 			Answered: a.metrics.Request,
@@ -101,7 +101,7 @@ func (a *App) checks() []api.Check {
 
 // ping asks the brokers something small.
 func (k *Kafka) ping(ctx context.Context) error {
-	_, err := k.conn.Offsets(ctx, k.prefix+schemas.TopicMeta)
+	_, err := k.conn.Offsets(ctx, schemas.TopicMeta)
 	return err
 }
 
@@ -117,14 +117,14 @@ func (a *App) status(ctx context.Context) (api.Status, error) {
 		return st, err
 	}
 	for _, l := range lags {
-		name := strings.TrimPrefix(l.Group, a.kafka.prefix)
+		name := l.Group
 		if n := len(st.Groups); n == 0 || st.Groups[n-1].Group != name {
 			st.Groups = append(st.Groups, api.GroupStatus{Group: name, OpenDeadLetters: open[name]})
 		}
 		g := &st.Groups[len(st.Groups)-1]
 		g.Lag += l.Lag
 		g.Partitions = append(g.Partitions, api.PartitionStatus{
-			Topic: strings.TrimPrefix(l.Topic, a.kafka.prefix), Partition: l.Partition, Committed: l.Committed, End: l.HighWatermark, Lag: l.Lag,
+			Topic: l.Topic, Partition: l.Partition, Committed: l.Committed, End: l.HighWatermark, Lag: l.Lag,
 		})
 	}
 	return st, nil

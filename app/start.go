@@ -18,20 +18,18 @@ const (
 // together, and an instance that is restarted while an engine is away should be there when the engine is.
 func untilThere[T any](ctx context.Context, log *slog.Logger, limit time.Duration, start func(context.Context) (T, error)) (T, error) {
 	deadline := time.Now().Add(limit)
-	for pause := startKnock; ; pause = min(2*pause, slowestKnock) {
+	b := fault.Backoff{First: startKnock, Max: slowestKnock}
+	for attempt := 1; ; attempt++ {
 		x, err := start(ctx)
-		if err == nil || fault.ClassOf(err) != fault.Transient || ctx.Err() != nil || time.Now().Add(pause).After(deadline) {
+		wait := b.Next()
+		if err == nil || fault.ClassOf(err) != fault.Transient || time.Now().Add(wait).After(deadline) {
 			return x, err
 		}
-		if pause == startKnock {
+		if attempt == 1 {
 			log.Warn("waiting for what is needed to start", "for", limit, "error", err)
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			t.Stop()
+		if !fault.Sleep(ctx, wait) {
 			return x, err
-		case <-t.C:
 		}
 	}
 }

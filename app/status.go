@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
 )
 
 // Status is how the pipeline stands.
@@ -88,7 +89,7 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 	var names []string
 	for _, t := range schemas.Topics(schemas.DefaultTopicsConfig()) {
 		if t.In || t.Out || t.Name == schemas.TopicProfiles || t.Name == schemas.TopicItemUpdates {
-			names = append(names, k.prefix+t.Name)
+			names = append(names, t.Name)
 		}
 	}
 	bounds, err := k.conn.Offsets(ctx, names...)
@@ -96,7 +97,7 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 		return v, fmt.Errorf("read the ends of the topics (were they created? \"slipstream migrate\" does): %w", err)
 	}
 	for tp, b := range bounds {
-		name := strings.TrimPrefix(tp.Topic, k.prefix)
+		name := tp.Topic
 		t := v.topics[name]
 		t.records += b.HighWatermark - b.First
 		t.end += b.HighWatermark
@@ -107,7 +108,7 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 		return v, fmt.Errorf("read the positions of the groups: %w", err)
 	}
 	for _, l := range lags {
-		name := strings.TrimPrefix(l.Group, k.prefix)
+		name := l.Group
 		g := v.groups[name]
 		g.lag += l.Lag
 		g.position += max(0, l.Committed)
@@ -120,13 +121,13 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 }
 
 func (k *Kafka) openLetters(ctx context.Context) (map[string]int, error) {
-	letters, err := k.DeadLetters().List(ctx, stream.DeadLetterFilter{State: stream.DeadLetterOpen})
+	letters, err := k.DeadLetters().List(ctx, deadletter.Filter{State: deadletter.Open})
 	if err != nil {
 		return nil, fmt.Errorf("read dead letters: %w", err)
 	}
 	out := make(map[string]int)
 	for i := range letters {
-		out[strings.TrimPrefix(letters[i].Group, k.prefix)]++
+		out[letters[i].Group]++
 	}
 	return out, nil
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Traced is where one event is.
@@ -40,12 +42,12 @@ func (k *Kafka) Trace(ctx context.Context, id string, after time.Time) ([]Traced
 	topics := []string{schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers}
 	var found []Traced
 	for _, topic := range topics {
-		bounds, err := k.conn.Offsets(ctx, k.prefix+topic)
+		bounds, err := k.conn.Offsets(ctx, topic)
 		if err != nil {
 			return nil, fmt.Errorf("read the ends of %s: %w", topic, err)
 		}
 		for tp := range bounds {
-			err := k.Read(ctx, topic, tp.Partition, 0, -1, func(r *schemas.Record) error {
+			err := k.Read(ctx, topic, tp.Partition, 0, -1, func(r *record.Record) error {
 				if r.Time.Before(after) || !carries(r, id) {
 					return nil
 				}
@@ -64,7 +66,7 @@ func (k *Kafka) Trace(ctx context.Context, id string, after time.Time) ([]Traced
 }
 
 // carries tells whether a record has the event id, in its headers or in a plain value.
-func carries(r *schemas.Record, id string) bool {
+func carries(r *record.Record, id string) bool {
 	if h := r.Header(schemas.HeaderID); h != "" {
 		return h == id
 	}
@@ -85,21 +87,21 @@ func (k *Kafka) whoIsPast(ctx context.Context, found []Traced) error {
 	if err != nil {
 		return fmt.Errorf("read the positions of the groups: %w", err)
 	}
-	letters, err := k.DeadLetters().List(ctx, stream.DeadLetterFilter{})
+	letters, err := k.DeadLetters().List(ctx, deadletter.Filter{})
 	if err != nil {
 		return fmt.Errorf("read dead letters: %w", err)
 	}
 	for i := range found {
 		t := &found[i]
 		for _, l := range lags {
-			if l.Topic != k.prefix+t.Topic || l.Partition != t.Partition {
+			if l.Topic != t.Topic || l.Partition != t.Partition {
 				continue
 			}
-			g := TracedGroup{Group: strings.TrimPrefix(l.Group, k.prefix), Position: l.Committed, State: "waiting"}
+			g := TracedGroup{Group: l.Group, Position: l.Committed, State: "waiting"}
 			if d, ok := processors.Declared(g.Group); ok {
 				g.Store = d.Fills
 			}
-			switch r, err := stream.ParseRange(l.Metadata); {
+			switch r, err := record.ParseIntent(l.Metadata); {
 			case l.Committed > t.Offset:
 				g.State = "done"
 			case err == nil && r != nil && t.Offset >= r.First && t.Offset <= r.Last:

@@ -10,6 +10,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // A partition that waits for the end of a rolling upgrade is named by readiness until it goes on.
@@ -17,7 +18,7 @@ func TestReadinessNamesAWaitingPartition(t *testing.T) {
 	t.Parallel()
 	a := &App{
 		metrics: telemetry.NewMetrics("test"),
-		kafka:   &Kafka{prefix: "p."},
+		kafka:   &Kafka{},
 		engines: &Engines{},
 	}
 	var partitions api.Check
@@ -28,17 +29,17 @@ func TestReadinessNamesAWaitingPartition(t *testing.T) {
 	}
 	require.False(t, partitions.Required, "the process still answers: it is degraded")
 	hooks := a.guardHooks()
-	tp := stream.TopicPartition{Topic: "p.interactions", Partition: 3}
+	tp := record.TopicPartition{Topic: "interactions", Partition: 3}
 	retrying := func(err error) {
 		hooks.Retrying(
 			t.Context(),
-			stream.Retrying{Handler: "embed", Group: "p.embed", TopicPartition: tp,
+			stream.Retrying{Handler: "embed", Group: "embed", TopicPartition: tp,
 				Class: fault.ClassOf(err), Err: err},
 		)
 	}
 	done := func(partition int) {
-		hooks.Done(t.Context(), stream.BatchDone{Handler: "embed", Group: "p.embed",
-			TopicPartition: stream.TopicPartition{
+		hooks.Done(t.Context(), stream.BatchDone{Handler: "embed", Group: "embed",
+			TopicPartition: record.TopicPartition{
 				Topic:     tp.Topic,
 				Partition: partition,
 			}, Outcome: stream.OutcomeDone})

@@ -12,12 +12,13 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // RowStore is what Aggregate needs of the analytics store. sinktest.Analytics says what its methods
 // promise.
 type RowStore interface {
-	Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) error
+	Insert(ctx context.Context, r record.Range, rows sinks.Rows) error
 	EraseUsers(ctx context.Context, users []sinks.Erasure) error
 	SetProgress(ctx context.Context, p []sinks.Progress) error
 	GetProgress(ctx context.Context) ([]sinks.Progress, error)
@@ -82,7 +83,7 @@ func NewAggregate(store RowStore, log Log, erasures *Erasures, recentIDs int) *A
 
 // Assign rebuilds the windows of recent ids from the log. A store that is ahead of a group without a position means that offsets were
 // lost: going on would count everything again, so it is a permanent error.
-func (p *Aggregate) Assign(ctx context.Context, parts []Assignment) error {
+func (p *Aggregate) Assign(ctx context.Context, parts []record.Assignment) error {
 	stored, err := p.store.GetProgress(ctx)
 	if err != nil {
 		return fmt.Errorf("read progress: %w", err)
@@ -92,7 +93,7 @@ func (p *Aggregate) Assign(ctx context.Context, parts []Assignment) error {
 		done[partitionKey{x.Topic, x.Partition}] = x.Offset
 	}
 	for _, a := range parts {
-		if offset, ok := done[partitionKey{a.Topic, a.Partition}]; ok && !a.Committed && offset >= a.Next {
+		if offset, ok := done[partitionKey{a.Topic, a.Partition}]; ok && a.Committed < 0 && offset >= a.Next {
 			return fault.Permanentf("the store holds %s/%d up to offset %d but the consumer group has no position there (its offsets expired or were deleted): run \"slipstream rebuild --store clickhouse\"",
 				a.Topic, a.Partition, offset)
 		}
@@ -102,7 +103,7 @@ func (p *Aggregate) Assign(ctx context.Context, parts []Assignment) error {
 			continue
 		}
 		w := newWindow(p.recentIDs)
-		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.recentIDs)), a.Next, func(r *schemas.Record) error {
+		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.recentIDs)), a.Next, func(r *record.Record) error {
 			if x, err := schemas.DecodeInteraction(r); err == nil {
 				w.seen(r.Offset, identity(r, &x))
 			}
@@ -119,11 +120,11 @@ func (p *Aggregate) Assign(ctx context.Context, parts []Assignment) error {
 }
 
 func holdsInteractions(topic string) bool {
-	return topic == schemas.TopicInteractions || topic == schemas.ReplayTopic(schemas.GroupAggregate)
+	return topic == schemas.TopicInteractions || topic == record.ReplayTopic(schemas.GroupAggregate)
 }
 
 // Revoke forgets partitions that have gone. How far they came is still to be told by Flush; a store that knows better ignores it.
-func (p *Aggregate) Revoke(parts []Assignment) {
+func (p *Aggregate) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, a := range parts {
@@ -131,7 +132,7 @@ func (p *Aggregate) Revoke(parts []Assignment) {
 	}
 }
 
-func (p *Aggregate) window(b *Batch) *window {
+func (p *Aggregate) window(b *record.Batch) *window {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := partitionKey{b.Topic, b.Partition}
@@ -144,8 +145,8 @@ func (p *Aggregate) window(b *Batch) *window {
 }
 
 // Handle inserts the rows of the batch and erases the users whose erasure stands in line.
-func (p *Aggregate) Handle(ctx context.Context, b *Batch) error {
-	if err := b.checkLease(ctx); err != nil {
+func (p *Aggregate) Handle(ctx context.Context, b *record.Batch) error {
+	if err := b.CheckLease(ctx); err != nil {
 		return err
 	}
 	in := insertion{p: p, batch: b}
@@ -166,7 +167,7 @@ func (p *Aggregate) Handle(ctx context.Context, b *Batch) error {
 // insertion turns the records of a batch into rows and remembers which record each row is of.
 type insertion struct {
 	p     *Aggregate
-	batch *Batch
+	batch *record.Batch
 
 	// records holds, for each row, the index of its record in the batch.
 	records []int
@@ -183,7 +184,7 @@ func (in *insertion) rows() (sinks.Rows, error) {
 	case holdsInteractions(topic):
 		w := in.p.window(in.batch)
 		w.rewind(in.batch.First)
-		return sinks.InteractionRows(collect(in, func(r *schemas.Record) (sinks.InteractionRow, time.Time, bool, error) {
+		return sinks.InteractionRows(collect(in, func(r *record.Record) (sinks.InteractionRow, time.Time, bool, error) {
 			return in.interaction(w, r)
 		})), nil
 	case topic == schemas.TopicRecommendations:
@@ -192,7 +193,7 @@ func (in *insertion) rows() (sinks.Rows, error) {
 		return sinks.ItemRows(collect(in, in.item)), nil
 	case topic == schemas.TopicUsers:
 		return sinks.UserRows(collect(in, in.user)), nil
-	case strings.HasSuffix(topic, schemas.PoisonTopic("")):
+	case strings.HasSuffix(topic, record.PoisonTopic("")):
 		return sinks.DeadLetterRows(collect(in, in.deadLetter)), nil
 	default:
 		return nil, fmt.Errorf("aggregate does not know the topic %q", topic)
@@ -202,7 +203,7 @@ func (in *insertion) rows() (sinks.Rows, error) {
 // collect turns the records of a batch into rows, in order. row also returns the time of what the
 // record is about and whether to keep it. Its errors are rejections. Erasures in line are noted.
 func collect[T any](
-	in *insertion, row func(r *schemas.Record) (x T, at time.Time, keep bool, err error),
+	in *insertion, row func(r *record.Record) (x T, at time.Time, keep bool, err error),
 ) []T {
 	out := make([]T, 0, len(in.batch.Records))
 	for i := range in.batch.Records {
@@ -242,7 +243,7 @@ func (in *insertion) byRecord(err error) error {
 }
 
 // marker notes an erasure that stands in line.
-func (in *insertion) marker(r *schemas.Record) error {
+func (in *insertion) marker(r *record.Record) error {
 	if err := appendErasure(&in.erased, r); err != nil {
 		return err
 	}
@@ -252,7 +253,7 @@ func (in *insertion) marker(r *schemas.Record) error {
 }
 
 func (in *insertion) interaction(
-	w *window, r *schemas.Record,
+	w *window, r *record.Record,
 ) (row sinks.InteractionRow, at time.Time, keep bool, err error) {
 	x, err := schemas.DecodeInteraction(r)
 	if err != nil {
@@ -264,7 +265,7 @@ func (in *insertion) interaction(
 }
 
 func (in *insertion) recommendation(
-	r *schemas.Record,
+	r *record.Record,
 ) (row sinks.RecommendationRow, at time.Time, keep bool, err error) {
 	x, err := schemas.DecodeRecommendation(r)
 	row = sinks.RecommendationRow{Recommendation: x, Offset: r.Offset, RecordedAt: r.Time}
@@ -272,14 +273,14 @@ func (in *insertion) recommendation(
 }
 
 func (in *insertion) item(
-	r *schemas.Record,
+	r *record.Record,
 ) (row sinks.ItemRow, at time.Time, keep bool, err error) {
 	x, err := schemas.DecodeItem(r)
 	return sinks.ItemRow{Item: x, Offset: r.Offset, RecordedAt: r.Time}, x.OccurredAt, true, err
 }
 
 func (in *insertion) user(
-	r *schemas.Record,
+	r *record.Record,
 ) (row sinks.UserRow, at time.Time, keep bool, err error) {
 	if len(r.Value) == 0 {
 		return row, at, false, nil // the tombstone behind an erasure
@@ -295,14 +296,14 @@ func (in *insertion) user(
 
 // deadLetter keeps the dead letters of every group, and what became of them.
 func (in *insertion) deadLetter(
-	r *schemas.Record,
+	r *record.Record,
 ) (row sinks.DeadLetterRow, at time.Time, keep bool, err error) {
 	row, err = deadLetterRow(r)
 	return row, row.LastFailedAt, err == nil && !in.p.namesErased(r), err
 }
 
 // note keeps how far the partition is complete until Flush writes it.
-func (p *Aggregate) note(b *Batch, newest time.Time) {
+func (p *Aggregate) note(b *record.Batch, newest time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := partitionKey{b.Topic, b.Partition}

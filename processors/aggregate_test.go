@@ -13,6 +13,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // insertRecorder keeps what reaches the store.
@@ -22,7 +23,7 @@ type insertRecorder struct {
 	erased  []sinks.Erasure
 }
 
-func (s *insertRecorder) Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) error {
+func (s *insertRecorder) Insert(ctx context.Context, r record.Range, rows sinks.Rows) error {
 	s.inserts = append(s.inserts, rows)
 	return s.Analytics.Insert(ctx, r, rows)
 }
@@ -51,7 +52,7 @@ func aggregate(t *testing.T) *aggregation {
 }
 
 // handle emits the messages and handles them as one batch.
-func (a *aggregation) handle(t *testing.T, messages ...schemas.Message) error {
+func (a *aggregation) handle(t *testing.T, messages ...record.Record) error {
 	t.Helper()
 	topic := messages[0].Topic
 	first := int64(len(a.log.records[topic]))
@@ -64,7 +65,7 @@ func TestRowsThatTheStoreRefusesAreNamedByTheirRecords(t *testing.T) {
 	a := aggregate(t)
 	unreadable := like("ann", 1, noon)
 	unreadable.Value = []byte("{")
-	require.NoError(t, a.log.Emit(t.Context(), []schemas.Message{
+	require.NoError(t, a.log.Emit(t.Context(), []record.Record{
 		like("ann", 1, noon), unreadable, like("ann", 1, noon), like("ann", 3, noon),
 	}))
 	// The second record makes no row, and the third repeats the first: the fourth is row 1.
@@ -96,10 +97,10 @@ func TestEachTopicHasItsKindOfRows(t *testing.T) {
 		ExpiresAt: noon.Add(time.Hour), Items: []schemas.RecommendedItem{{ItemID: "i1", Rank: 1, Score: 1}},
 	}
 	letter := like("ann", 4, noon)
-	letter.Topic = schemas.PoisonTopic(schemas.GroupEmbed)
+	letter.Topic = record.PoisonTopic(schemas.GroupEmbed)
 	letter.Headers = append(letter.Headers,
-		schemas.Header{Key: schemas.HeaderDeadID, Value: []byte("embed/interactions/0/4")})
-	for _, m := range []schemas.Message{
+		record.Header{Key: record.HeaderID, Value: []byte("embed/interactions/0/4")})
+	for _, m := range []record.Record{
 		like("ann", 1, noon),
 		list.Message(schemas.TopicRecommendations),
 		schemas.Item{EventID: "e", Source: "shop", ItemID: "i1", Title: "One", OccurredAt: noon}.Message(),
@@ -118,7 +119,7 @@ func TestEachTopicHasItsKindOfRows(t *testing.T) {
 	require.Equal(t, "ann", a.store.inserts[3].(sinks.UserRows)[0].UserID)
 	require.Equal(t, "embed/interactions/0/4", a.store.inserts[4].(sinks.DeadLetterRows)[0].ID)
 
-	require.ErrorContains(t, a.handle(t, schemas.Message{Topic: schemas.TopicFriendships}), "friendships")
+	require.ErrorContains(t, a.handle(t, record.Record{Topic: schemas.TopicFriendships}), "friendships")
 	require.Len(t, a.store.inserts, 5)
 }
 
@@ -138,7 +139,7 @@ func TestAnErasureInLineTakesWhatCameBefore(t *testing.T) {
 	require.NoError(t, a.handle(t, like("ann", 3, noon.Add(-time.Second))))
 	require.Empty(t, a.store.inserts[1], "the marker has told of the erasure")
 
-	tombstone := schemas.Message{Topic: schemas.TopicUsers, Key: []byte("ann")}
+	tombstone := record.Record{Topic: schemas.TopicUsers, Key: []byte("ann")}
 	require.NoError(t, a.handle(t, bye, tombstone))
 	require.Empty(t, a.store.inserts[2])
 	require.Len(t, a.store.erased, 2)
@@ -155,12 +156,12 @@ func TestAStoreAheadOfItsGroupIsRefused(t *testing.T) {
 	require.EqualValues(t, 1, progress[0].Offset)
 	require.Equal(t, noon, progress[0].OccurredAt.UTC())
 
-	part := processors.Assignment{Topic: schemas.TopicInteractions}
-	require.Equal(t, fault.Permanent, fault.ClassOf(a.Assign(t.Context(), []processors.Assignment{part})))
-	part.Committed = true
-	require.NoError(t, a.Assign(t.Context(), []processors.Assignment{part}), "a range is repeated")
-	part.Committed, part.Next = false, 2
-	require.NoError(t, a.Assign(t.Context(), []processors.Assignment{part}))
+	part := record.Assignment{TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions}, Committed: -1}
+	require.Equal(t, fault.Permanent, fault.ClassOf(a.Assign(t.Context(), []record.Assignment{part})))
+	part.Committed = 0
+	require.NoError(t, a.Assign(t.Context(), []record.Assignment{part}), "a range is repeated")
+	part.Committed, part.Next = -1, 2
+	require.NoError(t, a.Assign(t.Context(), []record.Assignment{part}))
 
 	// The window of recent ids comes from the log.
 	require.NoError(t, a.handle(t, like("ann", 2, noon)))
@@ -170,10 +171,10 @@ func TestAStoreAheadOfItsGroupIsRefused(t *testing.T) {
 func TestWithoutALeaseNothingIsInserted(t *testing.T) {
 	t.Parallel()
 	a := aggregate(t)
-	require.NoError(t, a.log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon)}))
+	require.NoError(t, a.log.Emit(t.Context(), []record.Record{like("ann", 1, noon)}))
 	b := a.log.batch(schemas.TopicInteractions, 0)
 	over := errors.New("the lease is over")
-	b.Lease = func(context.Context) error { return over }
+	b.Lease = record.LeaseFunc(func(context.Context) error { return over })
 	require.ErrorIs(t, a.Handle(t.Context(), b), over)
 	require.Empty(t, a.store.inserts)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // EdgeStore is what Befriend needs of the graph. sinktest.Graph says what its methods promise.
@@ -61,12 +62,12 @@ func NewBefriend(graph EdgeStore, streams Streams, erasures *Erasures) *Befriend
 const recentFriendships = 10_000
 
 // Assign looks for recent erasures: Flush goes on with them.
-func (p *Befriend) Assign(ctx context.Context, parts []Assignment) error {
+func (p *Befriend) Assign(ctx context.Context, parts []record.Assignment) error {
 	for _, a := range parts {
 		if a.Topic != schemas.TopicFriendships {
 			continue
 		}
-		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-recentFriendships), a.Next, func(r *schemas.Record) error {
+		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-recentFriendships), a.Next, func(r *record.Record) error {
 			var erased []sinks.Erasure
 			if _, err := schemas.DecodeFriendship(r); errors.Is(err, schemas.ErrErasureMarker) && appendErasure(&erased, r) == nil {
 				p.remember(erased)
@@ -116,11 +117,11 @@ func (p *Befriend) Flush(ctx context.Context) error {
 
 // Handle applies the edges of b, then the erasures, and makes new lists due for the people concerned. Erasures after edges is right in
 // whatever order they stand: an erasure takes edges up to its time only.
-func (p *Befriend) Handle(ctx context.Context, b *Batch) error {
+func (p *Befriend) Handle(ctx context.Context, b *record.Batch) error {
 	var (
 		edges   []sinks.Edge
 		erased  []sinks.Erasure
-		due     []schemas.Message
+		due     []record.Record
 		rejects fault.Reject
 	)
 	for i := range b.Records {
@@ -146,7 +147,7 @@ func (p *Befriend) Handle(ctx context.Context, b *Batch) error {
 			due = append(due, (&schemas.ProfileChanged{UserID: u, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, EventID: f.EventID, OccurredAt: f.OccurredAt, AcceptedAt: r.Time}).Message())
 		}
 	}
-	if err := b.checkLease(ctx); err != nil {
+	if err := b.CheckLease(ctx); err != nil {
 		return err
 	}
 	if err := p.graph.ApplyEdges(ctx, edges); err != nil {
@@ -163,7 +164,7 @@ func (p *Befriend) Handle(ctx context.Context, b *Batch) error {
 }
 
 // appendErasure reads an erasure marker.
-func appendErasure(list *[]sinks.Erasure, r *schemas.Record) error {
+func appendErasure(list *[]sinks.Erasure, r *record.Record) error {
 	u, err := schemas.DecodeUser(r)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // CatalogDeclaration declares the processor of items and of their gradients.
@@ -152,7 +153,7 @@ func (p *Catalog) all() []*catalogPart {
 }
 
 // Assign restores the factors and the content of the partitions from the log, and finds out which items the index is behind with.
-func (p *Catalog) Assign(ctx context.Context, parts []Assignment) error {
+func (p *Catalog) Assign(ctx context.Context, parts []record.Assignment) error {
 	partitions := make(map[int]bool)
 	for _, a := range parts {
 		partitions[a.Partition] = true
@@ -164,7 +165,7 @@ func (p *Catalog) Assign(ctx context.Context, parts []Assignment) error {
 	}
 	indexed := make(map[string]uint64)
 	if err := p.items.ItemVersions(ctx, func(id string, version uint64) error {
-		if partitions[schemas.Partition([]byte(id), p.cfg.Partitions)] {
+		if partitions[record.PartitionOf([]byte(id), p.cfg.Partitions)] {
 			indexed[id] = version
 		}
 		return nil
@@ -196,7 +197,7 @@ func (p *Catalog) restore(ctx context.Context, n int) error {
 	clear(part.moved)
 	clear(part.indexed)
 	restore := p.factors.restorer()
-	err := p.log.Read(ctx, schemas.TopicItemVectors, n, 0, -1, func(r *schemas.Record) error {
+	err := p.log.Read(ctx, schemas.TopicItemVectors, n, 0, -1, func(r *record.Record) error {
 		if id := string(r.Key); len(r.Value) == 0 {
 			delete(part.entries, id)
 		} else if !model.IsFeatureID(id) {
@@ -207,7 +208,7 @@ func (p *Catalog) restore(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	return p.log.Read(ctx, schemas.TopicItems, n, 0, -1, func(r *schemas.Record) error {
+	return p.log.Read(ctx, schemas.TopicItems, n, 0, -1, func(r *record.Record) error {
 		if x, err := schemas.DecodeItem(r); err == nil {
 			part.take(x, r.Offset, r.Time)
 		}
@@ -236,7 +237,7 @@ func (part *catalogPart) take(x schemas.Item, offset int64, at time.Time) bool {
 }
 
 // Revoke forgets partitions that have gone. Their factors stay as a cache.
-func (p *Catalog) Revoke(parts []Assignment) {
+func (p *Catalog) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, a := range parts {
@@ -245,7 +246,7 @@ func (p *Catalog) Revoke(parts []Assignment) {
 }
 
 // Handle takes in content or gradients.
-func (p *Catalog) Handle(ctx context.Context, b *Batch) error {
+func (p *Catalog) Handle(ctx context.Context, b *record.Batch) error {
 	part := p.part(b.Partition)
 	part.mu.Lock()
 	defer part.mu.Unlock()
@@ -255,7 +256,7 @@ func (p *Catalog) Handle(ctx context.Context, b *Batch) error {
 	return p.handleItems(ctx, part, b)
 }
 
-func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *Batch) error {
+func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.Batch) error {
 	var rejects fault.Reject
 	changed := make(map[string]struct{})
 	for i := range b.Records {
@@ -296,7 +297,7 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *Batch) 
 
 // checkPartition refuses items that were written to a partition which their key does not choose: two members would own them.
 func (p *Catalog) checkPartition(x *schemas.Item, partition int) error {
-	if want := schemas.Partition([]byte(x.ItemID), p.cfg.Partitions); want != partition {
+	if want := record.PartitionOf([]byte(x.ItemID), p.cfg.Partitions); want != partition {
 		return fmt.Errorf("item %q stands in partition %d but its key belongs in %d: write it with key = item_id and the murmur2 partitioner (librdkafka: partitioner=murmur2_random)",
 			x.ItemID, partition, want)
 	}
@@ -304,19 +305,19 @@ func (p *Catalog) checkPartition(x *schemas.Item, partition int) error {
 }
 
 // firstOffset is the offset at which a record was first read: a replayed dead letter must not undo what came after it.
-func firstOffset(r *schemas.Record) (int64, error) {
-	h := r.Header(schemas.HeaderDeadOffset)
+func firstOffset(r *record.Record) (int64, error) {
+	h := r.Header(record.HeaderOffset)
 	if h == "" || r.Topic == schemas.TopicItems {
 		return r.Offset, nil
 	}
 	offset, err := strconv.ParseInt(h, 10, 64)
 	if err != nil {
-		return 0, fault.Permanentf("header %s: %q is not an offset", schemas.HeaderDeadOffset, h)
+		return 0, fault.Permanentf("header %s: %q is not an offset", record.HeaderOffset, h)
 	}
 	return offset, nil
 }
 
-func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *Batch) error {
+func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *record.Batch) error {
 	var rejects fault.Reject
 	var newer error
 	p.factors.mu.Lock()
@@ -347,7 +348,7 @@ func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *Bat
 }
 
 // merge adds the gradients of one message to the part's sums, but for items that have had the message already. The factors' lock is held.
-func (p *Catalog) merge(part *catalogPart, r *schemas.Record) error {
+func (p *Catalog) merge(part *catalogPart, r *record.Record) error {
 	src, at, sums, err := decodeGradients(r.Value)
 	if err != nil {
 		return err
@@ -383,20 +384,20 @@ func (p *Catalog) merge(part *catalogPart, r *schemas.Record) error {
 
 // publish writes the factors that moved to item-vectors. They stay unpublished until the log has them, so a repeat after a failure publishes
 // what an earlier attempt applied.
-func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *Batch) error {
+func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *record.Batch) error {
 	if len(part.unpublished) == 0 {
 		return nil
 	}
-	out := make([]schemas.Message, 0, len(part.unpublished))
+	out := make([]record.Record, 0, len(part.unpublished))
 	p.factors.mu.RLock()
 	for id := range part.unpublished {
-		out = append(out, schemas.Message{
+		out = append(out, record.Record{
 			Topic: schemas.TopicItemVectors, Partition: b.Partition, Key: []byte(id), Value: p.factors.appendRecord(nil, id),
 			Headers: schemas.Envelope{Kind: schemas.KindItemVectorUpdated}.Headers(schemas.ContentTypeBinary),
 		})
 	}
 	p.factors.mu.RUnlock()
-	if err := b.checkLease(ctx); err != nil {
+	if err := b.CheckLease(ctx); err != nil {
 		return err
 	}
 	if err := p.emit.Emit(ctx, out); err != nil {

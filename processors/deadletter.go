@@ -7,38 +7,38 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // maxDeadValue bounds the value kept for analysts; the dead letter itself is whole on its topic.
 const maxDeadValue = 64 << 10
 
 // deadLetterRow reads the story of a dead letter, or of its resolution, from the headers.
-func deadLetterRow(r *schemas.Record) (sinks.DeadLetterRow, error) {
+func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 	row := sinks.DeadLetterRow{
-		ID: r.Header(schemas.HeaderDeadID), Group: r.Header(schemas.HeaderDeadGroup), Topic: r.Header(schemas.HeaderDeadTopic),
-		Class: r.Header(schemas.HeaderDeadClass), Reason: r.Header(schemas.HeaderDeadReason),
+		ID: r.Header(record.HeaderID), Group: r.Header(record.HeaderGroup), Topic: r.Header(record.HeaderTopic),
+		Class: r.Header(record.HeaderClass), Reason: r.Header(record.HeaderReason),
 		Key: string(r.Key), Value: r.Value[:min(len(r.Value), maxDeadValue)], PoisonOffset: r.Offset, RecordedAt: r.Time,
 		State: "open",
 	}
 	if row.ID == "" {
-		return row, fmt.Errorf("the record has no header %s: it is no dead letter", schemas.HeaderDeadID)
+		return row, fmt.Errorf("the record has no header %s: it is no dead letter", record.HeaderID)
 	}
-	row.Partition = int(headerInt(r, schemas.HeaderDeadPartition))
-	row.Offset = headerInt(r, schemas.HeaderDeadOffset)
-	row.Attempts = int(headerInt(r, schemas.HeaderDeadAttempts))
-	row.FirstFailedAt = headerTime(r, schemas.HeaderDeadFirst)
-	row.LastFailedAt = headerTime(r, schemas.HeaderDeadLast)
-	if state := r.Header(schemas.HeaderDeadState); state != "" {
-		row.State, row.Note = state, r.Header(schemas.HeaderDeadNote)
+	row.Partition = int(headerInt(r, record.HeaderPartition))
+	row.Offset = headerInt(r, record.HeaderOffset)
+	row.Attempts = int(headerInt(r, record.HeaderAttempts))
+	row.FirstFailedAt = headerTime(r, record.HeaderFirstFailure)
+	row.LastFailedAt = headerTime(r, record.HeaderLastFailure)
+	if state := r.Header(record.HeaderResolution); state != "" {
+		row.State, row.Note = state, r.Header(record.HeaderResolutionReason)
 	}
 	return row, nil
 }
 
 // namesErased tells whether a dead letter speaks of a person who was erased after it had been set aside: whoever comes to the letter later than to
 // the erasure must not bring it back.
-func (p *Aggregate) namesErased(r *schemas.Record) bool {
+func (p *Aggregate) namesErased(r *record.Record) bool {
 	key := string(r.Key)
 	var value struct {
 		UserID   string `json:"user_id"`
@@ -57,7 +57,7 @@ func (p *Aggregate) namesErased(r *schemas.Record) bool {
 	return false
 }
 
-func headerInt(r *schemas.Record, key string) int64 {
+func headerInt(r *record.Record, key string) int64 {
 	n, err := strconv.ParseInt(r.Header(key), 10, 64)
 	if err != nil {
 		return 0
@@ -65,7 +65,7 @@ func headerInt(r *schemas.Record, key string) int64 {
 	return n
 }
 
-func headerTime(r *schemas.Record, key string) time.Time {
+func headerTime(r *record.Record, key string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, r.Header(key))
 	if err != nil {
 		return time.Time{}

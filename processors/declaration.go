@@ -8,6 +8,7 @@ import (
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Declaration declares a processor, once. Whatever must know of it derives from the declaration: the router, topics and
@@ -174,10 +175,10 @@ func (d Declaration) Topics() []string {
 	if d.Internal {
 		return topics
 	}
-	topics = append(topics, schemas.ReplayTopic(d.Name))
+	topics = append(topics, record.ReplayTopic(d.Name))
 	if d.ReadsDeadLetters {
 		for _, name := range Groups() {
-			topics = append(topics, schemas.PoisonTopic(name))
+			topics = append(topics, record.PoisonTopic(name))
 		}
 	}
 	return topics
@@ -214,9 +215,9 @@ func GroupTopics(retryDelays []time.Duration) map[string][]string {
 		}
 		groups[d.Name] = d.Topics()
 		if d.RetryTopics && len(retryDelays) > 0 {
-			retry := schemas.RetryGroup(d.Name)
+			retry := record.RetryGroup(d.Name)
 			for _, delay := range retryDelays {
-				groups[retry] = append(groups[retry], schemas.RetryTopic(d.Name, delay))
+				groups[retry] = append(groups[retry], record.RetryTopic(d.Name, delay))
 			}
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // EmbedDeclaration declares the processor of interactions.
@@ -168,7 +169,7 @@ func (p *Embed) part(partition int) *embedPart {
 }
 
 // Assign rebuilds the window of recent ids and, at first, the ring of negatives from the log, and forgets cached users: another member may have moved them.
-func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
+func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 	recalled := p.recall(len(parts))
 	for _, a := range parts {
 		part := p.part(a.Partition)
@@ -176,7 +177,7 @@ func (p *Embed) Assign(ctx context.Context, parts []Assignment) error {
 		part.cache.Purge()
 		part.next[a.Topic], part.unfinished[a.Topic], part.repair = a.Next, false, nil
 		w := newWindow(p.cfg.RecentIDs)
-		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.cfg.RecentIDs)), a.Next, func(r *schemas.Record) error {
+		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.cfg.RecentIDs)), a.Next, func(r *record.Record) error {
 			x, err := schemas.DecodeInteraction(r)
 			if errors.Is(err, schemas.ErrErasureMarker) {
 				if u, err := schemas.DecodeUser(r); err == nil {
@@ -229,7 +230,7 @@ func (p *Embed) remember(x *schemas.Interaction) {
 }
 
 // Revoke forgets what belongs to partitions that have gone.
-func (p *Embed) Revoke(parts []Assignment) {
+func (p *Embed) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, a := range parts {
@@ -238,9 +239,9 @@ func (p *Embed) Revoke(parts []Assignment) {
 }
 
 // identity is what tells a repeated event: source and id, or for a replayed dead letter its first position.
-func identity(r *schemas.Record, x *schemas.Interaction) [2]uint64 {
+func identity(r *record.Record, x *schemas.Interaction) [2]uint64 {
 	if r.Topic != schemas.TopicInteractions {
-		if id := r.Header(schemas.HeaderDeadID); id != "" {
+		if id := r.Header(record.HeaderID); id != "" {
 			return eventKey("replay", id)
 		}
 	}
@@ -262,7 +263,7 @@ type embedEvent struct {
 // Handle learns from the batch. A user whose stored state is corrupt is left out and rebuilt from
 // the log, see repair. For one whose state a newer version wrote, the partition waits: only the
 // newer version may go on with it.
-func (p *Embed) Handle(ctx context.Context, b *Batch) error {
+func (p *Embed) Handle(ctx context.Context, b *record.Batch) error {
 	part := p.part(b.Partition)
 	if err := p.prepareRepair(ctx, part, b); err != nil {
 		return err
@@ -300,7 +301,7 @@ func (p *Embed) Handle(ctx context.Context, b *Batch) error {
 }
 
 // decode returns the steps of a batch. w is the window of recent ids of its partition.
-func (p *Embed) decode(w *window, b *Batch) ([]embedEvent, *fault.Reject) {
+func (p *Embed) decode(w *window, b *record.Batch) ([]embedEvent, *fault.Reject) {
 	var rejects fault.Reject
 	w.rewind(b.First)
 	events := make([]embedEvent, 0, len(b.Records))
@@ -350,7 +351,7 @@ func (p *Embed) strength(x *schemas.Interaction) float32 {
 // load returns the states of the users of events, from memory or from the store, new ones for
 // people seen for the first time, and the points whose states are corrupt.
 func (p *Embed) load(
-	ctx context.Context, part *embedPart, b *Batch, events []embedEvent,
+	ctx context.Context, part *embedPart, b *record.Batch, events []embedEvent,
 ) (states map[string]*userState, corrupt map[string]*sinks.User, err error) {
 	states, corrupt = make(map[string]*userState, len(events)), make(map[string]*sinks.User)
 	var missing []string
@@ -433,7 +434,7 @@ type changedUser struct {
 }
 
 // learn moves states and collects sums. It returns who changed and who is to be deleted.
-func (p *Embed) learn(part *embedPart, b *Batch, events []embedEvent, states map[string]*userState) (changed []*changedUser, erased map[string]sinks.Position) {
+func (p *Embed) learn(part *embedPart, b *record.Batch, events []embedEvent, states map[string]*userState) (changed []*changedUser, erased map[string]sinks.Position) {
 	indexes := p.intern(events)
 	pending := make(map[string][]model.Index)
 	p.factors.mu.Lock()
@@ -535,13 +536,13 @@ func seedOf(topic string, partition int, offset int64) uint64 {
 
 // commit brings about the effects, in the order that loses nothing.
 func (p *Embed) commit(
-	ctx context.Context, part *embedPart, b *Batch, changed []*changedUser,
+	ctx context.Context, part *embedPart, b *record.Batch, changed []*changedUser,
 	erased map[string]sinks.Position, deferred map[string]*deferral,
 ) error {
 	if len(changed)+len(erased)+len(deferred) == 0 {
 		return nil
 	}
-	if err := b.checkLease(ctx); err != nil {
+	if err := b.CheckLease(ctx); err != nil {
 		return err
 	}
 	gradients, err := p.gradientMessages(part, b)
@@ -552,7 +553,7 @@ func (p *Embed) commit(
 		return fmt.Errorf("emit gradient sums: %w", err)
 	}
 	points := make([]sinks.User, 0, len(changed))
-	due := make([]schemas.Message, len(changed))
+	due := make([]record.Record, len(changed))
 	for i, c := range changed {
 		if c.moved {
 			points = append(points, c.state.point)
@@ -564,7 +565,7 @@ func (p *Embed) commit(
 		m.Partition = b.Partition
 		due = append(due, m)
 	}
-	if err := b.checkLease(ctx); err != nil {
+	if err := b.CheckLease(ctx); err != nil {
 		return err
 	}
 	src := sinks.Source{Topic: b.Topic, Partition: b.Partition}
@@ -594,7 +595,7 @@ func (p *Embed) commit(
 }
 
 // profileChange tells of a user whom the records of a batch from index first to last have moved.
-func profileChange(b *Batch, first, last int, x *schemas.Interaction) *schemas.ProfileChanged {
+func profileChange(b *record.Batch, first, last int, x *schemas.Interaction) *schemas.ProfileChanged {
 	r := &b.Records[last]
 	return &schemas.ProfileChanged{
 		UserID: x.UserID, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,

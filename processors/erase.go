@@ -6,6 +6,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // EraseDeclaration declares the processor of erasures.
@@ -33,9 +34,9 @@ var _ Processor = (*Erase)(nil)
 func NewErase(emit Emitter) *Erase { return &Erase{emit: emit, marked: schemas.MarkedTopics()} }
 
 // Handle spreads the erasures of b. Repeating it is harmless: markers carry the time of the erasure.
-func (p *Erase) Handle(ctx context.Context, b *Batch) error {
+func (p *Erase) Handle(ctx context.Context, b *record.Batch) error {
 	var (
-		known, markers, tombstones []schemas.Message
+		known, markers, tombstones []record.Record
 		rejects                    fault.Reject
 	)
 	for i := range b.Records {
@@ -59,10 +60,10 @@ func (p *Erase) Handle(ctx context.Context, b *Batch) error {
 			markers = append(markers, m)
 		}
 		for _, topic := range []string{schemas.TopicRecommendationsCurrent, schemas.TopicUsers} {
-			tombstones = append(tombstones, schemas.Message{Topic: topic, Partition: schemas.AnyPartition, Key: marker.Key})
+			tombstones = append(tombstones, record.Record{Topic: topic, Partition: record.AnyPartition, Key: marker.Key})
 		}
 	}
-	for _, step := range [][]schemas.Message{known, markers, tombstones} {
+	for _, step := range [][]record.Record{known, markers, tombstones} {
 		if err := p.emit.Emit(ctx, step); err != nil {
 			return fmt.Errorf("spread erasures (%d messages): %w", len(step), err)
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Erasures knows who was erased and when, by hash. It is filled from the compacted topic erasures before work starts and kept up to date from it.
@@ -18,7 +19,7 @@ type Erasures struct {
 func NewErasures() *Erasures { return &Erasures{at: make(map[uint64]time.Time)} }
 
 // Apply takes in one record of the topic erasures. An unreadable record is an error.
-func (e *Erasures) Apply(r *schemas.Record) error {
+func (e *Erasures) Apply(r *record.Record) error {
 	if len(r.Value) == 0 {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // UserExpirer is what an ExpiryJob needs of the store of users. sinktest.Users says what its method
@@ -59,7 +60,7 @@ func (j *ExpiryJob) expireLists(ctx context.Context) error {
 	now := j.now()
 	for p := range j.partitions {
 		expired := make(map[string]struct{})
-		err := j.log.Read(ctx, schemas.TopicRecommendationsCurrent, p, 0, -1, func(r *schemas.Record) error {
+		err := j.log.Read(ctx, schemas.TopicRecommendationsCurrent, p, 0, -1, func(r *record.Record) error {
 			delete(expired, string(r.Key))
 			if len(r.Value) == 0 {
 				return nil
@@ -72,9 +73,9 @@ func (j *ExpiryJob) expireLists(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read current lists of partition %d: %w", p, err)
 		}
-		batch := make([]schemas.Message, 0, len(expired))
+		batch := make([]record.Record, 0, len(expired))
 		for key := range expired {
-			batch = append(batch, schemas.Message{Topic: schemas.TopicRecommendationsCurrent, Partition: p, Key: []byte(key)})
+			batch = append(batch, record.Record{Topic: schemas.TopicRecommendationsCurrent, Partition: p, Key: []byte(key)})
 		}
 		if err := j.emit.Emit(ctx, batch); err != nil {
 			return fmt.Errorf("expire %d lists: %w", len(batch), err)

@@ -11,6 +11,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func TestExpiry(t *testing.T) {
@@ -31,7 +32,7 @@ func TestExpiry(t *testing.T) {
 	log := newMemoryLog()
 	list := func(user string, expires time.Time) {
 		x := schemas.Recommendation{UserID: user, RecommendationID: user, ExpiresAt: expires}
-		require.NoError(t, log.Emit(t.Context(), []schemas.Message{x.Message(schemas.TopicRecommendationsCurrent)}))
+		require.NoError(t, log.Emit(t.Context(), []record.Record{x.Message(schemas.TopicRecommendationsCurrent)}))
 	}
 	list("old", at.Add(-time.Minute))
 	list("renewed", at.Add(-time.Minute))

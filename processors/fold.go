@@ -12,6 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Span is a part of one partition of the log, From ≤ offset < To.
@@ -32,7 +33,7 @@ type FoldConfig struct {
 	// Progress is told of offsets that have been taken. It may be called by several Takes at once. nil: nobody is.
 	Progress func(offsets int64)
 	// Skipped is told of records that are unwell: they were set aside as dead letters when they were read first. nil: nobody is.
-	Skipped func(r *schemas.Record, err error)
+	Skipped func(r *record.Record, err error)
 }
 
 // DefaultFoldConfig returns the defaults.
@@ -56,7 +57,7 @@ func NewFold(p Processor, log Log, logID string, cfg FoldConfig) *Fold {
 		cfg.Progress = func(int64) {}
 	}
 	if cfg.Skipped == nil {
-		cfg.Skipped = func(*schemas.Record, error) {}
+		cfg.Skipped = func(*record.Record, error) {}
 	}
 	return &Fold{p: p, log: log, logID: logID, cfg: cfg}
 }
@@ -115,15 +116,15 @@ type cursor struct {
 	chunk int64
 	// told is the offset up to which progress has been told.
 	told int64
-	buf  []schemas.Record
+	buf  []record.Record
 }
 
 // peek returns the next record, or nil at the end.
-func (c *cursor) peek(ctx context.Context) (*schemas.Record, error) {
+func (c *cursor) peek(ctx context.Context) (*record.Record, error) {
 	for len(c.buf) == 0 && c.next < c.span.To {
 		to := min(c.next+c.chunk, c.span.To)
 		c.buf = c.buf[:0]
-		err := c.log.Read(ctx, c.span.Topic, c.span.Partition, c.next, to, func(r *schemas.Record) error {
+		err := c.log.Read(ctx, c.span.Topic, c.span.Partition, c.next, to, func(r *record.Record) error {
 			c.buf = append(c.buf, kept(r))
 			return nil
 		})
@@ -139,8 +140,8 @@ func (c *cursor) peek(ctx context.Context) (*schemas.Record, error) {
 }
 
 // batch takes records up to the first that is later than until.
-func (c *cursor) batch(ctx context.Context, limit int, until *time.Time) (*Batch, error) {
-	b := &Batch{Range: schemas.Range{Topic: c.span.Topic, Partition: c.span.Partition}, HighWatermark: c.span.To}
+func (c *cursor) batch(ctx context.Context, limit int, until *time.Time) (*record.Batch, error) {
+	b := &record.Batch{Range: record.Range{Topic: c.span.Topic, Partition: c.span.Partition}, HighWatermark: c.span.To}
 	size := 0
 	for len(b.Records) < limit && size < maxFoldBytes {
 		r, err := c.peek(ctx)
@@ -159,7 +160,7 @@ func (c *cursor) batch(ctx context.Context, limit int, until *time.Time) (*Batch
 }
 
 // kept returns a copy of a record that is only lent.
-func kept(r *schemas.Record) schemas.Record {
+func kept(r *record.Record) record.Record {
 	out := *r
 	out.Key, out.Value = bytes.Clone(r.Key), bytes.Clone(r.Value)
 	out.Headers = slices.Clone(r.Headers)
@@ -170,7 +171,7 @@ func kept(r *schemas.Record) schemas.Record {
 }
 
 // handle brings about the effects of b without its unwell records.
-func (f *Fold) handle(ctx context.Context, b *Batch) error {
+func (f *Fold) handle(ctx context.Context, b *record.Batch) error {
 	for len(b.Records) > 0 {
 		err := f.insist(ctx, b)
 		var rejected *fault.Rejected
@@ -186,7 +187,7 @@ func (f *Fold) handle(ctx context.Context, b *Batch) error {
 			if !rejected.Undone {
 				return nil
 			}
-			left := make([]schemas.Record, 0, len(b.Records)-len(bad))
+			left := make([]record.Record, 0, len(b.Records)-len(bad))
 			for i := range b.Records {
 				if !bad[i] {
 					left = append(left, b.Records[i])
@@ -205,9 +206,9 @@ func (f *Fold) handle(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-func (f *Fold) halves(ctx context.Context, b *Batch) error {
+func (f *Fold) halves(ctx context.Context, b *record.Batch) error {
 	mid := len(b.Records) / 2
-	for _, part := range [][]schemas.Record{b.Records[:mid], b.Records[mid:]} {
+	for _, part := range [][]record.Record{b.Records[:mid], b.Records[mid:]} {
 		half := *b
 		half.Records, half.First, half.Last = part, part[0].Offset, part[len(part)-1].Offset
 		if err := f.handle(ctx, &half); err != nil {
@@ -218,7 +219,7 @@ func (f *Fold) halves(ctx context.Context, b *Batch) error {
 }
 
 // insist tries again while the failure is the store's.
-func (f *Fold) insist(ctx context.Context, b *Batch) error {
+func (f *Fold) insist(ctx context.Context, b *record.Batch) error {
 	var waited time.Duration
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
 		err := fault.Catch(func() error { return f.p.Handle(ctx, b) })
@@ -242,13 +243,13 @@ type Discard struct{}
 var _ Emitter = Discard{}
 
 // Emit does nothing.
-func (Discard) Emit(context.Context, []schemas.Message) error { return nil }
+func (Discard) Emit(context.Context, []record.Record) error { return nil }
 
 // Marked returns the keys of the users whose erasure is marked in a partition of a topic keyed by user, from the offset on. What they did before their
 // marker was counted without their name before it was erased; a rebuild that is to arrive at the same sums must not leave it out.
 func Marked(ctx context.Context, log Log, topic string, partition int, from int64) (map[uint64]struct{}, error) {
 	marked := make(map[uint64]struct{})
-	err := log.Read(ctx, topic, partition, from, -1, func(r *schemas.Record) error {
+	err := log.Read(ctx, topic, partition, from, -1, func(r *record.Record) error {
 		if r.Header(schemas.HeaderType) != string(schemas.KindUserErased) {
 			return nil
 		}
@@ -300,7 +301,7 @@ func (f *ItemFactors) Learned() Learned {
 // Due adds the sums on the log that no item has absorbed yet.
 func (l Learned) Due(ctx context.Context, log Log, partitions int) error {
 	for n := range partitions {
-		err := log.Read(ctx, schemas.TopicItemUpdates, n, 0, -1, func(r *schemas.Record) error {
+		err := log.Read(ctx, schemas.TopicItemUpdates, n, 0, -1, func(r *record.Record) error {
 			src, at, _, err := decodeGradients(r.Value)
 			switch {
 			case err == nil:

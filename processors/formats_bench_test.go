@@ -7,6 +7,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // BenchmarkGradientMessages makes the messages of a batch for six partitions of items.
@@ -30,7 +31,7 @@ func BenchmarkGradientMessages(b *testing.B) {
 				item := rows.table.Intern(fmt.Sprintf("item-%d", n*7919%4000))
 				part.learner.Gradients(&users[n%len(users)], model.Event{Item: item, Strength: 1, Seed: uint64(n)}, part.sums)
 			}
-			batch := &Batch{Range: schemas.Range{Topic: schemas.TopicInteractions, Partition: 3, First: 1_200_000, Last: 1_200_063}}
+			batch := &record.Batch{Range: record.Range{Topic: schemas.TopicInteractions, Partition: 3, First: 1_200_000, Last: 1_200_063}}
 			b.ReportAllocs()
 			bytes := 0
 			for b.Loop() {
@@ -66,7 +67,7 @@ func BenchmarkItemRecord(b *testing.B) {
 		b.ReportMetric(float64(len(out)), "wire-B/op")
 	})
 	b.Run("decode", func(b *testing.B) {
-		rec := &schemas.Record{Key: []byte("film-18"), Value: rows.appendRecord(nil, "film-18")}
+		rec := &record.Record{Key: []byte("film-18"), Value: rows.appendRecord(nil, "film-18")}
 		b.ReportAllocs()
 		for b.Loop() {
 			delete(rows.meta, "film-18")

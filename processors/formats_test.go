@@ -16,6 +16,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 var update = flag.Bool("update", false, "write the golden files of the newest formats anew")
@@ -59,8 +60,8 @@ func rewrite(t *testing.T, in goldenFormats) (out goldenFormats) {
 		part := e.part(src.partition)
 		require.NoError(t, part.sums.Merge(sums))
 		topic := embedInputs[src.input]
-		messages, err := e.gradientMessages(part, &Batch{
-			Range: schemas.Range{Topic: topic, Partition: src.partition, Last: position.Offset()},
+		messages, err := e.gradientMessages(part, &record.Batch{
+			Range: record.Range{Topic: topic, Partition: src.partition, Last: position.Offset()},
 		})
 		require.NoError(t, err)
 		require.Len(t, messages, 1)
@@ -68,7 +69,7 @@ func rewrite(t *testing.T, in goldenFormats) (out goldenFormats) {
 	}
 	for _, r := range in.ItemVectors {
 		f := NewItemFactors(goldenModel())
-		require.NoError(t, f.Apply(&schemas.Record{Key: r.Key, Value: r.Value}))
+		require.NoError(t, f.Apply(&record.Record{Key: r.Key, Value: r.Value}))
 		r.Value = f.appendRecord(nil, string(r.Key))
 		out.ItemVectors = append(out.ItemVectors, r)
 	}
@@ -126,9 +127,9 @@ func TestInputNumbersStay(t *testing.T) {
 	require.Error(t, err)
 
 	e := NewEmbed(nil, Streams{}, NewItemFactors(goldenModel()), NewErasures(), DefaultEmbedConfig(1))
-	_, err = e.gradientMessages(e.part(0), &Batch{Range: schemas.Range{Topic: "elsewhere"}})
+	_, err = e.gradientMessages(e.part(0), &record.Batch{Range: record.Range{Topic: "elsewhere"}})
 	require.ErrorContains(t, err, "elsewhere")
-	beyond := &Batch{Range: schemas.Range{Topic: schemas.TopicInteractions, Last: sinks.EpochStart}}
+	beyond := &record.Batch{Range: record.Range{Topic: schemas.TopicInteractions, Last: sinks.EpochStart}}
 	_, err = e.gradientMessages(e.part(0), beyond)
 	require.ErrorContains(t, err, "beyond")
 }
@@ -164,7 +165,7 @@ func TestWhatANewerProgramAddedToItemFactorsStays(t *testing.T) {
 	f.touch("i1").version = 4
 	added := model.Section{Tag: 1000, Body: []byte("from the future")}
 	f.touch("i1").unknown = model.Sections{added}
-	record := &schemas.Record{Key: []byte("i1"), Value: f.appendRecord(nil, "i1")}
+	record := &record.Record{Key: []byte("i1"), Value: f.appendRecord(nil, "i1")}
 
 	owner := NewItemFactors(goldenModel())
 	require.NoError(t, owner.Apply(record))
@@ -180,9 +181,9 @@ func TestWhatANewerProgramAddedToItemFactorsStays(t *testing.T) {
 }
 
 // newerFactors is a record that this version must not read.
-func newerFactors(id string) *schemas.Record {
+func newerFactors(id string) *record.Record {
 	value := []byte{factorsVersion + 1, 0}
-	return &schemas.Record{Topic: schemas.TopicItemVectors, Offset: 7, Key: []byte(id), Value: value}
+	return &record.Record{Topic: schemas.TopicItemVectors, Offset: 7, Key: []byte(id), Value: value}
 }
 
 func TestItemFactorsOfANewerFormatEndTheFollower(t *testing.T) {
@@ -194,12 +195,12 @@ func TestItemFactorsOfANewerFormatEndTheFollower(t *testing.T) {
 		require.ErrorContains(t, err, part)
 	}
 	require.ErrorIs(t, f.restorer()(newerFactors("film-18")), model.ErrNewerFormat)
-	require.ErrorIs(t, f.Apply(&schemas.Record{Key: []byte("x"), Value: []byte{2, 0}}), model.ErrCorrupt)
+	require.ErrorIs(t, f.Apply(&record.Record{Key: []byte("x"), Value: []byte{2, 0}}), model.ErrCorrupt)
 }
 
 type discarded struct{ Discard }
 
-func (discarded) Read(context.Context, string, int, int64, int64, func(*schemas.Record) error) error {
+func (discarded) Read(context.Context, string, int, int64, int64, func(*record.Record) error) error {
 	return nil
 }
 
@@ -211,7 +212,7 @@ func TestGradientsOfANewerFormatWait(t *testing.T) {
 	f := NewItemFactors(goldenModel())
 	c := NewCatalog(nil, Streams{discarded{}, Discard{}}, f, DefaultCatalogConfig(1), nil)
 	newer := append([]byte(gradientsMarker), gradientsVersion+1, 0)
-	b := &Batch{Range: schemas.Range{Topic: schemas.TopicItemUpdates}, Records: []schemas.Record{
+	b := &record.Batch{Range: record.Range{Topic: schemas.TopicItemUpdates}, Records: []record.Record{
 		{Offset: 0, Value: old.ItemGradients[0]}, {Offset: 1, Value: newer}, {Offset: 2, Value: old.ItemGradients[1]},
 	}}
 	state := func() string {
@@ -240,8 +241,8 @@ func TestGradientsOfANewerFormatWait(t *testing.T) {
 // newerLog holds one gradient message of a newer version.
 type newerLog struct{ discarded }
 
-func (newerLog) Read(_ context.Context, _ string, _ int, _, _ int64, f func(*schemas.Record) error) error {
-	return f(&schemas.Record{Value: append([]byte(gradientsMarker), gradientsVersion+1, 0)})
+func (newerLog) Read(_ context.Context, _ string, _ int, _, _ int64, f func(*record.Record) error) error {
+	return f(&record.Record{Value: append([]byte(gradientsMarker), gradientsVersion+1, 0)})
 }
 
 func TestWhatWasLearnedIsKnownPerEpoch(t *testing.T) {
@@ -253,8 +254,8 @@ func TestWhatWasLearnedIsKnownPerEpoch(t *testing.T) {
 	l := f.Learned()
 	require.EqualValues(t, 6, l.Next(129, schemas.TopicInteractions, 3))
 	require.Zero(t, l.Next(128, schemas.TopicInteractions, 3), "nothing is known of an epoch that is over")
-	require.EqualValues(t, 9, l.Next(128, schemas.ReplayTopic(schemas.GroupEmbed), 0))
-	require.Zero(t, l.Next(129, schemas.ReplayTopic(schemas.GroupEmbed), 0))
+	require.EqualValues(t, 9, l.Next(128, record.ReplayTopic(schemas.GroupEmbed), 0))
+	require.Zero(t, l.Next(129, record.ReplayTopic(schemas.GroupEmbed), 0))
 	require.Zero(t, l.Next(128, schemas.TopicInteractions, 4))
 	require.Zero(t, l.Next(128, "elsewhere", 0))
 	require.ErrorIs(t, l.Due(t.Context(), newerLog{}, 1), model.ErrNewerFormat)
@@ -269,12 +270,12 @@ func FuzzFactorsRecord(f *testing.F) {
 	f.Add(newerFactors("x").Value)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		factors := NewItemFactors(goldenModel())
-		if err := factors.Apply(&schemas.Record{Key: []byte("x"), Value: data}); err != nil || len(data) == 0 {
+		if err := factors.Apply(&record.Record{Key: []byte("x"), Value: data}); err != nil || len(data) == 0 {
 			return
 		}
 		written := factors.appendRecord(nil, "x")
 		again := NewItemFactors(goldenModel())
-		require.NoError(t, again.Apply(&schemas.Record{Key: []byte("x"), Value: written}))
+		require.NoError(t, again.Apply(&record.Record{Key: []byte("x"), Value: written}))
 		require.Equal(t, written, again.appendRecord(nil, "x"))
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // The value of a gradient message is a marker and the model's form of gradient sums, in which one
@@ -24,7 +25,7 @@ const (
 
 // gradientMessages packs the sums, one message per item partition. The position is the range's last:
 // whoever repeats the range repeats it, and the owner applies the first.
-func (p *Embed) gradientMessages(part *embedPart, b *Batch) ([]schemas.Message, error) {
+func (p *Embed) gradientMessages(part *embedPart, b *record.Batch) ([]record.Record, error) {
 	src, err := sourceOf(b.Topic, b.Partition)
 	if err != nil {
 		return nil, err
@@ -39,8 +40,8 @@ func (p *Embed) gradientMessages(part *embedPart, b *Batch) ([]schemas.Message, 
 	}
 	p.factors.mu.RLock()
 	defer p.factors.mu.RUnlock()
-	owner := func(id string) int { return schemas.Partition([]byte(id), p.cfg.ItemPartitions) }
-	var out []schemas.Message
+	owner := func(id string) int { return record.PartitionOf([]byte(id), p.cfg.ItemPartitions) }
+	var out []record.Record
 	for n, value := range part.sums.PackEach(model.Half, p.cfg.ItemPartitions, owner, frame) {
 		if value == nil {
 			continue
@@ -49,7 +50,7 @@ func (p *Embed) gradientMessages(part *embedPart, b *Batch) ([]schemas.Message, 
 			ID:     fmt.Sprintf("%s/%d/%d-%d", b.Topic, b.Partition, b.First, b.Last),
 			Source: "slipstream", Kind: schemas.KindGradientsSummed,
 		}
-		out = append(out, schemas.Message{
+		out = append(out, record.Record{
 			Topic: schemas.TopicItemUpdates, Partition: n, Key: strconv.AppendInt(nil, int64(n), 10),
 			Value: value, Headers: envelope.Headers(schemas.ContentTypeBinary),
 		})

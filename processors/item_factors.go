@@ -7,7 +7,7 @@ import (
 	"sync"
 
 	"github.com/slipstream-rec/slipstream/model"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // ItemFactors are the learned item factors of this process: those that it owns (catalog steps them)
@@ -42,7 +42,7 @@ func NewItemFactors(cfg model.Config) *ItemFactors {
 // stand still, and catalog would overwrite them with what it knows: both are worse than a process
 // that says that it has to be upgraded. Additions to the format are sections and need no new
 // version, so this concerns changes that an older program must not ignore.
-func (f *ItemFactors) Apply(rec *schemas.Record) error {
+func (f *ItemFactors) Apply(rec *record.Record) error {
 	id := string(rec.Key)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -72,9 +72,9 @@ func (f *ItemFactors) Apply(rec *schemas.Record) error {
 // restorer is Apply for the owner at assignment: of what the log says the highest version counts,
 // also against a still higher one in memory that never got there. The highest is not always the
 // last: a member that has lost the partition may have written after its successor.
-func (f *ItemFactors) restorer() func(*schemas.Record) error {
+func (f *ItemFactors) restorer() func(*record.Record) error {
 	highest := make(map[string]uint64)
-	return func(rec *schemas.Record) error {
+	return func(rec *record.Record) error {
 		id := string(rec.Key)
 		if len(rec.Value) == 0 {
 			delete(highest, id)

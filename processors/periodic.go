@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // PeriodicDeclaration declares the jobs that one instance runs for all.
@@ -46,7 +47,7 @@ func NewPeriodic(repeat func(ctx context.Context, t Task), tasks []Task) *Period
 }
 
 // Assign starts the tasks.
-func (p *Periodic) Assign(ctx context.Context, parts []Assignment) error {
+func (p *Periodic) Assign(ctx context.Context, parts []record.Assignment) error {
 	p.end()
 	if len(parts) == 0 {
 		return nil
@@ -63,7 +64,7 @@ func (p *Periodic) Assign(ctx context.Context, parts []Assignment) error {
 }
 
 // Revoke stops them.
-func (p *Periodic) Revoke([]Assignment) { p.end() }
+func (p *Periodic) Revoke([]record.TopicPartition) { p.end() }
 
 func (p *Periodic) end() {
 	p.mu.Lock()
@@ -76,4 +77,4 @@ func (p *Periodic) end() {
 }
 
 // Handle ignores the records: owning the partition is what matters.
-func (p *Periodic) Handle(context.Context, *Batch) error { return nil }
+func (p *Periodic) Handle(context.Context, *record.Batch) error { return nil }

@@ -12,6 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // RecommendDeclaration declares the processor that publishes lists.
@@ -78,7 +79,7 @@ const listsAtOnce = 50
 // version wrote the state, the partition waits after that, since only the newer version can make
 // the list. If it is corrupt, the list that stands stays, and embed is asked to rebuild the user:
 // then the profile has changed, and a list is due again.
-func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
+func (p *Recommend) Handle(ctx context.Context, b *record.Batch) error {
 	requests, tombstones, rejects := p.requests(b)
 	out := p.resume(b)
 	requests = slices.DeleteFunc(requests, func(q recommend.Request) bool { _, ok := out.users[q.UserID]; return ok })
@@ -109,7 +110,7 @@ func (p *Recommend) Handle(ctx context.Context, b *Batch) error {
 }
 
 // resume returns how far the batch has come, at first nowhere. A partition has one batch in work.
-func (p *Recommend) resume(b *Batch) *answered {
+func (p *Recommend) resume(b *record.Batch) *answered {
 	key := partitionKey{b.Topic, b.Partition}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,7 +123,7 @@ func (p *Recommend) resume(b *Batch) *answered {
 }
 
 // Revoke forgets partitions that have gone: another member starts their batches anew.
-func (p *Recommend) Revoke(parts []Assignment) {
+func (p *Recommend) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, a := range parts {
@@ -133,14 +134,14 @@ func (p *Recommend) Revoke(parts []Assignment) {
 // lists makes and publishes lists. It returns those users, with the error, whose states a newer
 // version wrote.
 func (p *Recommend) lists(
-	ctx context.Context, b *Batch, requests []recommend.Request,
+	ctx context.Context, b *record.Batch, requests []recommend.Request,
 ) (newer map[string]error, err error) {
 	answers, err := p.recommender.Answers(ctx, requests)
 	if err != nil {
 		return nil, fmt.Errorf("make %d lists: %w", len(requests), err)
 	}
 	newer = make(map[string]error)
-	out := make([]schemas.Message, 0, 2*len(answers))
+	out := make([]record.Record, 0, 2*len(answers))
 	published := make([]*schemas.Recommendation, 0, len(answers))
 	for i := range answers {
 		list := &answers[i].List
@@ -182,20 +183,20 @@ func (p *Recommend) lists(
 }
 
 // publish writes to the log while the batch is surely ours.
-func (p *Recommend) publish(ctx context.Context, b *Batch, out []schemas.Message) error {
+func (p *Recommend) publish(ctx context.Context, b *record.Batch, out []record.Record) error {
 	if len(out) == 0 {
 		return nil
 	}
-	if err := b.checkLease(ctx); err != nil {
+	if err := b.CheckLease(ctx); err != nil {
 		return err
 	}
 	return p.emit.Emit(ctx, out)
 }
 
 // requests returns one request per user, in order of the oldest change, and a tombstone for the current list of each erased user.
-func (p *Recommend) requests(b *Batch) ([]recommend.Request, []schemas.Message, *fault.Reject) {
+func (p *Recommend) requests(b *record.Batch) ([]recommend.Request, []record.Record, *fault.Reject) {
 	var (
-		tombstones []schemas.Message
+		tombstones []record.Record
 		rejects    fault.Reject
 		requests   []recommend.Request
 		places     = make(map[string]int)
@@ -207,7 +208,7 @@ func (p *Recommend) requests(b *Batch) ([]recommend.Request, []schemas.Message, 
 			var u schemas.User
 			if u, err = schemas.DecodeUser(r); err == nil {
 				p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt})
-				tombstones = append(tombstones, schemas.Message{Topic: schemas.TopicRecommendationsCurrent, Partition: schemas.AnyPartition, Key: []byte(u.UserID)})
+				tombstones = append(tombstones, record.Record{Topic: schemas.TopicRecommendationsCurrent, Partition: record.AnyPartition, Key: []byte(u.UserID)})
 				if at, ok := places[u.UserID]; ok {
 					requests[at].UserID = ""
 					delete(places, u.UserID)

@@ -12,6 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // How embed rebuilds a user whose stored state is corrupt, while the other users go on.
@@ -40,15 +41,15 @@ import (
 
 // RepairRequest returns the message that asks embed to look at the stored state of a user, and to
 // rebuild it when it is corrupt. x says which change of the profile found it so.
-func RepairRequest(x *schemas.ProfileChanged) schemas.Message {
+func RepairRequest(x *schemas.ProfileChanged) record.Record {
 	m := x.Message()
-	m.Topic = schemas.ReplayTopic(schemas.GroupEmbed)
+	m.Topic = record.ReplayTopic(schemas.GroupEmbed)
 	return m
 }
 
 // decodeRepairRequest reads a request; ok is false for any other record.
-func decodeRepairRequest(r *schemas.Record) (x schemas.ProfileChanged, ok bool) {
-	if r.Topic != schemas.ReplayTopic(schemas.GroupEmbed) ||
+func decodeRepairRequest(r *record.Record) (x schemas.ProfileChanged, ok bool) {
+	if r.Topic != record.ReplayTopic(schemas.GroupEmbed) ||
 		r.Header(schemas.HeaderType) != string(schemas.KindProfileChanged) {
 		return x, false
 	}
@@ -87,11 +88,11 @@ type pendingEvent struct {
 
 var _ Processor = (*repair)(nil)
 
-func (*repair) Assign(context.Context, []Assignment) error { return nil }
-func (*repair) Revoke([]Assignment)                        {}
+func (*repair) Assign(context.Context, []record.Assignment) error { return nil }
+func (*repair) Revoke([]record.TopicPartition)                    {}
 
 // Handle replays a batch of the history for the users of the repair.
-func (r *repair) Handle(_ context.Context, b *Batch) error {
+func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 	w := r.windows[b.Topic]
 	if w == nil {
 		w = newWindow(r.embed.cfg.RecentIDs)
@@ -186,7 +187,7 @@ func (r *repair) result(point *sinks.User) *userState {
 
 // prepareRepair reads the history of the users whose repair the batch requests and whose states are
 // corrupt, as far as it can be read without holding up the partition of interactions.
-func (p *Embed) prepareRepair(ctx context.Context, part *embedPart, b *Batch) error {
+func (p *Embed) prepareRepair(ctx context.Context, part *embedPart, b *record.Batch) error {
 	requests := make(map[string]int64)
 	for i := range b.Records {
 		x, ok := decodeRepairRequest(&b.Records[i])
@@ -219,7 +220,7 @@ func (p *Embed) prepareRepair(ctx context.Context, part *embedPart, b *Batch) er
 func (p *Embed) repairOf(
 	ctx context.Context,
 	part *embedPart,
-	b *Batch,
+	b *record.Batch,
 	requests map[string]int64,
 ) (*repair, error) {
 	for id := range requests {
@@ -257,7 +258,7 @@ func (p *Embed) repairOf(
 
 // finishRepair catches up with what the batches of interactions have handled meanwhile. part.mu is
 // held, so nothing comes after it.
-func (p *Embed) finishRepair(ctx context.Context, part *embedPart, b *Batch) error {
+func (p *Embed) finishRepair(ctx context.Context, part *embedPart, b *record.Batch) error {
 	r := part.repairFor(b)
 	if r == nil {
 		return nil
@@ -272,7 +273,7 @@ func (p *Embed) finishRepair(ctx context.Context, part *embedPart, b *Batch) err
 
 // repairFor returns the repair that batch b is at, or nil: another batch must not use it, since it
 // may have read a part of the history only.
-func (part *embedPart) repairFor(b *Batch) *repair {
+func (part *embedPart) repairFor(b *record.Batch) *repair {
 	r := part.repair
 	if r == nil || b.Topic == schemas.TopicInteractions || r.first != b.First || r.last != b.Last {
 		return nil
@@ -281,7 +282,7 @@ func (part *embedPart) repairFor(b *Batch) *repair {
 }
 
 // handled returns the offsets up to which a repair by batch b of the replay topic reads.
-func (part *embedPart) handled(b *Batch) map[string]int64 {
+func (part *embedPart) handled(b *record.Batch) map[string]int64 {
 	to := map[string]int64{b.Topic: b.First}
 	if next, ok := part.next[schemas.TopicInteractions]; ok {
 		to[schemas.TopicInteractions] = next
@@ -298,7 +299,7 @@ type deferral struct {
 // leaveOut removes the events of users with corrupt states from a batch, but for what comes after
 // an erasure: for this no state is needed. It adds blank states for those who were erased.
 func (p *Embed) leaveOut(
-	b *Batch,
+	b *record.Batch,
 	events []embedEvent,
 	corrupt map[string]*sinks.User,
 	states map[string]*userState,

@@ -15,31 +15,32 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // memoryLog is a log of one partition per topic; messages for a topic in refuse are refused.
 type memoryLog struct {
-	records map[string][]schemas.Record
+	records map[string][]record.Record
 	refuse  map[string]bool
 	// clock is how long the log has been running.
 	clock time.Duration
 }
 
 func newMemoryLog() *memoryLog {
-	return &memoryLog{records: make(map[string][]schemas.Record), refuse: make(map[string]bool)}
+	return &memoryLog{records: make(map[string][]record.Record), refuse: make(map[string]bool)}
 }
 
-func (l *memoryLog) Emit(_ context.Context, batch []schemas.Message) error {
+func (l *memoryLog) Emit(_ context.Context, batch []record.Record) error {
 	for _, m := range batch {
 		if l.refuse[m.Topic] {
 			return fault.Transientf("the broker is away")
 		}
-		l.records[m.Topic] = append(l.records[m.Topic], schemas.Record{Topic: m.Topic, Offset: int64(len(l.records[m.Topic])), Time: time.Unix(1_700_000_000, 0).UTC().Add(l.clock), Key: m.Key, Value: m.Value, Headers: m.Headers})
+		l.records[m.Topic] = append(l.records[m.Topic], record.Record{Topic: m.Topic, Offset: int64(len(l.records[m.Topic])), Time: time.Unix(1_700_000_000, 0).UTC().Add(l.clock), Key: m.Key, Value: m.Value, Headers: m.Headers})
 	}
 	return nil
 }
 
-func (l *memoryLog) Read(_ context.Context, topic string, _ int, from, to int64, f func(*schemas.Record) error) error {
+func (l *memoryLog) Read(_ context.Context, topic string, _ int, from, to int64, f func(*record.Record) error) error {
 	for i := range l.records[topic] {
 		if r := &l.records[topic][i]; r.Offset >= from && (to < 0 || r.Offset < to) {
 			if err := f(r); err != nil {
@@ -51,9 +52,9 @@ func (l *memoryLog) Read(_ context.Context, topic string, _ int, from, to int64,
 }
 
 // batch is the records of a topic from an offset on.
-func (l *memoryLog) batch(topic string, first int64) *processors.Batch {
+func (l *memoryLog) batch(topic string, first int64) *record.Batch {
 	records := l.records[topic][first:]
-	return &processors.Batch{Range: schemas.Range{LogID: "l", Topic: topic, First: first, Last: first + int64(len(records)) - 1}, Records: records}
+	return &record.Batch{Range: record.Range{LogID: "l", Topic: topic, First: first, Last: first + int64(len(records)) - 1}, Records: records}
 }
 
 // embedding is an embed on an embedded store and a log in memory.
@@ -68,7 +69,7 @@ func embedOn(t *testing.T, log *memoryLog, store *sqlite.Store) *embedding {
 	t.Helper()
 	erasures := processors.NewErasures()
 	e := processors.NewEmbed(store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(model.Default()), erasures, processors.DefaultEmbedConfig(1))
-	require.NoError(t, e.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicInteractions}}))
+	require.NoError(t, e.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions}, Committed: -1}}))
 	return &embedding{e, log, store, erasures}
 }
 
@@ -94,7 +95,7 @@ func (e *embedding) events(t *testing.T, id string) int {
 	return int(u.Events)
 }
 
-func like(user string, n int, at time.Time) schemas.Message {
+func like(user string, n int, at time.Time) record.Record {
 	return schemas.Interaction{EventID: fmt.Sprintf("%s-%d", user, n), Source: "app", UserID: user, ItemID: fmt.Sprintf("i%d", n), Action: schemas.Like, OccurredAt: at}.Message()
 }
 
@@ -104,7 +105,7 @@ func TestListIsDueAlsoWhenTheDeliveryBrokeOffBehindTheStore(t *testing.T) {
 	t.Parallel()
 	log := newMemoryLog()
 	e := embedOn(t, log, openStore(t))
-	require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon), like("ann", 2, noon)}))
+	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 1, noon), like("ann", 2, noon)}))
 	b := log.batch(schemas.TopicInteractions, 0)
 
 	log.refuse[schemas.TopicProfiles] = true
@@ -130,15 +131,15 @@ func TestErasureThatIsSpreadAgainTakesNothingNew(t *testing.T) {
 	e := embedOn(t, log, openStore(t))
 	marker := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
 	marker.Topic = schemas.TopicInteractions
-	require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon.Add(-time.Second)), marker, like("ann", 2, noon.Add(time.Second))}))
+	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 1, noon.Add(-time.Second)), marker, like("ann", 2, noon.Add(time.Second))}))
 	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)))
 	require.Equal(t, 1, e.events(t, "ann"))
 
 	for next, owner := range []*embedding{e, embedOn(t, log, e.store)} { // the second has to know the marker from the log
 		if next == 1 {
-			require.NoError(t, owner.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicInteractions, Next: int64(len(log.records[schemas.TopicInteractions]))}}))
+			require.NoError(t, owner.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions}, Next: int64(len(log.records[schemas.TopicInteractions])), Committed: -1}}))
 		}
-		require.NoError(t, log.Emit(t.Context(), []schemas.Message{marker}))
+		require.NoError(t, log.Emit(t.Context(), []record.Record{marker}))
 		require.NoError(t, owner.Handle(t.Context(), log.batch(schemas.TopicInteractions, int64(len(log.records[schemas.TopicInteractions])-1))))
 		require.Equal(t, 1, e.events(t, "ann"), "what was done after the erasure stays")
 	}
@@ -150,16 +151,16 @@ func TestErasedUserWhomALateWriterBringsBackIsRemovedAgain(t *testing.T) {
 	e := embedOn(t, log, openStore(t))
 	marker := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
 	marker.Topic = schemas.TopicInteractions
-	require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon.Add(-time.Second)), like("bob", 1, noon)}))
+	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 1, noon.Add(-time.Second)), like("bob", 1, noon)}))
 	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)))
 	before, err := e.store.GetUsers(t.Context(), []string{"ann"})
 	require.NoError(t, err)
-	require.NoError(t, log.Emit(t.Context(), []schemas.Message{marker}))
+	require.NoError(t, log.Emit(t.Context(), []record.Record{marker}))
 	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 2)))
 	require.Equal(t, -1, e.events(t, "ann"))
 
 	for _, owner := range []*embedding{e, embedOn(t, log, e.store)} { // the one who erased, and a successor
-		require.NoError(t, owner.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicInteractions, Next: 3}}))
+		require.NoError(t, owner.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions}, Next: 3, Committed: -1}}))
 		require.NoError(t, e.store.PutUsers(t.Context(), sinks.Source{Topic: schemas.TopicInteractions}, before))
 		require.Equal(t, 1, e.events(t, "ann"), "the late write has landed")
 		// A successor knows of the erasure from the compacted topic.
@@ -169,7 +170,7 @@ func TestErasedUserWhomALateWriterBringsBackIsRemovedAgain(t *testing.T) {
 	}
 	require.Equal(t, 1, e.events(t, "bob"))
 
-	require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 2, noon.Add(time.Second))}))
+	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 2, noon.Add(time.Second))}))
 	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 3)))
 	require.NoError(t, e.Flush(t.Context()))
 	require.Equal(t, 1, e.events(t, "ann"), "who comes back of their own will stays")
@@ -184,11 +185,11 @@ func TestFriendshipThatComesToWhoHasNotHeardOfTheErasureIsErasedAgain(t *testing
 		return processors.NewBefriend(store, processors.Streams{Log: log, Emit: log}, processors.NewErasures())
 	}
 	knows, deaf, successor := befriend(), befriend(), befriend()
-	require.NoError(t, log.Emit(t.Context(), []schemas.Message{marker}))
+	require.NoError(t, log.Emit(t.Context(), []record.Record{marker}))
 	require.NoError(t, knows.Handle(t.Context(), log.batch(schemas.TopicFriendships, 0)))
-	require.NoError(t, successor.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicFriendships, Next: 1}}))
+	require.NoError(t, successor.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicFriendships}, Next: 1, Committed: -1}}))
 	for n, owner := range []*processors.Befriend{knows, successor} {
-		require.NoError(t, log.Emit(t.Context(), []schemas.Message{
+		require.NoError(t, log.Emit(t.Context(), []record.Record{
 			schemas.Friendship{EventID: fmt.Sprint("late", n), Source: "app", UserID: "ann", FriendID: "bob", OccurredAt: noon.Add(-time.Second)}.Message(),
 			schemas.Friendship{EventID: fmt.Sprint("new", n), Source: "app", UserID: "ann", FriendID: "cleo", OccurredAt: noon.Add(time.Second)}.Message(),
 		}))
@@ -209,12 +210,12 @@ func TestRowsWrittenLateByAFormerOwnerAreOutvoted(t *testing.T) {
 	catalog := func() *processors.Catalog {
 		return processors.NewCatalog(store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(model.Default()), processors.DefaultCatalogConfig(1), func() time.Time { return noon })
 	}
-	parts := []processors.Assignment{{Topic: schemas.TopicItems}, {Topic: schemas.TopicItemUpdates}}
+	parts := []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1}, {TopicPartition: record.TopicPartition{Topic: schemas.TopicItemUpdates}, Committed: -1}}
 	c := catalog()
 	require.NoError(t, c.Assign(t.Context(), parts))
 	item := schemas.Item{EventID: "1", Source: "app", ItemID: "i1", Title: "One", OccurredAt: noon}
 	for n := range 2 {
-		require.NoError(t, log.Emit(t.Context(), []schemas.Message{item.Message()}))
+		require.NoError(t, log.Emit(t.Context(), []record.Record{item.Message()}))
 		require.NoError(t, c.Handle(t.Context(), log.batch(schemas.TopicItems, int64(n))))
 	}
 	version := func() uint64 {
@@ -232,7 +233,7 @@ func TestRowsWrittenLateByAFormerOwnerAreOutvoted(t *testing.T) {
 
 	c = catalog()
 	require.NoError(t, c.Assign(t.Context(), parts))
-	require.NoError(t, log.Emit(t.Context(), []schemas.Message{item.Message()}))
+	require.NoError(t, log.Emit(t.Context(), []record.Record{item.Message()}))
 	require.NoError(t, c.Handle(t.Context(), log.batch(schemas.TopicItems, 2)))
 	require.Equal(t, newest+1, version(), "the successor goes on from the newest version")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // stopping refuses every call but the first of each two.
@@ -20,7 +21,7 @@ type stopping struct {
 	calls int
 }
 
-func (s *stopping) Emit(ctx context.Context, batch []schemas.Message) error {
+func (s *stopping) Emit(ctx context.Context, batch []record.Record) error {
 	if s.calls++; s.calls%2 == 0 {
 		return fault.Transientf("the time is up")
 	}
@@ -36,7 +37,7 @@ func TestABatchOfListsThatIsTriedAgainGoesOn(t *testing.T) {
 	r := recommend.New(recommend.Stores{Users: store, Items: store, Graph: store}, erasures, recommend.DefaultConfig(), func() time.Time { return noon })
 	p := processors.NewRecommend(r, emit, erasures, nil)
 	const users = 230
-	var due []schemas.Message
+	var due []record.Record
 	for n := range users {
 		due = append(due, (&schemas.ProfileChanged{UserID: fmt.Sprintf("user-%d", n), Topic: schemas.TopicInteractions, Offset: int64(n), EventID: fmt.Sprint(n), OccurredAt: noon, AcceptedAt: noon}).Message())
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // embedInputs are the topics that embed learns from. A topic's place in this list is its input
@@ -16,7 +17,7 @@ import (
 // list, and never reorder it.
 var embedInputs = []string{
 	0: schemas.TopicInteractions,
-	1: schemas.ReplayTopic(schemas.GroupEmbed),
+	1: record.ReplayTopic(schemas.GroupEmbed),
 }
 
 // source is what gradient sums come from: one partition of one input of embed.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // TrendSource is what a TrendingJob needs of the analytics store. sinktest.Analytics says what its
@@ -46,7 +47,7 @@ func (t *TrendingJob) Run(ctx context.Context) error {
 	for _, s := range scored {
 		list.Items = append(list.Items, schemas.TrendingItem{ItemID: s.ItemID, Score: s.Score})
 	}
-	if err := t.emit.Emit(ctx, []schemas.Message{list.Message()}); err != nil {
+	if err := t.emit.Emit(ctx, []record.Record{list.Message()}); err != nil {
 		return fmt.Errorf("publish trending items: %w", err)
 	}
 	t.found.Store(true)

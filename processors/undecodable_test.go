@@ -17,6 +17,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // The states that cannot be decoded: of a version that is not known yet, and of none.
@@ -25,7 +26,7 @@ var (
 	corrupt = []byte("\x02undefined")
 )
 
-var embedReplay = schemas.ReplayTopic(schemas.GroupEmbed)
+var embedReplay = record.ReplayTopic(schemas.GroupEmbed)
 
 func point(t *testing.T, store *sqlite.Store, id string) sinks.User {
 	t.Helper()
@@ -53,7 +54,7 @@ func TestStateOfANewerVersionHoldsUpItsPartitionOnly(t *testing.T) {
 	log, store := newMemoryLog(), openStore(t)
 	require.NoError(
 		t,
-		log.Emit(t.Context(), []schemas.Message{like("ann", 1, noon), like("bob", 1, noon)}),
+		log.Emit(t.Context(), []record.Record{like("ann", 1, noon), like("bob", 1, noon)}),
 	)
 	require.NoError(
 		t,
@@ -65,7 +66,7 @@ func TestStateOfANewerVersionHoldsUpItsPartitionOnly(t *testing.T) {
 	e := embedOn(t, log, store)
 	require.NoError(
 		t,
-		log.Emit(t.Context(), []schemas.Message{like("bob", 2, noon), like("ann", 2, noon)}),
+		log.Emit(t.Context(), []record.Record{like("bob", 2, noon), like("ann", 2, noon)}),
 	)
 	b := log.batch(schemas.TopicInteractions, 2)
 	for range 3 {
@@ -78,8 +79,8 @@ func TestStateOfANewerVersionHoldsUpItsPartitionOnly(t *testing.T) {
 	require.Equal(t, newer, point(t, store, "ann").State)
 	require.Len(t, log.records[schemas.TopicItemUpdates], gradients)
 
-	other := &processors.Batch{
-		Range: schemas.Range{
+	other := &record.Batch{
+		Range: record.Range{
 			LogID:     "l",
 			Topic:     schemas.TopicInteractions,
 			Partition: 1,
@@ -88,7 +89,7 @@ func TestStateOfANewerVersionHoldsUpItsPartitionOnly(t *testing.T) {
 		},
 	}
 	m := like("carl", 1, noon)
-	other.Records = []schemas.Record{
+	other.Records = []record.Record{
 		{Topic: m.Topic, Partition: 1, Key: m.Key, Value: m.Value, Headers: m.Headers},
 	}
 	require.NoError(t, e.Handle(t.Context(), other), "another partition goes on")
@@ -120,7 +121,7 @@ func newScenario(t *testing.T) *scenario {
 			Title:      fmt.Sprint("Film ", n),
 			OccurredAt: noon,
 		}
-		require.NoError(t, log.Emit(t.Context(), []schemas.Message{item.Message()}))
+		require.NoError(t, log.Emit(t.Context(), []record.Record{item.Message()}))
 	}
 	s.open(t, log, store)
 	return s
@@ -142,13 +143,18 @@ func (s *scenario) open(t *testing.T, log *memoryLog, store *sqlite.Store) {
 		erasures,
 		cfg,
 	)
-	require.NoError(t, e.Assign(t.Context(), []processors.Assignment{
-		{
-			Topic: schemas.TopicInteractions,
-			Next:  s.next[schemas.TopicInteractions],
-		}, {Topic: embedReplay, Next: s.next[embedReplay]},
-	}))
+	require.NoError(t, e.Assign(t.Context(), s.assignments()))
 	s.embedding = &embedding{e, log, store, erasures}
+}
+
+// assignments are the partitions of embed, where the scenario stands.
+func (s *scenario) assignments() []record.Assignment {
+	var parts []record.Assignment
+	for _, topic := range []string{schemas.TopicInteractions, embedReplay} {
+		tp := record.TopicPartition{Topic: topic}
+		parts = append(parts, record.Assignment{TopicPartition: tp, Next: s.next[topic], Committed: -1})
+	}
+	return parts
 }
 
 func (s *scenario) restart(t *testing.T) {
@@ -156,7 +162,7 @@ func (s *scenario) restart(t *testing.T) {
 	s.open(t, s.log, s.store)
 }
 
-func (s *scenario) emit(t *testing.T, batch ...schemas.Message) {
+func (s *scenario) emit(t *testing.T, batch ...record.Record) {
 	t.Helper()
 	s.log.clock += time.Second
 	require.NoError(t, s.log.Emit(t.Context(), batch))
@@ -178,9 +184,9 @@ func (s *scenario) handle(t *testing.T, topic string) error {
 	return err
 }
 
-func replayed(m schemas.Message, id string) schemas.Message {
+func replayed(m record.Record, id string) record.Record {
 	m.Topic = embedReplay
-	m.Headers = append(m.Headers, schemas.Header{Key: schemas.HeaderDeadID, Value: []byte(id)})
+	m.Headers = append(m.Headers, record.Header{Key: record.HeaderID, Value: []byte(id)})
 	return m
 }
 
@@ -206,7 +212,7 @@ func (s *scenario) begin(t *testing.T) {
 	dislike := like("ann", 3, noon.Add(time.Minute))
 	dislike.Value = bytes.ReplaceAll(dislike.Value, []byte(`"like"`), []byte(`"dislike"`))
 	s.emit(t, like("ann", 2, noon.Add(time.Minute)), like("ann", 2, noon.Add(time.Minute)), dislike,
-		schemas.Message{Topic: schemas.TopicInteractions, Key: []byte("ann"), Value: []byte("{")})
+		record.Record{Topic: schemas.TopicInteractions, Key: []byte("ann"), Value: []byte("{")})
 	require.NoError(t, s.handle(t, schemas.TopicInteractions))
 	s.emit(t, replayed(like("ann", 4, noon.Add(time.Minute)), "embed/interactions/0/7"))
 	require.NoError(t, s.handle(t, embedReplay))
@@ -239,7 +245,10 @@ func (s *scenario) counts(t *testing.T) map[string]float64 {
 		t,
 		c.Assign(
 			t.Context(),
-			[]processors.Assignment{{Topic: schemas.TopicItems}, {Topic: schemas.TopicItemUpdates}},
+			[]record.Assignment{
+				{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1},
+				{TopicPartition: record.TopicPartition{Topic: schemas.TopicItemUpdates}, Committed: -1},
+			},
 		),
 	)
 	ids := make([]string, 8)
@@ -381,7 +390,7 @@ func (l *slowLog) Read(
 	topic string,
 	partition int,
 	from, to int64,
-	f func(*schemas.Record) error,
+	f func(*record.Record) error,
 ) error {
 	if topic == l.topic && l.reading != nil {
 		reading := l.reading
@@ -409,12 +418,7 @@ func TestLongHistoryDoesNotHoldUpInteractions(t *testing.T) {
 		s.erasures,
 		processors.DefaultEmbedConfig(1),
 	)
-	require.NoError(t, e.Assign(t.Context(), []processors.Assignment{
-		{
-			Topic: schemas.TopicInteractions,
-			Next:  s.next[schemas.TopicInteractions],
-		}, {Topic: embedReplay, Next: s.next[embedReplay]},
-	}))
+	require.NoError(t, e.Assign(t.Context(), s.assignments()))
 	s.Embed = e
 	s.goOn(t)
 
@@ -436,7 +440,7 @@ func TestLongHistoryDoesNotHoldUpInteractions(t *testing.T) {
 	s.requireSame(t, want)
 }
 
-func (s *scenario) emitAndHandle(t *testing.T, batch ...schemas.Message) {
+func (s *scenario) emitAndHandle(t *testing.T, batch ...record.Record) {
 	t.Helper()
 	s.emit(t, batch...)
 	require.NoError(t, s.handle(t, schemas.TopicInteractions))
@@ -518,7 +522,7 @@ func TestUndecodableStateHoldsUpNoListOfOthers(t *testing.T) {
 				t,
 				log.Emit(
 					t.Context(),
-					[]schemas.Message{
+					[]record.Record{
 						like("ann", 1, noon),
 						like("bob", 1, noon),
 						like("carl", 2, noon),

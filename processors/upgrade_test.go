@@ -16,6 +16,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // before is what the last program without epochs and sections left behind: it had learned from
@@ -51,17 +52,17 @@ func (b *before) log(t *testing.T, records int) *memoryLog {
 	t.Helper()
 	log := newMemoryLog()
 	replayed := like("ann", 2, noon)
-	replayed.Topic = schemas.ReplayTopic(schemas.GroupEmbed)
-	require.NoError(t, log.Emit(t.Context(), []schemas.Message{
+	replayed.Topic = record.ReplayTopic(schemas.GroupEmbed)
+	require.NoError(t, log.Emit(t.Context(), []record.Record{
 		like("ann", 1, noon), like("bob", 2, noon), like("ann", 3, noon), like("bob", 4, noon), replayed,
 	}))
 	for _, value := range b.ItemGradients {
-		message := schemas.Message{Topic: schemas.TopicItemUpdates, Value: value}
-		require.NoError(t, log.Emit(t.Context(), []schemas.Message{message}))
+		message := record.Record{Topic: schemas.TopicItemUpdates, Value: value}
+		require.NoError(t, log.Emit(t.Context(), []record.Record{message}))
 	}
 	for _, r := range b.ItemVectors[:records] {
-		record := schemas.Message{Topic: schemas.TopicItemVectors, Key: r.Key, Value: r.Value}
-		require.NoError(t, log.Emit(t.Context(), []schemas.Message{record}))
+		row := record.Record{Topic: schemas.TopicItemVectors, Key: r.Key, Value: r.Value}
+		require.NoError(t, log.Emit(t.Context(), []record.Record{row}))
 	}
 	return log
 }
@@ -94,7 +95,7 @@ func (b *before) owner(t *testing.T, log *memoryLog) *processors.Catalog {
 	t.Helper()
 	c := processors.NewCatalog(openStore(t), processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(b.model()),
 		processors.DefaultCatalogConfig(1), func() time.Time { return noon })
-	parts := []processors.Assignment{{Topic: schemas.TopicItems}, {Topic: schemas.TopicItemUpdates}}
+	parts := []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1}, {TopicPartition: record.TopicPartition{Topic: schemas.TopicItemUpdates}, Committed: -1}}
 	require.NoError(t, c.Assign(t.Context(), parts))
 	return c
 }
@@ -112,12 +113,12 @@ func (b *before) embed(t *testing.T, log *memoryLog, store *sqlite.Store, epoch 
 }
 
 // ranges are what had been read, as their next owner repeats them.
-func ranges(log *memoryLog) []*processors.Batch {
+func ranges(log *memoryLog) []*record.Batch {
 	main := log.batch(schemas.TopicInteractions, 0)
 	main.Partition, main.Repeat = 3, true
-	replayed := log.batch(schemas.ReplayTopic(schemas.GroupEmbed), 0)
+	replayed := log.batch(record.ReplayTopic(schemas.GroupEmbed), 0)
 	replayed.Partition, replayed.Repeat = 1, true
-	return []*processors.Batch{main, replayed}
+	return []*record.Batch{main, replayed}
 }
 
 func users(t *testing.T, s *sqlite.Store) map[string]sinks.User {
@@ -138,8 +139,8 @@ func TestRangesRepeatedAfterTheUpgradeMoveNoUser(t *testing.T) {
 	log, store := b.log(t, len(b.ItemVectors)), b.store(t)
 	was := users(t, store)
 	require.Equal(t, map[string]sinks.Position{
-		schemas.TopicInteractions:               sinks.PositionOf(128, 2),
-		schemas.ReplayTopic(schemas.GroupEmbed): sinks.PositionOf(128, 0),
+		schemas.TopicInteractions:              sinks.PositionOf(128, 2),
+		record.ReplayTopic(schemas.GroupEmbed): sinks.PositionOf(128, 0),
 	}, was["ann"].Positions)
 	e := b.embed(t, log, store, sinks.FirstEpoch)
 	for _, r := range ranges(log) {
@@ -148,7 +149,7 @@ func TestRangesRepeatedAfterTheUpgradeMoveNoUser(t *testing.T) {
 	require.Equal(t, was, users(t, store))
 	require.Len(t, log.records[schemas.TopicItemUpdates], len(b.ItemGradients), "and nothing is learned")
 
-	require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 4, noon)}))
+	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 4, noon)}))
 	next := log.batch(schemas.TopicInteractions, 4)
 	next.Partition = 3
 	require.NoError(t, e.Handle(t.Context(), next))
@@ -208,7 +209,7 @@ func factors(t *testing.T, b *before, log *memoryLog) string {
 	store := openStore(t)
 	c := processors.NewCatalog(store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(b.model()),
 		processors.DefaultCatalogConfig(1), func() time.Time { return noon })
-	require.NoError(t, c.Assign(t.Context(), []processors.Assignment{{Topic: schemas.TopicItemUpdates}}))
+	require.NoError(t, c.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItemUpdates}, Committed: -1}}))
 	require.NoError(t, c.Settle(t.Context()))
 	items, err := store.GetItems(t.Context(), []string{"i1", "i2", "i3", "i4"})
 	require.NoError(t, err)
@@ -233,7 +234,7 @@ func TestEventsOfALaterEpochAreNew(t *testing.T) {
 		events int
 	}{{sinks.FirstEpoch, 3}, {sinks.FirstEpoch + 1, 4}} {
 		log := newMemoryLog()
-		require.NoError(t, log.Emit(t.Context(), []schemas.Message{like("ann", 9, noon)}))
+		require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 9, noon)}))
 		first := log.batch(schemas.TopicInteractions, 0)
 		first.Partition = 3
 		require.NoError(t, b.embed(t, log, store, step.epoch).Handle(t.Context(), first))

@@ -5,16 +5,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // EmitAll emits until the log has every message. It gives up when ctx ends, and on messages that are refused for good.
-func EmitAll(ctx context.Context, emitter Emitter, batch []schemas.Message) error {
-	delays := backoff.NewExponentialBackOff()
-	delays.InitialInterval, delays.MaxInterval = 100*time.Millisecond, 5*time.Second
+func EmitAll(ctx context.Context, emitter Emitter, batch []record.Record) error {
+	b := fault.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {
 		err := emitter.Emit(ctx, batch)
 		if err == nil {
@@ -24,7 +21,7 @@ func EmitAll(ctx context.Context, emitter Emitter, batch []schemas.Message) erro
 			return ctx.Err()
 		}
 		failed := Rejections(err, len(batch))
-		again := make([]schemas.Message, 0, len(failed))
+		again := make([]record.Record, 0, len(failed))
 		for _, f := range failed {
 			if class := fault.ClassOf(f.Err); class == fault.Permanent || class == fault.Canceled {
 				return fmt.Errorf("message with key %q for %s is refused: %w", batch[f.Index].Key, batch[f.Index].Topic, f.Err)
@@ -32,8 +29,8 @@ func EmitAll(ctx context.Context, emitter Emitter, batch []schemas.Message) erro
 			again = append(again, batch[f.Index])
 		}
 		batch = again
-		if err := Wait(ctx, delays.NextBackOff()); err != nil {
-			return err
+		if !b.Wait(ctx) {
+			return ctx.Err()
 		}
 	}
 }

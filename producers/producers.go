@@ -10,7 +10,7 @@ import (
 	"fmt"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Emitter writes records to the log. It is safe for concurrent use.
@@ -18,7 +18,7 @@ type Emitter interface {
 	// Emit returns nil after all in-sync replicas have every message. An error in the chain with the method Rejections() []fault.Rejection, such as
 	// *EmitError, names the messages that failed, each with its class, and the others are on the log; without one nothing is known of any message. Messages with the same key stay in order.
 	// The messages must not be changed during the call.
-	Emit(ctx context.Context, batch []schemas.Message) error
+	Emit(ctx context.Context, batch []record.Record) error
 }
 
 // EmitError says that some messages of a batch are not on the log. A message that failed by a time-out may be there all the same: consumers drop the repeat.

@@ -18,6 +18,7 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Options say what to rebuild and how.
@@ -94,8 +95,8 @@ type place struct {
 	at    int64
 }
 
-func (p *place) tp(k *app.Kafka) stream.TopicPartition {
-	return stream.TopicPartition{Topic: k.Prefix() + p.span.Topic, Partition: p.span.Partition}
+func (p *place) tp() record.TopicPartition {
+	return record.TopicPartition{Topic: p.span.Topic, Partition: p.span.Partition}
 }
 
 // partitionOf is a partition as one group reads it: several groups read some.
@@ -112,7 +113,7 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 	ask := make(map[string][]string)
 	for _, g := range all {
 		for _, t := range topicsOf(g) {
-			ask[r.kafka.Prefix()+g] = append(ask[r.kafka.Prefix()+g], r.kafka.Prefix()+t)
+			ask[g] = append(ask[g], t)
 		}
 	}
 	lags, err := stream.Lag(ctx, r.kafka.Conn(), ask)
@@ -122,7 +123,7 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 	out := make([]place, len(lags))
 	for i := range lags {
 		l := &lags[i]
-		p := place{group: strings.TrimPrefix(l.Group, r.kafka.Prefix()), span: processors.Span{Topic: strings.TrimPrefix(l.Topic, r.kafka.Prefix()), Partition: l.Partition, From: l.First}}
+		p := place{group: l.Group, span: processors.Span{Topic: l.Topic, Partition: l.Partition, From: l.First}}
 		p.at, p.reset = settle(l)
 		if stopped && l.HighWatermark > l.First {
 			if err := r.recover(ctx, &p, l); err != nil {
@@ -156,7 +157,7 @@ func (r *rebuild) recover(ctx context.Context, p *place, l *stream.PartitionLag)
 			}
 		}
 		after := max(l.Committed, l.First)
-		if doubt, err := stream.ParseRange(l.Metadata); err == nil && doubt != nil {
+		if doubt, err := record.ParseIntent(l.Metadata); err == nil && doubt != nil {
 			after = doubt.Last + 1
 		}
 		if at := learned.Next(r.epoch, p.span.Topic, p.span.Partition); at > after && at <= l.HighWatermark {
@@ -180,7 +181,7 @@ func settle(l *stream.PartitionLag) (at int64, reset string) {
 		return l.First, ""
 	}
 	after := l.Committed
-	doubt, err := stream.ParseRange(l.Metadata)
+	doubt, err := record.ParseIntent(l.Metadata)
 	if err == nil && doubt != nil {
 		after = doubt.Last + 1
 	}
@@ -269,7 +270,7 @@ func (r *rebuild) run(ctx context.Context) error {
 
 func (r *rebuild) loadErasures(ctx context.Context) error {
 	r.erasures, r.letters = processors.NewErasures(), processors.NewErasures()
-	return r.kafka.Read(ctx, schemas.TopicErasures, 0, 0, -1, func(rec *schemas.Record) error {
+	return r.kafka.Read(ctx, schemas.TopicErasures, 0, 0, -1, func(rec *record.Record) error {
 		if len(rec.Value) == 0 {
 			return nil
 		}
@@ -303,7 +304,7 @@ func (r *rebuild) mustStop(places []place) []string {
 func (r *rebuild) busy(ctx context.Context, groups []string) (string, error) {
 	var out []string
 	for _, g := range groups {
-		members, err := stream.Members(ctx, r.kafka.Conn(), r.kafka.Prefix()+g)
+		members, err := stream.Members(ctx, r.kafka.Conn(), g)
 		if err != nil {
 			return "", err
 		}
@@ -433,20 +434,20 @@ func (r *rebuild) last(ctx context.Context, places []place) ([]place, error) {
 
 // resetPositions sets the positions that cannot stay to where the new store is.
 func (r *rebuild) resetPositions(ctx context.Context, places []place) error {
-	to := make(map[string]map[stream.TopicPartition]int64)
+	to := make(map[string]map[record.TopicPartition]int64)
 	for i := range places {
 		p := &places[i]
 		if p.reset == "" {
 			continue
 		}
 		if to[p.group] == nil {
-			to[p.group] = make(map[stream.TopicPartition]int64)
+			to[p.group] = make(map[record.TopicPartition]int64)
 		}
-		to[p.group][p.tp(r.kafka)] = p.at
+		to[p.group][p.tp()] = p.at
 		r.Say("%s: position on %s/%d set to %d (%s)", p.group, p.span.Topic, p.span.Partition, p.at, p.reset)
 	}
 	for group, offsets := range to {
-		if err := stream.ResetOffsets(ctx, r.kafka.Conn(), r.kafka.Prefix()+group, offsets); err != nil {
+		if err := stream.ResetOffsets(ctx, r.kafka.Conn(), group, offsets); err != nil {
 			return err
 		}
 	}
@@ -458,7 +459,7 @@ func (r *rebuild) fold(p processors.Processor, splittable bool) *processors.Fold
 	c := processors.DefaultFoldConfig()
 	c.Splittable = splittable
 	c.Progress = func(n int64) { r.done.Add(n); r.Progress(min(r.done.Load(), r.total.Load()), r.total.Load()) }
-	c.Skipped = func(rec *schemas.Record, err error) {
+	c.Skipped = func(rec *record.Record, err error) {
 		r.skipped.Add(1)
 		r.Log.Debug("skipped", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "reason", err)
 	}

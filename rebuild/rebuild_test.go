@@ -25,6 +25,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sinktest"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // picture is what the stores hold, as far as the log decides it: everything but the numbers of the vectors.
@@ -122,8 +123,8 @@ func fill(t *testing.T, in *apptest.Installation) {
 	t.Helper()
 	in.World(t, 1500)
 	in.Settle(t, 90*time.Second)
-	bad := schemas.Message{Topic: schemas.TopicInteractions, Partition: schemas.AnyPartition, Key: []byte("bad"), Value: []byte("{not json")}
-	require.NoError(t, in.Kafka().Emit(t.Context(), []schemas.Message{bad}))
+	bad := record.Record{Topic: schemas.TopicInteractions, Partition: record.AnyPartition, Key: []byte("bad"), Value: []byte("{not json")}
+	require.NoError(t, in.Kafka().Emit(t.Context(), []record.Record{bad}))
 	for _, x := range []struct{ method, path, body string }{
 		{http.MethodPut, "/v1/users/user-1/friends/user-2", ""},
 		{http.MethodPut, "/v1/users/user-3/friends/user-2", ""},
@@ -155,7 +156,7 @@ func more(t *testing.T, in *apptest.Installation, run string) {
 	t.Helper()
 	before, err := in.Engines().Analytics.CountInteractions(t.Context())
 	require.NoError(t, err)
-	var batch []schemas.Message
+	var batch []record.Record
 	for i := range 300 {
 		batch = append(batch, schemas.Interaction{
 			EventID: fmt.Sprintf("%s-%d", run, i/2), Source: "more", UserID: fmt.Sprintf("user-%d", 2+i/2%20), ItemID: fmt.Sprintf("film-%d", 1+i/2%30),
@@ -281,7 +282,7 @@ func underLoad(t *testing.T, in *apptest.Installation) *apptest.Installation {
 	defer k.Close()
 	load.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
-			_ = k.Emit(ctx, []schemas.Message{
+			_ = k.Emit(ctx, []record.Record{
 				schemas.Interaction{EventID: fmt.Sprint("load-", i), Source: "load", UserID: fmt.Sprint("user-", 2+i%30), ItemID: fmt.Sprint("film-", 1+i%50), Action: schemas.Like, OccurredAt: time.Now().UTC()}.Message(),
 				schemas.Friendship{EventID: fmt.Sprint("f-", i), Source: "load", UserID: fmt.Sprint("user-", 2+i%30), FriendID: fmt.Sprint("user-", 40+i%7), Removed: i%5 == 0, OccurredAt: time.Now().UTC()}.Message(),
 			})
@@ -344,7 +345,7 @@ func withoutOffsets(t *testing.T, in *apptest.Installation) *apptest.Installatio
 	defer k.Close()
 	var groups []string
 	for _, g := range []string{schemas.GroupAggregate, schemas.GroupEmbed} {
-		groups = append(groups, k.Prefix()+g)
+		groups = append(groups, k.Conn().Config().Prefix+g)
 	}
 	res, err := k.Conn().Client().DeleteGroups(t.Context(), &kafkago.DeleteGroupsRequest{GroupIDs: groups})
 	require.NoError(t, err)

@@ -18,6 +18,7 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
 	"github.com/slipstream-rec/slipstream/sinks/qdrant"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // of returns the spans of a group that are not empty.
@@ -85,9 +86,9 @@ func (r *rebuild) newVectors(users userStore, items itemStore) (*vectors, error)
 func (v *vectors) takeItems(ctx context.Context) error {
 	c := processors.DefaultCatalogConfig(v.r.cfg.Topics.Partitions)
 	p := processors.NewCatalog(v.items, processors.Streams{Log: v.r.kafka, Emit: processors.Discard{}}, v.factors, c, time.Now)
-	parts := make([]processors.Assignment, c.Partitions)
+	parts := make([]record.Assignment, c.Partitions)
 	for n := range parts {
-		parts[n] = processors.Assignment{Topic: schemas.TopicItems, Partition: n}
+		parts[n] = record.Assignment{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems, Partition: n}, Committed: -1}
 	}
 	if err := p.Assign(ctx, parts); err != nil {
 		return err
@@ -100,11 +101,13 @@ func (v *vectors) take(ctx context.Context, places []place) error {
 		return err
 	}
 	spans := of(places, schemas.GroupEmbed)
-	var parts []processors.Assignment
+	var parts []record.Assignment
 	for _, s := range spans {
 		if key := (partitionOf{schemas.GroupEmbed, s.Topic, s.Partition}); !v.assigned[key] {
 			v.assigned[key] = true
-			parts = append(parts, processors.Assignment{Topic: s.Topic, Partition: s.Partition, Next: s.From})
+			parts = append(parts, record.Assignment{
+				TopicPartition: record.TopicPartition{Topic: s.Topic, Partition: s.Partition}, Next: s.From, Committed: -1,
+			})
 		}
 	}
 	// Its ring of negatives begins with items of the catalogue.
@@ -262,7 +265,7 @@ func (t *tables) aggregate(ctx context.Context, s processors.Span) (*processors.
 	}
 	known := t.r.erasures
 	switch {
-	case strings.HasSuffix(s.Topic, schemas.PoisonTopic("")):
+	case strings.HasSuffix(s.Topic, record.PoisonTopic("")):
 		known = t.r.letters
 	case known.Len() > 0 && (s.Topic == schemas.TopicInteractions || s.Topic == schemas.TopicRecommendations):
 		marked, err := processors.Marked(ctx, t.r.kafka, s.Topic, s.Partition, s.From)
@@ -284,7 +287,7 @@ func (t *tables) aggregate(ctx context.Context, s processors.Span) (*processors.
 func (t *tables) take(ctx context.Context, places []place) error {
 	var letters, others []processors.Span
 	for _, s := range of(places, schemas.GroupAggregate) {
-		if strings.HasSuffix(s.Topic, schemas.PoisonTopic("")) {
+		if strings.HasSuffix(s.Topic, record.PoisonTopic("")) {
 			letters = append(letters, s)
 		} else {
 			others = append(others, s)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // trendingList is what is popular now. A nil list is empty.
@@ -44,7 +45,7 @@ func (t *trendingList) share(key uint64) float64 {
 }
 
 // ApplyTrending takes in one record of the topic trending.
-func (r *Recommender) ApplyTrending(rec *schemas.Record) error {
+func (r *Recommender) ApplyTrending(rec *record.Record) error {
 	if len(rec.Value) == 0 {
 		return nil
 	}
@@ -65,7 +66,7 @@ func (r *Recommender) ApplyTrending(rec *schemas.Record) error {
 }
 
 // ApplyItem takes in one record of the topic items: what was remembered of the item is forgotten.
-func (r *Recommender) ApplyItem(rec *schemas.Record) error {
+func (r *Recommender) ApplyItem(rec *record.Record) error {
 	r.items.forget(schemas.Key(string(rec.Key)), r.now().Sub(rec.Time) < time.Minute)
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // ErrErasureMarker is returned by DecodeInteraction and DecodeFriendship for a record that marks the erasure of a user; decode it with DecodeUser.
@@ -13,7 +15,7 @@ var ErrErasureMarker = errors.New("the record is an erasure marker")
 
 // DecodeInteraction reads an interaction from r, in CloudEvents binary mode or as a plain value, and validates it. Every error but
 // ErrErasureMarker means that the record is unwell for good.
-func DecodeInteraction(r *Record) (Interaction, error) {
+func DecodeInteraction(r *record.Record) (Interaction, error) {
 	env, err := EnvelopeOf(r, KindInteraction)
 	if err != nil {
 		return Interaction{}, err
@@ -34,7 +36,7 @@ func DecodeInteraction(r *Record) (Interaction, error) {
 }
 
 // DecodeFriendship reads a friendship from r as DecodeInteraction does; Removed follows the kind when there is one.
-func DecodeFriendship(r *Record) (Friendship, error) {
+func DecodeFriendship(r *record.Record) (Friendship, error) {
 	env, err := EnvelopeOf(r, "")
 	if err != nil {
 		return Friendship{}, err
@@ -58,7 +60,7 @@ func DecodeFriendship(r *Record) (Friendship, error) {
 }
 
 // DecodeItem reads an item from r as DecodeInteraction does. A tombstone (nil value) is a withdrawal of the item named by the key.
-func DecodeItem(r *Record) (Item, error) {
+func DecodeItem(r *record.Record) (Item, error) {
 	env, err := EnvelopeOf(r, "")
 	if err != nil {
 		return Item{}, err
@@ -82,7 +84,7 @@ func DecodeItem(r *Record) (Item, error) {
 }
 
 // DecodeUser reads a user's attributes or erasure from r as DecodeInteraction does.
-func DecodeUser(r *Record) (User, error) {
+func DecodeUser(r *record.Record) (User, error) {
 	env, err := EnvelopeOf(r, "")
 	if err != nil {
 		return User{}, err
@@ -104,7 +106,7 @@ func DecodeUser(r *Record) (User, error) {
 }
 
 // fill completes id, source and time: the envelope's first, then the value's own, then the record's position and time.
-func fill(r *Record, env Envelope, id, source *string, at *time.Time) {
+func fill(r *record.Record, env Envelope, id, source *string, at *time.Time) {
 	if env.ID != "" {
 		*id = env.ID
 	}

@@ -1,14 +1,16 @@
 package schemas
 
+import "github.com/slipstream-rec/slipstream/stream/record"
+
 // Message returns the interaction as a record for its topic, keyed by user.
-func (x Interaction) Message() Message {
+func (x Interaction) Message() record.Record {
 	env := Envelope{ID: x.EventID, Source: x.Source, Kind: KindInteraction, Time: x.OccurredAt}
 	x.EventID, x.Source = "", ""
-	return Message{Topic: TopicInteractions, Partition: AnyPartition, Key: []byte(x.UserID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
+	return record.Record{Topic: TopicInteractions, Partition: record.AnyPartition, Key: []byte(x.UserID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
 }
 
 // Message returns the friendship as a record for its topic, keyed by the pair, lower id first.
-func (f Friendship) Message() Message {
+func (f Friendship) Message() record.Record {
 	kind := KindFriendshipAdded
 	if f.Removed {
 		kind = KindFriendshipRemoved
@@ -16,22 +18,22 @@ func (f Friendship) Message() Message {
 	env := Envelope{ID: f.EventID, Source: f.Source, Kind: kind, Time: f.OccurredAt}
 	f.EventID, f.Source, f.Removed = "", "", false
 	low, high := f.Pair()
-	return Message{Topic: TopicFriendships, Partition: AnyPartition, Key: []byte(low + "|" + high), Value: encode(f), Headers: env.Headers(ContentTypeJSON)}
+	return record.Record{Topic: TopicFriendships, Partition: record.AnyPartition, Key: []byte(low + "|" + high), Value: encode(f), Headers: env.Headers(ContentTypeJSON)}
 }
 
 // Message returns the item's update or withdrawal as a record for its topic, keyed by item.
-func (x Item) Message() Message {
+func (x Item) Message() record.Record {
 	kind := KindItemUpdated
 	if x.Withdrawn {
 		kind = KindItemWithdrawn
 	}
 	env := Envelope{ID: x.EventID, Source: x.Source, Kind: kind, Time: x.OccurredAt}
 	x.EventID, x.Source, x.Withdrawn = "", "", false
-	return Message{Topic: TopicItems, Partition: AnyPartition, Key: []byte(x.ItemID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
+	return record.Record{Topic: TopicItems, Partition: record.AnyPartition, Key: []byte(x.ItemID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
 }
 
 // Message returns the user's update or erasure as a record for its topic, keyed by user.
-func (x User) Message() Message {
+func (x User) Message() record.Record {
 	kind := KindUserUpdated
 	if x.Erased {
 		kind = KindUserErased
@@ -39,5 +41,5 @@ func (x User) Message() Message {
 	}
 	env := Envelope{ID: x.EventID, Source: x.Source, Kind: kind, Time: x.OccurredAt}
 	x.EventID, x.Source, x.Erased = "", "", false
-	return Message{Topic: TopicUsers, Partition: AnyPartition, Key: []byte(x.UserID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
+	return record.Record{Topic: TopicUsers, Partition: record.AnyPartition, Key: []byte(x.UserID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Kind names what happened: <noun>.<past verb>.v<N>. It is the CloudEvents type.
@@ -38,24 +40,6 @@ const (
 	HeaderTrace       = "traceparent"
 )
 
-// Names of the headers that tell the story of a dead letter: on the dead letter itself, on a record that waits for another try, and on a replayed one. The first two
-// are Watermill's. Believe them on topics that belong to a group only: elsewhere they are whatever a producer has written.
-const (
-	HeaderDeadReason    = "reason_poisoned"
-	HeaderDeadTopic     = "topic_poisoned"
-	HeaderDeadID        = "id_poisoned"
-	HeaderDeadGroup     = "group_poisoned"
-	HeaderDeadPartition = "partition_poisoned"
-	HeaderDeadOffset    = "offset_poisoned"
-	HeaderDeadClass     = "class_poisoned"
-	HeaderDeadAttempts  = "attempts_poisoned"
-	HeaderDeadFirst     = "first_failure_poisoned"
-	HeaderDeadLast      = "last_failure_poisoned"
-	// HeaderDeadState and HeaderDeadNote stand on a resolution: what became of the dead letter, and why.
-	HeaderDeadState = "resolution_poisoned"
-	HeaderDeadNote  = "resolution_reason_poisoned"
-)
-
 // ContentTypeJSON and ContentTypeBinary are the values of HeaderContentType in use.
 const (
 	ContentTypeJSON   = "application/json"
@@ -75,11 +59,11 @@ type Envelope struct {
 }
 
 // Headers returns the envelope as record headers; contentType is that of the value.
-func (e Envelope) Headers(contentType string) []Header {
-	h := make([]Header, 0, 7)
+func (e Envelope) Headers(contentType string) []record.Header {
+	h := make([]record.Header, 0, 7)
 	add := func(k, v string) {
 		if v != "" {
-			h = append(h, Header{Key: k, Value: []byte(v)})
+			h = append(h, record.Header{Key: k, Value: []byte(v)})
 		}
 	}
 	add(HeaderSpecVersion, "1.0")
@@ -96,7 +80,7 @@ func (e Envelope) Headers(contentType string) []Header {
 
 // EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone, so that every reader fills in the same: kind
 // the topic's first, id topic/partition/offset (never equal to another's), source "log", time the record's. An unreadable ce_time is an error.
-func EnvelopeOf(r *Record, fallback Kind) (Envelope, error) {
+func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
 	e := Envelope{Kind: fallback, Time: r.Time}
 	for i := range r.Headers {
 		v := r.Headers[i].Value
@@ -121,7 +105,7 @@ func EnvelopeOf(r *Record, fallback Kind) (Envelope, error) {
 }
 
 // positionID is the id of an event that was written without one.
-func positionID(r *Record) string {
+func positionID(r *record.Record) string {
 	return r.Topic + "/" + strconv.Itoa(r.Partition) + "/" + strconv.FormatInt(r.Offset, 10)
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Event is what applications write: *Interaction, *Friendship, *Item or *User.
@@ -14,7 +16,7 @@ type Event interface {
 	// Validate checks the fields; the error is for the person who sent the event.
 	Validate() error
 	// Record returns the event as a record for its topic, as Message of the plain types does.
-	Record() Message
+	Record() record.Record
 	// Identity returns where id, source and time are kept, so that what is missing can be filled in.
 	Identity() (id, source *string, occurredAt *time.Time)
 }
@@ -23,7 +25,7 @@ type Event interface {
 func (x *Interaction) Kind() Kind { return KindInteraction }
 
 // Record returns x.Message().
-func (x *Interaction) Record() Message { return x.Message() }
+func (x *Interaction) Record() record.Record { return x.Message() }
 
 // Identity returns pointers to id, source and time.
 func (x *Interaction) Identity() (id, source *string, occurredAt *time.Time) {
@@ -39,7 +41,7 @@ func (f *Friendship) Kind() Kind {
 }
 
 // Record returns f.Message().
-func (f *Friendship) Record() Message { return f.Message() }
+func (f *Friendship) Record() record.Record { return f.Message() }
 
 // Identity returns pointers to id, source and time.
 func (f *Friendship) Identity() (id, source *string, occurredAt *time.Time) {
@@ -55,7 +57,7 @@ func (x *Item) Kind() Kind {
 }
 
 // Record returns x.Message().
-func (x *Item) Record() Message { return x.Message() }
+func (x *Item) Record() record.Record { return x.Message() }
 
 // Identity returns pointers to id, source and time.
 func (x *Item) Identity() (id, source *string, occurredAt *time.Time) {
@@ -71,7 +73,7 @@ func (x *User) Kind() Kind {
 }
 
 // Record returns x.Message().
-func (x *User) Record() Message { return x.Message() }
+func (x *User) Record() record.Record { return x.Message() }
 
 // Identity returns pointers to id, source and time.
 func (x *User) Identity() (id, source *string, occurredAt *time.Time) {

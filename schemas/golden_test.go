@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 var update = flag.Bool("update", false, "write the golden files and the AsyncAPI document anew")
@@ -24,11 +25,11 @@ type golden struct {
 }
 
 // samples is one event of each kind that the log holds for long, with every field set.
-func samples() map[string]schemas.Message {
+func samples() map[string]record.Record {
 	at := time.Date(2026, 3, 1, 20, 15, 0, 500_000_000, time.UTC)
 	value, yes := 4.5, true
 
-	return map[string]schemas.Message{
+	return map[string]record.Record{
 		"interaction.recorded.v1": schemas.Interaction{
 			EventID: "e1", Source: "shop", UserID: "u42", ItemID: "m7", Action: schemas.Rate, Value: &value, OccurredAt: at, SessionID: "s1", RecommendationID: "r1",
 			Context: map[string]string{"page": "home", "device": "tv"},
@@ -54,7 +55,7 @@ func samples() map[string]schemas.Message {
 }
 
 // decodeAny reads a record by its topic, with the decoder that processors use.
-func decodeAny(r *schemas.Record) (any, error) {
+func decodeAny(r *record.Record) (any, error) {
 	switch r.Topic {
 	case schemas.TopicInteractions:
 		return schemas.DecodeInteraction(r)
@@ -76,8 +77,8 @@ func decodeAny(r *schemas.Record) (any, error) {
 	panic(r.Topic)
 }
 
-func toRecord(m schemas.Message) *schemas.Record {
-	return &schemas.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
+func toRecord(m record.Record) *record.Record {
+	return &record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
 }
 
 // TestGolden pins the bytes of every kind. A file is never changed: what must be written otherwise is a new version with a file of its own.
@@ -113,9 +114,9 @@ func TestOldVersionsDecodeForEver(t *testing.T) {
 		require.NoError(t, err)
 		var g golden
 		require.NoError(t, json.Unmarshal(b, &g))
-		m := schemas.Message{Topic: g.Topic, Key: []byte(g.Key), Value: g.Value}
+		m := record.Record{Topic: g.Topic, Key: []byte(g.Key), Value: g.Value}
 		for k, v := range g.Headers {
-			m.Headers = append(m.Headers, schemas.Header{Key: k, Value: []byte(v)})
+			m.Headers = append(m.Headers, record.Header{Key: k, Value: []byte(v)})
 		}
 		x, err := decodeAny(toRecord(m))
 		require.NoError(t, err, path)
@@ -129,7 +130,7 @@ func TestOldVersionsDecodeForEver(t *testing.T) {
 	}
 }
 
-func rewrite(x any) (schemas.Message, bool) {
+func rewrite(x any) (record.Record, bool) {
 	switch x := x.(type) {
 	case schemas.Interaction:
 		return x.Message(), true
@@ -148,7 +149,7 @@ func rewrite(x any) (schemas.Message, bool) {
 	case schemas.Erasure:
 		return x.Message(), true
 	}
-	return schemas.Message{}, false
+	return record.Record{}, false
 }
 
 // FuzzDecoders throws records at every decoder: none may panic, and what decodes is the same after it was written and read once more.
@@ -167,8 +168,8 @@ func FuzzDecoders(f *testing.F) {
 		f.Add(i, []byte("k"), []byte(nil), "", "", "")
 	}
 	f.Fuzz(func(t *testing.T, i int, key, value []byte, kind, id, at string) {
-		r := &schemas.Record{Topic: topics[uint(i)%uint(len(topics))], Partition: 3, Offset: 42, Time: time.Unix(1.7e9, 0).UTC(), Key: key, Value: value}
-		for _, h := range []schemas.Header{{Key: schemas.HeaderType, Value: []byte(kind)}, {Key: schemas.HeaderID, Value: []byte(id)}, {Key: schemas.HeaderTime, Value: []byte(at)}} {
+		r := &record.Record{Topic: topics[uint(i)%uint(len(topics))], Partition: 3, Offset: 42, Time: time.Unix(1.7e9, 0).UTC(), Key: key, Value: value}
+		for _, h := range []record.Header{{Key: schemas.HeaderType, Value: []byte(kind)}, {Key: schemas.HeaderID, Value: []byte(id)}, {Key: schemas.HeaderTime, Value: []byte(at)}} {
 			if len(h.Value) > 0 {
 				r.Headers = append(r.Headers, h)
 			}

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Recommendation is one served list, the same on the topic and over REST.
@@ -55,13 +57,13 @@ const (
 )
 
 // Message returns the list as a record for topic, keyed by user.
-func (x *Recommendation) Message(topic string) Message {
+func (x *Recommendation) Message(topic string) record.Record {
 	env := Envelope{ID: x.RecommendationID, Source: "slipstream", Kind: KindRecommendation, Time: x.GeneratedAt}
-	return Message{Topic: topic, Partition: AnyPartition, Key: []byte(x.UserID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
+	return record.Record{Topic: topic, Partition: record.AnyPartition, Key: []byte(x.UserID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
 }
 
 // DecodeRecommendation reads a served list; ErrErasureMarker for an erasure marker.
-func DecodeRecommendation(r *Record) (Recommendation, error) {
+func DecodeRecommendation(r *record.Record) (Recommendation, error) {
 	var x Recommendation
 	env, err := EnvelopeOf(r, KindRecommendation)
 	if err != nil {
@@ -93,13 +95,13 @@ type ProfileChanged struct {
 }
 
 // Message returns the change as a record for its topic, keyed by user.
-func (x *ProfileChanged) Message() Message {
+func (x *ProfileChanged) Message() record.Record {
 	env := Envelope{ID: fmt.Sprintf("%s/%d/%d", x.Topic, x.Partition, x.Offset), Source: "slipstream", Kind: KindProfileChanged, Time: x.OccurredAt}
-	return Message{Topic: TopicProfiles, Partition: AnyPartition, Key: []byte(x.UserID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
+	return record.Record{Topic: TopicProfiles, Partition: record.AnyPartition, Key: []byte(x.UserID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
 }
 
 // DecodeProfileChanged reads a change of a profile; ErrErasureMarker for an erasure marker.
-func DecodeProfileChanged(r *Record) (ProfileChanged, error) {
+func DecodeProfileChanged(r *record.Record) (ProfileChanged, error) {
 	var x ProfileChanged
 	env, err := EnvelopeOf(r, KindProfileChanged)
 	if err != nil {
@@ -121,13 +123,13 @@ type Erasure struct {
 }
 
 // Message returns the erasure as a record of the compacted topic erasures, keyed by the hash.
-func (x Erasure) Message() Message {
+func (x Erasure) Message() record.Record {
 	env := Envelope{ID: fmt.Sprintf("%016x", x.UserKey), Source: "slipstream", Kind: KindUserErasureRecorded, Time: x.ErasedAt}
-	return Message{Topic: TopicErasures, Partition: AnyPartition, Key: fmt.Appendf(nil, "%016x", x.UserKey), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
+	return record.Record{Topic: TopicErasures, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "%016x", x.UserKey), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
 }
 
 // DecodeErasure reads an erasure.
-func DecodeErasure(r *Record) (Erasure, error) {
+func DecodeErasure(r *record.Record) (Erasure, error) {
 	var x Erasure
 	return x, decodeJSON(r.Value, &x)
 }
@@ -146,13 +148,13 @@ type TrendingItem struct {
 }
 
 // Message returns the list as a record of its topic.
-func (x *Trending) Message() Message {
+func (x *Trending) Message() record.Record {
 	env := Envelope{ID: x.ComputedAt.UTC().Format(time.RFC3339Nano), Source: "slipstream", Kind: KindTrendingComputed, Time: x.ComputedAt}
-	return Message{Topic: TopicTrending, Partition: 0, Key: []byte("all"), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
+	return record.Record{Topic: TopicTrending, Partition: 0, Key: []byte("all"), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
 }
 
 // DecodeTrending reads a trending list.
-func DecodeTrending(r *Record) (Trending, error) {
+func DecodeTrending(r *record.Record) (Trending, error) {
 	var x Trending
 	return x, decodeJSON(r.Value, &x)
 }

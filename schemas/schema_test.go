@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func validator(t testing.TB) *schemas.Validator {
@@ -22,7 +23,7 @@ func validator(t testing.TB) *schemas.Validator {
 
 // decodeAs runs the typed decoder that reads records of the kind.
 func decodeAs(k schemas.Kind, value []byte) (schemas.Event, error) {
-	r := &schemas.Record{Topic: "t", Offset: 7, Time: time.Unix(1e9, 0).UTC(), Key: []byte("k"), Value: value, Headers: schemas.Envelope{Kind: k}.Headers("")}
+	r := &record.Record{Topic: "t", Offset: 7, Time: time.Unix(1e9, 0).UTC(), Key: []byte("k"), Value: value, Headers: schemas.Envelope{Kind: k}.Headers("")}
 	switch k {
 	case schemas.KindInteraction:
 		x, err := schemas.DecodeInteraction(r)
@@ -322,7 +323,7 @@ const sample = `{"event_id":"0190f5d2-7c0e-7c1a-9f3e-3f2f5b1c7a10","user_id":"us
 
 func BenchmarkDecodeInteraction(b *testing.B) {
 	env := schemas.Envelope{ID: "0190f5d2-7c0e-7c1a-9f3e-3f2f5b1c7a10", Source: "bench", Kind: schemas.KindInteraction, Time: time.Unix(1e9, 0)}
-	r := &schemas.Record{Topic: schemas.TopicInteractions, Value: []byte(sample), Headers: env.Headers(schemas.ContentTypeJSON)}
+	r := &record.Record{Topic: schemas.TopicInteractions, Value: []byte(sample), Headers: env.Headers(schemas.ContentTypeJSON)}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := schemas.DecodeInteraction(r); err != nil {

@@ -2,8 +2,9 @@ package schemas
 
 import (
 	"slices"
-	"strings"
 	"time"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Logical names of the topics. On the broker each has the configured prefix.
@@ -32,27 +33,6 @@ const (
 	GroupErase     = "erase"
 	GroupPeriodic  = "periodic"
 )
-
-// PoisonTopic is where the dead letters of group are.
-func PoisonTopic(group string) string { return group + ".poison" }
-
-// ReplayTopic is where dead letters of group come back.
-func ReplayTopic(group string) string { return group + ".replay" }
-
-// RetryGroup is the consumer group that reads the retry topics of group.
-func RetryGroup(group string) string { return group + ".retry" }
-
-// RetryTopic is where a record in trouble waits for delay: <group>.retry.30s.
-func RetryTopic(group string, delay time.Duration) string {
-	s := delay.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return group + ".retry." + s
-}
 
 // Topic declares one topic: the single source for migrate, for the start of every process and for the AsyncAPI document.
 type Topic struct {
@@ -145,11 +125,11 @@ func GroupTopics(c TopicsConfig, group string, retries bool) []Topic {
 	const day = 24 * time.Hour
 	ts := []Topic{
 		{
-			Name: PoisonTopic(group), Key: "as the original", Partitions: 1, Retention: 30 * day,
+			Name: record.PoisonTopic(group), Key: "as the original", Partitions: 1, Retention: 30 * day,
 			Description: "Dead letters of " + group + ".",
 		},
 		{
-			Name: ReplayTopic(group), Key: "as the original", Partitions: c.Partitions, Retention: c.Retention,
+			Name: record.ReplayTopic(group), Key: "as the original", Partitions: c.Partitions, Retention: c.Retention,
 			Description: "Dead letters of " + group + " that were replayed: part of the history like what they were.",
 		},
 	}
@@ -158,7 +138,7 @@ func GroupTopics(c TopicsConfig, group string, retries bool) []Topic {
 	}
 	for _, d := range c.RetryDelays {
 		ts = append(ts, Topic{
-			Name: RetryTopic(group, d), Key: "as the original", Partitions: c.Partitions, Retention: 7 * day,
+			Name: record.RetryTopic(group, d), Key: "as the original", Partitions: c.Partitions, Retention: 7 * day,
 			Description: "Failing records of " + group + ", tried again after " + d.String() + ".",
 		})
 	}

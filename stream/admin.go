@@ -14,6 +14,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // TopicSpec says how a topic is to be.
@@ -90,7 +91,7 @@ func createTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 	}
 	req := &kafka.CreateTopicsRequest{}
 	for _, s := range specs {
-		t := kafka.TopicConfig{Topic: s.Name, NumPartitions: s.Partitions, ReplicationFactor: -1}
+		t := kafka.TopicConfig{Topic: conn.full(s.Name), NumPartitions: s.Partitions, ReplicationFactor: -1}
 		if s.Replication > 0 {
 			t.ReplicationFactor = s.Replication
 		}
@@ -105,7 +106,7 @@ func createTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 	}
 	var errs []error
 	for _, s := range specs {
-		if err := res.Errors[s.Name]; err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
+		if err := res.Errors[conn.full(s.Name)]; err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
 			errs = append(errs, fmt.Errorf("create topic %s: %w", s.Name, classify(err)))
 		}
 	}
@@ -116,7 +117,7 @@ func createTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 func layouts(ctx context.Context, conn *Conn, specs []TopicSpec) (map[string]kafka.Topic, error) {
 	names := make([]string, len(specs))
 	for i, s := range specs {
-		names[i] = s.Name
+		names[i] = conn.full(s.Name)
 	}
 	if len(names) == 0 {
 		return nil, nil // an empty request would list every topic
@@ -132,7 +133,7 @@ func layouts(ctx context.Context, conn *Conn, specs []TopicSpec) (map[string]kaf
 		case t.Error != nil && !errors.Is(t.Error, kafka.LeaderNotAvailable):
 			return nil, fmt.Errorf("look up topic %s: %w", t.Name, classify(t.Error))
 		default:
-			found[t.Name] = t
+			found[conn.logical(t.Name)] = t
 		}
 	}
 	return found, nil
@@ -150,7 +151,7 @@ func awaitTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 		if fault.ClassOf(err) == fault.Permanent {
 			return err
 		}
-		if !pause(ctx, 50*time.Millisecond) {
+		if !fault.Sleep(ctx, 50*time.Millisecond) {
 			return fmt.Errorf("wait for topic %s to be usable: %w", waitingFor, errors.Join(err, fault.As(fault.Transient, ctx.Err())))
 		}
 	}
@@ -175,7 +176,7 @@ func notUsable(ctx context.Context, conn *Conn, specs []TopicSpec) (string, erro
 			if !usable(p.Error) || p.Leader.Host == "" {
 				return s.Name, nil
 			}
-			ask[s.Name] = append(ask[s.Name], kafka.LastOffsetOf(p.ID))
+			ask[conn.full(s.Name)] = append(ask[conn.full(s.Name)], kafka.LastOffsetOf(p.ID))
 		}
 	}
 	if len(ask) == 0 {
@@ -203,7 +204,7 @@ func samePartitions(t kafka.Topic, s TopicSpec) error {
 		return nil
 	}
 	return fault.Permanentf("topic %s has %d partitions, not %d: changing the number would move keys between partitions and break their order. "+
-		"Configure %d, or choose another topic prefix and replay into it, or delete the topic if its data may go", s.Name, n, s.Partitions, n)
+		"Configure %d, or choose another topic prefix and replay into it, or delete the topic if its data may go", t.Name, n, s.Partitions, n)
 }
 
 // usable reports whether a partition has answered without an error: whichever it is, the answer is to wait.
@@ -214,7 +215,7 @@ func alignConfigs(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 	ask := &kafka.DescribeConfigsRequest{}
 	for _, s := range specs {
 		if names := slices.Sorted(maps.Keys(s.configs())); len(names) > 0 {
-			ask.Resources = append(ask.Resources, kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: s.Name, ConfigNames: names})
+			ask.Resources = append(ask.Resources, kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: conn.full(s.Name), ConfigNames: names})
 		}
 	}
 	if len(ask.Resources) == 0 {
@@ -236,9 +237,9 @@ func alignConfigs(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 	}
 	change := &kafka.IncrementalAlterConfigsRequest{}
 	for _, s := range specs {
-		r := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: s.Name}
+		r := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: conn.full(s.Name)}
 		for _, name := range slices.Sorted(maps.Keys(s.configs())) {
-			if want := s.configs()[name]; !sameConfig(is[s.Name][name], want) {
+			if want := s.configs()[name]; !sameConfig(is[conn.full(s.Name)][name], want) {
 				r.Configs = append(r.Configs, kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: want, ConfigOperation: kafka.ConfigOperationSet})
 			}
 		}
@@ -274,7 +275,11 @@ func DeleteTopics(ctx context.Context, conn *Conn, names ...string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	res, err := conn.Client().DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: names})
+	full := make([]string, len(names))
+	for i, name := range names {
+		full[i] = conn.full(name)
+	}
+	res, err := conn.Client().DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: full})
 	if err != nil {
 		return fmt.Errorf("delete %d topics: %w", len(names), classify(err))
 	}
@@ -283,7 +288,7 @@ func DeleteTopics(ctx context.Context, conn *Conn, names ...string) error {
 	for i, name := range names {
 		specs[i].Name = name
 		conn.forget(name)
-		if err := res.Errors[name]; err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
+		if err := res.Errors[full[i]]; err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
 			errs = append(errs, fmt.Errorf("delete topic %s: %w", name, classify(err)))
 		}
 	}
@@ -297,7 +302,7 @@ func DeleteTopics(ctx context.Context, conn *Conn, names ...string) error {
 		if err == nil && len(left) == 0 {
 			return nil
 		}
-		if !pause(ctx, 50*time.Millisecond) {
+		if !fault.Sleep(ctx, 50*time.Millisecond) {
 			return fmt.Errorf("wait for %d topics to be gone: %w", len(names), errors.Join(err, fault.As(fault.Transient, ctx.Err())))
 		}
 	}
@@ -337,7 +342,7 @@ func LogID(ctx context.Context, conn *Conn, emitter Emitter, metaTopic string, c
 }
 
 func writeLogID(ctx context.Context, emitter Emitter, metaTopic, id string) error {
-	if err := emitter.Emit(ctx, []Record{{Topic: metaTopic, Partition: 0, Key: []byte(logIDKey), Value: []byte(id)}}); err != nil {
+	if err := emitter.Emit(ctx, []record.Record{{Topic: metaTopic, Partition: 0, Key: []byte(logIDKey), Value: []byte(id)}}); err != nil {
 		return fmt.Errorf("write the log's id: %w", err)
 	}
 	return nil
@@ -345,7 +350,7 @@ func writeLogID(ctx context.Context, emitter Emitter, metaTopic, id string) erro
 
 func readLogIDs(ctx context.Context, conn *Conn, metaTopic string) ([]string, error) {
 	var ids []string
-	err := ReadPartition(ctx, conn, TopicPartition{metaTopic, 0}, 0, -1, func(r *Record) error {
+	err := conn.Read(ctx, record.TopicPartition{Topic: metaTopic, Partition: 0}, 0, -1, func(r *record.Record) error {
 		if string(r.Key) == logIDKey && len(r.Value) > 0 {
 			ids = append(ids, string(r.Value))
 		}

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // newName returns a name that no other test uses, and that is cleaned up on a real broker.
@@ -33,7 +35,7 @@ func TestEnsureTopics(t *testing.T) {
 		wg.Wait()
 		// Usable at once, without another attempt.
 		p := e.publisher(t)
-		require.NoError(t, p.Emit(t.Context(), []Record{{Topic: specs[0].Name, Partition: 2, Value: []byte("v")}, {Topic: specs[1].Name, Partition: 0, Key: []byte("k"), Value: []byte("v")}}))
+		require.NoError(t, p.Emit(t.Context(), []record.Record{{Topic: specs[0].Name, Partition: 2, Value: []byte("v")}, {Topic: specs[1].Name, Partition: 0, Key: []byte("k"), Value: []byte("v")}}))
 
 		// What differs is brought in line, what is not named stays.
 		specs[0].RetentionBytes = 1 << 29
@@ -117,11 +119,11 @@ func TestLag(t *testing.T) {
 		emit(t, p, topic, 0, 0, 10)
 		emit(t, p, topic, 1, 0, 4)
 		eventually(t, "the commit", func() bool { // a fresh coordinator is not available for a moment
-			res, err := e.conn.client.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic: {{Partition: 0, Offset: 7, Metadata: Range{First: 7, Last: 8}.String()}}}})
+			res, err := e.conn.client.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic: {{Partition: 0, Offset: 7, Metadata: record.Intent{First: 7, Last: 8}.String()}}}})
 			return err == nil && res.Topics[topic][0].Error == nil
 		})
-		want := PartitionLag{Group: group, TopicPartition: TopicPartition{topic, 0}, HighWatermark: 10, Committed: 7, Lag: 3, Metadata: "v1:7-8"}
-		never := PartitionLag{Group: group, TopicPartition: TopicPartition{topic, 1}, HighWatermark: 4, Committed: -1, Lag: 4}
+		want := PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: topic, Partition: 0}, HighWatermark: 10, Committed: 7, Lag: 3, Metadata: "v1:7-8"}
+		never := PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: topic, Partition: 1}, HighWatermark: 4, Committed: -1, Lag: 4}
 		got, err := Lag(t.Context(), e.conn, map[string][]string{group: {topic}})
 		require.NoError(t, err)
 		assert.Equal(t, []PartitionLag{want, never}, got)
@@ -138,20 +140,20 @@ func TestResetOffsets(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
 		topic, cfg := e.topic(t, 2), e.group(t)
-		cfg.Ranges = true
+		cfg.Intents = true
 		e.groupTopics(t, cfg.Group)
 		p := e.publisher(t)
 		emit(t, p, topic, 0, 0, 10)
 		var store ledger
 		run := func() func() {
-			return e.runRouter(t, Options{Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: func(_ context.Context, b *Batch) error {
+			return e.runRouter(t, Options{Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: func(_ context.Context, b *record.Batch) error {
 				for i := range b.Records {
 					store.add(&b.Records[i])
 				}
 				return nil
 			}})
 		}
-		to := map[TopicPartition]int64{{topic, 0}: 4, {topic, 1}: 0}
+		to := map[record.TopicPartition]int64{{Topic: topic, Partition: 0}: 4, {Topic: topic, Partition: 1}: 0}
 		stop := run()
 		eventually(t, "the records", func() bool { return len(store.values()) == 10 })
 		err := ResetOffsets(t.Context(), e.conn, cfg.Group, to)
@@ -216,7 +218,7 @@ func TestReplayRate(t *testing.T) {
 	e := fakeEngine(t)
 	d, group, _ := e.deadLetters(t, 40)
 	began := time.Now()
-	n, err := d.Replay(t.Context(), DeadLetterFilter{Group: group}, ReplayOptions{Rate: 50})
+	n, err := d.Replay(t.Context(), deadletter.Filter{Group: group}, deadletter.ReplayOptions{Rate: 50})
 	require.NoError(t, err)
 	assert.Equal(t, 40, n)
 	assert.Greater(t, time.Since(began), 500*time.Millisecond)

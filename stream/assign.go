@@ -11,10 +11,11 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-func sortPartitions(tps []TopicPartition) {
-	slices.SortFunc(tps, func(a, b TopicPartition) int {
+func sortPartitions(tps []record.TopicPartition) {
+	slices.SortFunc(tps, func(a, b record.TopicPartition) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
 }
@@ -36,8 +37,8 @@ func isPermanent(err error) bool { return fault.ClassOf(classify(err)) == fault.
 
 // prepare finds out where each partition stands and asks the Assigned hook. It returns false when the generation ended before that or there
 // is nothing to work on.
-func (g *generation) prepare(tps []TopicPartition) bool {
-	var assigned []Assignment
+func (g *generation) prepare(tps []record.TopicPartition) bool {
+	var assigned []record.Assignment
 	if len(tps) > 0 {
 		ok := g.retry("look up positions", func() error {
 			var err error
@@ -48,7 +49,7 @@ func (g *generation) prepare(tps []TopicPartition) bool {
 			return false
 		}
 	}
-	assigned = slices.DeleteFunc(assigned, func(a Assignment) bool { return a.Start < 0 })
+	assigned = slices.DeleteFunc(assigned, func(a record.Assignment) bool { return a.Next < 0 })
 	assigned, ok := g.askHook(assigned)
 	if !ok {
 		return false
@@ -61,7 +62,8 @@ func (g *generation) prepare(tps []TopicPartition) bool {
 
 // retry calls f until it succeeds or the generation ends.
 func (g *generation) retry(what string, f func() error) bool {
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	b := fault.Backoff{First: 50 * time.Millisecond, Max: 5 * time.Second}
+	for {
 		err := f()
 		if err == nil {
 			return true
@@ -70,14 +72,14 @@ func (g *generation) retry(what string, f func() error) bool {
 			return false
 		}
 		g.failed(fmt.Errorf("%s: %w", what, err))
-		if !pause(g.live, wait) {
+		if !b.Wait(g.live) {
 			return false
 		}
 	}
 }
 
 // askHook calls Assigned until it succeeds, stops partitions or the generation ends.
-func (g *generation) askHook(assigned []Assignment) ([]Assignment, bool) {
+func (g *generation) askHook(assigned []record.Assignment) ([]record.Assignment, bool) {
 	hook := g.cfg.Assigned
 	if hook == nil || len(assigned) == 0 {
 		return assigned, true
@@ -100,7 +102,7 @@ func (g *generation) askHook(assigned []Assignment) ([]Assignment, bool) {
 	if !ok {
 		return nil, false
 	}
-	return slices.DeleteFunc(assigned, func(a Assignment) bool {
+	return slices.DeleteFunc(assigned, func(a record.Assignment) bool {
 		err := stopped[a.TopicPartition]
 		if err != nil {
 			g.stopPartition(a.TopicPartition, err)
@@ -110,7 +112,7 @@ func (g *generation) askHook(assigned []Assignment) ([]Assignment, bool) {
 }
 
 // stopPartition reports that a partition is not worked on until the next generation.
-func (g *generation) stopPartition(tp TopicPartition, err error) {
+func (g *generation) stopPartition(tp record.TopicPartition, err error) {
 	g.log.Error("partition stopped", "topic", tp.Topic, "partition", tp.Partition, "error", err)
 	if g.cfg.Hooks.PartitionStopped != nil {
 		g.cfg.Hooks.PartitionStopped(tp, err)
@@ -119,12 +121,16 @@ func (g *generation) stopPartition(tp TopicPartition, err error) {
 
 // positions reads the group's offsets and the log's bounds. A partition that must not be worked on comes back with a negative Start and has
 // been reported.
-func (g *generation) positions(tps []TopicPartition) ([]Assignment, error) {
+func (g *generation) positions(tps []record.TopicPartition) ([]record.Assignment, error) {
 	ctx, cancel := context.WithTimeout(g.live, g.cfg.RequestTimeout)
 	defer cancel()
-	req := &kafka.OffsetFetchRequest{GroupID: g.cfg.Group, Topics: map[string][]int{}}
+	req := &kafka.OffsetFetchRequest{GroupID: g.conn.full(g.cfg.Group), Topics: map[string][]int{}}
+	parts := map[string][]int{}
 	for _, tp := range tps {
-		req.Topics[tp.Topic] = append(req.Topics[tp.Topic], tp.Partition)
+		parts[tp.Topic] = append(parts[tp.Topic], tp.Partition)
+	}
+	for topic, ids := range parts {
+		req.Topics[g.conn.full(topic)] = ids
 	}
 	res, err := g.conn.client.OffsetFetch(ctx, req)
 	if err == nil {
@@ -133,7 +139,7 @@ func (g *generation) positions(tps []TopicPartition) ([]Assignment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the group's offsets: %w", classify(err))
 	}
-	bounds, err := g.conn.bounds(ctx, req.Topics)
+	bounds, err := g.conn.bounds(ctx, parts)
 	if err != nil {
 		return nil, err
 	}
@@ -141,22 +147,22 @@ func (g *generation) positions(tps []TopicPartition) ([]Assignment, error) {
 		offset   int64
 		metadata string
 	}
-	offsets := map[TopicPartition]committed{}
+	offsets := map[record.TopicPartition]committed{}
 	for topic, parts := range res.Topics {
 		for _, p := range parts {
 			if p.Error != nil {
 				return nil, fmt.Errorf("read the group's offset of %s/%d: %w", topic, p.Partition, classify(p.Error))
 			}
-			offsets[TopicPartition{topic, p.Partition}] = committed{p.CommittedOffset, p.Metadata}
+			offsets[record.TopicPartition{Topic: g.conn.logical(topic), Partition: p.Partition}] = committed{p.CommittedOffset, p.Metadata}
 		}
 	}
-	out := make([]Assignment, len(tps))
+	out := make([]record.Assignment, len(tps))
 	for i, tp := range tps {
 		c, ok := offsets[tp]
 		if !ok {
 			return nil, fault.Transientf("the broker's answer leaves out the group's offset of %s", tp)
 		}
-		out[i] = g.placed(Assignment{
+		out[i] = g.placed(record.Assignment{
 			TopicPartition: tp, Committed: max(c.offset, -1), First: bounds[tp].First, HighWatermark: bounds[tp].HighWatermark,
 		}, c.metadata)
 	}
@@ -164,24 +170,25 @@ func (g *generation) positions(tps []TopicPartition) ([]Assignment, error) {
 }
 
 // placed decides where a partition starts.
-func (g *generation) placed(a Assignment, metadata string) Assignment {
-	a.Start = a.Committed
+func (g *generation) placed(a record.Assignment, metadata string) record.Assignment {
+	a.Next = a.Committed
 	if a.Committed < 0 {
-		a.Start = a.First
+		a.Next = a.First
 		if g.cfg.Start == FromLast {
-			a.Start = a.HighWatermark
+			a.Next = a.HighWatermark
 		}
 		return a
 	}
 	after := a.Committed // the offset after the newest record that the group is known to have seen
-	if g.cfg.Ranges {
-		r, err := ParseRange(metadata)
+	if g.cfg.Intents {
+		r, err := record.ParseIntent(metadata)
+		err = fault.As(fault.Permanent, err)
 		if err == nil && r != nil && r.First != a.Committed {
 			err = fault.Permanentf("the committed offset %d and its range %v do not belong together", a.Committed, r)
 		}
 		if err != nil {
 			g.stopPartition(a.TopicPartition, err)
-			a.Start = -1
+			a.Next = -1
 			return a
 		}
 		a.Repeat = r
@@ -202,11 +209,11 @@ func (g *generation) placed(a Assignment, metadata string) Assignment {
 	}
 	if g.cfg.OffsetPolicy != GoToFirst {
 		g.stopPartition(a.TopicPartition, fault.As(fault.Permanent, err))
-		a.Start = -1
+		a.Next = -1
 		return a
 	}
 	g.log.Warn("starting again at the first offset", "topic", a.Topic, "partition", a.Partition, "first", a.First, "reason", err)
-	a.Start = a.First
+	a.Next = a.First
 	if a.Repeat != nil && (after > a.HighWatermark || a.Repeat.Last < a.First) {
 		a.Repeat = nil // nothing of it is left, or other records stand there now
 	}

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func TestPartitionsMayHaveBatchesOfTheirOwnSize(t *testing.T) {
@@ -11,7 +13,7 @@ func TestPartitionsMayHaveBatchesOfTheirOwnSize(t *testing.T) {
 	e := fakeEngine(t)
 	topic, cfg := e.topic(t, 2), e.group(t)
 	cfg.MaxBytes, cfg.MaxRecords = 1<<20, 1000
-	cfg.PartitionBytes = func(tp TopicPartition) int {
+	cfg.PartitionBytes = func(tp record.TopicPartition) int {
 		if tp.Partition == 0 {
 			return 1 // less than a record: one at a time
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // cpu returns the processor time of this process, in seconds.
@@ -34,9 +36,9 @@ func BenchmarkRealThroughput(b *testing.B) {
 			for b.Loop() {
 				measure(b, n/2, func() {
 					for i := 0; i < n/2; i += 1000 {
-						records := make([]Record, 1000)
+						records := make([]record.Record, 1000)
 						for j := range records {
-							records[j] = Record{Topic: topic, Partition: AnyPartition, Key: fmt.Appendf(nil, "user-%d", (i+j)%5000), Value: value}
+							records[j] = record.Record{Topic: topic, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "user-%d", (i+j)%5000), Value: value}
 						}
 						require.NoError(b, p.Emit(b.Context(), records))
 					}
@@ -54,7 +56,7 @@ func BenchmarkRealThroughput(b *testing.B) {
 		b.Run(fmt.Sprintf("read-ranges=%v", ranges), func(b *testing.B) {
 			for b.Loop() {
 				cfg := e.group(b)
-				cfg.Ranges, cfg.HeartbeatInterval = ranges, time.Second
+				cfg.Intents, cfg.HeartbeatInterval = ranges, time.Second
 				cfg.CommitInterval = 300 * time.Millisecond
 				measure(b, total, func() {
 					out, stop := e.subscribe(b, cfg, topic)

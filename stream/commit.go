@@ -8,6 +8,9 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/offsetcommit"
+
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // committer is the only one to commit in its generation, one request at a time: concurrent commits would overtake each other. What comes in
@@ -16,7 +19,7 @@ type committer struct {
 	g *generation
 
 	mu      sync.Mutex
-	pending map[TopicPartition]*commitEntry
+	pending map[record.TopicPartition]*commitEntry
 	urgent  bool
 	closed  bool
 	wake    chan struct{}
@@ -30,14 +33,14 @@ type commitEntry struct {
 }
 
 func newCommitter(g *generation) *committer {
-	return &committer{g: g, pending: map[TopicPartition]*commitEntry{}, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	return &committer{g: g, pending: map[record.TopicPartition]*commitEntry{}, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 }
 
 // set notes a position, to be committed within the commit interval.
-func (c *committer) set(tp TopicPartition, offset int64) { c.put(tp, offset, "", nil) }
+func (c *committer) set(tp record.TopicPartition, offset int64) { c.put(tp, offset, "", nil) }
 
 // write commits an offset with metadata and returns when the broker has it.
-func (c *committer) write(ctx context.Context, tp TopicPartition, offset int64, metadata string) error {
+func (c *committer) write(ctx context.Context, tp record.TopicPartition, offset int64, metadata string) error {
 	done := make(chan error, 1)
 	c.put(tp, offset, metadata, done)
 	select {
@@ -50,7 +53,7 @@ func (c *committer) write(ctx context.Context, tp TopicPartition, offset int64, 
 	}
 }
 
-func (c *committer) put(tp TopicPartition, offset int64, metadata string, waiter chan error) {
+func (c *committer) put(tp record.TopicPartition, offset int64, metadata string, waiter chan error) {
 	c.mu.Lock()
 	e := c.pending[tp]
 	if e == nil {
@@ -122,7 +125,7 @@ func (c *committer) last(ctx context.Context) {
 
 // flush commits what is pending and tries again what is transient, until nothing is left or ctx ends.
 func (c *committer) flush(ctx context.Context) {
-	wait := 10 * time.Millisecond
+	b := fault.Backoff{First: 10 * time.Millisecond, Max: time.Second}
 	for {
 		batch := c.takePending()
 		if len(batch) == 0 {
@@ -137,27 +140,26 @@ func (c *committer) flush(ctx context.Context) {
 			continue
 		}
 		c.putBack(left)
-		if !pause(ctx, wait) {
+		if !b.Wait(ctx) {
 			return
 		}
-		if wait *= 2; wait > time.Second {
+		if b.AtMax() {
 			c.g.failed(fmt.Errorf("commit %d positions: %w", len(left), err))
-			wait = time.Second
 		}
 	}
 }
 
-func (c *committer) takePending() map[TopicPartition]*commitEntry {
+func (c *committer) takePending() map[record.TopicPartition]*commitEntry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	batch := c.pending
-	c.pending = map[TopicPartition]*commitEntry{}
+	c.pending = map[record.TopicPartition]*commitEntry{}
 	c.urgent = false
 	return batch
 }
 
 // putBack keeps what was not accepted, unless something newer has come in for the partition.
-func (c *committer) putBack(left map[TopicPartition]*commitEntry) {
+func (c *committer) putBack(left map[record.TopicPartition]*commitEntry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for tp, e := range left {
@@ -171,15 +173,15 @@ func (c *committer) putBack(left map[TopicPartition]*commitEntry) {
 }
 
 // send performs one commit. It returns the entries to try again, and the last error.
-func (c *committer) send(ctx context.Context, batch map[TopicPartition]*commitEntry) (left map[TopicPartition]*commitEntry, err error) {
-	req := &offsetcommit.Request{GroupID: c.g.cfg.Group, GenerationID: int32(c.g.id), MemberID: c.g.member, RetentionTimeMs: -1}
+func (c *committer) send(ctx context.Context, batch map[record.TopicPartition]*commitEntry) (left map[record.TopicPartition]*commitEntry, err error) {
+	req := &offsetcommit.Request{GroupID: c.g.conn.full(c.g.cfg.Group), GenerationID: int32(c.g.id), MemberID: c.g.member, RetentionTimeMs: -1}
 	byTopic := map[string]int{}
 	for tp, e := range batch {
 		t, ok := byTopic[tp.Topic]
 		if !ok {
 			t = len(req.Topics)
 			byTopic[tp.Topic] = t
-			req.Topics = append(req.Topics, offsetcommit.RequestTopic{Name: tp.Topic})
+			req.Topics = append(req.Topics, offsetcommit.RequestTopic{Name: c.g.conn.full(tp.Topic)})
 		}
 		req.Topics[t].Partitions = append(req.Topics[t].Partitions, offsetcommit.RequestPartition{
 			PartitionIndex: int32(tp.Partition), CommittedOffset: e.offset, CommittedMetadata: e.metadata, CommittedLeaderEpoch: -1,
@@ -188,15 +190,15 @@ func (c *committer) send(ctx context.Context, batch map[TopicPartition]*commitEn
 	sent := time.Now()
 	m, err := c.g.coordinator.ask(ctx, min(c.g.cfg.RequestTimeout, c.g.cfg.SessionTimeout/3), req)
 	if err != nil {
-		return c.settle(batch, func(TopicPartition) error { return err }, sent)
+		return c.settle(batch, func(record.TopicPartition) error { return err }, sent)
 	}
-	outcome := make(map[TopicPartition]error, len(batch))
+	outcome := make(map[record.TopicPartition]error, len(batch))
 	for _, t := range m.(*offsetcommit.Response).Topics {
 		for _, p := range t.Partitions {
-			outcome[TopicPartition{t.Name, int(p.PartitionIndex)}] = c.g.coordinator.noted(p.ErrorCode)
+			outcome[record.TopicPartition{Topic: c.g.conn.logical(t.Name), Partition: int(p.PartitionIndex)}] = c.g.coordinator.noted(p.ErrorCode)
 		}
 	}
-	return c.settle(batch, func(tp TopicPartition) error {
+	return c.settle(batch, func(tp record.TopicPartition) error {
 		err, ok := outcome[tp]
 		if !ok {
 			return fmt.Errorf("the broker's answer leaves out %s: %w", tp, kafka.NetworkException)
@@ -205,8 +207,8 @@ func (c *committer) send(ctx context.Context, batch map[TopicPartition]*commitEn
 	}, sent)
 }
 
-func (c *committer) settle(batch map[TopicPartition]*commitEntry, outcome func(TopicPartition) error, sent time.Time) (map[TopicPartition]*commitEntry, error) {
-	left := map[TopicPartition]*commitEntry{}
+func (c *committer) settle(batch map[record.TopicPartition]*commitEntry, outcome func(record.TopicPartition) error, sent time.Time) (map[record.TopicPartition]*commitEntry, error) {
+	left := map[record.TopicPartition]*commitEntry{}
 	var last error
 	for tp, e := range batch {
 		err := outcome(tp)

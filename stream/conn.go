@@ -18,6 +18,8 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"github.com/slipstream-rec/slipstream/fault"
 )
 
 // The SASL mechanisms that SASLConfig.Mechanism may name.
@@ -52,6 +54,9 @@ type SASLConfig struct {
 type Config struct {
 	// Brokers are the host:port pairs to start from; the others are discovered. Required.
 	Brokers []string
+	// Prefix begins the name of every topic and group on the broker, so that several installations
+	// can share one. This package's API speaks logical names, without it. Default none.
+	Prefix string
 	// ClientID names this process in the brokers' logs and quotas. Default "slipstream".
 	ClientID string
 	TLS      TLSConfig
@@ -223,7 +228,7 @@ func (c *Conn) reach(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if !pause(ctx, 200*time.Millisecond) {
+		if !fault.Sleep(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("open kafka: no answer from %s within %v (is it running? KAFKA_BROKERS says where it is): %w",
 				strings.Join(c.cfg.Brokers, ","), c.cfg.OpenTimeout, classify(err))
 		}
@@ -260,7 +265,7 @@ func (c *Conn) leaders(ctx context.Context, topic string, fresh bool) ([]int32, 
 		return known.leaders, nil
 	}
 	asked := time.Now()
-	m, err := c.ask(ctx, c.cfg.RequestTimeout, &metadata.Request{TopicNames: []string{topic}})
+	m, err := c.ask(ctx, c.cfg.RequestTimeout, &metadata.Request{TopicNames: []string{c.full(topic)}})
 	if err != nil {
 		return nil, fmt.Errorf("look up topic %s: %w", topic, classify(err))
 	}
@@ -300,6 +305,15 @@ func (c *Conn) Partitions(ctx context.Context, topic string) (int, error) {
 	return len(l), err
 }
 
+// Exists reports whether the topic exists.
+func (c *Conn) Exists(ctx context.Context, topic string) (bool, error) {
+	_, err := c.leaders(ctx, topic, true)
+	if errors.Is(err, kafka.UnknownTopicOrPartition) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // counts returns how many partitions the topics have, 0 for one that does not exist; those that could not be asked for are left out.
 func (c *Conn) counts(ctx context.Context, topics []string) map[string]int {
 	out := make(map[string]int, len(topics))
@@ -311,14 +325,8 @@ func (c *Conn) counts(ctx context.Context, topics []string) map[string]int {
 	return out
 }
 
-// pause waits for d and returns true, or false when ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+// full returns the name of a topic or group on the broker.
+func (c *Conn) full(name string) string { return c.cfg.Prefix + name }
+
+// logical returns the name without the prefix.
+func (c *Conn) logical(name string) string { return strings.TrimPrefix(name, c.cfg.Prefix) }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // kafkaCode is a broker's error code as an error.
@@ -30,7 +32,7 @@ var errCorrupt = errors.New("corrupt record batch")
 
 // decodeBatches returns the records at or after from. next is the offset after the last complete batch, which on a compacted topic
 // can be well after the last record; it is from when there is no complete batch. Keys and values are slices of data or of what was inflated.
-func decodeBatches(tp TopicPartition, data []byte, from int64) (records []Record, next int64, err error) {
+func decodeBatches(tp record.TopicPartition, data []byte, from int64) (records []record.Record, next int64, err error) {
 	next = from
 	be := binary.BigEndian
 	for len(data) >= batchHeader {
@@ -64,7 +66,7 @@ func decodeBatches(tp TopicPartition, data []byte, from int64) (records []Record
 	return records, next, nil
 }
 
-func decodeBatch(dst []Record, tp TopicPartition, b []byte, base, from int64) ([]Record, error) {
+func decodeBatch(dst []record.Record, tp record.TopicPartition, b []byte, base, from int64) ([]record.Record, error) {
 	be := binary.BigEndian
 	attributes := be.Uint16(b[21:])
 	first, newest := int64(be.Uint64(b[27:])), int64(be.Uint64(b[35:]))
@@ -83,7 +85,7 @@ func decodeBatch(dst []Record, tp TopicPartition, b []byte, base, from int64) ([
 	dst = slices.Grow(dst, min(count, 1<<16))
 	r := recordReader{b: body, keys: map[string]string{}}
 	for range count {
-		rec := Record{Topic: tp.Topic, Partition: tp.Partition}
+		rec := record.Record{Topic: tp.Topic, Partition: tp.Partition}
 		end := r.varint() // the record's length
 		if r.bad || end < 0 || end > int64(len(r.b)) {
 			return dst, fmt.Errorf("%w at offset %d of %s: a record's length", errCorrupt, base, tp)
@@ -95,7 +97,7 @@ func decodeBatch(dst []Record, tp TopicPartition, b []byte, base, from int64) ([
 		if attributes&attrAppended != 0 {
 			ms = newest
 		}
-		rec.Time = time.UnixMilli(ms)
+		rec.Time = time.UnixMilli(ms).UTC()
 		rec.Offset = base + r.varint()
 		rec.Key, rec.Value = r.nullable(), r.nullable()
 		rec.Headers = r.headers()
@@ -131,7 +133,7 @@ type recordReader struct {
 	b    []byte
 	bad  bool
 	keys map[string]string // the names of headers, which repeat
-	slab []Header          // to be cut into the records' headers
+	slab []record.Header   // to be cut into the records' headers
 }
 
 func (r *recordReader) varint() int64 {
@@ -163,7 +165,7 @@ func (r *recordReader) nullable() []byte {
 	return r.take(n)
 }
 
-func (r *recordReader) headers() []Header {
+func (r *recordReader) headers() []record.Header {
 	n := r.varint()
 	if n <= 0 || r.bad {
 		return nil
@@ -173,7 +175,7 @@ func (r *recordReader) headers() []Header {
 		return nil
 	}
 	if int64(len(r.slab)) < n {
-		r.slab = make([]Header, max(n, 256))
+		r.slab = make([]record.Header, max(n, 256))
 	}
 	hs := r.slab[:n:n]
 	r.slab = r.slab[n:]
@@ -184,7 +186,7 @@ func (r *recordReader) headers() []Header {
 			known = string(name)
 			r.keys[known] = known
 		}
-		hs[i] = Header{Key: known, Value: r.nullable()}
+		hs[i] = record.Header{Key: known, Value: r.nullable()}
 	}
 	return hs
 }

@@ -10,52 +10,58 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// batchControl is what a batch may ask of the generation it came from.
-type batchControl struct {
+// batchLease is the ownership of a batch's partition, as its generation has it.
+type batchLease struct {
 	p *partition
 
-	mu    sync.Mutex
-	rng   Range
-	batch *Batch // the one that is out now
+	mu     sync.Mutex
+	intent record.Intent
+	batch  *record.Batch // the one that is out now
 }
 
-func (c *batchControl) checkLease(ctx context.Context) error {
+// Check implements record.Lease.
+func (c *batchLease) Check(ctx context.Context) error {
 	if err := c.p.g.lease.check(ctx); err != nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return fmt.Errorf("%s, offsets %d to %d: %w", c.p.tp, c.rng.First, c.rng.Last, err)
+		return fmt.Errorf("%s, offsets %d to %d: %w", c.p.tp, c.intent.First, c.intent.Last, err)
 	}
 	return nil
 }
 
-func (c *batchControl) draining() <-chan struct{} { return c.p.g.live.Done() }
+// Draining implements record.Lease.
+func (c *batchLease) Draining() <-chan struct{} { return c.p.g.live.Done() }
 
-func (c *batchControl) exclude(ctx context.Context, offsets []int64) error {
+// Exclude implements record.Lease.
+func (c *batchLease) Exclude(ctx context.Context, offsets ...int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r, err := c.rng.without(offsets)
+	r, err := without(c.intent, offsets)
 	if err != nil {
 		return err
 	}
-	if c.p.g.cfg.Ranges {
+	if c.p.g.cfg.Intents {
 		if err := c.p.g.commits.write(ctx, c.p.tp, r.First, r.String()); err != nil {
 			return fmt.Errorf("exclude %d records from %s, offsets %d to %d: %w", len(offsets), c.p.tp, r.First, r.Last, err)
 		}
 	}
-	c.rng = r
+	c.intent = r
 	c.batch.Records = withoutExcluded(c.batch.Records, r)
 	return nil
 }
 
 // withoutExcluded copies: the handler may hold the old slice.
-func withoutExcluded(records []Record, r Range) []Record {
-	return slices.DeleteFunc(slices.Clone(records), func(rec Record) bool { return r.excludes(rec.Offset) })
+func withoutExcluded(records []record.Record, r record.Intent) []record.Record {
+	return slices.DeleteFunc(slices.Clone(records), func(rec record.Record) bool { return r.Excludes(rec.Offset) })
 }
 
 // again returns the batch for another delivery.
-func (c *batchControl) again() *Batch {
+func (c *batchLease) again() *record.Batch {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := *c.batch
@@ -65,9 +71,9 @@ func (c *batchControl) again() *Batch {
 }
 
 // deliver hands out the batch until it is acknowledged. It returns false when the generation ended before that.
-func (p *partition) deliver(b *Batch) bool {
-	g, control := p.g, b.control.(*batchControl)
-	wait := g.cfg.RedeliverMin
+func (p *partition) deliver(b *record.Batch) bool {
+	g, control := p.g, b.Lease.(*batchLease)
+	wait := fault.Backoff{First: g.cfg.RedeliverMin, Max: g.cfg.RedeliverMax}
 	for attempt := 1; ; attempt++ {
 		msg, cancel := p.message(b)
 		select {
@@ -88,10 +94,9 @@ func (p *partition) deliver(b *Batch) bool {
 		if acked {
 			return true
 		}
-		if !pause(g.live, wait) {
+		if !wait.Wait(g.live) {
 			return false
 		}
-		wait = min(2*wait, g.cfg.RedeliverMax)
 		b = control.again()
 	}
 }
@@ -121,7 +126,7 @@ func (p *partition) settlement(msg *message.Message, cancel context.CancelFunc) 
 }
 
 // message wraps the batch. Its context ends when it is settled or the generation is over.
-func (p *partition) message(b *Batch) (*message.Message, context.CancelFunc) {
+func (p *partition) message(b *record.Batch) (*message.Message, context.CancelFunc) {
 	var msg *message.Message
 	if p.g.cfg.MaxRecords == 1 && len(b.Records) == 1 {
 		msg = recordMessage(&b.Records[0])
@@ -138,7 +143,7 @@ func (p *partition) message(b *Batch) (*message.Message, context.CancelFunc) {
 }
 
 // recordMessage is a record as a plain Watermill message.
-func recordMessage(r *Record) *message.Message {
+func recordMessage(r *record.Record) *message.Message {
 	msg := message.NewMessage("", r.Value)
 	for i := range r.Headers {
 		if h := &r.Headers[i]; h.Key == HeaderUUID {

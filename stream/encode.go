@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go/compress"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -23,7 +25,7 @@ const (
 )
 
 // sizeOf estimates what a record adds to a batch, from above.
-func sizeOf(r *Record) int {
+func sizeOf(r *record.Record) int {
 	n := recordOverhead + len(r.Key) + len(r.Value)
 	for i := range r.Headers {
 		n += 10 + len(r.Headers[i].Key) + len(r.Headers[i].Value)
@@ -32,7 +34,7 @@ func sizeOf(r *Record) int {
 }
 
 // appendBatch appends the records as one batch, compressed with codec (nil: not at all). A zero time becomes now.
-func appendBatch(dst []byte, records []*Record, codec compress.Codec, now time.Time) ([]byte, error) {
+func appendBatch(dst []byte, records []*record.Record, codec compress.Codec, now time.Time) ([]byte, error) {
 	start := len(dst)
 	first, newest := int64(0), int64(0)
 	dst = append(dst, make([]byte, batchHeader)...)
@@ -79,7 +81,7 @@ func appendBatch(dst []byte, records []*Record, codec compress.Codec, now time.T
 	return dst, nil
 }
 
-func appendRecord(dst []byte, r *Record, timeDelta, offsetDelta int64) []byte {
+func appendRecord(dst []byte, r *record.Record, timeDelta, offsetDelta int64) []byte {
 	n := 1 + varintLen(timeDelta) + varintLen(offsetDelta) + bytesLen(r.Key) + bytesLen(r.Value) + varintLen(int64(len(r.Headers)))
 	for i := range r.Headers {
 		h := &r.Headers[i]

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // epochKey is the key of the log's epoch in the meta topic, beside its id.
@@ -59,8 +60,8 @@ func RaiseEpoch(ctx context.Context, conn *Conn, emitter Emitter, metaTopic stri
 }
 
 func writeEpoch(ctx context.Context, emitter Emitter, metaTopic string, epoch int) error {
-	record := Record{Topic: metaTopic, Key: []byte(epochKey), Value: strconv.AppendInt(nil, int64(epoch), 10)}
-	if err := emitter.Emit(ctx, []Record{record}); err != nil {
+	r := record.Record{Topic: metaTopic, Key: []byte(epochKey), Value: strconv.AppendInt(nil, int64(epoch), 10)}
+	if err := emitter.Emit(ctx, []record.Record{r}); err != nil {
 		return fmt.Errorf("write the log's epoch: %w", err)
 	}
 	return nil
@@ -69,7 +70,7 @@ func writeEpoch(ctx context.Context, emitter Emitter, metaTopic string, epoch in
 // readEpochs returns the highest epoch in the topic and the last.
 func readEpochs(ctx context.Context, conn *Conn, metaTopic string) (highest, last int, err error) {
 	highest, last = FirstEpoch, FirstEpoch
-	err = ReadPartition(ctx, conn, TopicPartition{metaTopic, 0}, 0, -1, func(r *Record) error {
+	err = conn.Read(ctx, record.TopicPartition{Topic: metaTopic}, 0, -1, func(r *record.Record) error {
 		if string(r.Key) != epochKey || len(r.Value) == 0 {
 			return nil
 		}

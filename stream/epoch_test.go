@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func TestEpoch(t *testing.T) {
@@ -70,7 +71,7 @@ func TestAnEpochThatIsNoneIsAnError(t *testing.T) {
 		meta := e.newName()
 		spec := TopicSpec{Name: meta, Partitions: 1, Compact: true}
 		require.NoError(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{spec}))
-		require.NoError(t, e.publisher(t).Emit(t.Context(), []Record{
+		require.NoError(t, e.publisher(t).Emit(t.Context(), []record.Record{
 			{Topic: meta, Key: []byte(epochKey), Value: []byte(value)},
 		}))
 		_, err := Epoch(t.Context(), e.conn, meta)

@@ -9,7 +9,9 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // A handler behind the guard, on a broker in the process: one record is bad, its neighbours go on, and the bad one is found among the dead letters.
@@ -26,12 +28,12 @@ func ExampleRouter() {
 	conn, err := stream.Open(ctx, stream.DefaultConfig(broker.Addr()))
 	check(err)
 	defer conn.Close()
-	check(stream.EnsureTopics(ctx, conn, []stream.TopicSpec{{Name: "numbers", Partitions: 1}, {Name: stream.PoisonTopic("sum"), Partitions: 1}}))
+	check(stream.EnsureTopics(ctx, conn, []stream.TopicSpec{{Name: "numbers", Partitions: 1}, {Name: record.PoisonTopic("sum"), Partitions: 1}}))
 	publisher, err := stream.NewPublisher(conn, stream.DefaultPublisherConfig())
 	check(err)
 	defer publisher.Close()
 	for _, n := range []string{"1", "two", "3"} {
-		check(publisher.Emit(ctx, []stream.Record{{Topic: "numbers", Partition: stream.AnyPartition, Key: []byte("k"), Value: []byte(n)}}))
+		check(publisher.Emit(ctx, []record.Record{{Topic: "numbers", Partition: record.AnyPartition, Key: []byte("k"), Value: []byte(n)}}))
 	}
 
 	subscriber, err := stream.NewSubscriber(conn, stream.DefaultSubscriberConfig("sum"))
@@ -43,7 +45,7 @@ func ExampleRouter() {
 	sum, all := 0, make(chan struct{})
 	check(router.Handle(stream.Options{
 		Name: "sum", Group: "sum", Topics: []string{"numbers"}, Subscriber: subscriber, Emitter: publisher,
-		Handler: func(_ context.Context, b *stream.Batch) error {
+		Handler: func(_ context.Context, b *record.Batch) error {
 			var bad fault.Reject
 			for i, r := range b.Records {
 				var n int
@@ -65,7 +67,7 @@ func ExampleRouter() {
 	check(router.Run(ctx))
 
 	fmt.Println("sum", sum)
-	letters, err := stream.NewDeadLetters(conn, publisher, []string{"sum"}).List(ctx, stream.DeadLetterFilter{Since: time.Now().Add(-time.Hour)})
+	letters, err := deadletter.New(conn, publisher, "", []string{"sum"}).List(ctx, deadletter.Filter{Since: time.Now().Add(-time.Hour)})
 	check(err)
 	for _, l := range letters {
 		fmt.Println(l.Origin, l.Class, l.Reason, l.State)

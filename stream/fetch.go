@@ -12,6 +12,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // maxFetches bounds the exchanges under way at once with one broker: one that waits for idle partitions, and some for busy ones.
@@ -99,7 +100,7 @@ func byTopic(parts []*partition) {
 	slices.SortStableFunc(parts, func(a, b *partition) int { return cmp.Compare(order[a.tp.Topic], order[b.tp.Topic]) })
 }
 
-func (f *fetcher) leader(tp TopicPartition) (int32, error) {
+func (f *fetcher) leader(tp record.TopicPartition) (int32, error) {
 	ctx, cancel := context.WithTimeout(f.g.live, f.g.cfg.RequestTimeout)
 	defer cancel()
 	l, err := f.g.conn.leaders(ctx, tp.Topic, false)
@@ -122,10 +123,10 @@ func (f *fetcher) exchange(leader int32, parts []*partition) {
 	}()
 	c := f.g.cfg
 	req := &fetchExchange{
-		leader: leader, clientID: f.g.conn.cfg.ClientID, maxWaitMillis: int32(c.FetchMaxWait.Milliseconds()), minBytes: int32(c.FetchMinBytes),
+		leader: leader, clientID: f.g.conn.cfg.ClientID, prefix: f.g.conn.cfg.Prefix, maxWaitMillis: int32(c.FetchMaxWait.Milliseconds()), minBytes: int32(c.FetchMinBytes),
 		maxBytes: int32(c.FetchMaxBytes), partitionMax: int32(c.FetchPartitionBytes),
 	}
-	byName := make(map[TopicPartition]*partition, len(parts))
+	byName := make(map[record.TopicPartition]*partition, len(parts))
 	for _, p := range parts {
 		req.asks = append(req.asks, fetchAsk{tp: p.tp, offset: p.fetchOffset()})
 		byName[p.tp] = p

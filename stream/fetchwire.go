@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Kafka's Fetch in version 11 (brokers since 2.3), encoded here rather than by kafka-go: one exchange asks for many partitions, and records are
@@ -18,13 +20,13 @@ const (
 
 // fetchAsk is one partition in a fetch.
 type fetchAsk struct {
-	tp     TopicPartition
+	tp     record.TopicPartition
 	offset int64
 }
 
 // fetched is one partition's part of a response.
 type fetched struct {
-	tp            TopicPartition
+	tp            record.TopicPartition
 	code          int16
 	highWatermark int64
 	logStart      int64
@@ -34,7 +36,7 @@ type fetched struct {
 // fetchExchange is a protocol.Message that performs the exchange itself.
 type fetchExchange struct {
 	leader                                int32
-	clientID                              string
+	clientID, prefix                      string
 	maxWaitMillis, maxBytes, partitionMax int32
 	minBytes                              int32      // 0 is 1
 	asks                                  []fetchAsk // those of one topic stand together
@@ -117,7 +119,7 @@ func (f *fetchExchange) encode() []byte {
 	b = be.AppendUint32(b, 0)
 	for i := 0; i < len(f.asks); topics++ {
 		topic := f.asks[i].tp.Topic
-		b = appendString(b, topic)
+		b = appendString(b, f.prefix+topic)
 		countAt, count := len(b), 0
 		b = be.AppendUint32(b, 0)
 		for ; i < len(f.asks) && f.asks[i].tp.Topic == topic; i++ {
@@ -152,9 +154,9 @@ func (f *fetchExchange) decode(body []byte) error {
 	if r.err == nil && code != 0 {
 		return kafkaCode(code)
 	}
-	names := map[string]string{} // share the strings of the request
+	names := map[string]string{} // by the name on the broker: the strings of the request are shared
 	for _, a := range f.asks {
-		names[a.tp.Topic] = a.tp.Topic
+		names[f.prefix+a.tp.Topic] = a.tp.Topic
 	}
 	for range r.count(6) {
 		topic := r.string()
@@ -162,7 +164,7 @@ func (f *fetchExchange) decode(body []byte) error {
 			topic = known
 		}
 		for range r.count(38) {
-			p := fetched{tp: TopicPartition{Topic: topic, Partition: int(r.int32())}}
+			p := fetched{tp: record.TopicPartition{Topic: topic, Partition: int(r.int32())}}
 			p.code = r.int16()
 			p.highWatermark = r.int64()
 			r.int64() // last stable offset

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Follower reads all partitions of a topic from their first offset, without a group: for state that
@@ -17,7 +18,7 @@ type Follower struct {
 	conn    *Conn
 	topic   string
 	log     *slog.Logger
-	fn      func(*Record) error
+	fn      func(*record.Record) error
 	slowest time.Duration // the longest pause after a failure
 
 	caughtUp chan struct{}
@@ -31,7 +32,7 @@ type Follower struct {
 
 // followed is what a follower knows of one partition.
 type followed struct {
-	tp     TopicPartition
+	tp     record.TopicPartition
 	leader int32 // -1 is none
 	asked  bool  // a request for it is under way
 	known  bool  // whether next is valid; else the ends of the log are to be looked up
@@ -44,9 +45,9 @@ type followed struct {
 
 // NewFollower returns a Follower that calls fn for each record, one at a time, in order within a
 // partition. The record is fn's to keep. An error of fn ends Run.
-func NewFollower(conn *Conn, topic string, log *slog.Logger, fn func(*Record) error) *Follower {
+func NewFollower(conn *Conn, topic string, log *slog.Logger, fn func(*record.Record) error) *Follower {
 	return &Follower{
-		conn: conn, topic: topic, log: log, fn: fn, slowest: readBackoff,
+		conn: conn, topic: topic, log: log, fn: fn, slowest: slowestRetry,
 		caughtUp: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
@@ -127,17 +128,18 @@ func (f *Follower) Run(ctx context.Context) error {
 // retrying is the back-off of something that is tried again after failures. The zero value has not
 // failed.
 type retrying struct {
-	wait   time.Duration
-	until  time.Time // no attempt before
-	err    error     // the last failure; nil after a success
-	logged bool      // whether it has been logged
+	failures int
+	until    time.Time // no attempt before
+	err      error     // the last failure; nil after a success
+	logged   bool      // whether it has been logged
 }
 
 // failed notes a failure and returns true once, when it has lasted long enough to be logged.
 func (b *retrying) failed(now time.Time, err error, slowest time.Duration) (warn bool) {
-	b.wait = min(max(2*b.wait, 20*time.Millisecond), slowest)
-	b.until, b.err = now.Add(b.wait), err
-	warn = b.wait == slowest && !b.logged
+	b.failures++
+	wait := fault.Backoff{First: 20 * time.Millisecond, Max: slowest}
+	b.until, b.err = now.Add(wait.After(b.failures)), err
+	warn = wait.Lasts(b.failures) && !b.logged
 	b.logged = b.logged || warn
 	return warn
 }

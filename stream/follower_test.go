@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func TestFollower(t *testing.T) {
@@ -28,7 +29,7 @@ func TestFollower(t *testing.T) {
 		}
 		var mu sync.Mutex
 		seen := map[int]int{}
-		follower := NewFollower(e.conn, topic, testLogger(t), func(r *Record) error {
+		follower := NewFollower(e.conn, topic, testLogger(t), func(r *record.Record) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if fmt.Sprint(seen[r.Partition]) != string(r.Value) {
@@ -82,7 +83,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 func TestFollowerOfAnEmptyTopicIsCaughtUpAtOnce(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
-	f := NewFollower(e.conn, e.topic(t, 1), testLogger(t), func(*Record) error { return nil })
+	f := NewFollower(e.conn, e.topic(t, 1), testLogger(t), func(*record.Record) error { return nil })
 	stop := f.start(t)
 	require.NoError(t, f.WaitCaughtUp(t.Context()))
 	require.NoError(t, stop())
@@ -99,7 +100,7 @@ func TestFollowerFailureIsHeard(t *testing.T) {
 
 	t.Run("before it has caught up", func(t *testing.T) {
 		t.Parallel()
-		f := NewFollower(e.conn, topic, testLogger(t), func(*Record) error { return boom })
+		f := NewFollower(e.conn, topic, testLogger(t), func(*record.Record) error { return boom })
 		stop := f.start(t)
 		require.ErrorIs(t, f.WaitCaughtUp(within(t, 10*time.Second)), boom)
 		require.ErrorIs(t, stop(), boom)
@@ -108,7 +109,7 @@ func TestFollowerFailureIsHeard(t *testing.T) {
 	t.Run("canceled before it has caught up", func(t *testing.T) {
 		t.Parallel()
 		entered, leave := make(chan struct{}), make(chan struct{})
-		f := NewFollower(e.conn, topic, testLogger(t), func(*Record) error {
+		f := NewFollower(e.conn, topic, testLogger(t), func(*record.Record) error {
 			close(entered)
 			<-leave
 			return boom
@@ -125,7 +126,7 @@ func TestFollowerFailureIsHeard(t *testing.T) {
 	t.Run("the wait of a follower that is stopped ends", func(t *testing.T) {
 		t.Parallel()
 		missing := e.name + "-missing"
-		f := NewFollower(e.conn, missing, testLogger(t), func(*Record) error { return nil })
+		f := NewFollower(e.conn, missing, testLogger(t), func(*record.Record) error { return nil })
 		stop := f.start(t)
 		waited := make(chan error, 1)
 		go func() { waited <- f.WaitCaughtUp(within(t, 10*time.Second)) }()
@@ -142,7 +143,7 @@ type reader struct {
 	seen map[int]int
 }
 
-func (r *reader) take(rec *Record) error {
+func (r *reader) take(rec *record.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n := r.seen[rec.Partition]; fmt.Sprint(n) != string(rec.Value) {
@@ -398,7 +399,7 @@ func TestFollowerAfterTheLogWasCut(t *testing.T) {
 	emit(t, p, topic, 0, 0, 10)
 	w := newWarnings(t)
 	var offsets []int64
-	f := NewFollower(e.conn, topic, slog.New(w), func(r *Record) error {
+	f := NewFollower(e.conn, topic, slog.New(w), func(r *record.Record) error {
 		offsets = append(offsets, r.Offset)
 		return nil
 	})

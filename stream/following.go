@@ -10,6 +10,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // partitionFails is what is logged, once, when partitions of a followed topic cannot be read.
@@ -123,7 +124,7 @@ func (w *following) setLayout(leaders []int32, err error) {
 	w.mu.Lock()
 	logged := w.layout.succeeded()
 	for i := len(w.partitions); i < len(leaders); i++ {
-		w.partitions = append(w.partitions, &followed{tp: TopicPartition{w.topic, i}, target: -1})
+		w.partitions = append(w.partitions, &followed{tp: record.TopicPartition{Topic: w.topic, Partition: i}, target: -1})
 	}
 	w.mu.Unlock()
 	if logged {
@@ -161,7 +162,7 @@ func (w *following) ask(ctx context.Context, leader int32, parts []*followed) {
 	parts = append(parts[turn:len(parts):len(parts)], parts[:turn]...)
 
 	asks := make([]fetchAsk, len(parts))
-	tps := make([]TopicPartition, len(parts))
+	tps := make([]record.TopicPartition, len(parts))
 	for i, p := range parts {
 		p.asked = true
 		tps[i], asks[i] = p.tp, fetchAsk{tp: p.tp, offset: p.next}
@@ -189,7 +190,7 @@ func (w *following) ask(ctx context.Context, leader int32, parts []*followed) {
 // setEnds takes in where the logs of partitions begin and end. The follower goes to their
 // beginnings.
 func (w *following) setEnds(
-	parts []*followed, ends map[TopicPartition]Bounds, failed map[TopicPartition]error, err error,
+	parts []*followed, ends map[record.TopicPartition]Bounds, failed map[record.TopicPartition]error, err error,
 ) {
 	if err != nil {
 		w.fail(err, parts...)

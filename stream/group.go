@@ -13,6 +13,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Why the context of a generation ended.
@@ -109,7 +110,7 @@ func (s *subscription) resign() {
 	ctx, cancel := context.WithTimeout(s.values, s.cfg.RequestTimeout)
 	defer cancel()
 	_, err := s.conn.client.LeaveGroup(ctx, &kafka.LeaveGroupRequest{
-		GroupID: s.cfg.Group, Members: []kafka.LeaveGroupRequestMember{{ID: *member}},
+		GroupID: s.conn.full(s.cfg.Group), Members: []kafka.LeaveGroupRequestMember{{ID: *member}},
 	})
 	if err != nil {
 		s.log.Warn("leaving the group", "member", *member, "error", err)
@@ -162,7 +163,7 @@ func (s *subscription) takePart(ended context.Context, kg *kafka.Generation) {
 	var helpers sync.WaitGroup
 	helpers.Go(g.lease.run)
 	helpers.Go(g.commits.run)
-	tps := assignedTo(kg)
+	tps := s.conn.assignedTo(kg)
 	if s.cfg.Hooks.Generation != nil {
 		s.cfg.Hooks.Generation(g.id, len(tps))
 	}
@@ -181,11 +182,11 @@ func (s *subscription) takePart(ended context.Context, kg *kafka.Generation) {
 	}
 }
 
-func assignedTo(kg *kafka.Generation) []TopicPartition {
-	var tps []TopicPartition
+func (c *Conn) assignedTo(kg *kafka.Generation) []record.TopicPartition {
+	var tps []record.TopicPartition
 	for topic, parts := range kg.Assignments {
 		for _, p := range parts {
-			tps = append(tps, TopicPartition{Topic: topic, Partition: p.ID})
+			tps = append(tps, record.TopicPartition{Topic: c.logical(topic), Partition: p.ID})
 		}
 	}
 	sortPartitions(tps)
@@ -250,7 +251,7 @@ func (g *generation) watch() {
 				return
 			}
 		}
-		if !pause(g.live, g.cfg.WatchInterval) {
+		if !fault.Sleep(g.live, g.cfg.WatchInterval) {
 			return
 		}
 	}

@@ -18,43 +18,44 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // rangeStore is a store that applies a range once: what a repeat with the same bounds brings is dropped, as ClickHouse's tokens do. Anything else
 // that overlaps what it has is an error.
 type rangeStore struct {
 	mu      sync.Mutex
-	applied map[TopicPartition]map[[2]int64]bool
+	applied map[record.TopicPartition]map[[2]int64]bool
 	count   map[string]int // by value
-	last    map[TopicPartition]int64
+	last    map[record.TopicPartition]int64
 	repeats int
 }
 
 func newRangeStore() *rangeStore {
-	return &rangeStore{applied: map[TopicPartition]map[[2]int64]bool{}, count: map[string]int{}, last: map[TopicPartition]int64{}}
+	return &rangeStore{applied: map[record.TopicPartition]map[[2]int64]bool{}, count: map[string]int{}, last: map[record.TopicPartition]int64{}}
 }
 
-func (l *rangeStore) apply(b *Batch) error {
+func (l *rangeStore) apply(b *record.Batch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	done := l.applied[b.TopicPartition]
+	done := l.applied[b.TopicPartition()]
 	if done == nil {
 		done = map[[2]int64]bool{}
-		l.applied[b.TopicPartition] = done
-		l.last[b.TopicPartition] = -1
+		l.applied[b.TopicPartition()] = done
+		l.last[b.TopicPartition()] = -1
 	}
 	if done[[2]int64{b.First, b.Last}] {
 		l.repeats++
 		if !b.Repeat {
-			return fmt.Errorf("%s %d-%d came again without saying so", b.TopicPartition, b.First, b.Last)
+			return fmt.Errorf("%s %d-%d came again without saying so", b.TopicPartition(), b.First, b.Last)
 		}
 		return nil
 	}
-	if b.First != l.last[b.TopicPartition]+1 {
-		return fmt.Errorf("%s: %d-%d follows %d", b.TopicPartition, b.First, b.Last, l.last[b.TopicPartition])
+	if b.First != l.last[b.TopicPartition()]+1 {
+		return fmt.Errorf("%s: %d-%d follows %d", b.TopicPartition(), b.First, b.Last, l.last[b.TopicPartition()])
 	}
 	done[[2]int64{b.First, b.Last}] = true
-	l.last[b.TopicPartition] = b.Last
+	l.last[b.TopicPartition()] = b.Last
 	for i := range b.Records {
 		l.count[string(b.Records[i].Value)]++
 	}
@@ -86,15 +87,15 @@ func TestMembersComeAndGo(t *testing.T) {
 		work.Go(func() {
 			for i := 0; i < perPartition; i += 50 {
 				for partition := range partitions {
-					records := make([]Record, 50)
+					records := make([]record.Record, 50)
 					for j := range records {
-						records[j] = Record{Topic: topic, Partition: partition, Value: fmt.Appendf(nil, "%d/%d", partition, i+j)}
+						records[j] = record.Record{Topic: topic, Partition: partition, Value: fmt.Appendf(nil, "%d/%d", partition, i+j)}
 					}
 					if err := p.Emit(ctx, records); err != nil && ctx.Err() == nil {
 						t.Error(err)
 					}
 				}
-				pause(ctx, 5*time.Millisecond)
+				fault.Sleep(ctx, 5*time.Millisecond)
 			}
 		})
 		for m := range 3 {
@@ -107,7 +108,7 @@ func TestMembersComeAndGo(t *testing.T) {
 		}
 		deadline := time.Now().Add(60 * time.Second)
 		for l.total() < partitions*perPartition && time.Now().Before(deadline) {
-			pause(ctx, 20*time.Millisecond)
+			fault.Sleep(ctx, 20*time.Millisecond)
 		}
 		cancel()
 		work.Wait()
@@ -174,7 +175,7 @@ func TestCloseDrainsAndCommits(t *testing.T) {
 	onEngines(t, func(t *testing.T, e *engine) {
 		for _, ranges := range []bool{false, true} {
 			topic, cfg := e.topic(t, 1), e.group(t)
-			cfg.MaxRecords, cfg.Ranges, cfg.CommitInterval = 10, ranges, time.Hour
+			cfg.MaxRecords, cfg.Intents, cfg.CommitInterval = 10, ranges, time.Hour
 			cfg.DrainTimeout = 2 * time.Second
 			emit(t, e.publisher(t), topic, 0, 0, 30)
 			out, stop := e.subscribe(t, cfg, topic)
@@ -205,12 +206,12 @@ func TestCoPartitionedTopicsComeTogether(t *testing.T) {
 	onEngines(t, func(t *testing.T, e *engine) {
 		a, b := e.topic(t, 4), e.topic(t, 4)
 		cfg := e.group(t)
-		type owned map[TopicPartition]bool
+		type owned map[record.TopicPartition]bool
 		var mu sync.Mutex
 		members := map[int]owned{}
 		for i := range 2 {
 			cfg := cfg
-			cfg.Assigned = func(_ context.Context, as []Assignment) error {
+			cfg.Assigned = func(_ context.Context, as []record.Assignment) error {
 				mu.Lock()
 				defer mu.Unlock()
 				members[i] = owned{}
@@ -219,7 +220,7 @@ func TestCoPartitionedTopicsComeTogether(t *testing.T) {
 				}
 				return nil
 			}
-			cfg.Revoked = func(tps []TopicPartition) {
+			cfg.Revoked = func(tps []record.TopicPartition) {
 				mu.Lock()
 				defer mu.Unlock()
 				for _, tp := range tps {
@@ -237,7 +238,7 @@ func TestCoPartitionedTopicsComeTogether(t *testing.T) {
 			for _, o := range members {
 				for tp := range o {
 					other := map[string]string{a: b, b: a}[tp.Topic]
-					if !o[TopicPartition{other, tp.Partition}] {
+					if !o[record.TopicPartition{Topic: other, Partition: tp.Partition}] {
 						return false
 					}
 				}
@@ -283,7 +284,7 @@ func TestOffsetsThatDoNotFitTheLog(t *testing.T) {
 		commit(cfg.Group)
 		var mu sync.Mutex
 		stopped := map[int]error{}
-		cfg.Hooks.PartitionStopped = func(tp TopicPartition, err error) {
+		cfg.Hooks.PartitionStopped = func(tp record.TopicPartition, err error) {
 			mu.Lock()
 			defer mu.Unlock()
 			stopped[tp.Partition] = err
@@ -321,7 +322,7 @@ func TestOffsetsThatDoNotFitTheLog(t *testing.T) {
 		}})
 		require.NoError(t, err)
 		stopped := make(chan error, 3)
-		cfg.Hooks.PartitionStopped = func(_ TopicPartition, err error) { stopped <- err }
+		cfg.Hooks.PartitionStopped = func(_ record.TopicPartition, err error) { stopped <- err }
 		_, stop := e.subscribe(t, cfg, topic)
 		require.ErrorContains(t, <-stopped, "did another program commit")
 		stop()
@@ -337,14 +338,14 @@ func TestAssignedHook(t *testing.T) {
 	emit(t, p, topic, 1, 0, 5)
 	cfg := e.group(t)
 	var calls atomic.Int32
-	cfg.Assigned = func(_ context.Context, as []Assignment) error {
+	cfg.Assigned = func(_ context.Context, as []record.Assignment) error {
 		if calls.Add(1) < 3 {
 			return fault.Transientf("the store is not up yet")
 		}
 		return PartitionErrors{as[0].TopicPartition: fmt.Errorf("%w: run rebuild", ErrOffsetMissing)}
 	}
 	stopped := make(chan error, 2)
-	cfg.Hooks.PartitionStopped = func(tp TopicPartition, err error) { stopped <- fmt.Errorf("%s: %w", tp, err) }
+	cfg.Hooks.PartitionStopped = func(tp record.TopicPartition, err error) { stopped <- fmt.Errorf("%s: %w", tp, err) }
 	out, stop := e.subscribe(t, cfg, topic)
 	m := receive(t, out)
 	require.EqualValues(t, 3, calls.Load(), "no batch before the hook has agreed")
@@ -451,7 +452,7 @@ func TestManyBrokers(t *testing.T) {
 			for got := 0; got < 20; {
 				m := receive(t, out)
 				b := BatchOf(m)
-				l := b.control.(*batchControl).p.g.lease
+				l := b.Lease.(*batchLease).p.g.lease
 				require.NoError(t, l.beat(m.Context()), "heartbeats go to the coordinator")
 				got += len(b.Records)
 				m.Ack()
@@ -488,9 +489,9 @@ func TestBytesBoundBatches(t *testing.T) {
 	e := fakeEngine(t)
 	topic, cfg, p := e.topic(t, 1), e.group(t), e.publisher(t)
 	cfg.MaxBytes = 10_000
-	in := make([]Record, 30)
+	in := make([]record.Record, 30)
 	for i := range in {
-		in[i] = Record{Topic: topic, Value: make([]byte, 3000)}
+		in[i] = record.Record{Topic: topic, Value: make([]byte, 3000)}
 	}
 	in[10].Value = make([]byte, 50_000)
 	require.NoError(t, p.Emit(t.Context(), in))
@@ -522,7 +523,7 @@ func TestSubscribeAfterClose(t *testing.T) {
 func TestBatchOfAPlainMessage(t *testing.T) {
 	t.Parallel()
 	require.Nil(t, BatchOf(message.NewMessage("x", nil)))
-	b := &Batch{}
+	b := &record.Batch{}
 	require.NoError(t, b.CheckLease(t.Context()))
 	require.NoError(t, b.Exclude(t.Context(), 1))
 	require.Nil(t, b.Draining())

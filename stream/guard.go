@@ -9,10 +9,11 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
-	"github.com/cenkalti/backoff/v5"
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // guard is what stands between Watermill's router and one handler.
@@ -25,10 +26,12 @@ type guard struct {
 	replay  string // the group's replay topic
 	grave   string // and its poison topic
 	closing <-chan struct{}
+	// prefix begins the names that dead letters carry in their headers.
+	prefix string
 }
 
-func newGuard(o Options, log *slog.Logger, closing <-chan struct{}) *guard {
-	g := &guard{o: o, log: log, visits: map[string]int{}, replay: ReplayTopic(o.Group), grave: PoisonTopic(o.Group), closing: closing}
+func newGuard(o Options, prefix string, log *slog.Logger, closing <-chan struct{}) *guard {
+	g := &guard{o: o, log: log, visits: map[string]int{}, replay: record.ReplayTopic(o.Group), grave: record.PoisonTopic(o.Group), closing: closing, prefix: prefix}
 	for i, topic := range o.retryTopics() {
 		g.visits[topic] = i + 1
 	}
@@ -72,7 +75,7 @@ func (g *guard) chain() []message.HandlerMiddleware {
 
 // delivery is one message on its way through the chain. It belongs to one goroutine.
 type delivery struct {
-	batch *Batch // what the handler is to be called with: the message's batch, or a part of it
+	batch *record.Batch // what the handler is to be called with: the message's batch, or a part of it
 	// max is how many charged attempts the part in hand has; attempts how many it has had, before how many the whole had before it was split.
 	max, attempts, before int
 	first, last           time.Time // failures of what is in hand, or of the whole it is a part of
@@ -106,7 +109,7 @@ func (g *guard) telemetry(next message.HandlerFunc) message.HandlerFunc {
 			b = foreignBatch(g.o.Group, msg)
 		}
 		d := &delivery{batch: b, max: g.o.MaxAttempts}
-		e := BatchDone{Handler: g.o.Name, Group: g.o.Group, TopicPartition: b.TopicPartition, Records: len(b.Records), Outcome: OutcomeDone}
+		e := BatchDone{Handler: g.o.Name, Group: g.o.Group, TopicPartition: b.TopicPartition(), Records: len(b.Records), Outcome: OutcomeDone}
 		e.Lag = max(b.HighWatermark-b.Last-1, 0)
 		if n := len(b.Records); n > 0 {
 			e.Newest = b.Records[n-1].Time
@@ -128,12 +131,12 @@ func (g *guard) telemetry(next message.HandlerFunc) message.HandlerFunc {
 }
 
 // foreignBatch makes a batch of a message that does not come from our Subscriber, so that the guard works behind every Watermill subscriber.
-func foreignBatch(group string, msg *message.Message) *Batch {
-	r := Record{Topic: message.SubscribeTopicFromCtx(msg.Context()), Partition: AnyPartition, Value: msg.Payload, Time: time.Now()}
+func foreignBatch(group string, msg *message.Message) *record.Batch {
+	r := record.Record{Topic: message.SubscribeTopicFromCtx(msg.Context()), Partition: record.AnyPartition, Value: msg.Payload, Time: time.Now()}
 	for k, v := range msg.Metadata {
-		r.Headers = append(r.Headers, Header{k, []byte(v)})
+		r.Headers = append(r.Headers, record.Header{Key: k, Value: []byte(v)})
 	}
-	return &Batch{Group: group, TopicPartition: TopicPartition{r.Topic, r.Partition}, Records: []Record{r}, HighWatermark: 1}
+	return &record.Batch{Group: group, Range: record.Range{Topic: r.Topic, Partition: r.Partition}, Records: []record.Record{r}, HighWatermark: 1}
 }
 
 // handler is the innermost link: it calls the handler with what is in hand.
@@ -158,8 +161,7 @@ func (g *guard) handler(message.HandlerFunc) message.HandlerFunc {
 func (g *guard) retry(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx, d := msg.Context(), deliveryOf(msg)
-		wait := backoff.ExponentialBackOff{InitialInterval: g.o.Backoff.First, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: g.o.Backoff.Max}
-		wait.Reset()
+		wait := fault.Backoff{First: g.o.Backoff.First, Max: g.o.Backoff.Max}
 		d.attempts = 0
 		for {
 			if !g.admitted(ctx, d) {
@@ -188,7 +190,7 @@ func (g *guard) retry(next message.HandlerFunc) message.HandlerFunc {
 				d.charged++
 				return nil, err
 			}
-			pauseFor := wait.NextBackOff()
+			pauseFor := wait.Next()
 			g.tellRetry(ctx, d, err, pauseFor)
 			if !g.pause(ctx, d.batch, pauseFor) {
 				return nil, errLeft
@@ -205,19 +207,19 @@ func (g *guard) tellRetry(ctx context.Context, d *delivery, err error, wait time
 	}
 	class := classOfBatch(err)
 	g.log.Log(ctx, level, "batch failed, trying again", "topic", d.batch.Topic, "partition", d.batch.Partition, "first", d.batch.First,
-		"class", class.String(), "attempt", d.attempts, "wait", wait, "err", clip(err.Error(), maxLoggedReason))
-	g.o.Hooks.Retrying(ctx, Retrying{Handler: g.o.Name, Group: g.o.Group, TopicPartition: d.batch.TopicPartition, Class: class, Attempt: d.attempts, Wait: wait, Err: err})
+		"class", class.String(), "attempt", d.attempts, "wait", wait, "err", deadletter.Clip(err.Error(), maxLoggedReason))
+	g.o.Hooks.Retrying(ctx, Retrying{Handler: g.o.Name, Group: g.o.Group, TopicPartition: d.batch.TopicPartition(), Class: class, Attempt: d.attempts, Wait: wait, Err: err})
 }
 
 type verdict int
 
 const (
-	done   verdict = iota
-	leave          // nobody is unwell: leave it uncommitted
-	hold           // the engine is unwell: wait, charge nothing
-	blocked        // the engine is well, and this partition waits (fault.Wait): charge nothing
-	charge         // unclear: one attempt less
-	settle         // decided: the link outside sets records aside
+	done    verdict = iota
+	leave           // nobody is unwell: leave it uncommitted
+	hold            // the engine is unwell: wait, charge nothing
+	blocked         // the engine is well, and this partition waits (fault.Wait): charge nothing
+	charge          // unclear: one attempt less
+	settle          // decided: the link outside sets records aside
 )
 
 // judge says what follows from a failure's class: docs/adr/0003.
@@ -358,7 +360,7 @@ func (g *guard) stopping() bool {
 }
 
 // pause waits, and returns false when we are to stop, or to hand the batch's partition over, before the time is over.
-func (g *guard) pause(ctx context.Context, b *Batch, d time.Duration) bool {
+func (g *guard) pause(ctx context.Context, b *record.Batch, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -17,17 +17,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // emitted is an Emitter that keeps what it is given, and fails as it is told.
 type emitted struct {
 	mu      sync.Mutex
-	records []Record
-	fail    func(records []Record) error
+	records []record.Record
+	fail    func(records []record.Record) error
 	log     *[]string
 }
 
-func (e *emitted) Emit(_ context.Context, records []Record) error {
+func (e *emitted) Emit(_ context.Context, records []record.Record) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.fail != nil {
@@ -42,17 +44,17 @@ func (e *emitted) Emit(_ context.Context, records []Record) error {
 	return nil
 }
 
-// heldControl is a control without a broker.
-type heldControl struct {
+// heldLease is a lease without a broker.
+type heldLease struct {
 	drain chan struct{}
 	log   *[]string
 	fail  error
 	lease error
 }
 
-func (c *heldControl) checkLease(context.Context) error { return c.lease }
-func (c *heldControl) draining() <-chan struct{}        { return c.drain }
-func (c *heldControl) exclude(_ context.Context, offsets []int64) error {
+func (c *heldLease) Check(context.Context) error { return c.lease }
+func (c *heldLease) Draining() <-chan struct{}   { return c.drain }
+func (c *heldLease) Exclude(_ context.Context, offsets ...int64) error {
 	if c.log != nil {
 		*c.log = append(*c.log, fmt.Sprintf("exclude %v", offsets))
 	}
@@ -64,7 +66,7 @@ type bench struct {
 	t       *testing.T
 	g       *guard
 	out     *emitted
-	control *heldControl
+	lease   *heldLease
 	closing chan struct{}
 	done    []BatchDone
 	told    []SetAside
@@ -74,7 +76,7 @@ type bench struct {
 
 func newBench(t *testing.T, handler Handler, change func(*Options)) *bench {
 	t.Helper()
-	b := &bench{t: t, out: &emitted{}, control: &heldControl{drain: make(chan struct{})}, closing: make(chan struct{})}
+	b := &bench{t: t, out: &emitted{}, lease: &heldLease{drain: make(chan struct{})}, closing: make(chan struct{})}
 	o := Options{Name: "work", Group: "g", Topics: []string{"in"}, Handler: handler, Emitter: b.out, Subscriber: noSubscriber{}}
 	var mu sync.Mutex
 	locked := func(f func()) { mu.Lock(); defer mu.Unlock(); f() }
@@ -88,7 +90,7 @@ func newBench(t *testing.T, handler Handler, change func(*Options)) *bench {
 		change(&o)
 	}
 	require.NoError(t, o.Validate())
-	b.g = newGuard(o.filled(), slog.New(slog.DiscardHandler), b.closing)
+	b.g = newGuard(o.filled(), "", slog.New(slog.DiscardHandler), b.closing)
 	return b
 }
 
@@ -100,23 +102,23 @@ func (noSubscriber) Subscribe(context.Context, string) (<-chan *message.Message,
 func (noSubscriber) Close() error { return nil }
 
 // batch makes a batch of records at the offsets, whose values are v<offset>.
-func (b *bench) batch(topic string, offsets ...int64) *Batch {
-	out := &Batch{Group: "g", TopicPartition: TopicPartition{topic, 3}, First: offsets[0], Last: offsets[len(offsets)-1], HighWatermark: offsets[len(offsets)-1] + 5, control: b.control}
+func (b *bench) batch(topic string, offsets ...int64) *record.Batch {
+	out := &record.Batch{Group: "g", Range: record.Range{Topic: topic, Partition: 3, First: offsets[0], Last: offsets[len(offsets)-1]}, HighWatermark: offsets[len(offsets)-1] + 5, Lease: b.lease}
 	for _, o := range offsets {
-		out.Records = append(out.Records, Record{
+		out.Records = append(out.Records, record.Record{
 			Topic: topic, Partition: 3, Offset: o, Time: time.Now().Add(-time.Second), Key: fmt.Appendf(nil, "k%d", o), Value: fmt.Appendf(nil, "v%d", o),
-			Headers: []Header{{"own", []byte("1")}, {"own", []byte{0, 255}}},
+			Headers: []record.Header{{Key: "own", Value: []byte("1")}, {Key: "own", Value: []byte{0, 255}}},
 		})
 	}
 	return out
 }
 
 // run sends the batch through a chain and reports whether it is acknowledged.
-func (b *bench) run(ctx context.Context, batch *Batch) bool {
+func (b *bench) run(ctx context.Context, batch *record.Batch) bool {
 	return b.through(ctx, batch, b.g.chain())
 }
 
-func (b *bench) through(ctx context.Context, batch *Batch, chain []message.HandlerMiddleware) bool {
+func (b *bench) through(ctx context.Context, batch *record.Batch, chain []message.HandlerMiddleware) bool {
 	h := func(*message.Message) ([]*message.Message, error) {
 		return nil, errors.New("the handler link must not call next")
 	}
@@ -144,7 +146,7 @@ func (b *bench) values() []string {
 // The order of the chain is docs/adr/0003: telemetry sees everything, poison sees every end of trying, a panic is an error before it is tried again.
 func TestGuardOrder(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, func(context.Context, *Batch) error { return nil }, nil)
+	b := newBench(t, func(context.Context, *record.Batch) error { return nil }, nil)
 	var names []string
 	for _, l := range b.g.links() {
 		names = append(names, l.name)
@@ -156,15 +158,15 @@ func TestGuardPanic(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		b := newBench(t, func(context.Context, *Batch) error { calls++; panic("no such thing") }, func(o *Options) { o.MaxAttempts = 4 })
+		b := newBench(t, func(context.Context, *record.Batch) error { calls++; panic("no such thing") }, func(o *Options) { o.MaxAttempts = 4 })
 		require.True(t, b.run(t.Context(), b.batch("in", 7)))
 		assert.Equal(t, 4, calls)
 		require.Len(t, b.out.records, 1)
 		r := b.out.records[0]
-		assert.Contains(t, r.Header(HeaderReason), "no such thing")
-		assert.Contains(t, r.Header(HeaderReason), "guard_test.go", "the stack says where")
-		assert.Equal(t, "unknown", r.Header(HeaderClass))
-		assert.Equal(t, "4", r.Header(HeaderAttempts))
+		assert.Contains(t, r.Header(record.HeaderReason), "no such thing")
+		assert.Contains(t, r.Header(record.HeaderReason), "guard_test.go", "the stack says where")
+		assert.Equal(t, "unknown", r.Header(record.HeaderClass))
+		assert.Equal(t, "4", r.Header(record.HeaderAttempts))
 	})
 }
 
@@ -172,7 +174,7 @@ func TestGuardPermanentRecord(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		b := newBench(t, func(_ context.Context, batch *Batch) error {
+		b := newBench(t, func(_ context.Context, batch *record.Batch) error {
 			calls++
 			var no fault.Reject
 			no.Add(1, fault.Permanentf("not an event"))
@@ -185,14 +187,14 @@ func TestGuardPermanentRecord(t *testing.T) {
 		require.Len(t, b.out.records, 1)
 		r := b.out.records[0]
 		assert.Equal(t, "g.poison", r.Topic)
-		assert.Equal(t, AnyPartition, r.Partition)
+		assert.Equal(t, record.AnyPartition, r.Partition)
 		assert.Equal(t, want.Key, r.Key)
 		assert.Equal(t, want.Value, r.Value)
 		assert.Equal(t, want.Headers, r.Headers[:2])
 		for name, value := range map[string]string{
 			"reason_poisoned": "not an event", "topic_poisoned": "in", "handler_poisoned": "work", "subscriber_poisoned": "g",
-			HeaderPartition: "3", HeaderOffset: "11", HeaderGroup: "g", HeaderClass: "permanent", HeaderAttempts: "1", HeaderTime: stamp(want.Time),
-			HeaderID: DeadLetterID("g", Position{TopicPartition{"in", 3}, 11}), HeaderFirstFailure: stamp(time.Now()), HeaderLastFailure: stamp(time.Now()),
+			record.HeaderPartition: "3", record.HeaderOffset: "11", record.HeaderGroup: "g", record.HeaderClass: "permanent", record.HeaderAttempts: "1", record.HeaderTime: stamp(want.Time),
+			record.HeaderID: deadletter.ID("g", record.Position{TopicPartition: record.TopicPartition{Topic: "in", Partition: 3}, Offset: 11}), record.HeaderFirstFailure: stamp(time.Now()), record.HeaderLastFailure: stamp(time.Now()),
 		} {
 			assert.Equal(t, value, r.Header(name), name)
 		}
@@ -200,7 +202,7 @@ func TestGuardPermanentRecord(t *testing.T) {
 		assert.True(t, b.told[0].DeadLetter)
 		require.Len(t, b.done, 1)
 		assert.Equal(t, BatchDone{
-			Handler: "work", Group: "g", TopicPartition: TopicPartition{"in", 3}, Records: 3, Newest: in.Records[2].Time, Attempts: 1, Outcome: OutcomeSetAside, Lag: 4,
+			Handler: "work", Group: "g", TopicPartition: record.TopicPartition{Topic: "in", Partition: 3}, Records: 3, Newest: in.Records[2].Time, Attempts: 1, Outcome: OutcomeSetAside, Lag: 4,
 		}, b.done[0])
 	})
 }
@@ -221,7 +223,7 @@ func TestGuardWaitingPartitionLeavesTheBreakerAlone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var b *bench
 				calls := 0
-				b = newBench(t, func(context.Context, *Batch) error {
+				b = newBench(t, func(context.Context, *record.Batch) error {
 					if calls++; calls <= 20 {
 						return tc.err
 					}
@@ -249,7 +251,7 @@ func TestGuardOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := time.Now().Add(3 * time.Hour)
 		calls := 0
-		b := newBench(t, func(context.Context, *Batch) error {
+		b := newBench(t, func(context.Context, *record.Batch) error {
 			calls++
 			if time.Now().Before(up) {
 				return fmt.Errorf("put 3 factors: %w", fault.Transientf("connection refused"))
@@ -275,7 +277,7 @@ func TestGuardBreakerIsShared(t *testing.T) {
 		up := time.Now().Add(10 * time.Minute)
 		var mu sync.Mutex
 		calls := 0
-		b := newBench(t, func(context.Context, *Batch) error {
+		b := newBench(t, func(context.Context, *record.Batch) error {
 			mu.Lock()
 			defer mu.Unlock()
 			calls++
@@ -285,7 +287,7 @@ func TestGuardBreakerIsShared(t *testing.T) {
 			return nil
 		}, func(o *Options) {
 			o.Breaker = Breaker{Failures: 5, Delay: 10 * time.Second}
-			o.Backoff = Backoff{First: 50 * time.Millisecond, Max: time.Second}
+			o.Backoff = fault.Backoff{First: 50 * time.Millisecond, Max: time.Second}
 		})
 		var wg sync.WaitGroup
 		for range 20 {
@@ -299,7 +301,7 @@ func TestGuardBreakerIsShared(t *testing.T) {
 
 // guilty returns a handler that fails for whole batches that contain one of the offsets, and notes which offsets have had their effects.
 func guilty(err error, effects *[]int64, offsets ...int64) Handler {
-	return func(_ context.Context, b *Batch) error {
+	return func(_ context.Context, b *record.Batch) error {
 		for _, r := range b.Records {
 			if slices.Contains(offsets, r.Offset) {
 				return err
@@ -337,7 +339,7 @@ func TestGuardFindsTheGuiltyRecord(t *testing.T) {
 				require.True(t, b.run(t.Context(), b.batch("in", offsets...)))
 				assert.Equal(t, want, effects, "each once, in order")
 				assert.Equal(t, []string{"g.poison:v13", "g.poison:v40"}, b.values())
-				assert.Empty(t, b.out.records[0].Header(HeaderUnnamed))
+				assert.Empty(t, b.out.records[0].Header(record.HeaderUnnamed))
 				assert.GreaterOrEqual(t, b.told[0].Attempts, tc.attempts)
 			})
 		})
@@ -349,11 +351,11 @@ func TestGuardUnnamedBatch(t *testing.T) {
 	for _, err := range []error{errors.New("something"), fault.Permanentf("something")} {
 		synctest.Test(t, func(t *testing.T) {
 			calls := 0
-			b := newBench(t, func(context.Context, *Batch) error { calls++; return err }, func(o *Options) { o.MaxAttempts = 3 })
+			b := newBench(t, func(context.Context, *record.Batch) error { calls++; return err }, func(o *Options) { o.MaxAttempts = 3 })
 			require.True(t, b.run(t.Context(), b.batch("in", 1, 2)))
 			assert.Equal(t, 3, calls, "many records, hardly all guilty: not at once")
 			assert.Equal(t, []string{"g.poison:v1", "g.poison:v2"}, b.values())
-			assert.Equal(t, "2", b.out.records[0].Header(HeaderUnnamed))
+			assert.Equal(t, "2", b.out.records[0].Header(record.HeaderUnnamed))
 		})
 	}
 }
@@ -363,7 +365,7 @@ func TestGuardUndone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log []string
-		b := newBench(t, func(_ context.Context, batch *Batch) error {
+		b := newBench(t, func(_ context.Context, batch *record.Batch) error {
 			var offsets []int64
 			for _, r := range batch.Records {
 				offsets = append(offsets, r.Offset)
@@ -377,7 +379,7 @@ func TestGuardUndone(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		b.out.log, b.control.log = &log, &log
+		b.out.log, b.lease.log = &log, &log
 		require.True(t, b.run(t.Context(), b.batch("in", 5, 6, 7, 8)))
 		assert.Equal(t, []string{
 			"call [5 6 7 8]", "emit 2", "exclude [5 7]",
@@ -392,11 +394,11 @@ func TestGuardUndoneToTheLast(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		b := newBench(t, func(_ context.Context, batch *Batch) error {
+		b := newBench(t, func(_ context.Context, batch *record.Batch) error {
 			calls++
 			return &fault.Rejected{Undone: true, Records: []fault.Rejection{{Index: 0, Err: fault.Permanentf("bad")}}}
 		}, nil)
-		b.control.fail = fault.Permanentf("too many to write down")
+		b.lease.fail = fault.Permanentf("too many to write down")
 		require.True(t, b.run(t.Context(), b.batch("in", 1, 2, 3)))
 		assert.Equal(t, 3, calls)
 		assert.Len(t, b.out.records, 3)
@@ -411,10 +413,10 @@ func TestGuardStopIsNotCharged(t *testing.T) {
 			t.Run(name+" "+how, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					b := newBench(t, func(context.Context, *Batch) error { return err }, func(o *Options) { o.Backoff = Backoff{First: time.Hour, Max: time.Hour} })
+					b := newBench(t, func(context.Context, *record.Batch) error { return err }, func(o *Options) { o.Backoff = fault.Backoff{First: time.Hour, Max: time.Hour} })
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
-					stop := map[string]func(){"closing": func() { close(b.closing) }, "context": cancel, "draining": func() { close(b.control.drain) }}[how]
+					stop := map[string]func(){"closing": func() { close(b.closing) }, "context": cancel, "draining": func() { close(b.lease.drain) }}[how]
 					time.AfterFunc(time.Second, stop)
 					start := time.Now()
 					require.False(t, b.run(ctx, b.batch("in", 1)))
@@ -432,7 +434,7 @@ func TestGuardErrorWhileStopping(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{errors.New("use of closed connection"), fault.Permanentf("no"), &fault.Rejected{Records: []fault.Rejection{{Err: fault.Permanentf("no")}}}, context.Canceled} {
 		ctx, cancel := context.WithCancel(t.Context())
-		b := newBench(t, func(context.Context, *Batch) error { cancel(); return err }, func(o *Options) { o.MaxAttempts = 1 })
+		b := newBench(t, func(context.Context, *record.Batch) error { cancel(); return err }, func(o *Options) { o.MaxAttempts = 1 })
 		require.False(t, b.run(ctx, b.batch("in", 1)))
 		assert.Empty(t, b.out.records)
 	}
@@ -442,8 +444,8 @@ func TestGuardLeaseIsOver(t *testing.T) {
 	t.Parallel()
 	over := fault.As(fault.Canceled, errors.New("lease is over"))
 	for _, err := range []error{over, &fault.Rejected{Records: []fault.Rejection{{Err: over}}}, fault.Permanentf("bad")} {
-		b := newBench(t, func(context.Context, *Batch) error { return err }, nil)
-		b.control.lease = over
+		b := newBench(t, func(context.Context, *record.Batch) error { return err }, nil)
+		b.lease.lease = over
 		require.False(t, b.run(t.Context(), b.batch("in", 1)))
 		assert.Empty(t, b.out.records, "they may be somebody else's by now")
 	}
@@ -454,7 +456,7 @@ func TestGuardCanceledForNoReason(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		b := newBench(t, func(context.Context, *Batch) error {
+		b := newBench(t, func(context.Context, *record.Batch) error {
 			if calls++; calls < 5 {
 				return fmt.Errorf("search: %w", context.Canceled)
 			}
@@ -472,8 +474,8 @@ func TestGuardPoisonTopicDown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		up := time.Now().Add(10 * time.Minute)
-		b := newBench(t, func(context.Context, *Batch) error { return fault.Permanentf("bad") }, nil)
-		b.out.fail = func([]Record) error {
+		b := newBench(t, func(context.Context, *record.Batch) error { return fault.Permanentf("bad") }, nil)
+		b.out.fail = func([]record.Record) error {
 			if time.Now().Before(up) {
 				return fault.Transientf("leader election")
 			}
@@ -483,7 +485,7 @@ func TestGuardPoisonTopicDown(t *testing.T) {
 		assert.False(t, time.Now().Before(up))
 		assert.Len(t, b.out.records, 1)
 
-		b.out.fail = func([]Record) error { return errors.New("never seen") }
+		b.out.fail = func([]record.Record) error { return errors.New("never seen") }
 		time.AfterFunc(time.Hour, func() { close(b.closing) })
 		require.False(t, b.run(t.Context(), b.batch("in", 2)), "left, not lost")
 	})
@@ -492,10 +494,10 @@ func TestGuardPoisonTopicDown(t *testing.T) {
 func TestGuardTooLargeForItsStory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(_ context.Context, batch *Batch) error {
+		b := newBench(t, func(_ context.Context, batch *record.Batch) error {
 			return &fault.Rejected{Records: []fault.Rejection{{Index: 0, Err: fault.Permanentf("bad")}, {Index: 1, Err: fault.Permanentf("%s", strings.Repeat("bad ", 10_000))}}}
 		}, nil)
-		b.out.fail = func(records []Record) error {
+		b.out.fail = func(records []record.Record) error {
 			for _, r := range records {
 				if len(r.Value) > 100 {
 					return fault.Permanentf("message too large")
@@ -509,9 +511,9 @@ func TestGuardTooLargeForItsStory(t *testing.T) {
 		require.Len(t, b.out.records, 2)
 		assert.Equal(t, "v1", string(b.out.records[0].Value))
 		assert.Nil(t, b.out.records[1].Value)
-		assert.Equal(t, "200", b.out.records[1].Header(HeaderOmitted))
-		assert.Equal(t, "2", b.out.records[1].Header(HeaderOffset))
-		assert.LessOrEqual(t, len(b.out.records[1].Header(HeaderReason)), 300)
+		assert.Equal(t, "200", b.out.records[1].Header(record.HeaderOmitted))
+		assert.Equal(t, "2", b.out.records[1].Header(record.HeaderOffset))
+		assert.LessOrEqual(t, len(b.out.records[1].Header(record.HeaderReason)), 300)
 	})
 }
 
@@ -519,7 +521,7 @@ func TestGuardTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		b := newBench(t, func(ctx context.Context, _ *Batch) error {
+		b := newBench(t, func(ctx context.Context, _ *record.Batch) error {
 			if calls++; calls < 4 {
 				<-ctx.Done()
 				return errors.New("driver: interrupted") // unclassified, but the time was over
@@ -531,7 +533,7 @@ func TestGuardTimeout(t *testing.T) {
 		assert.Equal(t, fault.Transient, b.retried[0].Class)
 
 		// What is known is known, however late.
-		b = newBench(t, func(ctx context.Context, _ *Batch) error {
+		b = newBench(t, func(ctx context.Context, _ *record.Batch) error {
 			<-ctx.Done()
 			return &fault.Rejected{Records: []fault.Rejection{{Index: 0, Err: fault.Permanentf("bad")}}}
 		}, func(o *Options) { o.Timeout = time.Second })
@@ -544,7 +546,7 @@ func TestGuardTimeout(t *testing.T) {
 func TestGuardWrongIndex(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(context.Context, *Batch) error {
+		b := newBench(t, func(context.Context, *record.Batch) error {
 			return &fault.Rejected{Records: []fault.Rejection{{Index: 9, Err: fault.Permanentf("bad")}}}
 		}, nil)
 		require.True(t, b.run(t.Context(), b.batch("in", 1, 2)))
@@ -557,7 +559,7 @@ func TestGuardOrderedRejections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		b := newBench(t, func(context.Context, *Batch) error {
+		b := newBench(t, func(context.Context, *record.Batch) error {
 			calls++
 			var no fault.Reject
 			no.Add(0, fault.Permanentf("bad"))
@@ -579,7 +581,7 @@ func TestGuardOrderedRejections(t *testing.T) {
 func TestGuardOwnPoisonTopic(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(context.Context, *Batch) error { return fault.Permanentf("not a dead letter") }, nil)
+		b := newBench(t, func(context.Context, *record.Batch) error { return fault.Permanentf("not a dead letter") }, nil)
 		require.True(t, b.run(t.Context(), b.batch("g.poison", 1)))
 		assert.Empty(t, b.out.records)
 		require.True(t, b.run(t.Context(), b.batch("other.poison", 1)))
@@ -589,13 +591,13 @@ func TestGuardOwnPoisonTopic(t *testing.T) {
 
 // BenchmarkGuard measures what the chain costs per batch, the batch's records left aside.
 func BenchmarkGuard(b *testing.B) {
-	o := Options{Name: "work", Group: "g", Topics: []string{"in"}, Handler: func(context.Context, *Batch) error { return nil }, Emitter: &emitted{}, Subscriber: noSubscriber{}}
-	g := newGuard(o.filled(), slog.New(slog.DiscardHandler), nil)
+	o := Options{Name: "work", Group: "g", Topics: []string{"in"}, Handler: func(context.Context, *record.Batch) error { return nil }, Emitter: &emitted{}, Subscriber: noSubscriber{}}
+	g := newGuard(o.filled(), "", slog.New(slog.DiscardHandler), nil)
 	h := func(*message.Message) ([]*message.Message, error) { return nil, nil }
 	for _, wrap := range slices.Backward(g.chain()) {
 		h = wrap(h)
 	}
-	batch := &Batch{Records: make([]Record, 1000)}
+	batch := &record.Batch{Records: make([]record.Record, 1000)}
 	ctx := context.WithValue(b.Context(), batchKey{}, batch)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -606,4 +608,52 @@ func BenchmarkGuard(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "batches/s")
+}
+
+// stamp is a time as it stands in headers.
+func stamp(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
+
+// A replay judges failures as the consumer group does, without a router and a subscriber.
+func TestGuardOfAReplay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dead := &emitted{}
+		calls := map[string]int{}
+		var effects []string
+		g, err := NewGuard(Options{
+			Name: "work", Group: "g", Emitter: dead, MaxAttempts: 2, Splittable: true,
+			Handler: func(_ context.Context, b *record.Batch) error {
+				for i := range b.Records {
+					v := string(b.Records[i].Value)
+					if calls[v]++; v == "away" && calls[v] < 9 {
+						return fault.Transientf("connection refused")
+					}
+					if v == "bad" {
+						panic("a record that breaks the handler")
+					}
+				}
+				for i := range b.Records {
+					effects = append(effects, string(b.Records[i].Value))
+				}
+				return nil
+			},
+		}, RouterConfig{Log: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		b := &record.Batch{Range: record.Range{Topic: "in", First: 1, Last: 4}}
+		for i, v := range []string{"a", "away", "bad", "b"} {
+			b.Records = append(b.Records, record.Record{Topic: "in", Offset: int64(i + 1), Value: []byte(v)})
+		}
+		require.NoError(t, g.Handle(t.Context(), b))
+		assert.Equal(t, []string{"a", "away", "b"}, effects)
+		require.Len(t, dead.records, 1, "the offending record alone")
+		assert.Equal(t, "3", dead.records[0].Header(record.HeaderOffset))
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		calls["away"] = -1 << 30
+		b.Records = b.Records[1:2]
+		assert.Equal(t, fault.Canceled, fault.ClassOf(g.Handle(ctx, b)))
+	})
+	_, err := NewGuard(Options{Name: "work"}, RouterConfig{})
+	require.ErrorContains(t, err, "no Handler")
 }

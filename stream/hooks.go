@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Outcome says how the work on a batch ended.
@@ -23,7 +24,7 @@ const (
 // BatchDone is told when the work on a batch has ended.
 type BatchDone struct {
 	Handler, Group string
-	TopicPartition
+	record.TopicPartition
 	// Records is how many records the batch had when it came.
 	Records int
 	// Newest is the time of producing of the batch's last record; zero when it has none.
@@ -40,7 +41,7 @@ type BatchDone struct {
 // Retrying is told before the guard waits.
 type Retrying struct {
 	Handler, Group string
-	TopicPartition
+	record.TopicPartition
 	Class fault.Class
 	// Attempt is the number of charged attempts so far; it does not grow during an outage.
 	Attempt int
@@ -57,7 +58,7 @@ type SetAside struct {
 	// DeadLetter is true for the poison topic.
 	DeadLetter bool
 	ID         string
-	Origin     Position
+	Origin     record.Position
 	// Attempts are the charged ones so far, over all visits.
 	Attempts int
 	Err      error
@@ -67,7 +68,7 @@ type SetAside struct {
 // batches, several at once, and must not block.
 type GuardHooks struct {
 	// Started may return a context that carries a trace span; the handler and Done get it.
-	Started  func(ctx context.Context, handler string, b *Batch) context.Context
+	Started  func(ctx context.Context, handler string, b *record.Batch) context.Context
 	Done     func(ctx context.Context, e BatchDone)
 	Retrying func(ctx context.Context, e Retrying)
 	SetAside func(ctx context.Context, e SetAside)
@@ -78,7 +79,7 @@ type GuardHooks struct {
 // filled returns the hooks with every empty field doing nothing.
 func (h GuardHooks) filled() GuardHooks {
 	if h.Started == nil {
-		h.Started = func(ctx context.Context, _ string, _ *Batch) context.Context { return ctx }
+		h.Started = func(ctx context.Context, _ string, _ *record.Batch) context.Context { return ctx }
 	}
 	if h.Done == nil {
 		h.Done = func(context.Context, BatchDone) {}
@@ -99,7 +100,7 @@ func (h GuardHooks) filled() GuardHooks {
 func TeeGuardHooks(a, b GuardHooks) GuardHooks {
 	a, b = a.filled(), b.filled()
 	return GuardHooks{
-		Started: func(ctx context.Context, handler string, batch *Batch) context.Context {
+		Started: func(ctx context.Context, handler string, batch *record.Batch) context.Context {
 			return b.Started(a.Started(ctx, handler, batch), handler, batch)
 		},
 		Done:     func(ctx context.Context, e BatchDone) { a.Done(ctx, e); b.Done(ctx, e) },

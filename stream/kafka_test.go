@@ -17,7 +17,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // engine is a broker to test against.
@@ -136,10 +138,10 @@ func (e *engine) subscribe(t testing.TB, cfg SubscriberConfig, topics ...string)
 // emit writes n records numbered from start, with the number as value and key, to one partition.
 func emit(t testing.TB, p *Publisher, topic string, partition, start, n int) {
 	t.Helper()
-	records := make([]Record, n)
+	records := make([]record.Record, n)
 	for i := range records {
 		v := fmt.Appendf(nil, "%d", start+i)
-		records[i] = Record{Topic: topic, Partition: partition, Key: v, Value: v}
+		records[i] = record.Record{Topic: topic, Partition: partition, Key: v, Value: v}
 	}
 	require.NoError(t, p.Emit(t.Context(), records))
 }
@@ -177,7 +179,7 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 	defer cancel()
 	for !cond() {
-		require.True(t, pause(ctx, 10*time.Millisecond), "never: %s", what)
+		require.True(t, fault.Sleep(ctx, 10*time.Millisecond), "never: %s", what)
 	}
 }
 

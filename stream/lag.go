@@ -11,12 +11,13 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // PartitionLag is how far a group is on one partition.
 type PartitionLag struct {
 	Group string
-	TopicPartition
+	record.TopicPartition
 	// First and HighWatermark bound the log.
 	First, HighWatermark int64
 	// Committed is the group's offset, -1 when there is none.
@@ -43,7 +44,7 @@ func Lag(ctx context.Context, conn *Conn, groups map[string][]string) ([]Partiti
 
 // committed returns the group's commits; with topics, those of all their partitions.
 func committed(ctx context.Context, conn *Conn, group string, topics []string) ([]PartitionLag, error) {
-	req := &kafka.OffsetFetchRequest{GroupID: group}
+	req := &kafka.OffsetFetchRequest{GroupID: conn.full(group)}
 	for _, topic := range topics {
 		n, err := conn.Partitions(ctx, topic)
 		if err != nil {
@@ -53,7 +54,7 @@ func committed(ctx context.Context, conn *Conn, group string, topics []string) (
 			req.Topics = map[string][]int{}
 		}
 		for p := range n {
-			req.Topics[topic] = append(req.Topics[topic], p)
+			req.Topics[conn.full(topic)] = append(req.Topics[conn.full(topic)], p)
 		}
 	}
 	res, err := conn.Client().OffsetFetch(ctx, req)
@@ -61,7 +62,7 @@ func committed(ctx context.Context, conn *Conn, group string, topics []string) (
 		err = res.Error
 	}
 	if errors.Is(err, kafka.GroupIdNotFound) { // kfake's answer for a group that nobody has joined yet; Kafka says that it has no commits
-		return uncommitted(group, req.Topics), nil
+		return uncommitted(conn, group, req.Topics), nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read committed offsets: %w", classify(err))
@@ -72,7 +73,7 @@ func committed(ctx context.Context, conn *Conn, group string, topics []string) (
 			if p.Error != nil {
 				return nil, fmt.Errorf("read committed offset of %s/%d: %w", topic, p.Partition, classify(p.Error))
 			}
-			out = append(out, PartitionLag{Group: group, TopicPartition: TopicPartition{topic, p.Partition}, Committed: p.CommittedOffset, Metadata: p.Metadata})
+			out = append(out, PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: conn.logical(topic), Partition: p.Partition}, Committed: p.CommittedOffset, Metadata: p.Metadata})
 		}
 	}
 	slices.SortFunc(out, func(a, b PartitionLag) int {
@@ -89,25 +90,25 @@ func addBounds(ctx context.Context, conn *Conn, lags []PartitionLag) error {
 	if len(lags) == 0 {
 		return nil
 	}
-	seen := map[TopicPartition]bool{}
+	seen := map[record.TopicPartition]bool{}
 	ask := map[string][]kafka.OffsetRequest{}
 	for _, l := range lags {
 		if !seen[l.TopicPartition] {
 			seen[l.TopicPartition] = true
-			ask[l.Topic] = append(ask[l.Topic], kafka.FirstOffsetOf(l.Partition), kafka.LastOffsetOf(l.Partition))
+			ask[conn.full(l.Topic)] = append(ask[conn.full(l.Topic)], kafka.FirstOffsetOf(l.Partition), kafka.LastOffsetOf(l.Partition))
 		}
 	}
 	res, err := conn.Client().ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: ask})
 	if err != nil {
 		return fmt.Errorf("list offsets: %w", classify(err))
 	}
-	bounds := map[TopicPartition]kafka.PartitionOffsets{}
+	bounds := map[record.TopicPartition]kafka.PartitionOffsets{}
 	for topic, parts := range res.Topics {
 		for _, p := range parts {
 			if p.Error != nil {
 				return fmt.Errorf("list offsets of %s/%d: %w", topic, p.Partition, classify(p.Error))
 			}
-			bounds[TopicPartition{topic, p.Partition}] = p
+			bounds[record.TopicPartition{Topic: conn.logical(topic), Partition: p.Partition}] = p
 		}
 	}
 	for i := range lags {
@@ -119,11 +120,11 @@ func addBounds(ctx context.Context, conn *Conn, lags []PartitionLag) error {
 }
 
 // uncommitted is what is said of a group that does not exist.
-func uncommitted(group string, topics map[string][]int) []PartitionLag {
+func uncommitted(conn *Conn, group string, topics map[string][]int) []PartitionLag {
 	var out []PartitionLag
 	for topic, partitions := range topics {
 		for _, p := range partitions {
-			out = append(out, PartitionLag{Group: group, TopicPartition: TopicPartition{Topic: topic, Partition: p}, Committed: -1})
+			out = append(out, PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: conn.logical(topic), Partition: p}, Committed: -1})
 		}
 	}
 	return out
@@ -134,16 +135,16 @@ var ErrGroupActive = errors.New("the consumer group has members")
 
 // ResetOffsets moves a group to the given offsets, for whoever rebuilds a store from the log, and forgets ranges in doubt. The group must have no members: a
 // member would go on from where it is, and commit over it.
-func ResetOffsets(ctx context.Context, conn *Conn, group string, to map[TopicPartition]int64) error {
-	req := &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
+func ResetOffsets(ctx context.Context, conn *Conn, group string, to map[record.TopicPartition]int64) error {
+	req := &kafka.OffsetCommitRequest{GroupID: conn.full(group), GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
 	for tp, offset := range to {
-		req.Topics[tp.Topic] = append(req.Topics[tp.Topic], kafka.OffsetCommit{Partition: tp.Partition, Offset: offset})
+		req.Topics[conn.full(tp.Topic)] = append(req.Topics[conn.full(tp.Topic)], kafka.OffsetCommit{Partition: tp.Partition, Offset: offset})
 	}
 	if len(to) == 0 {
 		return nil
 	}
 	// A fresh coordinator is not available for a moment.
-	err := untilDone(ctx, func() error {
+	err := retry(ctx, func() error {
 		res, err := conn.Client().OffsetCommit(ctx, req)
 		if err != nil {
 			return classify(err)

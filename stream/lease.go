@@ -34,14 +34,14 @@ func newLease(g *generation) *lease { return &lease{g: g, renewed: time.Now()} }
 // run sends heartbeats of our own, since kafka-go does not tell when its own were answered and stops them when the generation ends. An error is
 // not reported here: it matters when the lease is checked, and kafka-go's own heartbeat ends the generation.
 func (l *lease) run() {
-	for pause(l.g.live, l.g.cfg.HeartbeatInterval) {
+	for fault.Sleep(l.g.live, l.g.cfg.HeartbeatInterval) {
 		if l.age() >= l.g.cfg.HeartbeatInterval/2 {
 			_ = l.beat(l.g.ctx)
 		}
 	}
 	// The generation has ended: because of a rebalance, in which we may still finish what is in work, or because we were expelled?
 	_ = l.beat(l.g.ctx)
-	for pause(l.g.ctx, l.g.cfg.HeartbeatInterval) {
+	for fault.Sleep(l.g.ctx, l.g.cfg.HeartbeatInterval) {
 		_ = l.beat(l.g.ctx)
 	}
 }
@@ -106,7 +106,7 @@ func (l *lease) beat(ctx context.Context) error {
 	defer l.asking.Unlock()
 	sent := time.Now()
 	m, err := l.g.coordinator.ask(ctx, min(l.g.cfg.RequestTimeout, l.g.cfg.SessionTimeout/3), &heartbeat.Request{
-		GroupID: l.g.cfg.Group, GenerationID: int32(l.g.id), MemberID: l.g.member,
+		GroupID: l.g.conn.full(l.g.cfg.Group), GenerationID: int32(l.g.id), MemberID: l.g.member,
 	})
 	if err == nil {
 		err = l.g.coordinator.noted(m.(*heartbeat.Response).ErrorCode)

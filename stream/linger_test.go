@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // TestBatchesGrowWithTheLoad pins the rule by which the size of a batch adapts, in fake time.
@@ -40,11 +42,11 @@ func TestBatchesGrowWithTheLoad(t *testing.T) {
 					cfg.TopicLinger = map[string]time.Duration{"": c.after}
 				}
 				require.NoError(t, cfg.Validate())
-				p := newPartition(&generation{subscription: &subscription{Subscriber: &Subscriber{cfg: cfg}}, live: t.Context()}, Assignment{})
+				p := newPartition(&generation{subscription: &subscription{Subscriber: &Subscriber{cfg: cfg}}, live: t.Context()}, record.Assignment{})
 				p.worked = c.worked
 				offset := int64(0)
 				add := func(n int) {
-					records := make([]Record, n)
+					records := make([]record.Record, n)
 					for i := range records {
 						records[i].Offset = offset
 						offset++

@@ -14,8 +14,8 @@ import (
 func Members(ctx context.Context, conn *Conn, group string) ([]string, error) {
 	var out []string
 	// A fresh coordinator is not available for a moment.
-	err := untilDone(ctx, func() error {
-		res, err := conn.Client().DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
+	err := retry(ctx, func() error {
+		res, err := conn.Client().DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{conn.full(group)}})
 		if err != nil {
 			return classify(err)
 		}

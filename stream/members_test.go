@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func TestMembers(t *testing.T) {
@@ -21,7 +23,7 @@ func TestMembers(t *testing.T) {
 		p := e.publisher(t)
 		emit(t, p, topic, 0, 0, 1)
 		var store ledger
-		stop := e.runRouter(t, Options{Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: func(_ context.Context, b *Batch) error {
+		stop := e.runRouter(t, Options{Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: func(_ context.Context, b *record.Batch) error {
 			for i := range b.Records {
 				store.add(&b.Records[i])
 			}

@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // TestBrokerRestart: the broker goes away and comes back with its log. Publisher, members and followers go on by themselves.
@@ -63,7 +64,7 @@ func TestBrokerRestart(t *testing.T) {
 	})
 	var mu sync.Mutex
 	seenByFollower := 0
-	follower := NewFollower(e.conn, topic, testLogger(t), func(*Record) error {
+	follower := NewFollower(e.conn, topic, testLogger(t), func(*record.Record) error {
 		mu.Lock()
 		defer mu.Unlock()
 		seenByFollower++
@@ -75,9 +76,9 @@ func TestBrokerRestart(t *testing.T) {
 
 	emitAll := func(from int) {
 		for partition := range 2 {
-			records := make([]Record, 30)
+			records := make([]record.Record, 30)
 			for i := range records {
-				records[i] = Record{Topic: topic, Partition: partition, Value: fmt.Appendf(nil, "%d/%d", partition, from+i)}
+				records[i] = record.Record{Topic: topic, Partition: partition, Value: fmt.Appendf(nil, "%d/%d", partition, from+i)}
 			}
 			require.NoError(t, p.Emit(t.Context(), records))
 		}
@@ -90,7 +91,7 @@ func TestBrokerRestart(t *testing.T) {
 		defer close(emitted)
 		emitAll(30) // during the outage: it waits
 	}()
-	pause(t.Context(), 300*time.Millisecond)
+	fault.Sleep(t.Context(), 300*time.Millisecond)
 	cluster = start()
 	defer func() { cluster.Close() }()
 	<-emitted

@@ -5,18 +5,21 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // partition is one partition in one generation: the queue that the fetcher fills and the worker that empties it.
 type partition struct {
 	g           *generation
-	tp          TopicPartition
-	repeat      *Range
+	tp          record.TopicPartition
+	repeat      *record.Intent
 	wakeFetcher func()
 	changed     chan struct{} // the queue has changed; capacity 1
 
 	mu       sync.Mutex
-	chunks   [][]Record // fetched and not handed out
+	chunks   [][]record.Record // fetched and not handed out
 	records  int
 	bytes    int
 	next     int64 // the offset to fetch next; everything before is in chunks or handed out
@@ -35,11 +38,11 @@ type partition struct {
 	closed   bool          // the broker has, or is about to have, the position without a range
 }
 
-func newPartition(g *generation, a Assignment) *partition {
+func newPartition(g *generation, a record.Assignment) *partition {
 	return &partition{
 		g: g, tp: a.TopicPartition, repeat: a.Repeat, changed: make(chan struct{}, 1), wakeFetcher: func() {},
-		next: a.Start, high: a.HighWatermark,
-		position: a.Start, doubt: a.Repeat != nil, closed: a.Repeat == nil && a.Committed == a.Start,
+		next: a.Next, high: a.HighWatermark,
+		position: a.Next, doubt: a.Repeat != nil, closed: a.Repeat == nil && a.Committed == a.Next,
 	}
 }
 
@@ -57,7 +60,7 @@ func (p *partition) hasRoom(now time.Time) bool {
 }
 
 // add takes what was fetched from p.next on.
-func (p *partition) add(records []Record, next, high int64) {
+func (p *partition) add(records []record.Record, next, high int64) {
 	p.mu.Lock()
 	if len(records) > 0 {
 		p.chunks = append(p.chunks, records)
@@ -89,12 +92,15 @@ func (p *partition) stop() {
 	p.stopped = true
 }
 
+// fetchBackoff is how long a partition is not fetched after failures in a row.
+var fetchBackoff = fault.Backoff{First: 40 * time.Millisecond, Max: 2 * time.Second}
+
 // fail puts off the next fetch and returns the number of failures in a row.
 func (p *partition) fail() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures++
-	p.retryAt = time.Now().Add(min(2*time.Second, 20*time.Millisecond<<min(p.failures, 7)))
+	p.retryAt = time.Now().Add(fetchBackoff.After(p.failures))
 	return p.failures
 }
 
@@ -128,10 +134,10 @@ func (p *partition) run() {
 		}
 		b := p.batch(records, records[0].Offset, records[len(records)-1].Offset)
 		began := time.Now()
-		if p.g.cfg.Ranges {
+		if p.g.cfg.Intents {
 			p.closed = false
 			p.doubt = true
-			if !p.writeDown(b.control.(*batchControl).rng) {
+			if !p.writeDown(b.Lease.(*batchLease).intent) {
 				break
 			}
 		}
@@ -150,16 +156,16 @@ func (p *partition) repeatRange() bool {
 	if p.await(nil, func() bool { return p.next > r.Last }) != ready {
 		return false
 	}
-	records := p.take(func(rec *Record, _, _ int) bool { return rec.Offset <= r.Last })
+	records := p.take(func(rec *record.Record, _, _ int) bool { return rec.Offset <= r.Last })
 	p.mu.Lock()
 	p.repeat = nil
 	p.mu.Unlock()
 	p.wakeFetcher()
-	records = slices.DeleteFunc(records, func(rec Record) bool { return r.excludes(rec.Offset) })
+	records = slices.DeleteFunc(records, func(rec record.Record) bool { return r.Excludes(rec.Offset) })
 	if len(records) > 0 { // else compaction or retention has left nothing to repeat
 		b := p.batch(records, r.First, r.Last)
 		b.Repeat = true
-		b.control.(*batchControl).rng = r
+		b.Lease.(*batchLease).intent = r
 		if !p.deliver(b) {
 			return false
 		}
@@ -171,7 +177,7 @@ func (p *partition) repeatRange() bool {
 // acknowledged moves the position after a batch.
 func (p *partition) acknowledged(last int64) {
 	p.position, p.doubt, p.closed = last+1, false, false
-	if !p.g.cfg.Ranges {
+	if !p.g.cfg.Intents {
 		p.close()
 	}
 }
@@ -185,7 +191,7 @@ func (p *partition) close() {
 }
 
 // nextRecords waits for the next batch's records; nil means that the generation has ended. While nothing comes the last range is closed.
-func (p *partition) nextRecords() []Record {
+func (p *partition) nextRecords() []record.Record {
 	for {
 		idle := time.NewTimer(p.g.cfg.IdleClose)
 		outcome := p.await(idle.C, func() bool { return p.records > 0 })
@@ -207,7 +213,7 @@ func (p *partition) nextRecords() []Record {
 			return nil
 		}
 	}
-	records := p.take(func(_ *Record, n, bytes int) bool {
+	records := p.take(func(_ *record.Record, n, bytes int) bool {
 		return n <= p.g.cfg.MaxRecords && (n == 1 || bytes <= maxBytes)
 	})
 	p.wakeFetcher()
@@ -255,10 +261,10 @@ func (p *partition) await(timeout <-chan time.Time, cond func() bool) awaited {
 }
 
 // take removes records from the front of the queue while more, called with the record and the number and size including it, is true.
-func (p *partition) take(more func(rec *Record, n, bytes int) bool) []Record {
+func (p *partition) take(more func(rec *record.Record, n, bytes int) bool) []record.Record {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var out []Record
+	var out []record.Record
 	n, bytes := 0, 0
 	for len(p.chunks) > 0 {
 		chunk, i := p.chunks[0], 0
@@ -287,17 +293,20 @@ func (p *partition) take(more func(rec *Record, n, bytes int) bool) []Record {
 }
 
 // batch makes a batch of the records.
-func (p *partition) batch(records []Record, first, last int64) *Batch {
+func (p *partition) batch(records []record.Record, first, last int64) *record.Batch {
 	p.mu.Lock()
 	high := p.high
 	p.mu.Unlock()
-	b := &Batch{Group: p.g.cfg.Group, TopicPartition: p.tp, First: first, Last: last, Records: records, HighWatermark: high}
-	b.control = &batchControl{p: p, rng: Range{First: first, Last: last}, batch: b}
+	b := &record.Batch{
+		Range: record.Range{LogID: p.g.cfg.LogID, Topic: p.tp.Topic, Partition: p.tp.Partition, First: first, Last: last},
+		Group: p.g.cfg.Group, Records: records, HighWatermark: high,
+	}
+	b.Lease = &batchLease{p: p, intent: record.Intent{First: first, Last: last}, batch: b}
 	return b
 }
 
 // writeDown commits the range before its effects. Whatever range stood there before is closed by it.
-func (p *partition) writeDown(r Range) bool {
+func (p *partition) writeDown(r record.Intent) bool {
 	err := p.g.commits.write(p.g.ctx, p.tp, r.First, r.String())
 	if err != nil && p.g.ctx.Err() == nil {
 		p.g.stopPartition(p.tp, fmt.Errorf("write down range %v: %w", r, err))

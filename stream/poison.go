@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/cenkalti/backoff/v5"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // poison is the link that sets records aside, and acknowledges a batch only after that.
@@ -21,7 +23,7 @@ func (g *guard) poison(next message.HandlerFunc) message.HandlerFunc {
 
 // work brings about the effects of every record of the batch that can have them, and sets the others aside. It returns nil then, and errLeft when the
 // batch is to be left alone.
-func (g *guard) work(msg *message.Message, next message.HandlerFunc, b *Batch) error {
+func (g *guard) work(msg *message.Message, next message.HandlerFunc, b *record.Batch) error {
 	ctx, d := msg.Context(), deliveryOf(msg)
 	for len(b.Records) > 0 {
 		d.batch = b
@@ -72,7 +74,7 @@ func named(err error, records int) ([]fault.Rejection, bool, bool) {
 }
 
 // all lists every record of the batch.
-func all(b *Batch, err error) []fault.Rejection {
+func all(b *record.Batch, err error) []fault.Rejection {
 	out := make([]fault.Rejection, len(b.Records))
 	for i := range out {
 		out[i] = fault.Rejection{Index: i, Err: err}
@@ -82,12 +84,12 @@ func all(b *Batch, err error) []fault.Rejection {
 
 // split finds the guilty records by halving: the first half is worked on before the second, so order within the batch stays. Each part is tried once,
 // since the whole has had its attempts.
-func (g *guard) split(msg *message.Message, next message.HandlerFunc, b *Batch) error {
+func (g *guard) split(msg *message.Message, next message.HandlerFunc, b *record.Batch) error {
 	d := deliveryOf(msg)
 	d.max, d.before = 1, d.before+d.attempts
 	// Both halves are cut before the first is worked on: taking records out of the batch may move what is behind them.
 	middle := len(b.Records) / 2
-	for _, part := range []*Batch{b.part(0, middle), b.part(middle, len(b.Records))} {
+	for _, part := range []*record.Batch{partOf(b, 0, middle), partOf(b, middle, len(b.Records))} {
 		if err := g.work(msg, next, part); err != nil {
 			return err
 		}
@@ -95,8 +97,8 @@ func (g *guard) split(msg *message.Message, next message.HandlerFunc, b *Batch) 
 	return nil
 }
 
-// part returns some records of the batch as a batch. It has the same lease.
-func (b *Batch) part(from, to int) *Batch {
+// partOf returns some records of the batch as a batch. It has the same lease.
+func partOf(b *record.Batch, from, to int) *record.Batch {
 	p := *b
 	p.Records = slices.Clone(b.Records[from:to])
 	p.First, p.Last = p.Records[0].Offset, p.Records[len(p.Records)-1].Offset
@@ -106,14 +108,14 @@ func (b *Batch) part(from, to int) *Batch {
 
 // exclude takes the rejected records out of the batch for good. They are safe elsewhere already: the other way round a crash in
 // between would lose them, while this way it only sets them aside again, under the same id.
-func (g *guard) exclude(ctx context.Context, b *Batch, rejections []fault.Rejection) error {
+func (g *guard) exclude(ctx context.Context, b *record.Batch, rejections []fault.Rejection) error {
 	offsets := make([]int64, len(rejections))
 	gone := make(map[int]bool, len(rejections))
 	for i, r := range rejections {
 		offsets[i] = b.Records[r.Index].Offset
 		gone[r.Index] = true
 	}
-	rest := make([]Record, 0, len(b.Records)-len(gone))
+	rest := make([]record.Record, 0, len(b.Records)-len(gone))
 	for i := range b.Records {
 		if !gone[i] {
 			rest = append(rest, b.Records[i])
@@ -136,18 +138,18 @@ const maxLoggedReason = 500
 
 // setAside writes the rejected records to the group's poison topic, or to the next retry topic. unnamed is not 0 when nobody knows which record of so
 // many is guilty. It does not return before the records are safe, unless we are to stop.
-func (g *guard) setAside(ctx context.Context, d *delivery, b *Batch, rejections []fault.Rejection, unnamed int) error {
-	var out []Record
+func (g *guard) setAside(ctx context.Context, d *delivery, b *record.Batch, rejections []fault.Rejection, unnamed int) error {
+	var out []record.Record
 	var told []SetAside
 	for _, r := range rejections {
 		if rec := &b.Records[r.Index]; rec.Topic == g.grave {
 			// It is in the poison topic already: setting it aside again would bring it back here, without end.
-			g.log.Error("a record of the poison topic cannot be processed either, it stays there", "at", Position{TopicPartition{rec.Topic, rec.Partition}, rec.Offset}.String(), "err", clip(r.Err.Error(), maxLoggedReason))
+			g.log.Error("a record of the poison topic cannot be processed either, it stays there", "at", rec.Position().String(), "err", deadletter.Clip(r.Err.Error(), maxLoggedReason))
 			d.aside++
 			continue
 		}
-		record, e := g.aside(d, b, r, unnamed)
-		out, told = append(out, record), append(told, e)
+		moved, e := g.aside(d, b, r, unnamed)
+		out, told = append(out, moved), append(told, e)
 	}
 	if err := b.CheckLease(ctx); err != nil {
 		return errLeft // another member may be at work on them
@@ -162,9 +164,9 @@ func (g *guard) setAside(ctx context.Context, d *delivery, b *Batch, rejections 
 	d.aside += len(out)
 	for _, e := range told {
 		if e.DeadLetter {
-			g.log.Error("record set aside as a dead letter", "id", e.ID, "at", e.Origin.String(), "class", e.Class.String(), "err", clip(e.Err.Error(), maxLoggedReason))
+			g.log.Error("record set aside as a dead letter", "id", e.ID, "at", e.Origin.String(), "class", e.Class.String(), "err", deadletter.Clip(e.Err.Error(), maxLoggedReason))
 		} else {
-			g.log.Warn("record stepped aside", "to", e.Topic, "at", e.Origin.String(), "class", e.Class.String(), "err", clip(e.Err.Error(), maxLoggedReason))
+			g.log.Warn("record stepped aside", "to", e.Topic, "at", e.Origin.String(), "class", e.Class.String(), "err", deadletter.Clip(e.Err.Error(), maxLoggedReason))
 		}
 		g.o.Hooks.SetAside(ctx, e)
 	}
@@ -172,25 +174,28 @@ func (g *guard) setAside(ctx context.Context, d *delivery, b *Batch, rejections 
 }
 
 // aside returns the record as it is written elsewhere.
-func (g *guard) aside(d *delivery, b *Batch, r fault.Rejection, unnamed int) (Record, SetAside) {
+func (g *guard) aside(d *delivery, b *record.Batch, r fault.Rejection, unnamed int) (record.Record, SetAside) {
 	rec := &b.Records[r.Index]
-	s := story{origin: Position{TopicPartition{rec.Topic, rec.Partition}, rec.Offset}, time: rec.Time, first: d.first}
+	h := deadletter.Headers{Origin: rec.Position(), Time: rec.Time, FirstFailure: d.first}
+	h.Origin.Topic = g.prefix + rec.Topic
 	visit := g.visits[rec.Topic]
 	if visit > 0 || rec.Topic == g.replay {
 		// Only our own topics are believed: elsewhere the headers are whatever a producer has written.
-		if old, ok := readStory(rec); ok {
-			s = old
+		if old, ok := deadletter.HeadersOf(rec); ok {
+			h = old
 		}
 	}
-	s.group, s.handler, s.subscriber = g.o.Group, g.o.Name, g.o.Group
-	s.class, s.reason, s.unnamed = fault.ClassOf(r.Err), r.Err.Error(), unnamed
-	s.attempts += max(d.before+d.attempts, 1)
-	s.last = d.last
-	topic, dead := g.destination(s.class, visit)
-	out := Record{Topic: topic, Partition: AnyPartition, Key: rec.Key, Value: rec.Value, Headers: s.headers(rec.Headers)}
+	h.Group, h.Handler, h.Subscriber = g.prefix+g.o.Group, g.o.Name, g.prefix+g.o.Group
+	h.Class, h.Reason, h.Unnamed = fault.ClassOf(r.Err), r.Err.Error(), unnamed
+	h.Attempts += max(d.before+d.attempts, 1)
+	h.LastFailure = d.last
+	topic, dead := g.destination(h.Class, visit)
+	out := record.Record{Topic: topic, Partition: record.AnyPartition, Key: rec.Key, Value: rec.Value, Headers: h.On(rec.Headers)}
+	origin := h.Origin
+	origin.Topic = strings.TrimPrefix(origin.Topic, g.prefix)
 	return out, SetAside{
-		Handler: g.o.Name, Group: g.o.Group, Topic: topic, Class: s.class, DeadLetter: dead,
-		ID: s.id(), Origin: s.origin, Attempts: s.attempts, Err: r.Err,
+		Handler: g.o.Name, Group: g.o.Group, Topic: topic, Class: h.Class, DeadLetter: dead,
+		ID: h.ID(), Origin: origin, Attempts: h.Attempts, Err: r.Err,
 	}
 }
 
@@ -199,15 +204,15 @@ func (g *guard) destination(class fault.Class, visit int) (topic string, dead bo
 	if g.o.Retry == nil || class == fault.Permanent || visit >= len(g.o.Retry.Delays) {
 		return g.grave, true
 	}
-	return RetryTopic(g.o.Group, g.o.Retry.Delays[visit]), false
+	return record.RetryTopic(g.o.Group, g.o.Retry.Delays[visit]), false
 }
 
 // portion returns the end of the part of out that is written at once: one bad record of a batch must not make its whole portion too large.
-func portion(out []Record, start int) int {
+func portion(out []record.Record, start int) int {
 	const maxBytes = 512 << 10
 	bytes := 0
 	for i := start; i < len(out); i++ {
-		bytes += len(out[i].Key) + len(out[i].Value) + maxReasonBytes
+		bytes += len(out[i].Key) + len(out[i].Value) + deadletter.MaxReasonBytes
 		if bytes > maxBytes && i > start {
 			return i
 		}
@@ -216,7 +221,7 @@ func portion(out []Record, start int) int {
 }
 
 // emitAside writes records that leave their batch. What is too large with its story leaves its value behind: better than stopping the partition for good.
-func (g *guard) emitAside(ctx context.Context, b *Batch, records []Record) error {
+func (g *guard) emitAside(ctx context.Context, b *record.Batch, records []record.Record) error {
 	err := g.insist(ctx, b, "set records aside", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, records) })
 	switch {
 	case err == nil:
@@ -232,15 +237,15 @@ func (g *guard) emitAside(ctx context.Context, b *Batch, records []Record) error
 		return nil
 	}
 	r := records[0]
-	s, _ := readStory(&r)
+	h, _ := deadletter.HeadersOf(&r)
 	g.log.Error("a record is too large to be set aside with its story, its value stays in the original topic only",
-		"at", s.origin.String(), "bytes", len(r.Value), "err", err)
-	s.omitted, s.reason = len(r.Value), clip(s.reason, 256)
-	r.Topic, r.Value, r.Headers = g.grave, nil, s.headers(r.Headers)
-	err = g.insist(ctx, b, "set a record aside without its value", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, []Record{r}) })
+		"at", h.Origin.String(), "bytes", len(r.Value), "err", err)
+	h.OmittedBytes, h.Reason = len(r.Value), deadletter.Clip(h.Reason, 256)
+	r.Topic, r.Value, r.Headers = g.grave, nil, h.On(r.Headers)
+	err = g.insist(ctx, b, "set a record aside without its value", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, []record.Record{r}) })
 	if err != nil {
 		// Not even that: leave the batch, loudly. It comes again, and lag is the alarm.
-		g.log.Error("a record cannot be set aside", "at", s.origin.String(), "err", err)
+		g.log.Error("a record cannot be set aside", "at", h.Origin.String(), "err", err)
 		return errLeft
 	}
 	return nil
@@ -248,9 +253,8 @@ func (g *guard) emitAside(ctx context.Context, b *Batch, records []Record) error
 
 // insist calls f until it succeeds, fails for good (a permanent error), or we are to stop (a canceled one). Unknown errors count as transient: giving up
 // here would lose a record.
-func (g *guard) insist(ctx context.Context, b *Batch, what string, f func(context.Context) error) error {
-	wait := backoff.ExponentialBackOff{InitialInterval: g.o.Backoff.First, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: g.o.Backoff.Max}
-	wait.Reset()
+func (g *guard) insist(ctx context.Context, b *record.Batch, what string, f func(context.Context) error) error {
+	wait := fault.Backoff{First: g.o.Backoff.First, Max: g.o.Backoff.Max}
 	for attempt := 1; ; attempt++ {
 		err := f(ctx)
 		if err == nil {
@@ -262,7 +266,7 @@ func (g *guard) insist(ctx context.Context, b *Batch, what string, f func(contex
 		if c := fault.ClassOf(err); c == fault.Permanent || c == fault.Canceled {
 			return err
 		}
-		pauseFor := wait.NextBackOff()
+		pauseFor := wait.Next()
 		g.log.Warn("setting records aside fails, trying again", "step", what, "attempt", attempt, "wait", pauseFor, "err", err)
 		if !g.pause(ctx, b, pauseFor) {
 			return errLeft
@@ -277,7 +281,7 @@ func (o *Options) retryTopics() []string {
 	}
 	var out []string
 	for _, d := range o.Retry.Delays {
-		out = append(out, RetryTopic(o.Group, d))
+		out = append(out, record.RetryTopic(o.Group, d))
 	}
 	return out
 }

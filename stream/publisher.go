@@ -13,6 +13,7 @@ import (
 	"github.com/segmentio/kafka-go/compress"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Names of a Watermill message's metadata that stand for parts of a record. On the way out MetadataKey gives the record's key; the others
@@ -147,7 +148,7 @@ type Publisher struct {
 
 	mu      sync.Mutex
 	closed  bool
-	queues  map[TopicPartition]*sendQueue
+	queues  map[record.TopicPartition]*sendQueue
 	ready   []*sendQueue  // queues with records and no request under way, oldest first
 	senders map[int32]int // running senders by broker; -1 collects queues whose leader is unknown
 	working sync.WaitGroup
@@ -170,7 +171,7 @@ func NewPublisher(conn *Conn, cfg PublisherConfig) (*Publisher, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Publisher{
 		conn: conn, cfg: cfg, compression: worthwhile{codec: codec}, requests: ctx, cancel: cancel,
-		queues: map[TopicPartition]*sendQueue{}, senders: map[int32]int{},
+		queues: map[record.TopicPartition]*sendQueue{}, senders: map[int32]int{},
 	}, nil
 }
 
@@ -183,7 +184,7 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 	if len(messages) == 0 {
 		return nil
 	}
-	records := make([]Record, len(messages))
+	records := make([]record.Record, len(messages))
 	for i, m := range messages {
 		records[i] = recordOf(topic, m)
 	}
@@ -193,11 +194,11 @@ func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 	return nil
 }
 
-func recordOf(topic string, m *message.Message) Record {
-	r := Record{Topic: topic, Partition: AnyPartition, Value: m.Payload}
-	r.Headers = make([]Header, 0, len(m.Metadata)+1)
+func recordOf(topic string, m *message.Message) record.Record {
+	r := record.Record{Topic: topic, Partition: record.AnyPartition, Value: m.Payload}
+	r.Headers = make([]record.Header, 0, len(m.Metadata)+1)
 	if m.UUID != "" {
-		r.Headers = append(r.Headers, Header{Key: HeaderUUID, Value: []byte(m.UUID)})
+		r.Headers = append(r.Headers, record.Header{Key: HeaderUUID, Value: []byte(m.UUID)})
 	}
 	for k, v := range m.Metadata {
 		switch {
@@ -205,7 +206,7 @@ func recordOf(topic string, m *message.Message) Record {
 			r.Key = []byte(v)
 		case reserved(k):
 		default:
-			r.Headers = append(r.Headers, Header{Key: k, Value: []byte(v)})
+			r.Headers = append(r.Headers, record.Header{Key: k, Value: []byte(v)})
 		}
 	}
 	return r
@@ -223,7 +224,7 @@ func reserved(name string) bool {
 // Emit sends the records and returns when all in-sync replicas have them, or with an *EmitError that names those that failed. A negative
 // Partition lets the key choose (murmur2, as the Java client does); a record without a key goes to any. Transient errors are tried again
 // until ctx ends or the configured time-out. The records must not be changed during the call.
-func (p *Publisher) Emit(ctx context.Context, records []Record) error {
+func (p *Publisher) Emit(ctx context.Context, records []record.Record) error {
 	if len(records) == 0 {
 		return nil
 	}
@@ -260,7 +261,7 @@ func (p *Publisher) Emit(ctx context.Context, records []Record) error {
 }
 
 // route gives each record its partition; what cannot be routed fails in the call at once.
-func (p *Publisher) route(ctx context.Context, call *emitCall, records []Record) []*sendItem {
+func (p *Publisher) route(ctx context.Context, call *emitCall, records []record.Record) []*sendItem {
 	items := make([]*sendItem, 0, len(records))
 	backing := make([]sendItem, len(records))
 	counts := map[string]int{}
@@ -287,9 +288,9 @@ func (p *Publisher) route(ctx context.Context, call *emitCall, records []Record)
 		case partition < 0 && r.Key == nil:
 			partition = int(p.roundRobin.Add(1) % uint32(n))
 		case partition < 0:
-			partition = PartitionOf(r.Key, n)
+			partition = record.PartitionOf(r.Key, n)
 		}
-		backing[i] = sendItem{call: call, index: i, record: r, size: sizeOf(r), to: TopicPartition{r.Topic, partition}}
+		backing[i] = sendItem{call: call, index: i, record: r, size: sizeOf(r), to: record.TopicPartition{Topic: r.Topic, Partition: partition}}
 		items = append(items, &backing[i])
 	}
 	return items
@@ -309,7 +310,7 @@ func (p *Publisher) partitions(ctx context.Context, topic string) (int, error) {
 		if errors.Is(err, kafka.UnknownTopicOrPartition) && time.Now().After(deadline) {
 			return 0, fmt.Errorf("topic %s does not exist; `slipstream migrate` makes the topics: %w", topic, err)
 		}
-		if fault.ClassOf(err) != fault.Transient || !pause(ctx, 100*time.Millisecond) {
+		if fault.ClassOf(err) != fault.Transient || !fault.Sleep(ctx, 100*time.Millisecond) {
 			return 0, err
 		}
 	}

@@ -16,16 +16,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // all reads a whole topic, by partition.
-func (e *engine) all(t testing.TB, topic string) map[int][]Record {
+func (e *engine) all(t testing.TB, topic string) map[int][]record.Record {
 	t.Helper()
 	bounds, err := e.conn.Offsets(t.Context(), topic)
 	require.NoError(t, err)
-	out := map[int][]Record{}
+	out := map[int][]record.Record{}
 	for tp := range bounds {
-		require.NoError(t, ReadPartition(t.Context(), e.conn, tp, 0, -1, func(r *Record) error {
+		require.NoError(t, e.conn.Read(t.Context(), tp, 0, -1, func(r *record.Record) error {
 			out[tp.Partition] = append(out[tp.Partition], *r)
 			return nil
 		}))
@@ -43,8 +44,8 @@ func TestEmitKeepsRecordsAsTheyAre(t *testing.T) {
 			p, err := NewPublisher(e.conn, cfg)
 			require.NoError(t, err)
 			at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
-			in := []Record{
-				{Topic: topic, Partition: 1, Key: []byte("k"), Value: []byte(strings.Repeat("compressible ", 100)), Time: at, Headers: []Header{{"a", []byte("1")}, {"a", []byte("2")}, {"nil", nil}}},
+			in := []record.Record{
+				{Topic: topic, Partition: 1, Key: []byte("k"), Value: []byte(strings.Repeat("compressible ", 100)), Time: at, Headers: []record.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}, {Key: "nil", Value: nil}}},
 				{Topic: topic, Partition: 1, Key: []byte("k"), Value: nil},
 				{Topic: topic, Partition: 1, Key: nil, Value: []byte{}},
 			}
@@ -69,16 +70,16 @@ func TestEmitSpreadsByKeyAsTheJavaClientDoes(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
 	topic, p := e.topic(t, 12), e.publisher(t)
-	var in []Record
+	var in []record.Record
 	for i := range 500 {
-		in = append(in, Record{Topic: topic, Partition: AnyPartition, Key: fmt.Appendf(nil, "user-%d", i)})
+		in = append(in, record.Record{Topic: topic, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "user-%d", i)})
 	}
 	require.NoError(t, p.Emit(t.Context(), in))
 	total := 0
 	for partition, records := range e.all(t, topic) {
 		for _, r := range records {
 			total++
-			require.Equal(t, PartitionOf(r.Key, 12), partition)
+			require.Equal(t, record.PartitionOf(r.Key, 12), partition)
 		}
 	}
 	require.Equal(t, 500, total)
@@ -94,7 +95,7 @@ func TestPartitionOfAgreesWithKafkaGo(t *testing.T) {
 		}
 		for i := range 200 {
 			key := []byte(strings.Repeat(fmt.Sprint(i), i%7))
-			require.Equal(t, b.Balance(kafka.Message{Key: key}, ids...), PartitionOf(key, n), "%q of %d", key, n)
+			require.Equal(t, b.Balance(kafka.Message{Key: key}, ids...), record.PartitionOf(key, n), "%q of %d", key, n)
 		}
 	}
 }
@@ -108,9 +109,9 @@ func TestEmitNamesTheRecordsThatFailed(t *testing.T) {
 		p, err := NewPublisher(e.conn, cfg)
 		require.NoError(t, err)
 		t.Cleanup(func() { p.Close() })
-		in := make([]Record, 50)
+		in := make([]record.Record, 50)
 		for i := range in {
-			in[i] = Record{Topic: topic, Partition: AnyPartition, Value: make([]byte, 1000)}
+			in[i] = record.Record{Topic: topic, Partition: record.AnyPartition, Value: make([]byte, 1000)}
 		}
 		in[7].Value = make([]byte, 30000)
 		in[20].Partition = 3
@@ -132,9 +133,9 @@ func TestEmitTriesTransientErrorsAgain(t *testing.T) {
 	e := fakeEngine(t)
 	topic, p := e.topic(t, 3), e.publisher(t)
 	h := e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{1}, Err: kerr.NotLeaderForPartition, Count: 2})
-	in := make([]Record, 300)
+	in := make([]record.Record, 300)
 	for i := range in {
-		in[i] = Record{Topic: topic, Partition: i % 3, Value: fmt.Appendf(nil, "%03d", i)}
+		in[i] = record.Record{Topic: topic, Partition: i % 3, Value: fmt.Appendf(nil, "%03d", i)}
 	}
 	require.NoError(t, p.Emit(t.Context(), in))
 	require.Equal(t, 2, h.Hits())
@@ -153,18 +154,18 @@ func TestEmitEndsWithItsContext(t *testing.T) {
 	h := e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: kerr.NotEnoughReplicas, Count: -1})
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	err := p.Emit(ctx, []Record{{Topic: topic, Value: []byte("x")}})
+	err := p.Emit(ctx, []record.Record{{Topic: topic, Value: []byte("x")}})
 	require.Equal(t, fault.Transient, fault.ClassOf(err), err)
 	var partial *EmitError
 	require.ErrorAs(t, err, &partial)
 	require.ErrorIs(t, partial.Failed[0].Err, kafka.NotEnoughReplicas, "the last answer is told")
 	canceled, stop := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, stop)
-	require.Equal(t, fault.Canceled, fault.ClassOf(p.Emit(canceled, []Record{{Topic: topic, Value: []byte("y")}})))
+	require.Equal(t, fault.Canceled, fault.ClassOf(p.Emit(canceled, []record.Record{{Topic: topic, Value: []byte("y")}})))
 	eventually(t, "the request under way is over: that one may still land", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return !p.queues[TopicPartition{topic, 0}].busy
+		return !p.queues[record.TopicPartition{Topic: topic, Partition: 0}].busy
 	})
 	h.Remove()
 	emit(t, p, topic, 0, 0, 1)
@@ -175,7 +176,7 @@ func TestEmitToAMissingTopicIsNobodysFault(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
 	p := e.publisher(t)
-	err := p.Emit(t.Context(), []Record{{Topic: "nowhere", Value: []byte("x")}})
+	err := p.Emit(t.Context(), []record.Record{{Topic: "nowhere", Value: []byte("x")}})
 	require.Equal(t, fault.Transient, fault.ClassOf(err))
 	require.ErrorContains(t, err, "slipstream migrate")
 }
@@ -188,8 +189,8 @@ func TestEmitSharesRequestsAndKeepsOrder(t *testing.T) {
 		for c := range 16 {
 			callers.Go(func() {
 				for i := range 50 {
-					r := Record{Topic: topic, Partition: AnyPartition, Key: fmt.Appendf(nil, "%d", c), Value: fmt.Appendf(nil, "%d", i)}
-					if err := p.Emit(t.Context(), []Record{r}); err != nil {
+					r := record.Record{Topic: topic, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "%d", c), Value: fmt.Appendf(nil, "%d", i)}
+					if err := p.Emit(t.Context(), []record.Record{r}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -265,7 +266,7 @@ func TestPublisherClose(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 20 {
 		calls.Go(func() {
-			err := p.Emit(t.Context(), []Record{{Topic: topic, Value: []byte("x")}})
+			err := p.Emit(t.Context(), []record.Record{{Topic: topic, Value: []byte("x")}})
 			if err != nil && fault.ClassOf(err) != fault.Canceled {
 				t.Error(err)
 			}
@@ -274,5 +275,5 @@ func TestPublisherClose(t *testing.T) {
 	require.NoError(t, p.Close())
 	require.NoError(t, p.Close())
 	calls.Wait()
-	require.Equal(t, fault.Canceled, fault.ClassOf(p.Emit(t.Context(), []Record{{Topic: topic}})))
+	require.Equal(t, fault.Canceled, fault.ClassOf(p.Emit(t.Context(), []record.Record{{Topic: topic}})))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Bounds are the ends of a partition's log.
@@ -20,7 +21,7 @@ type Bounds struct {
 }
 
 // Offsets returns the bounds of every partition of the topics.
-func (c *Conn) Offsets(ctx context.Context, topics ...string) (map[TopicPartition]Bounds, error) {
+func (c *Conn) Offsets(ctx context.Context, topics ...string) (map[record.TopicPartition]Bounds, error) {
 	parts := map[string][]int{}
 	for _, topic := range topics {
 		n, err := c.Partitions(ctx, topic)
@@ -35,16 +36,16 @@ func (c *Conn) Offsets(ctx context.Context, topics ...string) (map[TopicPartitio
 }
 
 // bounds asks the leaders of the partitions.
-func (c *Conn) bounds(ctx context.Context, parts map[string][]int) (map[TopicPartition]Bounds, error) {
-	byLeader := map[int32][]TopicPartition{}
-	out := map[TopicPartition]Bounds{}
+func (c *Conn) bounds(ctx context.Context, parts map[string][]int) (map[record.TopicPartition]Bounds, error) {
+	byLeader := map[int32][]record.TopicPartition{}
+	out := map[record.TopicPartition]Bounds{}
 	for topic, ids := range parts {
 		leaders, err := c.leaders(ctx, topic, false)
 		if err != nil {
 			return nil, err
 		}
 		for _, id := range ids {
-			tp := TopicPartition{topic, id}
+			tp := record.TopicPartition{Topic: topic, Partition: id}
 			if id < 0 || id >= len(leaders) || leaders[id] < 0 {
 				c.forget(topic)
 				return nil, fmt.Errorf("look up the ends of %s: %w", tp, classify(kafka.LeaderNotAvailable))
@@ -70,9 +71,9 @@ func (c *Conn) bounds(ctx context.Context, parts map[string][]int) (map[TopicPar
 // ends asks one broker for both ends of the partitions. failed holds the errors of those for which it
 // has no answer.
 func (c *Conn) ends(
-	ctx context.Context, leader int32, tps []TopicPartition,
-) (ends map[TopicPartition]Bounds, failed map[TopicPartition]error, err error) {
-	ends, failed = make(map[TopicPartition]Bounds, len(tps)), map[TopicPartition]error{}
+	ctx context.Context, leader int32, tps []record.TopicPartition,
+) (ends map[record.TopicPartition]Bounds, failed map[record.TopicPartition]error, err error) {
+	ends, failed = make(map[record.TopicPartition]Bounds, len(tps)), map[record.TopicPartition]error{}
 	for _, tp := range tps {
 		ends[tp] = Bounds{First: -1, HighWatermark: -1}
 	}
@@ -91,8 +92,8 @@ func (c *Conn) ends(
 
 // listOffsets asks one broker for one end of the partitions and notes the answers in out, or in failed.
 func (c *Conn) listOffsets(
-	ctx context.Context, leader int32, tps []TopicPartition, end int64,
-	out map[TopicPartition]Bounds, failed map[TopicPartition]error,
+	ctx context.Context, leader int32, tps []record.TopicPartition, end int64,
+	out map[record.TopicPartition]Bounds, failed map[record.TopicPartition]error,
 ) error {
 	req := &listoffsets.Request{ReplicaID: -1}
 	byTopic := map[string]int{}
@@ -101,7 +102,7 @@ func (c *Conn) listOffsets(
 		if !ok {
 			t = len(req.Topics)
 			byTopic[tp.Topic] = t
-			req.Topics = append(req.Topics, listoffsets.RequestTopic{Topic: tp.Topic})
+			req.Topics = append(req.Topics, listoffsets.RequestTopic{Topic: c.full(tp.Topic)})
 		}
 		req.Topics[t].Partitions = append(req.Topics[t].Partitions, listoffsets.RequestPartition{
 			Partition: int32(tp.Partition), CurrentLeaderEpoch: -1, Timestamp: end,
@@ -113,9 +114,9 @@ func (c *Conn) listOffsets(
 	}
 	for _, t := range m.(*listoffsets.Response).Topics {
 		for _, p := range t.Partitions {
-			tp := TopicPartition{t.Topic, int(p.Partition)}
+			tp := record.TopicPartition{Topic: c.logical(t.Topic), Partition: int(p.Partition)}
 			if p.ErrorCode != 0 {
-				c.forget(t.Topic)
+				c.forget(tp.Topic)
 				err := classify(kafkaCode(p.ErrorCode))
 				failed[tp] = fmt.Errorf("look up the ends of %s: %w", tp, err)
 				continue
@@ -136,16 +137,16 @@ func (c *Conn) listOffsets(
 const (
 	readMaxWait  = 250 * time.Millisecond
 	readMaxBytes = 4 << 20
-	readBackoff  = 2 * time.Second // the longest pause after a failure
+	slowestRetry = 2 * time.Second // the longest pause after a failure
 )
 
-// ReadPartition calls fn for the records of one partition with offsets from ≤ offset < to, in order. A negative to means the high watermark at
+// Read calls fn for the records of one partition with offsets from ≤ offset < to, in order. A negative to means the high watermark at
 // the time of the call; a from before the oldest record means the oldest. Transient errors are tried again until ctx ends. An error of fn ends
 // the reading and is returned. The record is fn's to keep.
-func ReadPartition(ctx context.Context, conn *Conn, tp TopicPartition, from, to int64, fn func(*Record) error) error {
+func (c *Conn) Read(ctx context.Context, tp record.TopicPartition, from, to int64, fn func(*record.Record) error) error {
 	var b Bounds
-	err := untilDone(ctx, func() error {
-		all, err := conn.bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
+	err := retry(ctx, func() error {
+		all, err := c.bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
 		b = all[tp]
 		return err
 	})
@@ -157,9 +158,9 @@ func ReadPartition(ctx context.Context, conn *Conn, tp TopicPartition, from, to 
 	}
 	var gap endGap
 	for next := max(from, b.First); next < to; {
-		var records []Record
-		err := untilDone(ctx, func() error {
-			res, empty, err := conn.fetchOne(ctx, tp, next)
+		var records []record.Record
+		err := retry(ctx, func() error {
+			res, empty, err := c.fetchOne(ctx, tp, next)
 			if err != nil {
 				return err
 			}
@@ -185,24 +186,13 @@ func ReadPartition(ctx context.Context, conn *Conn, tp TopicPartition, from, to 
 	return nil
 }
 
-// untilDone calls f until it succeeds, its error is not transient, or ctx ends.
-func untilDone(ctx context.Context, f func() error) error {
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, readBackoff) {
-		err := f()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return fault.As(fault.ClassOf(ctx.Err()), fmt.Errorf("%w; the last attempt: %v", ctx.Err(), err)) //nolint:errorlint // the class is that of the end
-		}
-		if fault.ClassOf(err) != fault.Transient || !pause(ctx, wait) {
-			return err
-		}
-	}
+// retry calls f until it succeeds, its error is not transient, or ctx ends.
+func retry(ctx context.Context, f func() error) error {
+	return fault.Retry(ctx, fault.Backoff{First: 20 * time.Millisecond, Max: slowestRetry}, f)
 }
 
 // fetchOne fetches one partition. An offset out of range is answered with the log's start and no records when it is before it.
-func (c *Conn) fetchOne(ctx context.Context, tp TopicPartition, offset int64) (res *fetched, empty bool, err error) {
+func (c *Conn) fetchOne(ctx context.Context, tp record.TopicPartition, offset int64) (res *fetched, empty bool, err error) {
 	leaders, err := c.leaders(ctx, tp.Topic, false)
 	if err != nil {
 		return nil, false, err
@@ -242,7 +232,7 @@ func (c *Conn) fetchOne(ctx context.Context, tp TopicPartition, offset int64) (r
 // fetch performs one exchange for a reader without a group.
 func (c *Conn) fetch(ctx context.Context, leader int32, asks []fetchAsk) (results []fetched, empty bool, err error) {
 	req := &fetchExchange{
-		leader: leader, clientID: c.cfg.ClientID, maxWaitMillis: int32(readMaxWait.Milliseconds()),
+		leader: leader, clientID: c.cfg.ClientID, prefix: c.cfg.Prefix, maxWaitMillis: int32(readMaxWait.Milliseconds()),
 		maxBytes: readMaxBytes, partitionMax: readMaxBytes / 4, asks: asks,
 	}
 	if _, err := c.roundTrip(ctx, readMaxWait+c.cfg.RequestTimeout, req); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func TestReadPartition(t *testing.T) {
@@ -20,9 +21,9 @@ func TestReadPartition(t *testing.T) {
 	onEngines(t, func(t *testing.T, e *engine) {
 		topic, p := e.topic(t, 2), e.publisher(t)
 		emit(t, p, topic, 1, 0, 100)
-		tp := TopicPartition{topic, 1}
+		tp := record.TopicPartition{Topic: topic, Partition: 1}
 		read := func(from, to int64) (offsets []int64) {
-			require.NoError(t, ReadPartition(t.Context(), e.conn, tp, from, to, func(r *Record) error {
+			require.NoError(t, e.conn.Read(t.Context(), tp, from, to, func(r *record.Record) error {
 				require.Equal(t, fmt.Sprint(r.Offset), string(r.Value))
 				offsets = append(offsets, r.Offset)
 				return nil
@@ -36,10 +37,10 @@ func TestReadPartition(t *testing.T) {
 		require.Empty(t, read(500, -1))
 		require.Len(t, read(-7, 1000), 100)
 		boom := errors.New("boom")
-		require.ErrorIs(t, ReadPartition(t.Context(), e.conn, tp, 0, -1, func(*Record) error { return boom }), boom)
+		require.ErrorIs(t, e.conn.Read(t.Context(), tp, 0, -1, func(*record.Record) error { return boom }), boom)
 		bounds, err := e.conn.Offsets(t.Context(), topic)
 		require.NoError(t, err)
-		require.Equal(t, map[TopicPartition]Bounds{{topic, 0}: {0, 0}, tp: {0, 100}}, bounds)
+		require.Equal(t, map[record.TopicPartition]Bounds{{Topic: topic, Partition: 0}: {0, 0}, tp: {0, 100}}, bounds)
 	})
 }
 
@@ -51,11 +52,11 @@ func TestReadPartitionWaitsOutFailures(t *testing.T) {
 	require.NoError(t, e.fake.DeleteRecords(topic, 0, 3))
 	e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: 2})
 	n := 0
-	require.NoError(t, ReadPartition(t.Context(), e.conn, TopicPartition{topic, 0}, 0, -1, func(*Record) error { n++; return nil }))
+	require.NoError(t, e.conn.Read(t.Context(), record.TopicPartition{Topic: topic, Partition: 0}, 0, -1, func(*record.Record) error { n++; return nil }))
 	require.Equal(t, 7, n)
 	e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: -1})
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	err := ReadPartition(ctx, e.conn, TopicPartition{topic, 0}, 0, -1, func(*Record) error { return nil })
+	err := e.conn.Read(ctx, record.TopicPartition{Topic: topic, Partition: 0}, 0, -1, func(*record.Record) error { return nil })
 	require.Equal(t, fault.Transient, fault.ClassOf(err), err)
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func withRetry(o *Options) {
@@ -26,16 +28,16 @@ func withRetry(o *Options) {
 }
 
 // back turns what was emitted into a batch of its topic, as the subscriber of the retry or replay topic would.
-func (b *bench) back(r Record, offset int64) *Batch {
+func (b *bench) back(r record.Record, offset int64) *record.Batch {
 	r.Partition, r.Offset, r.Time = 0, offset, time.Now()
-	return &Batch{Group: "g", TopicPartition: TopicPartition{r.Topic, 0}, First: offset, Last: offset, Records: []Record{r}, control: b.control}
+	return &record.Batch{Group: "g", Range: record.Range{Topic: r.Topic, First: offset, Last: offset}, Records: []record.Record{r}, Lease: b.lease}
 }
 
 // A record in trouble steps aside, comes back after its delays, and becomes a dead letter after the last; the others flow.
 func TestRetryVisits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(_ context.Context, batch *Batch) error {
+		b := newBench(t, func(_ context.Context, batch *record.Batch) error {
 			for i, r := range batch.Records {
 				if string(r.Value) == "v2" {
 					var no fault.Reject
@@ -58,13 +60,13 @@ func TestRetryVisits(t *testing.T) {
 		require.Equal(t, []string{"g.retry.10s:v2", "g.retry.1m:v2", "g.poison:v2"}, b.values())
 
 		last := b.out.records[2]
-		assert.Equal(t, "in", last.Header(HeaderTopic))
-		assert.Equal(t, "2", last.Header(HeaderOffset))
-		assert.Equal(t, "3", last.Header(HeaderAttempts))
-		assert.Equal(t, stamp(began), last.Header(HeaderFirstFailure))
-		assert.Equal(t, stamp(time.Now()), last.Header(HeaderLastFailure))
-		assert.Equal(t, DeadLetterID("g", Position{TopicPartition{"in", 3}, 2}), last.Header(HeaderID))
-		assert.Equal(t, []Header{{"own", []byte("1")}, {"own", []byte{0, 255}}}, ownHeaders(last.Headers))
+		assert.Equal(t, "in", last.Header(record.HeaderTopic))
+		assert.Equal(t, "2", last.Header(record.HeaderOffset))
+		assert.Equal(t, "3", last.Header(record.HeaderAttempts))
+		assert.Equal(t, stamp(began), last.Header(record.HeaderFirstFailure))
+		assert.Equal(t, stamp(time.Now()), last.Header(record.HeaderLastFailure))
+		assert.Equal(t, deadletter.ID("g", record.Position{TopicPartition: record.TopicPartition{Topic: "in", Partition: 3}, Offset: 2}), last.Header(record.HeaderID))
+		assert.Equal(t, []record.Header{{Key: "own", Value: []byte("1")}, {Key: "own", Value: []byte{0, 255}}}, deadletter.Own(last.Headers))
 		assert.Equal(t, []bool{false, false, true}, []bool{b.told[0].DeadLetter, b.told[1].DeadLetter, b.told[2].DeadLetter})
 	})
 }
@@ -88,7 +90,7 @@ func TestRetryClasses(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				began, up := time.Now(), time.Now().Add(time.Hour)
-				b := newBench(t, func(_ context.Context, batch *Batch) error {
+				b := newBench(t, func(_ context.Context, batch *record.Batch) error {
 					var no fault.Reject
 					for i := range batch.Records {
 						if (i == 1 || tc.all) && time.Now().Before(up) {
@@ -111,7 +113,7 @@ func TestRetryHoldsWhileBreakerIsOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := time.Now().Add(time.Hour)
 		calls := 0
-		b := newBench(t, func(_ context.Context, batch *Batch) error {
+		b := newBench(t, func(_ context.Context, batch *record.Batch) error {
 			calls++
 			if time.Now().After(up) {
 				return nil
@@ -131,62 +133,38 @@ func TestRetryHoldsWhileBreakerIsOpen(t *testing.T) {
 func TestRetryDelayStops(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(context.Context, *Batch) error { t.Error("called too early"); return nil }, withRetry)
-		time.AfterFunc(time.Second, func() { close(b.control.drain) })
-		r := Record{Topic: "g.retry.1m", Value: []byte("v")}
+		b := newBench(t, func(context.Context, *record.Batch) error { t.Error("called too early"); return nil }, withRetry)
+		time.AfterFunc(time.Second, func() { close(b.lease.drain) })
+		r := record.Record{Topic: "g.retry.1m", Value: []byte("v")}
 		require.False(t, b.through(t.Context(), b.back(r, 1), b.g.retryChain()))
 		assert.Empty(t, b.out.records)
 	})
 }
 
 // Headers are believed on our own topics only: a producer may write what it likes elsewhere.
-func TestStoryIsBelievedOnOwnTopicsOnly(t *testing.T) {
+func TestHeadersAreBelievedOnOwnTopicsOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(context.Context, *Batch) error { return fault.Permanentf("bad") }, nil)
-		forged := story{group: "g", origin: Position{TopicPartition{"elsewhere", 1}, 7}, attempts: 40}
+		b := newBench(t, func(context.Context, *record.Batch) error { return fault.Permanentf("bad") }, nil)
+		forged := deadletter.Headers{Group: "g", Origin: record.Position{TopicPartition: record.TopicPartition{Topic: "elsewhere", Partition: 1}, Offset: 7}, Attempts: 40}
 		in := b.batch("in", 1)
-		in.Records[0].Headers = forged.headers(nil)
+		in.Records[0].Headers = forged.On(nil)
 		require.True(t, b.run(t.Context(), in))
-		assert.Equal(t, "in", b.out.records[0].Header(HeaderTopic))
-		assert.Equal(t, "1", b.out.records[0].Header(HeaderAttempts))
+		assert.Equal(t, "in", b.out.records[0].Header(record.HeaderTopic))
+		assert.Equal(t, "1", b.out.records[0].Header(record.HeaderAttempts))
 
 		replayed := b.batch("g.replay", 9)
-		replayed.Records[0].Headers = forged.headers(nil)
+		replayed.Records[0].Headers = forged.On(nil)
 		require.True(t, b.run(t.Context(), replayed))
-		assert.Equal(t, "elsewhere", b.out.records[1].Header(HeaderTopic))
-		assert.Equal(t, "41", b.out.records[1].Header(HeaderAttempts))
+		assert.Equal(t, "elsewhere", b.out.records[1].Header(record.HeaderTopic))
+		assert.Equal(t, "41", b.out.records[1].Header(record.HeaderAttempts))
 	})
-}
-
-func TestRetryTopicNames(t *testing.T) {
-	t.Parallel()
-	for d, want := range map[time.Duration]string{
-		10 * time.Second: "g.retry.10s", time.Minute: "g.retry.1m", 90 * time.Second: "g.retry.1m30s", 10 * time.Minute: "g.retry.10m", time.Hour: "g.retry.1h", 1500 * time.Millisecond: "g.retry.1.5s", 100 * time.Second: "g.retry.1m40s",
-	} {
-		assert.Equal(t, want, RetryTopic("g", d))
-	}
-}
-
-func TestStoryRoundTrip(t *testing.T) {
-	t.Parallel()
-	at := time.Date(2026, 3, 4, 5, 6, 7, 8e6, time.UTC)
-	s := story{
-		group: "g", handler: "h", subscriber: "s", origin: Position{TopicPartition{"t", 2}, 1 << 40}, time: at, class: fault.Transient, reason: "why – 日本",
-		attempts: 3, first: at.Add(time.Second), last: at.Add(time.Hour), unnamed: 4, omitted: 5,
-	}
-	got, ok := readStory(&Record{Headers: s.headers([]Header{{"a", nil}})})
-	require.True(t, ok)
-	assert.Equal(t, s, got)
-	_, ok = readStory(&Record{Headers: []Header{{HeaderTopic, []byte("t")}}})
-	assert.False(t, ok)
-	assert.Equal(t, "日本…", clip("日本語", 7))
 }
 
 func TestOptionsValidate(t *testing.T) {
 	t.Parallel()
 	good := func() Options {
-		return Options{Name: "n", Group: "g", Topics: []string{"t"}, Subscriber: noSubscriber{}, Handler: func(context.Context, *Batch) error { return nil }, Emitter: &emitted{}}
+		return Options{Name: "n", Group: "g", Topics: []string{"t"}, Subscriber: noSubscriber{}, Handler: func(context.Context, *record.Batch) error { return nil }, Emitter: &emitted{}}
 	}
 	require.NoError(t, good().Validate())
 	for _, tc := range []struct {
@@ -201,7 +179,7 @@ func TestOptionsValidate(t *testing.T) {
 		{"Emitter", func(o *Options) { o.Emitter = nil }},
 		{"MaxAttempts", func(o *Options) { o.MaxAttempts = -1 }},
 		{"Timeout", func(o *Options) { o.Timeout = -1 }},
-		{"Backoff", func(o *Options) { o.Backoff = Backoff{First: 2, Max: 1} }},
+		{"Backoff", func(o *Options) { o.Backoff = fault.Backoff{First: 2, Max: 1} }},
 		{"never come back", func(o *Options) { o.Retry = &Retry{Delays: []time.Duration{1}} }},
 		{"growing", func(o *Options) {
 			o.Retry = &Retry{Subscriber: noSubscriber{}, Delays: []time.Duration{time.Minute, time.Second}}
@@ -222,7 +200,7 @@ func TestTeeGuardHooks(t *testing.T) {
 	var log []string
 	hooks := func(name string) GuardHooks {
 		return GuardHooks{
-			Started: func(ctx context.Context, _ string, _ *Batch) context.Context {
+			Started: func(ctx context.Context, _ string, _ *record.Batch) context.Context {
 				log = append(log, name+" started")
 				return context.WithValue(ctx, batchKey{}, name)
 			},
@@ -254,7 +232,7 @@ func TestRouterOnAnySubscriber(t *testing.T) {
 	all := make(chan struct{})
 	require.NoError(t, r.Handle(Options{
 		Name: "any", Group: "g", Topics: []string{"in"}, Subscriber: pubsub, Emitter: out,
-		Handler: func(_ context.Context, b *Batch) error {
+		Handler: func(_ context.Context, b *record.Batch) error {
 			mu.Lock()
 			defer mu.Unlock()
 			got = append(got, fmt.Sprintf("%s %s %s", b.Topic, b.Records[0].Value, b.Records[0].Header("color")))
@@ -287,7 +265,7 @@ func TestRouterOnAnySubscriber(t *testing.T) {
 
 // slowSubscriber hands out one batch, and like ours waits in Close for what is in work.
 type slowSubscriber struct {
-	batch  *Batch
+	batch  *record.Batch
 	closed chan struct{}
 	once   sync.Once
 	idle   sync.WaitGroup
@@ -337,7 +315,7 @@ func TestRouterClose(t *testing.T) {
 			t.Run(tc.name+" by "+how, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					s := &slowSubscriber{closed: make(chan struct{}), batch: &Batch{Records: []Record{{Topic: "in"}}}}
+					s := &slowSubscriber{closed: make(chan struct{}), batch: &record.Batch{Records: []record.Record{{Topic: "in"}}}}
 					r, err := NewRouter(RouterConfig{CloseTimeout: 10 * time.Second, Log: slog.New(slog.DiscardHandler)})
 					require.NoError(t, err)
 					ctx, cancel := context.WithCancel(t.Context())
@@ -346,7 +324,7 @@ func TestRouterClose(t *testing.T) {
 					if how == "Close" {
 						stop = func() { go func() { assert.NoError(t, r.Close()) }() }
 					}
-					require.NoError(t, r.Handle(Options{Name: "n", Group: "g", Topics: []string{"in"}, Subscriber: s, Emitter: &emitted{}, Backoff: Backoff{First: time.Minute, Max: time.Minute}, Handler: func(ctx context.Context, _ *Batch) error { return tc.handler(ctx, stop) }}))
+					require.NoError(t, r.Handle(Options{Name: "n", Group: "g", Topics: []string{"in"}, Subscriber: s, Emitter: &emitted{}, Backoff: fault.Backoff{First: time.Minute, Max: time.Minute}, Handler: func(ctx context.Context, _ *record.Batch) error { return tc.handler(ctx, stop) }}))
 					began := time.Now()
 					require.NoError(t, r.Run(ctx))
 					assert.Equal(t, tc.acked, s.acked)
@@ -358,36 +336,3 @@ func TestRouterClose(t *testing.T) {
 }
 
 // What others write into our topics must not confuse us: any headers are read without a panic, and what is read is written and read again alike.
-func FuzzStory(f *testing.F) {
-	f.Add("in", "3", "7", "permanent", "2026-03-04T05:06:07Z", "1", "why", "g")
-	f.Add("", "-1", "9223372036854775808", "Canceled", "yesterday", "many", "\xff", "")
-	f.Fuzz(func(t *testing.T, topic, partition, offset, class, at, count, reason, group string) {
-		r := Record{Headers: []Header{
-			{HeaderTopic, []byte(topic)},
-			{HeaderPartition, []byte(partition)},
-			{HeaderOffset, []byte(offset)},
-			{HeaderClass, []byte(class)},
-			{HeaderTime, []byte(at)},
-			{HeaderAttempts, []byte(count)},
-			{HeaderReason, []byte(reason)},
-			{HeaderGroup, []byte(group)},
-			{HeaderFirstFailure, []byte(at)},
-			{HeaderUnnamed, []byte(count)},
-			{HeaderResolves, []byte(partition + "/" + offset)},
-			{"own", []byte(reason)},
-		}}
-		ParseResolution(&r)
-		l, ok := ParseDeadLetter(&r)
-		if !ok {
-			return
-		}
-		s := l.story()
-		again, ok := ParseDeadLetter(&Record{Headers: s.headers(l.Headers)})
-		require.True(t, ok)
-		assert.Equal(t, l.Origin, again.Origin)
-		assert.Equal(t, l.ID, again.ID)
-		assert.Equal(t, l.Headers, again.Headers)
-		assert.Equal(t, l.Class, again.Class)
-		assert.True(t, l.Time.Equal(again.Time))
-	})
-}

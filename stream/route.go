@@ -97,7 +97,7 @@ func (c *coordinator) find(ctx context.Context, timeout time.Duration) (int32, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	res, err := c.conn.client.FindCoordinator(ctx, &kafka.FindCoordinatorRequest{Key: c.group})
+	res, err := c.conn.client.FindCoordinator(ctx, &kafka.FindCoordinatorRequest{Key: c.conn.full(c.group)})
 	if err == nil {
 		err = res.Error
 	}

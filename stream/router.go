@@ -12,17 +12,22 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Emitter writes records and returns when all replicas have them. *Publisher is one.
 type Emitter interface {
-	Emit(ctx context.Context, records []Record) error
+	Emit(ctx context.Context, records []record.Record) error
 }
 
 // RouterConfig configures a Router. Take DefaultRouterConfig and change what differs.
 type RouterConfig struct {
 	// CloseTimeout bounds how long Close lets handlers finish what they have begun. Default 10 s.
 	CloseTimeout time.Duration
+	// Prefix is that of the connection: dead letters carry the names on the broker.
+	Prefix string
 	// Log is where the router and the guard log; nil is slog.Default().
 	Log *slog.Logger
 }
@@ -36,12 +41,6 @@ func (c RouterConfig) Validate() error {
 		return fmt.Errorf("router: CloseTimeout is %s: want a positive duration", c.CloseTimeout)
 	}
 	return nil
-}
-
-// Backoff is how waiting grows between attempts, with jitter.
-type Backoff struct {
-	// First is the first wait, Max the longest. Defaults 100 ms and 30 s.
-	First, Max time.Duration
 }
 
 // Breaker is when a handler's engine counts as down, so that its partitions wait together instead of each knocking on its own.
@@ -80,7 +79,8 @@ type Options struct {
 	MaxAttempts int
 	// Timeout bounds one call of the handler; reaching it is a transient failure. Keep it below the session time-out. Zero is none.
 	Timeout time.Duration
-	Backoff Backoff
+	// Backoff is how long a failed batch waits. Default 100 ms to 30 s.
+	Backoff fault.Backoff
 	Breaker Breaker
 	// Splittable says that any part of a batch may be handed to the handler as a batch of its own, which is how the guard finds the guilty record when
 	// the handler does not name it. Not for handlers that depend on a batch's bounds. Without it, a whole batch that fails for no named reason
@@ -113,6 +113,21 @@ func (o Options) filled() Options {
 
 // Validate returns an error that says what to change, or nil.
 func (o Options) Validate() error {
+	errs := []error{o.validatePolicy()}
+	if len(o.Topics) == 0 {
+		errs = append(errs, errors.New("no Topics"))
+	}
+	if o.Subscriber == nil {
+		errs = append(errs, errors.New("no Subscriber"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("handler %q: %w", o.Name, err)
+	}
+	return nil
+}
+
+// validatePolicy checks what the guard needs.
+func (o *Options) validatePolicy() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if o.Name == "" {
@@ -120,12 +135,6 @@ func (o Options) Validate() error {
 	}
 	if o.Group == "" {
 		wrong("Group is empty: it names the poison topic")
-	}
-	if len(o.Topics) == 0 {
-		wrong("no Topics")
-	}
-	if o.Subscriber == nil {
-		wrong("no Subscriber")
 	}
 	if o.Handler == nil {
 		wrong("no Handler")
@@ -150,10 +159,7 @@ func (o Options) Validate() error {
 			wrong("Retry.Delays are %v: want growing positive durations", r.Delays)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("handler %q: %w", o.Name, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Router runs handlers on Watermill's router, each behind the guard: the chain telemetry, poison, retry, recover, in this order from the outside. It
@@ -204,7 +210,7 @@ func (r *Router) Handle(o Options) error {
 		return err
 	}
 	o = o.filled()
-	g := newGuard(o, r.log.With("handler", o.Name, "group", o.Group), r.closing)
+	g := newGuard(o, r.cfg.Prefix, r.log.With("handler", o.Name, "group", o.Group), r.closing)
 	r.add(o.Name, o.Topics, o.Subscriber, g.chain())
 	if o.Retry != nil {
 		r.add(o.Name+".retry", o.retryTopics(), o.Retry.Subscriber, g.retryChain())

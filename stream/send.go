@@ -15,6 +15,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/rawproduce"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // emitCall is one call of Emit, waiting for its records.
@@ -29,9 +30,9 @@ type emitCall struct {
 type sendItem struct {
 	call   *emitCall
 	index  int
-	record *Record
+	record *record.Record
 	size   int
-	to     TopicPartition
+	to     record.TopicPartition
 	last   error // the last transient error
 
 	settled atomic.Bool
@@ -50,7 +51,7 @@ func (i *sendItem) settle(err error) {
 
 // sendQueue holds what waits for one partition. Guarded by the publisher's mutex.
 type sendQueue struct {
-	tp    TopicPartition
+	tp    record.TopicPartition
 	items []*sendItem
 	busy  bool // a request is under way, or a pause after a failed one
 	ready bool // listed in Publisher.ready
@@ -103,7 +104,7 @@ func (p *Publisher) startSenders() {
 }
 
 // leaderOf returns the partition's leader as far as it is known, else -1.
-func (p *Publisher) leaderOf(tp TopicPartition) int32 {
+func (p *Publisher) leaderOf(tp record.TopicPartition) int32 {
 	p.conn.mu.Lock()
 	defer p.conn.mu.Unlock()
 	l := p.conn.layouts[tp.Topic].leaders
@@ -196,7 +197,7 @@ func (p *Publisher) encode(req *rawproduce.Request, parcels []*parcel) error {
 		if len(pa.items) == 0 {
 			continue
 		}
-		records := make([]*Record, len(pa.items))
+		records := make([]*record.Record, len(pa.items))
 		size := batchHeader
 		for i, it := range pa.items {
 			records[i] = it.record
@@ -216,7 +217,7 @@ func (p *Publisher) encode(req *rawproduce.Request, parcels []*parcel) error {
 		if !ok {
 			t = len(req.Topics)
 			byTopic[topic] = t
-			req.Topics = append(req.Topics, rawproduce.RequestTopic{Topic: topic})
+			req.Topics = append(req.Topics, rawproduce.RequestTopic{Topic: p.conn.full(topic)})
 		}
 		req.Topics[t].Partitions = append(req.Topics[t].Partitions, rawproduce.RequestPartition{
 			Partition: int32(pa.queue.tp.Partition), RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(body)},
@@ -237,7 +238,7 @@ func (p *Publisher) outcomes(parcels []*parcel, res *produce.Response) {
 	for _, t := range res.Topics {
 		for _, part := range t.Partitions {
 			i := slices.IndexFunc(parcels, func(pa *parcel) bool {
-				return pa.queue.tp == TopicPartition{t.Topic, int(part.Partition)}
+				return pa.queue.tp == record.TopicPartition{Topic: p.conn.logical(t.Topic), Partition: int(part.Partition)}
 			})
 			switch {
 			case i < 0:
@@ -279,11 +280,14 @@ func (p *Publisher) settle(parcels []*parcel) {
 	}
 }
 
+// sendBackoff is how long a queue waits after failures in a row.
+var sendBackoff = fault.Backoff{First: 40 * time.Millisecond, Max: time.Second}
+
 // retry tries the items again after a pause, without holding up the sender. Those whose call has ended are settled by the call.
 func (p *Publisher) retry(q *sendQueue, pa *parcel) {
 	p.mu.Lock()
 	q.failures++
-	wait := min(time.Second, 20*time.Millisecond<<min(q.failures, 6))
+	wait := sendBackoff.After(q.failures)
 	for _, it := range pa.items {
 		it.last = pa.err
 	}
@@ -343,7 +347,7 @@ func (p *Publisher) abandon(items []*sendItem) {
 	for _, it := range items {
 		it.settle(it.expired())
 	}
-	seen := map[TopicPartition]bool{}
+	seen := map[record.TopicPartition]bool{}
 	for _, it := range items {
 		if seen[it.to] {
 			continue

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // A range is in doubt, some of its records are excluded and dead letters; whoever comes next repeats the same bounds without the same records, and sets
@@ -21,7 +23,7 @@ func TestGuardExclusionsSurvive(t *testing.T) {
 	onEngines(t, func(t *testing.T, e *engine) {
 		topic := e.topic(t, 1)
 		cfg := e.group(t)
-		cfg.Ranges = true
+		cfg.Intents = true
 		e.groupTopics(t, cfg.Group)
 		p := e.publisher(t)
 		emit(t, p, topic, 0, 0, 10)
@@ -32,7 +34,7 @@ func TestGuardExclusionsSurvive(t *testing.T) {
 		}
 		var mu sync.Mutex
 		var batches []seen
-		look := func(b *Batch) seen {
+		look := func(b *record.Batch) seen {
 			mu.Lock()
 			defer mu.Unlock()
 			s := seen{first: b.First, last: b.Last, repeat: b.Repeat}
@@ -46,7 +48,7 @@ func TestGuardExclusionsSurvive(t *testing.T) {
 			return Options{Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: h}
 		}
 		working := make(chan struct{})
-		stop := e.runRouter(t, options(func(ctx context.Context, b *Batch) error {
+		stop := e.runRouter(t, options(func(ctx context.Context, b *record.Batch) error {
 			s := look(b)
 			no := fault.Rejected{Undone: true}
 			for i, v := range s.values {
@@ -67,7 +69,7 @@ func TestGuardExclusionsSurvive(t *testing.T) {
 		stop()
 
 		done := make(chan struct{})
-		e.runRouter(t, options(func(_ context.Context, b *Batch) error {
+		e.runRouter(t, options(func(_ context.Context, b *record.Batch) error {
 			if s := look(b); s.last == 9 {
 				close(done)
 			}
@@ -81,7 +83,7 @@ func TestGuardExclusionsSurvive(t *testing.T) {
 		assert.Equal(t, []int64{before.first, before.last}, []int64{after.first, after.last})
 		assert.True(t, after.repeat)
 		assert.NotContains(t, after.values, "3")
-		assert.Len(t, e.readAll(t, PoisonTopic(cfg.Group)), 2, "each once")
+		assert.Len(t, e.readAll(t, record.PoisonTopic(cfg.Group)), 2, "each once")
 	})
 }
 
@@ -98,24 +100,24 @@ func TestHandoverDuringOutage(t *testing.T) {
 		member := func(h Handler) func() {
 			return e.runRouter(t, Options{
 				Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: h,
-				Backoff: Backoff{First: 10 * time.Minute, Max: 10 * time.Minute}, Breaker: Breaker{Failures: 1, Delay: 10 * time.Minute},
+				Backoff: fault.Backoff{First: 10 * time.Minute, Max: 10 * time.Minute}, Breaker: Breaker{Failures: 1, Delay: 10 * time.Minute},
 			})
 		}
 		waiting := make(chan struct{})
 		var once sync.Once
-		member(func(context.Context, *Batch) error {
+		member(func(context.Context, *record.Batch) error {
 			once.Do(func() { close(waiting) })
 			return fault.Transientf("this member cannot reach its engine")
 		})
 		<-waiting
 		got := make(chan string, 2)
-		member(func(_ context.Context, b *Batch) error { got <- b.String(); return nil })
+		member(func(_ context.Context, b *record.Batch) error { got <- b.TopicPartition().String(); return nil })
 		select {
 		case <-got:
 		case <-time.After(15 * time.Second):
 			t.Fatal("the second member got nothing")
 		}
-		assert.Empty(t, e.readAll(t, PoisonTopic(cfg.Group)))
+		assert.Empty(t, e.readAll(t, record.PoisonTopic(cfg.Group)))
 	})
 }
 
@@ -127,7 +129,7 @@ func TestChurn(t *testing.T) {
 		const total, partitions = 4000, 4
 		topic := e.topic(t, partitions)
 		cfg := e.group(t)
-		cfg.Ranges, cfg.MaxRecords = true, 50
+		cfg.Intents, cfg.MaxRecords = true, 50
 		e.groupTopics(t, cfg.Group)
 		p := e.publisher(t)
 		var mu sync.Mutex
@@ -149,8 +151,8 @@ func TestChurn(t *testing.T) {
 			}
 			stop := e.runRouter(t, Options{
 				Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, mine), Emitter: p, MaxAttempts: 2, Splittable: true,
-				Backoff: Backoff{First: time.Millisecond, Max: 5 * time.Millisecond}, Breaker: Breaker{Failures: 1000, Delay: time.Millisecond},
-				Handler: func(ctx context.Context, b *Batch) error {
+				Backoff: fault.Backoff{First: time.Millisecond, Max: 5 * time.Millisecond}, Breaker: Breaker{Failures: 1000, Delay: time.Millisecond},
+				Handler: func(ctx context.Context, b *record.Batch) error {
 					if err := b.CheckLease(ctx); err != nil {
 						return err
 					}
@@ -200,11 +202,11 @@ func TestChurn(t *testing.T) {
 		member()
 		const bad = partitions * 3 // offsets 13, 413 and 813 of each
 		eventually(t, "all records", func() bool { mu.Lock(); defer mu.Unlock(); return len(effects) == total-bad })
-		d := NewDeadLetters(e.conn, p, []string{cfg.Group})
-		var letters []DeadLetter
+		d := deadletter.New(e.conn, p, "", []string{cfg.Group})
+		var letters []deadletter.Letter
 		eventually(t, "all dead letters", func() bool {
 			var err error
-			letters, err = d.List(t.Context(), DeadLetterFilter{})
+			letters, err = d.List(t.Context(), deadletter.Filter{})
 			require.NoError(t, err)
 			return len(letters) >= bad
 		})

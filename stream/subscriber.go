@@ -13,6 +13,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Errors that stop one partition while the others go on. They reach SubscriberHooks.PartitionStopped, wrapped with what to do.
@@ -26,7 +27,7 @@ var (
 )
 
 // PartitionErrors may be returned by an Assigned hook: the listed partitions stop, the others go on.
-type PartitionErrors map[TopicPartition]error
+type PartitionErrors map[record.TopicPartition]error
 
 func (e PartitionErrors) Error() string {
 	for tp, err := range e {
@@ -55,25 +56,12 @@ const (
 	FromLast
 )
 
-// Assignment is one partition that a generation of the group has given to this member.
-type Assignment struct {
-	TopicPartition
-	// Committed is the group's committed offset, -1 when there is none.
-	Committed int64
-	// Start is the offset that delivery begins with.
-	Start int64
-	// First and HighWatermark bound the log: the oldest offset kept and the one after the newest.
-	First, HighWatermark int64
-	// Repeat is the range that will be delivered again first, with Batch.Repeat set; nil when no range is in doubt.
-	Repeat *Range
-}
-
 // SubscriberHooks are told what happens; nil ones are skipped. They are called from the subscription's goroutines and must not block.
 type SubscriberHooks struct {
 	// Emitted: a batch was handed out, for the attempt-th time (from 1).
-	Emitted func(b *Batch, attempt int)
+	Emitted func(b *record.Batch, attempt int)
 	// Settled: a batch was acknowledged (or refused) after d.
-	Settled func(b *Batch, acked bool, d time.Duration)
+	Settled func(b *record.Batch, acked bool, d time.Duration)
 	// Fetched: one exchange has brought records of the group's topics.
 	Fetched func(topics []string, records, bytes int, d time.Duration)
 	// Committed: one commit of so many partitions took d; err is nil when all were accepted.
@@ -81,13 +69,15 @@ type SubscriberHooks struct {
 	// Generation: the member has joined, with so many partitions; or left (0).
 	Generation func(id int, partitions int)
 	// PartitionStopped: the partition is not worked on until the group's next generation; err says why and what to do.
-	PartitionStopped func(tp TopicPartition, err error)
+	PartitionStopped func(tp record.TopicPartition, err error)
 	// Error: something failed and is tried again.
 	Error func(err error)
 }
 
 // SubscriberConfig says how a group's topics are read. Take DefaultSubscriberConfig and change what you need.
 type SubscriberConfig struct {
+	// LogID identifies the log; it stands in the range of every batch.
+	LogID string
 	// Group is the consumer group. Required.
 	Group string
 	// MaxRecords bounds a batch. 1 makes a plain Watermill subscriber: one record a message, its value the payload. Default 1000.
@@ -95,7 +85,7 @@ type SubscriberConfig struct {
 	// MaxBytes bounds a batch by the size of keys, values and headers; one record may be larger. Default 1 MiB.
 	MaxBytes int
 	// PartitionBytes bounds batches of single partitions in place of MaxBytes, where it is set and returns more than 0. It is called for every batch and must be quick.
-	PartitionBytes func(tp TopicPartition) int
+	PartitionBytes func(tp record.TopicPartition) int
 	// Linger and LingerMin bound how long a batch that is not full waits for more after its first record: as long as the batch before it took to
 	// handle, but not longer than Linger and not shorter than LingerMin. So a batch waits for next to nothing while handling is quick, which is
 	// freshness; the slower it gets, the more records share its cost; and of a backlog every batch is full at once and none waits. Default 0: a
@@ -103,8 +93,9 @@ type SubscriberConfig struct {
 	Linger, LingerMin time.Duration
 	// TopicLinger fixes the wait for single topics instead: batches of theirs wait exactly so long, or until they are full.
 	TopicLinger map[string]time.Duration
-	// Ranges writes a batch's range into the group's offset before the batch is handed out, so that every repeat is the same repeat.
-	Ranges bool
+	// Intents commits a batch intent before the batch is handed out, so that every repeat has the
+	// same bounds and the same records.
+	Intents bool
 	// Start is where a group without a committed offset begins. Default FromFirst.
 	Start StartOffset
 	// OffsetPolicy says what follows when a committed offset does not fit the log. Default StopPartition.
@@ -124,7 +115,7 @@ type SubscriberConfig struct {
 	// WatchInterval is how often the topics are looked at for new partitions. Default 5 s.
 	WatchInterval time.Duration
 
-	// CommitInterval is how often positions are committed without Ranges. Default 300 ms.
+	// CommitInterval is how often positions are committed without Intents. Default 300 ms.
 	CommitInterval time.Duration
 	// IdleClose is how long after its last batch a partition's range is closed when no other batch follows. Default 500 ms.
 	IdleClose time.Duration
@@ -148,9 +139,9 @@ type SubscriberConfig struct {
 
 	// Assigned is called once per generation before any of its batches is handed out. A transient or unknown error is tried again with a growing
 	// pause; PartitionErrors stop single partitions; a permanent error stops them all. Its context ends with the generation.
-	Assigned func(ctx context.Context, assignments []Assignment) error
+	Assigned func(ctx context.Context, assignments []record.Assignment) error
 	// Revoked is called after the last batch of a generation is settled or given up, before the next Assigned.
-	Revoked func(partitions []TopicPartition)
+	Revoked func(partitions []record.TopicPartition)
 	// Hooks are told what happens.
 	Hooks SubscriberHooks
 	// Logger defaults to slog.Default().
@@ -214,7 +205,7 @@ func (c SubscriberConfig) Validate() error {
 }
 
 // batchBytes is how large a batch of the partition may be.
-func (c SubscriberConfig) batchBytes(tp TopicPartition) int {
+func (c SubscriberConfig) batchBytes(tp record.TopicPartition) int {
 	if c.PartitionBytes != nil {
 		if n := c.PartitionBytes(tp); n > 0 {
 			return n
@@ -301,8 +292,12 @@ func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 
 func (s *Subscriber) groupConfig(sub *subscription) kafka.ConsumerGroupConfig {
 	c := s.cfg
+	topics := make([]string, len(sub.topics))
+	for i, t := range sub.topics {
+		topics[i] = s.conn.full(t)
+	}
 	return kafka.ConsumerGroupConfig{
-		ID: c.Group, Brokers: s.conn.cfg.Brokers, Dialer: sub.conns.dialer(s.conn.dialer), Topics: sub.topics,
+		ID: s.conn.full(c.Group), Brokers: s.conn.cfg.Brokers, Dialer: sub.conns.dialer(s.conn.dialer), Topics: topics,
 		GroupBalancers:    []kafka.GroupBalancer{copartitioned{}},
 		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, RebalanceTimeout: c.RebalanceTimeout,
 		JoinGroupBackoff: c.JoinBackoff, Timeout: min(c.RequestTimeout, c.SessionTimeout/3),
@@ -317,6 +312,7 @@ func (s *Subscriber) SubscribeInitialize(topic string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*s.cfg.RequestTimeout)
 	defer cancel()
 	for _, name := range strings.Split(topic, ",") {
+		name = s.conn.full(strings.TrimSpace(name))
 		res, err := s.conn.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{
 			Topics: []kafka.TopicConfig{{Topic: name, NumPartitions: s.cfg.InitPartitions, ReplicationFactor: -1}},
 		})
@@ -346,7 +342,7 @@ func (s *Subscriber) Close() error {
 type batchKey struct{}
 
 // BatchOf returns the batch that a message carries, or nil if it does not come from a Subscriber.
-func BatchOf(m *message.Message) *Batch {
-	b, _ := m.Context().Value(batchKey{}).(*Batch)
+func BatchOf(m *message.Message) *record.Batch {
+	b, _ := m.Context().Value(batchKey{}).(*record.Batch)
 	return b
 }

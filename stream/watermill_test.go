@@ -26,7 +26,7 @@ func TestWatermill(t *testing.T) {
 func conformance(outer *testing.T, e *engine, ranges bool) {
 	construct := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 		cfg := e.group(outer)
-		cfg.Group, cfg.MaxRecords, cfg.InitPartitions, cfg.Ranges = group, 1, 1, ranges
+		cfg.Group, cfg.MaxRecords, cfg.InitPartitions, cfg.Intents = group, 1, 1, ranges
 		cfg.DrainTimeout = 200 * time.Millisecond
 		cfg.RedeliverMin, cfg.RedeliverMax = time.Millisecond, 5*time.Millisecond // the suite refuses hundreds of times
 		sub, err := NewSubscriber(e.conn, cfg)

@@ -13,14 +13,16 @@ import (
 	"github.com/segmentio/kafka-go/compress"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-func sampleRecords(n int) []*Record {
-	out := make([]*Record, n)
+func sampleRecords(n int) []*record.Record {
+	out := make([]*record.Record, n)
 	for i := range out {
-		out[i] = &Record{
+		out[i] = &record.Record{
 			Time: time.UnixMilli(1_700_000_000_000 + int64(i*7-3)), Key: fmt.Appendf(nil, "key %d", i), Value: []byte(strings.Repeat("v", i*3)),
-			Headers: []Header{{"h", fmt.Appendf(nil, "%d", i)}},
+			Headers: []record.Header{{Key: "h", Value: fmt.Appendf(nil, "%d", i)}},
 		}
 	}
 	out[0].Value = nil
@@ -40,12 +42,13 @@ func TestBatchRoundTrip(t *testing.T) {
 		in := sampleRecords(50)
 		b, err := appendBatch(nil, in, codec, time.Now())
 		require.NoError(t, err)
-		got, next, err := decodeBatches(TopicPartition{"t", 3}, place(b, 100), 0)
+		got, next, err := decodeBatches(record.TopicPartition{Topic: "t", Partition: 3}, place(b, 100), 0)
 		require.NoError(t, err)
 		require.EqualValues(t, 150, next)
 		require.Len(t, got, 50)
 		for i, r := range got {
 			want := *in[i]
+			want.Time = want.Time.UTC()
 			want.Topic, want.Partition, want.Offset = "t", 3, int64(100+i)
 			require.Equal(t, want, r)
 		}
@@ -77,7 +80,7 @@ func TestBatchIsWhatKafkaGoReads(t *testing.T) {
 
 func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 	t.Parallel()
-	tp := TopicPartition{"t", 0}
+	tp := record.TopicPartition{Topic: "t", Partition: 0}
 	batch := func(base int64, n int, change func(b []byte)) []byte {
 		in := sampleRecords(n)
 		b, err := appendBatch(nil, in, nil, time.Now())
@@ -133,7 +136,7 @@ func FuzzDecodeBatches(f *testing.F) {
 				binary.BigEndian.PutUint32(data[batchCRCAt:], crc32.Checksum(data[batchCRCFrom:n], castagnoli))
 			}
 		}
-		records, next, err := decodeBatches(TopicPartition{"t", 0}, data, 0)
+		records, next, err := decodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0)
 		if err == nil && next < 0 {
 			t.Fatalf("went backwards to %d", next)
 		}
@@ -148,15 +151,15 @@ func FuzzDecodeBatches(f *testing.F) {
 func FuzzDecodeFetch(f *testing.F) {
 	f.Add([]byte{0, 0, 0, fetchCorrelation, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 't', 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		req := fetchExchange{asks: []fetchAsk{{tp: TopicPartition{"t", 0}}}}
+		req := fetchExchange{asks: []fetchAsk{{tp: record.TopicPartition{Topic: "t", Partition: 0}}}}
 		_ = req.decode(body)
 	})
 }
 
 func BenchmarkDecode(b *testing.B) {
-	in := make([]*Record, 1000)
+	in := make([]*record.Record, 1000)
 	for i := range in {
-		in[i] = &Record{Key: fmt.Appendf(nil, "user-%d", i), Value: []byte(strings.Repeat("x", 220)), Headers: []Header{{"ce_type", []byte("interaction.recorded.v1")}}}
+		in[i] = &record.Record{Key: fmt.Appendf(nil, "user-%d", i), Value: []byte(strings.Repeat("x", 220)), Headers: []record.Header{{Key: "ce_type", Value: []byte("interaction.recorded.v1")}}}
 	}
 	data, err := appendBatch(nil, in, nil, time.Now())
 	if err != nil {
@@ -164,7 +167,7 @@ func BenchmarkDecode(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := decodeBatches(TopicPartition{"t", 0}, data, 0); err != nil {
+		if _, _, err := decodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -172,9 +175,9 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkEncode(b *testing.B) {
-	in := make([]*Record, 1000)
+	in := make([]*record.Record, 1000)
 	for i := range in {
-		in[i] = &Record{Key: fmt.Appendf(nil, "user-%d", i), Value: []byte(strings.Repeat("x", 220)), Headers: []Header{{"ce_type", []byte("interaction.recorded.v1")}}}
+		in[i] = &record.Record{Key: fmt.Appendf(nil, "user-%d", i), Value: []byte(strings.Repeat("x", 220)), Headers: []record.Header{{Key: "ce_type", Value: []byte("interaction.recorded.v1")}}}
 	}
 	for _, codec := range []compress.Codec{nil, &compress.Lz4Codec, &compress.SnappyCodec} {
 		name := "none"

@@ -10,8 +10,8 @@ import (
 
 	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/schemas"
-	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // compactor compacts the log of the embedded broker while it runs: the broker itself does so at a start only, because it cannot do it safely beside clients. The
@@ -21,7 +21,7 @@ type compactor struct {
 	k      *app.Kafka
 	broker *embedded.Broker
 	// live are the bytes of what counted when a partition was compacted last.
-	live map[stream.TopicPartition]int64
+	live map[record.TopicPartition]int64
 	// least is from how many bytes on a partition is looked at.
 	least int64
 }
@@ -39,7 +39,7 @@ func newCompactor(k *app.Kafka, broker *embedded.Broker) *compactor {
 	for _, t := range []string{schemas.TopicItemVectors, schemas.TopicRecommendationsCurrent, schemas.TopicTrending} {
 		k.HoldWrites(t)
 	}
-	return &compactor{k: k, broker: broker, live: make(map[stream.TopicPartition]int64), least: compactMinBytes}
+	return &compactor{k: k, broker: broker, live: make(map[record.TopicPartition]int64), least: compactMinBytes}
 }
 
 // run compacts the partitions that have grown too large.
@@ -50,11 +50,11 @@ func (c *compactor) run(ctx context.Context) error {
 	}
 	var errs []error
 	for _, p := range partitions {
-		tp := stream.TopicPartition{Topic: p.Topic, Partition: p.Partition}
+		tp := record.TopicPartition{Topic: strings.TrimPrefix(p.Topic, c.k.Conn().Config().Prefix), Partition: p.Partition}
 		if p.Bytes < max(c.least, compactFactor*c.live[tp]) || ctx.Err() != nil {
 			continue
 		}
-		unlock, ours := c.k.StopWrites(strings.TrimPrefix(p.Topic, c.k.Prefix()))
+		unlock, ours := c.k.StopWrites(tp.Topic)
 		if !ours {
 			continue
 		}
@@ -68,14 +68,14 @@ func (c *compactor) run(ctx context.Context) error {
 }
 
 // compact is called while nobody writes to the topic.
-func (c *compactor) compact(ctx context.Context, tp stream.TopicPartition) error {
+func (c *compactor) compact(ctx context.Context, tp record.TopicPartition) error {
 	bounds, err := c.k.Conn().Offsets(ctx, tp.Topic)
 	if err != nil {
 		return err
 	}
 	end := bounds[tp].HighWatermark
-	latest := make(map[string]stream.Record)
-	err = stream.ReadPartition(ctx, c.k.Conn(), tp, 0, end, func(r *stream.Record) error {
+	latest := make(map[string]record.Record)
+	err = c.k.Conn().Read(ctx, tp, 0, end, func(r *record.Record) error {
 		kept := *r
 		kept.Key, kept.Value = slices.Clone(r.Key), slices.Clone(r.Value)
 		kept.Headers = slices.Clone(r.Headers)
@@ -88,7 +88,7 @@ func (c *compactor) compact(ctx context.Context, tp stream.TopicPartition) error
 	if err != nil {
 		return err
 	}
-	records := make([]stream.Record, 0, len(latest))
+	records := make([]record.Record, 0, len(latest))
 	var bytes int64
 	for _, r := range latest {
 		if r.Value == nil && time.Since(r.Time) > tombstoneRetention {
@@ -100,10 +100,10 @@ func (c *compactor) compact(ctx context.Context, tp stream.TopicPartition) error
 	if len(records) == 0 {
 		return nil
 	}
-	slices.SortFunc(records, func(a, b stream.Record) int { return int(a.Offset - b.Offset) })
+	slices.SortFunc(records, func(a, b record.Record) int { return int(a.Offset - b.Offset) })
 	if err := c.k.Publisher().Emit(ctx, records); err != nil {
 		return err
 	}
 	c.live[tp] = bytes
-	return c.broker.Forget(tp.Topic, tp.Partition, end)
+	return c.broker.Forget(c.k.Conn().Config().Prefix+tp.Topic, tp.Partition, end)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/slipstream-rec/slipstream/internal/apptest"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // The log of a process that runs for days must not grow by every version of every row, and nothing that counts may go.
@@ -42,10 +43,10 @@ func TestCompactorKeepsWhatCountsWhileOthersWrite(t *testing.T) {
 		return string(b)
 	}
 	write := func(ctx context.Context, round int) {
-		var batch []schemas.Message
+		var batch []record.Record
 		for n := range keys {
 			value := []byte(value(round, n))
-			batch = append(batch, schemas.Message{Topic: schemas.TopicItemVectors, Partition: schemas.AnyPartition, Key: fmt.Appendf(nil, "item-%d", n), Value: value})
+			batch = append(batch, record.Record{Topic: schemas.TopicItemVectors, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "item-%d", n), Value: value})
 		}
 		if err := k.Emit(ctx, batch); err != nil {
 			t.Error(err)
@@ -67,12 +68,12 @@ func TestCompactorKeepsWhatCountsWhileOthersWrite(t *testing.T) {
 		}
 		require.NoError(t, h.run(t.Context()))
 	}
-	require.NoError(t, k.Emit(t.Context(), []schemas.Message{{Topic: schemas.TopicItemVectors, Partition: schemas.AnyPartition, Key: []byte("item-0")}}))
+	require.NoError(t, k.Emit(t.Context(), []record.Record{{Topic: schemas.TopicItemVectors, Partition: record.AnyPartition, Key: []byte("item-0")}}))
 
 	look := func(k *app.Kafka) (latest map[string]string, records int) {
 		latest = make(map[string]string)
 		for p := range cfg.Topics.Partitions {
-			require.NoError(t, k.Read(t.Context(), schemas.TopicItemVectors, p, 0, -1, func(r *schemas.Record) error {
+			require.NoError(t, k.Read(t.Context(), schemas.TopicItemVectors, p, 0, -1, func(r *record.Record) error {
 				latest[string(r.Key)] = string(r.Value)
 				records++
 				return nil

@@ -15,7 +15,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/processors"
-	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
 )
 
 // poisonFilter is a filter as flags give it.
@@ -35,14 +35,8 @@ func (f *poisonFilter) add(cmd *cobra.Command) {
 	fl.StringVar(&f.until, "until", "", "only set aside before: a time or an age")
 }
 
-func (f *poisonFilter) filter(prefix string, ids []string) (stream.DeadLetterFilter, error) {
-	out := stream.DeadLetterFilter{IDs: ids, Reason: f.reason, Class: f.class, State: stream.DeadLetterState(f.state), Limit: f.limit}
-	if f.group != "" {
-		out.Group = prefix + f.group
-	}
-	if f.topic != "" {
-		out.Topic = prefix + strings.TrimPrefix(f.topic, prefix)
-	}
+func (f *poisonFilter) filter(ids []string) (deadletter.Filter, error) {
+	out := deadletter.Filter{IDs: ids, Group: f.group, Topic: f.topic, Reason: f.reason, Class: f.class, State: deadletter.State(f.state), Limit: f.limit}
 	var err error
 	if out.Since, err = moment(f.since); err != nil {
 		return out, fmt.Errorf("--since: %w", err)
@@ -85,7 +79,7 @@ neighbours went on. Read why with list and show; fix the cause; give them back w
 }
 
 // withLetters runs f on the dead letters of the configured installation.
-func withLetters(s *settings, cmd *cobra.Command, f func(*app.Kafka, *stream.DeadLetters) error) error {
+func withLetters(s *settings, cmd *cobra.Command, f func(*deadletter.Store) error) error {
 	cfg, _, err := s.load(cmd)
 	if err != nil {
 		return err
@@ -95,7 +89,7 @@ func withLetters(s *settings, cmd *cobra.Command, f func(*app.Kafka, *stream.Dea
 		return err
 	}
 	defer k.Close()
-	return f(k, k.DeadLetters())
+	return f(k.DeadLetters())
 }
 
 func newPoisonList() *cobra.Command {
@@ -110,8 +104,8 @@ func newPoisonList() *cobra.Command {
 	cmd.Flags().IntVar(&f.limit, "limit", 100, "at most so many")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return withLetters(s, cmd, func(k *app.Kafka, d *stream.DeadLetters) error {
-			filter, err := f.filter(k.Prefix(), nil)
+		return withLetters(s, cmd, func(d *deadletter.Store) error {
+			filter, err := f.filter(nil)
 			if err != nil {
 				return err
 			}
@@ -125,7 +119,7 @@ func newPoisonList() *cobra.Command {
 	return cmd
 }
 
-func printLetters(w io.Writer, letters []stream.DeadLetter, asJSON bool) error {
+func printLetters(w io.Writer, letters []deadletter.Letter, asJSON bool) error {
 	if asJSON {
 		enc := json.NewEncoder(w)
 		for i := range letters {
@@ -142,7 +136,7 @@ func printLetters(w io.Writer, letters []stream.DeadLetter, asJSON bool) error {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(tw, "ID\tSET ASIDE\tGROUP\tPOSITION\tCLASS\tSTATE\tREASON")
 	for _, l := range letters {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.SetAside.Format(time.RFC3339), l.Group, l.Origin, l.Class, l.State, firstLine(l.Reason, 100))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.WrittenAt.Format(time.RFC3339), l.Group, l.Origin, l.Class, l.State, firstLine(l.Reason, 100))
 	}
 	return tw.Flush()
 }
@@ -178,11 +172,11 @@ type letter struct {
 	ValueHex string `json:"value_hex,omitempty"`
 }
 
-func letterView(l *stream.DeadLetter) letter {
+func letterView(l *deadletter.Letter) letter {
 	v := letter{
 		ID: l.ID, Group: l.Group, Topic: l.Origin.Topic, Partition: l.Origin.Partition, Offset: l.Origin.Offset, Class: l.Class.String(), Reason: l.Reason,
 		Attempts: l.Attempts, State: string(l.State), Resolution: l.Resolution, Time: l.Time, FirstFailure: l.FirstFailure, LastFailure: l.LastFailure,
-		SetAside: l.SetAside, Key: readable(l.Key), Headers: make(map[string]string, len(l.Headers)),
+		SetAside: l.WrittenAt, Key: readable(l.Key), Headers: make(map[string]string, len(l.Headers)),
 	}
 	for _, h := range l.Headers {
 		v.Headers[h.Key] = readable(h.Value)
@@ -209,7 +203,7 @@ func newPoisonShow() *cobra.Command {
 	cmd := &cobra.Command{Use: "show ID", Short: "Show one dead letter: its story, headers and payload (decoded, or in hex)", Args: cobra.ExactArgs(1)}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return withLetters(s, cmd, func(_ *app.Kafka, d *stream.DeadLetters) error {
+		return withLetters(s, cmd, func(d *deadletter.Store) error {
 			l, err := d.Get(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -243,12 +237,12 @@ func newPoisonReplay() *cobra.Command {
 		if len(args) == 0 && !all && !f.narrow() {
 			return errors.New("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
 		}
-		return withLetters(s, cmd, func(k *app.Kafka, d *stream.DeadLetters) error {
-			filter, err := f.filter(k.Prefix(), args)
+		return withLetters(s, cmd, func(d *deadletter.Store) error {
+			filter, err := f.filter(args)
 			if err != nil {
 				return err
 			}
-			n, err := d.Replay(cmd.Context(), filter, stream.ReplayOptions{Rate: rate, Reason: reason, Progress: func(done, total int) {
+			n, err := d.Replay(cmd.Context(), filter, deadletter.ReplayOptions{Rate: rate, Reason: reason, Progress: func(done, total int) {
 				if done%1000 == 0 {
 					fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d\n", done, total)
 				}
@@ -278,8 +272,8 @@ func newPoisonDrop() *cobra.Command {
 		if len(args) == 0 && !all && !f.narrow() {
 			return errors.New("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
 		}
-		return withLetters(s, cmd, func(k *app.Kafka, d *stream.DeadLetters) error {
-			filter, err := f.filter(k.Prefix(), args)
+		return withLetters(s, cmd, func(d *deadletter.Store) error {
+			filter, err := f.filter(args)
 			if err != nil {
 				return err
 			}

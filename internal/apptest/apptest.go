@@ -13,7 +13,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -31,9 +30,9 @@ import (
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers/simulator"
-	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Installation is a whole running Slipstream of a test.
@@ -137,7 +136,7 @@ func DropTopics(ctx context.Context, t *testing.T, cfg config.Config) {
 	defer k.Close()
 	var topics []string
 	for _, x := range processors.Topics(app.TopicsConfig(cfg)) {
-		topics = append(topics, cfg.Kafka.TopicPrefix+x.Name)
+		topics = append(topics, x.Name)
 	}
 	require.NoError(t, stream.DeleteTopics(ctx, k.Conn(), topics...))
 }
@@ -307,10 +306,10 @@ func (in *Installation) Call(t *testing.T, method, path string, body any) (int, 
 func (in *Installation) Latest(t *testing.T, topic string) map[string][]byte {
 	t.Helper()
 	out := make(map[string][]byte)
-	n, err := in.Kafka().Conn().Partitions(t.Context(), in.Kafka().Prefix()+topic)
+	n, err := in.Kafka().Conn().Partitions(t.Context(), topic)
 	require.NoError(t, err)
 	for p := range n {
-		require.NoError(t, in.Kafka().Read(t.Context(), topic, p, 0, -1, func(r *schemas.Record) error {
+		require.NoError(t, in.Kafka().Read(t.Context(), topic, p, 0, -1, func(r *record.Record) error {
 			out[string(r.Key)] = slices.Clone(r.Value)
 			return nil
 		}))

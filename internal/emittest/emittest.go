@@ -7,20 +7,20 @@ import (
 	"sync"
 
 	"github.com/slipstream-rec/slipstream/producers"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Log keeps what it is given, as the log would.
 type Log struct {
 	mu sync.Mutex
 	// Batches are the batches kept. Read them when nobody emits.
-	Batches [][]schemas.Message
+	Batches [][]record.Record
 	// Plan is called before a batch is kept; its error is returned. Messages that fail are not kept.
-	Plan func(ctx context.Context, batch []schemas.Message) error
+	Plan func(ctx context.Context, batch []record.Record) error
 }
 
 // Emit implements producers.Emitter.
-func (l *Log) Emit(ctx context.Context, batch []schemas.Message) error {
+func (l *Log) Emit(ctx context.Context, batch []record.Record) error {
 	var err error
 	if l.Plan != nil {
 		err = l.Plan(ctx, batch)
@@ -36,7 +36,7 @@ func (l *Log) Emit(ctx context.Context, batch []schemas.Message) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var kept []schemas.Message
+	var kept []record.Record
 	for i, m := range batch {
 		if !failed[i] {
 			kept = append(kept, m)
@@ -47,10 +47,10 @@ func (l *Log) Emit(ctx context.Context, batch []schemas.Message) error {
 }
 
 // Messages returns everything that was kept, in order.
-func (l *Log) Messages() []schemas.Message {
+func (l *Log) Messages() []record.Record {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var all []schemas.Message
+	var all []record.Record
 	for _, b := range l.Batches {
 		all = append(all, b...)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Config says how events are gathered and how long to insist. The zero value of everything but Source is the default.
@@ -72,7 +73,7 @@ func ptr[T any](v T) *T { return &v }
 // Transport carries a batch to Slipstream. HTTP and Publisher make one.
 type Transport interface {
 	// Send returns nil when the log has every message, else a *SendError that names those it has not. It is not called concurrently.
-	Send(ctx context.Context, batch []schemas.Message) error
+	Send(ctx context.Context, batch []record.Record) error
 }
 
 // Failure is one event that was not taken.
@@ -132,7 +133,7 @@ type Client struct {
 // pending is an event on its way.
 type pending struct {
 	ctx     context.Context
-	message schemas.Message
+	message record.Record
 	id      string
 	result  func(Failure, bool)
 }

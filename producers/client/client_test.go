@@ -20,6 +20,7 @@ import (
 	"github.com/slipstream-rec/slipstream/producers/client"
 	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,11 +28,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // log is an emitter, and a transport, that keeps what it is given.
 type log struct {
 	mu      sync.Mutex
-	batches [][]schemas.Message
-	plan    func(batch []schemas.Message) error // nil: take everything
+	batches [][]record.Record
+	plan    func(batch []record.Record) error // nil: take everything
 }
 
-func (l *log) Emit(_ context.Context, batch []schemas.Message) error {
+func (l *log) Emit(_ context.Context, batch []record.Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.plan != nil {
@@ -43,14 +44,14 @@ func (l *log) Emit(_ context.Context, batch []schemas.Message) error {
 	return nil
 }
 
-func (l *log) Send(ctx context.Context, batch []schemas.Message) error { return l.Emit(ctx, batch) }
+func (l *log) Send(ctx context.Context, batch []record.Record) error { return l.Emit(ctx, batch) }
 
 func (l *log) items() (ids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, b := range l.batches {
 		for _, m := range b {
-			x, err := schemas.DecodeInteraction(&schemas.Record{Topic: m.Topic, Value: m.Value, Headers: m.Headers})
+			x, err := schemas.DecodeInteraction(&record.Record{Topic: m.Topic, Value: m.Value, Headers: m.Headers})
 			if err != nil {
 				panic(err)
 			}
@@ -103,10 +104,10 @@ func TestSendOverHTTP(t *testing.T) {
 	require.Len(t, l.batches, 1, "one request for all")
 	ms := l.batches[0]
 	require.Equal(t, []string{"interactions", "friendships", "items", "users"}, []string{ms[0].Topic, ms[1].Topic, ms[2].Topic, ms[3].Topic})
-	x, err := schemas.DecodeInteraction(&schemas.Record{Value: ms[0].Value, Headers: ms[0].Headers})
+	x, err := schemas.DecodeInteraction(&record.Record{Value: ms[0].Value, Headers: ms[0].Headers})
 	require.NoError(t, err)
 	require.Equal(t, *view, x, "what arrives is what was sent")
-	u, err := schemas.DecodeUser(&schemas.Record{Value: ms[3].Value, Headers: ms[3].Headers})
+	u, err := schemas.DecodeUser(&record.Record{Value: ms[3].Value, Headers: ms[3].Headers})
 	require.NoError(t, err)
 	require.True(t, u.Erased)
 
@@ -141,7 +142,7 @@ func TestManySendersShareRequests(t *testing.T) {
 
 func TestErrorsNameTheEvents(t *testing.T) {
 	t.Parallel()
-	l := &log{plan: func(b []schemas.Message) error {
+	l := &log{plan: func(b []record.Record) error {
 		return &producers.EmitError{Total: len(b), Failed: []fault.Rejection{{Index: 1, Err: fault.Permanentf("too large")}}}
 	}}
 	c := start(t, overHTTP(t, l), client.Config{})
@@ -165,7 +166,7 @@ func TestRetriesUntilTaken(t *testing.T) {
 		var calls []time.Duration
 		began := time.Now()
 		l := &log{}
-		l.plan = func(b []schemas.Message) error {
+		l.plan = func(b []record.Record) error {
 			calls = append(calls, time.Since(began).Round(time.Second))
 			switch len(calls) {
 			case 1:
@@ -186,7 +187,7 @@ func TestRetriesUntilTaken(t *testing.T) {
 func TestGivesUpAfterRetryFor(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{plan: func([]schemas.Message) error { return errors.New("connection refused") }}
+		l := &log{plan: func([]record.Record) error { return errors.New("connection refused") }}
 		c := start(t, l, client.Config{RetryFor: 20 * time.Second})
 		began := time.Now()
 		err := c.Send(t.Context(), viewOf("a"))
@@ -201,7 +202,7 @@ func TestGivesUpAfterRetryFor(t *testing.T) {
 func TestSendEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{plan: func([]schemas.Message) error { return errors.New("connection refused") }}
+		l := &log{plan: func([]record.Record) error { return errors.New("connection refused") }}
 		c := start(t, l, client.Config{})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -243,7 +244,7 @@ func TestCloseFlushes(t *testing.T) {
 func TestCloseIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := &log{plan: func([]schemas.Message) error { return errors.New("connection refused") }}
+		l := &log{plan: func([]record.Record) error { return errors.New("connection refused") }}
 		c, err := client.New(l, client.Config{Source: "test", Buffer: 1, BatchEvents: 1})
 		require.NoError(t, err)
 		var failed []error
@@ -293,7 +294,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 				_, _ = w.Write([]byte(c.body))
 			}))
 			t.Cleanup(s.Close)
-			err := client.HTTP(s.URL, client.HTTPOptions{APIKey: "secret", Client: s.Client()}).Send(t.Context(), []schemas.Message{viewOf("a").Record()})
+			err := client.HTTP(s.URL, client.HTTPOptions{APIKey: "secret", Client: s.Client()}).Send(t.Context(), []record.Record{viewOf("a").Record()})
 			var e *client.SendError
 			require.ErrorAs(t, err, &e)
 			require.Len(t, e.Failed, 1)
@@ -302,7 +303,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 			require.ErrorContains(t, err, c.want)
 		})
 	}
-	err := client.HTTP("http://127.0.0.1:1", client.HTTPOptions{}).Send(t.Context(), []schemas.Message{viewOf("a").Record()})
+	err := client.HTTP("http://127.0.0.1:1", client.HTTPOptions{}).Send(t.Context(), []record.Record{viewOf("a").Record()})
 	var e *client.SendError
 	require.ErrorAs(t, err, &e)
 	require.True(t, e.Failed[0].Temporary)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // HTTPOptions are the settings of HTTP; the zero value is the default.
@@ -44,7 +45,7 @@ type httpTransport struct {
 }
 
 // Send posts the batch as CloudEvents.
-func (t *httpTransport) Send(ctx context.Context, batch []schemas.Message) error {
+func (t *httpTransport) Send(ctx context.Context, batch []record.Record) error {
 	body, err := cloudEvents(batch)
 	if err != nil {
 		return all(len(batch), err, false)
@@ -65,12 +66,12 @@ func (t *httpTransport) Send(ctx context.Context, batch []schemas.Message) error
 	return read(resp, answer, len(batch))
 }
 
-func cloudEvents(batch []schemas.Message) ([]byte, error) {
+func cloudEvents(batch []record.Record) ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteByte('[')
 	for i := range batch {
 		m := &batch[i]
-		env, err := schemas.EnvelopeOf(&schemas.Record{Headers: m.Headers}, "")
+		env, err := schemas.EnvelopeOf(&record.Record{Headers: m.Headers}, "")
 		if err != nil {
 			return nil, err
 		}
@@ -192,7 +193,7 @@ type publisherTransport struct {
 }
 
 // Send publishes the batch, topic by topic, in order.
-func (t *publisherTransport) Send(ctx context.Context, batch []schemas.Message) error {
+func (t *publisherTransport) Send(ctx context.Context, batch []record.Record) error {
 	var topics []string
 	byTopic := map[string][]int{}
 	for i := range batch {
@@ -229,7 +230,7 @@ func (t *publisherTransport) Send(ctx context.Context, batch []schemas.Message) 
 	return nil
 }
 
-func (t *publisherTransport) message(ctx context.Context, m *schemas.Message) *message.Message {
+func (t *publisherTransport) message(ctx context.Context, m *record.Record) *message.Message {
 	var id string
 	metadata := message.Metadata{t.KeyMetadata: string(m.Key)}
 	for _, h := range m.Headers {

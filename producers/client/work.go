@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // work sends batches until the queue is closed and empty.
@@ -55,13 +55,14 @@ func (c *Client) gather(first *pending) []*pending {
 
 // deliver tries a batch until every event is taken, refused, or given up.
 func (c *Client) deliver(ctx context.Context, batch []*pending) {
-	started, pause := time.Now(), c.cfg.MinBackoff
+	started := time.Now()
+	b := fault.Backoff{First: c.cfg.MinBackoff, Max: c.cfg.MaxBackoff}
 	for {
 		batch = drop(batch)
 		if len(batch) == 0 {
 			return
 		}
-		messages := make([]schemas.Message, len(batch))
+		messages := make([]record.Record, len(batch))
 		for i, p := range batch {
 			messages[i] = p.message
 		}
@@ -72,17 +73,11 @@ func (c *Client) deliver(ctx context.Context, batch []*pending) {
 			return
 		}
 		batch = again
-		wait := max(failed.RetryAfter, pause/2+rand.N(pause/2+1))
+		wait := max(failed.RetryAfter, b.Next())
 		if left := c.cfg.RetryFor - time.Since(started); wait > left {
 			wait = left // one last try at the end
 		}
-		pause = min(2*pause, c.cfg.MaxBackoff)
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-		}
+		fault.Sleep(ctx, wait)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Format names the layout of a data set.
@@ -284,8 +285,8 @@ func eventID(user, item string, at int64, nth int) string {
 }
 
 // Messages yields everything as records for the log: items, users, friendships, then the interactions in time order.
-func (d *Dataset) Messages() iter.Seq[schemas.Message] {
-	return func(yield func(schemas.Message) bool) {
+func (d *Dataset) Messages() iter.Seq[record.Record] {
+	return func(yield func(record.Record) bool) {
 		for x := range d.Items() {
 			if !yield(x.Message()) {
 				return

@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/producers/datasets"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // lines renders interactions for comparing: "seconds user item action value".
@@ -159,7 +160,7 @@ func TestMessagesAreValidAndRepeatable(t *testing.T) {
 	for _, path := range []string{"ml-100k", "ml-1m", "ml-latest", "hetrec-lastfm", "csv"} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
-			read := func() []schemas.Message {
+			read := func() []record.Record {
 				d := open(t, datasets.Config{Path: filepath.Join("testdata", path), Tags: true})
 				ms := slices.Collect(d.Messages())
 				require.Len(t, ms, d.Total())
@@ -169,7 +170,7 @@ func TestMessagesAreValidAndRepeatable(t *testing.T) {
 			require.Equal(t, first, read(), "the same messages, ids and all, at every reading")
 			ids := map[string]bool{}
 			for _, m := range first {
-				r := schemas.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
+				r := record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
 				require.NoError(t, decode(&r))
 				id := m.Topic + " " + r.Header(schemas.HeaderSource) + " " + r.Header(schemas.HeaderID)
 				require.False(t, ids[id], "%s comes twice", id)
@@ -179,7 +180,7 @@ func TestMessagesAreValidAndRepeatable(t *testing.T) {
 	}
 }
 
-func decode(r *schemas.Record) error {
+func decode(r *record.Record) error {
 	var err error
 	switch r.Topic {
 	case schemas.TopicInteractions:

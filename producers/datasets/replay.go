@@ -7,14 +7,14 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/producers"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Source is a history to replay; datasets.Dataset is one.
 type Source interface {
 	// Messages yields the records in the order in which they are to stand on the log: what does not move first (items, users, friendships), then the
 	// interactions.
-	Messages() iter.Seq[schemas.Message]
+	Messages() iter.Seq[record.Record]
 	// Preamble is the number of messages before the first interaction, Total that of all.
 	Preamble() int
 	Total() int
@@ -55,7 +55,7 @@ func Replay(ctx context.Context, source Source, emitter producers.Emitter, o Rep
 	}
 	started := time.Now()
 	var paced time.Time
-	var pending []schemas.Message
+	var pending []record.Record
 	flush := func() error {
 		if err := producers.EmitAll(ctx, emitter, pending); err != nil {
 			return fmt.Errorf("replay, after %d of %d messages: %w", p.Done, p.Total, err)

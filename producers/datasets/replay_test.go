@@ -13,7 +13,7 @@ import (
 	"github.com/slipstream-rec/slipstream/internal/emittest"
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func dataset(t *testing.T) *datasets.Dataset {
@@ -32,7 +32,7 @@ func TestReplayKeepsTheOrder(t *testing.T) {
 			var steps []datasets.ReplayProgress
 			p, err := datasets.Replay(t.Context(), dataset(t), log, datasets.ReplayOptions{Batch: batch, Progress: func(p datasets.ReplayProgress) { steps = append(steps, p) }})
 			require.NoError(t, err)
-			var want []schemas.Message
+			var want []record.Record
 			for m := range dataset(t).Messages() {
 				want = append(want, m)
 			}
@@ -72,7 +72,7 @@ func TestReplayOutlastsAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
 		log := &emittest.Log{}
-		log.Plan = func(_ context.Context, b []schemas.Message) error {
+		log.Plan = func(_ context.Context, b []record.Record) error {
 			switch calls++; calls {
 			case 1, 2, 3:
 				return fault.Transientf("no leader")
@@ -89,12 +89,12 @@ func TestReplayOutlastsAnOutage(t *testing.T) {
 
 func TestReplayEndsWhenRefusedOrCanceled(t *testing.T) {
 	t.Parallel()
-	log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error { return fault.Permanentf("too large") }}
+	log := &emittest.Log{Plan: func(context.Context, []record.Record) error { return fault.Permanentf("too large") }}
 	_, err := datasets.Replay(t.Context(), dataset(t), log, datasets.ReplayOptions{})
 	require.ErrorContains(t, err, `replay, after 0 of 11 messages: message with key "1" for items is refused: too large`)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	log = &emittest.Log{Plan: func(context.Context, []schemas.Message) error { cancel(); return fault.Transientf("down") }}
+	log = &emittest.Log{Plan: func(context.Context, []record.Record) error { cancel(); return fault.Transientf("down") }}
 	_, err = datasets.Replay(ctx, dataset(t), log, datasets.ReplayOptions{})
 	require.ErrorIs(t, err, context.Canceled)
 }

@@ -12,13 +12,14 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // received is one event of a request on its way: read, or refused.
 type received struct {
 	kind    schemas.Kind
 	id      string
-	message schemas.Message
+	message record.Record
 	refusal *EventProblem
 }
 
@@ -178,7 +179,7 @@ func (g *Gateway) take(event schemas.Event, trace string, err error) received {
 	}
 	x := received{kind: event.Kind(), id: *id, message: event.Record()}
 	if trace != "" && len(trace) <= 256 {
-		x.message.Headers = append(x.message.Headers, schemas.Header{Key: schemas.HeaderTrace, Value: []byte(trace)})
+		x.message.Headers = append(x.message.Headers, record.Header{Key: schemas.HeaderTrace, Value: []byte(trace)})
 	}
 	if size := len(x.message.Value); size > g.cfg.MaxEventBytes {
 		x.refusal = &EventProblem{ID: x.id, Status: http.StatusRequestEntityTooLarge, Reason: problem(0, "the event is %d bytes long, at most %d are taken", size, g.cfg.MaxEventBytes).Detail}
@@ -207,7 +208,7 @@ func newID() string {
 
 // emit writes the events that were read and notes which of them the log has not taken.
 func (g *Gateway) emit(ctx context.Context, events []received) {
-	batch := make([]schemas.Message, 0, len(events))
+	batch := make([]record.Record, 0, len(events))
 	index := make([]int, 0, len(events))
 	for i := range events {
 		if events[i].refusal == nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 var received = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -63,8 +64,9 @@ func answer(t *testing.T, w *httptest.ResponseRecorder) gateway.Problem {
 	return p
 }
 
-func record(m schemas.Message) *schemas.Record {
-	return &schemas.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
+// written returns a record as a reader of the log finds it.
+func written(m record.Record) *record.Record {
+	return &record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
 }
 
 const viewed = `{"user_id":"u1","item_id":"i1","action":"view"}`
@@ -103,7 +105,7 @@ func TestPostEventsAcceptsEveryFormat(t *testing.T) {
 			ms := log.Messages()
 			require.Len(t, ms, len(c.ids))
 			for i, id := range c.ids {
-				x, err := schemas.DecodeInteraction(record(ms[i]))
+				x, err := schemas.DecodeInteraction(written(ms[i]))
 				require.NoError(t, err)
 				require.Equal(t, "u1", string(ms[i].Key))
 				require.Equal(t, a.IDs[i], x.EventID, "the id in the answer is the id on the log")
@@ -116,7 +118,7 @@ func TestPostEventsAcceptsEveryFormat(t *testing.T) {
 				}
 				if id == "e1" {
 					require.Equal(t, "shop", x.Source)
-					require.Equal(t, "00-1-2-01", record(ms[i]).Header(schemas.HeaderTrace))
+					require.Equal(t, "00-1-2-01", written(ms[i]).Header(schemas.HeaderTrace))
 					require.Equal(t, time.Date(2026, 2, 1, 10, 0, 0, 0, time.UTC), x.OccurredAt)
 				}
 			}
@@ -135,7 +137,7 @@ func TestPostEventsOfOtherKinds(t *testing.T) {
 	ms := log.Messages()
 	require.Len(t, ms, 3)
 	require.Equal(t, []string{"friendships a|b", "items i", "users u"}, []string{ms[0].Topic + " " + string(ms[0].Key), ms[1].Topic + " " + string(ms[1].Key), ms[2].Topic + " " + string(ms[2].Key)})
-	u, err := schemas.DecodeUser(record(ms[2]))
+	u, err := schemas.DecodeUser(written(ms[2]))
 	require.NoError(t, err)
 	require.True(t, u.Erased)
 }
@@ -234,7 +236,7 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 
 	t.Run("at all", func(t *testing.T) {
 		t.Parallel()
-		log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error { return fault.Transientf("no leader") }}
+		log := &emittest.Log{Plan: func(context.Context, []record.Record) error { return fault.Transientf("no leader") }}
 		w := two.do(open(t, log, func(c *gateway.Config) { c.RetryAfter = 1500 * time.Millisecond }).Handler())
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 		require.Equal(t, "2", w.Header().Get("Retry-After"))
@@ -244,7 +246,7 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 	})
 	t.Run("in part", func(t *testing.T) {
 		t.Parallel()
-		log := &emittest.Log{Plan: func(_ context.Context, b []schemas.Message) error {
+		log := &emittest.Log{Plan: func(_ context.Context, b []record.Record) error {
 			return &producers.EmitError{Total: len(b), Failed: []fault.Rejection{{Index: 1, Err: fault.Transientf("no leader")}}}
 		}}
 		w := two.do(open(t, log, nil).Handler())
@@ -255,13 +257,13 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 	})
 	t.Run("for good", func(t *testing.T) {
 		t.Parallel()
-		log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error { return fault.Permanentf("too large") }}
+		log := &emittest.Log{Plan: func(context.Context, []record.Record) error { return fault.Permanentf("too large") }}
 		w := two.do(open(t, log, nil).Handler())
 		require.Equal(t, http.StatusBadRequest, w.Code)
 	})
 	t.Run("in time", func(t *testing.T) {
 		t.Parallel()
-		log := &emittest.Log{Plan: func(ctx context.Context, _ []schemas.Message) error { <-ctx.Done(); return ctx.Err() }}
+		log := &emittest.Log{Plan: func(ctx context.Context, _ []record.Record) error { <-ctx.Done(); return ctx.Err() }}
 		w := two.do(open(t, log, func(c *gateway.Config) { c.EmitTimeout = time.Millisecond }).Handler())
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 	})
@@ -270,7 +272,7 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 func TestBackPressure(t *testing.T) {
 	t.Parallel()
 	entered, leave := make(chan struct{}), make(chan struct{})
-	log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error {
+	log := &emittest.Log{Plan: func(context.Context, []record.Record) error {
 		entered <- struct{}{}
 		<-leave
 		return nil
@@ -340,10 +342,10 @@ func TestEntities(t *testing.T) {
 					return
 				}
 				m := log.Messages()[0]
-				require.Equal(t, c.want, m.Topic+" "+string(m.Key)+" "+record(m).Header(schemas.HeaderType))
+				require.Equal(t, c.want, m.Topic+" "+string(m.Key)+" "+written(m).Header(schemas.HeaderType))
 				var taken gateway.Taken
 				require.NoError(t, json.Unmarshal(w.Body.Bytes(), &taken))
-				require.Equal(t, record(m).Header(schemas.HeaderID), taken.ID)
+				require.Equal(t, written(m).Header(schemas.HeaderID), taken.ID)
 				require.Equal(t, "slipstream trace "+taken.ID, taken.Follow)
 			})
 		}
@@ -351,7 +353,7 @@ func TestEntities(t *testing.T) {
 	log := &emittest.Log{}
 	w := call{"DELETE", "/v1/users/u1", "", map[string]string{"Idempotency-Key": "once"}}.do(open(t, log, nil).Handler())
 	require.Equal(t, http.StatusAccepted, w.Code)
-	require.Equal(t, "once", record(log.Messages()[0]).Header(schemas.HeaderID))
+	require.Equal(t, "once", written(log.Messages()[0]).Header(schemas.HeaderID))
 }
 
 func TestHTTPConfigSaysWhatToChange(t *testing.T) {
@@ -364,7 +366,7 @@ func TestHTTPConfigSaysWhatToChange(t *testing.T) {
 }
 
 func BenchmarkPostEvents(b *testing.B) {
-	log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error { return nil }}
+	log := &emittest.Log{Plan: func(context.Context, []record.Record) error { return nil }}
 	h := open(b, log, nil).Handler()
 	body := strings.Repeat(`{"user_id":"user-123456","item_id":"item-98765","action":"rate","value":4.5,"occurred_at":"2026-03-01T20:15:00Z","session_id":"s-1"}`+"\n", 100)
 	b.ReportAllocs()

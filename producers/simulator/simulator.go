@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Config says how large the simulated world is and how fast it turns. Take DefaultConfig and change what you need.
@@ -101,9 +102,9 @@ func (s *Simulator) Affinity(userID, itemID string) float64 {
 }
 
 // World yields the catalogue and the friendships at the start as records, the same for the same seed.
-func (s *Simulator) World() []schemas.Message {
+func (s *Simulator) World() []record.Record {
 	start := s.now().UTC()
-	out := make([]schemas.Message, 0, len(s.world.films)+len(s.world.friends))
+	out := make([]record.Record, 0, len(s.world.films)+len(s.world.friends))
 	for i := range s.world.films {
 		out = append(out, s.world.item(i, s.cfg.Seed, start).Message())
 	}
@@ -135,7 +136,7 @@ func (s *Simulator) run(ctx context.Context, emitter producers.Emitter) error {
 	}
 	started := s.now()
 	const past = 6 * time.Hour
-	var warm []schemas.Message
+	var warm []record.Record
 	for i := range s.cfg.Warmup {
 		if s.done(started) {
 			break
@@ -160,7 +161,7 @@ func (s *Simulator) run(ctx context.Context, emitter producers.Emitter) error {
 				due = behind
 			}
 		}
-		var batch []schemas.Message
+		var batch []record.Record
 		for range due {
 			if s.done(started) {
 				break
@@ -179,7 +180,7 @@ func (s *Simulator) done(started time.Time) bool {
 	return s.cfg.Limit > 0 && s.events >= s.cfg.Limit || s.cfg.Duration > 0 && s.now().Sub(started) >= s.cfg.Duration
 }
 
-func emitChunks(ctx context.Context, emitter producers.Emitter, all []schemas.Message) error {
+func emitChunks(ctx context.Context, emitter producers.Emitter, all []record.Record) error {
 	for len(all) > 0 {
 		n := min(len(all), 500)
 		if err := producers.EmitAll(ctx, emitter, all[:n]); err != nil {
@@ -191,7 +192,7 @@ func emitChunks(ctx context.Context, emitter producers.Emitter, all []schemas.Me
 }
 
 // next returns the next event, at the given time.
-func (s *Simulator) next(ctx context.Context, at time.Time) schemas.Message {
+func (s *Simulator) next(ctx context.Context, at time.Time) record.Record {
 	at = at.UTC().Truncate(time.Millisecond)
 	s.events++
 	id := s.cfg.Run + "/" + strconv.Itoa(s.events)

@@ -15,9 +15,10 @@ import (
 	"github.com/slipstream-rec/slipstream/internal/emittest"
 	"github.com/slipstream-rec/slipstream/producers/simulator"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-func simulate(t *testing.T, lists simulator.Lists, change func(*simulator.Config)) (*simulator.Simulator, []schemas.Message) {
+func simulate(t *testing.T, lists simulator.Lists, change func(*simulator.Config)) (*simulator.Simulator, []record.Record) {
 	t.Helper()
 	cfg := simulator.DefaultConfig()
 	cfg.Users, cfg.Items, cfg.Rate, cfg.Limit, cfg.Run = 60, 200, 0, 4000, "r"
@@ -31,12 +32,12 @@ func simulate(t *testing.T, lists simulator.Lists, change func(*simulator.Config
 	return s, log.Messages()
 }
 
-func interactions(t *testing.T, ms []schemas.Message) []schemas.Interaction {
+func interactions(t *testing.T, ms []record.Record) []schemas.Interaction {
 	t.Helper()
 	var out []schemas.Interaction
 	for _, m := range ms {
 		if m.Topic == schemas.TopicInteractions {
-			x, err := schemas.DecodeInteraction(record(m))
+			x, err := schemas.DecodeInteraction(written(m))
 			require.NoError(t, err)
 			out = append(out, x)
 		}
@@ -50,7 +51,7 @@ func TestSimulatorIsReproducible(t *testing.T) {
 	_, again := simulate(t, nil, nil)
 	require.Equal(t, first, again, "same seed, same run: same events")
 
-	world := func(ms []schemas.Message) []schemas.Message { return ms[:200] }
+	world := func(ms []record.Record) []record.Record { return ms[:200] }
 	_, run := simulate(t, nil, func(c *simulator.Config) { c.Run = "another" })
 	require.Equal(t, world(first), world(run), "another run in the same world")
 	require.NotEqual(t, interactions(t, first)[:50], interactions(t, run)[:50])
@@ -63,7 +64,7 @@ func TestSimulatorPlaysEverything(t *testing.T) {
 	_, ms := simulate(t, nil, func(c *simulator.Config) { c.Limit = 8000; c.Items = 600 })
 	kinds, actions, ids := map[string]int{}, map[schemas.Action]int{}, map[string]bool{}
 	for _, m := range ms {
-		r := record(m)
+		r := written(m)
 		kinds[r.Header(schemas.HeaderType)]++
 		require.False(t, ids[r.Header(schemas.HeaderID)], "ids are unique")
 		ids[r.Header(schemas.HeaderID)] = true
@@ -98,7 +99,7 @@ func TestSimulatedTastesCanBeLearned(t *testing.T) {
 	genres := map[string][]string{}
 	for _, m := range ms {
 		if m.Topic == schemas.TopicItems {
-			x, err := schemas.DecodeItem(record(m))
+			x, err := schemas.DecodeItem(written(m))
 			require.NoError(t, err)
 			genres[x.ItemID] = x.Genres
 		}
@@ -202,7 +203,7 @@ func TestSimulatorKeepsTime(t *testing.T) {
 		require.NoError(t, err)
 		started := time.Now()
 		down := 0
-		log.Plan = func(context.Context, []schemas.Message) error {
+		log.Plan = func(context.Context, []record.Record) error {
 			if time.Since(started) > 5*time.Second && down < 3 {
 				down++
 				return fault.Transientf("no leader")
@@ -224,7 +225,7 @@ func TestSimulatorKeepsTime(t *testing.T) {
 func TestSimulatorEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	log := &emittest.Log{Plan: func(context.Context, []schemas.Message) error { cancel(); return fault.Transientf("down") }}
+	log := &emittest.Log{Plan: func(context.Context, []record.Record) error { cancel(); return fault.Transientf("down") }}
 	s, err := simulator.New(simulator.DefaultConfig(), nil, nil)
 	require.NoError(t, err)
 	require.NoError(t, s.Run(ctx, log))
@@ -233,6 +234,6 @@ func TestSimulatorEndsWithItsContext(t *testing.T) {
 	require.ErrorContains(t, err, "at least 2 users and 20 items")
 }
 
-func record(m schemas.Message) *schemas.Record {
-	return &schemas.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
+func written(m record.Record) *record.Record {
+	return &record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
 }

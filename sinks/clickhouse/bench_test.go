@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // BenchmarkInsertInteractions inserts ranges of several sizes; every event is of one month.
@@ -27,7 +28,7 @@ func BenchmarkInsertInteractions(b *testing.B) {
 			}
 			var first int64
 			for b.Loop() {
-				r := schemas.Range{
+				r := record.Range{
 					LogID: "bench", Topic: schemas.TopicInteractions, First: first,
 					Last: first + int64(size) - 1,
 				}

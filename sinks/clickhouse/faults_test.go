@@ -16,6 +16,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 var testDay = time.Date(2001, 3, 14, 12, 0, 0, 0, time.UTC)
@@ -34,8 +35,8 @@ func views(n, month int) sinks.InteractionRows {
 	return rows
 }
 
-func rangeOf(n int) schemas.Range {
-	return schemas.Range{LogID: "log", Topic: schemas.TopicInteractions, Last: int64(n - 1)}
+func rangeOf(n int) record.Range {
+	return record.Range{LogID: "log", Topic: schemas.TopicInteractions, Last: int64(n - 1)}
 }
 
 func (e *engine) requireCounts(t *testing.T, rows, hours, days int) {
@@ -441,7 +442,7 @@ func TestRealErasureSurvivesMerges(t *testing.T) {
 // on with the rows of the second.
 func TestRealExchange(t *testing.T) {
 	live, rebuilt := setup(t), setup(t)
-	at := func(i int) schemas.Range {
+	at := func(i int) record.Range {
 		r := rangeOf(100)
 		r.First, r.Last = int64(i*100), int64(i*100+99)
 		return r

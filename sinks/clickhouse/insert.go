@@ -10,7 +10,7 @@ import (
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // columns is a block being built: one entry per column, in order, each a slice with one element per
@@ -36,7 +36,7 @@ type insertion struct {
 // insertRange inserts all rows of a range as one block under the range's token. What the store
 // would refuse is found before anything is sent; what it refuses nevertheless is looked for in a
 // scratch copy of the table.
-func (s *Store) insertRange(ctx context.Context, r schemas.Range, in insertion) error {
+func (s *Store) insertRange(ctx context.Context, r record.Range, in insertion) error {
 	err := s.sendRange(ctx, r, in)
 	if err == nil {
 		return s.verifyInsert(ctx, r, in)
@@ -50,7 +50,7 @@ func (s *Store) insertRange(ctx context.Context, r schemas.Range, in insertion) 
 
 // token identifies a range for deduplication. It depends on the bounds alone: a repeat whose rows
 // differ is still the same range.
-func token(r schemas.Range, table string) string {
+func token(r record.Range, table string) string {
 	b := make([]byte, 0, 96)
 	b = append(append(append(b, r.LogID...), '/'), r.Topic...)
 	b = strconv.AppendInt(append(b, '/'), int64(r.Partition), 10)
@@ -61,7 +61,7 @@ func token(r schemas.Range, table string) string {
 
 // sendRange sends the block, and once more over another connection when the first was lost: the
 // repeat is the same insert.
-func (s *Store) sendRange(ctx context.Context, r schemas.Range, in insertion) error {
+func (s *Store) sendRange(ctx context.Context, r record.Range, in insertion) error {
 	ictx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
 	defer cancel()
 	settings := ch.Settings{

@@ -11,6 +11,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/clickhouse"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // A second set of tables is filled beside the live one, takes its place with its sums, and goes on
@@ -33,8 +34,8 @@ func TestRealSwitch(t *testing.T) {
 		}
 		return out
 	}
-	span := func(first, last int64) schemas.Range {
-		return schemas.Range{
+	span := func(first, last int64) record.Range {
+		return record.Range{
 			LogID: "log", Topic: schemas.TopicInteractions, First: first, Last: last,
 		}
 	}

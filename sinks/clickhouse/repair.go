@@ -8,18 +8,18 @@ import (
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // markUncertain notes that nobody knows whether an insert has landed.
-func (s *Store) markUncertain(r schemas.Range, in insertion) {
+func (s *Store) markUncertain(r record.Range, in insertion) {
 	s.uncertain.Store(token(r, in.table), struct{}{})
 }
 
 // verifyInsert makes sure that the rows of a repeated or uncertain insert are there. ClickHouse
 // persists the deduplication token before the rows. If it crashes in between, it drops the retry
 // and the rows are lost, so we verify by position and insert what is missing.
-func (s *Store) verifyInsert(ctx context.Context, r schemas.Range, in insertion) error {
+func (s *Store) verifyInsert(ctx context.Context, r record.Range, in insertion) error {
 	id := token(r, in.table)
 	if _, uncertain := s.uncertain.Load(id); !uncertain && !r.Repeat {
 		return nil
@@ -39,7 +39,7 @@ func (s *Store) verifyInsert(ctx context.Context, r schemas.Range, in insertion)
 
 // insertMissing looks for the rows of an insert by their positions and adds those that are missing,
 // to their table only: the repeat has filled the views.
-func (s *Store) insertMissing(ctx context.Context, r schemas.Range, in insertion) error {
+func (s *Store) insertMissing(ctx context.Context, r record.Range, in insertion) error {
 	block := in.build(0, in.rows)
 	column, offsets := block.offsets()
 	key, keys := block.keys()

@@ -7,12 +7,12 @@ import (
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // repairSums makes sure that the sums hold a range of interactions whose rows are there. The tables
 // behind the views persist tokens before rows too, and can lose rows in the same way.
-func (s *Store) repairSums(ctx context.Context, r schemas.Range, keys []string) error {
+func (s *Store) repairSums(ctx context.Context, r record.Range, keys []string) error {
 	args := []any{
 		ch.Named("topic", r.Topic),
 		ch.Named("partition", uint16(r.Partition)), //nolint:gosec // checked by rowvalidate
@@ -69,7 +69,7 @@ func (s *Store) repairSums(ctx context.Context, r schemas.Range, keys []string) 
 
 // repairItemHours compares the range with the marker row that every insert leaves beside its sums.
 // A view of an older version leaves none; then nothing can be verified.
-func (s *Store) repairItemHours(ctx context.Context, r schemas.Range, args []any) error {
+func (s *Store) repairItemHours(ctx context.Context, r record.Range, args []any) error {
 	var view string
 	err := s.queryRow(ctx, `SELECT as_select FROM system.tables
 		WHERE database = ? AND name = 'interactions_to_item_hours'`, s.cfg.Database).Scan(&view)

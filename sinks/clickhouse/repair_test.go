@@ -8,6 +8,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // TestRealRowsWhoseTokenAloneSurvivedAreAddedAgain takes rows away behind their token, as a kill
@@ -52,7 +53,7 @@ func TestRealRowsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
 // TestRealRowsOfEveryTableAreAddedAgain is the same for the tables without sums of their own.
 func TestRealRowsOfEveryTableAreAddedAgain(t *testing.T) {
 	e := setup(t)
-	r := schemas.Range{LogID: "log", Topic: "any", Partition: 3, First: 5, Last: 6, Repeat: true}
+	r := record.Range{LogID: "log", Topic: "any", Partition: 3, First: 5, Last: 6, Repeat: true}
 	for table, insert := range map[string]func() error{
 		"recommendations": func() error {
 			return e.Insert(t.Context(), r, sinks.RecommendationRows{

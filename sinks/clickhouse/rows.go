@@ -9,6 +9,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // col makes one column of rows.
@@ -21,7 +22,7 @@ func col[R, T any](rows []R, f func(*R) T) []T {
 }
 
 func addPosition[R any](
-	c *columns, r schemas.Range, rows []R, offset func(*R) int64, recordedAt func(*R) time.Time,
+	c *columns, r record.Range, rows []R, offset func(*R) int64, recordedAt func(*R) time.Time,
 ) {
 	c.add("log_topic", col(rows, func(*R) string { return r.Topic }))
 	c.add("log_partition", col(rows, func(*R) uint16 { return uint16(r.Partition) }))
@@ -30,7 +31,7 @@ func addPosition[R any](
 }
 
 // Insert stores the rows of a range, exactly once. Sums follow by materialized views.
-func (s *Store) Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) error {
+func (s *Store) Insert(ctx context.Context, r record.Range, rows sinks.Rows) error {
 	if rows == nil || rows.Len() == 0 {
 		return nil
 	}
@@ -44,7 +45,7 @@ func (s *Store) Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) er
 	return s.insertRange(ctx, r, in)
 }
 
-func insertionOf(r schemas.Range, rows sinks.Rows) insertion {
+func insertionOf(r record.Range, rows sinks.Rows) insertion {
 	switch rows := rows.(type) {
 	case sinks.InteractionRows:
 		return interactionInsertion(r, rows)
@@ -60,7 +61,7 @@ func insertionOf(r schemas.Range, rows sinks.Rows) insertion {
 	panic(fault.Permanentf("no table for rows of type %T", rows)) // sinks.Rows is a closed set
 }
 
-func interactionInsertion(r schemas.Range, rows []sinks.InteractionRow) insertion {
+func interactionInsertion(r record.Range, rows []sinks.InteractionRow) insertion {
 	type row = sinks.InteractionRow
 	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
 	return insertion{
@@ -85,7 +86,7 @@ func interactionInsertion(r schemas.Range, rows []sinks.InteractionRow) insertio
 	}
 }
 
-func recommendationInsertion(r schemas.Range, rows []sinks.RecommendationRow) insertion {
+func recommendationInsertion(r record.Range, rows []sinks.RecommendationRow) insertion {
 	type row = sinks.RecommendationRow
 	type place = schemas.RecommendedItem
 	at := func(x *row) time.Time { return rowvalidate.OrElse(x.GeneratedAt, x.RecordedAt) }
@@ -139,7 +140,7 @@ func recommendationInsertion(r schemas.Range, rows []sinks.RecommendationRow) in
 	}
 }
 
-func itemInsertion(r schemas.Range, rows []sinks.ItemRow) insertion {
+func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 	type row = sinks.ItemRow
 	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
 	return insertion{
@@ -185,7 +186,7 @@ func publishedDay(t time.Time) *time.Time {
 	return &day
 }
 
-func userInsertion(r schemas.Range, rows []sinks.UserRow) insertion {
+func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 	type row = sinks.UserRow
 	at := func(x *row) time.Time { return rowvalidate.OrElse(x.OccurredAt, x.RecordedAt) }
 	return insertion{
@@ -206,7 +207,7 @@ func userInsertion(r schemas.Range, rows []sinks.UserRow) insertion {
 	}
 }
 
-func deadLetterInsertion(r schemas.Range, rows []sinks.DeadLetterRow) insertion {
+func deadLetterInsertion(r record.Range, rows []sinks.DeadLetterRow) insertion {
 	type row = sinks.DeadLetterRow
 	return insertion{
 		table: tableDeadLetters, rows: len(rows),

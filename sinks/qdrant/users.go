@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Users keeps one point per user: the query vector, the model's state and the positions absorbed.
@@ -45,8 +46,8 @@ func usersLayout(cfg *Config) layout {
 			),
 		},
 		indexes: map[string]fieldIndex{
-			fieldOf(schemas.TopicInteractions):               position,
-			fieldOf(schemas.ReplayTopic(schemas.GroupEmbed)): position,
+			fieldOf(schemas.TopicInteractions):              position,
+			fieldOf(record.ReplayTopic(schemas.GroupEmbed)): position,
 			fieldChanged: {
 				kind: pb.FieldType_FieldTypeDatetime,
 				params: pb.NewPayloadIndexParamsDatetime(

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Bounds of the times in rows: ClickHouse names a table partition by the month of one of them, and
@@ -23,7 +23,7 @@ var (
 const maxPartition = 1<<16 - 1
 
 // Range refuses a range that would share its token with another one.
-func Range(r schemas.Range) error {
+func Range(r record.Range) error {
 	switch {
 	case r.LogID == "":
 		return errors.New("the range has no log id: run `slipstream migrate`")

@@ -12,6 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 var took = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -138,13 +139,13 @@ func TestRowsNamesEveryOffendingRow(t *testing.T) {
 
 func TestRangeAndJSON(t *testing.T) {
 	t.Parallel()
-	good := schemas.Range{LogID: "l", Topic: "t", First: 1, Last: 1}
+	good := record.Range{LogID: "l", Topic: "t", First: 1, Last: 1}
 	require.NoError(t, rowvalidate.Range(good))
-	for _, change := range []func(*schemas.Range){
-		func(r *schemas.Range) { r.LogID = "" }, func(r *schemas.Range) { r.Topic = "" },
-		func(r *schemas.Range) { r.First = 2 },
-		func(r *schemas.Range) { r.First, r.Last = -1, 5 },
-		func(r *schemas.Range) { r.Partition = 1 << 16 },
+	for _, change := range []func(*record.Range){
+		func(r *record.Range) { r.LogID = "" }, func(r *record.Range) { r.Topic = "" },
+		func(r *record.Range) { r.First = 2 },
+		func(r *record.Range) { r.First, r.Last = -1, 5 },
+		func(r *record.Range) { r.Partition = 1 << 16 },
 	} {
 		r := good
 		change(&r)

@@ -16,6 +16,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // AnalyticsEngine is what the suite needs of an engine: an empty, migrated store, and a way to ask
@@ -114,13 +115,13 @@ func analyticsEmpty(t *testing.T, e AnalyticsEngine) {
 func analyticsIncompleteRange(t *testing.T, e AnalyticsEngine) {
 	rows := sinks.InteractionRows{did(0, "u", "i", schemas.View, analyticsDay)}
 	require.Error(
-		t, e.Store.Insert(t.Context(), schemas.Range{Topic: "interactions", Last: 1}, rows),
+		t, e.Store.Insert(t.Context(), record.Range{Topic: "interactions", Last: 1}, rows),
 	)
 	require.Error(
 		t,
 		e.Store.Insert(
 			t.Context(),
-			schemas.Range{LogID: analyticsLog, Topic: "interactions", First: 2, Last: 1}, rows,
+			record.Range{LogID: analyticsLog, Topic: "interactions", First: 2, Last: 1}, rows,
 		),
 	)
 	requireCounts(t, e, 0)
@@ -169,7 +170,7 @@ func analyticsRepeats(t *testing.T, e AnalyticsEngine) {
 func analyticsRangeIdentity(t *testing.T, e AnalyticsEngine) {
 	ctx := t.Context()
 	rows := sinks.InteractionRows{did(5, "u", "i", schemas.View, analyticsDay)}
-	ranges := []schemas.Range{
+	ranges := []record.Range{
 		span("interactions", 0, 0, 9),
 		span("interactions", 0, 0, 10), span("interactions", 0, 1, 9),
 		span("interactions", 1, 0, 9),

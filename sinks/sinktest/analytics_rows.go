@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 const analyticsLog = "log-1"
@@ -21,8 +22,8 @@ var (
 	analyticsTook = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 )
 
-func span(topic string, partition int, first, last int64) schemas.Range {
-	return schemas.Range{
+func span(topic string, partition int, first, last int64) record.Range {
+	return record.Range{
 		LogID: analyticsLog, Topic: topic, Partition: partition, First: first, Last: last,
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"io"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Store is what every engine does, whatever it stores. Close may be called again.
@@ -152,7 +152,7 @@ type RowWriter interface {
 	// the rows, changes nothing where it has landed and completes it where a crash cut it off:
 	// rollups always agree with their rows. When the store cannot hold some rows, Insert returns
 	// *fault.Rejected with Undone set and the indexes of those rows, and nothing has landed.
-	Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) error
+	Insert(ctx context.Context, r record.Range, rows sinks.Rows) error
 	// EraseUsers removes every row of the users that happened up to At, their per-user rollups, and
 	// their dead letters. Rollups per item and per strategy stay.
 	EraseUsers(ctx context.Context, users []sinks.Erasure) error

@@ -14,13 +14,14 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // The two sources of a user: a partition of interactions and, after a replay of dead letters, one
 // of the replay topic.
 var (
 	mainSource   = sinks.Source{Topic: schemas.TopicInteractions, Partition: 3}
-	replaySource = sinks.Source{Topic: schemas.ReplayTopic(schemas.GroupEmbed), Partition: 1}
+	replaySource = sinks.Source{Topic: record.ReplayTopic(schemas.GroupEmbed), Partition: 1}
 )
 
 // TestUsers holds an engine to the contract Users. open returns a migrated, empty store that is

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Analytics keeps rows and sums for analysts in the same file, in tables and views named as in
@@ -37,7 +37,7 @@ type insertion struct {
 }
 
 // Insert stores the rows of a range, exactly once, and adds them to the sums.
-func (a *Analytics) Insert(ctx context.Context, r schemas.Range, rows sinks.Rows) error {
+func (a *Analytics) Insert(ctx context.Context, r record.Range, rows sinks.Rows) error {
 	if rows == nil || rows.Len() == 0 {
 		return nil
 	}
@@ -80,7 +80,7 @@ func (a *Analytics) Insert(ctx context.Context, r schemas.Range, rows sinks.Rows
 }
 
 // land notes that the range lands in table; first is false when it has before.
-func land(tx *sql.Tx, r schemas.Range, table string) (first bool, err error) {
+func land(tx *sql.Tx, r record.Range, table string) (first bool, err error) {
 	res, err := tx.Exec(
 		"INSERT OR IGNORE INTO landed_ranges (log_id, topic, partition, into_table, "+
 			"first_offset, last_offset) VALUES (?, ?, ?, ?, ?, ?)",

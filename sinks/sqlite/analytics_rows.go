@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/rowvalidate"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Layouts of the times as analysts read them; of one length each, so that they sort as text.
@@ -41,7 +41,7 @@ func jsonArray[T any](list []T) string {
 }
 
 // insertionOf says how the rows are written.
-func insertionOf(r schemas.Range, rows sinks.Rows) insertion {
+func insertionOf(r record.Range, rows sinks.Rows) insertion {
 	switch rows := rows.(type) {
 	case sinks.InteractionRows:
 		return interactionInsertion(r, rows)
@@ -57,7 +57,7 @@ func insertionOf(r schemas.Range, rows sinks.Rows) insertion {
 	panic(fault.Permanentf("no table for rows of type %T", rows)) // sinks.Rows is a closed set
 }
 
-func interactionInsertion(r schemas.Range, rows []sinks.InteractionRow) insertion {
+func interactionInsertion(r record.Range, rows []sinks.InteractionRow) insertion {
 	return insertion{
 		table: "interactions", rows: len(rows),
 		query: `INSERT INTO interactions (event_id, source, user_id, item_id, action, value,
@@ -81,7 +81,7 @@ func interactionInsertion(r schemas.Range, rows []sinks.InteractionRow) insertio
 	}
 }
 
-func recommendationInsertion(r schemas.Range, rows []sinks.RecommendationRow) insertion {
+func recommendationInsertion(r record.Range, rows []sinks.RecommendationRow) insertion {
 	return insertion{
 		table: "recommendations", rows: len(rows),
 		query: `INSERT INTO recommendations (recommendation_id, user_id, strategy, variant, version,
@@ -104,7 +104,7 @@ func recommendationInsertion(r schemas.Range, rows []sinks.RecommendationRow) in
 	}
 }
 
-func itemInsertion(r schemas.Range, rows []sinks.ItemRow) insertion {
+func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 	return insertion{
 		table: "item_versions", rows: len(rows),
 		query: `INSERT INTO item_versions (item_id, title, genres, actors, directors, tags,
@@ -137,7 +137,7 @@ func itemInsertion(r schemas.Range, rows []sinks.ItemRow) insertion {
 	}
 }
 
-func userInsertion(r schemas.Range, rows []sinks.UserRow) insertion {
+func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 	return insertion{
 		table: "user_versions", rows: len(rows),
 		query: `INSERT INTO user_versions (user_id, attributes, erased, occurred_at, log_topic,
@@ -158,7 +158,7 @@ func userInsertion(r schemas.Range, rows []sinks.UserRow) insertion {
 	}
 }
 
-func deadLetterInsertion(r schemas.Range, rows []sinks.DeadLetterRow) insertion {
+func deadLetterInsertion(r record.Range, rows []sinks.DeadLetterRow) insertion {
 	return insertion{
 		table: "dead_letter_rows", rows: len(rows),
 		query: `INSERT INTO dead_letter_rows (id, consumer_group, topic, partition, offset, class,

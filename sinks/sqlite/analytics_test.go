@@ -17,6 +17,7 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sinktest"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func TestAnalytics(t *testing.T) {
@@ -95,7 +96,7 @@ func TestAnalyticsRemembersRanges(t *testing.T) {
 				t,
 				a.Insert(
 					t.Context(),
-					schemas.Range{LogID: "l", Topic: "interactions", First: first, Last: first + 9},
+					record.Range{LogID: "l", Topic: "interactions", First: first, Last: first + 9},
 					rows,
 				),
 			)
@@ -134,7 +135,7 @@ func BenchmarkInsertInteractions(b *testing.B) {
 				Action: schemas.View, OccurredAt: time.Unix(1_700_000_000+n/10, 0),
 			}, Offset: n, RecordedAt: time.Unix(1_800_000_000, 0)}
 		}
-		r := schemas.Range{
+		r := record.Range{
 			LogID: "bench", Topic: schemas.TopicInteractions, First: first, Last: first + size - 1,
 		}
 		require.NoError(b, s.Analytics().Insert(b.Context(), r, rows))

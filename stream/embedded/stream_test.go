@@ -15,7 +15,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // The way the project uses the broker: topics from a table, a group with written-down ranges, and a broker that is killed under it and comes back on its address.
@@ -48,14 +51,14 @@ func TestStreamOverRestarts(t *testing.T) {
 				assert.Equal(t, logID, id)
 			}
 			logID = id
-			var records []stream.Record
+			var records []record.Record
 			for i := range 200 {
-				records = append(records, stream.Record{Topic: "events", Partition: stream.AnyPartition, Key: fmt.Appendf(nil, "k%d", i), Value: fmt.Appendf(nil, "%d-%d", round, i)})
+				records = append(records, record.Record{Topic: "events", Partition: record.AnyPartition, Key: fmt.Appendf(nil, "k%d", i), Value: fmt.Appendf(nil, "%d-%d", round, i)})
 			}
 			require.NoError(t, pub.Emit(t.Context(), records))
 
 			cfg := stream.DefaultSubscriberConfig("group")
-			cfg.Ranges, cfg.MaxRecords, cfg.IdleClose = true, 50, 50*time.Millisecond
+			cfg.Intents, cfg.MaxRecords, cfg.IdleClose = true, 50, 50*time.Millisecond
 			cfg.SessionTimeout, cfg.HeartbeatInterval, cfg.RebalanceTimeout, cfg.DrainTimeout = 6*time.Second, time.Second, 6*time.Second, time.Second
 			cfg.Logger = slog.New(slog.DiscardHandler)
 			sub, err := stream.NewSubscriber(conn, cfg)
@@ -63,8 +66,8 @@ func TestStreamOverRestarts(t *testing.T) {
 			router, err := stream.NewRouter(stream.RouterConfig{CloseTimeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler)})
 			require.NoError(t, err)
 			require.NoError(t, router.Handle(stream.Options{
-				Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, Backoff: stream.Backoff{First: time.Millisecond, Max: time.Millisecond},
-				Handler: func(_ context.Context, b *stream.Batch) error {
+				Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, Backoff: fault.Backoff{First: time.Millisecond, Max: time.Millisecond},
+				Handler: func(_ context.Context, b *record.Batch) error {
 					mu.Lock()
 					defer mu.Unlock()
 					for _, r := range b.Records {
@@ -119,7 +122,7 @@ func TestBrokerComesBack(t *testing.T) {
 	require.NoError(t, err)
 	defer pub.Close()
 	cfg := stream.DefaultSubscriberConfig("group")
-	cfg.Ranges, cfg.MaxRecords, cfg.IdleClose = true, 20, 50*time.Millisecond
+	cfg.Intents, cfg.MaxRecords, cfg.IdleClose = true, 20, 50*time.Millisecond
 	cfg.SessionTimeout, cfg.HeartbeatInterval, cfg.RebalanceTimeout, cfg.DrainTimeout, cfg.RequestTimeout = 3*time.Second, 200*time.Millisecond, 3*time.Second, 500*time.Millisecond, 2*time.Second
 	cfg.JoinBackoff = 100 * time.Millisecond
 	cfg.Logger = slog.New(slog.DiscardHandler)
@@ -130,12 +133,12 @@ func TestBrokerComesBack(t *testing.T) {
 	var mu sync.Mutex
 	seen := map[string]bool{}
 	require.NoError(t, router.Handle(stream.Options{
-		Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, MaxAttempts: 1, Backoff: stream.Backoff{First: 10 * time.Millisecond, Max: 200 * time.Millisecond},
+		Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, MaxAttempts: 1, Backoff: fault.Backoff{First: 10 * time.Millisecond, Max: 200 * time.Millisecond},
 		Breaker: stream.Breaker{Delay: 200 * time.Millisecond},
-		Handler: func(ctx context.Context, b *stream.Batch) error {
-			var out []stream.Record
+		Handler: func(ctx context.Context, b *record.Batch) error {
+			var out []record.Record
 			for _, r := range b.Records {
-				out = append(out, stream.Record{Topic: "results", Partition: stream.AnyPartition, Key: r.Key, Value: r.Value})
+				out = append(out, record.Record{Topic: "results", Partition: record.AnyPartition, Key: r.Key, Value: r.Value})
 			}
 			if err := b.CheckLease(ctx); err != nil {
 				return err
@@ -158,9 +161,9 @@ func TestBrokerComesBack(t *testing.T) {
 	const total = 1500
 	go func() {
 		for i := range total / 10 {
-			var records []stream.Record
+			var records []record.Record
 			for j := range 10 {
-				records = append(records, stream.Record{Topic: "events", Partition: stream.AnyPartition, Key: fmt.Appendf(nil, "k%d", j), Value: fmt.Appendf(nil, "%d", i*10+j)})
+				records = append(records, record.Record{Topic: "events", Partition: record.AnyPartition, Key: fmt.Appendf(nil, "k%d", j), Value: fmt.Appendf(nil, "%d", i*10+j)})
 			}
 			if err := pub.Emit(t.Context(), records); err != nil {
 				emitting <- err
@@ -176,7 +179,7 @@ func TestBrokerComesBack(t *testing.T) {
 	}
 	require.NoError(t, <-emitting)
 	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) == total }, 30*time.Second, 10*time.Millisecond)
-	letters, err := stream.NewDeadLetters(conn, pub, []string{"group"}).List(t.Context(), stream.DeadLetterFilter{})
+	letters, err := deadletter.New(conn, pub, "", []string{"group"}).List(t.Context(), deadletter.Filter{})
 	require.NoError(t, err)
 	assert.Empty(t, letters)
 	require.NoError(t, router.Close())

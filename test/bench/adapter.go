@@ -13,9 +13,9 @@ import (
 	"github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
 	"github.com/ThreeDotsLabs/watermill/message"
 
-	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // adapterTask is what one child of the adapter section does.
@@ -152,7 +152,7 @@ func (b *bench) fill(ctx context.Context, brokers []string, topic string) (int, 
 	defer pub.Close()
 	w, size := newWorld(1, baseUsers, baseItems), 0
 	p := &producer{pub: pub}
-	err = p.emit(ctx, b.o.adapterEvents, func(int) schemas.Message {
+	err = p.emit(ctx, b.o.adapterEvents, func(int) record.Record {
 		m := w.interaction()
 		m.Topic = topic
 		size += len(m.Value)

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // consumeBatches is the product's own path: Subscriber, guard and Router.
@@ -28,7 +29,7 @@ func consumeBatches(ctx context.Context, task adapterTask, ranges bool) (any, er
 	}
 	defer pub.Close()
 	cfg := stream.DefaultSubscriberConfig(task.Group)
-	cfg.Ranges = ranges
+	cfg.Intents = ranges
 	sub, err := stream.NewSubscriber(conn, cfg)
 	if err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func consumeBatches(ctx context.Context, task adapterTask, ranges bool) (any, er
 	var mu sync.Mutex
 	if err := router.Handle(stream.Options{
 		Name: "bench", Group: task.Group, Topics: []string{task.Topic}, Subscriber: sub, Emitter: pub,
-		Handler: func(_ context.Context, b *stream.Batch) error {
+		Handler: func(_ context.Context, b *record.Batch) error {
 			mu.Lock()
 			defer mu.Unlock()
 			m.add(len(b.Records))

@@ -11,8 +11,8 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 // produce sends events in calls of a thousand, until all are acknowledged or the time is over. Making the events is not measured: the same thousand go again.
 func produce(ctx context.Context, task adapterTask, kind string) (any, error) {
 	w := newWorld(2, baseUsers, baseItems)
-	events := make([]schemas.Message, produceBatch)
+	events := make([]record.Record, produceBatch)
 	for i := range events {
 		events[i] = w.interaction()
 	}
@@ -46,7 +46,7 @@ func produce(ctx context.Context, task adapterTask, kind string) (any, error) {
 	return m.result(), nil
 }
 
-func sender(ctx context.Context, task adapterTask, kind string, events []schemas.Message) (func(context.Context) error, error) {
+func sender(ctx context.Context, task adapterTask, kind string, events []record.Record) (func(context.Context) error, error) {
 	switch kind {
 	case "slipstream":
 		conn, err := stream.Open(ctx, stream.DefaultConfig(task.Brokers...))
@@ -58,9 +58,9 @@ func sender(ctx context.Context, task adapterTask, kind string, events []schemas
 			return nil, err
 		}
 		return func(ctx context.Context) error {
-			records := make([]stream.Record, len(events))
+			records := make([]record.Record, len(events))
 			for i := range events {
-				records[i] = stream.Record{Topic: task.Topic, Partition: stream.AnyPartition, Key: events[i].Key, Value: events[i].Value}
+				records[i] = record.Record{Topic: task.Topic, Partition: record.AnyPartition, Key: events[i].Key, Value: events[i].Value}
 			}
 			return pub.Emit(ctx, records)
 		}, nil

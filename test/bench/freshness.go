@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // watcher reads the recommendations topic from its end and notes how old the event behind each list is.
@@ -28,7 +29,7 @@ type watcher struct {
 
 // watch is ready when it returns: it starts at the ends as they are now.
 func (in *installation) watch(ctx context.Context) (*watcher, error) {
-	bounds, err := in.conn.Offsets(ctx, in.prefix+schemas.TopicRecommendations)
+	bounds, err := in.conn.Offsets(ctx, schemas.TopicRecommendations)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +124,7 @@ func (b *bench) freshnessOn(ctx context.Context, real bool, t *table, c *chart) 
 			return err
 		}
 		newest := make(map[string]bool)
-		st, err := in.steady(ctx, rate, time.Duration(b.o.liveSeconds)*time.Second, func() schemas.Message {
+		st, err := in.steady(ctx, rate, time.Duration(b.o.liveSeconds)*time.Second, func() record.Record {
 			m := w.mixed()
 			if m.Topic == schemas.TopicInteractions {
 				newest[string(m.Key)] = true

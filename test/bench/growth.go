@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // growth compares the cost of an event when the world or the backlog is ten times as large.
@@ -107,7 +107,7 @@ func (b *bench) soakOn(ctx context.Context, in *installation, rate int) (memory 
 	if err := in.warm(ctx, w, 10_000); err != nil {
 		return nil, 0, err
 	}
-	emitted, err = in.producer.live(ctx, rate, b.o.soak, func() schemas.Message { return w.mixed() }, func(second, n int) {
+	emitted, err = in.producer.live(ctx, rate, b.o.soak, func() record.Record { return w.mixed() }, func(second, n int) {
 		memory = append(memory, memoryOf(in.cmd.Process.Pid))
 		if second%60 == 0 {
 			b.say("  %s: %d events, %.0f MiB", in.name, n, memory[len(memory)-1])

@@ -109,7 +109,9 @@ func (in *installation) log() string {
 func (in *installation) connect(ctx context.Context) error {
 	return in.until(ctx, time.Minute, "the topics to be made", func() (bool, error) {
 		if in.conn == nil {
-			conn, err := stream.Open(ctx, stream.DefaultConfig(in.brokers))
+			cfg := stream.DefaultConfig(in.brokers)
+			cfg.Prefix = in.prefix
+			conn, err := stream.Open(ctx, cfg)
 			if err != nil {
 				return false, nil
 			}
@@ -118,10 +120,10 @@ func (in *installation) connect(ctx context.Context) error {
 			if err != nil {
 				return false, err
 			}
-			in.producer = &producer{pub: pub, prefix: in.prefix}
+			in.producer = &producer{pub: pub}
 		}
 		for _, t := range []string{schemas.TopicItems, schemas.TopicMeta, schemas.TopicRecommendations, schemas.TopicProfiles, schemas.TopicFriendships} {
-			if _, err := in.conn.Offsets(ctx, in.prefix+t); err != nil {
+			if _, err := in.conn.Offsets(ctx, t); err != nil {
 				return false, nil
 			}
 		}
@@ -172,9 +174,7 @@ func (in *installation) groups() map[string][]string {
 		if in.only != nil && !slices.Contains(in.only, group) {
 			continue
 		}
-		for _, t := range topics {
-			out[in.prefix+group] = append(out[in.prefix+group], in.prefix+t)
-		}
+		out[group] = topics
 	}
 	return out
 }
@@ -187,7 +187,7 @@ func (in *installation) lag(ctx context.Context) (total int64, by map[string]int
 	}
 	by = make(map[string]int64)
 	for _, l := range lags {
-		by[strings.TrimPrefix(l.Group, in.prefix)] += l.Lag
+		by[l.Group] += l.Lag
 		total += l.Lag
 	}
 	return total, by, nil
@@ -247,14 +247,16 @@ func (b *bench) remove(ctx context.Context, id string) {
 }
 
 func removeTopics(ctx context.Context, broker, prefix string) error {
-	conn, err := stream.Open(ctx, stream.DefaultConfig(broker))
+	cfg := stream.DefaultConfig(broker)
+	cfg.Prefix = prefix
+	conn, err := stream.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	var names []string
 	for _, t := range processors.Topics(schemas.DefaultTopicsConfig()) {
-		names = append(names, prefix+t.Name)
+		names = append(names, t.Name)
 	}
 	return stream.DeleteTopics(ctx, conn, names...)
 }

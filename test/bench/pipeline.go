@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // usage is what a stretch of work has cost, in CPU seconds.
@@ -52,18 +53,18 @@ func (in *installation) spend(events func() int, f func() error) (usage, error) 
 // warm fills the catalogue and lets everything work once.
 func (in *installation) warm(ctx context.Context, w *world, events int) error {
 	if in.only == nil || slices.Contains(in.only, schemas.GroupCatalog) || slices.Contains(in.only, schemas.GroupAggregate) {
-		if err := in.producer.emit(ctx, w.items, func(i int) schemas.Message { return w.item(i) }); err != nil {
+		if err := in.producer.emit(ctx, w.items, func(i int) record.Record { return w.item(i) }); err != nil {
 			return err
 		}
 	}
-	if err := in.producer.emit(ctx, events, func(int) schemas.Message { return w.mixed() }); err != nil {
+	if err := in.producer.emit(ctx, events, func(int) record.Record { return w.mixed() }); err != nil {
 		return err
 	}
 	return in.drained(ctx, 5*time.Minute)
 }
 
 // mixed is an interaction or, one time in twenty, a friendship.
-func (w *world) mixed() schemas.Message {
+func (w *world) mixed() record.Record {
 	if w.rng.IntN(20) == 0 {
 		return w.friendship()
 	}
@@ -71,9 +72,9 @@ func (w *world) mixed() schemas.Message {
 }
 
 // backlog writes n events at once and waits until everything that follows from them is done.
-func (in *installation) backlog(ctx context.Context, n int, next func() schemas.Message) (usage, error) {
+func (in *installation) backlog(ctx context.Context, n int, next func() record.Record) (usage, error) {
 	return in.spend(func() int { return n }, func() error {
-		if err := in.producer.emit(ctx, n, func(int) schemas.Message { return next() }); err != nil {
+		if err := in.producer.emit(ctx, n, func(int) record.Record { return next() }); err != nil {
 			return err
 		}
 		return in.drained(ctx, 15*time.Minute)
@@ -106,7 +107,7 @@ func (s steady) flat() bool {
 	return mean(s.lags[2*n/3:]) <= mean(s.lags[n/3:2*n/3])+float64(s.rate)/2
 }
 
-func (in *installation) steady(ctx context.Context, rate int, d time.Duration, next func() schemas.Message) (steady, error) {
+func (in *installation) steady(ctx context.Context, rate int, d time.Duration, next func() record.Record) (steady, error) {
 	s := steady{rate: rate}
 	var err error
 	s.usage, err = in.spend(func() int { return s.offered }, func() error {
@@ -149,7 +150,7 @@ func (in *installation) steady(ctx context.Context, rate int, d time.Duration, n
 type setup struct {
 	label string
 	only  []string
-	next  func(w *world) schemas.Message
+	next  func(w *world) record.Record
 }
 
 func setups() []setup {
@@ -209,7 +210,7 @@ func (b *bench) measure(ctx context.Context, x setup, real bool, back, live *tab
 	if err := in.warm(ctx, w, b.o.backlog/10); err != nil {
 		return err
 	}
-	u, err := in.backlog(ctx, b.o.backlog, func() schemas.Message { return x.next(w) })
+	u, err := in.backlog(ctx, b.o.backlog, func() record.Record { return x.next(w) })
 	if err != nil {
 		return err
 	}
@@ -227,7 +228,7 @@ func (b *bench) measure(ctx context.Context, x setup, real bool, back, live *tab
 		rates = append(rates, 6000)
 	}
 	for _, rate := range rates {
-		st, err := in.steady(ctx, rate, time.Duration(b.o.liveSeconds)*time.Second, func() schemas.Message { return x.next(w) })
+		st, err := in.steady(ctx, rate, time.Duration(b.o.liveSeconds)*time.Second, func() record.Record { return x.next(w) })
 		if err != nil {
 			return err
 		}
@@ -284,7 +285,7 @@ func (in *installation) check(ctx context.Context, _ *world) error {
 func (in *installation) noDeadLetters(ctx context.Context) error {
 	var topics []string
 	for _, g := range processors.Groups() {
-		topics = append(topics, in.prefix+schemas.PoisonTopic(g))
+		topics = append(topics, record.PoisonTopic(g))
 	}
 	bounds, err := in.conn.Offsets(ctx, topics...)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // world makes events as an audience does: at any time a twentieth of the users is active, each for some twenty events; items are chosen by popularity
@@ -46,7 +47,7 @@ func itemID(n int) string { return "item-" + strconv.Itoa(n) }
 var actions = []schemas.Action{schemas.View, schemas.View, schemas.Click, schemas.Like, schemas.Purchase}
 
 // interaction returns the next event, some 250 bytes long.
-func (w *world) interaction() schemas.Message {
+func (w *world) interaction() record.Record {
 	place := w.rng.IntN(len(w.active))
 	user := w.active[place]
 	if w.everyone {
@@ -77,7 +78,7 @@ var genres = []string{
 }
 
 // item describes one item.
-func (w *world) item(n int) schemas.Message {
+func (w *world) item(n int) record.Record {
 	taste := n % tastes
 	x := schemas.Item{
 		EventID: "bench-item-" + strconv.Itoa(n), Source: "bench", ItemID: itemID(n), Title: fmt.Sprintf("The %s of number %d", genres[taste], n),
@@ -88,7 +89,7 @@ func (w *world) item(n int) schemas.Message {
 }
 
 // friendship ties two users of like taste.
-func (w *world) friendship() schemas.Message {
+func (w *world) friendship() record.Record {
 	a := w.rng.IntN(w.users)
 	b := (a + tastes*(1+w.rng.IntN(max(1, min(50, w.users/tastes-1))))) % w.users
 	if b == a {
@@ -101,16 +102,15 @@ func (w *world) friendship() schemas.Message {
 
 // producer writes events to the topics of one installation.
 type producer struct {
-	pub    *stream.Publisher
-	prefix string
+	pub *stream.Publisher
 }
 
-func (p *producer) emit(ctx context.Context, n int, next func(i int) schemas.Message) error {
+func (p *producer) emit(ctx context.Context, n int, next func(i int) record.Record) error {
 	const batch = 2000
 	for done := 0; done < n; {
-		records := make([]stream.Record, 0, batch)
+		records := make([]record.Record, 0, batch)
 		for ; done < n && len(records) < batch; done++ {
-			records = append(records, p.record(next(done)))
+			records = append(records, next(done))
 		}
 		if err := p.pub.Emit(ctx, records); err != nil {
 			return err
@@ -119,16 +119,8 @@ func (p *producer) emit(ctx context.Context, n int, next func(i int) schemas.Mes
 	return nil
 }
 
-func (p *producer) record(m schemas.Message) stream.Record {
-	r := stream.Record{Topic: p.prefix + m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value}
-	for _, h := range m.Headers {
-		r.Headers = append(r.Headers, stream.Header(h))
-	}
-	return r
-}
-
 // live emits at a rate for some time, in ticks of 10 ms, and calls each once a second with what was emitted so far.
-func (p *producer) live(ctx context.Context, rate int, d time.Duration, next func() schemas.Message, each func(second, emitted int)) (int, error) {
+func (p *producer) live(ctx context.Context, rate int, d time.Duration, next func() record.Record, each func(second, emitted int)) (int, error) {
 	const tick = 10 * time.Millisecond
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -142,7 +134,7 @@ func (p *producer) live(ctx context.Context, rate int, d time.Duration, next fun
 		elapsed := min(time.Since(start), d)
 		due := int(math.Floor(elapsed.Seconds()*float64(rate))) - emitted
 		if due > 0 {
-			if err := p.emit(ctx, due, func(int) schemas.Message { return next() }); err != nil {
+			if err := p.emit(ctx, due, func(int) record.Record { return next() }); err != nil {
 				return emitted, err
 			}
 			emitted += due

@@ -14,9 +14,10 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// position is a place on the log, without prefix.
+// position is a place on the log.
 type position struct {
 	topic     string
 	partition int
@@ -56,25 +57,21 @@ type expected struct {
 	dead   map[letter]string // to what was planted
 	erased map[string]time.Time
 	// due is the record of the last event that moved a user's vector.
-	due     map[string]schemas.Record
+	due     map[string]record.Record
 	records int
 	repeats int
 }
 
 // readLog returns a topic's records, partition by partition, in order.
-func readLog(ctx context.Context, conn *stream.Conn, prefix, topic string) ([]schemas.Record, error) {
-	n, err := conn.Partitions(ctx, prefix+topic)
+func readLog(ctx context.Context, conn *stream.Conn, topic string) ([]record.Record, error) {
+	n, err := conn.Partitions(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
-	var out []schemas.Record
+	var out []record.Record
 	for p := range n {
-		err := stream.ReadPartition(ctx, conn, stream.TopicPartition{Topic: prefix + topic, Partition: p}, 0, -1, func(r *stream.Record) error {
-			headers := make([]schemas.Header, len(r.Headers))
-			for i := range r.Headers {
-				headers[i] = schemas.Header(r.Headers[i])
-			}
-			out = append(out, schemas.Record{Topic: topic, Partition: r.Partition, Offset: r.Offset, Time: r.Time.UTC(), Key: r.Key, Value: r.Value, Headers: headers})
+		err := conn.Read(ctx, record.TopicPartition{Topic: topic, Partition: p}, 0, -1, func(r *record.Record) error {
+			out = append(out, *r)
 			return nil
 		})
 		if err != nil {
@@ -84,20 +81,20 @@ func readLog(ctx context.Context, conn *stream.Conn, prefix, topic string) ([]sc
 	return out, nil
 }
 
-func at(r *schemas.Record) position { return position{r.Topic, r.Partition, r.Offset} }
+func at(r *record.Record) position { return position{r.Topic, r.Partition, r.Offset} }
 
 // theLog is everything that was on the log at the end.
-type theLog map[string][]schemas.Record
+type theLog map[string][]record.Record
 
-func readAll(ctx context.Context, conn *stream.Conn, prefix string) (theLog, error) {
+func readAll(ctx context.Context, conn *stream.Conn) (theLog, error) {
 	out := make(theLog)
 	topics := []string{schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers, schemas.TopicRecommendations, schemas.TopicErasures}
 	for _, g := range processors.Groups() {
-		topics = append(topics, schemas.PoisonTopic(g))
+		topics = append(topics, record.PoisonTopic(g))
 	}
 	for _, t := range topics {
 		var err error
-		if out[t], err = readLog(ctx, conn, prefix, t); err != nil {
+		if out[t], err = readLog(ctx, conn, t); err != nil {
 			return nil, err
 		}
 	}
@@ -109,7 +106,7 @@ func expect(log theLog) (*expected, error) {
 	x := &expected{
 		ids: make(map[string]int), rows: make(map[position]string), lists: make(map[position]string), hours: make(map[sumKey]uint64), days: make(map[sumKey]uint64),
 		users: make(map[string]*model.User), edges: make(map[[2]string]edge), items: make(map[string]string), counts: make(map[string]uint32), dead: make(map[letter]string),
-		erased: make(map[string]time.Time), due: make(map[string]schemas.Record),
+		erased: make(map[string]time.Time), due: make(map[string]record.Record),
 	}
 	groups := make(map[string][]string)
 	for _, p := range plants() {
@@ -118,7 +115,7 @@ func expect(log theLog) (*expected, error) {
 	for topic, records := range log {
 		for i := range records {
 			r := &records[i]
-			if name := r.Header(plantedHeader); name != "" && !strings.HasSuffix(topic, schemas.PoisonTopic("")) {
+			if name := r.Header(plantedHeader); name != "" && !strings.HasSuffix(topic, record.PoisonTopic("")) {
 				for _, g := range groups[name] {
 					x.dead[letter{g, at(r)}] = name
 				}
@@ -175,7 +172,7 @@ func (x *expected) covered(user string, t time.Time) bool {
 	return ok && !t.After(erased)
 }
 
-func (x *expected) foldInteractions(records []schemas.Record) error {
+func (x *expected) foldInteractions(records []record.Record) error {
 	table := model.NewTable(model.Default())
 	learner, sums := model.NewLearner(table), model.NewSums(table)
 	signals := table.Config().Signals
@@ -251,7 +248,7 @@ func (x *expected) itemsSeen(table *model.Table) iter.Seq[string] {
 	}
 }
 
-func (x *expected) foldFriendships(records []schemas.Record) {
+func (x *expected) foldFriendships(records []record.Record) {
 	for i := range records {
 		f, err := schemas.DecodeFriendship(&records[i])
 		if err != nil || x.covered(f.UserID, f.OccurredAt) || x.covered(f.FriendID, f.OccurredAt) {

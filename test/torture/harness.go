@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,7 +23,6 @@ type harness struct {
 	dir      string
 	logs     io.Writer
 	services *services // nil with the embedded engines
-	prefix   string
 	// instances are those that always run and one that comes and goes.
 	instances []*instance
 	conn      *stream.Conn // what the load writes through: it suffers the faults too
@@ -68,7 +66,7 @@ func (h *harness) progress() float64 {
 }
 
 func (h *harness) sender(name string, seed uint64) *sender {
-	return &sender{name: name, rand: rand.New(rand.NewPCG(h.cfg.Seed, seed)), prefix: h.prefix, pub: h.pub, ledger: h.ledger, target: h.target}
+	return &sender{name: name, rand: rand.New(rand.NewPCG(h.cfg.Seed, seed)), pub: h.pub, ledger: h.ledger, target: h.target}
 }
 
 // target chooses an instance that runs.
@@ -98,7 +96,6 @@ func (h *harness) settings() []string {
 // onServices prepares instances on real engines, not yet started.
 func (h *harness) onServices(ctx context.Context, binary, script string) error {
 	var err error
-	h.prefix = topicPrefix
 	if h.services, err = startServices(ctx, script, h.dir, h.logs); err != nil {
 		return err
 	}
@@ -151,6 +148,9 @@ func (h *harness) ending(what string) {
 func (h *harness) connect(ctx context.Context, proxied, direct string) (err error) {
 	c := stream.DefaultConfig(proxied)
 	c.RequestTimeout, c.ClientID, c.OpenTimeout = 5*time.Second, "torture", time.Minute
+	if h.services != nil {
+		c.Prefix = topicPrefix
+	}
 	if h.conn, err = stream.Open(ctx, c); err != nil {
 		return err
 	}
@@ -187,29 +187,21 @@ func (h *harness) close() {
 // retryDelays are those of the instances under torture.
 var retryDelays = []time.Duration{time.Second, 5 * time.Second, 15 * time.Second}
 
-// groupTopics are what each group reads, with prefixes; its retry topics too.
-func groupTopics(prefix string) map[string][]string {
-	out := make(map[string][]string)
-	for group, topics := range processors.GroupTopics(retryDelays) {
-		for _, t := range topics {
-			out[prefix+group] = append(out[prefix+group], prefix+t)
-		}
-	}
-	return out
-}
+// groupTopics are what each group reads, its retry topics too.
+func groupTopics() map[string][]string { return processors.GroupTopics(retryDelays) }
 
 // lag returns how many records the groups have before them, by group, and how many ranges are in work.
-func lag(ctx context.Context, conn *stream.Conn, prefix string) (byGroup map[string]int64, inWork int, err error) {
+func lag(ctx context.Context, conn *stream.Conn) (byGroup map[string]int64, inWork int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	lags, err := stream.Lag(ctx, conn, groupTopics(prefix))
+	lags, err := stream.Lag(ctx, conn, groupTopics())
 	if err != nil {
 		return nil, 0, err
 	}
 	byGroup = make(map[string]int64)
 	for _, l := range lags {
 		if l.Lag > 0 {
-			byGroup[strings.TrimPrefix(l.Group, prefix)] += l.Lag
+			byGroup[l.Group] += l.Lag
 		}
 		if l.Metadata != "" {
 			inWork++
@@ -219,12 +211,12 @@ func lag(ctx context.Context, conn *stream.Conn, prefix string) (byGroup map[str
 }
 
 // settle waits until every group has been at the end for a while: work of one makes work for another.
-func (h *harness) settle(ctx context.Context, conn *stream.Conn, prefix string, limit time.Duration) error {
+func (h *harness) settle(ctx context.Context, conn *stream.Conn, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var before string
 	for calm := 0; calm < 4; {
-		byGroup, inWork, err := lag(ctx, conn, prefix)
+		byGroup, inWork, err := lag(ctx, conn)
 		state := fmt.Sprintf("%v, %d ranges in work", byGroup, inWork)
 		if err != nil {
 			state = err.Error()

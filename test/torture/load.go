@@ -17,15 +17,15 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // sender writes events and keeps at it until they are acknowledged: sending the same event again is safe, that is one of the promises.
 type sender struct {
-	name   string
-	rand   *rand.Rand
-	n      int
-	prefix string
-	pub    *stream.Publisher
+	name string
+	rand *rand.Rand
+	n    int
+	pub  *stream.Publisher
 	// target returns the address of an instance's API, or "".
 	target func(*rand.Rand) string
 	ledger *ledger
@@ -79,18 +79,10 @@ func (s *sender) again(ctx context.Context, events ...schemas.Event) bool {
 	return false
 }
 
-func (s *sender) record(m schemas.Message) stream.Record {
-	headers := make([]stream.Header, len(m.Headers))
-	for i := range m.Headers {
-		headers[i] = stream.Header(m.Headers[i])
-	}
-	return stream.Record{Topic: s.prefix + m.Topic, Partition: m.Partition, Key: m.Key, Value: m.Value, Headers: headers}
-}
-
 func (s *sender) emit(ctx context.Context, events []schemas.Event) error {
-	records := make([]stream.Record, len(events))
+	records := make([]record.Record, len(events))
 	for i, x := range events {
-		records[i] = s.record(x.Record())
+		records[i] = x.Record()
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
@@ -385,16 +377,16 @@ func (l *load) leave(ctx, hard context.Context, i int) {
 // plant writes a record that nobody can digest straight to Kafka.
 func (s *sender) plant(ctx context.Context, p plant) error {
 	s.n++
-	m := schemas.Message{
-		Topic: p.topic, Partition: schemas.AnyPartition, Key: fmt.Appendf(nil, "%s-%d", s.name, s.n), Value: []byte(p.value),
-		Headers: []schemas.Header{{Key: plantedHeader, Value: []byte(p.name)}},
+	m := record.Record{
+		Topic: p.topic, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "%s-%d", s.name, s.n), Value: []byte(p.value),
+		Headers: []record.Header{{Key: plantedHeader, Value: []byte(p.name)}},
 	}
 	if p.kind != "" {
 		m.Headers = append(m.Headers, schemas.Envelope{ID: fmt.Sprintf("%s-%d", s.name, s.n), Source: source, Kind: p.kind}.Headers(schemas.ContentTypeJSON)...)
 	}
 	for {
 		short, cancel := context.WithTimeout(ctx, 15*time.Second)
-		err := s.pub.Emit(short, []stream.Record{s.record(m)})
+		err := s.pub.Emit(short, []record.Record{m})
 		cancel()
 		if err == nil {
 			s.ledger.count(func(l *ledger) { l.planted++ })

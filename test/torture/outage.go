@@ -8,13 +8,13 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Outage is what one engine's being down for a while did.
@@ -101,11 +101,11 @@ func RunOutages(ctx context.Context, cfg Config, paths Paths, down time.Duration
 	}
 	stopPlaying()
 	audience.Wait()
-	if err := h.settle(ctx, h.direct, h.prefix, cfg.Settle); err != nil {
+	if err := h.settle(ctx, h.direct, cfg.Settle); err != nil {
 		return nil, nil, nil, err
 	}
 	wait(ctx, lookAfter)
-	log, err := readAll(ctx, h.direct, h.prefix)
+	log, err := readAll(ctx, h.direct)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -140,7 +140,7 @@ func (h *harness) stopAll(ctx context.Context) (*Stop, error) {
 	}
 	wg.Wait()
 	var err error
-	if _, out.InDoubt, err = lag(ctx, h.direct, h.prefix); err != nil {
+	if _, out.InDoubt, err = lag(ctx, h.direct); err != nil {
 		return nil, err
 	}
 	h.note("stopped under load within %s, %d ranges in doubt", out.Slowest, out.InDoubt)
@@ -157,13 +157,13 @@ type standing struct{ done, before int64 }
 func (h *harness) standings(ctx context.Context) (map[string]standing, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	lags, err := stream.Lag(ctx, h.direct, groupTopics(h.prefix))
+	lags, err := stream.Lag(ctx, h.direct, groupTopics())
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[string]standing)
 	for _, l := range lags {
-		g := strings.TrimPrefix(l.Group, h.prefix)
+		g := l.Group
 		s := out[g]
 		s.done += max(0, l.Committed)
 		s.before += l.Lag
@@ -191,7 +191,7 @@ func (h *harness) highestRSS() int64 {
 func (h *harness) letters(ctx context.Context) (int64, error) {
 	var topics []string
 	for _, g := range processors.Groups() {
-		topics = append(topics, h.prefix+schemas.PoisonTopic(g))
+		topics = append(topics, record.PoisonTopic(g))
 	}
 	bounds, err := h.direct.Offsets(ctx, topics...)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Reference is the undisturbed run over the same log: its Recall@10, and how many users ended otherwise.
@@ -52,13 +53,13 @@ func (h *harness) undisturbed(ctx context.Context, binary string, log theLog, x 
 	if err := copyLog(ctx, pub, log[schemas.TopicItems]); err != nil {
 		return nil, err
 	}
-	if err := h.settle(ctx, conn, "", time.Minute); err != nil {
+	if err := h.settle(ctx, conn, time.Minute); err != nil {
 		return nil, err
 	}
 	if err := copyLog(ctx, pub, inTime(log[schemas.TopicInteractions], log[schemas.TopicFriendships])); err != nil {
 		return nil, err
 	}
-	if err := h.settle(ctx, conn, "", 10*time.Minute); err != nil {
+	if err := h.settle(ctx, conn, 10*time.Minute); err != nil {
 		return nil, err
 	}
 	if _, err := dev.stop(stopLimit); err != nil {
@@ -86,10 +87,10 @@ func (h *harness) undisturbed(ctx context.Context, binary string, log theLog, x 
 }
 
 // inTime merges partitions by time; within a partition the order stays, whatever the records' times say.
-func inTime(topics ...[]schemas.Record) []schemas.Record {
+func inTime(topics ...[]record.Record) []record.Record {
 	type timed struct {
 		at     time.Time
-		record schemas.Record
+		record record.Record
 	}
 	var all []timed
 	for _, records := range topics {
@@ -102,7 +103,7 @@ func inTime(topics ...[]schemas.Record) []schemas.Record {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b timed) int { return a.at.Compare(b.at) })
-	out := make([]schemas.Record, len(all))
+	out := make([]record.Record, len(all))
 	for i := range all {
 		out[i] = all[i].record
 	}
@@ -110,19 +111,15 @@ func inTime(topics ...[]schemas.Record) []schemas.Record {
 }
 
 // copyLog writes records to the partitions they come from, in small portions, so that learning is as fresh as it was.
-func copyLog(ctx context.Context, pub *stream.Publisher, records []schemas.Record) error {
+func copyLog(ctx context.Context, pub *stream.Publisher, records []record.Record) error {
 	for chunk := range slices.Chunk(records, 20) {
-		var out []stream.Record
+		var out []record.Record
 		for i := range chunk {
 			r := &chunk[i]
 			if r.Header(plantedHeader) != "" {
 				continue
 			}
-			headers := make([]stream.Header, len(r.Headers))
-			for n := range r.Headers {
-				headers[n] = stream.Header(r.Headers[n])
-			}
-			out = append(out, stream.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: headers})
+			out = append(out, record.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers})
 		}
 		if len(out) == 0 {
 			continue

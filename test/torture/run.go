@@ -37,12 +37,12 @@ func Run(ctx context.Context, cfg Config, paths Paths, diary io.Writer) (*Report
 		return nil, err
 	}
 	rested := time.Now()
-	if err := h.settle(ctx, h.direct, h.prefix, cfg.Settle); err != nil {
+	if err := h.settle(ctx, h.direct, cfg.Settle); err != nil {
 		return nil, err
 	}
 	caughtUp := time.Since(rested)
 	wait(ctx, lookAfter)
-	log, err := readAll(ctx, h.direct, h.prefix)
+	log, err := readAll(ctx, h.direct)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (h *harness) prepare(ctx context.Context, wg *sync.WaitGroup, paths Paths) 
 	if err := h.load.publishCatalogue(starting); err != nil {
 		return err
 	}
-	return h.settle(ctx, h.direct, h.prefix, time.Minute)
+	return h.settle(ctx, h.direct, time.Minute)
 }
 
 // torture runs load and faults side by side and returns how long faults were injected. Afterwards everything runs and is reachable again.

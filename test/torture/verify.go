@@ -14,7 +14,8 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
-	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // finding collects what is wrong, with the first few examples.
@@ -179,17 +180,13 @@ func verifyLetters(ctx context.Context, v *Verdict, log theLog, x *expected, s *
 	found := make(map[letter]bool)
 	ids := make(map[string]bool)
 	for _, g := range processors.Groups() {
-		for _, r := range log[schemas.PoisonTopic(g)] {
-			rec := stream.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: r.Time, Key: r.Key, Value: r.Value}
-			for _, h := range r.Headers {
-				rec.Headers = append(rec.Headers, stream.Header(h))
-			}
-			l, ok := stream.ParseDeadLetter(&rec)
+		for _, r := range log[record.PoisonTopic(g)] {
+			l, ok := deadletter.Parse(&r, topicPrefix)
 			if !ok {
 				v.WronglyPoisoned.add("%s is no dead letter", at(&r))
 				continue
 			}
-			key := letter{g, position{strings.TrimPrefix(l.Origin.Topic, topicPrefix), l.Origin.Partition, l.Origin.Offset}}
+			key := letter{g, position{l.Origin.Topic, l.Origin.Partition, l.Origin.Offset}}
 			if _, planted := x.dead[key]; !planted && !found[key] {
 				v.WronglyPoisoned.add("%s by %s (%s): %s", key.at, g, l.Class, l.Reason)
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // scene is a small log and stores that hold just what it says.
@@ -25,8 +26,8 @@ type scene struct {
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-func (s *scene) write(m schemas.Message) {
-	s.log[m.Topic] = append(s.log[m.Topic], schemas.Record{Topic: m.Topic, Offset: int64(len(s.log[m.Topic])), Time: noon, Key: m.Key, Value: m.Value, Headers: m.Headers})
+func (s *scene) write(m record.Record) {
+	s.log[m.Topic] = append(s.log[m.Topic], record.Record{Topic: m.Topic, Offset: int64(len(s.log[m.Topic])), Time: noon, Key: m.Key, Value: m.Value, Headers: m.Headers})
 }
 
 // newScene has ann, who likes two things, one of them sent twice, and befriends bob; and eve, who was erased.
@@ -42,7 +43,7 @@ func newScene(t *testing.T) *scene {
 	t.Cleanup(st.Close)
 	s := &scene{log: make(theLog), ledger: newLedger(), store: st.users.(*sqlite.Store), stores: st}
 
-	like := func(user string, n int, at time.Time) schemas.Message {
+	like := func(user string, n int, at time.Time) record.Record {
 		return schemas.Interaction{EventID: fmt.Sprintf("%s%d", user, n), Source: source, UserID: user, ItemID: fmt.Sprintf("i%d", n), Action: schemas.Like, OccurredAt: at}.Message()
 	}
 	s.write(like("ann", 1, noon))
@@ -52,7 +53,7 @@ func newScene(t *testing.T) *scene {
 	erased := schemas.User{EventID: "bye", Source: source, UserID: "eve", Erased: true, OccurredAt: noon.Add(time.Second)}.Message()
 	erased.Topic = schemas.TopicInteractions
 	s.write(erased)
-	s.write(schemas.Message{Topic: schemas.TopicInteractions, Value: []byte("{"), Headers: []schemas.Header{{Key: plantedHeader, Value: []byte(plants()[0].name)}}})
+	s.write(record.Record{Topic: schemas.TopicInteractions, Value: []byte("{"), Headers: []record.Header{{Key: plantedHeader, Value: []byte(plants()[0].name)}}})
 	s.write(schemas.Friendship{EventID: "f1", Source: source, UserID: "ann", FriendID: "bob", OccurredAt: noon}.Message())
 	s.write(schemas.Item{EventID: "it", Source: source, ItemID: "i1", Title: "One", OccurredAt: noon}.Message())
 	s.write((&schemas.Recommendation{UserID: "ann", RecommendationID: "r1", GeneratedAt: noon, CausedBy: schemas.CausedBy{Trigger: "event", Topic: schemas.TopicInteractions, Offset: 1}}).Message(schemas.TopicRecommendations))
@@ -78,10 +79,10 @@ func (s *scene) fill(t *testing.T) {
 		require.NoError(t, err)
 		rows = append(rows, sinks.InteractionRow{Interaction: e, Offset: int64(n), RecordedAt: noon})
 	}
-	require.NoError(t, s.store.Analytics().Insert(ctx, schemas.Range{LogID: "l", Topic: schemas.TopicInteractions, Last: 4}, rows))
+	require.NoError(t, s.store.Analytics().Insert(ctx, record.Range{LogID: "l", Topic: schemas.TopicInteractions, Last: 4}, rows))
 	list, err := schemas.DecodeRecommendation(&s.log[schemas.TopicRecommendations][0])
 	require.NoError(t, err)
-	require.NoError(t, s.store.Analytics().Insert(ctx, schemas.Range{LogID: "l", Topic: schemas.TopicRecommendations},
+	require.NoError(t, s.store.Analytics().Insert(ctx, record.Range{LogID: "l", Topic: schemas.TopicRecommendations},
 		sinks.RecommendationRows{{Recommendation: list, RecordedAt: noon}}))
 	require.NoError(t, s.putUser(ctx, "ann", x, noon))
 	require.NoError(t, s.store.ApplyEdges(ctx, []sinks.Edge{{A: "ann", B: "bob", At: noon, EventID: "f1"}}))
@@ -100,18 +101,18 @@ func (s *scene) putUser(ctx context.Context, id string, x *expected, at time.Tim
 // bury writes a dead letter and its row.
 func (s *scene) bury(t *testing.T, key letter) {
 	t.Helper()
-	topic := schemas.PoisonTopic(key.group)
+	topic := record.PoisonTopic(key.group)
 	id := fmt.Sprintf("%s/%s", key.group, key.at)
-	s.write(schemas.Message{Topic: topic, Headers: []schemas.Header{
-		{Key: schemas.HeaderDeadID, Value: []byte(id)},
-		{Key: schemas.HeaderDeadGroup, Value: []byte(key.group)},
-		{Key: schemas.HeaderDeadTopic, Value: []byte(topicPrefix + key.at.topic)},
-		{Key: schemas.HeaderDeadPartition, Value: fmt.Append(nil, key.at.partition)},
-		{Key: schemas.HeaderDeadOffset, Value: fmt.Append(nil, key.at.offset)},
-		{Key: schemas.HeaderDeadReason, Value: []byte("unreadable")},
-		{Key: schemas.HeaderDeadClass, Value: []byte("permanent")},
+	s.write(record.Record{Topic: topic, Headers: []record.Header{
+		{Key: record.HeaderID, Value: []byte(id)},
+		{Key: record.HeaderGroup, Value: []byte(key.group)},
+		{Key: record.HeaderTopic, Value: []byte(topicPrefix + key.at.topic)},
+		{Key: record.HeaderPartition, Value: fmt.Append(nil, key.at.partition)},
+		{Key: record.HeaderOffset, Value: fmt.Append(nil, key.at.offset)},
+		{Key: record.HeaderReason, Value: []byte("unreadable")},
+		{Key: record.HeaderClass, Value: []byte("permanent")},
 	}})
-	require.NoError(t, s.store.Analytics().Insert(t.Context(), schemas.Range{LogID: "l", Topic: topic, First: int64(len(s.log[topic])), Last: int64(len(s.log[topic]))},
+	require.NoError(t, s.store.Analytics().Insert(t.Context(), record.Range{LogID: "l", Topic: topic, First: int64(len(s.log[topic])), Last: int64(len(s.log[topic]))},
 		sinks.DeadLetterRows{{ID: id, Group: key.group, Topic: key.at.topic, State: "open", FirstFailedAt: noon, LastFailedAt: noon, RecordedAt: noon}}))
 }
 
@@ -176,7 +177,7 @@ func TestVerifyNoticesEveryHarm(t *testing.T) {
 			func(v *Verdict) *finding { return &v.WronglyPoisoned },
 		},
 		{"a bad record is not poisoned", func(t *testing.T, s *scene) {
-			s.log[schemas.PoisonTopic(schemas.GroupEmbed)] = nil
+			s.log[record.PoisonTopic(schemas.GroupEmbed)] = nil
 			s.exec(t, "DELETE FROM dead_letter_rows WHERE consumer_group = 'embed'")
 		}, func(v *Verdict) *finding { return &v.NotPoisoned }},
 		{

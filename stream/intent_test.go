@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"strings"
 	"testing"
 	"time"
 
@@ -11,81 +10,36 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-func TestRangeMetadata(t *testing.T) {
+func TestIntentExclusionsAreBounded(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name string
-		r    Range
-		want string
-	}{
-		{"plain", Range{First: 0, Last: 0}, "v1:0-0"},
-		{"long", Range{First: 1000, Last: 1999}, "v1:1000-1999"},
-		{"excluded", Range{First: 1000, Last: 1999, Excluded: []int64{1000, 1003, 1999}}, "v1:1000-1999!0,3,996"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			require.Equal(t, tt.want, tt.r.String())
-			got, err := ParseRange(tt.want)
-			require.NoError(t, err)
-			require.Equal(t, tt.r, *got)
-		})
-	}
-	none, err := ParseRange("")
-	require.NoError(t, err)
-	require.Nil(t, none)
-	for _, bad := range []string{
-		"x", "v2:1-2", "v1:", "v1:1", "v1:2-1", "v1:-1-2", "v1:1-2!", "v1:1-2!2", "v1:1-2!0,0", "v1:1-2!1,1", "v1:01-2", "v1:1-2!x", "v1:1-2 ",
-	} {
-		_, err := ParseRange(bad)
-		require.Error(t, err, bad)
-		require.Equal(t, fault.Permanent, fault.ClassOf(err))
-	}
-}
-
-func TestRangeExclusionsAreBounded(t *testing.T) {
-	t.Parallel()
-	r := Range{First: 1 << 40, Last: 1<<40 + 5000}
+	r := record.Intent{First: 1 << 40, Last: 1<<40 + 5000}
 	var all []int64
 	for o := r.First; o <= r.Last; o++ {
 		all = append(all, o)
 	}
-	_, err := r.without(all)
+	_, err := without(r, all)
 	require.Equal(t, fault.Permanent, fault.ClassOf(err))
-	thousand, err := r.without(all[:1000])
+	thousand, err := without(r, all[:1000])
 	require.NoError(t, err)
 	require.LessOrEqual(t, len(thousand.String()), maxMetadata)
-	_, err = r.without([]int64{r.Last + 1})
+	_, err = without(r, []int64{r.Last + 1})
 	require.Error(t, err)
-	again, err := thousand.without(all[:3])
+	again, err := without(thousand, all[:3])
 	require.NoError(t, err)
 	require.Equal(t, thousand, again, "excluding twice is excluding once")
-}
-
-func FuzzParseRange(f *testing.F) {
-	for _, s := range []string{"", "v1:1-2", "v1:1000-1999!0,3,996", "v1:9223372036854775806-9223372036854775807!1", strings.Repeat("v1:", 9)} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		r, err := ParseRange(s)
-		if err != nil || r == nil {
-			return
-		}
-		require.Equal(t, s, r.String(), "what can be read is what would be written")
-		for _, o := range r.Excluded {
-			require.True(t, o >= r.First && o <= r.Last && r.excludes(o))
-		}
-	})
 }
 
 // ranged is a group with written-down ranges.
 func (e *engine) ranged(t testing.TB) SubscriberConfig {
 	cfg := e.group(t)
-	cfg.Ranges, cfg.MaxRecords = true, 10
+	cfg.Intents, cfg.MaxRecords = true, 10
 	return cfg
 }
 
-func values(b *Batch) []string {
+func values(b *record.Batch) []string {
 	out := make([]string, len(b.Records))
 	for i := range b.Records {
 		out[i] = string(b.Records[i].Value)
@@ -135,8 +89,8 @@ func TestRangeInDoubtIsRepeatedByTheNextOwner(t *testing.T) {
 		require.Equal(t, "v1:10-13", metadata)
 
 		cfg.MaxRecords = 100
-		var seen []Assignment
-		cfg.Assigned = func(_ context.Context, a []Assignment) error {
+		var seen []record.Assignment
+		cfg.Assigned = func(_ context.Context, a []record.Assignment) error {
 			seen = a
 			return nil
 		}
@@ -147,7 +101,7 @@ func TestRangeInDoubtIsRepeatedByTheNextOwner(t *testing.T) {
 		require.EqualValues(t, 10, b.First)
 		require.EqualValues(t, 13, b.Last)
 		require.Equal(t, want, values(b))
-		require.Equal(t, &Range{First: 10, Last: 13}, seen[0].Repeat)
+		require.Equal(t, &record.Intent{First: 10, Last: 13}, seen[0].Repeat)
 		m.Nack()
 		m = receive(t, out)
 		require.Equal(t, want, values(BatchOf(m)), "refused, and the same again")
@@ -204,7 +158,7 @@ func TestExpelledMemberIsFenced(t *testing.T) {
 		defer stop()
 		m := receive(t, out)
 		b := BatchOf(m)
-		g := b.control.(*batchControl).p.g
+		g := b.Lease.(*batchLease).p.g
 		res, err := e.conn.client.LeaveGroup(t.Context(), &kafka.LeaveGroupRequest{
 			GroupID: cfg.Group, Members: []kafka.LeaveGroupRequestMember{{ID: g.member}},
 		})
@@ -241,7 +195,7 @@ func TestLeaseNeedsAYoungHeartbeat(t *testing.T) {
 	defer stop()
 	m := receive(t, out)
 	b := BatchOf(m)
-	l := b.control.(*batchControl).p.g.lease
+	l := b.Lease.(*batchLease).p.g.lease
 	age := func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -276,7 +230,7 @@ func TestRangesOverCompactedGaps(t *testing.T) {
 	e.fake.Compact()
 	b, err := e.conn.Offsets(t.Context(), topic)
 	require.NoError(t, err)
-	require.EqualValues(t, 120, b[TopicPartition{topic, 0}].HighWatermark)
+	require.EqualValues(t, 120, b[record.TopicPartition{Topic: topic, Partition: 0}].HighWatermark)
 
 	cfg.OffsetPolicy = GoToFirst // kfake's compaction raises the first offset
 	out, stop = e.subscribe(t, cfg, topic)
@@ -326,10 +280,10 @@ func TestRangesWithNothingLeftAtTheEnd(t *testing.T) {
 		return res, nil, true
 	})
 	read := 0
-	require.NoError(t, ReadPartition(t.Context(), e.conn, TopicPartition{topic, 0}, 0, -1, func(*Record) error { read++; return nil }))
+	require.NoError(t, e.conn.Read(t.Context(), record.TopicPartition{Topic: topic, Partition: 0}, 0, -1, func(*record.Record) error { read++; return nil }))
 	require.Positive(t, read)
 
-	follower := NewFollower(e.conn, topic, testLogger(t), func(*Record) error { return nil })
+	follower := NewFollower(e.conn, topic, testLogger(t), func(*record.Record) error { return nil })
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- follower.Run(ctx) }()
@@ -339,7 +293,7 @@ func TestRangesWithNothingLeftAtTheEnd(t *testing.T) {
 
 	cfg := e.ranged(t)
 	_, err := e.conn.client.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: cfg.Group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{
-		topic: {{Partition: 0, Offset: 3, Metadata: Range{First: 3, Last: 14}.String()}},
+		topic: {{Partition: 0, Offset: 3, Metadata: record.Intent{First: 3, Last: 14}.String()}},
 	}})
 	require.NoError(t, err)
 	out, stop := e.subscribe(t, cfg, topic)

@@ -1,10 +1,16 @@
-package stream
+package record
 
 import "encoding/binary"
 
-// PartitionOf returns the partition among n that a key belongs to, as the Java client's default partitioner decides it: MurmurHash2 (Austin
-// Appleby, 2008) with the seed 0x9747b28c, the sign bit cleared, modulo n. Producers in other languages agree on it when they use the same.
+// PartitionOf returns the partition among n that a key belongs to, as Kafka's Java client chooses
+// it by default: MurmurHash2 (Austin Appleby, 2008) with the seed 0x9747b28c, the sign bit cleared,
+// modulo n. Whoever writes to a topic keyed by user or item must use the same partitioner, since
+// one member owns all records of a key; librdkafka needs partitioner=murmur2_random. For n <= 0 it
+// returns 0.
 func PartitionOf(key []byte, n int) int {
+	if n <= 0 {
+		return 0
+	}
 	return int((murmur2(key) & 0x7fffffff) % uint32(n))
 }
 

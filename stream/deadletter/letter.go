@@ -1,0 +1,143 @@
+package deadletter
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/record"
+)
+
+// State says what became of a dead letter.
+type State string
+
+// The states. A replayed record that fails again is open again.
+const (
+	Open     State = "open"
+	Replayed State = "replayed"
+	Dropped  State = "dropped"
+)
+
+// ErrNotFound says that there is no dead letter with the id.
+var ErrNotFound = errors.New("no such dead letter")
+
+// Letter is a dead letter: a record that a group could not process, and why. Names of topics and
+// groups are logical.
+type Letter struct {
+	// ID is a function of group and origin.
+	ID                         string
+	Group, Handler, Subscriber string
+	// Origin is where the group first read the record, Time the record's own time there.
+	Origin record.Position
+	Time   time.Time
+	Class  fault.Class
+	Reason string
+	// Attempts are the charged ones, over all visits.
+	Attempts                  int
+	FirstFailure, LastFailure time.Time
+	// WrittenAt is when the dead letter was written.
+	WrittenAt time.Time
+	// Unnamed is 0, or the number of records that became dead letters together because nobody could
+	// tell which one was offending.
+	Unnamed int
+	// OmittedBytes is 0, or the size of a value that was too large to be kept here. The value is at
+	// Origin only, and the dead letter cannot be replayed.
+	OmittedBytes int
+	// Key, Value and Headers are the record's own, byte for byte.
+	Key, Value []byte
+	Headers    []record.Header
+	// At is the dead letter's place in the poison topic.
+	At    record.Position
+	State State
+	// ResolvedAt and Resolution tell when and why it was replayed or dropped.
+	ResolvedAt time.Time
+	Resolution string
+
+	// written is what its headers say, with the names on the broker.
+	written Headers
+}
+
+// Parse reads a record of a poison topic. ok is false for a resolution, and for what is neither.
+// prefix is that of the installation: the headers carry it, the letter does not. Its State is open.
+func Parse(r *record.Record, prefix string) (l Letter, ok bool) {
+	if r.Header(record.HeaderResolution) != "" {
+		return Letter{}, false
+	}
+	h, ok := HeadersOf(r)
+	if !ok {
+		return Letter{}, false
+	}
+	origin := h.Origin
+	origin.Topic = strings.TrimPrefix(origin.Topic, prefix)
+	return Letter{
+		ID: h.ID(), Group: strings.TrimPrefix(h.Group, prefix), Handler: h.Handler,
+		Subscriber: strings.TrimPrefix(h.Subscriber, prefix), Origin: origin, Time: h.Time,
+		Class: h.Class, Reason: h.Reason, Attempts: h.Attempts,
+		FirstFailure: h.FirstFailure, LastFailure: h.LastFailure, WrittenAt: r.Time,
+		Unnamed: h.Unnamed, OmittedBytes: h.OmittedBytes,
+		Key: r.Key, Value: r.Value, Headers: Own(r.Headers),
+		At: r.Position(), State: Open, written: h,
+	}, true
+}
+
+// resolution is the record that says what became of a dead letter.
+type resolution struct {
+	id     string
+	state  State
+	reason string
+	at     time.Time
+	// resolves is the record in the poison topic that was resolved.
+	resolves record.Position
+}
+
+// parseResolution reads a record of a poison topic. ok is false for a dead letter.
+func parseResolution(r *record.Record) (res resolution, ok bool) {
+	res = resolution{
+		id: r.Header(record.HeaderID), state: State(r.Header(record.HeaderResolution)),
+		reason: r.Header(record.HeaderResolutionReason), at: parseStamp(r.Header(record.HeaderResolvedAt)),
+	}
+	res.resolves.Topic = r.Topic
+	_, err := fmt.Sscanf(r.Header(record.HeaderResolves), "%d/%d", &res.resolves.Partition, &res.resolves.Offset)
+	return res, err == nil && res.id != "" && (res.state == Replayed || res.state == Dropped)
+}
+
+// Filter chooses dead letters. A zero field does not restrict.
+type Filter struct {
+	IDs   []string
+	Group string
+	// Reason is a part of the reason; case does not matter.
+	Reason string
+	// Class is permanent, unknown or transient.
+	Class string
+	// Topic is the original one.
+	Topic string
+	// Since and Until bound the time of writing: from Since, before Until.
+	Since, Until time.Time
+	State        State
+	// Limit keeps the newest so many.
+	Limit int
+}
+
+// Restricts reports whether the filter leaves anything out, apart from State and Limit.
+func (f *Filter) Restricts() bool {
+	return len(f.IDs) > 0 || f.Group != "" || f.Reason != "" || f.Class != "" || f.Topic != "" ||
+		!f.Since.IsZero() || !f.Until.IsZero()
+}
+
+func (f *Filter) matches(l *Letter) bool {
+	switch {
+	case len(f.IDs) > 0 && !slices.Contains(f.IDs, l.ID),
+		f.Group != "" && f.Group != l.Group,
+		f.Reason != "" && !strings.Contains(strings.ToLower(l.Reason), strings.ToLower(f.Reason)),
+		f.Class != "" && f.Class != l.Class.String(),
+		f.Topic != "" && f.Topic != l.Origin.Topic,
+		!f.Since.IsZero() && l.WrittenAt.Before(f.Since),
+		!f.Until.IsZero() && !l.WrittenAt.Before(f.Until),
+		f.State != "" && f.State != l.State:
+		return false
+	}
+	return true
+}

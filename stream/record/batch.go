@@ -1,0 +1,104 @@
+package record
+
+import "context"
+
+// Range is a part of one partition whose effects a store takes as one. Two deliveries of a range
+// have the same bounds, so log, partition and bounds identify it.
+type Range struct {
+	// LogID identifies the log: a wiped broker gets another one.
+	LogID     string
+	Topic     string
+	Partition int
+	// First and Last are inclusive offsets. On a compacted topic fewer of them hold a record.
+	First, Last int64
+	// Repeat is true when an earlier delivery of the range may have had effects. It is no part of
+	// the range's identity.
+	Repeat bool
+}
+
+// TopicPartition returns the partition of the range.
+func (r *Range) TopicPartition() TopicPartition { return TopicPartition{r.Topic, r.Partition} }
+
+// Batch is the next records of one partition, in order, and the range they were taken from. The
+// records belong to the receiver until the batch is acknowledged.
+type Batch struct {
+	Range
+	// Group is the consumer group that the batch was read for.
+	Group string
+	// Records are those of the range without the excluded ones.
+	Records []Record
+	// HighWatermark is the offset after the partition's newest record when the batch was fetched.
+	HighWatermark int64
+	// Lease is the ownership of the partition. Nil is one that never ends: a batch that was read
+	// without a group.
+	Lease Lease
+}
+
+// Lease is a group member's ownership of the partition that a batch came from.
+type Lease interface {
+	// Check returns nil while this member surely owns the partition, else an error of class
+	// canceled.
+	Check(ctx context.Context) error
+	// Exclude takes the records at the offsets out of the batch, durably.
+	Exclude(ctx context.Context, offsets ...int64) error
+	// Draining is closed when the member's generation ends.
+	Draining() <-chan struct{}
+}
+
+// LeaseFunc is a Lease that only checks: nothing drains it, and an exclusion is not kept.
+type LeaseFunc func(ctx context.Context) error
+
+// Check calls f.
+func (f LeaseFunc) Check(ctx context.Context) error { return f(ctx) }
+
+// Exclude does nothing.
+func (LeaseFunc) Exclude(context.Context, ...int64) error { return nil }
+
+// Draining returns nil: never closed.
+func (LeaseFunc) Draining() <-chan struct{} { return nil }
+
+// CheckLease returns nil while this process surely still owns the batch's partition: the last
+// answered heartbeat is younger than half the session timeout. Call it right before every effect.
+// Otherwise it returns an error of class canceled: another member may have the partition already,
+// and the batch is to be left alone.
+func (b *Batch) CheckLease(ctx context.Context) error {
+	if b.Lease == nil {
+		return nil
+	}
+	return b.Lease.Check(ctx)
+}
+
+// Draining is closed when the member is stopping or about to hand the partition over: finish what
+// is nearly done, and do not begin to wait. It is nil, never closed, without a lease.
+func (b *Batch) Draining() <-chan struct{} {
+	if b.Lease == nil {
+		return nil
+	}
+	return b.Lease.Draining()
+}
+
+// Exclude takes the records at the offsets out of the batch. The offsets are written into the
+// batch intent before the call returns, so that whoever repeats the batch leaves out the same
+// records. Without intents the exclusion lasts as long as this member owns the partition. An offset
+// outside the range, or a list too long for a commit's metadata, is a permanent error.
+func (b *Batch) Exclude(ctx context.Context, offsets ...int64) error {
+	if b.Lease == nil || len(offsets) == 0 {
+		return nil
+	}
+	return b.Lease.Exclude(ctx, offsets...)
+}
+
+// Assignment is one partition that a generation of the group has given to this member.
+type Assignment struct {
+	TopicPartition
+	// Next is the offset of the next record to be handled: the committed one, the first of an
+	// uncertain intent, or where a group without a commit begins.
+	Next int64
+	// Committed is the group's committed offset, -1 when there is none.
+	Committed int64
+	// First and HighWatermark bound the log: the oldest offset kept, the one after the newest.
+	First, HighWatermark int64
+	// Repeat is the uncertain intent that is delivered again first, with Batch.Repeat set. Nil when
+	// there is none.
+	Repeat *Intent
+}

@@ -1,0 +1,90 @@
+package record
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestIntentMetadata(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		r    Intent
+		want string
+	}{
+		{"plain", Intent{First: 0, Last: 0}, "v1:0-0"},
+		{"long", Intent{First: 1000, Last: 1999}, "v1:1000-1999"},
+		{"excluded", Intent{First: 1000, Last: 1999, Excluded: []int64{1000, 1003, 1999}}, "v1:1000-1999!0,3,996"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			require.Equal(t, tt.want, tt.r.String())
+			got, err := ParseIntent(tt.want)
+			require.NoError(t, err)
+			require.Equal(t, tt.r, *got)
+		})
+	}
+	none, err := ParseIntent("")
+	require.NoError(t, err)
+	require.Nil(t, none)
+	for _, bad := range []string{
+		"x", "v2:1-2", "v1:", "v1:1", "v1:2-1", "v1:-1-2", "v1:1-2!", "v1:1-2!2", "v1:1-2!0,0", "v1:1-2!1,1", "v1:01-2", "v1:1-2!x", "v1:1-2 ",
+	} {
+		_, err := ParseIntent(bad)
+		require.Error(t, err, bad)
+	}
+}
+
+func FuzzParseIntent(f *testing.F) {
+	for _, s := range []string{"", "v1:1-2", "v1:1000-1999!0,3,996", "v1:9223372036854775806-9223372036854775807!1", strings.Repeat("v1:", 9)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := ParseIntent(s)
+		if err != nil || r == nil {
+			return
+		}
+		require.Equal(t, s, r.String(), "what can be read is what would be written")
+		for _, o := range r.Excluded {
+			require.True(t, o >= r.First && o <= r.Last && r.Excludes(o))
+		}
+	})
+}
+
+func TestNamesOfAGroupsOwnTopics(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "g.poison", PoisonTopic("g"))
+	assert.Equal(t, "g.replay", ReplayTopic("g"))
+	assert.Equal(t, "g.retry", RetryGroup("g"))
+	for delay, want := range map[time.Duration]string{
+		10 * time.Second:        "g.retry.10s",
+		time.Minute:             "g.retry.1m",
+		90 * time.Second:        "g.retry.1m30s",
+		10 * time.Minute:        "g.retry.10m",
+		time.Hour:               "g.retry.1h",
+		1500 * time.Millisecond: "g.retry.1.5s",
+		100 * time.Second:       "g.retry.1m40s",
+	} {
+		assert.Equal(t, want, RetryTopic("g", delay))
+	}
+}
+
+// The hashes are those in the tests of Kafka's Java client: a key that moves to another partition
+// loses its order.
+func TestPartitionOfIsThatOfTheJavaClient(t *testing.T) {
+	t.Parallel()
+	for key, hash := range map[string]int32{
+		"21":                         -973932308,
+		"foobar":                     -790332482,
+		"a-little-bit-long-string":   -985981536,
+		"a-little-bit-longer-string": -1486304829,
+		"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+	} {
+		assert.Equal(t, hash, int32(murmur2([]byte(key))), key)
+		assert.Equal(t, int(hash&0x7fffffff)%7, PartitionOf([]byte(key), 7), key)
+	}
+	assert.Zero(t, PartitionOf([]byte("k"), 0))
+}
