@@ -45,14 +45,14 @@ type EmbedConfig struct {
 	CachedUsers int
 	// ItemPartitions is the number of partitions of items, item-updates and item-vectors.
 	ItemPartitions int
+	// Epoch is the log's (stream.Epoch). It stands in every position that is written. Default
+	// sinks.FirstEpoch.
+	Epoch int
 	// Corrupt is told of a user whose stored state cannot be decoded, and who is about to be
 	// rebuilt from the log; Repaired of one who has been, with the number of positive events.
 	// They may be called by several goroutines at once, and must not block. nil is nobody.
 	Corrupt  func(userID string, err error)
 	Repaired func(userID string, events int)
-	// Epoch is the log's (stream.Epoch). It stands in every position that is written. Default
-	// sinks.FirstEpoch.
-	Epoch int
 }
 
 // DefaultEmbedConfig returns the defaults for n item partitions.
@@ -99,8 +99,8 @@ func NewEmbed(
 		cfg.Repaired = func(string, int) {}
 	}
 	return &Embed{
-		users: users, emit: streams.Emit, log: streams.Log, factors: factors, erasures: erasures, cfg: cfg,
-		parts: make(map[int]*embedPart),
+		users: users, emit: streams.Emit, log: streams.Log, factors: factors, erasures: erasures,
+		cfg: cfg, parts: make(map[int]*embedPart),
 	}
 }
 
@@ -434,7 +434,9 @@ type changedUser struct {
 }
 
 // learn moves states and collects sums. It returns who changed and who is to be deleted.
-func (p *Embed) learn(part *embedPart, b *record.Batch, events []embedEvent, states map[string]*userState) (changed []*changedUser, erased map[string]sinks.Position) {
+func (p *Embed) learn(
+	part *embedPart, b *record.Batch, events []embedEvent, states map[string]*userState,
+) (changed []*changedUser, erased map[string]sinks.Position) {
 	indexes := p.intern(events)
 	pending := make(map[string][]model.Index)
 	p.factors.mu.Lock()
@@ -603,10 +605,12 @@ func profileChange(b *record.Batch, first, last int, x *schemas.Interaction) *sc
 	}
 }
 
-// forget removes users' points as of the offsets at which their erasures stand. A plain deletion by a member that has meanwhile lost the partition would take
+// forget removes users' points as of the positions at which their erasures stand. A plain deletion by a member that has meanwhile lost the partition would take
 // what its successor has learned of a person who came back; so each point becomes an empty one, in the way a newer point withstands, and the empty ones
 // are removed.
-func (p *Embed) forget(ctx context.Context, src sinks.Source, erased map[string]sinks.Position) error {
+func (p *Embed) forget(
+	ctx context.Context, src sinks.Source, erased map[string]sinks.Position,
+) error {
 	if len(erased) == 0 {
 		return nil
 	}

@@ -32,7 +32,7 @@ import (
 //  3. When it has caught up with what the batches of interactions have handled, it learns from the
 //     pending events in order, as if they stood in this batch, and writes the point with the offset
 //     of the request as the new position in the replay topic. The stored position is lower, so the
-//     point counts, and that of a late writer does not. Its gradient sums have the sequence of this
+//     point counts, and that of a late writer does not. Its gradient sums have the position of this
 //     batch, and the owners of the items apply them once.
 //
 // Nothing is learned twice or lost: at each moment an event of the user is absorbed or pending by
@@ -110,8 +110,8 @@ func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 	for i := range events {
 		e, rec := &events[i], &b.Records[events[i].index]
 		u := r.users[e.x.UserID]
-		absorbed, ok := u.absorbed[b.Topic]
 		at := r.embed.position(rec.Offset)
+		absorbed, ok := u.absorbed[b.Topic]
 		switch {
 		case e.erased:
 			u.state, u.pending = userState{}, nil
@@ -188,11 +188,11 @@ func (r *repair) result(point *sinks.User) *userState {
 // prepareRepair reads the history of the users whose repair the batch requests and whose states are
 // corrupt, as far as it can be read without holding up the partition of interactions.
 func (p *Embed) prepareRepair(ctx context.Context, part *embedPart, b *record.Batch) error {
-	requests := make(map[string]int64)
+	requests := make(map[string]sinks.Position)
 	for i := range b.Records {
 		x, ok := decodeRepairRequest(&b.Records[i])
 		if ok && !p.erasures.Covers(x.UserID, x.OccurredAt) {
-			requests[x.UserID] = b.Records[i].Offset
+			requests[x.UserID] = p.position(b.Records[i].Offset)
 		}
 	}
 	if len(requests) == 0 {
@@ -221,7 +221,7 @@ func (p *Embed) repairOf(
 	ctx context.Context,
 	part *embedPart,
 	b *record.Batch,
-	requests map[string]int64,
+	requests map[string]sinks.Position,
 ) (*repair, error) {
 	for id := range requests {
 		part.cache.Remove(id) // it is the stored state that counts
@@ -236,14 +236,13 @@ func (p *Embed) repairOf(
 	}
 	r := &repair{
 		embed: p, first: b.First, last: b.Last, users: make(map[string]*userRepair),
-		learner: model.NewLearner(
-			p.factors.table,
-		), windows: make(map[string]*window), next: make(map[string]int64),
+		learner: model.NewLearner(p.factors.table), windows: make(map[string]*window),
+		next: make(map[string]int64),
 	}
 	for i := range points {
 		var u model.User
 		at, absorbed := points[i].Positions[b.Topic]
-		if points[i].Erased() || absorbed && at >= p.position(requests[points[i].ID]) ||
+		if points[i].Erased() || absorbed && at >= requests[points[i].ID] ||
 			!errors.Is(u.Decode(points[i].State), model.ErrCorrupt) {
 			continue
 		}

@@ -12,7 +12,8 @@ type User struct {
 	State []byte
 	// Positions are the highest positions absorbed, by Source.Topic.
 	Positions map[string]Position
-	// LastEventAt is the time of the newest event absorbed; ChangedAt the log's time of the newest record absorbed.
+	// LastEventAt is the time of the newest event absorbed; ChangedAt the log's time of the newest
+	// record absorbed.
 	LastEventAt, ChangedAt time.Time
 }
 

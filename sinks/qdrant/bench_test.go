@@ -30,8 +30,12 @@ func BenchmarkRealPutUsers(b *testing.B) {
 					for i := range users {
 						pos++
 						users[i] = sinks.User{
-							ID: fmt.Sprintf("user-%d", rand.IntN(5000)), Vector: randomVector(65), State: make([]byte, 1024),
-							Positions: map[string]sinks.Position{src.Topic: sinks.PositionOf(sinks.FirstEpoch, pos)}, LastEventAt: time.Now(), ChangedAt: time.Now(),
+							ID:     fmt.Sprintf("user-%d", rand.IntN(5000)),
+							Vector: randomVector(65), State: make([]byte, 1024),
+							Positions: map[string]sinks.Position{
+								src.Topic: sinks.PositionOf(sinks.FirstEpoch, pos),
+							},
+							LastEventAt: time.Now(), ChangedAt: time.Now(),
 						}
 					}
 					require.NoError(b, s.Users().PutUsers(context.Background(), src, users))

@@ -67,7 +67,20 @@ func dropAll(t testing.TB, cfg Config) {
 func putUser(t *testing.T, s *Store, id string, position int64) {
 	t.Helper()
 	src := sinks.Source{Topic: schemas.TopicInteractions}
-	require.NoError(t, s.Users().PutUsers(t.Context(), src, []sinks.User{{ID: id, Vector: make([]float32, s.cfg.Dim), Positions: map[string]sinks.Position{src.Topic: sinks.PositionOf(sinks.FirstEpoch, position)}}}))
+	require.NoError(
+		t,
+		s.Users().PutUsers(
+			t.Context(), src,
+			[]sinks.User{
+				{
+					ID: id, Vector: make([]float32, s.cfg.Dim),
+					Positions: map[string]sinks.Position{
+						src.Topic: sinks.PositionOf(sinks.FirstEpoch, position),
+					},
+				},
+			},
+		),
+	)
 }
 
 func countUsers(t *testing.T, s *Store) int64 {
@@ -135,7 +148,17 @@ func TestRealMismatch(t *testing.T) {
 	}
 	src := sinks.Source{Topic: schemas.TopicInteractions}
 	put := func(o *Store) error {
-		return o.Users().PutUsers(t.Context(), src, []sinks.User{{ID: "u", Vector: make([]float32, o.cfg.Dim), Positions: map[string]sinks.Position{src.Topic: sinks.PositionOf(sinks.FirstEpoch, 1)}}})
+		return o.Users().PutUsers(
+			t.Context(), src,
+			[]sinks.User{
+				{
+					ID: "u", Vector: make([]float32, o.cfg.Dim),
+					Positions: map[string]sinks.Position{
+						src.Topic: sinks.PositionOf(sinks.FirstEpoch, 1),
+					},
+				},
+			},
+		)
 	}
 
 	missing := other("test_none_"+suffix(t)+"_", s.cfg.Dim)

@@ -104,7 +104,8 @@ func (u *Users) PutUsers(ctx context.Context, src sinks.Source, batch []sinks.Us
 		var older boundSet
 		for i, k := range keys {
 			points[i] = userPoint(k, newest[k], u.layout.config.NormBound)
-			older.add(uint64(newest[k].Positions[src.Topic]), k) //nolint:gosec // valid positions are positive
+			at := newest[k].Positions[src.Topic]
+			older.add(uint64(at), k) //nolint:gosec // valid positions are positive
 		}
 		unless := &pb.Filter{Should: append(older.conditions(func(bound uint64) []*pb.Condition {
 			return below(field, sinks.Position(bound)) //nolint:gosec // it was one
@@ -164,7 +165,10 @@ func userPoint(key uint64, x *sinks.User, bound float64) *pb.PointStruct {
 }
 
 func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
-	x := sinks.User{ID: p.GetPayload()[fieldID].GetStringValue(), Vector: shorten(vectorOf(p.GetVectors(), vectorLearned)), Positions: map[string]sinks.Position{}}
+	x := sinks.User{
+		ID:     p.GetPayload()[fieldID].GetStringValue(),
+		Vector: shorten(vectorOf(p.GetVectors(), vectorLearned)), Positions: map[string]sinks.Position{},
+	}
 	var err error
 	if x.State, err = getBytes(p.GetPayload()[fieldState]); err != nil {
 		return x, fmt.Errorf("qdrant: state of user %q: %w", x.ID, err)

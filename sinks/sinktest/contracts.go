@@ -46,8 +46,9 @@ type UserReader interface {
 type UserWriter interface {
 	// PutUsers writes each user, whole, unless the stored point has absorbed position
 	// Positions[src.Topic] of src already. A stored point with an equal or higher position stays,
-	// so a late writer cannot undo a newer vector. All users of a call come from src. A user
-	// without a position of src is a permanent error; then nothing is written.
+	// so a late writer cannot undo a newer vector. A stored plain offset is a position of
+	// sinks.FirstEpoch. All users of a call come from src. A user without a position of src, or
+	// with one that is not valid, is a permanent error; then nothing is written.
 	PutUsers(ctx context.Context, src sinks.Source, batch []sinks.User) error
 	// ExpireUsers removes users whose ChangedAt is before t, at most limit of them, and returns how
 	// many.

@@ -34,14 +34,16 @@ func TestUsers(t *testing.T, open func(t *testing.T) Users) {
 // at returns the position of an offset in the first epoch.
 func at(offset int64) sinks.Position { return sinks.PositionOf(sinks.FirstEpoch, offset) }
 
-// user returns a user who has absorbed offset of the main source; v is the first number of the vector, to tell versions apart.
+// user returns a user who has absorbed offset of the main source; v is the first number of the
+// vector, to tell versions apart.
 func user(id string, offset int64, v float32) sinks.User {
 	vector := make([]float32, VectorDim)
 	vector[0], vector[VectorDim-1] = v, 1
 	return sinks.User{
 		ID: id, Vector: vector, State: fmt.Appendf(nil, "state %v", v),
 		Positions:   map[string]sinks.Position{mainSource.Topic: at(offset)},
-		LastEventAt: noon.Add(time.Duration(offset)), ChangedAt: noon.Add(time.Duration(offset) * time.Second),
+		LastEventAt: noon.Add(time.Duration(offset)),
+		ChangedAt:   noon.Add(time.Duration(offset) * time.Second),
 	}
 }
 
@@ -152,7 +154,10 @@ func userPutCases() []testCase[Users] {
 			old := user("u1", 1, 1)
 			old.Positions[replaySource.Topic] = at(5)
 			putUsers(t, s, old)
-			bare := sinks.User{ID: "u1", Positions: map[string]sinks.Position{mainSource.Topic: at(2)}, LastEventAt: noon, ChangedAt: noon}
+			bare := sinks.User{
+				ID: "u1", Positions: map[string]sinks.Position{mainSource.Topic: at(2)}, LastEventAt: noon,
+				ChangedAt: noon,
+			}
 			putUsers(t, s, bare)
 			requireUser(t, bare, getUser(t, s, "u1"))
 		}},

@@ -35,7 +35,12 @@ func openAt(t testing.TB, path string) *Store {
 }
 
 func userAt(id string, offset int64) sinks.User {
-	return sinks.User{ID: id, Vector: []float32{float32(offset), 1}, State: []byte(id), Positions: map[string]sinks.Position{testSource.Topic: sinks.PositionOf(sinks.FirstEpoch, offset)}}
+	return sinks.User{
+		ID: id, Vector: []float32{float32(offset), 1}, State: []byte(id),
+		Positions: map[string]sinks.Position{
+			testSource.Topic: sinks.PositionOf(sinks.FirstEpoch, offset),
+		},
+	}
 }
 
 func batchOf[T any](xs ...T) []T { return xs }

@@ -122,8 +122,11 @@ func newestUsers(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]*
 	return winners, nil
 }
 
-// positionsOf returns what the stored users have absorbed of src; those that have not absorbed any of it are absent.
-func positionsOf(tx *sql.Tx, src sinks.Source, batch []sinks.User) (map[uint64]sinks.Position, error) {
+// positionsOf returns what the stored users have absorbed of src; those that have not absorbed any
+// of it are absent.
+func positionsOf(
+	tx *sql.Tx, src sinks.Source, batch []sinks.User,
+) (map[uint64]sinks.Position, error) {
 	keys := make([]uint64, len(batch))
 	for i := range batch {
 		keys[i] = schemas.Key(batch[i].ID)
