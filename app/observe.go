@@ -37,7 +37,7 @@ func (a *App) guardHooks() stream.GuardHooks {
 				a.health.goesOn(what) // fails for another reason now
 			}
 		},
-		SetAside: func(_ context.Context, e stream.SetAside) {
+		Moved: func(_ context.Context, e stream.Moved) {
 			if e.DeadLetter {
 				m.Poisoned(e.Group, e.Origin.Topic, e.Class.String(), 1)
 			}

@@ -16,7 +16,7 @@ const (
 )
 
 // worthwhile decides which batches are compressed. Topics of packed numbers hardly get smaller, and trying costs as much as encoding them. Safe for concurrent use.
-type worthwhile struct {
+type adaptiveCompression struct {
 	codec compress.Codec
 
 	mu      sync.Mutex
@@ -24,7 +24,7 @@ type worthwhile struct {
 }
 
 // codecFor returns the codec for a batch of so many bytes, nil for none.
-func (w *worthwhile) codecFor(topic string, size int) compress.Codec {
+func (w *adaptiveCompression) codecFor(topic string, size int) compress.Codec {
 	if w.codec == nil || size < leastCompressed {
 		return nil
 	}
@@ -38,7 +38,7 @@ func (w *worthwhile) codecFor(topic string, size int) compress.Codec {
 }
 
 // compressed notes what became of a batch that was compressed.
-func (w *worthwhile) compressed(topic string, size, packed int) {
+func (w *adaptiveCompression) compressed(topic string, size, packed int) {
 	if float64(packed) <= (1-leastGain)*float64(size) {
 		return
 	}

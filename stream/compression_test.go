@@ -8,7 +8,7 @@ import (
 )
 
 func TestATopicThatDoesNotGetSmallerIsSentAsItIsForAWhile(t *testing.T) {
-	w := worthwhile{codec: &compress.Lz4Codec}
+	w := adaptiveCompression{codec: &compress.Lz4Codec}
 	require.Nil(t, w.codecFor("events", leastCompressed-1), "too small to bother")
 	for range 3 * uncompressedBatches {
 		require.NotNil(t, w.codecFor("events", 10_000))
@@ -21,5 +21,5 @@ func TestATopicThatDoesNotGetSmallerIsSentAsItIsForAWhile(t *testing.T) {
 		require.NotNil(t, w.codecFor("events", 10_000), "another topic is not concerned")
 	}
 	require.NotNil(t, w.codecFor("numbers", 10_000), "it is tried again")
-	require.Nil(t, (&worthwhile{}).codecFor("events", 10_000), "without a codec nothing is compressed")
+	require.Nil(t, (&adaptiveCompression{}).codecFor("events", 10_000), "without a codec nothing is compressed")
 }

@@ -22,16 +22,16 @@ type guard struct {
 	log     *slog.Logger
 	breaker circuitbreaker.CircuitBreaker[any]
 	// visits tells the visit of a record by the topic it came from: what follows RetryTopic(group, Delays[i]) is Delays[i+1].
-	visits  map[string]int
-	replay  string // the group's replay topic
-	grave   string // and its poison topic
-	closing <-chan struct{}
+	visits      map[string]int
+	replay      string // the group's replay topic
+	deadLetters string // and its poison topic
+	closing     <-chan struct{}
 	// prefix begins the names that dead letters carry in their headers.
 	prefix string
 }
 
 func newGuard(o Options, prefix string, log *slog.Logger, closing <-chan struct{}) *guard {
-	g := &guard{o: o, log: log, visits: map[string]int{}, replay: record.ReplayTopic(o.Group), grave: record.PoisonTopic(o.Group), closing: closing, prefix: prefix}
+	g := &guard{o: o, log: log, visits: map[string]int{}, replay: record.ReplayTopic(o.Group), deadLetters: record.PoisonTopic(o.Group), closing: closing, prefix: prefix}
 	for i, topic := range o.retryTopics() {
 		g.visits[topic] = i + 1
 	}
@@ -81,7 +81,7 @@ type delivery struct {
 	first, last           time.Time // failures of what is in hand, or of the whole it is a part of
 	warned                time.Time
 	charged               int // attempts over all parts
-	aside                 int // records set aside
+	moved                 int // records set aside
 }
 
 type deliveryKey struct{}
@@ -122,8 +122,8 @@ func (g *guard) telemetry(next message.HandlerFunc) message.HandlerFunc {
 		switch {
 		case err != nil:
 			e.Outcome = OutcomeLeft
-		case d.aside > 0:
-			e.Outcome = OutcomeSetAside
+		case d.moved > 0:
+			e.Outcome = OutcomeMoved
 		}
 		g.o.Hooks.Done(ctx, e)
 		return nil, err

@@ -69,7 +69,7 @@ type bench struct {
 	lease   *heldLease
 	closing chan struct{}
 	done    []BatchDone
-	told    []SetAside
+	told    []Moved
 	retried []Retrying
 	states  []string
 }
@@ -82,7 +82,7 @@ func newBench(t *testing.T, handler Handler, change func(*Options)) *bench {
 	locked := func(f func()) { mu.Lock(); defer mu.Unlock(); f() }
 	o.Hooks = GuardHooks{
 		Done:     func(_ context.Context, e BatchDone) { locked(func() { b.done = append(b.done, e) }) },
-		SetAside: func(_ context.Context, e SetAside) { locked(func() { b.told = append(b.told, e) }) },
+		Moved:    func(_ context.Context, e Moved) { locked(func() { b.told = append(b.told, e) }) },
 		Retrying: func(_ context.Context, e Retrying) { locked(func() { b.retried = append(b.retried, e) }) },
 		Breaker:  func(_, state string) { locked(func() { b.states = append(b.states, state) }) },
 	}
@@ -202,7 +202,7 @@ func TestGuardPermanentRecord(t *testing.T) {
 		assert.True(t, b.told[0].DeadLetter)
 		require.Len(t, b.done, 1)
 		assert.Equal(t, BatchDone{
-			Handler: "work", Group: "g", TopicPartition: record.TopicPartition{Topic: "in", Partition: 3}, Records: 3, Newest: in.Records[2].Time, Attempts: 1, Outcome: OutcomeSetAside, Lag: 4,
+			Handler: "work", Group: "g", TopicPartition: record.TopicPartition{Topic: "in", Partition: 3}, Records: 3, Newest: in.Records[2].Time, Attempts: 1, Outcome: OutcomeMoved, Lag: 4,
 		}, b.done[0])
 	})
 }

@@ -16,7 +16,7 @@ const (
 	// OutcomeDone: every record has had its effects.
 	OutcomeDone Outcome = "done"
 	// OutcomeSetAside: some records were set aside as dead letters or into a retry topic, the others have had their effects.
-	OutcomeSetAside Outcome = "set_aside"
+	OutcomeMoved Outcome = "set_aside"
 	// OutcomeLeft: left uncommitted, because we are stopping or the partition belongs to another member.
 	OutcomeLeft Outcome = "left"
 )
@@ -50,7 +50,7 @@ type Retrying struct {
 }
 
 // SetAside is told for each record that has left its batch, after it is safe elsewhere.
-type SetAside struct {
+type Moved struct {
 	Handler, Group string
 	// Topic is where it went: the poison topic or a retry topic.
 	Topic string
@@ -71,7 +71,7 @@ type GuardHooks struct {
 	Started  func(ctx context.Context, handler string, b *record.Batch) context.Context
 	Done     func(ctx context.Context, e BatchDone)
 	Retrying func(ctx context.Context, e Retrying)
-	SetAside func(ctx context.Context, e SetAside)
+	Moved    func(ctx context.Context, e Moved)
 	// Breaker is told the new state of a handler's circuit breaker: closed, half-open, open.
 	Breaker func(handler, state string)
 }
@@ -87,8 +87,8 @@ func (h GuardHooks) filled() GuardHooks {
 	if h.Retrying == nil {
 		h.Retrying = func(context.Context, Retrying) {}
 	}
-	if h.SetAside == nil {
-		h.SetAside = func(context.Context, SetAside) {}
+	if h.Moved == nil {
+		h.Moved = func(context.Context, Moved) {}
 	}
 	if h.Breaker == nil {
 		h.Breaker = func(string, string) {}
@@ -105,7 +105,7 @@ func TeeGuardHooks(a, b GuardHooks) GuardHooks {
 		},
 		Done:     func(ctx context.Context, e BatchDone) { a.Done(ctx, e); b.Done(ctx, e) },
 		Retrying: func(ctx context.Context, e Retrying) { a.Retrying(ctx, e); b.Retrying(ctx, e) },
-		SetAside: func(ctx context.Context, e SetAside) { a.SetAside(ctx, e); b.SetAside(ctx, e) },
+		Moved:    func(ctx context.Context, e Moved) { a.Moved(ctx, e); b.Moved(ctx, e) },
 		Breaker:  func(handler, state string) { a.Breaker(handler, state); b.Breaker(handler, state) },
 	}
 }

@@ -32,17 +32,17 @@ type partition struct {
 	gap endGap // the fetcher's own
 
 	// The worker's own.
-	position int64         // the next offset to hand out
-	worked   time.Duration // how long the batch before took, from writing it down to its acknowledgement
-	doubt    bool          // a range is written down whose batch is not acknowledged
-	closed   bool          // the broker has, or is about to have, the position without a range
+	position  int64         // the next offset to hand out
+	worked    time.Duration // how long the batch before took, from writing it down to its acknowledgement
+	uncertain bool          // a range is written down whose batch is not acknowledged
+	closed    bool          // the broker has, or is about to have, the position without a range
 }
 
 func newPartition(g *generation, a record.Assignment) *partition {
 	return &partition{
 		g: g, tp: a.TopicPartition, repeat: a.Repeat, changed: make(chan struct{}, 1), wakeFetcher: func() {},
 		next: a.Next, high: a.HighWatermark,
-		position: a.Next, doubt: a.Repeat != nil, closed: a.Repeat == nil && a.Committed == a.Next,
+		position: a.Next, uncertain: a.Repeat != nil, closed: a.Repeat == nil && a.Committed == a.Next,
 	}
 }
 
@@ -136,8 +136,8 @@ func (p *partition) run() {
 		began := time.Now()
 		if p.g.cfg.Intents {
 			p.closed = false
-			p.doubt = true
-			if !p.writeDown(b.Lease.(*batchLease).intent) {
+			p.uncertain = true
+			if !p.commitIntent(b.Lease.(*batchLease).intent) {
 				break
 			}
 		}
@@ -176,7 +176,7 @@ func (p *partition) repeatRange() bool {
 
 // acknowledged moves the position after a batch.
 func (p *partition) acknowledged(last int64) {
-	p.position, p.doubt, p.closed = last+1, false, false
+	p.position, p.uncertain, p.closed = last+1, false, false
 	if !p.g.cfg.Intents {
 		p.close()
 	}
@@ -184,7 +184,7 @@ func (p *partition) acknowledged(last int64) {
 
 // close commits the position without a range, unless one is in doubt.
 func (p *partition) close() {
-	if !p.closed && !p.doubt {
+	if !p.closed && !p.uncertain {
 		p.g.commits.set(p.tp, p.position)
 		p.closed = true
 	}
@@ -306,7 +306,7 @@ func (p *partition) batch(records []record.Record, first, last int64) *record.Ba
 }
 
 // writeDown commits the range before its effects. Whatever range stood there before is closed by it.
-func (p *partition) writeDown(r record.Intent) bool {
+func (p *partition) commitIntent(r record.Intent) bool {
 	err := p.g.commits.write(p.g.ctx, p.tp, r.First, r.String())
 	if err != nil && p.g.ctx.Err() == nil {
 		p.g.stopPartition(p.tp, fmt.Errorf("write down range %v: %w", r, err))

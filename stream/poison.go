@@ -35,7 +35,7 @@ func (g *guard) work(msg *message.Message, next message.HandlerFunc, b *record.B
 			return errLeft
 		}
 		if rejections, undone, ok := named(err, len(b.Records)); ok {
-			if err := g.setAside(ctx, d, b, rejections, 0); err != nil {
+			if err := g.moveOut(ctx, d, b, rejections, 0); err != nil {
 				return err
 			}
 			if !undone {
@@ -54,7 +54,7 @@ func (g *guard) work(msg *message.Message, next message.HandlerFunc, b *record.B
 		if unnamed == 1 {
 			unnamed = 0 // there is nobody else it could be
 		}
-		return g.setAside(ctx, d, b, all(b, err), unnamed)
+		return g.moveOut(ctx, d, b, all(b, err), unnamed)
 	}
 	return nil
 }
@@ -138,17 +138,17 @@ const maxLoggedReason = 500
 
 // setAside writes the rejected records to the group's poison topic, or to the next retry topic. unnamed is not 0 when nobody knows which record of so
 // many is guilty. It does not return before the records are safe, unless we are to stop.
-func (g *guard) setAside(ctx context.Context, d *delivery, b *record.Batch, rejections []fault.Rejection, unnamed int) error {
+func (g *guard) moveOut(ctx context.Context, d *delivery, b *record.Batch, rejections []fault.Rejection, unnamed int) error {
 	var out []record.Record
-	var told []SetAside
+	var told []Moved
 	for _, r := range rejections {
-		if rec := &b.Records[r.Index]; rec.Topic == g.grave {
+		if rec := &b.Records[r.Index]; rec.Topic == g.deadLetters {
 			// It is in the poison topic already: setting it aside again would bring it back here, without end.
 			g.log.Error("a record of the poison topic cannot be processed either, it stays there", "at", rec.Position().String(), "err", deadletter.Clip(r.Err.Error(), maxLoggedReason))
-			d.aside++
+			d.moved++
 			continue
 		}
-		moved, e := g.aside(d, b, r, unnamed)
+		moved, e := g.moved(d, b, r, unnamed)
 		out, told = append(out, moved), append(told, e)
 	}
 	if err := b.CheckLease(ctx); err != nil {
@@ -156,25 +156,25 @@ func (g *guard) setAside(ctx context.Context, d *delivery, b *record.Batch, reje
 	}
 	for start := 0; start < len(out); {
 		end := portion(out, start)
-		if err := g.emitAside(ctx, b, out[start:end]); err != nil {
+		if err := g.emitMoved(ctx, b, out[start:end]); err != nil {
 			return err
 		}
 		start = end
 	}
-	d.aside += len(out)
+	d.moved += len(out)
 	for _, e := range told {
 		if e.DeadLetter {
 			g.log.Error("record set aside as a dead letter", "id", e.ID, "at", e.Origin.String(), "class", e.Class.String(), "err", deadletter.Clip(e.Err.Error(), maxLoggedReason))
 		} else {
 			g.log.Warn("record stepped aside", "to", e.Topic, "at", e.Origin.String(), "class", e.Class.String(), "err", deadletter.Clip(e.Err.Error(), maxLoggedReason))
 		}
-		g.o.Hooks.SetAside(ctx, e)
+		g.o.Hooks.Moved(ctx, e)
 	}
 	return nil
 }
 
 // aside returns the record as it is written elsewhere.
-func (g *guard) aside(d *delivery, b *record.Batch, r fault.Rejection, unnamed int) (record.Record, SetAside) {
+func (g *guard) moved(d *delivery, b *record.Batch, r fault.Rejection, unnamed int) (record.Record, Moved) {
 	rec := &b.Records[r.Index]
 	h := deadletter.Headers{Origin: rec.Position(), Time: rec.Time, FirstFailure: d.first}
 	h.Origin.Topic = g.prefix + rec.Topic
@@ -193,7 +193,7 @@ func (g *guard) aside(d *delivery, b *record.Batch, r fault.Rejection, unnamed i
 	out := record.Record{Topic: topic, Partition: record.AnyPartition, Key: rec.Key, Value: rec.Value, Headers: h.On(rec.Headers)}
 	origin := h.Origin
 	origin.Topic = strings.TrimPrefix(origin.Topic, g.prefix)
-	return out, SetAside{
+	return out, Moved{
 		Handler: g.o.Name, Group: g.o.Group, Topic: topic, Class: h.Class, DeadLetter: dead,
 		ID: h.ID(), Origin: origin, Attempts: h.Attempts, Err: r.Err,
 	}
@@ -202,7 +202,7 @@ func (g *guard) aside(d *delivery, b *record.Batch, r fault.Rejection, unnamed i
 // destination says where a record goes that has failed at its visit, 0 for the first.
 func (g *guard) destination(class fault.Class, visit int) (topic string, dead bool) {
 	if g.o.Retry == nil || class == fault.Permanent || visit >= len(g.o.Retry.Delays) {
-		return g.grave, true
+		return g.deadLetters, true
 	}
 	return record.RetryTopic(g.o.Group, g.o.Retry.Delays[visit]), false
 }
@@ -221,7 +221,7 @@ func portion(out []record.Record, start int) int {
 }
 
 // emitAside writes records that leave their batch. What is too large with its story leaves its value behind: better than stopping the partition for good.
-func (g *guard) emitAside(ctx context.Context, b *record.Batch, records []record.Record) error {
+func (g *guard) emitMoved(ctx context.Context, b *record.Batch, records []record.Record) error {
 	err := g.insist(ctx, b, "set records aside", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, records) })
 	switch {
 	case err == nil:
@@ -230,7 +230,7 @@ func (g *guard) emitAside(ctx context.Context, b *record.Batch, records []record
 		return errLeft
 	case len(records) > 1:
 		for i := range records {
-			if err := g.emitAside(ctx, b, records[i:i+1]); err != nil {
+			if err := g.emitMoved(ctx, b, records[i:i+1]); err != nil {
 				return err
 			}
 		}
@@ -241,7 +241,7 @@ func (g *guard) emitAside(ctx context.Context, b *record.Batch, records []record
 	g.log.Error("a record is too large to be set aside with its story, its value stays in the original topic only",
 		"at", h.Origin.String(), "bytes", len(r.Value), "err", err)
 	h.OmittedBytes, h.Reason = len(r.Value), deadletter.Clip(h.Reason, 256)
-	r.Topic, r.Value, r.Headers = g.grave, nil, h.On(r.Headers)
+	r.Topic, r.Value, r.Headers = g.deadLetters, nil, h.On(r.Headers)
 	err = g.insist(ctx, b, "set a record aside without its value", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, []record.Record{r}) })
 	if err != nil {
 		// Not even that: leave the batch, loudly. It comes again, and lag is the alarm.

@@ -53,13 +53,13 @@ func TestPrefix(t *testing.T) {
 	}
 	retry := e.group(t)
 	retry.Group = record.RetryGroup("g")
-	var told []SetAside
+	var told []Moved
 	stop := e.runRouter(t, Options{
 		Name: "work", Group: "g", Topics: []string{"in", record.ReplayTopic("g")},
 		Subscriber: e.newSubscriber(t, cfg), Emitter: p, MaxAttempts: 2,
 		Backoff: fault.Backoff{First: time.Millisecond, Max: 5 * time.Millisecond},
 		Retry:   &Retry{Delays: delays, Subscriber: e.newSubscriber(t, retry)},
-		Hooks: GuardHooks{SetAside: func(_ context.Context, s SetAside) {
+		Hooks: GuardHooks{Moved: func(_ context.Context, s Moved) {
 			mu.Lock()
 			defer mu.Unlock()
 			told = append(told, s)

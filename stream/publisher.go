@@ -140,7 +140,7 @@ type Publisher struct {
 	conn *Conn
 	cfg  PublisherConfig
 	// compression decides batch by batch.
-	compression worthwhile
+	compression adaptiveCompression
 
 	roundRobin atomic.Uint32 // for records without a key
 	requests   context.Context
@@ -170,7 +170,7 @@ func NewPublisher(conn *Conn, cfg PublisherConfig) (*Publisher, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Publisher{
-		conn: conn, cfg: cfg, compression: worthwhile{codec: codec}, requests: ctx, cancel: cancel,
+		conn: conn, cfg: cfg, compression: adaptiveCompression{codec: codec}, requests: ctx, cancel: cancel,
 		queues: map[record.TopicPartition]*sendQueue{}, senders: map[int32]int{},
 	}, nil
 }

@@ -50,7 +50,7 @@ func TestRetryVisits(t *testing.T) {
 		began := time.Now()
 		require.True(t, b.run(t.Context(), b.batch("in", 1, 2, 3)))
 		require.Equal(t, []string{"g.retry.10s:v2"}, b.values())
-		assert.Equal(t, OutcomeSetAside, b.done[0].Outcome)
+		assert.Equal(t, OutcomeMoved, b.done[0].Outcome)
 		assert.Zero(t, time.Since(began), "nobody waits")
 
 		require.True(t, b.through(t.Context(), b.back(b.out.records[0], 500), b.g.retryChain()))
@@ -206,7 +206,7 @@ func TestTeeGuardHooks(t *testing.T) {
 			},
 			Done:     func(context.Context, BatchDone) { log = append(log, name+" done") },
 			Retrying: func(context.Context, Retrying) { log = append(log, name+" retrying") },
-			SetAside: func(context.Context, SetAside) { log = append(log, name+" set aside") },
+			Moved:    func(context.Context, Moved) { log = append(log, name+" set aside") },
 			Breaker:  func(string, string) { log = append(log, name+" breaker") },
 		}
 	}
@@ -215,7 +215,7 @@ func TestTeeGuardHooks(t *testing.T) {
 	assert.Equal(t, "b", ctx.Value(batchKey{}))
 	h.Done(ctx, BatchDone{})
 	h.Retrying(ctx, Retrying{})
-	h.SetAside(ctx, SetAside{})
+	h.Moved(ctx, Moved{})
 	h.Breaker("h", "open")
 	assert.Equal(t, []string{"a started", "b started", "a done", "b done", "a retrying", "b retrying", "a set aside", "b set aside", "a breaker", "b breaker"}, log)
 }
