@@ -94,6 +94,10 @@ lint: ## go vet and the linters of .golangci.yml, installed into bin/ at the pin
 fmt: ## format the code
 	infra/scripts/golangci-lint fmt ./...
 
+.PHONY: seams
+seams: ## apply docs/seams (a new event type, a new processor) to a clean clone, count what they touch, test (ARGS=event)
+	infra/scripts/seams $(ARGS)
+
 .PHONY: tidy
 tidy: ## check that go.mod and go.sum are tidy
 	$(GO) mod tidy -diff
