@@ -99,6 +99,10 @@ lint: ## go vet, the linters of .golangci.yml and deadcode, installed into bin/ 
 fmt: ## format the code
 	infra/scripts/golangci-lint fmt ./...
 
+.PHONY: seams
+seams: ## apply docs/seams (a new event type, a new processor) to a clean clone, count what they touch, test (ARGS=event)
+	infra/scripts/seams $(ARGS)
+
 .PHONY: tidy
 tidy: ## check that go.mod and go.sum are tidy
 	$(GO) mod tidy -diff

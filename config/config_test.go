@@ -277,7 +277,7 @@ func TestFlags(t *testing.T) {
 
 func TestReferenceIsUpToDate(t *testing.T) {
 	t.Parallel()
-	const path = "../../docs/CONFIGURATION.md"
+	const path = "../docs/CONFIGURATION.md"
 	want := config.Reference()
 	require.NotContains(t, want, "|  |\n", "every setting has help")
 	if *update {

@@ -224,6 +224,18 @@ func GroupTopics(retryDelays []time.Duration) map[string][]string {
 	return groups
 }
 
+// Readers names the processors that handle the records of a topic. A record that cannot be read is a
+// dead letter of each.
+func Readers(topic string) []string {
+	var names []string
+	for _, d := range Table() {
+		if !d.Internal && slices.Contains(d.Inputs, topic) {
+			names = append(names, d.Name)
+		}
+	}
+	return names
+}
+
 // Filling names the processors that write to any of the stores.
 func Filling(stores ...Store) []string {
 	var names []string

@@ -110,7 +110,7 @@ type scenario struct {
 
 	once    sync.Once
 	counted map[string]float64
-	told []string
+	told    []string
 }
 
 func newScenario(t *testing.T) *scenario {

@@ -8,26 +8,6 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Kind names what happened: <noun>.<past verb>.v<N>. It is the CloudEvents type.
-type Kind string
-
-// The kinds. An event is never edited: a new optional field is fine, anything else is a new version beside the old.
-const (
-	KindInteraction         Kind = "interaction.recorded.v1"
-	KindFriendshipAdded     Kind = "friendship.added.v1"
-	KindFriendshipRemoved   Kind = "friendship.removed.v1"
-	KindItemUpdated         Kind = "item.updated.v1"
-	KindItemWithdrawn       Kind = "item.withdrawn.v1"
-	KindUserUpdated         Kind = "user.updated.v1"
-	KindUserErased          Kind = "user.erased.v1"
-	KindRecommendation      Kind = "recommendation.served.v1"
-	KindProfileChanged      Kind = "profile.changed.v1"
-	KindGradientsSummed     Kind = "gradients.summed.v1"
-	KindItemVectorUpdated   Kind = "item_vector.updated.v1"
-	KindTrendingComputed    Kind = "trending.computed.v1"
-	KindUserErasureRecorded Kind = "user_erasure.recorded.v1"
-)
-
 // Names of the headers that carry the envelope.
 const (
 	HeaderSpecVersion = "ce_specversion"

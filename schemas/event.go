@@ -3,13 +3,13 @@ package schemas
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Event is what applications write: *Interaction, *Friendship, *Item or *User.
+// Event is what applications write, such as *Interaction. Each of WritableKinds has a type that
+// implements it.
 type Event interface {
 	// Kind tells which of the public kinds the event is, with its flags as they stand.
 	Kind() Kind
@@ -17,80 +17,27 @@ type Event interface {
 	Validate() error
 	// Record returns the event as a record for its topic, as Message of the plain types does.
 	Record() record.Record
-	// Identity returns where id, source and time are kept, so that what is missing can be filled in.
+	// Identity returns where id, source and time are kept, so that what is missing can be filled
+	// in.
 	Identity() (id, source *string, occurredAt *time.Time)
 }
 
-// Kind returns KindInteraction.
-func (x *Interaction) Kind() Kind { return KindInteraction }
-
-// Record returns x.Message().
-func (x *Interaction) Record() record.Record { return x.Message() }
-
-// Identity returns pointers to id, source and time.
-func (x *Interaction) Identity() (id, source *string, occurredAt *time.Time) {
-	return &x.EventID, &x.Source, &x.OccurredAt
-}
-
-// Kind returns KindFriendshipAdded or KindFriendshipRemoved.
-func (f *Friendship) Kind() Kind {
-	if f.Removed {
-		return KindFriendshipRemoved
-	}
-	return KindFriendshipAdded
-}
-
-// Record returns f.Message().
-func (f *Friendship) Record() record.Record { return f.Message() }
-
-// Identity returns pointers to id, source and time.
-func (f *Friendship) Identity() (id, source *string, occurredAt *time.Time) {
-	return &f.EventID, &f.Source, &f.OccurredAt
-}
-
-// Kind returns KindItemUpdated or KindItemWithdrawn.
-func (x *Item) Kind() Kind {
-	if x.Withdrawn {
-		return KindItemWithdrawn
-	}
-	return KindItemUpdated
-}
-
-// Record returns x.Message().
-func (x *Item) Record() record.Record { return x.Message() }
-
-// Identity returns pointers to id, source and time.
-func (x *Item) Identity() (id, source *string, occurredAt *time.Time) {
-	return &x.EventID, &x.Source, &x.OccurredAt
-}
-
-// Kind returns KindUserUpdated or KindUserErased.
-func (x *User) Kind() Kind {
-	if x.Erased {
-		return KindUserErased
-	}
-	return KindUserUpdated
-}
-
-// Record returns x.Message().
-func (x *User) Record() record.Record { return x.Message() }
-
-// Identity returns pointers to id, source and time.
-func (x *User) Identity() (id, source *string, occurredAt *time.Time) {
-	return &x.EventID, &x.Source, &x.OccurredAt
-}
-
-var _ = []Event{(*Interaction)(nil), (*Friendship)(nil), (*Item)(nil), (*User)(nil)}
-
-// Read reads one event at an entry point, such as the HTTP gateway: the value must pass the JSON Schema of env.Kind, which is one of WritableKinds. Id,
-// source and time come from env, then from the value; what neither says stays empty, to be filled in by the caller. The error is an *Invalid.
+// Read reads one event at an entry point, such as the HTTP gateway: the value must pass the JSON
+// Schema of env.Kind, which is one of WritableKinds. Id, source and time come from env, then from
+// the value; what neither says stays empty, to be filled in by the caller. The error is an
+// *Invalid.
 func (v *Validator) Read(env Envelope, value []byte) (Event, error) {
-	if !slices.Contains(WritableKinds(), env.Kind) {
-		return nil, &Invalid{Kind: env.Kind, Problems: []Problem{{Field: "kind", Message: fmt.Sprintf("is %q, want one of %q", truncate(string(env.Kind), 64), WritableKinds())}}}
+	read, ok := v.readers[env.Kind]
+	if !ok {
+		return nil, &Invalid{Kind: env.Kind, Problems: []Problem{{
+			Field:   "kind",
+			Message: fmt.Sprintf("is %q, want one of %q", truncate(string(env.Kind), 64), WritableKinds()),
+		}}}
 	}
-	// The typed decoder accepts what the schema accepts (TestDecodersAgreeWithSchemas, FuzzDecodersAgreeWithSchemas) in a tenth of the time; the
-	// schema knows best what is wrong with the rest.
-	event, err := decodeKind(env.Kind, value)
+	// The typed decoder accepts what the schema accepts (TestDecodersAgreeWithSchemas,
+	// FuzzDecodersAgreeWithSchemas) in a tenth of the time; the schema knows best what is wrong
+	// with the rest.
+	event, err := read(value)
 	if err == nil {
 		err = event.Validate()
 	}
@@ -117,33 +64,9 @@ func (v *Validator) Read(env Envelope, value []byte) (Event, error) {
 	return event, nil
 }
 
-func decodeKind(k Kind, value []byte) (Event, error) {
-	switch k {
-	case KindInteraction:
-		x := &Interaction{}
-		return x, readInteraction(value, x)
-	case KindFriendshipAdded, KindFriendshipRemoved:
-		x := &Friendship{}
-		err := readFriendship(value, x)
-		x.Removed = k == KindFriendshipRemoved
-		return x, err
-	case KindItemUpdated, KindItemWithdrawn:
-		x := &Item{}
-		err := readItem(value, x)
-		x.Withdrawn = k == KindItemWithdrawn
-		return x, err
-	case KindUserUpdated, KindUserErased:
-		x := &User{}
-		err := readUser(value, x)
-		x.Erased = k == KindUserErased
-		return x, err
-	default:
-		return nil, fmt.Errorf("kind %q is not one that applications write", k)
-	}
-}
-
-// ReadJSON reads one JSON object at an entry point: a CloudEvent in structured mode when it has a "specversion", else a plain value, whose field "kind"
-// tells what it is; without one it is an interaction. trace is the CloudEvent's traceparent, or "". The rest is as in Read.
+// ReadJSON reads one JSON object at an entry point: a CloudEvent in structured mode when it has a
+// "specversion", else a plain value, whose field "kind" tells what it is; without one it is an
+// interaction. trace is the CloudEvent's traceparent, or "". The rest is as in Read.
 func (v *Validator) ReadJSON(value []byte) (event Event, trace string, err error) {
 	env := Envelope{Kind: KindInteraction}
 	data := value
@@ -170,7 +93,9 @@ func (v *Validator) ReadJSON(value []byte) (event Event, trace string, err error
 		}
 	case kind != nil && string(kind) != "null":
 		if err := json.Unmarshal(kind, &env.Kind); err != nil {
-			return nil, "", &Invalid{Problems: []Problem{{Field: "kind", Message: "is not a JSON string"}}}
+			return nil, "", &Invalid{
+				Problems: []Problem{{Field: "kind", Message: "is not a JSON string"}},
+			}
 		}
 	}
 	event, err = v.Read(env, data)

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,18 +21,21 @@ import (
 //go:embed jsonschema/*.json
 var schemaFiles embed.FS
 
-// PublicKinds lists the kinds that have a JSON Schema: those that applications write, then those that they read.
-func PublicKinds() []Kind { return append(WritableKinds(), KindRecommendation, KindTrendingComputed) }
-
-// WritableKinds lists the kinds that applications write.
-func WritableKinds() []Kind {
-	return []Kind{KindInteraction, KindFriendshipAdded, KindFriendshipRemoved, KindItemUpdated, KindItemWithdrawn, KindUserUpdated, KindUserErased}
+// JSONSchema returns the JSON Schema (draft 2020-12) of a public kind as it stands in the
+// repository, false for any other kind.
+func JSONSchema(k Kind) ([]byte, bool) {
+	if !slices.Contains(PublicKinds(), k) {
+		return nil, false
+	}
+	b, err := schemaFiles.ReadFile(schemaFile(k))
+	return b, err == nil
 }
 
-// JSONSchema returns the JSON Schema (draft 2020-12) of a public kind as it stands in the repository, false for any other kind.
-func JSONSchema(k Kind) ([]byte, bool) {
-	b, err := schemaFiles.ReadFile("jsonschema/" + string(k) + ".json")
-	return b, err == nil && slices.Contains(PublicKinds(), k)
+func schemaFile(k Kind) string { return "jsonschema/" + string(k) + ".json" }
+
+func hasSchema(k Kind) bool {
+	_, err := fs.Stat(schemaFiles, schemaFile(k))
+	return err == nil
 }
 
 // Problem is one thing that is wrong with a value.
@@ -66,6 +70,7 @@ func (e *Invalid) Error() string {
 // Validator checks values against the JSON Schemas of the public kinds. It is safe for concurrent use.
 type Validator struct {
 	schemas map[Kind]*jsonschema.Schema
+	readers map[Kind]func(value []byte) (Event, error)
 	printer sync.Pool
 }
 
@@ -77,10 +82,20 @@ func NewValidator() (*Validator, error) {
 	for _, f := range formats() {
 		c.RegisterFormat(f)
 	}
-	v := &Validator{schemas: map[Kind]*jsonschema.Schema{}}
+	v := &Validator{
+		schemas: make(map[Kind]*jsonschema.Schema), readers: make(map[Kind]func([]byte) (Event, error)),
+	}
+	for _, d := range definitions() {
+		if d.writable() {
+			v.readers[d.kind] = d.read
+		}
+	}
 	v.printer.New = func() any { return message.NewPrinter(language.English) }
 	for _, k := range PublicKinds() {
-		raw, _ := JSONSchema(k)
+		raw, ok := JSONSchema(k)
+		if !ok {
+			return nil, fmt.Errorf("%s has no JSON Schema: want the file schemas/%s", k, schemaFile(k))
+		}
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 		if err != nil {
 			return nil, fmt.Errorf("read the JSON Schema of %s: %w", k, err)

@@ -2,11 +2,20 @@ package schemas
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
+
+// KindRecommendation is the kind of a Recommendation.
+const KindRecommendation Kind = "recommendation.served.v1"
+
+func recommendationServed() definition {
+	return definition{
+		kind: KindRecommendation, decode: decoding(DecodeRecommendation),
+		topics: []string{TopicRecommendations, TopicRecommendationsCurrent},
+	}
+}
 
 // Recommendation is one served list, the same on the topic and over REST.
 type Recommendation struct {
@@ -32,7 +41,8 @@ type CausedBy struct {
 	Partition int    `json:"partition,omitempty"`
 	Offset    int64  `json:"offset,omitempty"`
 	EventID   string `json:"event_id,omitempty"`
-	// OccurredAt is when the newest event happened; AcceptedAt is when the log took the oldest event that no list answered before.
+	// OccurredAt is when the newest event happened; AcceptedAt is when the log took the oldest
+	// event that no list answered before.
 	OccurredAt time.Time `json:"occurred_at,omitzero"`
 	AcceptedAt time.Time `json:"accepted_at,omitzero"`
 }
@@ -58,8 +68,14 @@ const (
 
 // Message returns the list as a record for topic, keyed by user.
 func (x *Recommendation) Message(topic string) record.Record {
-	env := Envelope{ID: x.RecommendationID, Source: "slipstream", Kind: KindRecommendation, Time: x.GeneratedAt}
-	return record.Record{Topic: topic, Partition: record.AnyPartition, Key: []byte(x.UserID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
+	env := Envelope{
+		ID:     x.RecommendationID,
+		Source: "slipstream", Kind: KindRecommendation, Time: x.GeneratedAt,
+	}
+	return record.Record{
+		Topic: topic, Partition: record.AnyPartition, Key: []byte(x.UserID),
+		Value: encode(x), Headers: env.Headers(ContentTypeJSON),
+	}
 }
 
 // DecodeRecommendation reads a served list; ErrErasureMarker for an erasure marker.
@@ -79,84 +95,9 @@ func DecodeRecommendation(r *record.Record) (Recommendation, error) {
 	if err := decodeJSON(r.Value, &x); err != nil {
 		return x, err
 	}
-	return x, firstError(id("user_id", x.UserID, true), id("recommendation_id", x.RecommendationID, true))
-}
-
-// ProfileChanged tells that a user's vector moved, so that a new list is due.
-type ProfileChanged struct {
-	UserID     string    `json:"user_id"`
-	Topic      string    `json:"topic"`
-	Partition  int       `json:"partition"`
-	Offset     int64     `json:"offset"`
-	EventID    string    `json:"event_id,omitempty"`
-	OccurredAt time.Time `json:"occurred_at"`
-	// AcceptedAt is when the log took the oldest event of the change.
-	AcceptedAt time.Time `json:"accepted_at"`
-}
-
-// Message returns the change as a record for its topic, keyed by user.
-func (x *ProfileChanged) Message() record.Record {
-	env := Envelope{ID: fmt.Sprintf("%s/%d/%d", x.Topic, x.Partition, x.Offset), Source: "slipstream", Kind: KindProfileChanged, Time: x.OccurredAt}
-	return record.Record{Topic: TopicProfiles, Partition: record.AnyPartition, Key: []byte(x.UserID), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
-}
-
-// DecodeProfileChanged reads a change of a profile; ErrErasureMarker for an erasure marker.
-func DecodeProfileChanged(r *record.Record) (ProfileChanged, error) {
-	var x ProfileChanged
-	env, err := EnvelopeOf(r, KindProfileChanged)
-	if err != nil {
-		return x, err
-	}
-	if env.Kind == KindUserErased {
-		return x, ErrErasureMarker
-	}
-	if err := decodeJSON(r.Value, &x); err != nil {
-		return x, err
-	}
-	return x, id("user_id", x.UserID, true)
-}
-
-// Erasure says that a person was erased, without saying who: only the hash of the id is kept.
-type Erasure struct {
-	UserKey  uint64    `json:"user_key,string"`
-	ErasedAt time.Time `json:"erased_at"`
-}
-
-// Message returns the erasure as a record of the compacted topic erasures, keyed by the hash.
-func (x Erasure) Message() record.Record {
-	env := Envelope{ID: fmt.Sprintf("%016x", x.UserKey), Source: "slipstream", Kind: KindUserErasureRecorded, Time: x.ErasedAt}
-	return record.Record{Topic: TopicErasures, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "%016x", x.UserKey), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
-}
-
-// DecodeErasure reads an erasure.
-func DecodeErasure(r *record.Record) (Erasure, error) {
-	var x Erasure
-	return x, decodeJSON(r.Value, &x)
-}
-
-// Trending is the list of what is popular now, with decay; one record of the compacted topic trending per scope.
-type Trending struct {
-	ComputedAt time.Time      `json:"computed_at"`
-	HalfLife   string         `json:"half_life"`
-	Items      []TrendingItem `json:"items"`
-}
-
-// TrendingItem is one item of Trending; Score is the decayed weighted count, > 0.
-type TrendingItem struct {
-	ItemID string  `json:"item_id"`
-	Score  float64 `json:"score"`
-}
-
-// Message returns the list as a record of its topic.
-func (x *Trending) Message() record.Record {
-	env := Envelope{ID: x.ComputedAt.UTC().Format(time.RFC3339Nano), Source: "slipstream", Kind: KindTrendingComputed, Time: x.ComputedAt}
-	return record.Record{Topic: TopicTrending, Partition: 0, Key: []byte("all"), Value: encode(x), Headers: env.Headers(ContentTypeJSON)}
-}
-
-// DecodeTrending reads a trending list.
-func DecodeTrending(r *record.Record) (Trending, error) {
-	var x Trending
-	return x, decodeJSON(r.Value, &x)
+	return x, firstError(
+		id("user_id", x.UserID, true), id("recommendation_id", x.RecommendationID, true),
+	)
 }
 
 // MarshalJSON never writes null lists: consumers iterate without a check.

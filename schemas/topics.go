@@ -43,8 +43,12 @@ type Topic struct {
 	// Compact keeps the latest record of each key for good; otherwise Retention counts from the time of producing, 0 for ever.
 	Compact   bool
 	Retention time.Duration
-	// Kinds are what the records hold; the first is assumed for a plain value without headers.
+	// Kinds are what the records hold. A plain value without headers is taken for the first. Topics
+	// fills it in: a kind names its topics.
 	Kinds []Kind
+	// ErasureMarkers puts a person's erasure into the topic, in line with what the person did, so
+	// that each reader erases in order.
+	ErasureMarkers bool
 	// Public topics are in the AsyncAPI document: applications write (In) or read (Out) them.
 	In, Out     bool
 	Description string
@@ -65,56 +69,74 @@ func DefaultTopicsConfig() TopicsConfig {
 	return TopicsConfig{Partitions: 8, RetryDelays: []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute}}
 }
 
-// Topics declares the topics that belong to no consumer group.
+// Topics declares the topics that belong to no consumer group: those below, then those that a kind
+// declares itself.
 func Topics(c TopicsConfig) []Topic {
+	kinds := definitions()
 	const day = 24 * time.Hour
 	n := c.Partitions
 	ts := []Topic{
 		{
-			Name: TopicInteractions, Key: "user_id", Partitions: n, Retention: c.Retention, Kinds: []Kind{KindInteraction, KindUserErased}, In: true,
+			Name: TopicInteractions, Key: "user_id", Partitions: n, Retention: c.Retention, ErasureMarkers: true, In: true,
 			Description: "What users do with items. Emit by HTTP, by the Go client, or straight to this topic.",
 		},
 		{
-			Name: TopicFriendships, Key: "the two user ids, lower first, joined by |", Partitions: n, Retention: c.Retention, Kinds: []Kind{KindFriendshipAdded, KindFriendshipRemoved, KindUserErased}, In: true,
+			Name: TopicFriendships, Key: "the two user ids, lower first, joined by |", Partitions: n, Retention: c.Retention, ErasureMarkers: true, In: true,
 			Description: "Friendship edges, added and removed.",
 		},
 		{
-			Name: TopicItems, Key: "item_id", Partitions: n, Compact: true, Kinds: []Kind{KindItemUpdated, KindItemWithdrawn}, In: true,
+			Name: TopicItems, Key: "item_id", Partitions: n, Compact: true, In: true,
 			Description: "The catalogue: the latest state of each item.",
 		},
 		{
-			Name: TopicUsers, Key: "user_id", Partitions: n, Compact: true, Kinds: []Kind{KindUserUpdated, KindUserErased}, In: true,
+			Name: TopicUsers, Key: "user_id", Partitions: n, Compact: true, In: true,
 			Description: "Attributes of users, and their erasure.",
 		},
 		{
-			Name: TopicItemUpdates, Key: "item partition", Partitions: n, Retention: 7 * day, Kinds: []Kind{KindGradientsSummed},
+			Name: TopicItemUpdates, Key: "item partition", Partitions: n, Retention: 7 * day,
 			Description: "Gradient sums of the learner, one message per range and item partition.",
 		},
 		{
-			Name: TopicItemVectors, Key: "item_id", Partitions: n, Compact: true, Kinds: []Kind{KindItemVectorUpdated},
+			Name: TopicItemVectors, Key: "item_id", Partitions: n, Compact: true,
 			Description: "The learned rows of each item: what embed caches and catalog restores.",
 		},
 		{
-			Name: TopicProfiles, Key: "user_id", Partitions: n, Retention: day, Kinds: []Kind{KindProfileChanged, KindUserErased},
+			Name: TopicProfiles, Key: "user_id", Partitions: n, Retention: day, ErasureMarkers: true,
 			Description: "Users whose vector moved and who are due a new list.",
 		},
 		{
-			Name: TopicRecommendations, Key: "user_id", Partitions: n, Retention: 30 * day, Kinds: []Kind{KindRecommendation, KindUserErased}, Out: true,
+			Name: TopicRecommendations, Key: "user_id", Partitions: n, Retention: 30 * day, ErasureMarkers: true, Out: true,
 			Description: "Every list that was served, by event or by request, kept by time.",
 		},
 		{
-			Name: TopicRecommendationsCurrent, Key: "user_id", Partitions: n, Compact: true, Kinds: []Kind{KindRecommendation}, Out: true,
+			Name: TopicRecommendationsCurrent, Key: "user_id", Partitions: n, Compact: true, Out: true,
 			Description: "The latest list of each user; a tombstone when the user was erased or the list expired.",
 		},
 		{
-			Name: TopicTrending, Key: "scope", Partitions: 1, Compact: true, Kinds: []Kind{KindTrendingComputed}, Out: true,
+			Name: TopicTrending, Key: "scope", Partitions: 1, Compact: true, Out: true,
 			Description: "What is popular now, with decay; recomputed periodically.",
 		},
 		{
-			Name: TopicErasures, Key: "hash of the user_id", Partitions: 1, Compact: true, Kinds: []Kind{KindUserErasureRecorded},
+			Name: TopicErasures, Key: "hash of the user_id", Partitions: 1, Compact: true,
 			Description: "Who was erased and when, as hashes: events from before are dropped.",
 		},
 		{Name: TopicMeta, Key: "name", Partitions: 1, Compact: true, Description: "The log id."},
+	}
+	for _, d := range kinds {
+		if d.declares != nil {
+			ts = append(ts, d.declares(c))
+		}
+	}
+	for i := range ts {
+		t := &ts[i]
+		for _, d := range kinds {
+			if slices.Contains(d.topics, t.Name) {
+				t.Kinds = append(t.Kinds, d.kind)
+			}
+		}
+		if t.ErasureMarkers {
+			t.Kinds = append(t.Kinds, KindUserErased)
+		}
 	}
 	return ts
 }
@@ -149,7 +171,7 @@ func GroupTopics(c TopicsConfig, group string, retries bool) []Topic {
 func MarkedTopics() []string {
 	var names []string
 	for _, t := range Topics(DefaultTopicsConfig()) {
-		if t.Name != TopicUsers && slices.Contains(t.Kinds, KindUserErased) {
+		if t.ErasureMarkers {
 			names = append(names, t.Name)
 		}
 	}

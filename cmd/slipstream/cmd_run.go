@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,7 @@ SIGTERM and Ctrl-C finish what is in flight, write down positions and leave; a s
 		Args:    cobra.NoArgs,
 	}
 	s := addSettings(cmd, kafkaFlags(storeFlags(), map[string]string{"http": "http.addr"}), nil)
-	cmd.Flags().StringSliceVar(&only, "only", nil, "processors to run here, separated by commas: embed, catalog, befriend, aggregate, recommend, erase, periodic, api (default all)")
+	cmd.Flags().StringSliceVar(&only, "only", nil, "processors to run here, separated by commas: "+strings.Join(app.ProcessorNames(), ", ")+" (default all)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if _, err := app.ParseOnly(only); err != nil {
 			return err

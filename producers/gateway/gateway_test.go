@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,41 @@ func TestPostEventsOfOtherKinds(t *testing.T) {
 	u, err := schemas.DecodeUser(written(ms[2]))
 	require.NoError(t, err)
 	require.True(t, u.Erased)
+}
+
+// Every kind that applications write comes in as a CloudEvent, whoever wrote its definition.
+func TestPostEventsOfEveryKind(t *testing.T) {
+	t.Parallel()
+	topics := schemas.Topics(schemas.DefaultTopicsConfig())
+	for _, kind := range schemas.WritableKinds() {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			raw, ok := schemas.JSONSchema(kind)
+			require.True(t, ok)
+			var schema struct {
+				Examples []json.RawMessage `json:"examples"`
+			}
+			require.NoError(t, json.Unmarshal(raw, &schema))
+			require.NotEmpty(t, schema.Examples)
+			for _, example := range schema.Examples {
+				log := &emittest.Log{}
+				event, err := schemas.FormatCloudEvent(
+					schemas.Envelope{ID: "e1", Source: "shop", Kind: kind}, example)
+				require.NoError(t, err)
+				w := post(schemas.ContentTypeCloudEvent, string(event)).do(open(t, log, nil).Handler())
+				require.Equal(t, http.StatusAccepted, w.Code, w.Body.String())
+				require.Len(t, log.Messages(), 1)
+				m := log.Messages()[0]
+				require.Equal(t, string(kind), m.Header(schemas.HeaderType))
+				require.Equal(t, "e1", m.Header(schemas.HeaderID))
+				require.Equal(t, "shop", m.Header(schemas.HeaderSource))
+				require.NotEmpty(t, m.Key)
+				i := slices.IndexFunc(topics, func(t schemas.Topic) bool { return t.Name == m.Topic })
+				require.GreaterOrEqual(t, i, 0, m.Topic)
+				require.Contains(t, topics[i].Kinds, kind)
+			}
+		})
+	}
 }
 
 func TestPostEventsSaysWhatWasRefused(t *testing.T) {

@@ -110,7 +110,7 @@ func expect(log theLog) (*expected, error) {
 	}
 	groups := make(map[string][]string)
 	for _, p := range plants() {
-		groups[p.name] = p.groups
+		groups[p.name] = processors.Readers(p.topic)
 	}
 	for topic, records := range log {
 		for i := range records {

@@ -1,0 +1,64 @@
+package schemas
+
+import (
+	"fmt"
+	"time"
+	"unicode/utf8"
+)
+
+// The bounds of occurred_at. ClickHouse keeps whole seconds since 1970 in its partition key, and a
+// clock far ahead is a mistake.
+var (
+	earliestOccurred = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
+	latestOccurred   = time.Date(2105, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+func occurred(t time.Time) error {
+	if !t.IsZero() && (t.Before(earliestOccurred) || t.After(latestOccurred)) {
+		return fmt.Errorf("\"occurred_at\" %s is not between 1970-01-02 and 2105-01-01",
+			t.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// The bounds of published_at: any year that can be written in UTC, up to where ClickHouse's Date32
+// ends.
+var (
+	earliestPublished = time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC)
+	latestPublished   = time.Date(2299, 12, 31, 0, 0, 0, 0, time.UTC)
+)
+
+func published(t time.Time) error {
+	if !t.IsZero() && (t.Before(earliestPublished) || t.After(latestPublished)) {
+		return fmt.Errorf("\"published_at\" %s is not between the years 1 and 2299",
+			t.Format(time.RFC3339))
+	}
+	return nil
+}
+
+func id(field, v string, required bool) error {
+	switch {
+	case required && v == "":
+		return fmt.Errorf("%q is missing", field)
+	case len(v) > MaxIDLength:
+		return fmt.Errorf("%q is %d bytes long, at most %d are kept", field, len(v), MaxIDLength)
+	}
+	if !utf8.ValidString(v) {
+		return fmt.Errorf("%q is not UTF-8", field)
+	}
+	for i := range len(v) {
+		if v[i] < 0x20 || v[i] == 0x7f {
+			return fmt.Errorf("%q holds a control character", field)
+		}
+	}
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

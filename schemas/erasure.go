@@ -1,0 +1,43 @@
+package schemas
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/slipstream-rec/slipstream/stream/record"
+)
+
+// KindUserErasureRecorded is the kind of an Erasure.
+const KindUserErasureRecorded Kind = "user_erasure.recorded.v1"
+
+func userErasureRecorded() definition {
+	return definition{
+		kind: KindUserErasureRecorded, decode: decoding(DecodeErasure),
+		topics: []string{TopicErasures},
+	}
+}
+
+// Erasure says that a person was erased, without saying who: only the hash of the id is kept.
+type Erasure struct {
+	UserKey  uint64    `json:"user_key,string"`
+	ErasedAt time.Time `json:"erased_at"`
+}
+
+// Message returns the erasure as a record of the compacted topic erasures, keyed by the hash.
+func (x Erasure) Message() record.Record {
+	env := Envelope{
+		ID:     fmt.Sprintf("%016x", x.UserKey),
+		Source: "slipstream", Kind: KindUserErasureRecorded, Time: x.ErasedAt,
+	}
+	return record.Record{
+		Topic: TopicErasures, Partition: record.AnyPartition,
+		Key:   fmt.Appendf(nil, "%016x", x.UserKey),
+		Value: encode(x), Headers: env.Headers(ContentTypeJSON),
+	}
+}
+
+// DecodeErasure reads an erasure.
+func DecodeErasure(r *record.Record) (Erasure, error) {
+	var x Erasure
+	return x, decodeJSON(r.Value, &x)
+}
