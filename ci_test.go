@@ -22,7 +22,7 @@ func TestContinuousIntegrationRunsWhatIsQuick(t *testing.T) {
 		require.Regexp(t, "(?m)^"+m[1]+":", string(makefile))
 		called = append(called, m[1])
 	}
-	require.ElementsMatch(t, []string{"test", "lint", "test-real", "bench-smoke"}, called)
+	require.ElementsMatch(t, []string{"test", "lint", "seams", "test-real", "bench-smoke"}, called)
 
 	text, err := os.ReadFile(".github/workflows/ci.yml")
 	require.NoError(t, err)

@@ -88,7 +88,7 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 	})}
 	var names []string
 	for _, t := range schemas.Topics(schemas.DefaultTopicsConfig()) {
-		if t.In || t.Out || t.Name == schemas.TopicProfiles || t.Name == schemas.TopicItemUpdates {
+		if t.In || t.Out || t.Name == schemas.TopicProfileChanges || t.Name == schemas.TopicItemGradients {
 			names = append(names, t.Name)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 // CatalogDeclaration declares the processor of items and of their gradients.
 func CatalogDeclaration() Declaration {
 	return Declaration{
-		Name: schemas.GroupCatalog, Inputs: []string{schemas.TopicItems, schemas.TopicItemUpdates},
+		Name: schemas.GroupCatalog, Inputs: []string{schemas.TopicItems, schemas.TopicItemGradients},
 		BatchIntents: true, Splittable: true,
 		Writes: []Store{StoreItems}, Fills: "vectors of items",
 		Tune: catalogTuning,
@@ -47,9 +47,9 @@ const (
 
 func catalogTuning(d Deps) Tuning {
 	return Tuning{
-		TopicLinger: map[string]time.Duration{schemas.TopicItemUpdates: d.Settings.LearnInterval},
+		TopicLinger: map[string]time.Duration{schemas.TopicItemGradients: d.Settings.LearnInterval},
 		BatchBytes: func(topic string) int {
-			if topic != schemas.TopicItemUpdates {
+			if topic != schemas.TopicItemGradients {
 				return 0
 			}
 			return max(learnBytes, d.ItemFactors.Len()/d.Settings.Partitions*bytesPerItem)
@@ -59,7 +59,7 @@ func catalogTuning(d Deps) Tuning {
 
 // CatalogConfig holds the settings of Catalog.
 type CatalogConfig struct {
-	// Partitions is the number of partitions of items, item-updates and item-vectors.
+	// Partitions is the number of partitions of items, item-gradients and item-vectors.
 	Partitions int
 	// IndexEvery is how long at most an item that was taken, or has moved far, waits before it is written to the vector index. It waits no longer than writing
 	// items takes times indexRest, so hardly at all in light traffic. Default 1 s.
@@ -95,7 +95,7 @@ type Catalog struct {
 
 var _ Processor = (*Catalog)(nil)
 
-// NewCatalog returns the processor of the topics items, item-updates and catalog.replay.
+// NewCatalog returns the processor of the topics items, item-gradients and catalog.replay.
 func NewCatalog(
 	items ItemStore, streams Streams, factors *ItemFactors, cfg CatalogConfig, now func() time.Time,
 ) *Catalog {
@@ -250,7 +250,7 @@ func (p *Catalog) Handle(ctx context.Context, b *record.Batch) error {
 	part := p.part(b.Partition)
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	if b.Topic == schemas.TopicItemUpdates {
+	if b.Topic == schemas.TopicItemGradients {
 		return p.handleGradients(ctx, part, b)
 	}
 	return p.handleItems(ctx, part, b)

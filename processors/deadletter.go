@@ -38,7 +38,7 @@ func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 
 // namesErased tells whether a dead letter speaks of a person who was erased after it had been set aside: whoever comes to the letter later than to
 // the erasure must not bring it back.
-func (p *Aggregate) namesErased(r *record.Record) bool {
+func (p *Analytics) namesErased(r *record.Record) bool {
 	key := string(r.Key)
 	var value struct {
 		UserID   string `json:"user_id"`

@@ -43,7 +43,7 @@ type EmbedConfig struct {
 	RecentIDs int
 	// CachedUsers is how many user states are kept in memory per partition, some 1 kB each. Default 20,000.
 	CachedUsers int
-	// ItemPartitions is the number of partitions of items, item-updates and item-vectors.
+	// ItemPartitions is the number of partitions of items, item-gradients and item-vectors.
 	ItemPartitions int
 	// Epoch is the log's (stream.Epoch). It stands in every position that is written. Default
 	// sinks.FirstEpoch.

@@ -301,7 +301,7 @@ func (f *ItemFactors) Learned() Learned {
 // Due adds the sums on the log that no item has absorbed yet.
 func (l Learned) Due(ctx context.Context, log Log, partitions int) error {
 	for n := range partitions {
-		err := log.Read(ctx, schemas.TopicItemUpdates, n, 0, -1, func(r *record.Record) error {
+		err := log.Read(ctx, schemas.TopicItemGradients, n, 0, -1, func(r *record.Record) error {
 			src, at, _, err := decodeGradients(r.Value)
 			switch {
 			case err == nil:
@@ -312,7 +312,7 @@ func (l Learned) Due(ctx context.Context, log Log, partitions int) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("look for what was learned in %s/%d: %w", schemas.TopicItemUpdates, n, err)
+			return fmt.Errorf("look for what was learned in %s/%d: %w", schemas.TopicItemGradients, n, err)
 		}
 	}
 	return nil

@@ -212,7 +212,7 @@ func TestGradientsOfANewerFormatWait(t *testing.T) {
 	f := NewItemFactors(goldenModel())
 	c := NewCatalog(nil, Streams{discarded{}, Discard{}}, f, DefaultCatalogConfig(1), nil)
 	newer := append([]byte(gradientsMarker), gradientsVersion+1, 0)
-	b := &record.Batch{Range: record.Range{Topic: schemas.TopicItemUpdates}, Records: []record.Record{
+	b := &record.Batch{Range: record.Range{Topic: schemas.TopicItemGradients}, Records: []record.Record{
 		{Offset: 0, Value: old.ItemGradients[0]}, {Offset: 1, Value: newer}, {Offset: 2, Value: old.ItemGradients[1]},
 	}}
 	state := func() string {

@@ -51,7 +51,7 @@ func (p *Embed) gradientMessages(part *embedPart, b *record.Batch) ([]record.Rec
 			Source: "slipstream", Kind: schemas.KindGradientsSummed,
 		}
 		out = append(out, record.Record{
-			Topic: schemas.TopicItemUpdates, Partition: n, Key: strconv.AppendInt(nil, int64(n), 10),
+			Topic: schemas.TopicItemGradients, Partition: n, Key: strconv.AppendInt(nil, int64(n), 10),
 			Value: value, Headers: envelope.Headers(schemas.ContentTypeBinary),
 		})
 	}

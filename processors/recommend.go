@@ -18,7 +18,7 @@ import (
 // RecommendDeclaration declares the processor that publishes lists.
 func RecommendDeclaration() Declaration {
 	return Declaration{
-		Name: schemas.GroupRecommend, Inputs: []string{schemas.TopicProfiles},
+		Name: schemas.GroupRecommend, Inputs: []string{schemas.TopicProfileChanges},
 		Splittable: true, RetryTopics: true,
 		Fills: "recommendations",
 		Tune: func(Deps) Tuning {

@@ -108,17 +108,17 @@ func TestListIsDueAlsoWhenTheDeliveryBrokeOffBehindTheStore(t *testing.T) {
 	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 1, noon), like("ann", 2, noon)}))
 	b := log.batch(schemas.TopicInteractions, 0)
 
-	log.refuse[schemas.TopicProfiles] = true
+	log.refuse[schemas.TopicProfileChanges] = true
 	require.Error(t, e.Handle(t.Context(), b))
 	require.Equal(t, 2, e.events(t, "ann"), "the state is written before the list is due")
 
-	log.refuse[schemas.TopicProfiles] = false
+	log.refuse[schemas.TopicProfileChanges] = false
 	b.Repeat = true
 	for _, owner := range []*embedding{e, embedOn(t, log, e.store)} { // in place, and by a successor
-		log.records[schemas.TopicProfiles] = nil
+		log.records[schemas.TopicProfileChanges] = nil
 		require.NoError(t, owner.Handle(t.Context(), b))
-		require.Len(t, log.records[schemas.TopicProfiles], 1)
-		x, err := schemas.DecodeProfileChanged(&log.records[schemas.TopicProfiles][0])
+		require.Len(t, log.records[schemas.TopicProfileChanges], 1)
+		x, err := schemas.DecodeProfileChanged(&log.records[schemas.TopicProfileChanges][0])
 		require.NoError(t, err)
 		require.Equal(t, int64(1), x.Offset)
 		require.Equal(t, 2, e.events(t, "ann"), "learned once")
@@ -181,14 +181,14 @@ func TestFriendshipThatComesToWhoHasNotHeardOfTheErasureIsErasedAgain(t *testing
 	log, store := newMemoryLog(), openStore(t)
 	marker := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
 	marker.Topic = schemas.TopicFriendships
-	befriend := func() *processors.Befriend {
-		return processors.NewBefriend(store, processors.Streams{Log: log, Emit: log}, processors.NewErasures())
+	graph := func() *processors.Graph {
+		return processors.NewGraph(store, processors.Streams{Log: log, Emit: log}, processors.NewErasures())
 	}
-	knows, deaf, successor := befriend(), befriend(), befriend()
+	knows, deaf, successor := graph(), graph(), graph()
 	require.NoError(t, log.Emit(t.Context(), []record.Record{marker}))
 	require.NoError(t, knows.Handle(t.Context(), log.batch(schemas.TopicFriendships, 0)))
 	require.NoError(t, successor.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicFriendships}, Next: 1, Committed: -1}}))
-	for n, owner := range []*processors.Befriend{knows, successor} {
+	for n, owner := range []*processors.Graph{knows, successor} {
 		require.NoError(t, log.Emit(t.Context(), []record.Record{
 			schemas.Friendship{EventID: fmt.Sprint("late", n), Source: "app", UserID: "ann", FriendID: "bob", OccurredAt: noon.Add(-time.Second)}.Message(),
 			schemas.Friendship{EventID: fmt.Sprint("new", n), Source: "app", UserID: "ann", FriendID: "cleo", OccurredAt: noon.Add(time.Second)}.Message(),
@@ -210,7 +210,7 @@ func TestRowsWrittenLateByAFormerOwnerAreOutvoted(t *testing.T) {
 	catalog := func() *processors.Catalog {
 		return processors.NewCatalog(store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(model.Default()), processors.DefaultCatalogConfig(1), func() time.Time { return noon })
 	}
-	parts := []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1}, {TopicPartition: record.TopicPartition{Topic: schemas.TopicItemUpdates}, Committed: -1}}
+	parts := []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1}, {TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients}, Committed: -1}}
 	c := catalog()
 	require.NoError(t, c.Assign(t.Context(), parts))
 	item := schemas.Item{EventID: "1", Source: "app", ItemID: "i1", Title: "One", OccurredAt: noon}

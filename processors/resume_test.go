@@ -42,7 +42,7 @@ func TestABatchOfListsThatIsTriedAgainGoesOn(t *testing.T) {
 		due = append(due, (&schemas.ProfileChanged{UserID: fmt.Sprintf("user-%d", n), Topic: schemas.TopicInteractions, Offset: int64(n), EventID: fmt.Sprint(n), OccurredAt: noon, AcceptedAt: noon}).Message())
 	}
 	require.NoError(t, log.Emit(t.Context(), due))
-	b := log.batch(schemas.TopicProfiles, 0)
+	b := log.batch(schemas.TopicProfileChanges, 0)
 
 	attempts := 0
 	for err := fault.Transientf("not yet"); err != nil; attempts++ {
@@ -62,6 +62,6 @@ func TestABatchOfListsThatIsTriedAgainGoesOn(t *testing.T) {
 	}
 
 	emit.calls = 0
-	require.NoError(t, p.Handle(t.Context(), log.batch(schemas.TopicProfiles, users-30)))
+	require.NoError(t, p.Handle(t.Context(), log.batch(schemas.TopicProfileChanges, users-30)))
 	require.Len(t, log.records[schemas.TopicRecommendations], users+30, "another batch is answered in full")
 }

@@ -62,7 +62,7 @@ func TestStateOfANewerVersionHoldsUpItsPartitionOnly(t *testing.T) {
 		embedOn(t, log, store).Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)),
 	)
 	former := spoil(t, store, "ann", newer)
-	gradients := len(log.records[schemas.TopicItemUpdates])
+	gradients := len(log.records[schemas.TopicItemGradients])
 
 	e := embedOn(t, log, store)
 	require.NoError(
@@ -78,7 +78,7 @@ func TestStateOfANewerVersionHoldsUpItsPartitionOnly(t *testing.T) {
 		require.True(t, fault.Waits(err), "the breaker is to stay closed for the other partitions")
 	}
 	require.Equal(t, newer, point(t, store, "ann").State)
-	require.Len(t, log.records[schemas.TopicItemUpdates], gradients)
+	require.Len(t, log.records[schemas.TopicItemGradients], gradients)
 
 	other := &record.Batch{
 		Range: record.Range{
@@ -258,7 +258,7 @@ func (s *scenario) count(t *testing.T) map[string]float64 {
 			t.Context(),
 			[]record.Assignment{
 				{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1},
-				{TopicPartition: record.TopicPartition{Topic: schemas.TopicItemUpdates}, Committed: -1},
+				{TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients}, Committed: -1},
 			},
 		),
 	)
@@ -266,7 +266,7 @@ func (s *scenario) count(t *testing.T) map[string]float64 {
 	for n := range ids {
 		ids[n] = fmt.Sprintf("i%d", n)
 	}
-	for _, topic := range []string{schemas.TopicItems, schemas.TopicItemUpdates} {
+	for _, topic := range []string{schemas.TopicItems, schemas.TopicItemGradients} {
 		for n := range s.log.records[topic] {
 			b := s.log.batch(topic, int64(n))
 			b.Records, b.Last = b.Records[:1], b.First
@@ -329,7 +329,7 @@ func TestCorruptStateIsRebuiltWhileTheOthersGoOn(t *testing.T) {
 		},
 		"in a second attempt, since the broker was away": func(t *testing.T, s *scenario) {
 			t.Helper()
-			for _, topic := range []string{schemas.TopicItemUpdates, schemas.TopicProfiles} {
+			for _, topic := range []string{schemas.TopicItemGradients, schemas.TopicProfileChanges} {
 				s.log.refuse[topic] = true
 				require.Error(t, s.handle(t, embedReplay))
 				s.log.refuse[topic] = false
@@ -337,9 +337,9 @@ func TestCorruptStateIsRebuiltWhileTheOthersGoOn(t *testing.T) {
 		},
 		"by a successor in a second attempt": func(t *testing.T, s *scenario) {
 			t.Helper()
-			s.log.refuse[schemas.TopicProfiles] = true
+			s.log.refuse[schemas.TopicProfileChanges] = true
 			require.Error(t, s.handle(t, embedReplay))
-			s.log.refuse[schemas.TopicProfiles] = false
+			s.log.refuse[schemas.TopicProfileChanges] = false
 			s.restart(t)
 		},
 	} {
@@ -357,10 +357,10 @@ func TestCorruptStateIsRebuiltWhileTheOthersGoOn(t *testing.T) {
 			require.Equal(t, []string{"corrupt ann"}, s.told)
 
 			spoiled(t, s)
-			s.log.records[schemas.TopicProfiles] = nil
+			s.log.records[schemas.TopicProfileChanges] = nil
 			require.NoError(t, s.handle(t, embedReplay))
 			require.Equal(t, 4, s.events(t, "ann"), "1, 2, 4 and 5: with what came meanwhile")
-			require.Len(t, s.log.records[schemas.TopicProfiles], 1, "a list is due")
+			require.Len(t, s.log.records[schemas.TopicProfileChanges], 1, "a list is due")
 			require.Equal(
 				t, sinks.PositionOf(sinks.FirstEpoch, requests),
 				point(t, s.store, "ann").Positions[embedReplay],
@@ -468,9 +468,9 @@ func TestRepairWaitsForABatchThatIsTriedAgain(t *testing.T) {
 	s.restart(t)
 	s.goOn(t)
 	s.emit(t, like("ann", 6, noon.Add(2*time.Hour)), like("bob", 3, noon))
-	s.log.refuse[schemas.TopicProfiles] = true
+	s.log.refuse[schemas.TopicProfileChanges] = true
 	require.Error(t, s.handle(t, schemas.TopicInteractions))
-	s.log.refuse[schemas.TopicProfiles] = false
+	s.log.refuse[schemas.TopicProfileChanges] = false
 	require.True(t, fault.Waits(s.handle(t, embedReplay)))
 	require.NoError(t, s.handle(t, schemas.TopicInteractions))
 	require.NoError(t, s.handle(t, embedReplay))
@@ -545,7 +545,7 @@ func TestUndecodableStateHoldsUpNoListOfOthers(t *testing.T) {
 				embedOn(t, log, store).Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)),
 			)
 			former := spoil(t, store, "ann", state)
-			p, b := recommending(log, store), log.batch(schemas.TopicProfiles, 0)
+			p, b := recommending(log, store), log.batch(schemas.TopicProfileChanges, 0)
 			listed := func() map[string]int {
 				lists := make(map[string]int)
 				for i := range log.records[schemas.TopicRecommendations] {
@@ -590,17 +590,17 @@ func TestCorruptStateThatRecommendFindsIsRebuilt(t *testing.T) {
 	s := newScenario(t)
 	s.begin(t)
 	spoil(t, s.store, "ann", corrupt)
-	profiles := int64(len(s.log.records[schemas.TopicProfiles]))
+	profiles := int64(len(s.log.records[schemas.TopicProfileChanges]))
 	require.NoError(
 		t,
 		recommending(
 			s.log,
 			s.store,
-		).Handle(t.Context(), s.log.batch(schemas.TopicProfiles, profiles-1)),
+		).Handle(t.Context(), s.log.batch(schemas.TopicProfileChanges, profiles-1)),
 	)
 	before := s.counts(t)
 	require.NoError(t, s.handle(t, embedReplay))
 	require.Equal(t, 3, s.events(t, "ann"))
-	require.Len(t, s.log.records[schemas.TopicProfiles], int(profiles)+1, "a list is due")
+	require.Len(t, s.log.records[schemas.TopicProfileChanges], int(profiles)+1, "a list is due")
 	require.Equal(t, before, s.counts(t), "nothing is learned twice")
 }

@@ -57,7 +57,7 @@ func (b *before) log(t *testing.T, records int) *memoryLog {
 		like("ann", 1, noon), like("bob", 2, noon), like("ann", 3, noon), like("bob", 4, noon), replayed,
 	}))
 	for _, value := range b.ItemGradients {
-		message := record.Record{Topic: schemas.TopicItemUpdates, Value: value}
+		message := record.Record{Topic: schemas.TopicItemGradients, Value: value}
 		require.NoError(t, log.Emit(t.Context(), []record.Record{message}))
 	}
 	for _, r := range b.ItemVectors[:records] {
@@ -95,7 +95,7 @@ func (b *before) owner(t *testing.T, log *memoryLog) *processors.Catalog {
 	t.Helper()
 	c := processors.NewCatalog(openStore(t), processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(b.model()),
 		processors.DefaultCatalogConfig(1), func() time.Time { return noon })
-	parts := []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1}, {TopicPartition: record.TopicPartition{Topic: schemas.TopicItemUpdates}, Committed: -1}}
+	parts := []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1}, {TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients}, Committed: -1}}
 	require.NoError(t, c.Assign(t.Context(), parts))
 	return c
 }
@@ -147,7 +147,7 @@ func TestRangesRepeatedAfterTheUpgradeMoveNoUser(t *testing.T) {
 		require.NoError(t, e.Handle(t.Context(), r))
 	}
 	require.Equal(t, was, users(t, store))
-	require.Len(t, log.records[schemas.TopicItemUpdates], len(b.ItemGradients), "and nothing is learned")
+	require.Len(t, log.records[schemas.TopicItemGradients], len(b.ItemGradients), "and nothing is learned")
 
 	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 4, noon)}))
 	next := log.batch(schemas.TopicInteractions, 4)
@@ -157,7 +157,7 @@ func TestRangesRepeatedAfterTheUpgradeMoveNoUser(t *testing.T) {
 	require.Equal(t, was["bob"], is["bob"])
 	require.NotEqual(t, was["ann"].State, is["ann"].State)
 	require.Equal(t, sinks.PositionOf(128, 4), is["ann"].Positions[schemas.TopicInteractions])
-	require.Len(t, log.records[schemas.TopicItemUpdates], len(b.ItemGradients)+1)
+	require.Len(t, log.records[schemas.TopicItemGradients], len(b.ItemGradients)+1)
 }
 
 // A process stopped between the gradient message and the users' states, and a new version repeats
@@ -174,16 +174,16 @@ func TestGradientsInBothFormatsAreAppliedOnce(t *testing.T) {
 			t.Parallel()
 			log := b.log(t, records)
 			owner := b.owner(t, log)
-			require.NoError(t, owner.Handle(t.Context(), log.batch(schemas.TopicItemUpdates, 0)))
+			require.NoError(t, owner.Handle(t.Context(), log.batch(schemas.TopicItemGradients, 0)))
 			was := factors(t, &b, log)
 
 			repeat := b.log(t, 0) // the first time embed knew no features either
-			repeat.records[schemas.TopicItemUpdates] = nil
+			repeat.records[schemas.TopicItemGradients] = nil
 			e := b.embed(t, repeat, openStore(t), sinks.FirstEpoch)
 			for _, r := range ranges(repeat) {
 				require.NoError(t, e.Handle(t.Context(), r))
 			}
-			again := repeat.batch(schemas.TopicItemUpdates, 0)
+			again := repeat.batch(schemas.TopicItemGradients, 0)
 			require.Len(t, again.Records, len(b.ItemGradients))
 			for i := range again.Records {
 				require.NotEqual(t, b.ItemGradients[i], again.Records[i].Value, "it is in the new format")
@@ -194,10 +194,10 @@ func TestGradientsInBothFormatsAreAppliedOnce(t *testing.T) {
 			}
 
 			// The same range in the next epoch is another one.
-			repeat.records[schemas.TopicItemUpdates] = nil
+			repeat.records[schemas.TopicItemGradients] = nil
 			e = b.embed(t, repeat, openStore(t), sinks.FirstEpoch+1)
 			require.NoError(t, e.Handle(t.Context(), ranges(repeat)[0]))
-			require.NoError(t, owner.Handle(t.Context(), repeat.batch(schemas.TopicItemUpdates, 0)))
+			require.NoError(t, owner.Handle(t.Context(), repeat.batch(schemas.TopicItemGradients, 0)))
 			require.NotEqual(t, was, factors(t, &b, log))
 		})
 	}
@@ -209,7 +209,7 @@ func factors(t *testing.T, b *before, log *memoryLog) string {
 	store := openStore(t)
 	c := processors.NewCatalog(store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(b.model()),
 		processors.DefaultCatalogConfig(1), func() time.Time { return noon })
-	require.NoError(t, c.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItemUpdates}, Committed: -1}}))
+	require.NoError(t, c.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients}, Committed: -1}}))
 	require.NoError(t, c.Settle(t.Context()))
 	items, err := store.GetItems(t.Context(), []string{"i1", "i2", "i3", "i4"})
 	require.NoError(t, err)

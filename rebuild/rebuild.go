@@ -131,7 +131,7 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 			}
 		}
 		switch p.span.To = p.at; p.group {
-		case schemas.GroupBefriend:
+		case schemas.GroupGraph:
 			p.span.To = l.HighWatermark // edges are free of order and repetition: nobody has to agree on a position
 		case schemas.GroupCatalog:
 			p.span.To = p.span.From
@@ -145,7 +145,7 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 func (r *rebuild) recover(ctx context.Context, p *place, l *stream.PartitionLag) error {
 	const lost = "it had none: it expired, or the log is new"
 	switch {
-	case p.group == schemas.GroupAggregate && l.Committed < 0:
+	case p.group == schemas.GroupAnalytics && l.Committed < 0:
 		p.at, p.reset = l.HighWatermark, lost
 	case p.group == schemas.GroupEmbed:
 		// What was learned must not be learned twice, and what was not must not be left out.

@@ -296,7 +296,7 @@ func underLoad(t *testing.T, in *apptest.Installation) *apptest.Installation {
 	defer cancel()
 	require.NoError(t, rebuilt(t.Context(), t, in.Config(), "neo4j"), "nothing has to stop")
 	for _, store := range []string{"qdrant", "clickhouse"} {
-		group := map[string]string{"qdrant": schemas.GroupEmbed, "clickhouse": schemas.GroupAggregate}[store]
+		group := map[string]string{"qdrant": schemas.GroupEmbed, "clickhouse": schemas.GroupAnalytics}[store]
 		require.ErrorContains(t, rebuilt(t.Context(), t, in.Config(), store), "these processors are running: "+group)
 		asked, done := make(chan struct{}), make(chan error, 1)
 		var once sync.Once
@@ -344,7 +344,7 @@ func withoutOffsets(t *testing.T, in *apptest.Installation) *apptest.Installatio
 	require.NoError(t, err)
 	defer k.Close()
 	var groups []string
-	for _, g := range []string{schemas.GroupAggregate, schemas.GroupEmbed} {
+	for _, g := range []string{schemas.GroupAnalytics, schemas.GroupEmbed} {
 		groups = append(groups, k.Conn().Config().Prefix+g)
 	}
 	res, err := k.Conn().Client().DeleteGroups(t.Context(), &kafkago.DeleteGroupsRequest{GroupIDs: groups})

@@ -196,7 +196,7 @@ func (s *qdrantRebuild) finish(ctx context.Context) (string, error) {
 	return s.count(ctx)
 }
 
-// graphRebuild empties the graph and applies every edge again: edges are free of order and repetition, so befriend may run meanwhile.
+// graphRebuild empties the graph and applies every edge again: edges are free of order and repetition, so graph may run meanwhile.
 type graphRebuild struct {
 	r     *rebuild
 	store graphStore
@@ -225,11 +225,11 @@ func (s *graphRebuild) begin(ctx context.Context) error {
 }
 
 func (s *graphRebuild) prepare() {
-	s.fold = s.r.fold(processors.NewBefriend(s.store, processors.Streams{Log: s.r.kafka, Emit: processors.Discard{}}, s.r.erasures), true)
+	s.fold = s.r.fold(processors.NewGraph(s.store, processors.Streams{Log: s.r.kafka, Emit: processors.Discard{}}, s.r.erasures), true)
 }
 
 func (s *graphRebuild) take(ctx context.Context, places []place) error {
-	return byPartition(ctx, of(places, schemas.GroupBefriend), func(int) *processors.Fold { return s.fold })
+	return byPartition(ctx, of(places, schemas.GroupGraph), func(int) *processors.Fold { return s.fold })
 }
 
 func (s *graphRebuild) finish(ctx context.Context) (string, error) {
@@ -250,13 +250,13 @@ type tables struct {
 	store analyticsStore
 
 	mu         sync.Mutex
-	aggregates map[partitionOf]*processors.Aggregate
+	aggregates map[partitionOf]*processors.Analytics
 }
 
-// aggregate returns the processor of one partition. It knows an erasure from the start unless its marker stands in that partition: then it
+// analytics returns the processor of one partition. It knows an erasure from the start unless its marker stands in that partition: then it
 // learns of it there, so that what came before is counted without a name, as it was the first time.
-func (t *tables) aggregate(ctx context.Context, s processors.Span) (*processors.Aggregate, error) {
-	key := partitionOf{schemas.GroupAggregate, s.Topic, s.Partition}
+func (t *tables) analytics(ctx context.Context, s processors.Span) (*processors.Analytics, error) {
+	key := partitionOf{schemas.GroupAnalytics, s.Topic, s.Partition}
 	t.mu.Lock()
 	p := t.aggregates[key]
 	t.mu.Unlock()
@@ -274,11 +274,11 @@ func (t *tables) aggregate(ctx context.Context, s processors.Span) (*processors.
 		}
 		known = known.Without(marked)
 	}
-	p = processors.NewAggregate(t.store, t.r.kafka, known, t.r.cfg.Stream.RecentIDs)
+	p = processors.NewAnalytics(t.store, t.r.kafka, known, t.r.cfg.Stream.RecentIDs)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.aggregates == nil {
-		t.aggregates = make(map[partitionOf]*processors.Aggregate)
+		t.aggregates = make(map[partitionOf]*processors.Analytics)
 	}
 	t.aggregates[key] = p
 	return p, nil
@@ -286,7 +286,7 @@ func (t *tables) aggregate(ctx context.Context, s processors.Span) (*processors.
 
 func (t *tables) take(ctx context.Context, places []place) error {
 	var letters, others []processors.Span
-	for _, s := range of(places, schemas.GroupAggregate) {
+	for _, s := range of(places, schemas.GroupAnalytics) {
 		if strings.HasSuffix(s.Topic, record.PoisonTopic("")) {
 			letters = append(letters, s)
 		} else {
@@ -299,7 +299,7 @@ func (t *tables) take(ctx context.Context, places []place) error {
 		group.SetLimit(foldWorkers)
 		for _, s := range step {
 			group.Go(func() error {
-				p, err := t.aggregate(gctx, s)
+				p, err := t.analytics(gctx, s)
 				if err != nil {
 					return err
 				}

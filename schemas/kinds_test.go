@@ -79,7 +79,7 @@ func TestPlainValuesKeepTheirKind(t *testing.T) {
 		schemas.TopicFriendships:     schemas.KindFriendshipAdded,
 		schemas.TopicItems:           schemas.KindItemUpdated,
 		schemas.TopicUsers:           schemas.KindUserUpdated,
-		schemas.TopicProfiles:        schemas.KindProfileChanged,
+		schemas.TopicProfileChanges:        schemas.KindProfileChanged,
 		schemas.TopicRecommendations: schemas.KindRecommendation,
 	} {
 		require.Equal(t, want, first[topic], topic)

@@ -8,7 +8,7 @@ const (
 )
 
 func gradientsSummed() definition {
-	return definition{kind: KindGradientsSummed, topics: []string{TopicItemUpdates}}
+	return definition{kind: KindGradientsSummed, topics: []string{TopicItemGradients}}
 }
 
 func itemVectorUpdated() definition {

@@ -13,7 +13,7 @@ const KindProfileChanged Kind = "profile.changed.v1"
 func profileChanged() definition {
 	return definition{
 		kind: KindProfileChanged, decode: decoding(DecodeProfileChanged),
-		topics: []string{TopicProfiles},
+		topics: []string{TopicProfileChanges},
 	}
 }
 
@@ -36,7 +36,7 @@ func (x *ProfileChanged) Message() record.Record {
 		Source: "slipstream", Kind: KindProfileChanged, Time: x.OccurredAt,
 	}
 	return record.Record{
-		Topic: TopicProfiles, Partition: record.AnyPartition, Key: []byte(x.UserID),
+		Topic: TopicProfileChanges, Partition: record.AnyPartition, Key: []byte(x.UserID),
 		Value: encode(x), Headers: env.Headers(ContentTypeJSON),
 	}
 }

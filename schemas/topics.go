@@ -13,9 +13,9 @@ const (
 	TopicFriendships            = "friendships"
 	TopicItems                  = "items"
 	TopicUsers                  = "users"
-	TopicItemUpdates            = "item-updates"
+	TopicItemGradients            = "item-gradients"
 	TopicItemVectors            = "item-vectors"
-	TopicProfiles               = "profiles"
+	TopicProfileChanges               = "profile-changes"
 	TopicRecommendations        = "recommendations"
 	TopicRecommendationsCurrent = "recommendations.current"
 	TopicTrending               = "trending"
@@ -27,8 +27,8 @@ const (
 const (
 	GroupEmbed     = "embed"
 	GroupCatalog   = "catalog"
-	GroupBefriend  = "befriend"
-	GroupAggregate = "aggregate"
+	GroupGraph  = "graph"
+	GroupAnalytics = "analytics"
 	GroupRecommend = "recommend"
 	GroupErase     = "erase"
 	GroupPeriodic  = "periodic"
@@ -93,7 +93,7 @@ func Topics(c TopicsConfig) []Topic {
 			Description: "Attributes of users, and their erasure.",
 		},
 		{
-			Name: TopicItemUpdates, Key: "item partition", Partitions: n, Retention: 7 * day,
+			Name: TopicItemGradients, Key: "item partition", Partitions: n, Retention: 7 * day,
 			Description: "Gradient sums of the learner, one message per range and item partition.",
 		},
 		{
@@ -101,7 +101,7 @@ func Topics(c TopicsConfig) []Topic {
 			Description: "The learned rows of each item: what embed caches and catalog restores.",
 		},
 		{
-			Name: TopicProfiles, Key: "user_id", Partitions: n, Retention: day, ErasureMarkers: true,
+			Name: TopicProfileChanges, Key: "user_id", Partitions: n, Retention: day, ErasureMarkers: true,
 			Description: "Users whose vector moved and who are due a new list.",
 		},
 		{

@@ -175,9 +175,9 @@ func rateLine(before, after app.Totals, seconds float64) string {
 	for _, n := range after.Lag {
 		lag += n
 	}
-	return fmt.Sprintf("%s  written %.0f/s  embed %.0f/s  aggregate %.0f/s  lists %.0f/s  lag %d  dead letters %d",
+	return fmt.Sprintf("%s  written %.0f/s  embed %.0f/s  analytics %.0f/s  lists %.0f/s  lag %d  dead letters %d",
 		time.Now().Format(time.TimeOnly), rate(before.Produced, after.Produced), rate(before.Consumed["embed"], after.Consumed["embed"]),
-		rate(before.Consumed["aggregate"], after.Consumed["aggregate"]), rate(before.Consumed["recommend"], after.Consumed["recommend"]), lag, after.Poisoned)
+		rate(before.Consumed["analytics"], after.Consumed["analytics"]), rate(before.Consumed["recommend"], after.Consumed["recommend"]), lag, after.Poisoned)
 }
 
 // hint prints, once, a command that works: for a user who has a personal list, or how to send a first event.

@@ -28,7 +28,7 @@ again they go on exactly there. Until then the live store is untouched: a rebuil
 
   qdrant      new collections behind the same aliases; embed has to stop for the last step. Users get their history, seen items and
               counts as they were, their vectors by the item factors as they are now
-  clickhouse  a second database whose tables are exchanged with the live ones; aggregate has to stop for the last step
+  clickhouse  a second database whose tables are exchanged with the live ones; analytics has to stop for the last step
   neo4j       the graph is emptied and every edge applied again; nothing has to stop, friends are missing meanwhile
   embedded    the file of "slipstream dev", which must not run
 

@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS interactions
     session_id        String                              COMMENT 'Session of the user, empty when not told.' CODEC(ZSTD(1)),
     recommendation_id String                              COMMENT 'The served list that led to it, empty when none did; joins recommendations.recommendation_id.' CODEC(ZSTD(1)),
     context           Map(LowCardinality(String), String) COMMENT 'Further facts from the application: context[''device''].' CODEC(ZSTD(1)),
-    log_topic         LowCardinality(String)              COMMENT 'Topic of the log the row was read from; a replayed dead letter has aggregate.replay.',
+    log_topic         LowCardinality(String)              COMMENT 'Topic of the log the row was read from; a replayed dead letter has that of the replay topic.',
     log_partition     UInt16                              COMMENT 'Partition of that topic.',
     log_offset        Int64                               COMMENT 'Offset in that partition. (log_topic, log_partition, log_offset) is unique.' CODEC(Delta, ZSTD(1)),
     recorded_at       DateTime64(3, 'UTC')                COMMENT 'When the log took the event, UTC. The time to live counts from here.' CODEC(Delta, ZSTD(1)),

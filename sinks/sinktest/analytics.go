@@ -174,7 +174,7 @@ func analyticsRangeIdentity(t *testing.T, e AnalyticsEngine) {
 		span("interactions", 0, 0, 9),
 		span("interactions", 0, 0, 10), span("interactions", 0, 1, 9),
 		span("interactions", 1, 0, 9),
-		span("aggregate.replay", 0, 0, 9),
+		span("analytics.replay", 0, 0, 9),
 		{LogID: "log-2", Topic: "interactions", First: 0, Last: 9},
 		span("interactions", 1, 10, 9+10), span("interactions", 11, 0, 9),
 	}

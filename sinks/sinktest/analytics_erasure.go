@@ -130,9 +130,9 @@ func analyticsErasure(t *testing.T, e AnalyticsEngine) {
 	letters := sinks.DeadLetterRows{
 		letter("d1", "interactions", "embed", "user 1", "not json"),
 		letter("d2", "interactions", "embed", "user 2", "{}"),
-		letter("d3", "friendships", "befriend", "user 1|user 9", ""),
-		letter("d4", "friendships", "befriend", "user 0|user 1", ""),
-		letter("d5", "friendships", "befriend", "user 10|user 11", ""),
+		letter("d3", "friendships", "graph", "user 1|user 9", ""),
+		letter("d4", "friendships", "graph", "user 0|user 1", ""),
+		letter("d5", "friendships", "graph", "user 10|user 11", ""),
 		letter("d6", "interactions", "embed", "", `{"user_id":"user 1"}`),
 	}
 	insert := func() {

@@ -122,7 +122,7 @@ func (in *installation) connect(ctx context.Context) error {
 			}
 			in.producer = &producer{pub: pub}
 		}
-		for _, t := range []string{schemas.TopicItems, schemas.TopicMeta, schemas.TopicRecommendations, schemas.TopicProfiles, schemas.TopicFriendships} {
+		for _, t := range []string{schemas.TopicItems, schemas.TopicMeta, schemas.TopicRecommendations, schemas.TopicProfileChanges, schemas.TopicFriendships} {
 			if _, err := in.conn.Offsets(ctx, t); err != nil {
 				return false, nil
 			}

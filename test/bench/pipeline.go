@@ -52,7 +52,7 @@ func (in *installation) spend(events func() int, f func() error) (usage, error) 
 
 // warm fills the catalogue and lets everything work once.
 func (in *installation) warm(ctx context.Context, w *world, events int) error {
-	if in.only == nil || slices.Contains(in.only, schemas.GroupCatalog) || slices.Contains(in.only, schemas.GroupAggregate) {
+	if in.only == nil || slices.Contains(in.only, schemas.GroupCatalog) || slices.Contains(in.only, schemas.GroupAnalytics) {
 		if err := in.producer.emit(ctx, w.items, func(i int) record.Record { return w.item(i) }); err != nil {
 			return err
 		}
@@ -156,10 +156,10 @@ type setup struct {
 func setups() []setup {
 	interactions := (*world).interaction
 	return []setup{
-		{"analytics (aggregate)", []string{schemas.GroupAggregate}, interactions},
+		{"analytics", []string{schemas.GroupAnalytics}, interactions},
 		{"vectors (embed, catalog)", []string{schemas.GroupEmbed, schemas.GroupCatalog}, interactions},
-		{"friendships (befriend)", []string{schemas.GroupBefriend}, (*world).friendship},
-		{"all three stores", []string{schemas.GroupAggregate, schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupBefriend}, (*world).mixed},
+		{"friendships (graph)", []string{schemas.GroupGraph}, (*world).friendship},
+		{"all three stores", []string{schemas.GroupAnalytics, schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupGraph}, (*world).mixed},
 		{"everything, lists published", nil, (*world).mixed},
 	}
 }

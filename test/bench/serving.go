@@ -130,7 +130,7 @@ func (b *bench) serving(ctx context.Context) (*section, error) {
 		seconds = 1
 	}
 	s.Notes = append(s.Notes, fmt.Sprintf("GET /v1/users/{id}/recommendations?n=10 for one of %s users with a history, each client on one connection, one request after the other, %v s; the load generator is a process on the same machine. "+
-		"Every answer is checked: ten items, no store missing. Every list served is also written to the log and by aggregate into the store for analysts, which is in our CPU time.", number(servingUsers, 0), seconds))
+		"Every answer is checked: ten items, no store missing. Every list served is also written to the log and by analytics into the store for analysts, which is in our CPU time.", number(servingUsers, 0), seconds))
 	t := table{Title: "REST top 10", Columns: []string{"engines, items, clients", "requests/s", "p50", "p95", "p99", "longest", "ours, CPU µs per request", "load generator, CPU µs per request", "wrong answers", "personal"}}
 	c := chart{Title: "REST top 10, requests per second", Unit: "requests/s"}
 	recalls := table{Title: "Recall against exact search", Columns: []string{"engine, items", "recall@10", "queries"}}

@@ -12,7 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// EdgeStore is what Befriend needs of the graph. sinktest.Graph says what its methods promise.
+// EdgeStore is what Graph needs of the graph. sinktest.Graph says what its methods promise.
 type EdgeStore interface {
 	ApplyEdges(ctx context.Context, batch []sinks.Edge) error
 	EraseFriends(ctx context.Context, users []sinks.Erasure) error
@@ -21,11 +21,11 @@ type EdgeStore interface {
 // GraphDeclaration declares the processor of friendships.
 func GraphDeclaration() Declaration {
 	return Declaration{
-		Name: schemas.GroupBefriend, Inputs: []string{schemas.TopicFriendships},
+		Name: schemas.GroupGraph, Inputs: []string{schemas.TopicFriendships},
 		Splittable: true, RetryTopics: true,
 		Writes: []Store{StoreGraph}, Fills: "friendships",
 		New: func(d Deps) Instance {
-			p := NewBefriend(d.Graph, d.Streams, d.Erasures)
+			p := NewGraph(d.Graph, d.Streams, d.Erasures)
 			return Instance{Processor: p, Tasks: []Task{
 				{Name: "look after erased friends", Interval: erasureInterval, Run: p.Flush},
 			}}
@@ -33,8 +33,8 @@ func GraphDeclaration() Declaration {
 	}
 }
 
-// Befriend keeps the friendship edges in the graph. Its effects are free of order and repetition: the last write by event time wins in the store.
-type Befriend struct {
+// Graph keeps the friendship edges in the graph. Its effects are free of order and repetition: the last write by event time wins in the store.
+type Graph struct {
 	stateless
 	graph    EdgeStore
 	emit     Emitter
@@ -51,18 +51,18 @@ type erasedFriend struct {
 	looks int
 }
 
-var _ Processor = (*Befriend)(nil)
+var _ Processor = (*Graph)(nil)
 
-// NewBefriend returns the processor of the topic friendships.
-func NewBefriend(graph EdgeStore, streams Streams, erasures *Erasures) *Befriend {
-	return &Befriend{graph: graph, emit: streams.Emit, log: streams.Log, erasures: erasures, erased: make(map[string]*erasedFriend)}
+// NewGraph returns the processor of the topic friendships.
+func NewGraph(graph EdgeStore, streams Streams, erasures *Erasures) *Graph {
+	return &Graph{graph: graph, emit: streams.Emit, log: streams.Log, erasures: erasures, erased: make(map[string]*erasedFriend)}
 }
 
 // recentFriendships is how many offsets before an assigned position are searched for erasures.
 const recentFriendships = 10_000
 
 // Assign looks for recent erasures: Flush goes on with them.
-func (p *Befriend) Assign(ctx context.Context, parts []record.Assignment) error {
+func (p *Graph) Assign(ctx context.Context, parts []record.Assignment) error {
 	for _, a := range parts {
 		if a.Topic != schemas.TopicFriendships {
 			continue
@@ -81,7 +81,7 @@ func (p *Befriend) Assign(ctx context.Context, parts []record.Assignment) error 
 	return nil
 }
 
-func (p *Befriend) remember(erased []sinks.Erasure) {
+func (p *Graph) remember(erased []sinks.Erasure) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, e := range erased {
@@ -93,7 +93,7 @@ func (p *Befriend) remember(erased []sinks.Erasure) {
 
 // Flush erases again who was erased lately. A friendship is keyed by its pair, so one from before the erasure may stand in another partition than the marker, and
 // come to a member that has not heard of the erasure yet. Call it every ten seconds.
-func (p *Befriend) Flush(ctx context.Context) error {
+func (p *Graph) Flush(ctx context.Context) error {
 	p.mu.Lock()
 	again := make([]sinks.Erasure, 0, len(p.erased))
 	for _, e := range p.erased {
@@ -117,7 +117,7 @@ func (p *Befriend) Flush(ctx context.Context) error {
 
 // Handle applies the edges of b, then the erasures, and makes new lists due for the people concerned. Erasures after edges is right in
 // whatever order they stand: an erasure takes edges up to its time only.
-func (p *Befriend) Handle(ctx context.Context, b *record.Batch) error {
+func (p *Graph) Handle(ctx context.Context, b *record.Batch) error {
 	var (
 		edges   []sinks.Edge
 		erased  []sinks.Erasure

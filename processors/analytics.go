@@ -15,7 +15,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// RowStore is what Aggregate needs of the analytics store. sinktest.Analytics says what its methods
+// RowStore is what Analytics needs of the analytics store. sinktest.Analytics says what its methods
 // promise.
 type RowStore interface {
 	Insert(ctx context.Context, r record.Range, rows sinks.Rows) error
@@ -27,7 +27,7 @@ type RowStore interface {
 // AnalyticsDeclaration declares the processor of rows for analysts.
 func AnalyticsDeclaration() Declaration {
 	return Declaration{
-		Name: schemas.GroupAggregate, ReadsDeadLetters: true,
+		Name: schemas.GroupAnalytics, ReadsDeadLetters: true,
 		Inputs: []string{
 			schemas.TopicInteractions, schemas.TopicRecommendations, schemas.TopicItems, schemas.TopicUsers,
 		},
@@ -41,7 +41,7 @@ func AnalyticsDeclaration() Declaration {
 			}}
 		},
 		New: func(d Deps) Instance {
-			p := NewAggregate(d.Analytics, d.Streams.Log, d.Erasures, d.Settings.RecentIDs)
+			p := NewAnalytics(d.Analytics, d.Streams.Log, d.Erasures, d.Settings.RecentIDs)
 			return Instance{Processor: p, Tasks: []Task{
 				{Name: "write progress", Interval: 2 * time.Second, Run: p.Flush, AtEnd: p.Flush},
 			}}
@@ -49,9 +49,9 @@ func AnalyticsDeclaration() Declaration {
 	}
 }
 
-// Aggregate writes rows for analysts: interactions, served lists, the catalogue, users' attributes and dead letters. Rows are a function of the log alone
+// Analytics writes rows for analysts: interactions, served lists, the catalogue, users' attributes and dead letters. Rows are a function of the log alone
 // and each range is one insert, so that a repeated range is the same insert again and the store drops it.
-type Aggregate struct {
+type Analytics struct {
 	store    RowStore
 	log      Log
 	erasures *Erasures
@@ -70,12 +70,12 @@ type partitionKey struct {
 	partition int
 }
 
-var _ Processor = (*Aggregate)(nil)
+var _ Processor = (*Analytics)(nil)
 
-// NewAggregate returns the processor of the topics interactions, recommendations, items, users, aggregate.replay and every dead-letter topic. recentIDs is the
+// NewAnalytics returns the processor of the topics interactions, recommendations, items, users, analytics.replay and every dead-letter topic. recentIDs is the
 // size of the window in which an event that was sent twice counts once, in offsets per partition.
-func NewAggregate(store RowStore, log Log, erasures *Erasures, recentIDs int) *Aggregate {
-	return &Aggregate{
+func NewAnalytics(store RowStore, log Log, erasures *Erasures, recentIDs int) *Analytics {
+	return &Analytics{
 		store: store, log: log, erasures: erasures, recentIDs: recentIDs,
 		windows: make(map[partitionKey]*window), progress: make(map[partitionKey]sinks.Progress), unsaved: make(map[partitionKey]struct{}),
 	}
@@ -83,7 +83,7 @@ func NewAggregate(store RowStore, log Log, erasures *Erasures, recentIDs int) *A
 
 // Assign rebuilds the windows of recent ids from the log. A store that is ahead of a group without a position means that offsets were
 // lost: going on would count everything again, so it is a permanent error.
-func (p *Aggregate) Assign(ctx context.Context, parts []record.Assignment) error {
+func (p *Analytics) Assign(ctx context.Context, parts []record.Assignment) error {
 	stored, err := p.store.GetProgress(ctx)
 	if err != nil {
 		return fmt.Errorf("read progress: %w", err)
@@ -120,11 +120,11 @@ func (p *Aggregate) Assign(ctx context.Context, parts []record.Assignment) error
 }
 
 func holdsInteractions(topic string) bool {
-	return topic == schemas.TopicInteractions || topic == record.ReplayTopic(schemas.GroupAggregate)
+	return topic == schemas.TopicInteractions || topic == record.ReplayTopic(schemas.GroupAnalytics)
 }
 
 // Revoke forgets partitions that have gone. How far they came is still to be told by Flush; a store that knows better ignores it.
-func (p *Aggregate) Revoke(parts []record.TopicPartition) {
+func (p *Analytics) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, a := range parts {
@@ -132,7 +132,7 @@ func (p *Aggregate) Revoke(parts []record.TopicPartition) {
 	}
 }
 
-func (p *Aggregate) window(b *record.Batch) *window {
+func (p *Analytics) window(b *record.Batch) *window {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := partitionKey{b.Topic, b.Partition}
@@ -145,7 +145,7 @@ func (p *Aggregate) window(b *record.Batch) *window {
 }
 
 // Handle inserts the rows of the batch and erases the users whose erasure stands in line.
-func (p *Aggregate) Handle(ctx context.Context, b *record.Batch) error {
+func (p *Analytics) Handle(ctx context.Context, b *record.Batch) error {
 	if err := b.CheckLease(ctx); err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (p *Aggregate) Handle(ctx context.Context, b *record.Batch) error {
 
 // insertion turns the records of a batch into rows and remembers which record each row is of.
 type insertion struct {
-	p     *Aggregate
+	p     *Analytics
 	batch *record.Batch
 
 	// records holds, for each row, the index of its record in the batch.
@@ -196,7 +196,7 @@ func (in *insertion) rows() (sinks.Rows, error) {
 	case strings.HasSuffix(topic, record.PoisonTopic("")):
 		return sinks.DeadLetterRows(collect(in, in.deadLetter)), nil
 	default:
-		return nil, fmt.Errorf("aggregate does not know the topic %q", topic)
+		return nil, fmt.Errorf("analytics does not know the topic %q", topic)
 	}
 }
 
@@ -303,7 +303,7 @@ func (in *insertion) deadLetter(
 }
 
 // note keeps how far the partition is complete until Flush writes it.
-func (p *Aggregate) note(b *record.Batch, newest time.Time) {
+func (p *Analytics) note(b *record.Batch, newest time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := partitionKey{b.Topic, b.Partition}
@@ -316,7 +316,7 @@ func (p *Aggregate) note(b *record.Batch, newest time.Time) {
 }
 
 // Flush tells the store how far each partition is complete. Call it every few seconds: between calls what the store says is behind, never ahead.
-func (p *Aggregate) Flush(ctx context.Context) error {
+func (p *Analytics) Flush(ctx context.Context) error {
 	p.mu.Lock()
 	moved := p.unsaved
 	p.unsaved = make(map[partitionKey]struct{})

@@ -33,26 +33,26 @@ func (s *insertRecorder) EraseUsers(ctx context.Context, users []sinks.Erasure) 
 	return s.Analytics.EraseUsers(ctx, users)
 }
 
-// aggregation is an aggregate on an embedded store and a log in memory.
-type aggregation struct {
-	*processors.Aggregate
+// analyticsTest is the processor on an embedded store and a log in memory.
+type analyticsTest struct {
+	*processors.Analytics
 	log      *memoryLog
 	store    *insertRecorder
 	erasures *processors.Erasures
 }
 
-func aggregate(t *testing.T) *aggregation {
+func openAnalytics(t *testing.T) *analyticsTest {
 	t.Helper()
-	a := &aggregation{
+	a := &analyticsTest{
 		log: newMemoryLog(), store: &insertRecorder{Analytics: openStore(t).Analytics()},
 		erasures: processors.NewErasures(),
 	}
-	a.Aggregate = processors.NewAggregate(a.store, a.log, a.erasures, 100)
+	a.Analytics = processors.NewAnalytics(a.store, a.log, a.erasures, 100)
 	return a
 }
 
 // handle emits the messages and handles them as one batch.
-func (a *aggregation) handle(t *testing.T, messages ...record.Record) error {
+func (a *analyticsTest) handle(t *testing.T, messages ...record.Record) error {
 	t.Helper()
 	topic := messages[0].Topic
 	first := int64(len(a.log.records[topic]))
@@ -62,7 +62,7 @@ func (a *aggregation) handle(t *testing.T, messages ...record.Record) error {
 
 func TestRowsThatTheStoreRefusesAreNamedByTheirRecords(t *testing.T) {
 	t.Parallel()
-	a := aggregate(t)
+	a := openAnalytics(t)
 	unreadable := like("ann", 1, noon)
 	unreadable.Value = []byte("{")
 	require.NoError(t, a.log.Emit(t.Context(), []record.Record{
@@ -91,7 +91,7 @@ func TestRowsThatTheStoreRefusesAreNamedByTheirRecords(t *testing.T) {
 
 func TestEachTopicHasItsKindOfRows(t *testing.T) {
 	t.Parallel()
-	a := aggregate(t)
+	a := openAnalytics(t)
 	list := schemas.Recommendation{
 		RecommendationID: "r1", UserID: "ann", Strategy: "personal", GeneratedAt: noon,
 		ExpiresAt: noon.Add(time.Hour), Items: []schemas.RecommendedItem{{ItemID: "i1", Rank: 1, Score: 1}},
@@ -125,7 +125,7 @@ func TestEachTopicHasItsKindOfRows(t *testing.T) {
 
 func TestAnErasureInLineTakesWhatCameBefore(t *testing.T) {
 	t.Parallel()
-	a := aggregate(t)
+	a := openAnalytics(t)
 	bye := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
 	marker := bye
 	marker.Topic = schemas.TopicInteractions
@@ -147,7 +147,7 @@ func TestAnErasureInLineTakesWhatCameBefore(t *testing.T) {
 
 func TestAStoreAheadOfItsGroupIsRefused(t *testing.T) {
 	t.Parallel()
-	a := aggregate(t)
+	a := openAnalytics(t)
 	require.NoError(t, a.handle(t, like("ann", 1, noon), like("ann", 2, noon)))
 	require.NoError(t, a.Flush(t.Context()))
 	progress, err := a.store.GetProgress(t.Context())
@@ -170,7 +170,7 @@ func TestAStoreAheadOfItsGroupIsRefused(t *testing.T) {
 
 func TestWithoutALeaseNothingIsInserted(t *testing.T) {
 	t.Parallel()
-	a := aggregate(t)
+	a := openAnalytics(t)
 	require.NoError(t, a.log.Emit(t.Context(), []record.Record{like("ann", 1, noon)}))
 	b := a.log.batch(schemas.TopicInteractions, 0)
 	over := errors.New("the lease is over")
