@@ -23,7 +23,10 @@ func TestDefaultsOfTheConfigurationAreThoseOfThePackages(t *testing.T) {
 		ContentWeight: m.ContentWeight, FriendWeight: m.FriendWeight,
 	}, c.Model, "change config.Default, then go test ./config -update")
 
-	require.InDelta(t, model.DefaultBlend().Diversity, c.Recommend.Diversity, 0, "what is served is what eval measures")
+	require.InDelta(
+		t, model.DefaultBlend().Diversity, c.Recommend.Diversity, 0,
+		"what is served is what eval measures",
+	)
 
 	topics := schemas.DefaultTopicsConfig()
 	require.Equal(t, topics.Partitions, c.Topics.Partitions)
@@ -36,6 +39,11 @@ func TestDefaultsOfTheConfigurationAreThoseOfThePackages(t *testing.T) {
 	require.EqualValues(t, h.MaxInFlightBytes, c.HTTP.MaxInflightBytes)
 
 	ch := clickhouse.DefaultConfig()
-	require.Equal(t, []any{ch.Database, ch.InteractionDays, ch.RecommendationDays, ch.DeadLetterDays},
-		[]any{c.ClickHouse.Database, c.ClickHouse.InteractionDays, c.ClickHouse.RecommendationDays, c.ClickHouse.DeadLetterDays})
+	require.Equal(t, []any{
+		ch.Database, ch.InteractionDays, ch.RecommendationDays, ch.DeadLetterDays,
+	},
+		[]any{
+			c.ClickHouse.Database, c.ClickHouse.InteractionDays, c.ClickHouse.RecommendationDays,
+			c.ClickHouse.DeadLetterDays,
+		})
 }

@@ -124,7 +124,9 @@ func TestNamesInDocumentsExist(t *testing.T) {
 		defined[m[1]+"."+m[2]] = true
 	}
 	var (
-		file   = regexp.MustCompile(`\b(?:api|app|cmd|docs|eval|fault|infra|internal|model|processors|producers|rebuild|recommend|schemas|sinks|stream|test)/[\w/.-]*\.(?:go|s|sql|cypher|ya?ml|json)\b`)
+		file = regexp.MustCompile(
+			`\b(?:api|app|cmd|docs|eval|fault|infra|internal|model|processors|producers|rebuild|recommend|schemas|sinks|stream|test)/[\w/.-]*\.(?:go|s|sql|cypher|ya?ml|json)\b`,
+		)
 		test   = regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`)
 		method = regexp.MustCompile("`([A-Za-z]+\\.[A-Za-z]+)`")
 		types  = regexp.MustCompile(`(?m)^(?:type )?\t?(\w+) (?:struct|interface)\b`)

@@ -13,40 +13,111 @@ import (
 
 const module = "github.com/slipstream-rec/slipstream"
 
-// arrows says, for each folder, which of our own packages it may import. The first folder that a package is in counts; a package may
-// always import what is in the same folder. An entry ending in /... allows everything below it.
+// arrows says, for each folder, which of our own packages it may import. The first folder that a
+// package is in counts; a package may always import what is in the same folder. An entry ending in
+// /... allows everything below it.
 var arrows = []struct {
 	folder string
 	may    []string
 	why    string
 }{
-	{"config", nil, "configuration is plain structs: app maps a section onto the package that it configures"},
+	{
+		"config", nil,
+		"configuration is plain structs: app maps a section onto the package that it configures",
+	},
 	{"internal/apptest", []string{"..."}, "it runs the whole in tests"},
 	{"internal/telemetry", nil, "metrics are called from hooks, so nobody needs to be known"},
 	{"fault", nil, "the vocabulary of failure is below everything"},
-	{"internal/emittest", []string{"stream/record", "producers", "schemas"}, "tests of producers use it"},
+	{
+		"internal/emittest", []string{"stream/record", "producers", "schemas"},
+		"tests of producers use it",
+	},
 	{"internal", nil, "internal packages are tools that know nothing of the product"},
-	{"schemas", []string{"stream/record"}, "the vocabulary is below everything: it decodes and declares, others decide what follows"},
+	{
+		"schemas", []string{"stream/record"},
+		"the vocabulary is below everything: it decodes and declares, others decide what follows",
+	},
 	{"model", nil, "the mathematics are pure functions"},
 	{"infra", nil, "deployment files only"},
-	{"sinks/sinktest", []string{"stream/record", "sinks", "schemas", "fault", "internal/..."}, "a suite knows its contract and no engine"},
-	{"sinks/qdrant", []string{"stream/record", "sinks", "schemas", "fault", "internal/..."}, "an engine knows the contracts, and no other engine"},
-	{"sinks/neo4j", []string{"stream/record", "sinks", "schemas", "fault", "internal/...", "infra/neo4j"}, "an engine knows the contracts, and no other engine"},
-	{"sinks/clickhouse", []string{"stream/record", "sinks", "sinks/rowvalidate", "schemas", "fault", "internal/...", "infra/clickhouse"}, "an engine knows the contracts, and no other engine"},
-	{"sinks/sqlite", []string{"stream/record", "sinks", "sinks/rowvalidate", "schemas", "fault", "internal/..."}, "an engine knows the contracts, and no other engine"},
+	{
+		"sinks/sinktest", []string{"stream/record", "sinks", "schemas", "fault", "internal/..."},
+		"a suite knows its contract and no engine",
+	},
+	{
+		"sinks/qdrant", []string{"stream/record", "sinks", "schemas", "fault", "internal/..."},
+		"an engine knows the contracts, and no other engine",
+	},
+	{
+		"sinks/neo4j",
+		[]string{"stream/record", "sinks", "schemas", "fault", "internal/...", "infra/neo4j"},
+		"an engine knows the contracts, and no other engine",
+	},
+	{
+		"sinks/clickhouse",
+		[]string{
+			"stream/record", "sinks", "sinks/rowvalidate", "schemas", "fault", "internal/...",
+			"infra/clickhouse",
+		},
+		"an engine knows the contracts, and no other engine",
+	},
+	{
+		"sinks/sqlite",
+		[]string{"stream/record", "sinks", "sinks/rowvalidate", "schemas", "fault", "internal/..."},
+		"an engine knows the contracts, and no other engine",
+	},
 	{"sinks", []string{"stream/record", "schemas", "fault"}, "contracts name no engine"},
 	{"stream/record", nil, "the words for the log are below everything"},
-	{"stream/deadletter", []string{"stream/record", "fault"}, "what is known of dead letters needs no broker"},
-	{"stream", []string{"fault", "internal/..."}, "the stream carries records and knows no business words"},
-	{"recommend", []string{"stream/record", "schemas", "model", "sinks", "fault"}, "the serving library knows contracts, and no processor"},
-	{"processors", []string{"stream/record", "schemas", "model", "recommend", "sinks", "fault"}, "processors are functions of events and of what the stores say; metrics reach them as hooks"},
-	{"producers", []string{"stream/record", "schemas", "fault", "internal/..."}, "what comes in knows neither engines nor processors"},
-	{"eval", []string{"stream/record", "model", "schemas", "producers/...", "processors", "recommend", "sinks", "fault", "internal/..."}, "evaluation runs what serves"},
-	{"api", []string{"stream/record", "stream/deadletter", "config", "schemas", "sinks", "recommend", "processors", "producers/...", "fault", "internal/..."}, "the API speaks to contracts; cmd gives it what stands on the stream"},
+	{
+		"stream/deadletter", []string{"stream/record", "fault"},
+		"what is known of dead letters needs no broker",
+	},
+	{
+		"stream", []string{"fault", "internal/..."},
+		"the stream carries records and knows no business words",
+	},
+	{
+		"recommend", []string{"stream/record", "schemas", "model", "sinks", "fault"},
+		"the serving library knows contracts, and no processor",
+	},
+	{
+		"processors", []string{"stream/record", "schemas", "model", "recommend", "sinks", "fault"},
+		"processors are functions of events and of what the stores say; metrics reach them as hooks",
+	},
+	{
+		"producers", []string{"stream/record", "schemas", "fault", "internal/..."},
+		"what comes in knows neither engines nor processors",
+	},
+	{
+		"eval",
+		[]string{
+			"stream/record", "model", "schemas", "producers/...", "processors", "recommend",
+			"sinks", "fault", "internal/...",
+		},
+		"evaluation runs what serves",
+	},
+	{
+		"api",
+		[]string{
+			"stream/record", "stream/deadletter", "config", "schemas", "sinks", "recommend",
+			"processors", "producers/...", "fault", "internal/...",
+		},
+		"the API speaks to contracts; cmd gives it what stands on the stream",
+	},
 	{"app", []string{"..."}, "every concrete type is chosen here"},
-	{"rebuild", []string{"app", "config", "processors", "schemas", "sinks/...", "stream/...", "fault"}, "a rebuild uses what the app wires"},
+	{
+		"rebuild",
+		[]string{"app", "config", "processors", "schemas", "sinks/...", "stream/...", "fault"},
+		"a rebuild uses what the app wires",
+	},
 	{"cmd", []string{"..."}, "commands and flags"},
-	{"test/torture", []string{"processors", "stream/...", "schemas", "model", "sinks/...", "fault", "internal/..."}, "it breaks the built program from outside and reads its log and its stores; nobody imports it"},
+	{
+		"test/torture",
+		[]string{
+			"processors", "stream/...", "schemas", "model", "sinks/...", "fault", "internal/...",
+		},
+		"it breaks the built program from outside and reads its log and its stores; nobody " +
+			"imports it",
+	},
 	{"test/mutants", nil, "it changes code as text and runs the go command"},
 	{"", []string{"..."}, ""},
 }
@@ -57,27 +128,60 @@ var libraries = []struct {
 	folders []string
 	why     string
 }{
-	{"github.com/segmentio/kafka-go", []string{"stream", "app"}, "kafka-go is named in stream only"},
-	{"github.com/twmb/franz-go", []string{"stream/embedded", "app"}, "the embedded broker is the only user of franz-go"},
-	{"github.com/ThreeDotsLabs/watermill", []string{"stream", "producers", "app"}, "Watermill is the business of stream; producers know its Publisher"},
-	{"github.com/qdrant/", []string{"sinks/qdrant", "internal/apptest"}, "nobody outside sinks/qdrant sees a Qdrant type"},
-	{"github.com/neo4j/", []string{"sinks/neo4j", "app"}, "nobody outside sinks/neo4j sees a Neo4j type"},
-	{"github.com/ClickHouse/", []string{"sinks/clickhouse", "internal/apptest", "test/torture"}, "nobody outside sinks/clickhouse sees a ClickHouse type"},
-	{"modernc.org/sqlite", []string{"sinks/sqlite", "app"}, "nobody outside sinks/sqlite sees SQLite"},
-	{"database/sql", []string{"sinks", "internal/apptest", "test/torture"}, "SQL is the business of the engines"},
-	{"github.com/prometheus/", []string{"internal/telemetry", "app"}, "metrics are called from hooks"},
+	{
+		"github.com/segmentio/kafka-go",
+		[]string{"stream", "app"},
+		"kafka-go is named in stream only",
+	},
+	{
+		"github.com/twmb/franz-go", []string{"stream/embedded", "app"},
+		"the embedded broker is the only user of franz-go",
+	},
+	{
+		"github.com/ThreeDotsLabs/watermill", []string{"stream", "producers", "app"},
+		"Watermill is the business of stream; producers know its Publisher",
+	},
+	{
+		"github.com/qdrant/", []string{"sinks/qdrant", "internal/apptest"},
+		"nobody outside sinks/qdrant sees a Qdrant type",
+	},
+	{
+		"github.com/neo4j/", []string{"sinks/neo4j", "app"},
+		"nobody outside sinks/neo4j sees a Neo4j type",
+	},
+	{
+		"github.com/ClickHouse/", []string{"sinks/clickhouse", "internal/apptest", "test/torture"},
+		"nobody outside sinks/clickhouse sees a ClickHouse type",
+	},
+	{
+		"modernc.org/sqlite", []string{"sinks/sqlite", "app"},
+		"nobody outside sinks/sqlite sees SQLite",
+	},
+	{
+		"database/sql", []string{"sinks", "internal/apptest", "test/torture"},
+		"SQL is the business of the engines",
+	},
+	{
+		"github.com/prometheus/", []string{"internal/telemetry", "app"},
+		"metrics are called from hooks",
+	},
 	{"github.com/spf13/cobra", []string{"cmd"}, "commands are in cmd"},
 	{"github.com/knadh/koanf", []string{"config"}, "configuration is read in one place"},
 	{"github.com/go-chi/", []string{"api", "app"}, "routing is the business of api"},
 	{"github.com/danielgtaylor/huma", []string{"api", "app"}, "OpenAPI is the business of api"},
 	{"github.com/stretchr/testify", []string{"sinks/sinktest", "internal/apptest"}, "tests only"},
-	{"testing", []string{"sinks/sinktest", "internal/enginetest", "internal/apptest", "stream"}, "tests only"},
+	{
+		"testing", []string{"sinks/sinktest", "internal/enginetest", "internal/apptest", "stream"},
+		"tests only",
+	},
 }
 
 func TestImportsFollowTheDesign(t *testing.T) {
 	t.Parallel()
 	// -e: a package that does not build is checked too.
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")
+	cmd := exec.CommandContext(
+		t.Context(), "go", "list", "-e", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...",
+	)
 	out, err := cmd.Output()
 	require.NoError(t, err, "go list")
 	packages := 0
@@ -139,7 +243,10 @@ func complaint(from, to string) string {
 			}
 			inside := within(ours, a.folder) && a.folder != "internal"
 			if !inside && !allowed(ours, a.may) {
-				return fmt.Sprintf("%s imports %s: %s (it may import: %s)", from, ours, a.why, strings.Join(a.may, ", "))
+				return fmt.Sprintf(
+					"%s imports %s: %s (it may import: %s)", from, ours, a.why,
+					strings.Join(a.may, ", "),
+				)
 			}
 			return ""
 		}

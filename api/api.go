@@ -1,8 +1,8 @@
-// Package api is the HTTP server: recommendations over REST, the producers' way in for events, dead letters and state for operators, and an
-// OpenAPI document of it all.
+// Package api is the HTTP server: recommendations over REST, the producers' way in for events, dead
+// letters and state for operators, and an OpenAPI document of it all.
 //
-// It answers from the same recommender that fills the recommendations topic. What stands on the stream (dead letters, lag) comes in through the
-// small interfaces of this package.
+// It answers from the same recommender that fills the recommendations topic. What stands on the
+// stream (dead letters, lag) comes in through the small interfaces of this package.
 package api
 
 import (
@@ -69,7 +69,8 @@ type Deps struct {
 	Hooks Hooks
 }
 
-// Hooks tell what happens. Empty fields are allowed. They are called from many goroutines and must not block.
+// Hooks tell what happens. Empty fields are allowed. They are called from many goroutines and must
+// not block.
 type Hooks struct {
 	// Answered is told of each request; route is the pattern that matched, not the path.
 	Answered func(method, route string, status int, d time.Duration)
@@ -93,8 +94,12 @@ type Server struct {
 
 // New returns a server that is not serving yet: see Serve and Handler.
 func New(cfg config.HTTP, deps Deps) (*Server, error) {
-	if deps.Recommender == nil || deps.Gateway == nil || deps.Emitter == nil || deps.DeadLetters == nil || deps.Status == nil {
-		return nil, errors.New("api: Recommender, Gateway, Emitter, DeadLetters and Status are required")
+	if deps.Recommender == nil || deps.Gateway == nil || deps.Emitter == nil ||
+		deps.DeadLetters == nil ||
+		deps.Status == nil {
+		return nil, errors.New(
+			"api: Recommender, Gateway, Emitter, DeadLetters and Status are required",
+		)
 	}
 	if deps.Log == nil {
 		deps.Log = slog.Default()
@@ -113,17 +118,23 @@ func New(cfg config.HTTP, deps Deps) (*Server, error) {
 	return s, nil
 }
 
-// Handler returns the server's handler, for another server or a test. Lists that it answers are written to the log only while Serve runs.
+// Handler returns the server's handler, for another server or a test. Lists that it answers are
+// written to the log only while Serve runs.
 func (s *Server) Handler() http.Handler { return s.handler }
 
 func (s *Server) mount() error {
 	r := chi.NewRouter()
 	r.Use(s.observe, s.recover, s.limit)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
-		problem(w, http.StatusNotFound, "there is no "+r.URL.Path+": /openapi.yaml lists what there is")
+		problem(
+			w, http.StatusNotFound, "there is no "+r.URL.Path+": /openapi.yaml lists what there is",
+		)
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
-		problem(w, http.StatusMethodNotAllowed, r.Method+" is not possible here: /openapi.yaml lists what is")
+		problem(
+			w, http.StatusMethodNotAllowed,
+			r.Method+" is not possible here: /openapi.yaml lists what is",
+		)
 	})
 
 	r.Get("/healthz", s.getHealth)
@@ -136,7 +147,8 @@ func (s *Server) mount() error {
 	}
 
 	c := huma.DefaultConfig("Slipstream", s.deps.Version)
-	// Neither a page that loads scripts from elsewhere, nor $schema in bodies: a list is the same here and on the topic.
+	// Neither a page that loads scripts from elsewhere, nor $schema in bodies: a list is the same
+	// here and on the topic.
 	c.DocsPath, c.OpenAPIPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
 	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	doc := humachi.New(r, c)

@@ -37,7 +37,8 @@ import (
 
 var update = flag.Bool("update", false, "write docs/openapi.yaml anew")
 
-// shared is a store that tests read and none changes: opening one takes half a second under the race detector.
+// shared is a store that tests read and none changes: opening one takes half a second under the
+// race detector.
 var shared *sqlite.Store
 
 func TestMain(m *testing.M) {
@@ -50,7 +51,9 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	if shared, err = sqlite.Open(context.Background(), sqlite.Config{Path: filepath.Join(dir, "x.db")}); err != nil {
+	if shared, err = sqlite.Open(
+		context.Background(), sqlite.Config{Path: filepath.Join(dir, "x.db")},
+	); err != nil {
 		panic(err)
 	}
 	defer func() {
@@ -122,7 +125,9 @@ func (e *emitter) fail(err error) {
 func (e *emitter) messages(topic string) []record.Record {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(e.taken), func(m record.Record) bool { return m.Topic != topic })
+	return slices.DeleteFunc(
+		slices.Clone(e.taken), func(m record.Record) bool { return m.Topic != topic },
+	)
 }
 
 // letters is a small set of dead letters in memory.
@@ -148,7 +153,11 @@ func (l *letters) Get(_ context.Context, id string) (deadletter.Letter, error) {
 	return deadletter.Letter{}, errors.Join(l.err, deadletter.ErrNotFound)
 }
 
-func (l *letters) Replay(_ context.Context, f deadletter.Filter, o deadletter.ReplayOptions) (int, error) {
+func (l *letters) Replay(
+	_ context.Context,
+	f deadletter.Filter,
+	o deadletter.ReplayOptions,
+) (int, error) {
 	l.filter, l.rate, l.note = f, o.Rate, o.Reason
 	return len(l.all), l.err
 }
@@ -174,9 +183,17 @@ func setup(t *testing.T, changes ...change) *fixture {
 	rc.Holdout = 0
 	f := &fixture{emitter: newEmitter(), letters: &letters{}, logs: &bytes.Buffer{}}
 	rc.Log = slog.New(slog.NewTextHandler(f.logs, nil))
-	recommender := recommend.New(recommend.Stores{Users: shared, Items: shared, Graph: shared}, processors.NewErasures(), rc, time.Now)
+	recommender := recommend.New(
+		recommend.Stores{Users: shared, Items: shared, Graph: shared}, processors.NewErasures(), rc,
+		time.Now,
+	)
 	m := trending().Message()
-	require.NoError(t, recommender.ApplyTrending(&record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}))
+	require.NoError(
+		t,
+		recommender.ApplyTrending(
+			&record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers},
+		),
+	)
 
 	validator, err := validators()
 	require.NoError(t, err)
@@ -185,10 +202,14 @@ func setup(t *testing.T, changes ...change) *fixture {
 	cfg := config.Default().HTTP
 	cfg.Addr = "127.0.0.1:0"
 	deps := api.Deps{
-		Recommender: recommender, Gateway: gateway, Emitter: f.emitter, DeadLetters: f.letters, Version: "v1.2.3",
-		Log: slog.New(slog.NewTextHandler(f.logs, nil)),
+		Recommender: recommender, Gateway: gateway, Emitter: f.emitter, DeadLetters: f.letters,
+		Version: "v1.2.3",
+		Log:     slog.New(slog.NewTextHandler(f.logs, nil)),
 		Status: func(context.Context) (api.Status, error) {
-			return api.Status{Version: "v1.2.3", Engines: []api.EngineStatus{{Name: "qdrant", Up: true}}, Groups: []api.GroupStatus{{Group: "embed", Lag: 7}}}, nil
+			return api.Status{
+				Version: "v1.2.3", Engines: []api.EngineStatus{{Name: "qdrant", Up: true}},
+				Groups: []api.GroupStatus{{Group: "embed", Lag: 7}},
+			}, nil
 		},
 	}
 	for _, c := range changes {
@@ -200,7 +221,9 @@ func setup(t *testing.T, changes ...change) *fixture {
 }
 
 // catalogue is what the store holds, most popular first.
-var catalogue = []struct{ id, title, genre string }{{"alien", "Alien", "Horror"}, {"heat", "Heat", "Crime"}, {"a/b c", "Slash", "Crime"}}
+var catalogue = []struct{ id, title, genre string }{
+	{"alien", "Alien", "Horror"}, {"heat", "Heat", "Crime"}, {"a/b c", "Slash", "Crime"},
+}
 
 // fill puts the catalogue and some friends into the store.
 func fill(ctx context.Context, store *sqlite.Store) error {
@@ -213,14 +236,20 @@ func fill(ctx context.Context, store *sqlite.Store) error {
 		vector := make([]float32, 65)
 		vector[i] = 1
 		err := store.PutItems(ctx, []sinks.Item{{
-			Content: schemas.Item{ItemID: x.id, Title: x.title, Genres: []string{x.genre}}, Vector: vector, ContentVector: content, Version: 1, Count: 100,
+			Content: schemas.Item{ItemID: x.id, Title: x.title, Genres: []string{x.genre}},
+			Vector:  vector, ContentVector: content, Version: 1, Count: 100,
 		}})
 		if err != nil {
 			return err
 		}
 	}
 	now := time.Now()
-	return store.ApplyEdges(ctx, []sinks.Edge{{A: "u1", B: "u2", At: now, EventID: "1"}, {A: "u2", B: "u3", At: now, EventID: "2"}})
+	return store.ApplyEdges(
+		ctx,
+		[]sinks.Edge{
+			{A: "u1", B: "u2", At: now, EventID: "1"}, {A: "u2", B: "u3", At: now, EventID: "2"},
+		},
+	)
 }
 
 func trending() *schemas.Trending {
@@ -239,7 +268,11 @@ func keyed(cfg *config.HTTP, _ *api.Deps) {
 	}
 }
 
-func (f *fixture) do(t *testing.T, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+func (f *fixture) do(
+	t *testing.T,
+	method, target, body string,
+	headers ...string,
+) *httptest.ResponseRecorder {
 	t.Helper()
 	var reader io.Reader
 	if body != "" {
@@ -275,10 +308,15 @@ func TestRecommendationsOfAnUnknownUserAreTrendingAndFitTheSchema(t *testing.T) 
 	require.Equal(t, schemas.StrategyTrending, list.Strategy)
 	require.Equal(t, "nobody", list.UserID)
 	require.Equal(t, "request", list.CausedBy.Trigger)
-	require.Equal(t, []string{"alien", "heat"}, []string{list.Items[0].ItemID, list.Items[1].ItemID})
+	require.Equal(
+		t, []string{"alien", "heat"}, []string{list.Items[0].ItemID, list.Items[1].ItemID},
+	)
 	v, err := validators()
 	require.NoError(t, err)
-	require.NoError(t, v.Validate(schemas.KindRecommendation, w.Body.Bytes()), "the answer is what the topic holds")
+	require.NoError(
+		t, v.Validate(schemas.KindRecommendation, w.Body.Bytes()),
+		"the answer is what the topic holds",
+	)
 	require.Empty(t, w.Header().Values("Content-Encoding"))
 }
 
@@ -336,7 +374,10 @@ func TestTrendingAndSuggestions(t *testing.T) {
 	require.Equal(t, "heat", decode[schemas.Recommendation](t, w).Items[0].ItemID)
 
 	w = f.do(t, "GET", "/v1/users/u1/friends/suggestions", "")
-	require.JSONEq(t, `{"user_id":"u1","suggestions":[{"user_id":"u3","mutual":1,"via":["u2"]}]}`, w.Body.String())
+	require.JSONEq(
+		t, `{"user_id":"u1","suggestions":[{"user_id":"u3","mutual":1,"via":["u2"]}]}`,
+		w.Body.String(),
+	)
 	w = f.do(t, "GET", "/v1/users/nobody/friends/suggestions", "")
 	require.JSONEq(t, `{"user_id":"nobody","suggestions":[]}`, w.Body.String())
 }
@@ -390,9 +431,14 @@ func TestRoles(t *testing.T) {
 		w := f.do(t, r.method, r.path, r.body)
 		require.Equal(t, 401, w.Code, r.path)
 		require.Equal(t, "Bearer", w.Header().Get("WWW-Authenticate"))
-		require.Equal(t, 401, f.do(t, r.method, r.path, r.body, "X-API-Key", "wrong-0123456789abcdef").Code, r.path)
+		require.Equal(
+			t, 401, f.do(t, r.method, r.path, r.body, "X-API-Key", "wrong-0123456789abcdef").Code,
+			r.path,
+		)
 		for role, key := range keys {
-			for _, headers := range [][]string{{"X-API-Key", key}, {"Authorization", "Bearer " + key}} {
+			for _, headers := range [][]string{
+				{"X-API-Key", key}, {"Authorization", "Bearer " + key},
+			} {
 				w := f.do(t, r.method, r.path, r.body, headers...)
 				if role == r.role {
 					require.Less(t, w.Code, 300, r.path+": "+w.Body.String())
@@ -412,15 +458,30 @@ func TestDeadLetters(t *testing.T) {
 	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	f.letters.all = []deadletter.Letter{
 		{
-			ID: "d1", Group: "embed", Origin: record.Position{TopicPartition: record.TopicPartition{Topic: "interactions", Partition: 3}, Offset: 7}, Class: fault.Permanent, Reason: "no user_id", State: "open", WrittenAt: at,
-			Key: []byte("u1"), Value: []byte(`{"item_id":"x"}`), Headers: []record.Header{{Key: "ce_id", Value: []byte("e1")}},
+			ID: "d1", Group: "embed",
+			Origin: record.Position{
+				TopicPartition: record.TopicPartition{Topic: "interactions", Partition: 3},
+				Offset:         7,
+			},
+			Class: fault.Permanent, Reason: "no user_id", State: "open", WrittenAt: at,
+			Key: []byte("u1"), Value: []byte(`{"item_id":"x"}`),
+			Headers: []record.Header{{Key: "ce_id", Value: []byte("e1")}},
 		},
-		{ID: "d2", Group: "embed", State: "dropped", ResolvedAt: at, Resolution: "junk", Key: []byte{0xff, 0x00}, Value: []byte{0xff, 0xfe}},
+		{
+			ID: "d2", Group: "embed", State: "dropped", ResolvedAt: at, Resolution: "junk",
+			Key: []byte{0xff, 0x00}, Value: []byte{0xff, 0xfe},
+		},
 	}
-	w := f.do(t, "GET", "/v1/poison?group=embed&class=permanent&topic=interactions&reason=user&state=open&since=2026-11-22T09:00:00Z&limit=5", "")
+	w := f.do(
+		t,
+		"GET",
+		"/v1/poison?group=embed&class=permanent&topic=interactions&reason=user&state=open&since=2026-11-22T09:00:00Z&limit=5",
+		"",
+	)
 	require.Equal(t, 200, w.Code, w.Body.String())
 	require.Equal(t, deadletter.Filter{
-		Group: "embed", Class: "permanent", Topic: "interactions", Reason: "user", State: "open", Since: at.Add(-time.Hour), Limit: 5,
+		Group: "embed", Class: "permanent", Topic: "interactions", Reason: "user", State: "open",
+		Since: at.Add(-time.Hour), Limit: 5,
 	}, f.letters.filter)
 	require.Contains(t, w.Body.String(), `"reason":"no user_id"`)
 	require.NotContains(t, w.Body.String(), "item_id", "values are for whoever shows one")
@@ -492,7 +553,10 @@ func TestReadiness(t *testing.T) {
 			asked := 0
 			f := setup(t, func(_ *config.HTTP, d *api.Deps) {
 				d.Checks = []api.Check{
-					{Name: "kafka", Required: true, Ping: func(context.Context) error { asked++; return tc.kafka }},
+					{
+						Name: "kafka", Required: true,
+						Ping: func(context.Context) error { asked++; return tc.kafka },
+					},
 					{Name: "qdrant", Ping: func(context.Context) error { return tc.qdrant }},
 				}
 			})
@@ -549,9 +613,18 @@ func TestBadRequestsAndBadHandlers(t *testing.T) {
 		{"GET", "/v2/nothing", "", answered{"GET", "other", 404}, "/openapi.yaml"},
 		{"PATCH", "/v1/events", "", answered{"PATCH", "other", 405}, "not possible"},
 		{"GET", "/v1/trending", "", answered{"GET", "/v1/trending", 500}, "server's log"},
-		{"GET", "/v1/users/u/friends/suggestions", "", answered{"GET", "/v1/users/{id}/friends/suggestions", 503}, "try again"},
-		{"POST", "/v1/poison/drop", `{"note":"` + strings.Repeat("x", 2000) + `"}`, answered{"POST", "/v1/poison/drop", 413}, ""},
-		{"POST", "/v1/events", `{"user_id":"` + strings.Repeat("x", 2000) + `"}`, answered{"POST", "/v1/events", 413}, ""},
+		{
+			"GET", "/v1/users/u/friends/suggestions", "",
+			answered{"GET", "/v1/users/{id}/friends/suggestions", 503}, "try again",
+		},
+		{
+			"POST", "/v1/poison/drop", `{"note":"` + strings.Repeat("x", 2000) + `"}`,
+			answered{"POST", "/v1/poison/drop", 413}, "",
+		},
+		{
+			"POST", "/v1/events", `{"user_id":"` + strings.Repeat("x", 2000) + `"}`,
+			answered{"POST", "/v1/events", 413}, "",
+		},
 		{"POST", "/v1/poison/drop", `{`, answered{"POST", "/v1/poison/drop", 400}, ""},
 	} {
 		seen = nil
@@ -644,7 +717,8 @@ func TestOpenAPIIsComplete(t *testing.T) {
 	slices.Sort(got)
 	require.Equal(t, []string{
 		"DELETE /v1/items/{id}", "DELETE /v1/users/{id}", "DELETE /v1/users/{id}/friends/{friend}",
-		"GET /v1/items/{id}/similar", "GET /v1/poison", "GET /v1/poison/{id}", "GET /v1/status", "GET /v1/trending",
+		"GET /v1/items/{id}/similar", "GET /v1/poison", "GET /v1/poison/{id}", "GET /v1/status",
+		"GET /v1/trending",
 		"GET /v1/users/{id}/friends/suggestions", "GET /v1/users/{id}/recommendations",
 		"POST /v1/events", "POST /v1/poison/drop", "POST /v1/poison/replay",
 		"PUT /v1/items/{id}", "PUT /v1/users/{id}", "PUT /v1/users/{id}/friends/{friend}",

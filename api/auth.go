@@ -15,7 +15,8 @@ import (
 	"github.com/slipstream-rec/slipstream/config"
 )
 
-// keyring finds callers by the hash of their key, so that the time it takes says nothing about keys. An empty one lets everybody do everything.
+// keyring finds callers by the hash of their key, so that the time it takes says nothing about
+// keys. An empty one lets everybody do everything.
 type keyring map[[sha256.Size]byte]config.APIKey
 
 func newKeyring(keys []config.APIKey) (keyring, error) {
@@ -25,7 +26,9 @@ func newKeyring(keys []config.APIKey) (keyring, error) {
 		if text, ok := strings.CutPrefix(k.Key, "sha256:"); ok {
 			raw, err := hex.DecodeString(text)
 			if err != nil || len(raw) != sha256.Size {
-				return nil, fmt.Errorf("the hash of API key %s is not 64 hexadecimal digits", k.Name)
+				return nil, fmt.Errorf(
+					"the hash of API key %s is not 64 hexadecimal digits", k.Name,
+				)
 			}
 			sum = [sha256.Size]byte(raw)
 		}
@@ -44,14 +47,17 @@ func (k keyring) allow(r *http.Request, role string) (status int, detail string)
 		key = token
 	}
 	if key == "" {
-		return http.StatusUnauthorized, "send an API key: Authorization: Bearer KEY, or X-API-Key: KEY"
+		return http.StatusUnauthorized, "send an API key: Authorization: Bearer KEY, or " +
+			"X-API-Key: KEY"
 	}
 	caller, ok := k[sha256.Sum256([]byte(key))]
 	if !ok {
 		return http.StatusUnauthorized, "the API key is unknown"
 	}
 	if !slices.Contains(caller.Roles, role) {
-		return http.StatusForbidden, fmt.Sprintf("the API key %s lacks the role %s", caller.Name, role)
+		return http.StatusForbidden, fmt.Sprintf(
+			"the API key %s lacks the role %s", caller.Name, role,
+		)
 	}
 	return http.StatusOK, ""
 }
@@ -84,7 +90,9 @@ func (s *Server) require(role string) func(http.Handler) http.Handler {
 // bound of its body, and the errors that any operation can have.
 func (s *Server) guarded(o huma.Operation, role string) huma.Operation {
 	o.Security, o.MaxBodyBytes = secured(role), int64(s.cfg.MaxBodyBytes)
-	o.Errors = append(o.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable)
+	o.Errors = append(
+		o.Errors, http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable,
+	)
 	o.Middlewares = append(o.Middlewares, func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humachi.Unwrap(ctx)
 		if s.permit(w, r, role) {

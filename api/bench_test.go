@@ -28,23 +28,29 @@ type noGateway struct{}
 
 func (noGateway) Register(gateway.Router) {}
 
-// BenchmarkAnswer measures what the server adds to making a list: routing, keys, parameters, JSON, the copy for the log.
+// BenchmarkAnswer measures what the server adds to making a list: routing, keys, parameters, JSON,
+// the copy for the log.
 func BenchmarkAnswer(b *testing.B) {
 	list := schemas.Recommendation{
-		UserID: "user-483", RecommendationID: "5e4e9441-67f7-5ea9-9548-80d01e579721", Strategy: "personal", Variant: "default",
-		GeneratedAt: time.Now(), ExpiresAt: time.Now(), CausedBy: schemas.CausedBy{Trigger: "request"},
+		UserID: "user-483", RecommendationID: "5e4e9441-67f7-5ea9-9548-80d01e579721",
+		Strategy: "personal", Variant: "default",
+		GeneratedAt: time.Now(), ExpiresAt: time.Now(),
+		CausedBy: schemas.CausedBy{Trigger: "request"},
 	}
 	for i := range 10 {
 		list.Items = append(list.Items, schemas.RecommendedItem{
-			ItemID: "film-158", Rank: i + 1, Score: 1.6092801094055176, Reason: "because you watched The Tender Heist", Source: "vectors", Title: "The Velvet Lighthouse",
+			ItemID: "film-158", Rank: i + 1, Score: 1.6092801094055176,
+			Reason: "because you watched The Tender Heist", Source: "vectors",
+			Title: "The Velvet Lighthouse",
 		})
 	}
 	cfg := config.Default().HTTP
 	cfg.APIKeys = []config.APIKey{{Name: "site", Key: readKey, Roles: []string{config.RoleRead}}}
 	s, err := api.New(cfg, api.Deps{
-		Recommender: ready{list: list}, Gateway: noGateway{}, Emitter: newEmitter(), DeadLetters: &letters{},
-		Status: func(context.Context) (api.Status, error) { return api.Status{}, nil },
-		Hooks:  api.Hooks{Answered: func(string, string, int, time.Duration) {}},
+		Recommender: ready{list: list}, Gateway: noGateway{}, Emitter: newEmitter(),
+		DeadLetters: &letters{},
+		Status:      func(context.Context) (api.Status, error) { return api.Status{}, nil },
+		Hooks:       api.Hooks{Answered: func(string, string, int, time.Duration) {}},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -19,7 +19,8 @@ type Check struct {
 
 const (
 	checkTimeout = 2 * time.Second
-	// checkAge is how long the result of the checks is used again, so that being asked often costs the stores nothing.
+	// checkAge is how long the result of the checks is used again, so that being asked often costs
+	// the stores nothing.
 	checkAge = time.Second
 )
 
@@ -86,7 +87,8 @@ func (r *readiness) get(ctx context.Context) checked {
 	return result
 }
 
-// getHealth says that the process is alive: it does not look at anything else, since a restart would not help a store.
+// getHealth says that the process is alive: it does not look at anything else, since a restart
+// would not help a store.
 func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write([]byte(`{"status":"alive"}` + "\n"))

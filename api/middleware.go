@@ -18,7 +18,11 @@ func problem(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", gateway.ContentTypeProblem)
 	w.WriteHeader(status)
 	// The client may be gone; there is nobody else to tell.
-	_ = json.NewEncoder(w).Encode(gateway.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
+	_ = json.NewEncoder(w).Encode(
+		gateway.Problem{
+			Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail,
+		},
+	)
 }
 
 // observe tells the hooks of each answer.
@@ -53,8 +57,14 @@ func (s *Server) recover(next http.Handler) http.Handler {
 			case http.ErrAbortHandler:
 				panic(e) // net/http's own way to drop a connection
 			default:
-				s.log.Error("a request's handler panicked", "method", r.Method, "path", r.URL.Path, "panic", e, "stack", string(debug.Stack()))
-				problem(w, http.StatusInternalServerError, "something went wrong here; the server's log says what")
+				s.log.Error(
+					"a request's handler panicked", "method", r.Method, "path", r.URL.Path, "panic",
+					e, "stack", string(debug.Stack()),
+				)
+				problem(
+					w, http.StatusInternalServerError,
+					"something went wrong here; the server's log says what",
+				)
 			}
 		}()
 		next.ServeHTTP(w, r)
@@ -68,7 +78,9 @@ type clientKey struct{}
 func (s *Server) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		client := r.Context()
-		ctx, cancel := context.WithTimeout(context.WithValue(client, clientKey{}, client), s.cfg.RequestTimeout)
+		ctx, cancel := context.WithTimeout(
+			context.WithValue(client, clientKey{}, client), s.cfg.RequestTimeout,
+		)
 		defer cancel()
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		next.ServeHTTP(w, r.WithContext(ctx))

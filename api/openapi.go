@@ -29,21 +29,32 @@ func schemaName(t reflect.Type, hint string) string {
 	return huma.DefaultSchemaNamer(t, hint)
 }
 
-// describe puts into the document what is the same for all operations, and the JSON Schemas of events and lists as they stand in the repository.
+// describe puts into the document what is the same for all operations, and the JSON Schemas of
+// events and lists as they stand in the repository.
 func describe(o *huma.OpenAPI) error {
-	o.Info.Description = "Recommendations that reflect an event within a second. Errors are application/problem+json (RFC 9457). " +
-		"429 and 503 carry Retry-After: the same request may be sent again then; events count once by their source and id. " +
+	o.Info.Description = "Recommendations that reflect an event within a second. Errors are " +
+		"application/problem+json (RFC 9457). " +
+		"429 and 503 carry Retry-After: the same request may be sent again then; events count " +
+		"once by their source and id. " +
 		"What goes over Kafka is in asyncapi.yaml."
 	o.Info.License = nil
 	o.Servers = []*huma.Server{{URL: "http://127.0.0.1:8080", Description: "slipstream dev"}}
 	o.Tags = []*huma.Tag{
 		{Name: tagList, Description: "Lists, made when they are asked for."},
-		{Name: tagEvents, Description: "What people do, the catalogue, people and friendships. An answer of 202 means: the log has it."},
+		{
+			Name: tagEvents,
+			Description: "What people do, the catalogue, people and friendships. An answer of " +
+				"202 means: the log has it.",
+		},
 		{Name: tagOperate, Description: "State and dead letters."},
 	}
 	o.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"bearer": {Type: "http", Scheme: "bearer", Description: "An API key with the role that the operation names. Not needed where no keys are configured."},
-		"key":    {Type: "apiKey", In: "header", Name: "X-API-Key", Description: "The same."},
+		"bearer": {
+			Type: "http", Scheme: "bearer",
+			Description: "An API key with the role that the operation names. Not needed where " +
+				"no keys are configured.",
+		},
+		"key": {Type: "apiKey", In: "header", Name: "X-API-Key", Description: "The same."},
 	}
 	for _, kind := range schemas.PublicKinds() {
 		raw, ok := schemas.JSONSchema(kind)
@@ -70,7 +81,8 @@ func describe(o *huma.OpenAPI) error {
 	return nil
 }
 
-// inline takes a JSON Schema into the document as it is, but for what would give it an address of its own.
+// inline takes a JSON Schema into the document as it is, but for what would give it an address of
+// its own.
 func inline(raw []byte) (*huma.Schema, error) {
 	var fields map[string]any
 	if err := json.Unmarshal(raw, &fields); err != nil {
@@ -81,32 +93,49 @@ func inline(raw []byte) (*huma.Schema, error) {
 	return &huma.Schema{Extensions: fields}, nil
 }
 
-// describeGateway puts the producers' handlers into the document; they read bodies that no framework does.
+// describeGateway puts the producers' handlers into the document; they read bodies that no
+// framework does.
 func describeGateway(o *huma.OpenAPI) {
-	problemSchema := o.Components.Schemas.Schema(reflect.TypeFor[gateway.Problem](), true, "Problem")
+	problemSchema := o.Components.Schemas.Schema(
+		reflect.TypeFor[gateway.Problem](), true, "Problem",
+	)
 	answer := o.Components.Schemas.Schema(reflect.TypeFor[gateway.Answer](), true, "Answer")
 	taken := o.Components.Schemas.Schema(reflect.TypeFor[gateway.Taken](), true, "Taken")
-	events := &huma.Schema{OneOf: []*huma.Schema{}, Description: "Without a kind, an interaction. The field kind selects another one."}
+	events := &huma.Schema{
+		OneOf:       []*huma.Schema{},
+		Description: "Without a kind, an interaction. The field kind selects another one.",
+	}
 	for _, k := range schemas.WritableKinds() {
 		events.OneOf = append(events.OneOf, ref(string(k)))
 	}
 	event := func(d string) *huma.MediaType {
-		return &huma.MediaType{Schema: &huma.Schema{Description: d, Extensions: map[string]any{"type": "object"}}}
+		return &huma.MediaType{
+			Schema: &huma.Schema{Description: d, Extensions: map[string]any{"type": "object"}},
+		}
 	}
 
 	add := func(op *huma.Operation, good *huma.Schema) {
 		op.Tags, op.Security = []string{tagEvents}, secured(config.RoleEmit)
 		op.Responses = map[string]*huma.Response{strconv.Itoa(http.StatusAccepted): {
-			Description: "The log has it, on all its replicas.", Content: map[string]*huma.MediaType{"application/json": {Schema: good}},
+			Description: "The log has it, on all its replicas.",
+			Content:     map[string]*huma.MediaType{"application/json": {Schema: good}},
 		}}
 		for status, what := range map[int]string{
-			http.StatusBadRequest: "Refused: the detail says which field is wrong, and how.", http.StatusUnauthorized: "No API key, or an unknown one.",
-			http.StatusForbidden: "The API key lacks the role emit.", http.StatusRequestEntityTooLarge: "Too large.",
-			http.StatusUnsupportedMediaType: "The Content-Type or Content-Encoding is not understood.",
-			http.StatusTooManyRequests:      "Too much at once: see Retry-After.", http.StatusServiceUnavailable: "The log does not answer: see Retry-After.",
+			http.StatusBadRequest: "Refused: the detail says which field is wrong, " +
+				"and how.",
+			http.StatusUnauthorized:          "No API key, or an unknown one.",
+			http.StatusForbidden:             "The API key lacks the role emit.",
+			http.StatusRequestEntityTooLarge: "Too large.",
+			http.StatusUnsupportedMediaType: "The Content-Type or Content-Encoding is not " +
+				"understood.",
+			http.StatusTooManyRequests:    "Too much at once: see Retry-After.",
+			http.StatusServiceUnavailable: "The log does not answer: see Retry-After.",
 		} {
 			op.Responses[strconv.Itoa(status)] = &huma.Response{
-				Description: what, Content: map[string]*huma.MediaType{gateway.ContentTypeProblem: {Schema: problemSchema}},
+				Description: what,
+				Content: map[string]*huma.MediaType{
+					gateway.ContentTypeProblem: {Schema: problemSchema},
+				},
 			}
 		}
 		o.AddOperation(op)
@@ -115,37 +144,74 @@ func describeGateway(o *huma.OpenAPI) {
 	array := &huma.Schema{OneOf: []*huma.Schema{events, {Type: huma.TypeArray, Items: events}}}
 	add(&huma.Operation{
 		OperationID: "emit", Method: http.MethodPost, Path: "/v1/events", Summary: "Emit events",
-		Description: "One event, an array, NDJSON (one event a line), or CloudEvents: structured, in a batch, or binary (ce- headers). gzip is understood. " +
-			"When some events of many are refused the others are taken, and errors says which and why.",
+		Description: "One event, an array, NDJSON (one event a line), or CloudEvents: " +
+			"structured, in a batch, or binary (ce- headers). gzip is understood. " +
+			"When some events of many are refused the others are taken, and errors says which " +
+			"and why.",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-			"application/json":                   {Schema: array},
-			"application/x-ndjson":               event("One event a line."),
-			"application/cloudevents+json":       event("A CloudEvent 1.0; type is the kind, data the event."),
-			"application/cloudevents-batch+json": {Schema: &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeObject}}},
+			"application/json":     {Schema: array},
+			"application/x-ndjson": event("One event a line."),
+			"application/cloudevents+json": event(
+				"A CloudEvent 1.0; type is the kind, data the event.",
+			),
+			"application/cloudevents-batch+json": {
+				Schema: &huma.Schema{
+					Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeObject},
+				},
+			},
 		}},
 	}, answer)
 
 	put := func(id, method, path, summary, description string, kind schemas.Kind, body bool, names ...string) {
-		op := &huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, Description: description}
+		op := &huma.Operation{
+			OperationID: id, Method: method, Path: path, Summary: summary, Description: description,
+		}
 		for _, name := range names {
-			op.Parameters = append(op.Parameters, &huma.Param{Name: name, In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}})
+			op.Parameters = append(
+				op.Parameters,
+				&huma.Param{
+					Name: name, In: "path", Required: true,
+					Schema: &huma.Schema{Type: huma.TypeString},
+				},
+			)
 		}
 		op.Parameters = append(op.Parameters, &huma.Param{
-			Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString}, Description: "The event's id: sent again with it, it counts once.",
+			Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+			Description: "The event's id: sent again with it, it counts once.",
 		})
 		if body {
 			op.RequestBody = &huma.RequestBody{
 				Description: "The fields beside those in the path.",
-				Content:     map[string]*huma.MediaType{"application/json": {Schema: ref(string(kind))}},
+				Content: map[string]*huma.MediaType{
+					"application/json": {Schema: ref(string(kind))},
+				},
 			}
 		}
 		add(op, taken)
 	}
-	put("put-item", http.MethodPut, "/v1/items/{id}", "Add or change an item", "The whole item: it can be recommended within a second.", schemas.KindItemUpdated, true, "id")
-	put("withdraw-item", http.MethodDelete, "/v1/items/{id}", "Withdraw an item", "It is not recommended any more.", schemas.KindItemWithdrawn, false, "id")
-	put("put-user", http.MethodPut, "/v1/users/{id}", "Add or change a user", "Attributes of the user. Users need not be announced: the first event is enough.", schemas.KindUserUpdated, true, "id")
+	put(
+		"put-item", http.MethodPut, "/v1/items/{id}", "Add or change an item",
+		"The whole item: it can be recommended within a second.", schemas.KindItemUpdated, true,
+		"id",
+	)
+	put(
+		"withdraw-item", http.MethodDelete, "/v1/items/{id}", "Withdraw an item",
+		"It is not recommended any more.", schemas.KindItemWithdrawn, false, "id",
+	)
+	put(
+		"put-user", http.MethodPut, "/v1/users/{id}", "Add or change a user",
+		"Attributes of the user. Users need not be announced: the first event is enough.",
+		schemas.KindUserUpdated, true, "id",
+	)
 	put("erase-user", http.MethodDelete, "/v1/users/{id}", "Erase a user",
-		"Everything of the user up to now goes from every store, in order with their events; events from before that come later are dropped.", schemas.KindUserErased, false, "id")
-	put("add-friend", http.MethodPut, "/v1/users/{id}/friends/{friend}", "Add a friendship", "Friendships have no direction.", schemas.KindFriendshipAdded, true, "id", "friend")
-	put("remove-friend", http.MethodDelete, "/v1/users/{id}/friends/{friend}", "Remove a friendship", "", schemas.KindFriendshipRemoved, false, "id", "friend")
+		"Everything of the user up to now goes from every store, in order with their events; "+
+			"events from before that come later are dropped.", schemas.KindUserErased, false, "id")
+	put(
+		"add-friend", http.MethodPut, "/v1/users/{id}/friends/{friend}", "Add a friendship",
+		"Friendships have no direction.", schemas.KindFriendshipAdded, true, "id", "friend",
+	)
+	put(
+		"remove-friend", http.MethodDelete, "/v1/users/{id}/friends/{friend}",
+		"Remove a friendship", "", schemas.KindFriendshipRemoved, false, "id", "friend",
+	)
 }

@@ -64,9 +64,12 @@ type shownHeader struct {
 
 func show(l *deadletter.Letter) Letter {
 	return Letter{
-		ID: l.ID, Group: l.Group, Topic: l.Origin.Topic, Partition: l.Origin.Partition, Offset: l.Origin.Offset, RecordedAt: l.Time, Key: readable(l.Key),
-		Class: l.Class.String(), Reason: l.Reason, Attempts: l.Attempts, FirstFailureAt: l.FirstFailure, LastFailureAt: l.LastFailure,
-		SetAsideAt: l.WrittenAt, State: string(l.State), ResolvedAt: l.ResolvedAt, Resolution: l.Resolution,
+		ID: l.ID, Group: l.Group, Topic: l.Origin.Topic, Partition: l.Origin.Partition,
+		Offset: l.Origin.Offset, RecordedAt: l.Time, Key: readable(l.Key),
+		Class: l.Class.String(), Reason: l.Reason, Attempts: l.Attempts,
+		FirstFailureAt: l.FirstFailure, LastFailureAt: l.LastFailure,
+		SetAsideAt: l.WrittenAt, State: string(l.State), ResolvedAt: l.ResolvedAt,
+		Resolution: l.Resolution,
 	}
 }
 
@@ -128,10 +131,13 @@ type Choice struct {
 
 func (c *Choice) filter() (deadletter.Filter, error) {
 	f := deadletter.Filter{
-		IDs: c.IDs, Group: c.Group, Class: c.Class, Topic: c.Topic, Reason: c.Reason, Since: c.Since, Until: c.Until, State: deadletter.Open,
+		IDs: c.IDs, Group: c.Group, Class: c.Class, Topic: c.Topic, Reason: c.Reason,
+		Since: c.Since, Until: c.Until, State: deadletter.Open,
 	}
 	if !f.Restricts() && !c.All {
-		return f, huma.Error422UnprocessableEntity(`choose by ids, group, class, topic, reason, since or until, or say "all": true`)
+		return f, huma.Error422UnprocessableEntity(
+			`choose by ids, group, class, topic, reason, since or until, or say "all": true`,
+		)
 	}
 	return f, nil
 }
@@ -155,22 +161,31 @@ type countOutput struct {
 
 func (s *Server) deadLetters(doc huma.API) {
 	huma.Register(doc, s.guarded(huma.Operation{
-		OperationID: "list-dead-letters", Method: http.MethodGet, Path: "/v1/poison", Tags: []string{tagOperate},
-		Summary: "Dead letters", Description: "Events that were set aside for a person, newest first.",
+		OperationID: "list-dead-letters", Method: http.MethodGet, Path: "/v1/poison",
+		Tags:        []string{tagOperate},
+		Summary:     "Dead letters",
+		Description: "Events that were set aside for a person, newest first.",
 	}, config.RoleOperate), s.listDeadLetters)
 	huma.Register(doc, s.guarded(huma.Operation{
-		OperationID: "show-dead-letter", Method: http.MethodGet, Path: "/v1/poison/{id}", Tags: []string{tagOperate},
-		Summary: "One dead letter", Description: "With the record's headers and value.", Errors: []int{http.StatusNotFound},
+		OperationID: "show-dead-letter", Method: http.MethodGet, Path: "/v1/poison/{id}",
+		Tags:    []string{tagOperate},
+		Summary: "One dead letter", Description: "With the record's headers and value.",
+		Errors: []int{http.StatusNotFound},
 	}, config.RoleOperate), s.showDeadLetter)
 	huma.Register(doc, s.guarded(huma.Operation{
-		OperationID: "replay-dead-letters", Method: http.MethodPost, Path: "/v1/poison/replay", Tags: []string{tagOperate},
-		Summary:     "Replay dead letters",
-		Description: "Sends those that are open and match to their group again. Replaying one twice counts once. What cannot be handled this time either comes back as open.",
+		OperationID: "replay-dead-letters", Method: http.MethodPost, Path: "/v1/poison/replay",
+		Tags:    []string{tagOperate},
+		Summary: "Replay dead letters",
+		Description: "Sends those that are open and match to their group again. Replaying one " +
+			"twice counts once. What cannot be handled this time either comes back as open.",
 		Middlewares: huma.Middlewares{patient},
 	}, config.RoleOperate), s.replayDeadLetters)
 	huma.Register(doc, s.guarded(huma.Operation{
-		OperationID: "drop-dead-letters", Method: http.MethodPost, Path: "/v1/poison/drop", Tags: []string{tagOperate},
-		Summary: "Drop dead letters", Description: "Marks those that are open and match as not to be replayed. They stay on the log until its retention takes them.",
+		OperationID: "drop-dead-letters", Method: http.MethodPost, Path: "/v1/poison/drop",
+		Tags:    []string{tagOperate},
+		Summary: "Drop dead letters",
+		Description: "Marks those that are open and match as not to be replayed. They stay on " +
+			"the log until its retention takes them.",
 	}, config.RoleOperate), s.dropDeadLetters)
 }
 
@@ -184,7 +199,8 @@ func patient(ctx huma.Context, next func(huma.Context)) {
 
 func (s *Server) listDeadLetters(ctx context.Context, in *listInput) (*listOutput, error) {
 	found, err := s.deps.DeadLetters.List(ctx, deadletter.Filter{
-		Group: in.Group, Class: in.Class, Topic: in.Topic, Reason: in.Reason, Since: in.Since, Until: in.Until, State: deadletter.State(in.State), Limit: in.Limit,
+		Group: in.Group, Class: in.Class, Topic: in.Topic, Reason: in.Reason, Since: in.Since,
+		Until: in.Until, State: deadletter.State(in.State), Limit: in.Limit,
 	})
 	if err != nil {
 		return nil, s.fail(ctx, "list dead letters", err)
@@ -203,7 +219,9 @@ func (s *Server) showDeadLetter(ctx context.Context, in *struct {
 ) (*letterOutput, error) {
 	l, err := s.deps.DeadLetters.Get(ctx, in.ID)
 	if errors.Is(err, deadletter.ErrNotFound) {
-		return nil, huma.Error404NotFound("there is no dead letter " + in.ID + ": GET /v1/poison lists them")
+		return nil, huma.Error404NotFound(
+			"there is no dead letter " + in.ID + ": GET /v1/poison lists them",
+		)
 	}
 	if err != nil {
 		return nil, s.fail(ctx, "show a dead letter", err)
@@ -217,7 +235,9 @@ func (s *Server) replayDeadLetters(ctx context.Context, in *replayInput) (*count
 		return nil, err
 	}
 	out := &countOutput{}
-	if out.Body.Count, err = s.deps.DeadLetters.Replay(detached(ctx), f, deadletter.ReplayOptions{Rate: in.Body.Rate, Reason: in.Body.Note}); err != nil {
+	if out.Body.Count, err = s.deps.DeadLetters.Replay(
+		detached(ctx), f, deadletter.ReplayOptions{Rate: in.Body.Rate, Reason: in.Body.Note},
+	); err != nil {
 		s.log.Warn("dead letters were replayed in part", "replayed", out.Body.Count)
 		return nil, s.fail(ctx, "replay dead letters", err)
 	}

@@ -23,7 +23,8 @@ func (generalList) Schema(huma.Registry) *huma.Schema { return ref(generalListNa
 // MarshalJSON writes what schemas.Recommendation does.
 func (l generalList) MarshalJSON() ([]byte, error) { return schemas.Recommendation(l).MarshalJSON() }
 
-// UserParam is a user in the path. It is exported for the OpenAPI generator, which does not see into other embedded types.
+// UserParam is a user in the path. It is exported for the OpenAPI generator, which does not see
+// into other embedded types.
 type UserParam struct {
 	ID string `path:"id" minLength:"1" maxLength:"256" doc:"The user's id; one that nobody has heard of gets what is trending."`
 }
@@ -77,28 +78,40 @@ const (
 
 func (s *Server) recommendations(doc huma.API) {
 	huma.Register(doc, s.guarded(huma.Operation{
-		OperationID: "recommend", Method: http.MethodGet, Path: "/v1/users/{id}/recommendations", Tags: []string{tagList},
+		OperationID: "recommend", Method: http.MethodGet, Path: "/v1/users/{id}/recommendations",
+		Tags:    []string{tagList},
 		Summary: "Recommendations for a user",
-		Description: "The same lists as on the recommendations topic, made now. An unknown user gets what is trending, marked so by strategy. When a store " +
-			"does not answer, the list is made from what is left and names what is missing in degraded. Each list is written to the topic too: " +
+		Description: "The same lists as on the recommendations topic, made now. An unknown user " +
+			"gets what is trending, marked so by strategy. When a store " +
+			"does not answer, the list is made from what is left and names what is missing in " +
+			"degraded. Each list is written to the topic too: " +
 			"send its recommendation_id along with the interactions that it leads to.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The list, as on the topic.",
-			Content:     map[string]*huma.MediaType{schemas.ContentTypeJSON: {Schema: ref(string(schemas.KindRecommendation))}},
+			Content: map[string]*huma.MediaType{
+				schemas.ContentTypeJSON: {Schema: ref(string(schemas.KindRecommendation))},
+			},
 		}},
 	}, config.RoleRead), s.recommend)
 	huma.Register(doc, s.guarded(huma.Operation{
-		OperationID: "similar", Method: http.MethodGet, Path: "/v1/items/{id}/similar", Tags: []string{tagList},
-		Summary: "Items like an item", Description: "By what people take together and, for items that hardly anyone has taken, by content.",
+		OperationID: "similar", Method: http.MethodGet, Path: "/v1/items/{id}/similar",
+		Tags:    []string{tagList},
+		Summary: "Items like an item",
+		Description: "By what people take together and, for items that hardly anyone has taken, " +
+			"by content.",
 		Errors: []int{http.StatusNotFound},
 	}, config.RoleRead), s.similar)
 	huma.Register(doc, s.guarded(huma.Operation{
-		OperationID: "trending", Method: http.MethodGet, Path: "/v1/trending", Tags: []string{tagList},
-		Summary: "What is popular now", Description: "Interactions weigh less the older they are (recommend.trending_half_life).",
+		OperationID: "trending", Method: http.MethodGet, Path: "/v1/trending",
+		Tags:        []string{tagList},
+		Summary:     "What is popular now",
+		Description: "Interactions weigh less the older they are (recommend.trending_half_life).",
 	}, config.RoleRead), s.trending)
 	huma.Register(doc, s.guarded(huma.Operation{
-		OperationID: "suggest-friends", Method: http.MethodGet, Path: "/v1/users/{id}/friends/suggestions", Tags: []string{tagList},
-		Summary: "People whom a user might know", Description: "Friends of friends, most mutual friends first.",
+		OperationID: "suggest-friends", Method: http.MethodGet,
+		Path: "/v1/users/{id}/friends/suggestions", Tags: []string{tagList},
+		Summary:     "People whom a user might know",
+		Description: "Friends of friends, most mutual friends first.",
 	}, config.RoleRead), s.suggest)
 }
 
@@ -123,7 +136,9 @@ func (s *Server) recommend(ctx context.Context, in *recommendInput) (*personalOu
 	if s.deps.Hooks.Served != nil {
 		s.deps.Hooks.Served(list)
 	}
-	return &personalOutput{CacheControl: private, ContentType: schemas.ContentTypeJSON, Body: m.Value}, nil
+	return &personalOutput{
+		CacheControl: private, ContentType: schemas.ContentTypeJSON, Body: m.Value,
+	}, nil
 }
 
 func (s *Server) similar(ctx context.Context, in *struct {
@@ -133,7 +148,10 @@ func (s *Server) similar(ctx context.Context, in *struct {
 ) (*generalOutput, error) {
 	list, err := s.deps.Recommender.Similar(ctx, in.ID, orTwenty(in.N))
 	if errors.Is(err, recommend.ErrUnknownItem) {
-		return nil, huma.Error404NotFound("the catalogue has no item " + in.ID + ": PUT /v1/items/{id} adds one, and it is known within a second")
+		return nil, huma.Error404NotFound(
+			"the catalogue has no item " + in.ID + ": PUT /v1/items/{id} adds one, and it is " +
+				"known within a second",
+		)
 	}
 	if err != nil {
 		return nil, s.fail(ctx, "find similar items", err)
@@ -165,7 +183,9 @@ func (s *Server) suggest(ctx context.Context, in *struct {
 	if found == nil {
 		found = []sinks.Suggestion{}
 	}
-	return &suggestionsOutput{CacheControl: private, Body: suggestions{UserID: in.ID, Suggestions: found}}, nil
+	return &suggestionsOutput{
+		CacheControl: private, Body: suggestions{UserID: in.ID, Suggestions: found},
+	}, nil
 }
 
 func orTwenty(n int) int {
@@ -175,16 +195,24 @@ func orTwenty(n int) int {
 	return n
 }
 
-// fail turns an error into an answer. What is inside is for the log; the caller learns whether to try again.
+// fail turns an error into an answer. What is inside is for the log; the caller learns whether to
+// try again.
 func (s *Server) fail(ctx context.Context, doing string, err error) error {
 	switch {
-	case ctx.Err() != nil, fault.ClassOf(err) == fault.Transient, fault.ClassOf(err) == fault.Canceled:
+	case ctx.Err() != nil,
+		fault.ClassOf(err) == fault.Transient,
+		fault.ClassOf(err) == fault.Canceled:
 		if !errors.Is(ctx.Err(), context.Canceled) { // else the client has left
 			s.log.Warn("a request could not be answered for now", "doing", doing, "error", err)
 		}
-		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("a store does not answer: try again"), http.Header{"Retry-After": {"1"}})
+		return huma.ErrorWithHeaders(
+			huma.Error503ServiceUnavailable("a store does not answer: try again"),
+			http.Header{"Retry-After": {"1"}},
+		)
 	default:
 		s.log.Error("a request could not be answered", "doing", doing, "error", err)
-		return huma.Error500InternalServerError("something went wrong here; the server's log says what")
+		return huma.Error500InternalServerError(
+			"something went wrong here; the server's log says what",
+		)
 	}
 }

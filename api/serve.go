@@ -15,13 +15,15 @@ func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", s.cfg.Addr)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s (http.addr says where, --http changes it): %w", s.cfg.Addr, err)
+		return nil, fmt.Errorf(
+			"listen on %s (http.addr says where, --http changes it): %w", s.cfg.Addr, err,
+		)
 	}
 	return l, nil
 }
 
-// Serve answers requests from l until ctx ends. Then /readyz says no, running requests get ShutdownTimeout to finish, and the lists that were served
-// are written. It closes l.
+// Serve answers requests from l until ctx ends. Then /readyz says no, running requests get
+// ShutdownTimeout to finish, and the lists that were served are written. It closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:           s.handler,
@@ -31,8 +33,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout:       s.cfg.IdleTimeout,
 		MaxHeaderBytes:    64 << 10,
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12},
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // broken clients, which are no business of ours
-		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		// broken clients, which are no business of ours
+		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriting()
@@ -71,7 +74,10 @@ func (s *Server) shutdown(ctx context.Context, srv *http.Server) error {
 	defer cancel()
 	err := srv.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
-		s.log.Warn("requests were cut off, since they did not end within http.shutdown_timeout", "timeout", s.cfg.ShutdownTimeout)
+		s.log.Warn(
+			"requests were cut off, since they did not end within http.shutdown_timeout", "timeout",
+			s.cfg.ShutdownTimeout,
+		)
 		return srv.Close()
 	}
 	return err

@@ -84,7 +84,9 @@ func TestServedListsAreWrittenToTheLog(t *testing.T) {
 	written := f.emitter.messages(schemas.TopicRecommendations)
 	require.Len(t, written, 1, "lists for nobody are not for the topic")
 	m := written[0]
-	list, err := schemas.DecodeRecommendation(&record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers})
+	list, err := schemas.DecodeRecommendation(
+		&record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers},
+	)
 	require.NoError(t, err)
 	require.Equal(t, "nobody", list.UserID)
 	require.Equal(t, "nobody", string(m.Key))
@@ -164,7 +166,11 @@ func TestStoppingFinishesRunningRequests(t *testing.T) {
 	<-s.entered
 	cancel()
 	// Nobody new is let in, and whoever asks the handler learns that it stops.
-	require.Eventually(t, func() bool { return f.do(t, "GET", "/readyz", "").Code == 503 }, 5*time.Second, time.Millisecond)
+	require.Eventually(
+		t,
+		func() bool { return f.do(t, "GET", "/readyz", "").Code == 503 }, 5*time.Second,
+		time.Millisecond,
+	)
 	select {
 	case err := <-done:
 		t.Fatalf("Serve returned %v while a request was running", err)
@@ -205,12 +211,20 @@ func TestHTTPS(t *testing.T) {
 	cert, key, pool := certificate(t)
 	f := setup(t, func(c *config.HTTP, _ *api.Deps) { c.CertFile, c.KeyFile = cert, key })
 	base, stop := serve(t, f)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
+	client := &http.Client{
+		Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		},
+	}
 	defer client.CloseIdleConnections()
 	status, err := get(t, client, "https"+base[len("http"):]+"/healthz")
 	require.NoError(t, err)
 	require.Equal(t, 200, status)
-	old := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS11}}} //nolint:gosec // it must be refused
+	old := &http.Client{
+		Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS11},
+		},
+	} //nolint:gosec // it must be refused
 	defer old.CloseIdleConnections()
 	_, err = get(t, old, "https"+base[len("http"):]+"/healthz")
 	require.Error(t, err, "nothing older than TLS 1.2")
@@ -233,7 +247,8 @@ func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour),
+		NotAfter:    time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -244,7 +259,12 @@ func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
 	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	require.NoError(t, os.WriteFile(certFile, certPEM, 0o600))
-	require.NoError(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}), 0o600))
+	require.NoError(
+		t,
+		os.WriteFile(
+			keyFile, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}), 0o600,
+		),
+	)
 	pool = x509.NewCertPool()
 	pool.AppendCertsFromPEM(certPEM)
 	return certFile, keyFile, pool

@@ -14,8 +14,9 @@ const (
 	maxTogether  = 500
 )
 
-// servedLog writes the lists that were answered to users onto the topic of recommendations, so that clicks can be joined with them. It does so
-// behind the answers: while the log does not take them, at most maxUnwritten wait, and further ones are given up and counted.
+// servedLog writes the lists that were answered to users onto the topic of recommendations, so that
+// clicks can be joined with them. It does so behind the answers: while the log does not take them,
+// at most maxUnwritten wait, and further ones are given up and counted.
 type servedLog struct {
 	emitter  Emitter
 	log      *slog.Logger
@@ -27,7 +28,10 @@ func newServedLog(emitter Emitter, log *slog.Logger, unlogged func(int)) *served
 	if unlogged == nil {
 		unlogged = func(int) {}
 	}
-	return &servedLog{emitter: emitter, log: log, unlogged: unlogged, queue: make(chan record.Record, maxUnwritten)}
+	return &servedLog{
+		emitter: emitter, log: log, unlogged: unlogged,
+		queue: make(chan record.Record, maxUnwritten),
+	}
 }
 
 // add never waits.
@@ -79,7 +83,8 @@ func (s *servedLog) together(first record.Record) []record.Record {
 	return batch
 }
 
-// write tries until it succeeds or ctx ends; then one more time, so that a stop does not lose what the log would take.
+// write tries until it succeeds or ctx ends; then one more time, so that a stop does not lose what
+// the log would take.
 func (s *servedLog) write(ctx context.Context, batch []record.Record, patience time.Duration) {
 	b := fault.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
 	var err error

@@ -48,8 +48,10 @@ const tagOperate = "Operation"
 
 func (s *Server) status(doc huma.API) {
 	huma.Register(doc, s.guarded(huma.Operation{
-		OperationID: "status", Method: http.MethodGet, Path: "/v1/status", Tags: []string{tagOperate},
-		Summary: "How the pipeline is", Description: "Engines, lag of every consumer group, and open dead letters.",
+		OperationID: "status", Method: http.MethodGet, Path: "/v1/status",
+		Tags:        []string{tagOperate},
+		Summary:     "How the pipeline is",
+		Description: "Engines, lag of every consumer group, and open dead letters.",
 	}, config.RoleOperate), func(ctx context.Context, _ *struct{}) (*struct {
 		CacheControl string `header:"Cache-Control"`
 		Body         Status

@@ -37,7 +37,8 @@ type App struct {
 	factors     *processors.ItemFactors
 	recommender *recommend.Recommender
 	followers   []*stream.Follower
-	// pending are the processors' effects that are not in their stores yet although their batches are done.
+	// pending are the processors' effects that are not in their stores yet although their batches
+	// are done.
 	pending []func() int
 	// only are the processors that run here.
 	only []string
@@ -72,7 +73,9 @@ func ParseOnly(only []string) ([]string, error) {
 	}
 	for _, name := range only {
 		if !slices.Contains(ProcessorNames(), name) {
-			return nil, fmt.Errorf("--only %q: want some of %s", name, strings.Join(ProcessorNames(), ", "))
+			return nil, fmt.Errorf(
+				"--only %q: want some of %s", name, strings.Join(ProcessorNames(), ", "),
+			)
 		}
 	}
 	return only, nil
@@ -82,8 +85,8 @@ func ParseOnly(only []string) ([]string, error) {
 type Options struct {
 	// Only names the processors to run here, of ProcessorNames; nil runs all of them.
 	Only []string
-	// Embedded uses the embedded store in cfg.DataDir in place of Qdrant, Neo4j and ClickHouse. The broker is
-	// then an embedded one too, which may forget offsets.
+	// Embedded uses the embedded store in cfg.DataDir in place of Qdrant, Neo4j and ClickHouse. The
+	// broker is then an embedded one too, which may forget offsets.
 	Embedded bool
 	// WaitForEngines is how long Open waits for engines that are not there yet. 0 fails at once.
 	WaitForEngines time.Duration
@@ -93,8 +96,9 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// Open connects to the log and the stores, creates or upgrades what they need, and prepares what a process holds
-// in memory. Errors of class fault.Transient mean that an engine is away; others say what to do. Close the App.
+// Open connects to the log and the stores, creates or upgrades what they need, and prepares what a
+// process holds in memory. Errors of class fault.Transient mean that an engine is away; others say
+// what to do. Close the App.
 func Open(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 	only, err := ParseOnly(o.Only)
 	if err != nil {
@@ -110,9 +114,15 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 	})
 }
 
-func open(ctx context.Context, cfg config.Config, o Options, metrics *telemetry.Metrics) (_ *App, err error) {
+func open(
+	ctx context.Context,
+	cfg config.Config,
+	o Options,
+	metrics *telemetry.Metrics,
+) (_ *App, err error) {
 	a := &App{
-		cfg: cfg, log: o.Log, metrics: metrics, only: o.Only, embedded: o.Embedded, version: o.Version,
+		cfg: cfg, log: o.Log, metrics: metrics, only: o.Only, embedded: o.Embedded,
+		version: o.Version,
 		started: now().UTC(), ready: make(chan struct{}), listening: make(chan string, 1),
 	}
 	defer func() {
@@ -141,9 +151,15 @@ func open(ctx context.Context, cfg config.Config, o Options, metrics *telemetry.
 	return a, a.prepare()
 }
 
-// Migrate creates or upgrades topics and stores and returns the id of the log, which it writes into empty stores.
-// Running it again changes nothing. An error that waiting does not repair names the command to run.
-func Migrate(ctx context.Context, cfg config.Config, k *Kafka, e *Engines) (logID string, err error) {
+// Migrate creates or upgrades topics and stores and returns the id of the log, which it writes into
+// empty stores. Running it again changes nothing. An error that waiting does not repair names the
+// command to run.
+func Migrate(
+	ctx context.Context,
+	cfg config.Config,
+	k *Kafka,
+	e *Engines,
+) (logID string, err error) {
 	if err := k.EnsureTopics(ctx, cfg); err != nil {
 		return "", err
 	}
@@ -153,7 +169,10 @@ func Migrate(ctx context.Context, cfg config.Config, k *Kafka, e *Engines) (logI
 	if logID, err = k.LogID(ctx); err != nil {
 		return "", err
 	}
-	return logID, e.adopt(ctx, logID, func(groups []string) (int64, error) { return k.consumed(ctx, groups) })
+	return logID, e.adopt(
+		ctx, logID,
+		func(groups []string) (int64, error) { return k.consumed(ctx, groups) },
+	)
 }
 
 // prepare fills what every process holds in memory and names the topics that it follows.
@@ -169,7 +188,9 @@ func (a *App) prepare() error {
 	a.recommender = recommend.New(stores, a.erasures, RecommendConfig(a.cfg, m, a.log), now)
 	a.followers = append(a.followers, k.Follower(schemas.TopicErasures, a.log, a.erasures.Apply))
 	if a.runs(schemas.GroupEmbed) || a.runs(schemas.GroupCatalog) {
-		a.followers = append(a.followers, k.Follower(schemas.TopicItemVectors, a.log, a.factors.Apply))
+		a.followers = append(
+			a.followers, k.Follower(schemas.TopicItemVectors, a.log, a.factors.Apply),
+		)
 	}
 	if a.runs(schemas.GroupRecommend) || a.runs("api") {
 		a.followers = append(a.followers,

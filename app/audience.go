@@ -12,7 +12,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// CurrentLists follows the compacted topic of current lists, as a service that consumes recommendations would.
+// CurrentLists follows the compacted topic of current lists, as a service that consumes
+// recommendations would.
 type CurrentLists struct {
 	mu    sync.RWMutex
 	lists map[string]*schemas.Recommendation

@@ -29,7 +29,9 @@ import (
 )
 
 func TestEndToEndEmbedded(t *testing.T) {
-	in, _ := apptest.StartEmbedded(t, t.TempDir(), func(c *config.Config) { c.Kafka.TopicPrefix = "shop." })
+	in, _ := apptest.StartEmbedded(
+		t, t.TempDir(), func(c *config.Config) { c.Kafka.TopicPrefix = "shop." },
+	)
 	everything(t, in)
 }
 
@@ -40,7 +42,10 @@ func TestRealEndToEnd(t *testing.T) {
 // everything walks through what users of the whole product do.
 func everything(t *testing.T, in *apptest.Installation) {
 	in.World(t, 1500)
-	t.Run("bad records go to the poison topic and the rest flows", func(t *testing.T) { badRecords(t, in) })
+	t.Run(
+		"bad records go to the poison topic and the rest flows",
+		func(t *testing.T) { badRecords(t, in) },
+	)
 	in.Settle(t, 90*time.Second)
 	t.Run("rows and rollups are exact", func(t *testing.T) { exactRows(t, in) })
 	t.Run("lists on the topic and over REST", func(t *testing.T) { lists(t, in) })
@@ -56,12 +61,16 @@ func countOnLog(t *testing.T, in *apptest.Installation) int64 {
 	t.Helper()
 	ids := make(map[string]struct{})
 	for p := range in.Config().Topics.Partitions {
-		require.NoError(t, in.Kafka().Read(t.Context(), schemas.TopicInteractions, p, 0, -1, func(r *record.Record) error {
-			if x, err := schemas.DecodeInteraction(r); err == nil {
-				ids[x.Source+"\x00"+x.EventID] = struct{}{}
-			}
-			return nil
-		}))
+		require.NoError(
+			t,
+			in.Kafka().
+				Read(t.Context(), schemas.TopicInteractions, p, 0, -1, func(r *record.Record) error {
+					if x, err := schemas.DecodeInteraction(r); err == nil {
+						ids[x.Source+"\x00"+x.EventID] = struct{}{}
+					}
+					return nil
+				}),
+		)
 	}
 	return int64(len(ids))
 }
@@ -77,7 +86,13 @@ func exactRows(t *testing.T, in *apptest.Installation) {
 func lists(t *testing.T, in *apptest.Installation) {
 	current := in.Latest(t, schemas.TopicRecommendationsCurrent)
 	var users []string
-	require.NoError(t, in.Engines().Users.(sinktest.UserLister).EachUser(t.Context(), func(u sinks.User) error { users = append(users, u.ID); return nil }))
+	require.NoError(
+		t,
+		in.Engines().Users.(sinktest.UserLister).EachUser(
+			t.Context(),
+			func(u sinks.User) error { users = append(users, u.ID); return nil },
+		),
+	)
 	require.NotEmpty(t, users)
 	for _, u := range users {
 		require.Contains(t, current, u, "every user has a list")
@@ -134,10 +149,15 @@ func friendships(t *testing.T, in *apptest.Installation) {
 		if a == b {
 			continue
 		}
-		f := schemas.Friendship{EventID: fmt.Sprintf("f%03d", i), Source: "test", UserID: a, FriendID: b, Removed: rng.IntN(3) == 0, OccurredAt: base.Add(time.Duration(rng.IntN(50)) * time.Minute)}
+		f := schemas.Friendship{
+			EventID: fmt.Sprintf("f%03d", i), Source: "test", UserID: a, FriendID: b,
+			Removed:    rng.IntN(3) == 0,
+			OccurredAt: base.Add(time.Duration(rng.IntN(50)) * time.Minute),
+		}
 		low, high := f.Pair()
 		x := last{f.OccurredAt, f.EventID, f.Removed}
-		if old, ok := want[[2]string{low, high}]; !ok || x.at.After(old.at) || x.at.Equal(old.at) && x.id > old.id {
+		if old, ok := want[[2]string{low, high}]; !ok || x.at.After(old.at) ||
+			x.at.Equal(old.at) && x.id > old.id {
 			want[[2]string{low, high}] = x
 		}
 		batch = append(batch, f.Message())
@@ -145,19 +165,25 @@ func friendships(t *testing.T, in *apptest.Installation) {
 	require.NoError(t, in.Kafka().Emit(t.Context(), batch))
 	in.Settle(t, 30*time.Second)
 	got := make(map[[2]string]bool)
-	require.NoError(t, in.Engines().Graph.(sinktest.EdgeLister).EachEdge(t.Context(), func(e sinks.Edge) error {
-		if slices.Contains(people, e.A) {
-			got[[2]string{e.A, e.B}] = true
-		}
-		return nil
-	}))
+	require.NoError(
+		t,
+		in.Engines().Graph.(sinktest.EdgeLister).EachEdge(t.Context(), func(e sinks.Edge) error {
+			if slices.Contains(people, e.A) {
+				got[[2]string{e.A, e.B}] = true
+			}
+			return nil
+		}),
+	)
 	for pair, x := range want {
 		require.Equal(t, !x.removed, got[pair], "%v", pair)
 	}
 }
 
 func newUser(t *testing.T, in *apptest.Installation) {
-	code, body := in.Call(t, http.MethodPost, "/v1/events", `{"user_id":"newcomer","item_id":"film-3","action":"like"}`)
+	code, body := in.Call(
+		t, http.MethodPost, "/v1/events",
+		`{"user_id":"newcomer","item_id":"film-3","action":"like"}`,
+	)
 	require.Equal(t, http.StatusAccepted, code, string(body))
 	apptest.Eventually(t, 10*time.Second, func() error {
 		value := in.Latest(t, schemas.TopicRecommendationsCurrent)["newcomer"]
@@ -178,10 +204,21 @@ func newItem(t *testing.T, in *apptest.Installation) {
 	for i := range 3 { // a busy machine may be slow once
 		genre := fmt.Sprintf("Brand New Genre %d", i)
 		sent := time.Now()
-		code, body := in.Call(t, http.MethodPut, fmt.Sprintf("/v1/items/brand-new-%d", i), map[string]any{"title": "A brand new film", "genres": []string{genre}})
+		code, body := in.Call(
+			t, http.MethodPut, fmt.Sprintf("/v1/items/brand-new-%d", i),
+			map[string]any{"title": "A brand new film", "genres": []string{genre}},
+		)
 		require.Less(t, code, 300, string(body))
 		apptest.Eventually(t, 10*time.Second, func() error {
-			hits, err := in.Engines().Items.SearchItems(t.Context(), []sinks.ItemQuery{{Vector: make([]float32, in.Config().Model.Dim+1), N: 10, Genres: []string{genre}}})
+			hits, err := in.Engines().Items.SearchItems(
+				t.Context(),
+				[]sinks.ItemQuery{
+					{
+						Vector: make([]float32, in.Config().Model.Dim+1), N: 10,
+						Genres: []string{genre},
+					},
+				},
+			)
 			if err != nil {
 				return err
 			}
@@ -197,19 +234,35 @@ func newItem(t *testing.T, in *apptest.Installation) {
 }
 
 func badRecords(t *testing.T, in *apptest.Installation) {
-	bad := map[string]string{"undecodable": "{not json", "schema": `{"user_id":"u","item_id":"i","action":"teleport"}`, "type": `{"user_id":7,"item_id":"i","action":"like"}`}
+	bad := map[string]string{
+		"undecodable": "{not json", "schema": `{"user_id":"u","item_id":"i","action":"teleport"}`,
+		"type": `{"user_id":7,"item_id":"i","action":"like"}`,
+	}
 	var batch []record.Record
 	for key, value := range bad {
-		batch = append(batch, record.Record{Topic: schemas.TopicInteractions, Partition: record.AnyPartition, Key: []byte(key), Value: []byte(value)})
+		batch = append(
+			batch,
+			record.Record{
+				Topic: schemas.TopicInteractions, Partition: record.AnyPartition, Key: []byte(key),
+				Value: []byte(value),
+			},
+		)
 	}
 	require.NoError(t, in.Kafka().Emit(t.Context(), batch))
-	code, body := in.Call(t, http.MethodPost, "/v1/events", `{"user_id":"u","item_id":"i","action":"teleport"}`)
+	code, body := in.Call(
+		t, http.MethodPost, "/v1/events", `{"user_id":"u","item_id":"i","action":"teleport"}`,
+	)
 	require.Equal(t, http.StatusBadRequest, code, string(body))
-	code, body = in.Call(t, http.MethodPost, "/v1/events", `{"user_id":"u","item_id":"i","action":"view","note":"`+strings.Repeat("x", 9<<20)+`"}`)
+	code, body = in.Call(
+		t, http.MethodPost, "/v1/events",
+		`{"user_id":"u","item_id":"i","action":"view","note":"`+strings.Repeat("x", 9<<20)+`"}`,
+	)
 	require.Equal(t, http.StatusRequestEntityTooLarge, code, string(body[:min(len(body), 300)]))
 	in.Settle(t, 60*time.Second)
 	open := func() []deadletter.Letter {
-		found, err := in.Kafka().DeadLetters().List(t.Context(), deadletter.Filter{State: deadletter.Open})
+		found, err := in.Kafka().DeadLetters().List(
+			t.Context(), deadletter.Filter{State: deadletter.Open},
+		)
 		require.NoError(t, err)
 		return found
 	}
@@ -220,14 +273,21 @@ func badRecords(t *testing.T, in *apptest.Installation) {
 		require.Equal(t, bad[string(l.Key)], string(l.Value))
 		require.Equal(t, "permanent", l.Class.String())
 	}
-	n, err := in.Kafka().DeadLetters().Drop(t.Context(), deadletter.Filter{IDs: []string{letters[0].ID}}, "test")
+	n, err := in.Kafka().DeadLetters().Drop(
+		t.Context(), deadletter.Filter{IDs: []string{letters[0].ID}}, "test",
+	)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	n, err = in.Kafka().DeadLetters().Replay(t.Context(), deadletter.Filter{IDs: []string{letters[1].ID}}, deadletter.ReplayOptions{})
+	n, err = in.Kafka().DeadLetters().Replay(
+		t.Context(), deadletter.Filter{IDs: []string{letters[1].ID}}, deadletter.ReplayOptions{},
+	)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	in.Settle(t, 30*time.Second)
-	require.Len(t, open(), each*len(bad)-1, "the dropped one is not open any more, the replayed one failed again")
+	require.Len(
+		t, open(), each*len(bad)-1,
+		"the dropped one is not open any more, the replayed one failed again",
+	)
 }
 
 // history returns the keys of a user's latest items, latest last.
@@ -251,7 +311,10 @@ func erased(t *testing.T, in *apptest.Installation) {
 		require.Less(t, code, 300, string(body))
 	}
 	befriend("user-2")
-	code, body := in.Call(t, http.MethodPut, "/v1/users/"+who, map[string]any{"attributes": map[string]any{"country": "FR"}})
+	code, body := in.Call(
+		t, http.MethodPut, "/v1/users/"+who,
+		map[string]any{"attributes": map[string]any{"country": "FR"}},
+	)
 	require.Less(t, code, 300, string(body))
 	in.Settle(t, 30*time.Second)
 	points, err := in.Engines().Users.GetUsers(t.Context(), []string{who})
@@ -266,20 +329,34 @@ func erased(t *testing.T, in *apptest.Installation) {
 	// What happened before and comes late must not bring the person back.
 	past := time.Now().Add(-24 * time.Hour).UTC()
 	late := []record.Record{
-		schemas.Interaction{EventID: "late-1", Source: "test", UserID: who, ItemID: "film-1", Action: schemas.Like, OccurredAt: past}.Message(),
-		schemas.Friendship{EventID: "late-2", Source: "test", UserID: who, FriendID: "user-3", OccurredAt: past}.Message(),
-		schemas.User{EventID: "late-3", Source: "test", UserID: who, OccurredAt: past, Attributes: map[string]any{"country": "FR"}}.Message(),
+		schemas.Interaction{
+			EventID: "late-1", Source: "test", UserID: who, ItemID: "film-1", Action: schemas.Like,
+			OccurredAt: past,
+		}.Message(),
+		schemas.Friendship{
+			EventID: "late-2", Source: "test", UserID: who, FriendID: "user-3", OccurredAt: past,
+		}.Message(),
+		schemas.User{
+			EventID: "late-3", Source: "test", UserID: who, OccurredAt: past,
+			Attributes: map[string]any{"country": "FR"},
+		}.Message(),
 	}
 	require.NoError(t, in.Kafka().Emit(t.Context(), late))
 	in.Settle(t, 30*time.Second)
 	points, err = in.Engines().Users.GetUsers(t.Context(), []string{who})
 	require.NoError(t, err)
 	require.Empty(t, points)
-	require.NoError(t, in.Engines().Graph.(sinktest.EdgeLister).EachEdge(t.Context(), func(e sinks.Edge) error {
-		require.NotContains(t, []string{e.A, e.B}, who)
-		return nil
-	}))
-	require.Equal(t, map[string]int{"interactions": 0, "recommendations": 0, "user_days": 0, "users": 0}, in.RowsOf(t, who))
+	require.NoError(
+		t,
+		in.Engines().Graph.(sinktest.EdgeLister).EachEdge(t.Context(), func(e sinks.Edge) error {
+			require.NotContains(t, []string{e.A, e.B}, who)
+			return nil
+		}),
+	)
+	require.Equal(
+		t, map[string]int{"interactions": 0, "recommendations": 0, "user_days": 0, "users": 0},
+		in.RowsOf(t, who),
+	)
 	require.Nil(t, in.Latest(t, schemas.TopicRecommendationsCurrent)[who])
 	for key := range in.Latest(t, schemas.TopicErasures) {
 		require.NotContains(t, key, who)

@@ -18,7 +18,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
 )
 
-// StoreFile is the file of the embedded store in the data folder, LogFolder the folder of the embedded log.
+// StoreFile is the file of the embedded store in the data folder, LogFolder the folder of the
+// embedded log.
 const (
 	StoreFile = "slipstream.db"
 	LogFolder = "kafka"
@@ -86,7 +87,13 @@ func OpenEmbedded(ctx context.Context, dir string) (*Engines, error) {
 		return nil, fmt.Errorf("open the embedded store: %w", err)
 	}
 	return &Engines{Users: s, Items: s, Graph: s, Analytics: s.Analytics(), Stores: []NamedStore{
-		{"embedded", s, processors.Filling(processors.StoreUsers, processors.StoreItems, processors.StoreGraph, processors.StoreAnalytics)},
+		{
+			"embedded", s,
+			processors.Filling(
+				processors.StoreUsers, processors.StoreItems, processors.StoreGraph,
+				processors.StoreAnalytics,
+			),
+		},
 	}}, nil
 }
 
@@ -100,22 +107,40 @@ func OpenReal(ctx context.Context, cfg config.Config) (_ *Engines, err error) {
 	}()
 	v, err := OpenQdrant(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("open Qdrant at %s (set QDRANT_ADDR or --qdrant to the gRPC port): %w", cfg.Qdrant.Addr, err)
+		return nil, fmt.Errorf(
+			"open Qdrant at %s (set QDRANT_ADDR or --qdrant to the gRPC port): %w", cfg.Qdrant.Addr,
+			err,
+		)
 	}
 	e.Users, e.Items = v.Users(), v.Items()
-	e.Stores = append(e.Stores, NamedStore{"qdrant users", closing{v.Users(), v.Close}, processors.Filling(processors.StoreUsers)}, NamedStore{"qdrant items", v.Items(), processors.Filling(processors.StoreItems)})
+	e.Stores = append(
+		e.Stores,
+		NamedStore{
+			"qdrant users", closing{v.Users(), v.Close}, processors.Filling(processors.StoreUsers),
+		},
+		NamedStore{"qdrant items", v.Items(), processors.Filling(processors.StoreItems)},
+	)
 	g, err := OpenNeo4j(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("open Neo4j at %s (set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD): %w", cfg.Neo4j.URI, err)
+		return nil, fmt.Errorf(
+			"open Neo4j at %s (set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD): %w",
+			cfg.Neo4j.URI, err,
+		)
 	}
 	e.Graph = g
 	e.Stores = append(e.Stores, NamedStore{"neo4j", g, processors.Filling(processors.StoreGraph)})
 	a, err := OpenClickHouse(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("open ClickHouse at %s (set CLICKHOUSE_ADDR, CLICKHOUSE_USERNAME and CLICKHOUSE_PASSWORD): %w", cfg.ClickHouse.Addr, err)
+		return nil, fmt.Errorf(
+			"open ClickHouse at %s (set CLICKHOUSE_ADDR, CLICKHOUSE_USERNAME and "+
+				"CLICKHOUSE_PASSWORD): %w",
+			cfg.ClickHouse.Addr, err,
+		)
 	}
 	e.Analytics = a
-	e.Stores = append(e.Stores, NamedStore{"clickhouse", a, processors.Filling(processors.StoreAnalytics)})
+	e.Stores = append(
+		e.Stores, NamedStore{"clickhouse", a, processors.Filling(processors.StoreAnalytics)},
+	)
 	return e, nil
 }
 
@@ -174,8 +199,13 @@ func (e *Engines) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// adopt makes sure that the stores hold the events of this log and no other. consumed tells how many records the groups have behind them.
-func (e *Engines) adopt(ctx context.Context, logID string, consumed func(groups []string) (int64, error)) error {
+// adopt makes sure that the stores hold the events of this log and no other. consumed tells how
+// many records the groups have behind them.
+func (e *Engines) adopt(
+	ctx context.Context,
+	logID string,
+	consumed func(groups []string) (int64, error),
+) error {
 	for _, s := range e.Stores {
 		have, err := s.LogID(ctx)
 		if err != nil {
@@ -190,14 +220,18 @@ func (e *Engines) adopt(ctx context.Context, logID string, consumed func(groups 
 				return err
 			}
 			if n > 0 {
-				return fmt.Errorf("%s is empty but its consumer groups %v have %d records of the log behind them: was it wiped, or a rebuild interrupted? Run \"slipstream rebuild --store %s\" to fill it from the log",
+				return fmt.Errorf("%s is empty but its consumer groups %v have %d records of "+
+					"the log behind them: was it wiped, or a rebuild interrupted? Run "+
+					"\"slipstream rebuild --store %s\" to fill it from the log",
 					s.Name, s.Groups, n, storeArgument(s.Name))
 			}
 			if err := s.SetLogID(ctx, logID); err != nil {
 				return fmt.Errorf("write the log id to %s: %w", s.Name, err)
 			}
 		default:
-			return fmt.Errorf("%s holds the events of another log (%s, this one is %s): was Kafka wiped, or is KAFKA_BROKERS wrong? To keep what it holds, point it at its own log; to make it anew from this one, run \"slipstream rebuild --store %s\"",
+			return fmt.Errorf("%s holds the events of another log (%s, this one is %s): was "+
+				"Kafka wiped, or is KAFKA_BROKERS wrong? To keep what it holds, point it at its "+
+				"own log; to make it anew from this one, run \"slipstream rebuild --store %s\"",
 				s.Name, have, logID, storeArgument(s.Name))
 		}
 	}
@@ -211,7 +245,8 @@ func storeArgument(name string) string {
 	return name
 }
 
-// ModelConfig is the model's configuration: its own defaults where the configuration says nothing else.
+// ModelConfig is the model's configuration: its own defaults where the configuration says nothing
+// else.
 func ModelConfig(cfg config.Config) model.Config {
 	m := model.Default()
 	m.Dim, m.Negatives, m.Rate, m.Seed, m.MaxSeen = cfg.Model.Dim, cfg.Model.Negatives, cfg.Model.Rate, cfg.Model.Seed, cfg.Model.MaxSeen

@@ -42,13 +42,18 @@ func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 	c.ClientID, c.Prefix = cfg.Kafka.ClientID, cfg.Kafka.TopicPrefix
 	c.RequestTimeout = cfg.Stream.RequestTimeout
 	c.TLS = stream.TLSConfig{
-		Enabled: cfg.Kafka.TLS.Enabled, CAFile: cfg.Kafka.TLS.CAFile, CertFile: cfg.Kafka.TLS.CertFile, KeyFile: cfg.Kafka.TLS.KeyFile,
+		Enabled: cfg.Kafka.TLS.Enabled, CAFile: cfg.Kafka.TLS.CAFile,
+		CertFile: cfg.Kafka.TLS.CertFile, KeyFile: cfg.Kafka.TLS.KeyFile,
 		ServerName: cfg.Kafka.TLS.ServerName, InsecureSkipVerify: cfg.Kafka.TLS.InsecureSkipVerify,
 	}
-	c.SASL = stream.SASLConfig{Mechanism: cfg.Kafka.SASL.Mechanism, Username: cfg.Kafka.SASL.Username, Password: cfg.Kafka.SASL.Password}
+	c.SASL = stream.SASLConfig{
+		Mechanism: cfg.Kafka.SASL.Mechanism, Username: cfg.Kafka.SASL.Username,
+		Password: cfg.Kafka.SASL.Password,
+	}
 	conn, err := stream.Open(ctx, c)
 	if err != nil {
-		return nil, fmt.Errorf("connect to Kafka at %s (set KAFKA_BROKERS or --brokers, or start everything with \"slipstream dev\"): %w",
+		return nil, fmt.Errorf("connect to Kafka at %s (set KAFKA_BROKERS or --brokers, or "+
+			"start everything with \"slipstream dev\"): %w",
 			strings.Join(cfg.Kafka.Brokers, ","), err)
 	}
 	pub, err := stream.NewPublisher(conn, stream.DefaultPublisherConfig())
@@ -91,8 +96,12 @@ func (k *Kafka) Emit(ctx context.Context, batch []record.Record) error {
 	if err := k.pub.Emit(ctx, batch); err != nil {
 		var partial *stream.EmitError
 		if errors.As(err, &partial) {
-			// The class decides what the guard does: an outage of the log must not look like a mystery.
-			return fault.As(fault.ClassOf(err), &producers.EmitError{Failed: partial.Failed, Total: partial.Total})
+			// The class decides what the guard does: an outage of the log must not look like a
+			// mystery.
+			return fault.As(
+				fault.ClassOf(err),
+				&producers.EmitError{Failed: partial.Failed, Total: partial.Total},
+			)
 		}
 		return err
 	}
@@ -120,7 +129,13 @@ func (k *Kafka) count(batch []record.Record) {
 }
 
 // Read implements processors.Log.
-func (k *Kafka) Read(ctx context.Context, topic string, partition int, from, to int64, f func(*record.Record) error) error {
+func (k *Kafka) Read(
+	ctx context.Context,
+	topic string,
+	partition int,
+	from, to int64,
+	f func(*record.Record) error,
+) error {
 	return k.conn.Read(ctx, record.TopicPartition{Topic: topic, Partition: partition}, from, to, f)
 }
 
@@ -133,7 +148,10 @@ func (k *Kafka) Follower(
 
 // TopicsConfig is what the configuration says of topics.
 func TopicsConfig(cfg config.Config) schemas.TopicsConfig {
-	return schemas.TopicsConfig{Partitions: cfg.Topics.Partitions, Retention: cfg.Topics.Retention, RetryDelays: cfg.Topics.RetryDelays}
+	return schemas.TopicsConfig{
+		Partitions: cfg.Topics.Partitions, Retention: cfg.Topics.Retention,
+		RetryDelays: cfg.Topics.RetryDelays,
+	}
 }
 
 // EnsureTopics creates what is missing of the declared topics.
@@ -141,7 +159,10 @@ func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
 	declared := processors.Topics(TopicsConfig(cfg))
 	specs := make([]stream.TopicSpec, len(declared))
 	for i, t := range declared {
-		spec := stream.TopicSpec{Name: t.Name, Partitions: t.Partitions, Replication: cfg.Topics.ReplicationFactor, Compact: t.Compact, RetentionMs: -1, RetentionBytes: -1}
+		spec := stream.TopicSpec{
+			Name: t.Name, Partitions: t.Partitions, Replication: cfg.Topics.ReplicationFactor,
+			Compact: t.Compact, RetentionMs: -1, RetentionBytes: -1,
+		}
 		if t.Retention > 0 {
 			spec.RetentionMs = t.Retention.Milliseconds()
 		}
@@ -156,11 +177,18 @@ func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
 	return nil
 }
 
-// RequireTopics returns an error that says what to do when the topics that applications write are missing.
+// RequireTopics returns an error that says what to do when the topics that applications write are
+// missing.
 func (k *Kafka) RequireTopics(ctx context.Context) error {
-	for _, t := range []string{schemas.TopicItems, schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicUsers} {
+	for _, t := range []string{
+		schemas.TopicItems, schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicUsers,
+	} {
 		if _, err := k.conn.Offsets(ctx, t); err != nil {
-			return fmt.Errorf("topic %q: %w; \"slipstream run\", \"slipstream dev\" and \"slipstream migrate\" create the topics (is --topic-prefix the same there?)", k.conn.Config().Prefix+t, err)
+			return fmt.Errorf(
+				"topic %q: %w; \"slipstream run\", \"slipstream dev\" and \"slipstream "+
+					"migrate\" create the topics (is --topic-prefix the same there?)",
+				k.conn.Config().Prefix+t, err,
+			)
 		}
 	}
 	return nil

@@ -79,7 +79,9 @@ func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 			a.log.Error("partition stopped", "group", group, "partition", tp.String(), "error", err)
 		},
 		Error: func(err error) {
-			a.log.Warn("the consumer group has trouble and tries again", "group", group, "error", err)
+			a.log.Warn(
+				"the consumer group has trouble and tries again", "group", group, "error", err,
+			)
 		},
 	}
 }
@@ -122,7 +124,9 @@ func (a *App) measureLag(ctx context.Context) error {
 	}
 	out := make([]telemetry.Lag, len(lags))
 	for i, l := range lags {
-		out[i] = telemetry.Lag{Group: l.Group, Topic: l.Topic, Partition: l.Partition, Events: l.Lag}
+		out[i] = telemetry.Lag{
+			Group: l.Group, Topic: l.Topic, Partition: l.Partition, Events: l.Lag,
+		}
 	}
 	a.metrics.SetLag(out)
 	return nil
@@ -138,7 +142,9 @@ func (a *App) corruptUser(userID string, err error) {
 
 func (a *App) repairedUser(userID string, events int) {
 	a.metrics.Repaired()
-	a.log.Info("a user with a corrupt state was rebuilt from the log", "user", userID, "events", events)
+	a.log.Info(
+		"a user with a corrupt state was rebuilt from the log", "user", userID, "events", events,
+	)
 }
 
 // health remembers what an operator must look at.

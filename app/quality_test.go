@@ -29,9 +29,11 @@ import (
 // qualityK is the length of the lists judged.
 const qualityK = 10
 
-// qualityStream is the start of MovieLens 100k, paced: in a wave no user appears twice, and each user's events stand in the data's order. In the data
-// people rarely meet (9,208 such waves in the first 10,000 events, for one rates for an hour what the next one rates the day after), so those of the prefix
-// are brought together: a wave takes the next event of those who have waited longest. The times are those of the data, given out in the new order.
+// qualityStream is the start of MovieLens 100k, paced: in a wave no user appears twice, and each
+// user's events stand in the data's order. In the data people rarely meet (9,208 such waves in the
+// first 10,000 events, for one rates for an hour what the next one rates the day after), so those
+// of the prefix are brought together: a wave takes the next event of those who have waited longest.
+// The times are those of the data, given out in the new order.
 type qualityStream struct {
 	events []schemas.Interaction
 	waves  [][]schemas.Interaction // parts of events
@@ -73,7 +75,12 @@ func newQualityStream(t *testing.T) *qualityStream {
 		return s
 	}
 	for len(users) > 0 {
-		slices.SortStableFunc(users, func(a, b string) int { return queues[a][0].OccurredAt.Compare(queues[b][0].OccurredAt) })
+		slices.SortStableFunc(
+			users,
+			func(a, b string) int {
+				return queues[a][0].OccurredAt.Compare(queues[b][0].OccurredAt)
+			},
+		)
 		from := len(s.events)
 		for _, u := range users[:min(largestWave, len(users))] {
 			x := queues[u][0]
@@ -108,8 +115,8 @@ func (s *qualityStream) inOrder(set *datasets.Dataset, limit int) {
 	s.waves = append(s.waves, s.events[from:])
 }
 
-// hits tells for each event judged whether a list of k made before it held its item. Judged is what comes after the first tenth, but for people's first
-// events, for which nothing has been published.
+// hits tells for each event judged whether a list of k made before it held its item. Judged is what
+// comes after the first tenth, but for people's first events, for which nothing has been published.
 type hits map[string]bool
 
 func (h hits) recall() float64 {
@@ -139,22 +146,29 @@ func (s *qualityStream) measure(t *testing.T, method func(*eval.Data) eval.Metho
 	d := &eval.Data{}
 	for i := range s.events {
 		x := &s.events[i]
-		e := eval.Event{User: d.User(x.UserID), Item: d.Item(x.ItemID), At: x.OccurredAt.Unix(), Action: string(x.Action)}
+		e := eval.Event{
+			User: d.User(x.UserID), Item: d.Item(x.ItemID), At: x.OccurredAt.Unix(),
+			Action: string(x.Action),
+		}
 		if x.Value != nil {
 			e.Value, e.Valued = *x.Value, true
 		}
 		d.Events = append(d.Events, e)
 	}
 	out, judged, n := make(hits), s.judged(), 0
-	_, err := eval.Prequential(t.Context(), d, method(d), eval.Options{K: qualityK, OnList: func(e eval.Event, list []int32) error {
-		if judged(n) {
-			out[s.events[n].EventID] = slices.Contains(list[:min(qualityK, len(list))], e.Item)
-		}
-		n++
-		return nil
-	}})
+	_, err := eval.Prequential(t.Context(), d, method(d), eval.Options{K: qualityK,
+		OnList: func(e eval.Event, list []int32) error {
+			if judged(n) {
+				out[s.events[n].EventID] = slices.Contains(list[:min(qualityK, len(list))], e.Item)
+			}
+			n++
+			return nil
+		}})
 	require.NoError(t, err)
-	require.Equal(t, len(s.events), n, "an event on an item taken before is not judged: the data set has none")
+	require.Equal(
+		t, len(s.events), n,
+		"an event on an item taken before is not judged: the data set has none",
+	)
 	return out
 }
 
@@ -191,7 +205,10 @@ func (p *publishedLists) await(t *testing.T, wave []schemas.Interaction) {
 	defer limit.Stop()
 	for {
 		p.mu.Lock()
-		missing := slices.IndexFunc(wave, func(x schemas.Interaction) bool { _, ok := p.caused[x.EventID]; return !ok })
+		missing := slices.IndexFunc(
+			wave,
+			func(x schemas.Interaction) bool { _, ok := p.caused[x.EventID]; return !ok },
+		)
 		p.mu.Unlock()
 		if missing < 0 {
 			return
@@ -199,16 +216,23 @@ func (p *publishedLists) await(t *testing.T, wave []schemas.Interaction) {
 		select {
 		case <-p.moved:
 		case <-limit.C:
-			t.Fatalf("no list was caused by event %s of user %s within a minute", wave[missing].EventID, wave[missing].UserID)
+			t.Fatalf(
+				"no list was caused by event %s of user %s within a minute", wave[missing].EventID,
+				wave[missing].UserID,
+			)
 		}
 	}
 }
 
-// serve sends the stream wave by wave, each after the lists that the one before has caused, and judges the lists published. With again set every event
-// is sent a second time, together with the next wave.
+// serve sends the stream wave by wave, each after the lists that the one before has caused, and
+// judges the lists published. With again set every event is sent a second time, together with the
+// next wave.
 func (s *qualityStream) serve(t *testing.T, in *apptest.Installation, again bool) hits {
 	t.Helper()
-	p := &publishedLists{latest: make(map[string]*schemas.Recommendation), caused: make(map[string]schemas.CausedBy), moved: make(chan struct{}, 1)}
+	p := &publishedLists{
+		latest: make(map[string]*schemas.Recommendation), caused: make(map[string]schemas.CausedBy),
+		moved: make(chan struct{}, 1),
+	}
 	follower := in.Kafka().Follower(schemas.TopicRecommendations, apptest.Quiet(t), p.apply)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -236,7 +260,9 @@ func (s *qualityStream) serve(t *testing.T, in *apptest.Installation, again bool
 			}
 			n++
 			partition := record.PartitionOf([]byte(x.UserID), len(offsets))
-			positions[x.EventID] = schemas.CausedBy{Topic: schemas.TopicInteractions, Partition: partition, Offset: offsets[partition]}
+			positions[x.EventID] = schemas.CausedBy{
+				Topic: schemas.TopicInteractions, Partition: partition, Offset: offsets[partition],
+			}
 			offsets[partition]++
 			batch = append(batch, x.Message())
 		}
@@ -252,7 +278,11 @@ func (s *qualityStream) serve(t *testing.T, in *apptest.Installation, again bool
 		p.mu.Lock()
 		for id, want := range positions {
 			got := p.caused[id]
-			require.Equal(t, []any{want.Topic, want.Partition, want.Offset}, []any{got.Topic, got.Partition, got.Offset}, "the cause of the list for event %s", id)
+			require.Equal(
+				t, []any{want.Topic, want.Partition, want.Offset},
+				[]any{got.Topic, got.Partition, got.Offset}, "the cause of the list for event %s",
+				id,
+			)
 		}
 		p.mu.Unlock()
 		if s.unhurried {
@@ -260,12 +290,21 @@ func (s *qualityStream) serve(t *testing.T, in *apptest.Installation, again bool
 		}
 	}
 	took := time.Since(begun)
-	t.Logf("%d events in %d waves, %v a wave", len(s.events), len(s.waves), (took / time.Duration(len(s.waves))).Round(time.Millisecond))
+	t.Logf(
+		"%d events in %d waves, %v a wave", len(s.events), len(s.waves),
+		(took / time.Duration(len(s.waves))).Round(time.Millisecond),
+	)
 	return out
 }
 
-// learned returns when the index shows what the events of a wave have taught: the items' owners collect it for a moment, and people are slower than that.
-func (s *qualityStream) learned(t *testing.T, in *apptest.Installation, wave []schemas.Interaction, counts map[string]float64) {
+// learned returns when the index shows what the events of a wave have taught: the items' owners
+// collect it for a moment, and people are slower than that.
+func (s *qualityStream) learned(
+	t *testing.T,
+	in *apptest.Installation,
+	wave []schemas.Interaction,
+	counts map[string]float64,
+) {
 	t.Helper()
 	var ids []string
 	for i := range wave {
@@ -288,13 +327,19 @@ func (s *qualityStream) learned(t *testing.T, in *apptest.Installation, wave []s
 		if behind == 0 {
 			return
 		}
-		require.Less(t, time.Since(begun), time.Minute, "%d of %d items are not in the index", behind, len(ids))
+		require.Less(
+			t, time.Since(begun), time.Minute, "%d of %d items are not in the index", behind,
+			len(ids),
+		)
 	}
 }
 
 // holds tells whether an item stands among the first of a list.
 func holds(list *schemas.Recommendation, item string) bool {
-	return slices.ContainsFunc(list.Items[:min(qualityK, len(list.Items))], func(x schemas.RecommendedItem) bool { return x.ItemID == item })
+	return slices.ContainsFunc(
+		list.Items[:min(qualityK, len(list.Items))],
+		func(x schemas.RecommendedItem) bool { return x.ItemID == item },
+	)
 }
 
 // counted checks that histories, counts and rows are those of each event once.
@@ -313,20 +358,25 @@ func (s *qualityStream) counted(t *testing.T, in *apptest.Installation) {
 		items[x.ItemID]++
 	}
 	points := 0
-	require.NoError(t, in.Engines().Users.(sinktest.UserLister).EachUser(t.Context(), func(p sinks.User) error {
-		points++
-		var u model.User
-		require.NoError(t, u.Decode(p.State))
-		want := histories[p.ID]
-		require.EqualValues(t, len(want), u.Events, p.ID)
-		require.Equal(t, want, u.AppendSeen(nil), p.ID)
-		var have []model.Key
-		for _, h := range u.History {
-			have = append(have, h.Key)
-		}
-		require.Equal(t, want[max(0, len(want)-app.ModelConfig(in.Config()).LongItems):], have, p.ID)
-		return nil
-	}))
+	require.NoError(
+		t,
+		in.Engines().Users.(sinktest.UserLister).EachUser(t.Context(), func(p sinks.User) error {
+			points++
+			var u model.User
+			require.NoError(t, u.Decode(p.State))
+			want := histories[p.ID]
+			require.EqualValues(t, len(want), u.Events, p.ID)
+			require.Equal(t, want, u.AppendSeen(nil), p.ID)
+			var have []model.Key
+			for _, h := range u.History {
+				have = append(have, h.Key)
+			}
+			require.Equal(
+				t, want[max(0, len(want)-app.ModelConfig(in.Config()).LongItems):], have, p.ID,
+			)
+			return nil
+		}),
+	)
 	require.Equal(t, len(histories), points)
 
 	var ids []string
@@ -342,18 +392,21 @@ func (s *qualityStream) counted(t *testing.T, in *apptest.Installation) {
 	require.Equal(t, items, have)
 }
 
-// servedConfig is the default configuration, but that everybody gets personal lists, in a world that turns faster.
+// servedConfig is the default configuration, but that everybody gets personal lists, in a world
+// that turns faster.
 func servedConfig(partitions int) func(*config.Config) {
 	return func(cfg *config.Config) {
 		cfg.Topics.Partitions = partitions
 		cfg.Recommend.HoldoutShare = 0
-		// People act every few seconds, here every tenth of a second: what is collected for two seconds there is collected for as much less here.
+		// People act every few seconds, here every tenth of a second: what is collected for two
+		// seconds there is collected for as much less here.
 		cfg.Stream.LearnInterval = 50 * time.Millisecond
 		cfg.Recommend.TrendingInterval = config.Default().Recommend.TrendingInterval
 	}
 }
 
-// compare holds what was served against what eval measures on the same events: the recommender as a whole. It allows 2 %.
+// compare holds what was served against what eval measures on the same events: the recommender as a
+// whole. It allows 2 %.
 func (s *qualityStream) compare(t *testing.T, cfg config.Config, served hits) {
 	t.Helper()
 	m := app.ModelConfig(cfg)
@@ -373,9 +426,21 @@ func (s *qualityStream) compare(t *testing.T, cfg config.Config, served hits) {
 		}
 	}
 	ratio := served.recall() / full.recall()
-	chance := math.Sqrt(float64(only[0]+only[1])) / (full.recall() * float64(len(full))) // standard error of ratio
-	t.Logf("Recall@%d of %d events: served %.4f, eval's full %.4f (%+.2f ± %.2f %%), bare model %.4f; hits of the served lists only %d, of eval's only %d",
-		qualityK, len(served), served.recall(), full.recall(), 100*(ratio-1), 100*chance, bare.recall(), only[0], only[1])
+	// standard error of ratio
+	chance := math.Sqrt(float64(only[0]+only[1])) / (full.recall() * float64(len(full)))
+	t.Logf(
+		"Recall@%d of %d events: served %.4f, eval's full %.4f (%+.2f ± %.2f %%), bare model "+
+			"%.4f; hits of the served lists only %d, of eval's only %d",
+		qualityK,
+		len(served),
+		served.recall(),
+		full.recall(),
+		100*(ratio-1),
+		100*chance,
+		bare.recall(),
+		only[0],
+		only[1],
+	)
 	require.GreaterOrEqual(t, ratio, 0.98, "lists served are worse than lists measured")
 }
 
@@ -386,13 +451,16 @@ func TestLongServedQualityIsAsMeasured(t *testing.T) {
 		partitions int
 		again      bool
 	}{{1, false}, {4, false}, {4, true}} {
-		t.Run(fmt.Sprintf("partitions %d, sent again %t", x.partitions, x.again), func(t *testing.T) {
-			in, stop := apptest.StartEmbedded(t, t.TempDir(), servedConfig(x.partitions))
-			served := s.serve(t, in, x.again)
-			s.counted(t, in)
-			stop()
-			s.compare(t, in.Config(), served)
-		})
+		t.Run(
+			fmt.Sprintf("partitions %d, sent again %t", x.partitions, x.again),
+			func(t *testing.T) {
+				in, stop := apptest.StartEmbedded(t, t.TempDir(), servedConfig(x.partitions))
+				served := s.serve(t, in, x.again)
+				s.counted(t, in)
+				stop()
+				s.compare(t, in.Config(), served)
+			},
+		)
 	}
 }
 

@@ -59,8 +59,8 @@ func (a *App) deps() processors.Deps {
 	}
 }
 
-// listTimeout bounds each store when lists are made for the topic: nobody waits for the answer, and waiting is better
-// than a poorer list.
+// listTimeout bounds each store when lists are made for the topic: nobody waits for the answer, and
+// waiting is better than a poorer list.
 const listTimeout = 5 * time.Second
 
 // settings is what the configuration says to processors.
@@ -69,18 +69,26 @@ func (a *App) settings() processors.Settings {
 	return processors.Settings{
 		Partitions: c.Topics.Partitions, RecentIDs: c.Stream.RecentIDs, Epoch: a.epoch,
 		InsertInterval: c.Stream.InsertInterval, LearnInterval: c.Stream.LearnInterval,
-		Trending: a.trendingQuery(), TrendingInterval: c.Recommend.TrendingInterval, UserTTL: c.Recommend.UserTTL,
+		Trending: a.trendingQuery(), TrendingInterval: c.Recommend.TrendingInterval,
+		UserTTL: c.Recommend.UserTTL,
 	}
 }
 
 func (a *App) trendingQuery() sinks.TrendingQuery {
-	return sinks.TrendingQuery{HalfLife: a.cfg.Recommend.TrendingHalfLife, N: 200, Weights: map[schemas.Action]float64{
-		schemas.View: 0.3, schemas.Click: 0.5, schemas.Like: 1, schemas.Rate: 1, schemas.AddToCart: 1, schemas.Purchase: 2, schemas.Watch: 1,
-	}}
+	return sinks.TrendingQuery{HalfLife: a.cfg.Recommend.TrendingHalfLife, N: 200,
+		Weights: map[schemas.Action]float64{
+			schemas.View: 0.3, schemas.Click: 0.5, schemas.Like: 1, schemas.Rate: 1,
+			schemas.AddToCart: 1, schemas.Purchase: 2, schemas.Watch: 1,
+		}}
 }
 
 // handle adds a processor to the router.
-func (a *App) handle(router *stream.Router, d processors.Declaration, p processors.Processor, t processors.Tuning) error {
+func (a *App) handle(
+	router *stream.Router,
+	d processors.Declaration,
+	p processors.Processor,
+	t processors.Tuning,
+) error {
 	s := a.subscriberConfig(d.Name)
 	s.Intents = d.BatchIntents
 	a.tune(&s, t)
@@ -90,14 +98,19 @@ func (a *App) handle(router *stream.Router, d processors.Declaration, p processo
 		return fmt.Errorf("subscriber of %s: %w", d.Name, err)
 	}
 	o := stream.Options{
-		Name: d.Name, Group: d.Name, Topics: d.Topics(), Subscriber: sub, Handler: p.Handle, Emitter: a.kafka.pub,
+		Name: d.Name, Group: d.Name, Topics: d.Topics(), Subscriber: sub, Handler: p.Handle,
+		Emitter:     a.kafka.pub,
 		MaxAttempts: a.cfg.Guard.MaxAttempts, Timeout: a.cfg.Stream.SessionTimeout * 2 / 3,
-		Backoff:    fault.Backoff{First: a.cfg.Guard.MinBackoff, Max: a.cfg.Guard.MaxBackoff},
-		Breaker:    stream.Breaker{Failures: uint(a.cfg.Guard.BreakerFailures), Delay: a.cfg.Guard.BreakerDelay},
+		Backoff: fault.Backoff{First: a.cfg.Guard.MinBackoff, Max: a.cfg.Guard.MaxBackoff},
+		Breaker: stream.Breaker{
+			Failures: uint(a.cfg.Guard.BreakerFailures), Delay: a.cfg.Guard.BreakerDelay,
+		},
 		Splittable: d.Splittable, Hooks: a.guardHooks(),
 	}
 	if d.RetryTopics && len(a.cfg.Topics.RetryDelays) > 0 {
-		retrySub, err := stream.NewSubscriber(a.kafka.conn, a.subscriberConfig(record.RetryGroup(d.Name)))
+		retrySub, err := stream.NewSubscriber(
+			a.kafka.conn, a.subscriberConfig(record.RetryGroup(d.Name)),
+		)
 		if err != nil {
 			return fmt.Errorf("retry subscriber of %s: %w", d.Name, err)
 		}

@@ -42,7 +42,13 @@ func (a *App) newServer() (*api.Server, error) {
 		return nil, err
 	}
 	h, g := a.cfg.HTTP, gateway.DefaultConfig()
-	g.MaxRequestBytes, g.MaxEventBytes, g.MaxInFlightBytes = int64(h.MaxBodyBytes), int(h.MaxEventBytes), int64(h.MaxInflightBytes)
+	g.MaxRequestBytes, g.MaxEventBytes, g.MaxInFlightBytes = int64(
+		h.MaxBodyBytes,
+	), int(
+		h.MaxEventBytes,
+	), int64(
+		h.MaxInflightBytes,
+	)
 	g.EmitTimeout = min(g.EmitTimeout, h.RequestTimeout)
 	g.OnEvents = func(kind schemas.Kind, _, refused int) {
 		if refused > 0 {
@@ -58,14 +64,20 @@ func (a *App) newServer() (*api.Server, error) {
 		return nil, err
 	}
 	return api.New(h, api.Deps{
-		Recommender: a.recommender, Gateway: gateway, Emitter: a.kafka, DeadLetters: a.kafka.DeadLetters(),
-		Status: a.status, Checks: a.checks(), Metrics: a.metrics.Handler(), AsyncAPI: asyncAPI, Version: a.version, Log: a.log,
+		Recommender: a.recommender, Gateway: gateway, Emitter: a.kafka,
+		DeadLetters: a.kafka.DeadLetters(),
+		Status:      a.status, Checks: a.checks(), Metrics: a.metrics.Handler(), AsyncAPI: asyncAPI,
+		Version: a.version, Log: a.log,
 		Hooks: api.Hooks{
 			Answered: a.metrics.Request,
 			Served: func(list *schemas.Recommendation) {
-				a.metrics.Served(list.CausedBy.Trigger, list.Strategy, list.Variant, len(list.Degraded) > 0)
+				a.metrics.Served(
+					list.CausedBy.Trigger, list.Strategy, list.Variant, len(list.Degraded) > 0,
+				)
 			},
-			Unlogged: func(lists int) { a.log.Warn("served lists could not be written to the log", "lists", lists) },
+			Unlogged: func(lists int) {
+				a.log.Warn("served lists could not be written to the log", "lists", lists)
+			},
 		},
 	})
 }
@@ -78,7 +90,8 @@ func cause(kind schemas.Kind) string {
 	return string(kind)
 }
 
-// checks are what the process needs: Kafka and its groups to be of use at all; without a store it answers from what is left.
+// checks are what the process needs: Kafka and its groups to be of use at all; without a store it
+// answers from what is left.
 func (a *App) checks() []api.Check {
 	checks := []api.Check{
 		{Name: "processors", Required: true, Ping: func(context.Context) error {
@@ -90,7 +103,8 @@ func (a *App) checks() []api.Check {
 			}
 		}},
 		{Name: "kafka", Required: true, Ping: a.kafka.ping},
-		// A stopped partition needs a person, and not that its process is passed over: it still answers.
+		// A stopped partition needs a person, and not that its process is passed over: it still
+		// answers.
 		{Name: "partitions", Ping: func(context.Context) error { return a.health.err() }},
 	}
 	for _, s := range a.engines.Stores {
@@ -107,7 +121,10 @@ func (k *Kafka) ping(ctx context.Context) error {
 
 // status is how the pipeline is, for the API.
 func (a *App) status(ctx context.Context) (api.Status, error) {
-	st := api.Status{Version: a.version, StartedAt: a.started, Engines: a.engineStatus(ctx), Groups: []api.GroupStatus{}}
+	st := api.Status{
+		Version: a.version, StartedAt: a.started, Engines: a.engineStatus(ctx),
+		Groups: []api.GroupStatus{},
+	}
 	lags, err := stream.Lag(ctx, a.kafka.conn, a.kafka.GroupTopics())
 	if err != nil {
 		return st, fmt.Errorf("read the positions of the groups: %w", err)
@@ -124,7 +141,8 @@ func (a *App) status(ctx context.Context) (api.Status, error) {
 		g := &st.Groups[len(st.Groups)-1]
 		g.Lag += l.Lag
 		g.Partitions = append(g.Partitions, api.PartitionStatus{
-			Topic: l.Topic, Partition: l.Partition, Committed: l.Committed, End: l.HighWatermark, Lag: l.Lag,
+			Topic: l.Topic, Partition: l.Partition, Committed: l.Committed, End: l.HighWatermark,
+			Lag: l.Lag,
 		})
 	}
 	return st, nil

@@ -14,15 +14,22 @@ const (
 	slowestKnock = 5 * time.Second
 )
 
-// untilThere calls start until it succeeds, fails for a reason that waiting does not mend, or the limit has passed: engines and instances are often started
-// together, and an instance that is restarted while an engine is away should be there when the engine is.
-func untilThere[T any](ctx context.Context, log *slog.Logger, limit time.Duration, start func(context.Context) (T, error)) (T, error) {
+// untilThere calls start until it succeeds, fails for a reason that waiting does not mend, or the
+// limit has passed: engines and instances are often started together, and an instance that is
+// restarted while an engine is away should be there when the engine is.
+func untilThere[T any](
+	ctx context.Context,
+	log *slog.Logger,
+	limit time.Duration,
+	start func(context.Context) (T, error),
+) (T, error) {
 	deadline := time.Now().Add(limit)
 	b := fault.Backoff{First: startKnock, Max: slowestKnock}
 	for attempt := 1; ; attempt++ {
 		x, err := start(ctx)
 		wait := b.Next()
-		if err == nil || fault.ClassOf(err) != fault.Transient || time.Now().Add(wait).After(deadline) {
+		if err == nil || fault.ClassOf(err) != fault.Transient ||
+			time.Now().Add(wait).After(deadline) {
 			return x, err
 		}
 		if attempt == 1 {

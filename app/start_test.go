@@ -35,12 +35,17 @@ func TestStartWaitsForEngines(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				begin, tries := time.Now(), 0
-				_, err := untilThere(t.Context(), slog.New(slog.DiscardHandler), limit, func(context.Context) (int, error) {
-					if tries++; tries > tc.fails {
-						return 0, nil
-					}
-					return 0, tc.err
-				})
+				_, err := untilThere(
+					t.Context(),
+					slog.New(slog.DiscardHandler),
+					limit,
+					func(context.Context) (int, error) {
+						if tries++; tries > tc.fails {
+							return 0, nil
+						}
+						return 0, tc.err
+					},
+				)
 				require.LessOrEqual(t, time.Since(begin), limit)
 				if tc.ok {
 					require.NoError(t, err)
@@ -61,6 +66,9 @@ func TestStartStopsWaitingWhenAsked(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := untilThere(ctx, slog.New(slog.DiscardHandler), time.Hour, func(context.Context) (int, error) { return 0, fault.Transientf("away") })
+	_, err := untilThere(
+		ctx, slog.New(slog.DiscardHandler), time.Hour,
+		func(context.Context) (int, error) { return 0, fault.Transientf("away") },
+	)
 	require.Error(t, err)
 }

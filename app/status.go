@@ -62,13 +62,31 @@ func (k *Kafka) Look(ctx context.Context, interval time.Duration) (Status, error
 	seconds := after.at.Sub(before.at).Seconds()
 	out := Status{At: after.at.UTC()}
 	for topic, b := range after.topics {
-		out.Topics = append(out.Topics, TopicStatus{Topic: topic, Records: b.records, PerSecond: float64(b.end-before.topics[topic].end) / seconds})
+		out.Topics = append(
+			out.Topics,
+			TopicStatus{
+				Topic: topic, Records: b.records,
+				PerSecond: float64(b.end-before.topics[topic].end) / seconds,
+			},
+		)
 	}
 	for group, g := range after.groups {
-		out.Groups = append(out.Groups, GroupStatus{Group: group, Lag: g.lag, InDoubt: g.inDoubt, DeadLetters: open[group], PerSecond: float64(g.position-before.groups[group].position) / seconds})
+		out.Groups = append(
+			out.Groups,
+			GroupStatus{
+				Group: group, Lag: g.lag, InDoubt: g.inDoubt, DeadLetters: open[group],
+				PerSecond: float64(g.position-before.groups[group].position) / seconds,
+			},
+		)
 	}
-	slices.SortFunc(out.Topics, func(a, b TopicStatus) int { return strings.Compare(a.Topic, b.Topic) })
-	slices.SortFunc(out.Groups, func(a, b GroupStatus) int { return strings.Compare(a.Group, b.Group) })
+	slices.SortFunc(
+		out.Topics,
+		func(a, b TopicStatus) int { return strings.Compare(a.Topic, b.Topic) },
+	)
+	slices.SortFunc(
+		out.Groups,
+		func(a, b GroupStatus) int { return strings.Compare(a.Group, b.Group) },
+	)
 	return out, nil
 }
 
@@ -82,19 +100,23 @@ type logView struct {
 }
 
 func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
-	v := logView{at: now(), topics: make(map[string]struct{ records, end int64 }), groups: make(map[string]struct {
-		lag, position int64
-		inDoubt       int
-	})}
+	v := logView{at: now(), topics: make(map[string]struct{ records, end int64 }),
+		groups: make(map[string]struct {
+			lag, position int64
+			inDoubt       int
+		})}
 	var names []string
 	for _, t := range schemas.Topics(schemas.DefaultTopicsConfig()) {
-		if t.In || t.Out || t.Name == schemas.TopicProfileChanges || t.Name == schemas.TopicItemGradients {
+		if t.In || t.Out || t.Name == schemas.TopicProfileChanges ||
+			t.Name == schemas.TopicItemGradients {
 			names = append(names, t.Name)
 		}
 	}
 	bounds, err := k.conn.Offsets(ctx, names...)
 	if err != nil {
-		return v, fmt.Errorf("read the ends of the topics (were they created? \"slipstream migrate\" does): %w", err)
+		return v, fmt.Errorf(
+			"read the ends of the topics (were they created? \"slipstream migrate\" does): %w", err,
+		)
 	}
 	for tp, b := range bounds {
 		name := tp.Topic

@@ -7,8 +7,14 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 )
 
-// Every runs f at an interval until ctx ends. A failure is logged when it begins and when it ends, not each time.
-func (a *App) Every(ctx context.Context, interval time.Duration, name string, f func(context.Context) error) error {
+// Every runs f at an interval until ctx ends. A failure is logged when it begins and when it ends,
+// not each time.
+func (a *App) Every(
+	ctx context.Context,
+	interval time.Duration,
+	name string,
+	f func(context.Context) error,
+) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	failing := false
@@ -31,7 +37,8 @@ func (a *App) Every(ctx context.Context, interval time.Duration, name string, f 
 	}
 }
 
-// beginInterval is the time between runs that find nothing yet: a new installation should soon know what is trending.
+// beginInterval is the time between runs that find nothing yet: a new installation should soon know
+// what is trending.
 const beginInterval = time.Second
 
 // repeat runs a task at once, again until it has begun, and then at its interval.

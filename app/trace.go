@@ -37,9 +37,12 @@ type TracedGroup struct {
 	Reason     string `json:"reason,omitempty"`
 }
 
-// Trace finds the records with an event id in the topics that applications write, and says who is past them.
+// Trace finds the records with an event id in the topics that applications write, and says who is
+// past them.
 func (k *Kafka) Trace(ctx context.Context, id string, after time.Time) ([]Traced, error) {
-	topics := []string{schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers}
+	topics := []string{
+		schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers,
+	}
 	var found []Traced
 	for _, topic := range topics {
 		bounds, err := k.conn.Offsets(ctx, topic)
@@ -51,7 +54,13 @@ func (k *Kafka) Trace(ctx context.Context, id string, after time.Time) ([]Traced
 				if r.Time.Before(after) || !carries(r, id) {
 					return nil
 				}
-				found = append(found, Traced{Topic: topic, Partition: r.Partition, Offset: r.Offset, AcceptedAt: r.Time, Key: string(r.Key)})
+				found = append(
+					found,
+					Traced{
+						Topic: topic, Partition: r.Partition, Offset: r.Offset, AcceptedAt: r.Time,
+						Key: string(r.Key),
+					},
+				)
 				return nil
 			})
 			if err != nil {
@@ -109,8 +118,12 @@ func (k *Kafka) whoIsPast(ctx context.Context, found []Traced) error {
 			}
 			for j := range letters {
 				d := &letters[j]
-				if d.Group == l.Group && d.Origin.Topic == l.Topic && d.Origin.Partition == t.Partition && d.Origin.Offset == t.Offset {
-					g.State, g.DeadLetter, g.Reason = "dead letter ("+string(d.State)+")", d.ID, d.Reason
+				if d.Group == l.Group && d.Origin.Topic == l.Topic &&
+					d.Origin.Partition == t.Partition &&
+					d.Origin.Offset == t.Offset {
+					g.State, g.DeadLetter, g.Reason = "dead letter ("+string(
+						d.State,
+					)+")", d.ID, d.Reason
 				}
 			}
 			t.Groups = append(t.Groups, g)

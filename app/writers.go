@@ -2,7 +2,8 @@ package app
 
 import "sync"
 
-// writers lets the writing to some topics be held back. The zero value holds none. hold is called before anybody writes; the rest is safe for concurrent use.
+// writers lets the writing to some topics be held back. The zero value holds none. hold is called
+// before anybody writes; the rest is safe for concurrent use.
 type writers struct{ topics map[string]*sync.RWMutex }
 
 // hold makes a topic one that can be stopped.
@@ -23,7 +24,8 @@ func (w *writers) enter(topic string) (leave func(), held bool) {
 	return mu.RUnlock, true
 }
 
-// stop waits for the writes under way and holds others back until resume; ok is false for a topic that cannot be stopped.
+// stop waits for the writes under way and holds others back until resume; ok is false for a topic
+// that cannot be stopped.
 func (w *writers) stop(topic string) (resume func(), ok bool) {
 	mu := w.topics[topic]
 	if mu == nil {
@@ -33,9 +35,10 @@ func (w *writers) stop(topic string) (resume func(), ok bool) {
 	return mu.Unlock, true
 }
 
-// HoldWrites makes a topic one whose writes StopWrites can hold back. Call it before anybody writes.
+// HoldWrites makes a topic one whose writes StopWrites can hold back. Call it before anybody
+// writes.
 func (k *Kafka) HoldWrites(topic string) { k.writers.hold(topic) }
 
-// StopWrites waits for the writes to a topic that are under way and holds others back until resume. ok is false for
-// a topic that HoldWrites was not called for.
+// StopWrites waits for the writes to a topic that are under way and holds others back until resume.
+// ok is false for a topic that HoldWrites was not called for.
 func (k *Kafka) StopWrites(topic string) (resume func(), ok bool) { return k.writers.stop(topic) }

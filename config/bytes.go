@@ -8,7 +8,8 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Bytes is a size. In text it is a number with a unit, such as 64MiB or 500kB; without one it counts bytes.
+// Bytes is a size. In text it is a number with a unit, such as 64MiB or 500kB; without one it
+// counts bytes.
 type Bytes int64
 
 // UnmarshalText reads a size.

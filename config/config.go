@@ -1,8 +1,11 @@
-// Package config holds every setting of the process in one struct, read once, at the start, from defaults < file < environment < flags.
+// Package config holds every setting of the process in one struct, read once, at the start, from
+// defaults < file < environment < flags.
 //
-// The struct is composed of plain sections, so that this package knows no other: the program maps a section onto the configuration of the
-// package it is meant for. Each field's tags are its whole documentation: the key in the file (koanf), the well-known environment variable if
-// it has one (env; SLIPSTREAM_<KEY> always works), whether it is a secret, and the help that the command line and docs/CONFIGURATION.md show.
+// The struct is composed of plain sections, so that this package knows no other: the program maps a
+// section onto the configuration of the package it is meant for. Each field's tags are its whole
+// documentation: the key in the file (koanf), the well-known environment variable if it has one
+// (env; SLIPSTREAM_<KEY> always works), whether it is a secret, and the help that the command line
+// and docs/CONFIGURATION.md show.
 package config
 
 import "time"
@@ -202,23 +205,30 @@ func Default() Config {
 			RetryDelays: []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute},
 		},
 		Stream: Stream{
-			MaxRecords: 1000, MaxBytes: 4 << 20, Linger: 50 * time.Millisecond, LearnInterval: 2 * time.Second, InsertInterval: 2 * time.Second,
+			MaxRecords: 1000, MaxBytes: 4 << 20, Linger: 50 * time.Millisecond,
+			LearnInterval: 2 * time.Second, InsertInterval: 2 * time.Second,
 			RequestTimeout: 10 * time.Second,
-			SessionTimeout: 30 * time.Second, RebalanceTimeout: 30 * time.Second, HeartbeatInterval: 3 * time.Second,
-			RecentIDs: 100_000, StopTimeout: 20 * time.Second,
+			SessionTimeout: 30 * time.Second, RebalanceTimeout: 30 * time.Second,
+			HeartbeatInterval: 3 * time.Second,
+			RecentIDs:         100_000, StopTimeout: 20 * time.Second,
 		},
 		Guard: Guard{
 			MaxAttempts: 5, MinBackoff: 100 * time.Millisecond, MaxBackoff: 30 * time.Second,
 			BreakerFailures: 5, BreakerDelay: 5 * time.Second,
 		},
-		Qdrant:     Qdrant{Addr: "127.0.0.1:6334", Timeout: 10 * time.Second},
-		Neo4j:      Neo4j{URI: "bolt://127.0.0.1:7687", Username: "neo4j", Timeout: 10 * time.Second},
-		ClickHouse: ClickHouse{Addr: "127.0.0.1:9000", Database: "slipstream", Username: "default", Timeout: 10 * time.Second, InteractionDays: 730, RecommendationDays: 180, DeadLetterDays: 180},
+		Qdrant: Qdrant{Addr: "127.0.0.1:6334", Timeout: 10 * time.Second},
+		Neo4j:  Neo4j{URI: "bolt://127.0.0.1:7687", Username: "neo4j", Timeout: 10 * time.Second},
+		ClickHouse: ClickHouse{
+			Addr: "127.0.0.1:9000", Database: "slipstream", Username: "default",
+			Timeout: 10 * time.Second, InteractionDays: 730, RecommendationDays: 180,
+			DeadLetterDays: 180,
+		},
 		HTTP: HTTP{
 			Addr:         "127.0.0.1:8080",
 			MaxBodyBytes: 8 << 20, MaxEventBytes: 256 << 10, MaxInflightBytes: 64 << 20,
-			ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, RequestTimeout: 30 * time.Second,
-			IdleTimeout: 2 * time.Minute, ShutdownTimeout: 20 * time.Second,
+			ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+			RequestTimeout: 30 * time.Second,
+			IdleTimeout:    2 * time.Minute, ShutdownTimeout: 20 * time.Second,
 		},
 		Model: Model{
 			Dim: 64, Negatives: 128, Rate: 0.1, Seed: 1, MaxSeen: 10_000,
@@ -227,7 +237,8 @@ func Default() Config {
 		Recommend: Recommend{
 			ListLength: 20, Candidates: 60, Diversity: 0.1, HoldoutShare: 0.05, Variant: "default",
 			TTL: 24 * time.Hour, FriendsLimit: 100,
-			TrendingHalfLife: 24 * time.Hour, TrendingInterval: 15 * time.Second, UserTTL: 400 * 24 * time.Hour,
+			TrendingHalfLife: 24 * time.Hour, TrendingInterval: 15 * time.Second,
+			UserTTL: 400 * 24 * time.Hour,
 		},
 	}
 }

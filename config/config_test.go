@@ -40,12 +40,19 @@ func TestLoadWithoutAnythingGivesTheDefaults(t *testing.T) {
 
 func TestLoadOrder(t *testing.T) {
 	t.Parallel()
-	file := write(t, "c.yaml", "kafka:\n  brokers: [file:1]\n  client_id: file\n  topic_prefix: file.\nlog:\n  level: warn\nstream:\n")
+	file := write(
+		t, "c.yaml",
+		"kafka:\n  brokers: [file:1]\n  client_id: file\n  topic_prefix: file.\nlog:\n  level: "+
+			"warn\nstream:\n",
+	)
 	got, err := config.Load(config.Options{
 		Defaults: func(c *config.Config) { c.HTTP.Addr, c.Kafka.ClientID = ":1234", "default" },
 		File:     file,
-		Environ:  environ("KAFKA_BROKERS=env:1, env:2", "SLIPSTREAM_KAFKA_TOPIC_PREFIX=env.", "UNRELATED=1", "SLIPSTREAM_SERVICE_HOST=10.0.0.1"),
-		Set:      map[string]string{"kafka.topic_prefix": "flag."},
+		Environ: environ(
+			"KAFKA_BROKERS=env:1, env:2", "SLIPSTREAM_KAFKA_TOPIC_PREFIX=env.", "UNRELATED=1",
+			"SLIPSTREAM_SERVICE_HOST=10.0.0.1",
+		),
+		Set: map[string]string{"kafka.topic_prefix": "flag."},
 	})
 	require.NoError(t, err)
 	require.Equal(t, ":1234", got.HTTP.Addr, "changed defaults")
@@ -62,32 +69,64 @@ func TestLoadTypes(t *testing.T) {
 		name, key, value string
 		check            check
 	}{
-		{"days", "topics.retention", "30d", func(t *testing.T, c config.Config) { require.Equal(t, 720*time.Hour, c.Topics.Retention) }},
-		{"duration", "stream.linger", "5ms", func(t *testing.T, c config.Config) { require.Equal(t, 5*time.Millisecond, c.Stream.Linger) }},
+		{
+			"days", "topics.retention", "30d",
+			func(t *testing.T, c config.Config) {
+				require.Equal(t, 720*time.Hour, c.Topics.Retention)
+			},
+		},
+		{
+			"duration", "stream.linger", "5ms",
+			func(t *testing.T, c config.Config) {
+				require.Equal(t, 5*time.Millisecond, c.Stream.Linger)
+			},
+		},
 		{"durations", "topics.retry_delays", "1s,1m", func(t *testing.T, c config.Config) {
 			require.Equal(t, []time.Duration{time.Second, time.Minute}, c.Topics.RetryDelays)
 		}},
-		{"no durations", "topics.retry_delays", "", func(t *testing.T, c config.Config) { require.Empty(t, c.Topics.RetryDelays) }},
-		{"size", "http.max_body_bytes", "16MiB", func(t *testing.T, c config.Config) { require.Equal(t, config.Bytes(16<<20), c.HTTP.MaxBodyBytes) }},
-		{"plain size", "http.max_body_bytes", "1000000", func(t *testing.T, c config.Config) { require.EqualValues(t, 1000000, c.HTTP.MaxBodyBytes) }},
-		{"bool", "recommend.allow_taken", "true", func(t *testing.T, c config.Config) { require.True(t, c.Recommend.AllowTaken) }},
-		{"number", "recommend.holdout_share", "0", func(t *testing.T, c config.Config) { require.Zero(t, c.Recommend.HoldoutShare) }},
+		{
+			"no durations", "topics.retry_delays", "",
+			func(t *testing.T, c config.Config) { require.Empty(t, c.Topics.RetryDelays) },
+		},
+		{
+			"size", "http.max_body_bytes", "16MiB",
+			func(t *testing.T, c config.Config) {
+				require.Equal(t, config.Bytes(16<<20), c.HTTP.MaxBodyBytes)
+			},
+		},
+		{
+			"plain size", "http.max_body_bytes", "1000000",
+			func(t *testing.T, c config.Config) {
+				require.EqualValues(t, 1000000, c.HTTP.MaxBodyBytes)
+			},
+		},
+		{
+			"bool", "recommend.allow_taken", "true",
+			func(t *testing.T, c config.Config) { require.True(t, c.Recommend.AllowTaken) },
+		},
+		{
+			"number", "recommend.holdout_share", "0",
+			func(t *testing.T, c config.Config) { require.Zero(t, c.Recommend.HoldoutShare) },
+		},
 		{"weights", "model.weights", "purchase=2, hide=-1.5", func(t *testing.T, c config.Config) {
 			require.Equal(t, map[string]float64{"purchase": 2, "hide": -1.5}, c.Model.Weights)
 		}},
 		{"one weight", "model.weights.view", "0.25", func(t *testing.T, c config.Config) {
 			require.Equal(t, map[string]float64{"view": 0.25}, c.Model.Weights)
 		}},
-		{"keys", "http.api_keys", "shop:emit+read:0123456789abcdef,ops:operate:fedcba9876543210", func(t *testing.T, c config.Config) {
-			require.Equal(t, []config.APIKey{
-				{Name: "shop", Key: "0123456789abcdef", Roles: []string{"emit", "read"}},
-				{Name: "ops", Key: "fedcba9876543210", Roles: []string{"operate"}},
-			}, c.HTTP.APIKeys)
-		}},
+		{"keys", "http.api_keys", "shop:emit+read:0123456789abcdef,ops:operate:fedcba9876543210",
+			func(t *testing.T, c config.Config) {
+				require.Equal(t, []config.APIKey{
+					{Name: "shop", Key: "0123456789abcdef", Roles: []string{"emit", "read"}},
+					{Name: "ops", Key: "fedcba9876543210", Roles: []string{"operate"}},
+				}, c.HTTP.APIKeys)
+			}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			byFlag, err := config.Load(config.Options{Environ: none, Set: map[string]string{tc.key: tc.value}})
+			byFlag, err := config.Load(
+				config.Options{Environ: none, Set: map[string]string{tc.key: tc.value}},
+			)
 			require.NoError(t, err)
 			tc.check(t, byFlag)
 			if tc.value == "" || tc.name == "one weight" {
@@ -98,7 +137,12 @@ func TestLoadTypes(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, byFlag, byEnv)
 			section, key, _ := strings.Cut(tc.key, ".")
-			byFile, err := config.Load(config.Options{Environ: none, File: write(t, "c.yaml", section+":\n  "+key+": \""+tc.value+"\"\n")})
+			byFile, err := config.Load(
+				config.Options{
+					Environ: none,
+					File:    write(t, "c.yaml", section+":\n  "+key+": \""+tc.value+"\"\n"),
+				},
+			)
 			require.NoError(t, err)
 			require.Equal(t, byFlag, byFile)
 		})
@@ -118,7 +162,10 @@ model:
   weights: {view: 0.1}
 `)})
 	require.NoError(t, err)
-	require.Equal(t, []config.APIKey{{Name: "shop", Key: "0123456789abcdef", Roles: []string{"emit"}}}, got.HTTP.APIKeys)
+	require.Equal(
+		t, []config.APIKey{{Name: "shop", Key: "0123456789abcdef", Roles: []string{"emit"}}},
+		got.HTTP.APIKeys,
+	)
 	require.Equal(t, []time.Duration{10 * time.Second, 20 * time.Second}, got.Topics.RetryDelays)
 	require.EqualValues(t, 9000000, got.HTTP.MaxBodyBytes)
 	require.Equal(t, map[string]float64{"view": 0.1}, got.Model.Weights)
@@ -132,19 +179,60 @@ func TestLoadMistakes(t *testing.T) {
 		want string
 	}{
 		{"no file", config.Options{File: "absent.yaml"}, "read absent.yaml"},
-		{"file named by a variable", config.Options{Environ: environ("SLIPSTREAM_CONFIG=other.yaml")}, "read other.yaml"},
+		{
+			"file named by a variable",
+			config.Options{Environ: environ("SLIPSTREAM_CONFIG=other.yaml")}, "read other.yaml",
+		},
 		{"no YAML", config.Options{File: write(t, "a.yaml", "a: [")}, "a.yaml"},
-		{"unknown section", config.Options{File: write(t, "a.yaml", "kafak:\n  brokers: [a:1]\n")}, "unknown key kafak.brokers: at the top there are data_dir, log, kafka"},
-		{"unknown key", config.Options{File: write(t, "a.yaml", "stream:\n  linge: 5ms\n")}, "unknown key stream.linge: stream has max_records, max_bytes, linger"},
-		{"unknown nested key", config.Options{File: write(t, "a.yaml", "kafka:\n  tls: {on: true}\n")}, "unknown key kafka.tls.on: kafka.tls has enabled, ca_file"},
-		{"number for a duration", config.Options{File: write(t, "a.yaml", "stream:\n  linger: 5\n")}, "stream.linger: 5 is not a duration such as"},
-		{"text for a number", config.Options{Environ: environ("SLIPSTREAM_TOPICS_PARTITIONS=many")}, "SLIPSTREAM_TOPICS_PARTITIONS: many is not a whole number"},
-		{"variable of a duration", config.Options{Environ: environ("SLIPSTREAM_STREAM_LINGER=soon")}, "SLIPSTREAM_STREAM_LINGER: soon is not a duration"},
-		{"flag", config.Options{Set: map[string]string{"log.size": "1"}}, "command line: unknown key log.size: log has level, format"},
-		{"flag's value", config.Options{Set: map[string]string{"stream.max_bytes": "big"}}, "command line: stream.max_bytes: big is not a size such as 64MiB"},
-		{"weights", config.Options{Set: map[string]string{"model.weights": "view"}}, `"view" is not action=number`},
-		{"keys", config.Options{Environ: environ("SLIPSTREAM_HTTP_API_KEYS=secretsecretsecret")}, "entry 1 is not name:role+role:key"},
-		{"secret file", config.Options{Environ: environ("NEO4J_PASSWORD_FILE=absent")}, "NEO4J_PASSWORD_FILE: open absent"},
+		{
+			"unknown section",
+			config.Options{File: write(t, "a.yaml", "kafak:\n  brokers: [a:1]\n")},
+			"unknown key kafak.brokers: at the top there are data_dir, log, kafka",
+		},
+		{
+			"unknown key", config.Options{File: write(t, "a.yaml", "stream:\n  linge: 5ms\n")},
+			"unknown key stream.linge: stream has max_records, max_bytes, linger",
+		},
+		{
+			"unknown nested key",
+			config.Options{File: write(t, "a.yaml", "kafka:\n  tls: {on: true}\n")},
+			"unknown key kafka.tls.on: kafka.tls has enabled, ca_file",
+		},
+		{
+			"number for a duration",
+			config.Options{File: write(t, "a.yaml", "stream:\n  linger: 5\n")},
+			"stream.linger: 5 is not a duration such as",
+		},
+		{
+			"text for a number",
+			config.Options{Environ: environ("SLIPSTREAM_TOPICS_PARTITIONS=many")},
+			"SLIPSTREAM_TOPICS_PARTITIONS: many is not a whole number",
+		},
+		{
+			"variable of a duration",
+			config.Options{Environ: environ("SLIPSTREAM_STREAM_LINGER=soon")},
+			"SLIPSTREAM_STREAM_LINGER: soon is not a duration",
+		},
+		{
+			"flag", config.Options{Set: map[string]string{"log.size": "1"}},
+			"command line: unknown key log.size: log has level, format",
+		},
+		{
+			"flag's value", config.Options{Set: map[string]string{"stream.max_bytes": "big"}},
+			"command line: stream.max_bytes: big is not a size such as 64MiB",
+		},
+		{
+			"weights", config.Options{Set: map[string]string{"model.weights": "view"}},
+			`"view" is not action=number`,
+		},
+		{
+			"keys", config.Options{Environ: environ("SLIPSTREAM_HTTP_API_KEYS=secretsecretsecret")},
+			"entry 1 is not name:role+role:key",
+		},
+		{
+			"secret file", config.Options{Environ: environ("NEO4J_PASSWORD_FILE=absent")},
+			"NEO4J_PASSWORD_FILE: open absent",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -165,49 +253,122 @@ func TestValidate(t *testing.T) {
 		change func(*config.Config)
 		want   string
 	}{
-		{"log level", func(c *config.Config) { c.Log.Level = "loud" }, `log.level: "loud" is not debug`},
+		{
+			"log level", func(c *config.Config) { c.Log.Level = "loud" },
+			`log.level: "loud" is not debug`,
+		},
 		{"log format", func(c *config.Config) { c.Log.Format = "xml" }, `log.format: "xml"`},
 		{"data", func(c *config.Config) { c.DataDir = "" }, "data_dir"},
-		{"brokers", func(c *config.Config) { c.Kafka.Brokers = nil }, "set KAFKA_BROKERS to host:port"},
-		{"broker", func(c *config.Config) { c.Kafka.Brokers = []string{"kafka"} }, `kafka.brokers: "kafka" is not host:port`},
+		{
+			"brokers", func(c *config.Config) { c.Kafka.Brokers = nil },
+			"set KAFKA_BROKERS to host:port",
+		},
+		{
+			"broker",
+			func(c *config.Config) { c.Kafka.Brokers = []string{"kafka"} },
+			`kafka.brokers: "kafka" is not host:port`,
+		},
 		{"prefix", func(c *config.Config) { c.Kafka.TopicPrefix = "a/b" }, "kafka.topic_prefix"},
-		{"mechanism", func(c *config.Config) { c.Kafka.SASL.Mechanism = "GSSAPI" }, "kafka.sasl.mechanism"},
-		{"no user", func(c *config.Config) { c.Kafka.SASL.Mechanism = "PLAIN" }, "kafka.sasl.username"},
-		{"half a certificate", func(c *config.Config) { c.Kafka.TLS = config.TLS{Enabled: true, CertFile: os.DevNull} }, "both cert_file and key_file"},
-		{"no CA", func(c *config.Config) { c.Qdrant.TLS = config.StoreTLS{Enabled: true, CAFile: "absent.pem"} }, "qdrant.tls.ca_file: open absent.pem"},
+		{
+			"mechanism", func(c *config.Config) { c.Kafka.SASL.Mechanism = "GSSAPI" },
+			"kafka.sasl.mechanism",
+		},
+		{
+			"no user", func(c *config.Config) { c.Kafka.SASL.Mechanism = "PLAIN" },
+			"kafka.sasl.username",
+		},
+		{
+			"half a certificate",
+			func(c *config.Config) {
+				c.Kafka.TLS = config.TLS{Enabled: true, CertFile: os.DevNull}
+			},
+			"both cert_file and key_file",
+		},
+		{
+			"no CA",
+			func(c *config.Config) {
+				c.Qdrant.TLS = config.StoreTLS{Enabled: true, CAFile: "absent.pem"}
+			},
+			"qdrant.tls.ca_file: open absent.pem",
+		},
 		{"partitions", func(c *config.Config) { c.Topics.Partitions = 0 }, "topics.partitions"},
-		{"retention", func(c *config.Config) { c.Topics.Retention = time.Second }, "topics.retention"},
-		{"delays", func(c *config.Config) { c.Topics.RetryDelays = []time.Duration{time.Minute, time.Second} }, "1s comes after 1m"},
+		{
+			"retention", func(c *config.Config) { c.Topics.Retention = time.Second },
+			"topics.retention",
+		},
+		{
+			"delays",
+			func(c *config.Config) {
+				c.Topics.RetryDelays = []time.Duration{time.Minute, time.Second}
+			},
+			"1s comes after 1m",
+		},
 		{"records", func(c *config.Config) { c.Stream.MaxRecords = 0 }, "stream.max_records"},
-		{"heartbeat", func(c *config.Config) { c.Stream.HeartbeatInterval = time.Minute }, "stream.heartbeat_interval"},
-		{"late writes", func(c *config.Config) { c.Qdrant.Timeout = time.Minute }, "qdrant.timeout: 1m is not below stream.session_timeout (30s)"},
+		{
+			"heartbeat",
+			func(c *config.Config) { c.Stream.HeartbeatInterval = time.Minute },
+			"stream.heartbeat_interval",
+		},
+		{
+			"late writes", func(c *config.Config) { c.Qdrant.Timeout = time.Minute },
+			"qdrant.timeout: 1m is not below stream.session_timeout (30s)",
+		},
 		{"attempts", func(c *config.Config) { c.Guard.MaxAttempts = 0 }, "guard.max_attempts"},
-		{"back-off", func(c *config.Config) { c.Guard.MaxBackoff = time.Millisecond }, "guard.max_backoff"},
+		{
+			"back-off",
+			func(c *config.Config) { c.Guard.MaxBackoff = time.Millisecond }, "guard.max_backoff",
+		},
 		{"uri", func(c *config.Config) { c.Neo4j.URI = "http://x:7474" }, "neo4j.uri"},
-		{"ClickHouse's addresses", func(c *config.Config) { c.ClickHouse.Addr = "a:9000,b" }, `clickhouse.addr: "b" is not host:port`},
-		{"days", func(c *config.Config) { c.ClickHouse.InteractionDays = -1 }, "clickhouse.interaction_days: -1 is below 0"},
+		{
+			"ClickHouse's addresses", func(c *config.Config) { c.ClickHouse.Addr = "a:9000,b" },
+			`clickhouse.addr: "b" is not host:port`,
+		},
+		{
+			"days", func(c *config.Config) { c.ClickHouse.InteractionDays = -1 },
+			"clickhouse.interaction_days: -1 is below 0",
+		},
 		{"database", func(c *config.Config) { c.ClickHouse.Database = "" }, "clickhouse.database"},
 		{"address", func(c *config.Config) { c.HTTP.Addr = "8080" }, "http.addr"},
-		{"half of HTTPS", func(c *config.Config) { c.HTTP.CertFile = os.DevNull }, "HTTPS needs both"},
-		{"event above Kafka's limit", func(c *config.Config) { c.HTTP.MaxEventBytes = 2 << 20 }, "http.max_event_bytes: 2MiB"},
+		{
+			"half of HTTPS", func(c *config.Config) { c.HTTP.CertFile = os.DevNull },
+			"HTTPS needs both",
+		},
+		{
+			"event above Kafka's limit", func(c *config.Config) { c.HTTP.MaxEventBytes = 2 << 20 },
+			"http.max_event_bytes: 2MiB",
+		},
 		{"body", func(c *config.Config) { c.HTTP.MaxBodyBytes = 1 << 10 }, "http.max_body_bytes"},
 		{"short key", func(c *config.Config) {
 			c.HTTP.APIKeys = []config.APIKey{{Name: "a", Key: "b", Roles: []string{"read"}}}
 		}, "openssl rand -hex 32"},
 		{"role", func(c *config.Config) {
-			c.HTTP.APIKeys = []config.APIKey{{Name: "a", Key: "0123456789abcdef", Roles: []string{"root"}}}
+			c.HTTP.APIKeys = []config.APIKey{
+				{Name: "a", Key: "0123456789abcdef", Roles: []string{"root"}},
+			}
 		}, `role "root"`},
 		{"hash", func(c *config.Config) {
-			c.HTTP.APIKeys = []config.APIKey{{Name: "a", Key: "sha256:xyz", Roles: []string{"read"}}}
+			c.HTTP.APIKeys = []config.APIKey{
+				{Name: "a", Key: "sha256:xyz", Roles: []string{"read"}},
+			}
 		}, "64 digits"},
 		{"twice", func(c *config.Config) {
 			k := config.APIKey{Name: "a", Key: "0123456789abcdef", Roles: []string{"read"}}
 			c.HTTP.APIKeys = []config.APIKey{k, k}
 		}, "the name a comes twice"},
 		{"dim", func(c *config.Config) { c.Model.Dim = 65 }, "model.dim"},
-		{"weights", func(c *config.Config) { c.Model.Weights = map[string]float64{"view": 99} }, "model.weights: view weighs 99"},
-		{"candidates", func(c *config.Config) { c.Recommend.Candidates = 1 }, "recommend.candidates"},
-		{"share", func(c *config.Config) { c.Recommend.HoldoutShare = 2 }, "recommend.holdout_share"},
+		{
+			"weights",
+			func(c *config.Config) { c.Model.Weights = map[string]float64{"view": 99} },
+			"model.weights: view weighs 99",
+		},
+		{
+			"candidates", func(c *config.Config) { c.Recommend.Candidates = 1 },
+			"recommend.candidates",
+		},
+		{
+			"share", func(c *config.Config) { c.Recommend.HoldoutShare = 2 },
+			"recommend.holdout_share",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -225,7 +386,9 @@ func TestSecretFile(t *testing.T) {
 	got, err := config.Load(config.Options{Environ: environ("NEO4J_PASSWORD_FILE=" + file)})
 	require.NoError(t, err)
 	require.Equal(t, "from-a-file", got.Neo4j.Password)
-	got, err = config.Load(config.Options{Environ: environ("NEO4J_PASSWORD_FILE="+file, "NEO4J_PASSWORD=plain")})
+	got, err = config.Load(
+		config.Options{Environ: environ("NEO4J_PASSWORD_FILE="+file, "NEO4J_PASSWORD=plain")},
+	)
 	require.NoError(t, err)
 	require.Equal(t, "plain", got.Neo4j.Password, "the variable itself wins")
 }
@@ -236,7 +399,9 @@ func TestRedacted(t *testing.T) {
 	c.Kafka.SASL = config.SASL{Mechanism: "PLAIN", Username: "u", Password: "S3CRET-1"}
 	c.Qdrant.APIKey, c.Neo4j.Password, c.ClickHouse.Password = "S3CRET-2", "S3CRET-3", "S3CRET-4"
 	c.Neo4j.URI = "bolt://neo4j:S3CRET-5@db:7687"
-	c.HTTP.APIKeys = []config.APIKey{{Name: "shop", Key: "S3CRET-6-0123456789", Roles: []string{"emit"}}}
+	c.HTTP.APIKeys = []config.APIKey{
+		{Name: "shop", Key: "S3CRET-6-0123456789", Roles: []string{"emit"}},
+	}
 	c.Model.Weights = map[string]float64{"view": 0.5}
 	got := c.Redacted()
 	require.NotContains(t, got, "S3CRET")
@@ -247,7 +412,9 @@ func TestRedacted(t *testing.T) {
 
 	var read map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(got), &read))
-	again, err := config.Load(config.Options{Environ: none, File: write(t, "again.yaml", config.Default().Redacted())})
+	again, err := config.Load(
+		config.Options{Environ: none, File: write(t, "again.yaml", config.Default().Redacted())},
+	)
 	require.NoError(t, err)
 	want := config.Default()
 	require.Empty(t, again.HTTP.APIKeys)
@@ -260,7 +427,15 @@ func TestFlags(t *testing.T) {
 	t.Parallel()
 	fs := pflag.NewFlagSet("x", pflag.ContinueOnError)
 	flags := config.AddFlags(fs, config.AddressFlags())
-	require.NoError(t, fs.Parse([]string{"--kafka-brokers", "k:9092", "--set", "stream.linger=1ms", "--set", "model.weights=a=1,b=2"}))
+	require.NoError(
+		t,
+		fs.Parse(
+			[]string{
+				"--kafka-brokers", "k:9092", "--set", "stream.linger=1ms", "--set",
+				"model.weights=a=1,b=2",
+			},
+		),
+	)
 	o, err := flags.Options()
 	require.NoError(t, err)
 	o.Environ = environ("KAFKA_BROKERS=other:1")

@@ -39,7 +39,8 @@ func walk(t reflect.Type, prefix string, index []int) []field {
 		}
 		envs = append(envs, envPrefix+strings.ToUpper(strings.ReplaceAll(key, ".", "_")))
 		out = append(out, field{
-			key: key, envs: envs, secret: f.Tag.Get("secret") == "true", help: f.Tag.Get("help"), index: at, typ: f.Type,
+			key: key, envs: envs, secret: f.Tag.Get("secret") == "true", help: f.Tag.Get("help"),
+			index: at, typ: f.Type,
 		})
 	}
 	return out

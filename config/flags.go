@@ -15,16 +15,20 @@ type Flags struct {
 	named map[string]string // flag to key
 }
 
-// AddFlags adds --config, --set and one flag for each of named, which maps the name of a flag to the key it sets.
+// AddFlags adds --config, --set and one flag for each of named, which maps the name of a flag to
+// the key it sets.
 func AddFlags(fs *pflag.FlagSet, named map[string]string) *Flags {
 	f := &Flags{fs: fs, named: named}
 	fs.StringVar(&f.file, "config", "", "YAML file with settings (default $"+FileVariable+")")
-	fs.StringArrayVar(&f.set, "set", nil, "key=value: any setting of docs/CONFIGURATION.md; may be repeated")
+	fs.StringArrayVar(
+		&f.set, "set", nil, "key=value: any setting of docs/CONFIGURATION.md; may be repeated",
+	)
 	all := fields()
 	for name, key := range named {
 		at, ok := find(all, key)
 		if !ok {
-			panic(fmt.Sprintf("config: flag --%s sets %s, which does not exist", name, key)) // a mistake in the program
+			// a mistake in the program
+			panic(fmt.Sprintf("config: flag --%s sets %s, which does not exist", name, key))
 		}
 		fs.String(name, "", fmt.Sprintf("%s ($%s)", at.help, at.envs[0]))
 	}

@@ -29,11 +29,13 @@ type Options struct {
 	File string
 	// Environ returns NAME=value pairs; nil is os.Environ.
 	Environ func() []string
-	// Set are settings by key, such as stream.linger, from the command line. They win over everything.
+	// Set are settings by key, such as stream.linger, from the command line. They win over
+	// everything.
 	Set map[string]string
 }
 
-// Load reads defaults < file < environment < command line and validates the result. Every mistake is reported, each with the place it was made at.
+// Load reads defaults < file < environment < command line and validates the result. Every mistake
+// is reported, each with the place it was made at.
 func Load(o Options) (Config, error) {
 	if o.Environ == nil {
 		o.Environ = os.Environ
@@ -102,8 +104,9 @@ func loadFile(k *koanf.Koanf, all []field, path string) error {
 	return errors.Join(errs...)
 }
 
-// loadEnviron reads the variables that settings have. A secret may also be in a file that NAME_FILE names. Variables of other names are left
-// alone: orchestrators set some of their own that begin as ours do.
+// loadEnviron reads the variables that settings have. A secret may also be in a file that NAME_FILE
+// names. Variables of other names are left alone: orchestrators set some of their own that begin as
+// ours do.
 func loadEnviron(k *koanf.Koanf, all []field, environ func() []string) error {
 	type source struct {
 		field
@@ -167,7 +170,8 @@ func loadSet(k *koanf.Koanf, all []field, set map[string]string) error {
 	return errors.Join(errs...)
 }
 
-// put sets a value after a trial whether it can be read, so that a mistake is told with the place it was made at.
+// put sets a value after a trial whether it can be read, so that a mistake is told with the place
+// it was made at.
 func put(k *koanf.Koanf, f field, key string, value any) error {
 	trial := koanf.New(".")
 	if err := trial.Set(key, value); err != nil {
@@ -205,12 +209,16 @@ func say(f field, value any, err error) error {
 }
 
 func decode(k *koanf.Koanf, c *Config) error {
-	return k.UnmarshalWithConf("", c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
-		TagName:          "koanf",
-		WeaklyTypedInput: true,
-		ErrorUnused:      true,
-		DecodeHook:       mapstructure.DecodeHookFuncType(fromText),
-	}})
+	return k.UnmarshalWithConf(
+		"",
+		c,
+		koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
+			TagName:          "koanf",
+			WeaklyTypedInput: true,
+			ErrorUnused:      true,
+			DecodeHook:       mapstructure.DecodeHookFuncType(fromText),
+		}},
+	)
 }
 
 // fromText reads the types that are written as text.
@@ -282,7 +290,9 @@ func parseAPIKeys(s string) ([]APIKey, error) {
 		if len(fields) != 3 {
 			return nil, fmt.Errorf("entry %d is not name:role+role:key", i+1)
 		}
-		out = append(out, APIKey{Name: fields[0], Roles: strings.Split(fields[1], "+"), Key: fields[2]})
+		out = append(
+			out, APIKey{Name: fields[0], Roles: strings.Split(fields[1], "+"), Key: fields[2]},
+		)
 	}
 	return out, nil
 }

@@ -21,7 +21,10 @@ func (c Config) Redacted() string {
 		for _, p := range parts[:len(parts)-1] {
 			at = child(at, p)
 		}
-		at.Content = append(at.Content, scalar(parts[len(parts)-1]), node(f, reflect.ValueOf(c).FieldByIndex(f.index)))
+		at.Content = append(
+			at.Content, scalar(parts[len(parts)-1]),
+			node(f, reflect.ValueOf(c).FieldByIndex(f.index)),
+		)
 	}
 	var b strings.Builder
 	e := yaml.NewEncoder(&b)
@@ -96,9 +99,12 @@ func withoutUserinfo(s string) string {
 func Reference() string {
 	var b strings.Builder
 	b.WriteString("# Configuration\n\n" +
-		"Settings are read once, at the start: defaults < file (`--config` or `SLIPSTREAM_CONFIG`, YAML) < environment < flags (`--set key=value`).\n" +
-		"`slipstream config` prints the result with secrets hidden. Any secret can also be read from a file that `<VARIABLE>_FILE` names.\n" +
-		"Unknown keys in the file are errors. Durations are written as 20ms, 5s, 1h or 30d, sizes as 64MiB.\n\n" +
+		"Settings are read once, at the start: defaults < file (`--config` or " +
+		"`SLIPSTREAM_CONFIG`, YAML) < environment < flags (`--set key=value`).\n" +
+		"`slipstream config` prints the result with secrets hidden. Any secret can also be read " +
+		"from a file that `<VARIABLE>_FILE` names.\n" +
+		"Unknown keys in the file are errors. Durations are written as 20ms, 5s, 1h or 30d, " +
+		"sizes as 64MiB.\n\n" +
 		"This page is generated: `go test ./config -update`.\n")
 	section := "-"
 	c := reflect.ValueOf(Default())
@@ -109,7 +115,9 @@ func Reference() string {
 		}
 		if s != section {
 			section = s
-			fmt.Fprintf(&b, "\n## %s\n\n| Key | Default | Variable | Meaning |\n|---|---|---|---|\n", s)
+			fmt.Fprintf(
+				&b, "\n## %s\n\n| Key | Default | Variable | Meaning |\n|---|---|---|---|\n", s,
+			)
 		}
 		value := text(c.FieldByIndex(f.index))
 		if value != "" {

@@ -18,7 +18,8 @@ type Bare struct {
 // NewBare returns the model for the users and items of d.
 func NewBare(d *Data, cfg model.Config) *Bare {
 	b := &Bare{
-		data: d, table: model.NewTable(cfg), users: make([]model.User, len(d.Users)), index: make([]model.Index, len(d.Items)),
+		data: d, table: model.NewTable(cfg), users: make([]model.User, len(d.Users)),
+		index: make([]model.Index, len(d.Items)),
 		query: make([]float32, cfg.Dim+1), signals: cfg.Signals,
 	}
 	for i := range b.index {
@@ -73,5 +74,11 @@ func (b *Bare) addFriends(user int32) {
 
 // Learn takes one step.
 func (b *Bare) Learn(e Event, seed uint64) {
-	b.learner.Step(&b.users[e.User], model.Event{Item: b.intern(e.Item), Strength: b.signals.Strength(e.Action, e.Value, e.Valued), At: e.At, Seed: seed})
+	b.learner.Step(
+		&b.users[e.User],
+		model.Event{
+			Item: b.intern(e.Item), Strength: b.signals.Strength(e.Action, e.Value, e.Valued),
+			At: e.At, Seed: seed,
+		},
+	)
 }

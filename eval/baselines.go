@@ -11,7 +11,9 @@ type Popularity struct {
 
 // NewPopularity returns recent popularity with a half-life in events; 20,000 is usual.
 func NewPopularity(d *Data, halfLife float64) *Popularity {
-	return &Popularity{counts: make([]float64, len(d.Items)), unit: 1, growth: math.Exp2(1 / halfLife)}
+	return &Popularity{
+		counts: make([]float64, len(d.Items)), unit: 1, growth: math.Exp2(1 / halfLife),
+	}
 }
 
 // Name is "recent popularity".
@@ -56,8 +58,9 @@ func (r *recent) add(user, item int32) {
 	r.items[user] = h
 }
 
-// Markov counts which item follows which: every event adds decay^k for the user's item k events before. A score is the sum, over the user's
-// latest items, of decay^k times the share of what followed that item.
+// Markov counts which item follows which: every event adds decay^k for the user's item k events
+// before. A score is the sum, over the user's latest items, of decay^k times the share of what
+// followed that item.
 type Markov struct {
 	decay  []float32
 	recent recent
@@ -66,10 +69,12 @@ type Markov struct {
 	items  int
 }
 
-// NewMarkov returns counted Markov transitions over a window, for instance of 20 items with decay 0.8.
+// NewMarkov returns counted Markov transitions over a window, for instance of 20 items with decay
+// 0.8.
 func NewMarkov(d *Data, window int, decay float64) *Markov {
 	return &Markov{
-		decay: powers(window, decay), recent: newRecent(len(d.Users), window), next: make([]map[int32]float32, len(d.Items)),
+		decay: powers(window, decay), recent: newRecent(len(d.Users), window),
+		next:  make([]map[int32]float32, len(d.Items)),
 		total: make([]float32, len(d.Items)), items: len(d.Items),
 	}
 }

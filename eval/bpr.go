@@ -5,7 +5,8 @@ import (
 	"math/rand/v2"
 )
 
-// BPR is matrix factorisation learned online by Bayesian personalised ranking: for every event, some uniform negatives, a gradient step each.
+// BPR is matrix factorisation learned online by Bayesian personalised ranking: for every event,
+// some uniform negatives, a gradient step each.
 //
 // Source: Rendle, Freudenthaler, Gantner and Schmidt-Thieme 2009.
 type BPR struct {
@@ -22,8 +23,10 @@ type BPR struct {
 // NewBPR returns online BPR with the usual settings: rate 0.05, regularisation 0.002.
 func NewBPR(d *Data, dim, negatives int) *BPR {
 	return &BPR{
-		dim: dim, negatives: negatives, rate: 0.05, reg: 0.002, users: make([][]float32, len(d.Users)), items: make([][]float32, len(d.Items)),
-		bias: make([]float32, len(d.Items)), isKnown: make([]bool, len(d.Items)), taken: make([]map[int32]bool, len(d.Users)),
+		dim: dim, negatives: negatives, rate: 0.05, reg: 0.002,
+		users: make([][]float32, len(d.Users)), items: make([][]float32, len(d.Items)),
+		bias: make([]float32, len(d.Items)), isKnown: make([]bool, len(d.Items)),
+		taken:  make([]map[int32]bool, len(d.Users)),
 		random: rand.New(rand.NewPCG(1, 2)),
 	}
 }

@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// timedEvery is the spacing of the events whose CPU time is measured: asking the system for it costs a third of a microsecond.
+// timedEvery is the spacing of the events whose CPU time is measured: asking the system for it
+// costs a third of a microsecond.
 const timedEvery = 7
 
 // stopwatch adds up the CPU time of the calling thread over some of the events.

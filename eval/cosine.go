@@ -2,10 +2,12 @@ package eval
 
 import "math"
 
-// Cosine is item-item collaborative filtering kept up to date event by event: the likeness of two items is the number of users who took both
-// over the root of the product of their counts, and a score sums the likeness to the user's latest items, decayed.
+// Cosine is item-item collaborative filtering kept up to date event by event: the likeness of two
+// items is the number of users who took both over the root of the product of their counts, and a
+// score sums the likeness to the user's latest items, decayed.
 //
-// Source: Sarwar, Karypis, Konstan and Riedl 2001; the incremental form is TencentRec's, Huang et al. 2015.
+// Source: Sarwar, Karypis, Konstan and Riedl 2001; the incremental form is TencentRec's, Huang et
+// al. 2015.
 type Cosine struct {
 	decay  []float32
 	recent recent
@@ -13,15 +15,18 @@ type Cosine struct {
 	count  []float32
 }
 
-// NewCosine returns item-item cosine over the user's latest window items, for instance 10 with decay 0.8.
+// NewCosine returns item-item cosine over the user's latest window items, for instance 10 with
+// decay 0.8.
 func NewCosine(d *Data, window int, decay float64) *Cosine {
 	return &Cosine{
-		decay: powers(window, decay), recent: newRecent(len(d.Users), pairedItems), pairs: make([]map[int32]float32, len(d.Items)),
+		decay: powers(window, decay), recent: newRecent(len(d.Users), pairedItems),
+		pairs: make([]map[int32]float32, len(d.Items)),
 		count: make([]float32, len(d.Items)),
 	}
 }
 
-// pairedItems bounds how many of a user's latest items an event is paired with: a user with thousands would cost as many updates an event.
+// pairedItems bounds how many of a user's latest items an event is paired with: a user with
+// thousands would cost as many updates an event.
 const pairedItems = 200
 
 // Name is "item cosine".

@@ -28,11 +28,15 @@ type Data struct {
 	items    map[string]int32
 }
 
-// FromDataset takes the interactions of a public data set in, and with content or friends set its items' features and its friendships.
+// FromDataset takes the interactions of a public data set in, and with content or friends set its
+// items' features and its friendships.
 func FromDataset(set *datasets.Dataset, content, friends bool) *Data {
 	d := &Data{}
 	for x := range set.Interactions() {
-		e := Event{User: d.User(x.UserID), Item: d.Item(x.ItemID), At: x.OccurredAt.Unix(), Action: string(x.Action)}
+		e := Event{
+			User: d.User(x.UserID), Item: d.Item(x.ItemID), At: x.OccurredAt.Unix(),
+			Action: string(x.Action),
+		}
 		if x.Value != nil {
 			e.Value, e.Valued = *x.Value, true
 		}
@@ -92,7 +96,8 @@ func (d *Data) SetFeatures(item int32, features []string) {
 	d.Features[item] = features
 }
 
-// Sort puts the events into the order of time. Events of the same time stay in the order in which they were added, the only order they have.
+// Sort puts the events into the order of time. Events of the same time stay in the order in which
+// they were added, the only order they have.
 func (d *Data) Sort() {
 	slices.SortStableFunc(d.Events, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
 }

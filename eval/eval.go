@@ -1,13 +1,14 @@
-// Package eval measures recommendations on streams: test, then learn, event by event, with the same model code that serves, beside
-// baselines that keep the numbers honest.
+// Package eval measures recommendations on streams: test, then learn, event by event, with the same
+// model code that serves, beside baselines that keep the numbers honest.
 package eval
 
 // Method is something that recommends and learns from a stream.
 type Method interface {
 	// Name is how tables call the method.
 	Name() string
-	// Score writes how well each item suits the user now into out, one number per item, higher is better. out comes filled with -Inf, which
-	// stands for "cannot be ranked". Score does not change what the method has learned.
+	// Score writes how well each item suits the user now into out, one number per item, higher is
+	// better. out comes filled with -Inf, which stands for "cannot be ranked". Score does not
+	// change what the method has learned.
 	Score(user int32, out []float32)
 	// Learn takes the event in. seed is the event's place in the stream.
 	Learn(e Event, seed uint64)

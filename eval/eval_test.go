@@ -21,7 +21,8 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 )
 
-// audience makes a stream in which users of two tastes walk along chains of items: there is something to learn, and order matters.
+// audience makes a stream in which users of two tastes walk along chains of items: there is
+// something to learn, and order matters.
 func audience(users, items, events int) *eval.Data {
 	d, r := &eval.Data{}, rand.New(rand.NewPCG(1, 1))
 	at := make([]int, users)
@@ -32,13 +33,20 @@ func audience(users, items, events int) *eval.Data {
 	for n := range events {
 		u := r.IntN(users)
 		for taken[u][at[u]] {
-			at[u] = (at[u] + 2 - 4*(u%2) + 2*r.IntN(3) + items) % items // even users go up, odd ones down
+			// even users go up, odd ones down
+			at[u] = (at[u] + 2 - 4*(u%2) + 2*r.IntN(3) + items) % items
 			if r.IntN(8) == 0 {
 				at[u] = r.IntN(items)
 			}
 		}
 		taken[u][at[u]] = true
-		d.Events = append(d.Events, eval.Event{User: d.User(fmt.Sprint("u", u)), Item: d.Item(fmt.Sprint("i", at[u])), At: int64(1000 + n), Action: "watch"})
+		d.Events = append(
+			d.Events,
+			eval.Event{
+				User: d.User(fmt.Sprint("u", u)), Item: d.Item(fmt.Sprint("i", at[u])),
+				At: int64(1000 + n), Action: "watch",
+			},
+		)
 	}
 	return d
 }
@@ -67,16 +75,20 @@ func TestPrequentialByHand(t *testing.T) {
 	d := &eval.Data{}
 	for n, x := range []string{"ann a", "bob b", "ann c", "bob a", "ann b", "cid a", "ann a"} {
 		user, item, _ := strings.Cut(x, " ")
-		d.Events = append(d.Events, eval.Event{User: d.User(user), Item: d.Item(item), At: int64(n), Action: "view"})
+		d.Events = append(
+			d.Events,
+			eval.Event{User: d.User(user), Item: d.Item(item), At: int64(n), Action: "view"},
+		)
 	}
-	// Scores: a 3, b 2, c 1. Ranks: ann a: nowhere; bob b: nowhere; ann c: nowhere; bob a: 1st of a, c; ann b: 1st of b (a and c are taken);
-	// cid a: 1st; ann a: taken before.
+	// Scores: a 3, b 2, c 1. Ranks: ann a: nowhere; bob b: nowhere; ann c: nowhere; bob a: 1st of
+	// a, c; ann b: 1st of b (a and c are taken); cid a: 1st; ann a: taken before.
 	m := &fixed{t: t, scores: []float32{3, 2, 1}}
 	r, err := eval.Prequential(context.Background(), d, m, eval.Options{K: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Judged != 6 || r.Repeats != 1 || r.Recall != 0.5 || r.NDCG != 0.5 || r.MRR != 0.5 || r.Coverage != 1 {
+	if r.Judged != 6 || r.Repeats != 1 || r.Recall != 0.5 || r.NDCG != 0.5 || r.MRR != 0.5 ||
+		r.Coverage != 1 {
 		t.Errorf("got %+v", r.Quality)
 	}
 	// The other way round: a 1, b 2, c 3. bob a: 2nd of c, a; ann b: 1st; cid a: 3rd of c, b, a.
@@ -86,7 +98,8 @@ func TestPrequentialByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	ndcg, mrr := (1/math.Log2(3)+1)/6, 1.5/6
-	if math.Abs(r.Recall-2.0/6) > 1e-9 || math.Abs(r.NDCG-ndcg) > 1e-9 || math.Abs(r.MRR-mrr) > 1e-9 {
+	if math.Abs(r.Recall-2.0/6) > 1e-9 || math.Abs(r.NDCG-ndcg) > 1e-9 ||
+		math.Abs(r.MRR-mrr) > 1e-9 {
 		t.Errorf("got %+v, want recall %v, NDCG %v, MRR %v", r.Quality, 2.0/6, ndcg, mrr)
 	}
 }
@@ -98,7 +111,10 @@ func TestListsAreWhatAnOutsideJudgeSees(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join(t.TempDir(), "lists.csv")
-			report, err := eval.Run{Name: "audience", Data: d, Setup: eval.DefaultSetup(d), Methods: []string{name}, ListsFile: file}.Do(context.Background())
+			report, err := eval.Run{
+				Name: "audience", Data: d, Setup: eval.DefaultSetup(d), Methods: []string{name},
+				ListsFile: file,
+			}.Do(context.Background())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,8 +148,12 @@ func TestListsAreWhatAnOutsideJudgeSees(t *testing.T) {
 				taken[row[0]][row[1]] = true
 			}
 			got := report.Prequential[0]
-			if len(rows)-1 != got.Judged || math.Abs(float64(hits)/float64(got.Judged)-got.Recall) > 1e-9 {
-				t.Errorf("%d lists with %d hits, reported %d and %v", len(rows)-1, hits, got.Judged, got.Recall)
+			if len(rows)-1 != got.Judged ||
+				math.Abs(float64(hits)/float64(got.Judged)-got.Recall) > 1e-9 {
+				t.Errorf(
+					"%d lists with %d hits, reported %d and %v", len(rows)-1, hits, got.Judged,
+					got.Recall,
+				)
 			}
 		})
 	}
@@ -143,27 +163,42 @@ func TestModelLearnsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	d := audience(200, 150, 12_000)
 	recall := map[string]float64{}
-	report, err := eval.Run{Data: d, Setup: eval.DefaultSetup(d), Methods: eval.Methods(), Options: eval.Options{Warmup: 0.2, Sample: 0.3}}.Do(context.Background())
+	report, err := eval.Run{
+		Data: d, Setup: eval.DefaultSetup(d), Methods: eval.Methods(),
+		Options: eval.Options{Warmup: 0.2, Sample: 0.3},
+	}.Do(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n, r := range report.Prequential {
 		recall[eval.Methods()[n]] = r.Recall
 	}
-	if recall["model"] < 2*recall["popularity"] || recall["model"] < 2*recall["bpr"] || recall["model"] < 0.9*recall["markov"] {
-		t.Errorf("recall %v: the model should be far above popularity and BPR, and near transitions, in which the data was made", recall)
+	if recall["model"] < 2*recall["popularity"] || recall["model"] < 2*recall["bpr"] ||
+		recall["model"] < 0.9*recall["markov"] {
+		t.Errorf(
+			"recall %v: the model should be far above popularity and BPR, and near transitions, "+
+				"in which the data was made",
+			recall,
+		)
 	}
 	if recall["full"] < 0.95*recall["model"] {
 		t.Errorf("recall %v: blending costs more than 5 %%", recall)
 	}
 }
 
-// With items dealt to events at random nothing can be learned but popularity: whoever finds more has looked ahead.
+// With items dealt to events at random nothing can be learned but popularity: whoever finds more
+// has looked ahead.
 func TestNothingLeaks(t *testing.T) {
 	t.Parallel()
 	d, r := audience(200, 150, 12_000), rand.New(rand.NewPCG(2, 2))
-	r.Shuffle(len(d.Events), func(i, j int) { d.Events[i].Item, d.Events[j].Item = d.Events[j].Item, d.Events[i].Item })
-	report, err := eval.Run{Data: d, Setup: eval.DefaultSetup(d), Methods: []string{"model", "popularity"}, Options: eval.Options{Warmup: 0.2}}.Do(context.Background())
+	r.Shuffle(
+		len(d.Events),
+		func(i, j int) { d.Events[i].Item, d.Events[j].Item = d.Events[j].Item, d.Events[i].Item },
+	)
+	report, err := eval.Run{
+		Data: d, Setup: eval.DefaultSetup(d), Methods: []string{"model", "popularity"},
+		Options: eval.Options{Warmup: 0.2},
+	}.Do(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +212,9 @@ func TestSpreadOutIsTheSameModel(t *testing.T) {
 	d := audience(200, 150, 8_000)
 	s := eval.DefaultSetup(d)
 	s.Lag = eval.Lag{Partitions: 1, Window: 1}
-	report, err := eval.Run{Data: d, Setup: s, Methods: []string{"model", "lagged"}, Options: eval.Options{Warmup: 0.2}}.Do(context.Background())
+	report, err := eval.Run{
+		Data: d, Setup: s, Methods: []string{"model", "lagged"}, Options: eval.Options{Warmup: 0.2},
+	}.Do(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,8 +246,8 @@ func TestSameStreamSameReport(t *testing.T) {
 
 func TestContentCarriesNewItems(t *testing.T) {
 	t.Parallel()
-	// Every item belongs to one of four genres, users keep to a genre, and new items appear all the time. Of two items that nobody has taken, the one of
-	// the user's genre must stand higher.
+	// Every item belongs to one of four genres, users keep to a genre, and new items appear all the
+	// time. Of two items that nobody has taken, the one of the user's genre must stand higher.
 	const users, future = 200, 40
 	d, r := &eval.Data{}, rand.New(rand.NewPCG(3, 3))
 	add := func(item int) int32 {
@@ -220,7 +257,13 @@ func TestContentCarriesNewItems(t *testing.T) {
 	}
 	for n := range 6000 {
 		u := r.IntN(users)
-		d.Events = append(d.Events, eval.Event{User: d.User(fmt.Sprint(u)), Item: add((n/40+r.IntN(40))*4 + u%4), At: int64(n), Action: "view"})
+		d.Events = append(
+			d.Events,
+			eval.Event{
+				User: d.User(fmt.Sprint(u)), Item: add((n/40+r.IntN(40))*4 + u%4), At: int64(n),
+				Action: "view",
+			},
+		)
 	}
 	first := len(d.Items)
 	for item := range future {
@@ -248,7 +291,10 @@ func TestContentCarriesNewItems(t *testing.T) {
 		}
 	}
 	if share := float64(right) / float64(pairs); share < 0.8 {
-		t.Errorf("%.2f of %d pairs of new items are in the right order; by chance half would be", share, pairs)
+		t.Errorf(
+			"%.2f of %d pairs of new items are in the right order; by chance half would be", share,
+			pairs,
+		)
 	}
 }
 
@@ -274,7 +320,9 @@ func TestLeaveOneOut(t *testing.T) {
 		fmt.Fprintln(&negatives)
 	}
 	var paths []string
-	for name, b := range map[string]*bytes.Buffer{"1train": &train, "2test": &test, "3negative": &negatives} {
+	for name, b := range map[string]*bytes.Buffer{
+		"1train": &train, "2test": &test, "3negative": &negatives,
+	} {
 		p := filepath.Join(dir, name)
 		if err := os.WriteFile(p, b.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
@@ -287,14 +335,21 @@ func TestLeaveOneOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(held) != 200 || len(held[0].Negatives) != 20 || len(data.Events) != 12_000-200 {
-		t.Fatalf("%d held out, %d negatives, %d events", len(held), len(held[0].Negatives), len(data.Events))
+		t.Fatalf(
+			"%d held out, %d negatives, %d events", len(held), len(held[0].Negatives),
+			len(data.Events),
+		)
 	}
-	report, err := eval.Run{Data: data, HeldOut: held, Setup: eval.DefaultSetup(data), Methods: []string{"model", "popularity"}}.Do(context.Background())
+	report, err := eval.Run{
+		Data: data, HeldOut: held, Setup: eval.DefaultSetup(data),
+		Methods: []string{"model", "popularity"},
+	}.Do(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	m, p := report.LeaveOneOut[0], report.LeaveOneOut[1]
-	if m.Full.Recall < 2*p.Full.Recall || m.AgainstNegatives.NDCG < 1.2*p.AgainstNegatives.NDCG || m.Full.Recall > m.AgainstNegatives.Recall {
+	if m.Full.Recall < 2*p.Full.Recall || m.AgainstNegatives.NDCG < 1.2*p.AgainstNegatives.NDCG ||
+		m.Full.Recall > m.AgainstNegatives.Recall {
 		t.Errorf("model %+v, popularity %+v", m, p)
 	}
 	if _, _, err := eval.ReadNCF(paths[0], paths[2], ""); err == nil {
@@ -306,7 +361,10 @@ func TestReportInAllForms(t *testing.T) {
 	t.Parallel()
 	d := audience(50, 60, 1500)
 	chart := filepath.Join(t.TempDir(), "chart.svg")
-	report, err := eval.Run{Name: "a < b", Data: d, Setup: eval.DefaultSetup(d), Methods: eval.Methods(), ChartFile: chart}.Do(context.Background())
+	report, err := eval.Run{
+		Name: "a < b", Data: d, Setup: eval.DefaultSetup(d), Methods: eval.Methods(),
+		ChartFile: chart,
+	}.Do(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +372,10 @@ func TestReportInAllForms(t *testing.T) {
 	if err := report.WriteText(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Recall@10", "slipstream model", "counted Markov", "never seen", "over the stream", "50 users on 60 items"} {
+	for _, want := range []string{
+		"Recall@10", "slipstream model", "counted Markov", "never seen", "over the stream",
+		"50 users on 60 items",
+	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, text.String())
 		}
@@ -323,7 +384,8 @@ func TestReportInAllForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back eval.Report
-	if err := json.Unmarshal(js.Bytes(), &back); err != nil || back.Prequential[0].Recall != report.Prequential[0].Recall {
+	if err := json.Unmarshal(js.Bytes(), &back); err != nil ||
+		back.Prequential[0].Recall != report.Prequential[0].Recall {
 		t.Errorf("JSON: %v", err)
 	}
 	svg, err := os.ReadFile(chart)
@@ -355,15 +417,18 @@ func TestMistakesAreNamed(t *testing.T) {
 		run  eval.Run
 		want string
 	}{
-		"unknown method": {eval.Run{Data: d, Methods: []string{"magic"}}, `method "magic" is unknown`},
-		"twice":          {eval.Run{Data: d, Methods: []string{"bpr", "bpr"}}, "named twice"},
-		"sample":         {eval.Run{Data: d, Options: eval.Options{Sample: 2}}, "sample is 2"},
-		"empty":          {eval.Run{Data: &eval.Data{}}, "no events"},
+		"unknown method": {
+			eval.Run{Data: d, Methods: []string{"magic"}}, `method "magic" is unknown`,
+		},
+		"twice":  {eval.Run{Data: d, Methods: []string{"bpr", "bpr"}}, "named twice"},
+		"sample": {eval.Run{Data: d, Options: eval.Options{Sample: 2}}, "sample is 2"},
+		"empty":  {eval.Run{Data: &eval.Data{}}, "no events"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tc.run.Setup = eval.DefaultSetup(tc.run.Data)
-			if _, err := tc.run.Do(context.Background()); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if _, err := tc.run.Do(context.Background()); err == nil ||
+				!strings.Contains(err.Error(), tc.want) {
 				t.Errorf("err = %v, want %q", err, tc.want)
 			}
 		})

@@ -6,8 +6,8 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 )
 
-// Full is the whole recommender: candidates from the model, from friends, from what is trending, blended and diversified by model.Rank as the
-// serving path does.
+// Full is the whole recommender: candidates from the model, from friends, from what is trending,
+// blended and diversified by model.Rank as the serving path does.
 type Full struct {
 	*Bare
 	blend    model.Blend
@@ -27,7 +27,10 @@ const (
 
 // NewFull returns the whole recommender for the users and items of d.
 func NewFull(d *Data, cfg model.Config, blend model.Blend) *Full {
-	f := &Full{Bare: NewBare(d, cfg), blend: blend, trending: NewPopularity(d, trendingHalfLife(d)), trend: make([]float32, len(d.Items))}
+	f := &Full{
+		Bare: NewBare(d, cfg), blend: blend, trending: NewPopularity(d, trendingHalfLife(d)),
+		trend: make([]float32, len(d.Items)),
+	}
 	if d.Friends != nil {
 		f.liked = newRecent(len(d.Users), friendItems)
 		f.recentN = make([]float32, len(d.Items))
@@ -89,7 +92,8 @@ func (f *Full) List(user int32, n int, scores []float32, allowed func(int32) boo
 		v := make([]float32, len(f.query))
 		f.table.Vector(f.index[i], v)
 		candidates[k] = model.Candidate{
-			ID: f.data.Items[i], Score: scores[i], Scored: true, Friends: friends[i], Trending: f.trend[i] / max(most, 1e-9), Vector: v[:len(v)-1],
+			ID: f.data.Items[i], Score: scores[i], Scored: true, Friends: friends[i],
+			Trending: f.trend[i] / max(most, 1e-9), Vector: v[:len(v)-1],
 		}
 	}
 	var out []int32

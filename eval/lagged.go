@@ -10,16 +10,19 @@ import (
 
 // Lag says how far the model is spread out.
 type Lag struct {
-	// Partitions is the number of user partitions, each with its own sums and its own recent positives.
+	// Partitions is the number of user partitions, each with its own sums and its own recent
+	// positives.
 	Partitions int
-	// Window is the number of events, over all partitions, between two exchanges of gradient sums and rows.
+	// Window is the number of events, over all partitions, between two exchanges of gradient sums
+	// and rows.
 	Window int
 	// Int8 ranks by item vectors of 8 bits, as a quantised vector index does.
 	Int8 bool
 }
 
-// Lagged is the model as it runs over several partitions: users' owners read rows that are as old as the window, send gradient sums in their
-// binary form, and items' owners take one step per window and send rows back.
+// Lagged is the model as it runs over several partitions: users' owners read rows that are as old
+// as the window, send gradient sums in their binary form, and items' owners take one step per
+// window and send rows back.
 type Lagged struct {
 	data     *Data
 	lag      Lag
@@ -41,8 +44,10 @@ type Lagged struct {
 // NewLagged returns the model for the users and items of d, spread out as lag says.
 func NewLagged(d *Data, cfg model.Config, lag Lag) *Lagged {
 	l := &Lagged{
-		data: d, lag: lag, cfg: cfg, owner: model.NewTable(cfg), cache: model.NewTable(cfg), users: make([]model.User, len(d.Users)),
-		seen: make([]bool, len(d.Items)), vectors: make([][]float32, len(d.Items)), query: make([]float32, cfg.Dim+1),
+		data: d, lag: lag, cfg: cfg, owner: model.NewTable(cfg), cache: model.NewTable(cfg),
+		users: make([]model.User, len(d.Users)),
+		seen:  make([]bool, len(d.Items)), vectors: make([][]float32, len(d.Items)),
+		query: make([]float32, cfg.Dim+1),
 	}
 	l.merged = model.NewSums(l.owner)
 	for range max(lag.Partitions, 1) {
@@ -76,7 +81,8 @@ func (l *Lagged) Learn(e Event, seed uint64) {
 	p := int(e.User) % len(l.learners)
 	l.seen[e.Item] = true
 	l.learners[p].Gradients(&l.users[e.User], model.Event{
-		Item: l.cache.Intern(l.data.Items[e.Item]), Strength: l.cfg.Signals.Strength(e.Action, e.Value, e.Valued), At: e.At, Seed: seed,
+		Item:     l.cache.Intern(l.data.Items[e.Item]),
+		Strength: l.cfg.Signals.Strength(e.Action, e.Value, e.Valued), At: e.At, Seed: seed,
 	}, l.sums[p])
 	if l.events++; l.events%max(l.lag.Window, 1) == 0 {
 		l.exchange()
@@ -135,7 +141,8 @@ func (l *Lagged) index() {
 		return
 	}
 	slices.Sort(all)
-	unit := float32(all[int(float64(len(all)-1)*0.99)]) / 63 // seven bits for both signs, the last hundredth clipped, as Qdrant's scalar quantisation does
+	// seven bits for both signs, the last hundredth clipped, as Qdrant's scalar quantisation does
+	unit := float32(all[int(float64(len(all)-1)*0.99)]) / 63
 	if !(unit > 0) {
 		return
 	}

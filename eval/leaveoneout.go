@@ -18,18 +18,26 @@ type LeaveOneOutResult struct {
 	Method string `json:"method"`
 	K      int    `json:"k"`
 	Events int    `json:"events"`
-	// AgainstNegatives ranks the held-out item among the given negatives, Full among all items the user has not taken. Recall is the hit rate.
+	// AgainstNegatives ranks the held-out item among the given negatives, Full among all items the
+	// user has not taken. Recall is the hit rate.
 	AgainstNegatives Quality `json:"against_negatives"`
 	Full             Quality `json:"full"`
 	LearnMicros      float64 `json:"learn_us"`
 }
 
-// LeaveOneOut streams the events once, in the order of time, and then ranks each held-out item: among its negatives, and among the whole
-// catalogue.
+// LeaveOneOut streams the events once, in the order of time, and then ranks each held-out item:
+// among its negatives, and among the whole catalogue.
 //
-// Source: He, Liao, Zhang, Nie, Hu and Chua, "Neural collaborative filtering", 2017 (the split); Krichene and Rendle, "On sampled metrics for
-// item recommendation", 2020 (why to rank the whole catalogue too).
-func LeaveOneOut(ctx context.Context, d *Data, held []HeldOut, m Method, o Options) (LeaveOneOutResult, error) {
+// Source: He, Liao, Zhang, Nie, Hu and Chua, "Neural collaborative filtering", 2017 (the split);
+// Krichene and Rendle, "On sampled metrics for item recommendation", 2020 (why to rank the whole
+// catalogue too).
+func LeaveOneOut(
+	ctx context.Context,
+	d *Data,
+	held []HeldOut,
+	m Method,
+	o Options,
+) (LeaveOneOutResult, error) {
 	if err := o.Validate(); err != nil {
 		return LeaveOneOutResult{}, err
 	}
@@ -72,12 +80,14 @@ func LeaveOneOut(ctx context.Context, d *Data, held []HeldOut, m Method, o Optio
 		}
 	}
 	return LeaveOneOutResult{
-		Method: m.Name(), K: o.K, Events: len(d.Events), AgainstNegatives: few.quality(), Full: full.quality(), LearnMicros: learning.micros(),
+		Method: m.Name(), K: o.K, Events: len(d.Events), AgainstNegatives: few.quality(),
+		Full: full.quality(), LearnMicros: learning.micros(),
 	}, nil
 }
 
-// among returns the rank of the held-out item among its negatives, by the scores that rank left. Of equal scores the held-out one counts as
-// the worst: a method that gives everything the same score has found nothing.
+// among returns the rank of the held-out item among its negatives, by the scores that rank left. Of
+// equal scores the held-out one counts as the worst: a method that gives everything the same score
+// has found nothing.
 func (j *judge) among(h *HeldOut) int {
 	target := j.scores[h.Item]
 	if math.IsInf(float64(target), -1) {

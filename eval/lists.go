@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// Lists writes the lists that were judged as CSV, for an outside judge: user,item,timestamp,list with the header of these names. item is what the user
-// took next; list holds ids in the order of rank, separated by spaces.
+// Lists writes the lists that were judged as CSV, for an outside judge: user,item,timestamp,list
+// with the header of these names. item is what the user took next; list holds ids in the order of
+// rank, separated by spaces.
 type Lists struct {
 	data   *Data
 	csv    *csv.Writer
@@ -31,7 +32,9 @@ func (l *Lists) Add(e Event, list []int32) error {
 		}
 		l.list.WriteString(l.data.Items[i])
 	}
-	l.fields = [4]string{l.data.Users[e.User], l.data.Items[e.Item], strconv.FormatInt(e.At, 10), l.list.String()}
+	l.fields = [4]string{
+		l.data.Users[e.User], l.data.Items[e.Item], strconv.FormatInt(e.At, 10), l.list.String(),
+	}
 	return l.csv.Write(l.fields[:])
 }
 

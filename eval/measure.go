@@ -9,12 +9,14 @@ import (
 type Quality struct {
 	// Judged is the number of events that were judged.
 	Judged int `json:"judged"`
-	// Recall is the share of judged events whose item was in the list of k made just before; with one relevant item, also the hit rate.
+	// Recall is the share of judged events whose item was in the list of k made just before; with
+	// one relevant item, also the hit rate.
 	Recall float64 `json:"recall"`
 	// NDCG is the mean of 1/log2(rank+1) of hits, MRR the mean of 1/rank of hits.
 	NDCG float64 `json:"ndcg"`
 	MRR  float64 `json:"mrr"`
-	// Recall100 is the share in the first hundred. A Lister makes no longer lists than K: there it is Recall.
+	// Recall100 is the share in the first hundred. A Lister makes no longer lists than K: there it
+	// is Recall.
 	Recall100 float64 `json:"recall_100,omitempty"`
 }
 
@@ -43,7 +45,10 @@ func (t *tally) quality() Quality {
 		return Quality{}
 	}
 	n := float64(t.judged)
-	return Quality{Judged: t.judged, Recall: float64(t.hits) / n, NDCG: t.ndcg / n, MRR: t.mrr / n, Recall100: float64(t.hits100) / n}
+	return Quality{
+		Judged: t.judged, Recall: float64(t.hits) / n, NDCG: t.ndcg / n, MRR: t.mrr / n,
+		Recall100: float64(t.hits100) / n,
+	}
 }
 
 // Group is a named part of the judged events.
@@ -59,8 +64,12 @@ type bounds struct {
 }
 
 var (
-	historyBounds = bounds{[]string{"0", "1-4", "5-19", "20-49", "50-199", "200+"}, []int{0, 1, 5, 20, 50, 200}}
-	itemBounds    = bounds{[]string{"never seen", "1-4", "5-19", "20-99", "100+"}, []int{0, 1, 5, 20, 100}}
+	historyBounds = bounds{
+		[]string{"0", "1-4", "5-19", "20-49", "50-199", "200+"}, []int{0, 1, 5, 20, 50, 200},
+	}
+	itemBounds = bounds{
+		[]string{"never seen", "1-4", "5-19", "20-99", "100+"}, []int{0, 1, 5, 20, 100},
+	}
 )
 
 func (b bounds) of(n int) int {
@@ -71,7 +80,8 @@ func (b bounds) of(n int) int {
 	return i
 }
 
-// top keeps the best n of the items offered, the higher score first, of equal ones the lower number.
+// top keeps the best n of the items offered, the higher score first, of equal ones the lower
+// number.
 type top struct {
 	n      int
 	items  []int32

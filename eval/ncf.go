@@ -11,8 +11,9 @@ import (
 	"strings"
 )
 
-// ReadNCF reads the file format of the neural collaborative filtering benchmark, plain or gzipped: train and test hold user, item, rating and
-// timestamp, separated by tabs; negatives holds "(user,item)" and item numbers, and may be "".
+// ReadNCF reads the file format of the neural collaborative filtering benchmark, plain or gzipped:
+// train and test hold user, item, rating and timestamp, separated by tabs; negatives holds
+// "(user,item)" and item numbers, and may be "".
 func ReadNCF(train, test, negatives string) (*Data, []HeldOut, error) {
 	d := &Data{}
 	err := lines(train, func(f []string) error {
@@ -62,7 +63,9 @@ func (d *Data) ncfEvent(f []string) (Event, error) {
 		return Event{}, fmt.Errorf("%d fields, want user, item, rating and timestamp", len(f))
 	}
 	if strings.HasPrefix(f[0], "(") {
-		return Event{}, fmt.Errorf("%q looks like a file of negatives, want user, item, rating and timestamp", f[0])
+		return Event{}, fmt.Errorf(
+			"%q looks like a file of negatives, want user, item, rating and timestamp", f[0],
+		)
 	}
 	e := Event{User: d.User(f[0]), Item: d.Item(f[1]), Action: "rate"}
 	if len(f) > 2 {

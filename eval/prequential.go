@@ -11,16 +11,19 @@ import (
 type Options struct {
 	// K is the length of the lists judged. Default 10.
 	K int
-	// Sample is the share of events judged, chosen by a hash of their place, the same for every method. 0 means all.
+	// Sample is the share of events judged, chosen by a hash of their place, the same for every
+	// method. 0 means all.
 	Sample float64
 	// Warmup is the share of the stream, from its start, that is only learned. Default 0.1.
 	Warmup float64
-	// Windows is into how many parts of equal length the stream is cut for the course of quality over time. Default 20.
+	// Windows is into how many parts of equal length the stream is cut for the course of quality
+	// over time. Default 20.
 	Windows int
-	// TakenAgain judges events on items the user has taken before and leaves taken items in the ranking; otherwise such events are
-	// learned and not judged.
+	// TakenAgain judges events on items the user has taken before and leaves taken items in the
+	// ranking; otherwise such events are learned and not judged.
 	TakenAgain bool
-	// OnList is called with every list judged, before its event is learned. The list is valid during the call.
+	// OnList is called with every list judged, before its event is learned. The list is valid
+	// during the call.
 	OnList func(e Event, list []int32) error
 	// Progress is called now and then with the number of events done.
 	Progress func(done int)
@@ -59,26 +62,31 @@ type Result struct {
 	Method string `json:"method"`
 	K      int    `json:"k"`
 	Events int    `json:"events"`
-	// Repeats is the number of events on items that the user had taken before; they are not judged unless asked for.
+	// Repeats is the number of events on items that the user had taken before; they are not judged
+	// unless asked for.
 	Repeats int `json:"repeats"`
 	Quality
 	// Windows is the quality over the stream, each of the same number of events.
 	Windows []Group `json:"windows"`
-	// ByHistory groups judged events by the number of items the user had taken, ByItem by the number of events the item had had.
+	// ByHistory groups judged events by the number of items the user had taken, ByItem by the
+	// number of events the item had had.
 	ByHistory []Group `json:"by_history"`
 	ByItem    []Group `json:"by_item"`
 	// Coverage is the share of the items known at the end that stood in at least one list judged.
 	Coverage float64 `json:"coverage"`
-	// LearnMicros is CPU time of learning one event, measured on a sample of the events, in microseconds.
+	// LearnMicros is CPU time of learning one event, measured on a sample of the events, in
+	// microseconds.
 	LearnMicros float64 `json:"learn_us"`
 	// JudgeMicros is CPU time of scoring the catalogue and making one list.
 	JudgeMicros float64 `json:"judge_us"`
 }
 
-// Prequential tests, then learns, for each event in the order of time: before an event all items that somebody has taken, or that the
-// catalogue describes, and that its user has not, are ranked. An item nobody could have ranked counts as a miss.
+// Prequential tests, then learns, for each event in the order of time: before an event all items
+// that somebody has taken, or that the catalogue describes, and that its user has not, are ranked.
+// An item nobody could have ranked counts as a miss.
 //
-// Source: Vinagre, Jorge and Gama, "Evaluation of recommender systems in streaming environments", 2014.
+// Source: Vinagre, Jorge and Gama, "Evaluation of recommender systems in streaming environments",
+// 2014.
 func Prequential(ctx context.Context, d *Data, m Method, o Options) (Result, error) {
 	if err := o.Validate(); err != nil {
 		return Result{}, err
@@ -185,8 +193,9 @@ type judge struct {
 
 func newJudge(d *Data) *judge {
 	j := &judge{
-		data: d, taken: make([][]int32, len(d.Users)), counts: make([]int, len(d.Items)), known: make([]bool, len(d.Items)),
-		mark: make([]int32, len(d.Items)), scores: make([]float32, len(d.Items)),
+		data: d, taken: make([][]int32, len(d.Users)), counts: make([]int, len(d.Items)),
+		known: make([]bool, len(d.Items)),
+		mark:  make([]int32, len(d.Items)), scores: make([]float32, len(d.Items)),
 	}
 	for i, f := range d.Features {
 		j.known[i] = len(f) > 0
@@ -211,7 +220,8 @@ func (j *judge) learn(e Event, again bool) {
 	j.known[e.Item] = true
 }
 
-// rank lets the method score for the user of e and returns the rank of e's item, 0 if it has none, and the list of K.
+// rank lets the method score for the user of e and returns the rank of e's item, 0 if it has none,
+// and the list of K.
 func (j *judge) rank(m Method, e Event, o Options) (int, []int32) {
 	for i := range j.scores {
 		j.scores[i] = float32(math.Inf(-1))
@@ -225,7 +235,10 @@ func (j *judge) rank(m Method, e Event, o Options) (int, []int32) {
 	}
 	j.top.reset(o.K)
 	if lister, ok := m.(Lister); ok {
-		list := lister.List(e.User, o.K, j.scores, func(i int32) bool { return j.known[i] && j.mark[i] != j.round })
+		list := lister.List(
+			e.User, o.K, j.scores,
+			func(i int32) bool { return j.known[i] && j.mark[i] != j.round },
+		)
 		for n, i := range list {
 			if i == e.Item {
 				return n + 1, list

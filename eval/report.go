@@ -35,7 +35,10 @@ func (r *Report) WriteJSON(w io.Writer) error {
 func (r *Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "%s: %d events of %d users on %d items", r.Data, r.Events, r.Users, r.Items)
 	if len(r.Prequential) > 0 {
-		fmt.Fprintf(w, "; test, then learn; first %.0f %% learned only; %.4g %% of the rest judged", 100*r.Warmup, 100*r.Sample)
+		fmt.Fprintf(
+			w, "; test, then learn; first %.0f %% learned only; %.4g %% of the rest judged",
+			100*r.Warmup, 100*r.Sample,
+		)
 	}
 	fmt.Fprintf(w, "\n%s\n\n", r.Machine)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -43,22 +46,38 @@ func (r *Report) WriteText(w io.Writer) error {
 		r.prequential(t)
 	}
 	if len(r.LeaveOneOut) > 0 {
-		fmt.Fprintf(t, "method\tHR@%d, given negatives\tNDCG@%d\tHR@%d, whole catalogue\tNDCG@%d\tlearning µs/event\n", r.K, r.K, r.K, r.K)
+		fmt.Fprintf(
+			t,
+			"method\tHR@%d, given negatives\tNDCG@%d\tHR@%d, whole catalogue\tNDCG@%d\tlearning "+
+				"µs/event\n",
+			r.K, r.K, r.K, r.K,
+		)
 		for _, x := range r.LeaveOneOut {
 			few, ndcg := "-", "-"
 			if x.AgainstNegatives.Judged > 0 {
-				few, ndcg = fmt.Sprintf("%.4f", x.AgainstNegatives.Recall), fmt.Sprintf("%.4f", x.AgainstNegatives.NDCG)
+				few, ndcg = fmt.Sprintf("%.4f", x.AgainstNegatives.Recall), fmt.Sprintf(
+					"%.4f", x.AgainstNegatives.NDCG,
+				)
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%.4f\t%.4f\t%.1f\n", x.Method, few, ndcg, x.Full.Recall, x.Full.NDCG, x.LearnMicros)
+			fmt.Fprintf(
+				t, "%s\t%s\t%s\t%.4f\t%.4f\t%.1f\n", x.Method, few, ndcg, x.Full.Recall,
+				x.Full.NDCG, x.LearnMicros,
+			)
 		}
 	}
 	return t.Flush()
 }
 
 func (r *Report) prequential(t *tabwriter.Writer) {
-	fmt.Fprintf(t, "method\tRecall@%d\tNDCG@%d\tMRR@%d\tcoverage\tjudged\tlearning µs/event\tlist µs\n", r.K, r.K, r.K)
+	fmt.Fprintf(
+		t, "method\tRecall@%d\tNDCG@%d\tMRR@%d\tcoverage\tjudged\tlearning µs/event\tlist µs\n",
+		r.K, r.K, r.K,
+	)
 	for _, x := range r.Prequential {
-		fmt.Fprintf(t, "%s\t%.4f\t%.4f\t%.4f\t%.3f\t%d\t%.1f\t%.0f\n", x.Method, x.Recall, x.NDCG, x.MRR, x.Coverage, x.Judged, x.LearnMicros, x.JudgeMicros)
+		fmt.Fprintf(
+			t, "%s\t%.4f\t%.4f\t%.4f\t%.3f\t%d\t%.1f\t%.0f\n", x.Method, x.Recall, x.NDCG, x.MRR,
+			x.Coverage, x.Judged, x.LearnMicros, x.JudgeMicros,
+		)
 	}
 	for _, part := range []struct {
 		title  string

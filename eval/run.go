@@ -30,11 +30,14 @@ type Setup struct {
 	Lag   Lag
 }
 
-// DefaultSetup is the configuration that serves. Lagged is spread over 4 partitions with a window of two events per three items, between 64
-// and 1,000, and ranks by 8-bit vectors.
+// DefaultSetup is the configuration that serves. Lagged is spread over 4 partitions with a window
+// of two events per three items, between 64 and 1,000, and ranks by 8-bit vectors.
 func DefaultSetup(d *Data) Setup {
 	window := min(max(len(d.Items)*2/3, 64), 1000)
-	return Setup{Model: model.Default(), Blend: model.DefaultBlend(), Lag: Lag{Partitions: 4, Window: window, Int8: true}}
+	return Setup{
+		Model: model.Default(), Blend: model.DefaultBlend(),
+		Lag: Lag{Partitions: 4, Window: window, Int8: true},
+	}
 }
 
 // New returns the method of that name with nothing learned.
@@ -55,7 +58,9 @@ func (s Setup) New(name string, d *Data) (Method, error) {
 	case "bpr":
 		return NewBPR(d, 64, 10), nil
 	}
-	return nil, fmt.Errorf("method %q is unknown: want some of %s", name, strings.Join(Methods(), ", "))
+	return nil, fmt.Errorf(
+		"method %q is unknown: want some of %s", name, strings.Join(Methods(), ", "),
+	)
 }
 
 // Run is one evaluation: what to judge and where to write.
@@ -100,8 +105,12 @@ func (r Run) Do(ctx context.Context) (*Report, error) {
 		users[e.User] = true
 	}
 	report := &Report{
-		Data: r.Name, Users: len(users), Items: len(r.Data.Items), Events: len(r.Data.Events), Sample: o.Sample, Warmup: o.Warmup, K: o.K,
-		Machine: fmt.Sprintf("%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
+		Data: r.Name, Users: len(users), Items: len(r.Data.Items), Events: len(r.Data.Events),
+		Sample: o.Sample, Warmup: o.Warmup, K: o.K,
+		Machine: fmt.Sprintf(
+			"%s/%s, %d processors, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
+			runtime.Version(),
+		),
 	}
 	start := time.Now()
 	for n, name := range r.Methods {
@@ -167,5 +176,7 @@ func (r Run) chart(report *Report) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return Chart(f, fmt.Sprintf("Recall@%d over the stream: %s", report.K, r.Name), report.Prequential)
+	return Chart(
+		f, fmt.Sprintf("Recall@%d over the stream: %s", report.K, r.Name), report.Prequential,
+	)
 }

@@ -31,7 +31,8 @@ func (b *Backoff) AtMax() bool { return b.Lasts(b.failures) }
 // Lasts reports the same for callers that count themselves.
 func (b Backoff) Lasts(failures int) bool { return failures > 0 && b.nominal(failures) >= b.Max }
 
-// After returns the wait after so many failures in a row, from 1, for callers that count themselves.
+// After returns the wait after so many failures in a row, from 1, for callers that count
+// themselves.
 func (b Backoff) After(failures int) time.Duration {
 	d := b.nominal(failures)
 	if d <= 1 {
@@ -69,8 +70,8 @@ func Sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// Retry calls f until it succeeds or returns an error that is not transient, waiting in between. When
-// ctx ends it returns an error of ctx's class that holds the last attempt's message.
+// Retry calls f until it succeeds or returns an error that is not transient, waiting in between.
+// When ctx ends it returns an error of ctx's class that holds the last attempt's message.
 func Retry(ctx context.Context, b Backoff, f func() error) error {
 	for {
 		err := f()

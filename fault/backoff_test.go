@@ -62,7 +62,10 @@ func TestRetryWaitsOutWhatIsTransient(t *testing.T) {
 
 		ctx, cancel = context.WithCancel(t.Context())
 		cancel()
-		err = fault.Retry(ctx, b, func() error { return errors.New("a driver's error under a canceled context") })
+		err = fault.Retry(
+			ctx, b,
+			func() error { return errors.New("a driver's error under a canceled context") },
+		)
 		assert.Equal(t, fault.Canceled, fault.ClassOf(err))
 		assert.False(t, fault.Sleep(ctx, 0))
 	})

@@ -1,8 +1,8 @@
-// Package fault tells apart why something failed, so that one place (the guard in package stream) can decide what follows:
-// dead letter, wait, bounded attempts, or leave it for the next start.
+// Package fault tells apart why something failed, so that one place (the guard in package stream)
+// can decide what follows: dead letter, wait, bounded attempts, or leave it for the next start.
 //
-// The class is given once, where it is known: in an engine's classify function, or in a decoder. Everyone above wraps with
-// fmt.Errorf("…: %w", err) or reads with ClassOf.
+// The class is given once, where it is known: in an engine's classify function, or in a decoder.
+// Everyone above wraps with fmt.Errorf("…: %w", err) or reads with ClassOf.
 package fault
 
 import (
@@ -90,8 +90,9 @@ func Waits(err error) bool {
 	return errors.As(err, &e) && e.waits
 }
 
-// ClassOf returns the class of err: that of the outermost *Error in its chain, else Canceled when all its causes are context.Canceled, else Transient
-// for context.DeadlineExceeded, else Unknown. ClassOf(nil) is Unknown; do not ask.
+// ClassOf returns the class of err: that of the outermost *Error in its chain, else Canceled when
+// all its causes are context.Canceled, else Transient for context.DeadlineExceeded, else Unknown.
+// ClassOf(nil) is Unknown; do not ask.
 func ClassOf(err error) Class {
 	var e *Error
 	switch {
@@ -112,9 +113,10 @@ type Rejection struct {
 	Err   error
 }
 
-// Rejected is returned by a batch handler that has brought about the effects of every record but the ones listed: the good ones
-// must not pay for the bad ones. With Undone set, nothing has had an effect yet and the handler must be called again without the listed
-// records: a store that takes a batch whole has found the guilty rows.
+// Rejected is returned by a batch handler that has brought about the effects of every record but
+// the ones listed: the good ones must not pay for the bad ones. With Undone set, nothing has had an
+// effect yet and the handler must be called again without the listed records: a store that takes a
+// batch whole has found the guilty rows.
 type Rejected struct {
 	Records []Rejection
 	Undone  bool
@@ -125,7 +127,10 @@ func (r *Rejected) Error() string {
 		return "no records rejected"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d records rejected, the first (index %d): %v", len(r.Records), r.Records[0].Index, r.Records[0].Err)
+	fmt.Fprintf(
+		&b, "%d records rejected, the first (index %d): %v", len(r.Records), r.Records[0].Index,
+		r.Records[0].Err,
+	)
 	return b.String()
 }
 
@@ -137,17 +142,22 @@ func (r *Reject) Add(index int, err error) {
 	r.records = append(r.records, Rejection{Index: index, Err: err})
 }
 
-// Err returns nil when nothing was added, else a *Rejected with the records in order of index, each index once.
+// Err returns nil when nothing was added, else a *Rejected with the records in order of index, each
+// index once.
 func (r *Reject) Err() error {
 	if len(r.records) == 0 {
 		return nil
 	}
 	slices.SortStableFunc(r.records, func(a, b Rejection) int { return a.Index - b.Index })
-	return &Rejected{Records: slices.CompactFunc(r.records, func(a, b Rejection) bool { return a.Index == b.Index })}
+	return &Rejected{
+		Records: slices.CompactFunc(
+			r.records, func(a, b Rejection) bool { return a.Index == b.Index },
+		),
+	}
 }
 
-// Catch calls f and turns a panic into an Unknown error with the stack. Use it around work on a single record, so that a
-// panic names the guilty record instead of its batch.
+// Catch calls f and turns a panic into an Unknown error with the stack. Use it around work on a
+// single record, so that a panic names the guilty record instead of its batch.
 func Catch(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

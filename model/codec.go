@@ -7,7 +7,8 @@ import (
 	"math"
 )
 
-// Every binary form starts with one byte of version. Numbers are little-endian; lengths and counts are uvarints.
+// Every binary form starts with one byte of version. Numbers are little-endian; lengths and counts
+// are uvarints.
 const (
 	rowVersion  = 2
 	sumsVersion = 2
@@ -134,7 +135,8 @@ func appendFloats(b []byte, x []float32) []byte {
 	return b
 }
 
-// appendHalf writes x in two bytes a number: multiples of a common unit, which keeps small numbers where 16-bit floats would lose them.
+// appendHalf writes x in two bytes a number: multiples of a common unit, which keeps small numbers
+// where 16-bit floats would lose them.
 func appendHalf(b []byte, x []float32) []byte {
 	highest := maxAbs(x)
 	b = append(b, make([]byte, 4+2*len(x))...)

@@ -39,14 +39,18 @@ func TestRowSurvivesItsBinaryForm(t *testing.T) {
 		}
 	}
 	if back.Len() != w.table.Len() || back.Total() != w.table.Total() {
-		t.Errorf("%d rows, total %v; want %d, %v", back.Len(), back.Total(), w.table.Len(), w.table.Total())
+		t.Errorf(
+			"%d rows, total %v; want %d, %v", back.Len(), back.Total(), w.table.Len(),
+			w.table.Total(),
+		)
 	}
 	got, want := make([]float32, 17), make([]float32, 17)
 	for i := range Index(w.table.Cap()) {
 		j := back.Lookup(w.table.Key(i))
 		back.Vector(j, got)
 		w.table.Vector(i, want)
-		if fmt.Sprint(got) != fmt.Sprint(want) || back.ID(j) != w.table.ID(i) || back.IsFeature(j) != w.table.IsFeature(i) {
+		if fmt.Sprint(got) != fmt.Sprint(want) || back.ID(j) != w.table.ID(i) ||
+			back.IsFeature(j) != w.table.IsFeature(i) {
 			t.Errorf("row %q differs after decoding", w.table.ID(i))
 		}
 	}
@@ -57,7 +61,8 @@ func TestRowOfAnotherModelIsRefused(t *testing.T) {
 	other := small()
 	other.Dim = 24
 	a, b := NewTable(small()), NewTable(other)
-	if _, err := b.LoadRow("x", a.AppendRow(nil, a.Intern("x"))); err == nil || b.Lookup(KeyOf("x")) != None {
+	if _, err := b.LoadRow("x", a.AppendRow(nil, a.Intern("x"))); err == nil ||
+		b.Lookup(KeyOf("x")) != None {
 		t.Errorf("err = %v, %d rows", err, b.Len())
 	}
 }
@@ -84,7 +89,9 @@ func TestSumsTravel(t *testing.T) {
 			}
 			merged := NewSums(owner)
 			for part := range 3 { // three messages, by the last digit of the id
-				message := sums.Pack(nil, tc.precision, func(id string) bool { return int(id[len(id)-1])%3 == part })
+				message := sums.Pack(
+					nil, tc.precision, func(id string) bool { return int(id[len(id)-1])%3 == part },
+				)
 				if err := merged.Merge(message); err != nil {
 					t.Fatal(err)
 				}
@@ -198,7 +205,8 @@ func TestMergeWhereLeavesTheRestOut(t *testing.T) {
 	if err := expect.Merge(sums.Pack(nil, Full, want)); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := string(into.Pack(nil, Full, nil)), string(expect.Pack(nil, Full, nil)); got != want || into.Len() == 0 {
+	if got, want := string(into.Pack(nil, Full, nil)), string(expect.Pack(nil, Full, nil)); got != want ||
+		into.Len() == 0 {
 		t.Errorf("%d rows merged, want %d, bytes equal: %v", into.Len(), expect.Len(), got == want)
 	}
 }

@@ -7,18 +7,20 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// DefaultContentDim is the usual length of content vectors: long enough that two unrelated features are nearly orthogonal (their cosine has standard deviation
-// 1/8).
+// DefaultContentDim is the usual length of content vectors: long enough that two unrelated features
+// are nearly orthogonal (their cosine has standard deviation 1/8).
 const DefaultContentDim = 64
 
 // IsFeatureID reports whether id is that of a content feature's row (see FeatureID).
 func IsFeatureID(id string) bool { return strings.HasPrefix(id, featurePrefix) }
 
-// ContentVector returns the sum of one fixed pseudo-random sign vector per feature, scaled to length 1: items that share features have a positive
-// cosine, and the vector of a new item is known before anybody has touched it. nil when there are no features. The features' weights
-// follow their prefix: people and tags say more about a film than its genre, its decade says least.
+// ContentVector returns the sum of one fixed pseudo-random sign vector per feature, scaled to
+// length 1: items that share features have a positive cosine, and the vector of a new item is known
+// before anybody has touched it. nil when there are no features. The features' weights follow their
+// prefix: people and tags say more about a film than its genre, its decade says least.
 //
-// Source: random indexing, Sahlgren, "An Introduction to Random Indexing", 2005; Achlioptas, "Database-friendly random projections", 2003.
+// Source: random indexing, Sahlgren, "An Introduction to Random Indexing", 2005; Achlioptas,
+// "Database-friendly random projections", 2003.
 func ContentVector(features []string, dim int) []float32 {
 	if len(features) == 0 || dim <= 0 {
 		return nil
@@ -54,7 +56,8 @@ func contentWeight(feature string) float32 {
 	return 0.6
 }
 
-// addSigns adds weight times the sign vector of the feature: the bits of splitmix64 seeded by its hash.
+// addSigns adds weight times the sign vector of the feature: the bits of splitmix64 seeded by its
+// hash.
 func addSigns(out []float32, feature string, weight float32) {
 	state := xxhash.Sum64String(feature)
 	var bits uint64
@@ -74,7 +77,8 @@ func addSigns(out []float32, feature string, weight float32) {
 	}
 }
 
-// Dot returns the inner product of two vectors of the same length: of a query and an item's point it is the score.
+// Dot returns the inner product of two vectors of the same length: of a query and an item's point
+// it is the score.
 func Dot(a, b []float32) float32 { return dot(a, b) }
 
 // Length returns the Euclidean length of a vector.

@@ -2,8 +2,8 @@ package model
 
 import "math"
 
-// Decay returns the weight that something worth 1 has after age, when it halves every halfLife, in the same unit. What lies in the future
-// weighs 1; a half-life of 0 or less forgets at once.
+// Decay returns the weight that something worth 1 has after age, when it halves every halfLife, in
+// the same unit. What lies in the future weighs 1; a half-life of 0 or less forgets at once.
 func Decay(age, halfLife float64) float64 {
 	switch {
 	case age <= 0:
@@ -14,8 +14,8 @@ func Decay(age, halfLife float64) float64 {
 	return math.Exp2(-age / halfLife)
 }
 
-// Decayed is a sum whose terms halve in weight every half-life: recent popularity. Adding commutes: the order in which terms arrive does not
-// matter.
+// Decayed is a sum whose terms halve in weight every half-life: recent popularity. Adding commutes:
+// the order in which terms arrive does not matter.
 type Decayed struct {
 	// Value is the sum as it stood at At.
 	Value float64

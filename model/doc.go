@@ -1,18 +1,20 @@
-// Package model is the mathematics of Slipstream: what an event teaches, and what follows from it for a list. Pure functions and values in
-// memory: no I/O, no clock, no goroutines, nothing of ours imported. The same code learns in the processors and is measured by eval.
+// Package model is the mathematics of Slipstream: what an event teaches, and what follows from it
+// for a list. Pure functions and values in memory: no I/O, no clock, no goroutines, nothing of ours
+// imported. The same code learns in the processors and is measured by eval.
 //
 // # The model
 //
-// An item has an output vector V with a bias b, and two input vectors P and T; a user has a vector w. With h_0, h_1, … the user's items,
-// latest first,
+// An item has an output vector V with a bias b, and two input vectors P and T; a user has a vector
+// w. With h_0, h_1, … the user's items, latest first,
 //
 //	score(u, i) = q_u · V_i + b_i
 //	q_u         = x + Σ_n B_n max(0, A_n · (x, y) + c_n)
 //	x           = w_u + a Σ_k g^k P[h_k] + y
 //	y           = c Σ_k s^k T[h_k]
 //
-// over a long and a short window, the squared weights of each summing to one, and a few hidden units (A, B, c) that everybody shares (units.go). A list is one inner-product search: Learner.Query gives
-// (q_u, s), Table.Vector gives (V_i, b_i/s), with s = BiasScale.
+// over a long and a short window, the squared weights of each summing to one, and a few hidden
+// units (A, B, c) that everybody shares (units.go). A list is one inner-product search:
+// Learner.Query gives (q_u, s), Table.Vector gives (V_i, b_i/s), with s = BiasScale.
 //
 // # The user's side (processors/embed)
 //
@@ -45,5 +47,6 @@
 //	}
 //	sums.Reset()
 //
-// Where one process does both and no lag is wanted (evaluation, a single partition), Learner.Step does it at once.
+// Where one process does both and no lag is wanted (evaluation, a single partition), Learner.Step
+// does it at once.
 package model

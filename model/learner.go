@@ -6,15 +6,19 @@ import "math"
 type Event struct {
 	// Item is the row of the item in the learner's table.
 	Item Index
-	// Strength is what the action means, from Signals.Strength: more than 0 interest, less than 0 refusal, 0 nothing.
+	// Strength is what the action means, from Signals.Strength: more than 0 interest, less than 0
+	// refusal, 0 nothing.
 	Strength float32
 	// At is the time of the event in Unix seconds, 0 if unknown.
 	At int64
-	// Seed decides which negatives are drawn. Derive it from the event's position in the log, so that a repeat draws the same.
+	// Seed decides which negatives are drawn. Derive it from the event's position in the log, so
+	// that a repeat draws the same.
 	Seed uint64
 }
 
-// Learner does the user's side of the model: queries, and what an event teaches. It reads item rows from a Table, and holds room for the work. It is not safe for concurrent use; a partition has its own.
+// Learner does the user's side of the model: queries, and what an event teaches. It reads item rows
+// from a Table, and holds room for the work. It is not safe for concurrent use; a partition has its
+// own.
 type Learner struct {
 	cfg   Config
 	table *Table
@@ -45,10 +49,13 @@ func NewLearner(table *Table) *Learner {
 	l := &Learner{
 		cfg: cfg, table: table,
 		q: make([]float32, cfg.Dim), gq: make([]float32, cfg.Dim), hidden: newHidden(table),
-		shortQ: make([]float32, cfg.Dim), gl: make([]float32, cfg.Dim), gs: make([]float32, cfg.Dim),
+		shortQ: make([]float32, cfg.Dim), gl: make([]float32, cfg.Dim),
+		gs:   make([]float32, cfg.Dim),
 		long: decays(cfg.LongItems, cfg.LongDecay), short: decays(cfg.ShortItems, cfg.ShortDecay),
-		hist: make([]Index, 0, cfg.LongItems), wLong: make([]float32, 0, cfg.LongItems), wShrt: make([]float32, 0, cfg.LongItems),
-		cand: make([]Index, 0, cfg.Negatives+1), times: make([]float32, 0, cfg.Negatives+1), e: make([]float32, cfg.Negatives+1),
+		hist: make([]Index, 0, cfg.LongItems), wLong: make([]float32, 0, cfg.LongItems),
+		wShrt: make([]float32, 0, cfg.LongItems),
+		cand:  make([]Index, 0, cfg.Negatives+1), times: make([]float32, 0, cfg.Negatives+1),
+		e: make([]float32, cfg.Negatives+1),
 	}
 	return l
 }
@@ -64,10 +71,12 @@ func decays(n int, g float64) []float32 {
 // Table returns the table the learner reads.
 func (l *Learner) Table() *Table { return l.table }
 
-// Query writes the query vector of the user into out, which has length Dim+1: the user's place in the space of Table.Vector. Its last number is
-// BiasScale. A user without history has the query (0, …, 0, BiasScale), which ranks by bias.
+// Query writes the query vector of the user into out, which has length Dim+1: the user's place in
+// the space of Table.Vector. Its last number is BiasScale. A user without history has the query (0,
+// …, 0, BiasScale), which ranks by bias.
 //
-// Source: FISM (Kabbur, Ning, Karypis 2013) over the long window, FPMC (Rendle, Freudenthaler, Schmidt-Thieme 2010) over the short one.
+// Source: FISM (Kabbur, Ning, Karypis 2013) over the long window, FPMC (Rendle, Freudenthaler,
+// Schmidt-Thieme 2010) over the short one.
 func (l *Learner) Query(u *User, out []float32) {
 	l.window(u)
 	l.sum(u, out[:l.cfg.Dim])
@@ -118,7 +127,8 @@ func (l *Learner) window(u *User) {
 	}
 }
 
-// sum writes w_u and the weighted rows of the window into q, and adds what the hidden units make of it.
+// sum writes w_u and the weighted rows of the window into q, and adds what the hidden units make of
+// it.
 func (l *Learner) sum(u *User, q []float32) {
 	if len(u.W) == len(q) {
 		copy(q, u.W)
@@ -181,11 +191,13 @@ func (l *Learner) draw(u *User, item Index, seed uint64) {
 	}
 }
 
-// forward computes what a positive event teaches, before any row moves: the errors e of the candidates and the gradient gq of the
-// query, both scaled by strength. It returns false when there is nothing to learn from.
+// forward computes what a positive event teaches, before any row moves: the errors e of the
+// candidates and the gradient gq of the query, both scaled by strength. It returns false when there
+// is nothing to learn from.
 //
-// The loss is the log of a softmax over the positive and the sampled negatives, corrected for how likely each was to be sampled. Source:
-// Bengio and Senécal 2008; Yi et al., "Sampling-bias-corrected neural modeling", 2019.
+// The loss is the log of a softmax over the positive and the sampled negatives, corrected for how
+// likely each was to be sampled. Source: Bengio and Senécal 2008; Yi et al.,
+// "Sampling-bias-corrected neural modeling", 2019.
 func (l *Learner) forward(u *User, item Index, strength float32, seed uint64) bool {
 	l.window(u)
 	l.draw(u, item, seed) // before sum, so that the rows are on their way
@@ -197,7 +209,8 @@ func (l *Learner) forward(u *User, item Index, strength float32, seed uint64) bo
 	highest := float32(math.Inf(-1))
 	for j, i := range l.cand {
 		row := t.row(i)
-		z := dot(query, row[:t.dim]) + row[t.dim+offBias] - row[t.dim+offLog] // log(C+1) is the same for all
+		// log(C+1) is the same for all
+		z := dot(query, row[:t.dim]) + row[t.dim+offBias] - row[t.dim+offLog]
 		if w := t.contentWeight(i); w != 0 {
 			for _, f := range t.meta[i].features {
 				z += w * (dot(query, t.v(f)) + t.head(f)[offBias])
@@ -231,11 +244,12 @@ func (l *Learner) forward(u *User, item Index, strength float32, seed uint64) bo
 	return l.backward()
 }
 
-// round makes most of the negatives' small errors zero and the others a bit greater, at random, such that the mean stays what it is: a row
-// that hardly moves need not be moved, or be sent to its owner, at every event. Of 128 negatives some 12 are left.
+// round makes most of the negatives' small errors zero and the others a bit greater, at random,
+// such that the mean stays what it is: a row that hardly moves need not be moved, or be sent to its
+// owner, at every event. Of 128 negatives some 12 are left.
 //
-// Source: unbiased sparse gradients, Wangni, Wang, Liu and Zhang, "Gradient sparsification for communication-efficient distributed
-// optimization", 2018.
+// Source: unbiased sparse gradients, Wangni, Wang, Liu and Zhang, "Gradient sparsification for
+// communication-efficient distributed optimization", 2018.
 func (l *Learner) round(strength float32, seed uint64) {
 	least := float32(l.cfg.LeastError) * strength
 	if least <= 0 {
@@ -267,8 +281,9 @@ func (l *Learner) addOutput(w float32, i Index, out []float32) {
 	}
 }
 
-// refuse computes what a negative event teaches: the score of the refused item should fall, by the logistic loss log(1-σ(score)), and the user
-// should move away from it. Nothing is said about the items of the user's history. It leaves the same things as forward.
+// refuse computes what a negative event teaches: the score of the refused item should fall, by the
+// logistic loss log(1-σ(score)), and the user should move away from it. Nothing is said about the
+// items of the user's history. It leaves the same things as forward.
 func (l *Learner) refuse(u *User, item Index, strength float32) bool {
 	l.window(u)
 	l.sum(u, l.q)
@@ -301,7 +316,8 @@ func (l *Learner) stepUser(u *User) {
 	axpy(l.rate(&u.AccW, dot(l.gl, l.gl)), l.gl, u.W)
 }
 
-// rate adds the squared gradient of one row to its accumulator and returns the size of the step to take.
+// rate adds the squared gradient of one row to its accumulator and returns the size of the step to
+// take.
 //
 // Source: Duchi, Hazan and Singer 2011, with one accumulator a row.
 func (l *Learner) rate(acc *float32, square float32) float32 {
@@ -317,7 +333,8 @@ func adagrad(acc *float32, square, rate float32, dim int) float32 {
 	return rate / sqrt32(*acc)
 }
 
-// note records that the event has happened: history, seen items, the user's count and the ring of negatives. The item's count is not touched.
+// note records that the event has happened: history, seen items, the user's count and the ring of
+// negatives. The item's count is not touched.
 func (l *Learner) note(u *User, e Event) {
 	if l.noteUser(u, e) {
 		l.table.negatives.note(e.Item)
@@ -350,8 +367,9 @@ func (l *Learner) Replay(u *User, e Event) {
 	l.noteUser(u, e)
 }
 
-// Gradients learns from one event at the user's side: it moves the user's own vector, history and seen items and the ring of negatives, and adds what
-// the event says about item rows to sums, which belong to the same table. Item rows are only read. The owner of the rows takes a step with
+// Gradients learns from one event at the user's side: it moves the user's own vector, history and
+// seen items and the ring of negatives, and adds what the event says about item rows to sums, which
+// belong to the same table. Item rows are only read. The owner of the rows takes a step with
 // Table.Apply.
 func (l *Learner) Gradients(u *User, e Event, sums *Sums) {
 	if l.learn(u, e) {
@@ -380,7 +398,8 @@ func (l *Learner) Gradients(u *User, e Event, sums *Sums) {
 	l.note(u, e)
 }
 
-// Step learns from one event at once: the same as Gradients into empty sums and Table.Apply of them, but for the order of float additions.
+// Step learns from one event at once: the same as Gradients into empty sums and Table.Apply of
+// them, but for the order of float additions.
 func (l *Learner) Step(u *User, e Event) {
 	if l.learn(u, e) {
 		t, d := l.table, l.cfg.Dim
@@ -432,8 +451,8 @@ func (l *Learner) setMark(i Index, at int) {
 	l.mark[2*i], l.mark[2*i+1] = l.stamp, uint32(at)
 }
 
-// stepContent moves the feature vectors of the candidates. A feature shared by several candidates takes one step with the sum of their
-// gradients, which are all multiples of q.
+// stepContent moves the feature vectors of the candidates. A feature shared by several candidates
+// takes one step with the sum of their gradients, which are all multiples of q.
 func (l *Learner) stepContent(qq float32) {
 	t := l.table
 	l.feat, l.featE = l.feat[:0], l.featE[:0]

@@ -51,7 +51,8 @@ func (w *world) event() (*User, Event) {
 	return u, Event{Item: item, Strength: strength, Seed: w.n}
 }
 
-// loss is the corrected log-likelihood that forward climbs, in double precision, from the rows as they are.
+// loss is the corrected log-likelihood that forward climbs, in double precision, from the rows as
+// they are.
 func (w *world) loss(u *User, cand []Index, times []float32) float64 {
 	q := w.queryOf(u)
 	z := make([]float64, len(cand))
@@ -77,7 +78,9 @@ func (w *world) scoreOf(q []float64, i Index) float64 {
 	}
 	s := score(i)
 	for _, f := range w.table.meta[i].features {
-		s += w.cfg.ContentWeight * w.cfg.ContentFade / (w.cfg.ContentFade + float64(w.table.Count(i))) * score(f)
+		s += w.cfg.ContentWeight * w.cfg.ContentFade / (w.cfg.ContentFade + float64(w.table.Count(i))) * score(
+			f,
+		)
 	}
 	return s
 }
@@ -97,7 +100,16 @@ func (w *world) queryOf(u *User) []float64 {
 		for k := range min(n, len(u.History)) {
 			h := u.History[len(u.History)-1-k]
 			for j, x := range part(w.table.Lookup(h.Key)) {
-				q[j] += float64(h.Weight) * math.Pow(g, float64(k)) / math.Sqrt(squares) * float64(x)
+				q[j] += float64(
+					h.Weight,
+				) * math.Pow(
+					g,
+					float64(k),
+				) / math.Sqrt(
+					squares,
+				) * float64(
+					x,
+				)
 			}
 		}
 	}
@@ -139,7 +151,8 @@ func TestGradientsAgainstFiniteDifferences(t *testing.T) {
 		sums := NewSums(w.table)
 		w.Gradients(u, e, sums)
 
-		// On both sides of a hidden unit's kink the slopes differ: the gradient is one of them, or between.
+		// On both sides of a hidden unit's kink the slopes differ: the gradient is one of them, or
+		// between.
 		difference := func(x *float32) (low, high float64) {
 			const h = 1e-3
 			old := *x
@@ -155,7 +168,8 @@ func TestGradientsAgainstFiniteDifferences(t *testing.T) {
 			t.Helper()
 			checked++
 			low, high := difference(x)
-			if slack := 5e-4 + 1e-2*math.Abs(high); float64(got) < low-slack || float64(got) > high+slack {
+			if slack := 5e-4 + 1e-2*math.Abs(high); float64(got) < low-slack ||
+				float64(got) > high+slack {
 				t.Errorf("%s: gradient %v, by differences %v to %v", name, got, low, high)
 			}
 		}
@@ -227,7 +241,11 @@ func TestSameSeedSameModel(t *testing.T) {
 	}
 	other := small()
 	other.Seed = 2
-	if x, y := NewTable(small()), NewTable(other); fmt.Sprint(x.row(x.Intern("i"))) == fmt.Sprint(y.row(y.Intern("i"))) {
+	if x, y := NewTable(small()), NewTable(other); fmt.Sprint(
+		x.row(x.Intern("i")),
+	) == fmt.Sprint(
+		y.row(y.Intern("i")),
+	) {
 		t.Error("another seed gives the same initial row")
 	}
 }
@@ -288,7 +306,10 @@ func TestRefusalPushesAway(t *testing.T) {
 		t.Errorf("score of a refused item went from %v to %v", before, after)
 	}
 	if !u.Seen(w.table.Key(item)) || len(u.History) != history {
-		t.Errorf("refused item: seen %v, history %d long, was %d", u.Seen(w.table.Key(item)), len(u.History), history)
+		t.Errorf(
+			"refused item: seen %v, history %d long, was %d", u.Seen(w.table.Key(item)),
+			len(u.History), history,
+		)
 	}
 }
 
@@ -375,7 +396,11 @@ func TestNothingMakesNaN(t *testing.T) {
 
 func TestStepAllocatesNothing(t *testing.T) {
 	w := newWorld(small(), 200, 10, 5000, now)
-	if n := testing.AllocsPerRun(1000, func() { u, e := w.event(); e.Item = Index(w.n % 200); w.Step(u, e) }); n > 2 { // event itself formats an id
+	// event itself formats an id
+	if n := testing.AllocsPerRun(
+		1000,
+		func() { u, e := w.event(); e.Item = Index(w.n % 200); w.Step(u, e) },
+	); n > 2 {
 		t.Errorf("%v allocations an event", n)
 	}
 	sums := NewSums(w.table)
@@ -383,7 +408,10 @@ func TestStepAllocatesNothing(t *testing.T) {
 		u, e := w.event()
 		w.Gradients(u, e, sums)
 	}
-	if n := testing.AllocsPerRun(1000, func() { u, e := w.event(); w.Gradients(u, e, sums) }); n > 2 {
+	if n := testing.AllocsPerRun(1000, func() {
+		u, e := w.event()
+		w.Gradients(u, e, sums)
+	}); n > 2 {
 		t.Errorf("%v allocations an event for gradients", n)
 	}
 }
@@ -410,15 +438,16 @@ func TestRemovedRowsLeaveNoTrace(t *testing.T) {
 	}
 }
 
-// cpuTime returns the processor time of this process: on a shared machine the wall clock says little.
+// cpuTime returns the processor time of this process: on a shared machine the wall clock says
+// little.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkLearn measures one event of a user with a full history, on so many items picked uniformly (the worst case for the processor's
-// caches).
+// BenchmarkLearn measures one event of a user with a full history, on so many items picked
+// uniformly (the worst case for the processor's caches).
 func BenchmarkLearn(b *testing.B) {
 	for _, items := range []int{4_000, 100_000} {
 		for _, how := range []string{"step", "gradients"} {
@@ -441,7 +470,9 @@ func BenchmarkLearn(b *testing.B) {
 				n, before := uint64(0), cpuTime()
 				for b.Loop() {
 					n++
-					u, e := users[r.below(len(users))], Event{Item: Index(r.below(items)), Strength: 1, Seed: n}
+					u, e := users[r.below(len(users))], Event{
+						Item: Index(r.below(items)), Strength: 1, Seed: n,
+					}
 					if how == "step" {
 						w.Step(u, e)
 						continue
@@ -452,7 +483,9 @@ func BenchmarkLearn(b *testing.B) {
 						sums.Reset()
 					}
 				}
-				b.ReportMetric(float64((cpuTime()-before).Nanoseconds())/1000/float64(b.N), "cpu-µs/event")
+				b.ReportMetric(
+					float64((cpuTime()-before).Nanoseconds())/1000/float64(b.N), "cpu-µs/event",
+				)
 			})
 		}
 	}

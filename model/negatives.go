@@ -2,9 +2,10 @@ package model
 
 import "sync"
 
-// negatives is a ring of the most recent positive items of anyone. Drawing from it uniformly draws items in proportion to their
-// recent popularity. What is learned here is in it at once, what others learn as soon as the items' counts tell of it: people act in bursts, and the few
-// who share a partition would be poor company for each other. Safe for concurrent use.
+// negatives is a ring of the most recent positive items of anyone. Drawing from it uniformly draws
+// items in proportion to their recent popularity. What is learned here is in it at once, what
+// others learn as soon as the items' counts tell of it: people act in bursts, and the few who share
+// a partition would be poor company for each other. Safe for concurrent use.
 type negatives struct {
 	mu   sync.RWMutex
 	ring []Index
@@ -53,15 +54,18 @@ func (r *negatives) add(i Index) {
 	}
 }
 
-// Recall puts a positive event of the past, on the item at i, into the ring of recent positives; its count has told of it long ago.
+// Recall puts a positive event of the past, on the item at i, into the ring of recent positives;
+// its count has told of it long ago.
 func (t *Table) Recall(i Index) {
 	t.negatives.mu.Lock()
 	defer t.negatives.mu.Unlock()
 	t.negatives.add(i)
 }
 
-// FillNegatives fills the ring of recent positives, from which negatives are drawn, with items in proportion to their counts: after a restart the recent
-// past is gone, and all-time popularity is the next best thing. It is a function of the counts and the seed. From then on the ring follows the counts.
+// FillNegatives fills the ring of recent positives, from which negatives are drawn, with items in
+// proportion to their counts: after a restart the recent past is gone, and all-time popularity is
+// the next best thing. It is a function of the counts and the seed. From then on the ring follows
+// the counts.
 func (t *Table) FillNegatives(seed uint64) {
 	ring := t.negatives
 	ring.mu.Lock()
@@ -86,7 +90,8 @@ func (t *Table) FillNegatives(seed uint64) {
 			ring.ring = append(ring.ring, Index(i))
 		}
 	}
-	for i := len(ring.ring) - 1; i > 0; i-- { // in no order, so that what is overwritten first is no particular item
+	// in no order, so that what is overwritten first is no particular item
+	for i := len(ring.ring) - 1; i > 0; i-- {
 		j := r.below(i + 1)
 		ring.ring[i], ring.ring[j] = ring.ring[j], ring.ring[i]
 	}

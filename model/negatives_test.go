@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// The ring of recent positives holds each event once, whether it was learned here or told of by the item's count.
+// The ring of recent positives holds each event once, whether it was learned here or told of by the
+// item's count.
 func TestPositivesOfAnyone(t *testing.T) {
 	t.Parallel()
 	cfg := Default()

@@ -7,10 +7,12 @@ import (
 
 // Candidate is an item that might go into a list, with what each source says about it.
 type Candidate struct {
-	// ID is the item's id; among equals the lower one comes first, so that a ranking is a function of its input.
+	// ID is the item's id; among equals the lower one comes first, so that a ranking is a function
+	// of its input.
 	ID string
-	// Score is the model's score (Table.Score, or what the vector index returns), a difference of which is a log-odds. Scored is false when the
-	// item was not scored: it then counts as the least of those that were.
+	// Score is the model's score (Table.Score, or what the vector index returns), a difference of
+	// which is a log-odds. Scored is false when the item was not scored: it then counts as the
+	// least of those that were.
 	Score  float32
 	Scored bool
 	// Friends is how many friends took the item lately, weighed by recency (see Decay).
@@ -23,7 +25,8 @@ type Candidate struct {
 	Vector []float32
 }
 
-// Blend holds what the sources add to a model score, in the same unit, log-odds, and how much lists are diversified.
+// Blend holds what the sources add to a model score, in the same unit, log-odds, and how much lists
+// are diversified.
 type Blend struct {
 	// Friends is added in full when many friends took the item, by half when one did. Default 1.
 	Friends float64
@@ -31,14 +34,16 @@ type Blend struct {
 	Trending float64
 	// Content is added to a new item whose features fit perfectly. Default 0.5.
 	Content float64
-	// Diversity is taken off an item that points exactly where one chosen before it does. Default 0.1.
+	// Diversity is taken off an item that points exactly where one chosen before it does. Default
+	// 0.1.
 	Diversity float64
 }
 
 // DefaultBlend returns the weights measured in docs/QUALITY.md.
 func DefaultBlend() Blend { return Blend{Friends: 1, Trending: 0.2, Content: 0.5, Diversity: 0.1} }
 
-// Source is the part of a ranking score that matters most beside the model; it decides the reason shown.
+// Source is the part of a ranking score that matters most beside the model; it decides the reason
+// shown.
 type Source int
 
 // The sources.
@@ -69,13 +74,15 @@ type Ranked struct {
 	Candidate int
 	// Score is the blended score, before diversity.
 	Score float32
-	// Source is FromModel if the model alone would have put the item among the first n, else the source that added most.
+	// Source is FromModel if the model alone would have put the item among the first n, else the
+	// source that added most.
 	Source Source
 }
 
-// Rank chooses the best n of the candidates: by model score plus what the sources add, each next one less what it repeats of those before
-// it (maximal marginal relevance, Carbonell and Goldstein 1998). Candidates with an id that was given before are ignored. The result is a
-// function of the set of candidates; scores that are not finite count as 0.
+// Rank chooses the best n of the candidates: by model score plus what the sources add, each next
+// one less what it repeats of those before it (maximal marginal relevance, Carbonell and Goldstein
+// 1998). Candidates with an id that was given before are ignored. The result is a function of the
+// set of candidates; scores that are not finite count as 0.
 func Rank(candidates []Candidate, n int, blend Blend) []Ranked {
 	if n <= 0 || len(candidates) == 0 {
 		return nil
@@ -137,8 +144,8 @@ func Rank(candidates []Candidate, n int, blend Blend) []Ranked {
 	return diversify(candidates, pool, n, float32(blend.Diversity))
 }
 
-// diversify picks n of pool, which is in order of score, each time the one with the highest score less weight times its greatest likeness to
-// one picked before.
+// diversify picks n of pool, which is in order of score, each time the one with the highest score
+// less weight times its greatest likeness to one picked before.
 func diversify(candidates []Candidate, pool []Ranked, n int, weight float32) []Ranked {
 	n = min(n, len(pool))
 	if weight <= 0 {
@@ -149,7 +156,8 @@ func diversify(candidates []Candidate, pool []Ranked, n int, weight float32) []R
 		v := candidates[pool[k].Candidate].Vector
 		norms[k] = sqrt32(dot(v, v))
 	}
-	likeness := make([]float32, len(pool)) // to the closest one of the first compared[k] that were picked
+	// to the closest one of the first compared[k] that were picked
+	likeness := make([]float32, len(pool))
 	compared := make([]int, len(pool))
 	out := make([]Ranked, 0, n)
 	places := make([]int, 0, n) // of out, in pool

@@ -24,22 +24,54 @@ func TestRank(t *testing.T) {
 		want       []string
 	}{
 		{"empty", nil, 3, nil},
-		{"by model", []Candidate{{ID: "a", Score: 1, Scored: true}, {ID: "b", Score: 2, Scored: true}}, 5, []string{"b:model", "a:model"}},
-		{"ties by id", []Candidate{{ID: "b", Score: 1, Scored: true}, {ID: "a", Score: 1, Scored: true}}, 2, []string{"a:model", "b:model"}},
-		{"twice given", []Candidate{{ID: "a", Score: 1, Scored: true}, {ID: "a", Score: 9, Scored: true}}, 2, []string{"a:model"}},
+		{
+			"by model",
+			[]Candidate{{ID: "a", Score: 1, Scored: true}, {ID: "b", Score: 2, Scored: true}}, 5,
+			[]string{"b:model", "a:model"},
+		},
+		{
+			"ties by id",
+			[]Candidate{{ID: "b", Score: 1, Scored: true}, {ID: "a", Score: 1, Scored: true}}, 2,
+			[]string{"a:model", "b:model"},
+		},
+		{
+			"twice given",
+			[]Candidate{{ID: "a", Score: 1, Scored: true}, {ID: "a", Score: 9, Scored: true}}, 2,
+			[]string{"a:model"},
+		},
 		{"friends lift", []Candidate{
-			{ID: "a", Score: 1, Scored: true}, {ID: "b", Score: 0.9, Scored: true}, {ID: "c", Score: 0.8, Scored: true, Friends: 3},
+			{ID: "a", Score: 1, Scored: true}, {ID: "b", Score: 0.9, Scored: true},
+			{ID: "c", Score: 0.8, Scored: true, Friends: 3},
 		}, 2, []string{"c:friends", "a:model"}},
-		{"unscored count as least", []Candidate{{ID: "a", Score: -5, Scored: true}, {ID: "b", Trending: 1}}, 2, []string{"b:trending", "a:model"}},
-		{"nothing scored", []Candidate{{ID: "a", Trending: 0.5}, {ID: "b", Trending: 1}}, 2, []string{"b:trending", "a:trending"}},
-		{"not a number", []Candidate{{ID: "a", Score: float32(math.NaN()), Scored: true}, {ID: "b", Score: 1, Scored: true}}, 2, []string{"b:model", "a:model"}},
+		{
+			"unscored count as least",
+			[]Candidate{{ID: "a", Score: -5, Scored: true}, {ID: "b", Trending: 1}}, 2,
+			[]string{"b:trending", "a:model"},
+		},
+		{
+			"nothing scored", []Candidate{{ID: "a", Trending: 0.5}, {ID: "b", Trending: 1}}, 2,
+			[]string{"b:trending", "a:trending"},
+		},
+		{
+			"not a number",
+			[]Candidate{
+				{ID: "a", Score: float32(math.NaN()), Scored: true},
+				{ID: "b", Score: 1, Scored: true},
+			},
+			2, []string{"b:model", "a:model"},
+		},
 		{"repetition costs", []Candidate{
-			{ID: "a", Score: 1, Scored: true, Vector: x}, {ID: "b", Score: 0.95, Scored: true, Vector: x}, {ID: "c", Score: 0.9, Scored: true, Vector: y},
+			{ID: "a", Score: 1, Scored: true, Vector: x},
+			{ID: "b", Score: 0.95, Scored: true, Vector: x},
+			{ID: "c", Score: 0.9, Scored: true, Vector: y},
 		}, 3, []string{"a:model", "c:model", "b:model"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			if got := ids(tc.candidates, Rank(tc.candidates, tc.n, DefaultBlend())); !slices.Equal(got, tc.want) {
+			if got := ids(tc.candidates, Rank(tc.candidates, tc.n, DefaultBlend())); !slices.Equal(
+				got,
+				tc.want,
+			) {
 				t.Errorf("Rank = %v, want %v", got, tc.want)
 			}
 		})
@@ -53,7 +85,13 @@ func TestRankDependsOnTheSetAlone(t *testing.T) {
 	for i := range 60 {
 		v := make([]float32, 8)
 		r.normal(v, 1)
-		candidates = append(candidates, Candidate{ID: fmt.Sprint(i), Score: v[0], Scored: i%4 != 0, Friends: float32(i % 3), Trending: v[1], Content: v[2], Vector: v})
+		candidates = append(
+			candidates,
+			Candidate{
+				ID: fmt.Sprint(i), Score: v[0], Scored: i%4 != 0, Friends: float32(i % 3),
+				Trending: v[1], Content: v[2], Vector: v,
+			},
+		)
 	}
 	want := ids(candidates, Rank(candidates, 20, DefaultBlend()))
 	for range 20 {

@@ -6,26 +6,30 @@ import (
 	"slices"
 )
 
-// Signals says what each kind of action means to the learner. The keys are the names of actions as they stand in events.
+// Signals says what each kind of action means to the learner. The keys are the names of actions as
+// they stand in events.
 type Signals struct {
-	// Weight of each action: positive for interest, negative for refusal, 0 for an action that teaches nothing (an impression). Weights
-	// scale gradients, and positive ones the place of the item in the user's history; they lie in [-10, 10]. An action that is not listed
-	// weighs Other.
+	// Weight of each action: positive for interest, negative for refusal, 0 for an action that
+	// teaches nothing (an impression). Weights scale gradients, and positive ones the place of the
+	// item in the user's history; they lie in [-10, 10]. An action that is not listed weighs Other.
 	Weight map[string]float64
 	Other  float64
-	// Rated is the action whose value counts, and its scale. A value at or below RatedLow weighs RatedLowWeight, one at or above RatedHigh
-	// weighs as Weight says, linearly between. An event without a value weighs as Weight says.
+	// Rated is the action whose value counts, and its scale. A value at or below RatedLow weighs
+	// RatedLowWeight, one at or above RatedHigh weighs as Weight says, linearly between. An event
+	// without a value weighs as Weight says.
 	Rated          string
 	RatedLow       float64
 	RatedHigh      float64
 	RatedLowWeight float64
 }
 
-// DefaultSignals returns weights for the actions that package schemas knows: what costs a person more weighs more.
+// DefaultSignals returns weights for the actions that package schemas knows: what costs a person
+// more weighs more.
 func DefaultSignals() Signals {
 	return Signals{
 		Weight: map[string]float64{
-			"view": 0.7, "click": 0.8, "watch": 1, "rate": 1, "like": 1.2, "add_to_cart": 1.2, "purchase": 1.5,
+			"view": 0.7, "click": 0.8, "watch": 1, "rate": 1, "like": 1.2, "add_to_cart": 1.2,
+			"purchase":   1.5,
 			"impression": 0, "skip": -0.3, "dislike": -1, "hide": -1,
 		},
 		Other: 0.5,
@@ -33,8 +37,8 @@ func DefaultSignals() Signals {
 	}
 }
 
-// Strength returns what an action with an optional value means: more than 0 teaches interest, less than 0 refusal, 0 nothing. The
-// result is finite whatever the value is.
+// Strength returns what an action with an optional value means: more than 0 teaches interest, less
+// than 0 refusal, 0 nothing. The result is finite whatever the value is.
 func (s Signals) Strength(action string, value float64, valued bool) float32 {
 	weight, known := s.Weight[action]
 	if !known {
@@ -51,14 +55,28 @@ func (s Signals) validate() (errs []error) {
 	bad := func(w float64) bool { return !(w >= -10 && w <= 10) }
 	for _, action := range slices.Sorted(maps.Keys(s.Weight)) {
 		if w := s.Weight[action]; bad(w) {
-			errs = append(errs, fmt.Errorf("model: weight of action %q is %v: want -10 to 10", action, w))
+			errs = append(
+				errs, fmt.Errorf("model: weight of action %q is %v: want -10 to 10", action, w),
+			)
 		}
 	}
 	if bad(s.Other) || bad(s.RatedLowWeight) {
-		errs = append(errs, fmt.Errorf("model: weights other (%v) and rated low (%v): want -10 to 10", s.Other, s.RatedLowWeight))
+		errs = append(
+			errs,
+			fmt.Errorf(
+				"model: weights other (%v) and rated low (%v): want -10 to 10", s.Other,
+				s.RatedLowWeight,
+			),
+		)
 	}
 	if s.Rated != "" && !(s.RatedHigh > s.RatedLow) {
-		errs = append(errs, fmt.Errorf("model: ratings from %v to %v: want the first below the second", s.RatedLow, s.RatedHigh))
+		errs = append(
+			errs,
+			fmt.Errorf(
+				"model: ratings from %v to %v: want the first below the second", s.RatedLow,
+				s.RatedHigh,
+			),
+		)
 	}
 	return errs
 }

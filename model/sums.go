@@ -1,7 +1,8 @@
 package model
 
-// Sums collects gradients per item row until the owners of the rows take a step with them. Sums of several sources add up in any order. A Sums
-// belongs to one table and is not safe for concurrent use.
+// Sums collects gradients per item row until the owners of the rows take a step with them. Sums of
+// several sources add up in any order. A Sums belongs to one table and is not safe for concurrent
+// use.
 type Sums struct {
 	table *Table
 	at    []int32 // by row: 1 + place in rows
@@ -23,7 +24,8 @@ func NewSums(table *Table) *Sums { return &Sums{table: table} }
 // Len returns the number of rows that have gradients or counts.
 func (s *Sums) Len() int { return len(s.rows) }
 
-// Rows returns the rows that have gradients or counts. The slice is valid until the next call of any method.
+// Rows returns the rows that have gradients or counts. The slice is valid until the next call of
+// any method.
 func (s *Sums) Rows() []Index { return s.rows }
 
 // Reset empties the sums and keeps their memory.
@@ -90,10 +92,11 @@ func (s *Sums) addT(i Index, w float32, g []float32) {
 
 func (s *Sums) addCount(i Index, n uint32) { s.parts[s.place(i)].count += n }
 
-// Apply takes one Adagrad step per row with the collected gradients and adds the counts. The sums stay as they are; they must belong to this
-// table. Rows that have been removed since are left out.
+// Apply takes one Adagrad step per row with the collected gradients and adds the counts. The sums
+// stay as they are; they must belong to this table. Rows that have been removed since are left out.
 //
-// One step with the sum, rather than a sum of steps, is what stays stable when many sources move the same row.
+// One step with the sum, rather than a sum of steps, is what stays stable when many sources move
+// the same row.
 func (t *Table) Apply(s *Sums) {
 	d := t.dim
 	for n, i := range s.rows {

@@ -9,7 +9,8 @@ import (
 // Precision is how numbers are written in messages.
 type Precision byte
 
-// The precisions: four bytes a number, or two (a common unit per vector and 16-bit multiples of it).
+// The precisions: four bytes a number, or two (a common unit per vector and 16-bit multiples of
+// it).
 const (
 	Full Precision = iota
 	Half
@@ -147,7 +148,8 @@ func (s *Sums) pack(b []byte, precision Precision, places []int32, others Sectio
 // message.
 func (s *Sums) Merge(data []byte) error { return s.MergeWhere(data, nil) }
 
-// MergeWhere is Merge for the rows for which want returns true (nil: of all): an owner leaves out rows that have had the message already.
+// MergeWhere is Merge for the rows for which want returns true (nil: of all): an owner leaves out
+// rows that have had the message already.
 func (s *Sums) MergeWhere(data []byte, want func(id string) bool) error {
 	rows, err := rowsOf(data)
 	if err != nil {

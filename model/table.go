@@ -14,7 +14,8 @@ type Key uint64
 // KeyOf returns the key of an id. It is stable for ever: keys stand in stored user states.
 func KeyOf(id string) Key { return Key(xxhash.Sum64String(id)) }
 
-// Index is the place of a row in a Table. It is valid until the row is removed, and only in that table.
+// Index is the place of a row in a Table. It is valid until the row is removed, and only in that
+// table.
 type Index int32
 
 // None is the index of no row.
@@ -36,9 +37,10 @@ const (
 	head = 8
 )
 
-// Table holds item rows in memory: the rows an item's owner learns into, or the cached rows that a user's owner reads. A row is the
-// output vector V with its bias, the input vectors P and T, their accumulators, and the item's count. A row that nobody has learned yet is a
-// function of the item's id and the configuration, so that every process sees the same one without a message.
+// Table holds item rows in memory: the rows an item's owner learns into, or the cached rows that a
+// user's owner reads. A row is the output vector V with its bias, the input vectors P and T, their
+// accumulators, and the item's count. A row that nobody has learned yet is a function of the item's
+// id and the configuration, so that every process sees the same one without a message.
 //
 // A Table is not safe for concurrent use.
 type Table struct {
@@ -69,7 +71,10 @@ type meta struct {
 
 // NewTable returns an empty table. The configuration must be valid.
 func NewTable(cfg Config) *Table {
-	t := &Table{cfg: cfg, negatives: newNegatives(cfg.Buffer), dim: cfg.Dim, stride: 3*cfg.Dim + head, index: map[Key]Index{}}
+	t := &Table{
+		cfg: cfg, negatives: newNegatives(cfg.Buffer), dim: cfg.Dim, stride: 3*cfg.Dim + head,
+		index: map[Key]Index{},
+	}
 	for n := range cfg.Units {
 		t.units = append(t.units, t.Intern(unitID(n)))
 	}
@@ -117,7 +122,10 @@ func (t *Table) add(key Key, id string) Index {
 			t.chunks = append(t.chunks, make([]float32, chunkRows*t.stride))
 		}
 	}
-	t.meta[i] = meta{key: key, id: id, live: true, feature: strings.HasPrefix(id, featurePrefix), unit: isUnit(id)}
+	t.meta[i] = meta{
+		key: key, id: id, live: true, feature: strings.HasPrefix(id, featurePrefix),
+		unit: isUnit(id),
+	}
 	t.index[key] = i
 	t.live++
 	t.initial(i)
@@ -139,7 +147,13 @@ func (t *Table) initial(i Index) {
 	r.normal(row[t.dim+head:2*t.dim+head], deviation)
 	r.normal(row[2*t.dim+head:], deviation)
 	h := row[t.dim:]
-	h[offAccV], h[offAccP], h[offAccT] = float32(t.cfg.InitAccumulator), float32(t.cfg.InitAccumulator), float32(t.cfg.InitAccumulator)
+	h[offAccV], h[offAccP], h[offAccT] = float32(
+		t.cfg.InitAccumulator,
+	), float32(
+		t.cfg.InitAccumulator,
+	), float32(
+		t.cfg.InitAccumulator,
+	)
 }
 
 // Remove takes the row at i out of the table. Its index may be given to another row.
@@ -157,8 +171,9 @@ func (t *Table) Remove(i Index) {
 	t.live--
 }
 
-// sharedRate is the step size of rows that stand behind many items or every query: features and hidden units. What is right for an item's row is
-// too much for them: at the full rate content took 8 % off Recall@10 on MovieLens 100k, at a tenth nothing.
+// sharedRate is the step size of rows that stand behind many items or every query: features and
+// hidden units. What is right for an item's row is too much for them: at the full rate content took
+// 8 % off Recall@10 on MovieLens 100k, at a tenth nothing.
 func (t *Table) sharedRate() float32 { return float32(t.cfg.Rate * t.cfg.SharedRate) }
 
 // Live reports whether there is a row at i.
@@ -190,7 +205,8 @@ func (t *Table) addCount(i Index, n uint32) {
 	}
 }
 
-// setCount replaces the count of the item at i. What it grew by are positives that have been learned elsewhere.
+// setCount replaces the count of the item at i. What it grew by are positives that have been
+// learned elsewhere.
 func (t *Table) setCount(i Index, n uint32) {
 	m := &t.meta[i]
 	if n >= m.count {
@@ -214,8 +230,9 @@ func (t *Table) head(i Index) []float32 { return t.row(i)[t.dim : t.dim+head] }
 func (t *Table) p(i Index) []float32    { return t.row(i)[t.dim+head : 2*t.dim+head] }
 func (t *Table) t(i Index) []float32    { return t.row(i)[2*t.dim+head:] }
 
-// SetFeatures says which content features the item at i has: ids of the form "genre:Drama" are usual. The first MaxFeatures count. The
-// features get rows of their own under FeatureID, learned and exchanged like those of items.
+// SetFeatures says which content features the item at i has: ids of the form "genre:Drama" are
+// usual. The first MaxFeatures count. The features get rows of their own under FeatureID, learned
+// and exchanged like those of items.
 func (t *Table) SetFeatures(i Index, features []string) {
 	if t.cfg.ContentWeight == 0 {
 		return
@@ -233,13 +250,15 @@ func (t *Table) SetFeatures(i Index, features []string) {
 	t.meta[i].features = out
 }
 
-// FeatureID returns the id under which the row of a content feature is kept: no item id starts with a zero byte.
+// FeatureID returns the id under which the row of a content feature is kept: no item id starts with
+// a zero byte.
 func FeatureID(name string) string { return featurePrefix + name }
 
 const featurePrefix = "\x00"
 
-// contentWeight returns the weight of the features of the item at i: ContentWeight * fade/(fade+count). It is 0 for items so well known that
-// their features no longer matter, which spares the work.
+// contentWeight returns the weight of the features of the item at i: ContentWeight *
+// fade/(fade+count). It is 0 for items so well known that their features no longer matter, which
+// spares the work.
 func (t *Table) contentWeight(i Index) float32 {
 	m := &t.meta[i]
 	if len(m.features) == 0 {
@@ -252,12 +271,15 @@ func (t *Table) contentWeight(i Index) float32 {
 	return float32(w)
 }
 
-// BiasScale is the last number of every query; the last number of an item's point is its bias divided by it. Biases are several times as great as
-// the other numbers of a point: undivided, an index that quantises all numbers over one range would cut them off, or lose the others' precision.
+// BiasScale is the last number of every query; the last number of an item's point is its bias
+// divided by it. Biases are several times as great as the other numbers of a point: undivided, an
+// index that quantises all numbers over one range would cut them off, or lose the others'
+// precision.
 const BiasScale = 8
 
-// Vector writes the output vector of the item at i, content included, and its bias over BiasScale into out, which has length Dim+1. This is
-// the item's point in the vector index: its inner product with a query is the item's score.
+// Vector writes the output vector of the item at i, content included, and its bias over BiasScale
+// into out, which has length Dim+1. This is the item's point in the vector index: its inner product
+// with a query is the item's score.
 func (t *Table) Vector(i Index, out []float32) {
 	v, d := t.v(i), t.dim
 	copy(out, v)
@@ -271,7 +293,8 @@ func (t *Table) Vector(i Index, out []float32) {
 	out[d] = bias / BiasScale
 }
 
-// Score returns the inner product of a query of length Dim+1 (see Learner.Query) with the item's point at i.
+// Score returns the inner product of a query of length Dim+1 (see Learner.Query) with the item's
+// point at i.
 func (t *Table) Score(query []float32, i Index) float32 {
 	row, ofBias := t.row(i), query[t.dim]/BiasScale
 	score := dot(query[:t.dim], row[:t.dim]) + ofBias*row[t.dim+offBias]

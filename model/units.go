@@ -6,15 +6,18 @@ import (
 	"strings"
 )
 
-// Hidden units make the query more than a sum. With x = (w + long + short, short) the linear query and the short window's part of it,
+// Hidden units make the query more than a sum. With x = (w + long + short, short) the linear query
+// and the short window's part of it,
 //
 //	q = (w + long + short) + Σ_h B_h max(0, A_h · x + c_h)
 //
-// so that what the latest items mean can depend on what came before. It is computed at the user's side alone: serving stays one inner product.
-// A unit is a row of the table like an item's, under an id of its own: B_h where an item has V, c_h where it has its bias, and A_h where it
-// has P and T. So units are exchanged, owned and learned like items, and need no messages of their own.
+// so that what the latest items mean can depend on what came before. It is computed at the user's
+// side alone: serving stays one inner product. A unit is a row of the table like an item's, under
+// an id of its own: B_h where an item has V, c_h where it has its bias, and A_h where it has P and
+// T. So units are exchanged, owned and learned like items, and need no messages of their own.
 
-// unitPrefix starts the ids of hidden units; it starts with featurePrefix, so that they are never taken for items.
+// unitPrefix starts the ids of hidden units; it starts with featurePrefix, so that they are never
+// taken for items.
 const unitPrefix = featurePrefix + "\x00unit/"
 
 func unitID(n int) string { return fmt.Sprint(unitPrefix, n) }
@@ -34,12 +37,16 @@ type hidden struct {
 }
 
 func newHidden(t *Table) hidden {
-	h := hidden{x: make([]float32, 2*t.dim), gx: make([]float32, 2*t.dim), z: make([]float32, len(t.units)), g: make([]float32, len(t.units))}
+	h := hidden{
+		x: make([]float32, 2*t.dim), gx: make([]float32, 2*t.dim), z: make([]float32, len(t.units)),
+		g: make([]float32, len(t.units)),
+	}
 	h.rows = t.units
 	return h
 }
 
-// forward adds the units' outputs to q, the linear query, of which short is the part from the short window.
+// forward adds the units' outputs to q, the linear query, of which short is the part from the short
+// window.
 func (h *hidden) forward(t *Table, q, short []float32) {
 	if len(h.rows) == 0 {
 		return

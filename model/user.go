@@ -1,7 +1,7 @@
 package model
 
-// User is what the model knows of one person. The zero value is a person without history; NewUser gives it room.
-// A User is not safe for concurrent use.
+// User is what the model knows of one person. The zero value is a person without history; NewUser
+// gives it room. A User is not safe for concurrent use.
 type User struct {
 	// History is what the user took lately, latest last, at most LongItems long.
 	History []Taken
@@ -30,12 +30,12 @@ func (u *User) Seen(key Key) bool { return u.seen.has(key) }
 // SeenLen returns how many items the user has taken or refused.
 func (u *User) SeenLen() int { return u.seen.len() }
 
-// AppendSeen appends the items the user has taken or refused to out, oldest first. They are what a search must filter out where
-// taken items may not come back.
+// AppendSeen appends the items the user has taken or refused to out, oldest first. They are what a
+// search must filter out where taken items may not come back.
 func (u *User) AppendSeen(out []Key) []Key { return append(out, u.seen.order...) }
 
-// MarkSeen notes that the user is not to be shown the item, and is not to have it as a negative. When more than limit items are noted, the
-// oldest are forgotten.
+// MarkSeen notes that the user is not to be shown the item, and is not to have it as a negative.
+// When more than limit items are noted, the oldest are forgotten.
 func (u *User) MarkSeen(key Key, limit int) { u.seen.add(key, limit) }
 
 // Forget removes an item from the history and from what the user has seen.
@@ -59,8 +59,8 @@ func (u *User) take(item Taken, n int) {
 	u.History = append(u.History, item)
 }
 
-// seenSet is a set of keys that remembers in which order they came. Keys are hashes already, so their low bits choose the slot; a slot
-// holds 1 + the key's place in order.
+// seenSet is a set of keys that remembers in which order they came. Keys are hashes already, so
+// their low bits choose the slot; a slot holds 1 + the key's place in order.
 type seenSet struct {
 	order []Key
 	slots []uint32
@@ -86,7 +86,8 @@ func (s *seenSet) add(key Key, limit int) {
 		return
 	}
 	s.order = append(s.order, key)
-	if limit > 0 && len(s.order) > limit+limit/8 { // forgetting in strides spares rebuilding at every event
+	// forgetting in strides spares rebuilding at every event
+	if limit > 0 && len(s.order) > limit+limit/8 {
 		s.order = append(s.order[:0], s.order[len(s.order)-limit:]...)
 		s.rebuild()
 		return
@@ -134,7 +135,8 @@ func (s *seenSet) rebuild() {
 	}
 }
 
-// slotsFor returns the size of a table for n keys: a power of two, with at least twice as many slots.
+// slotsFor returns the size of a table for n keys: a power of two, with at least twice as many
+// slots.
 func slotsFor(n int) int {
 	size := 16
 	for size < 3*n {

@@ -62,7 +62,8 @@ func TestGoldenUsers(t *testing.T) {
 					t.Fatal(version, err)
 				}
 				if !reflect.DeepEqual(got.History, want.History) || !reflect.DeepEqual(got.W, want.W) ||
-					got.AccW != want.AccW || got.Events != want.Events ||
+					got.AccW != want.AccW ||
+					got.Events != want.Events ||
 					!reflect.DeepEqual(got.AppendSeen(nil), want.AppendSeen(nil)) {
 					t.Errorf("%s is %+v, want %+v", version, got, *want)
 				}

@@ -5,7 +5,8 @@ import (
 	"math"
 )
 
-// dotGo returns the inner product of x and y, which have the same length. Four accumulators let the processor overlap the additions.
+// dotGo returns the inner product of x and y, which have the same length. Four accumulators let the
+// processor overlap the additions.
 func dotGo(x, y []float32) float32 {
 	y = y[:len(x)]
 	var a, b, c, d float32
@@ -44,7 +45,8 @@ func exp32(x float32) float32  { return float32(math.Exp(float64(x))) }
 // finite reports whether x is neither infinite nor not a number.
 func finite(x float32) bool { return x-x == 0 }
 
-// sane returns x, or 0 when it is not finite, bounded so that no sum of squares over a row can overflow.
+// sane returns x, or 0 when it is not finite, bounded so that no sum of squares over a row can
+// overflow.
 func sane(x float32) float32 {
 	const bound = 1e6
 	if !finite(x) {
@@ -53,8 +55,8 @@ func sane(x float32) float32 {
 	return min(max(x, -bound), bound)
 }
 
-// mix is the finaliser of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): a bijection of
-// 64-bit numbers whose outputs look independent.
+// mix is the finaliser of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+// generators", 2014): a bijection of 64-bit numbers whose outputs look independent.
 func mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
@@ -76,7 +78,8 @@ func (r *random) below(n int) int { return int((r.next() >> 32) * uint64(n) >> 3
 // uniform returns a number in (0, 1].
 func (r *random) uniform() float64 { return float64(r.next()>>11+1) / (1 << 53) }
 
-// normal fills x with normal numbers of mean 0 and the given standard deviation (Box and Muller 1958).
+// normal fills x with normal numbers of mean 0 and the given standard deviation (Box and Muller
+// 1958).
 func (r *random) normal(x []float32, deviation float32) {
 	for i := 0; i < len(x); i += 2 {
 		radius := math.Sqrt(-2 * math.Log(r.uniform()))

@@ -36,12 +36,14 @@ func axpy(w float32, x, y []float32) {
 	axpyGo(w, x, y)
 }
 
-// maxAbsAVX2 returns the bits of the greatest magnitude among n numbers, n a multiple of 8; those of infinities and of what is no number are greater than any other.
+// maxAbsAVX2 returns the bits of the greatest magnitude among n numbers, n a multiple of 8; those
+// of infinities and of what is no number are greater than any other.
 //
 //go:noescape
 func maxAbsAVX2(x *float32, n int) uint32
 
-// packHalfAVX2 writes n numbers, n a multiple of 8, times scale as 16-bit integers, rounded to even.
+// packHalfAVX2 writes n numbers, n a multiple of 8, times scale as 16-bit integers, rounded to
+// even.
 //
 //go:noescape
 func packHalfAVX2(dst *byte, x *float32, n int, scale float32)
@@ -82,8 +84,8 @@ func addHalf(out []float32, src []byte, unit float32) {
 //go:noescape
 func prefetchLines(p *float32, n int)
 
-// prefetch asks for the memory of x, which will be read soon: rows of a big catalogue are rarely in the processor's caches, and the waits
-// overlap when they are asked for early.
+// prefetch asks for the memory of x, which will be read soon: rows of a big catalogue are rarely in
+// the processor's caches, and the waits overlap when they are asked for early.
 func prefetch(x []float32) {
 	if len(x) > 0 {
 		prefetchLines(&x[0], len(x))

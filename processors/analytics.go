@@ -29,12 +29,14 @@ func AnalyticsDeclaration() Declaration {
 	return Declaration{
 		Name: schemas.GroupAnalytics, ReadsDeadLetters: true,
 		Inputs: []string{
-			schemas.TopicInteractions, schemas.TopicRecommendations, schemas.TopicItems, schemas.TopicUsers,
+			schemas.TopicInteractions, schemas.TopicRecommendations, schemas.TopicItems,
+			schemas.TopicUsers,
 		},
 		BatchIntents: true,
 		Writes:       []Store{StoreAnalytics}, Fills: "rows and sums for analysts",
 		Tune: func(d Deps) Tuning {
-			// An insert costs the store much the same with one row as with a thousand, and so does a fetch the broker.
+			// An insert costs the store much the same with one row as with a thousand, and so does
+			// a fetch the broker.
 			return Tuning{FetchMinBytes: 64 << 10, TopicLinger: map[string]time.Duration{
 				schemas.TopicInteractions:    d.Settings.InsertInterval,
 				schemas.TopicRecommendations: d.Settings.InsertInterval,
@@ -49,8 +51,9 @@ func AnalyticsDeclaration() Declaration {
 	}
 }
 
-// Analytics writes rows for analysts: interactions, served lists, the catalogue, users' attributes and dead letters. Rows are a function of the log alone
-// and each range is one insert, so that a repeated range is the same insert again and the store drops it.
+// Analytics writes rows for analysts: interactions, served lists, the catalogue, users' attributes
+// and dead letters. Rows are a function of the log alone and each range is one insert, so that a
+// repeated range is the same insert again and the store drops it.
 type Analytics struct {
 	store    RowStore
 	log      Log
@@ -72,17 +75,20 @@ type partitionKey struct {
 
 var _ Processor = (*Analytics)(nil)
 
-// NewAnalytics returns the processor of the topics interactions, recommendations, items, users, analytics.replay and every dead-letter topic. recentIDs is the
-// size of the window in which an event that was sent twice counts once, in offsets per partition.
+// NewAnalytics returns the processor of the topics interactions, recommendations, items, users,
+// analytics.replay and every dead-letter topic. recentIDs is the size of the window in which an
+// event that was sent twice counts once, in offsets per partition.
 func NewAnalytics(store RowStore, log Log, erasures *Erasures, recentIDs int) *Analytics {
 	return &Analytics{
 		store: store, log: log, erasures: erasures, recentIDs: recentIDs,
-		windows: make(map[partitionKey]*window), progress: make(map[partitionKey]sinks.Progress), unsaved: make(map[partitionKey]struct{}),
+		windows: make(map[partitionKey]*window), progress: make(map[partitionKey]sinks.Progress),
+		unsaved: make(map[partitionKey]struct{}),
 	}
 }
 
-// Assign rebuilds the windows of recent ids from the log. A store that is ahead of a group without a position means that offsets were
-// lost: going on would count everything again, so it is a permanent error.
+// Assign rebuilds the windows of recent ids from the log. A store that is ahead of a group without
+// a position means that offsets were lost: going on would count everything again, so it is a
+// permanent error.
 func (p *Analytics) Assign(ctx context.Context, parts []record.Assignment) error {
 	stored, err := p.store.GetProgress(ctx)
 	if err != nil {
@@ -93,8 +99,11 @@ func (p *Analytics) Assign(ctx context.Context, parts []record.Assignment) error
 		done[partitionKey{x.Topic, x.Partition}] = x.Offset
 	}
 	for _, a := range parts {
-		if offset, ok := done[partitionKey{a.Topic, a.Partition}]; ok && a.Committed < 0 && offset >= a.Next {
-			return fault.Permanentf("the store holds %s/%d up to offset %d but the consumer group has no position there (its offsets expired or were deleted): run \"slipstream rebuild --store clickhouse\"",
+		if offset, ok := done[partitionKey{a.Topic, a.Partition}]; ok && a.Committed < 0 &&
+			offset >= a.Next {
+			return fault.Permanentf("the store holds %s/%d up to offset %d but the consumer "+
+				"group has no position there (its offsets expired or were deleted): run "+
+				"\"slipstream rebuild --store clickhouse\"",
 				a.Topic, a.Partition, offset)
 		}
 	}
@@ -103,12 +112,19 @@ func (p *Analytics) Assign(ctx context.Context, parts []record.Assignment) error
 			continue
 		}
 		w := newWindow(p.recentIDs)
-		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.recentIDs)), a.Next, func(r *record.Record) error {
-			if x, err := schemas.DecodeInteraction(r); err == nil {
-				w.seen(r.Offset, identity(r, &x))
-			}
-			return nil
-		})
+		err := p.log.Read(
+			ctx,
+			a.Topic,
+			a.Partition,
+			max(0, a.Next-int64(p.recentIDs)),
+			a.Next,
+			func(r *record.Record) error {
+				if x, err := schemas.DecodeInteraction(r); err == nil {
+					w.seen(r.Offset, identity(r, &x))
+				}
+				return nil
+			},
+		)
 		if err != nil {
 			return fmt.Errorf("rebuild recent ids of %s/%d: %w", a.Topic, a.Partition, err)
 		}
@@ -123,7 +139,8 @@ func holdsInteractions(topic string) bool {
 	return topic == schemas.TopicInteractions || topic == record.ReplayTopic(schemas.GroupAnalytics)
 }
 
-// Revoke forgets partitions that have gone. How far they came is still to be told by Flush; a store that knows better ignores it.
+// Revoke forgets partitions that have gone. How far they came is still to be told by Flush; a store
+// that knows better ignores it.
 func (p *Analytics) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -184,9 +201,11 @@ func (in *insertion) rows() (sinks.Rows, error) {
 	case holdsInteractions(topic):
 		w := in.p.window(in.batch)
 		w.rewind(in.batch.First)
-		return sinks.InteractionRows(collect(in, func(r *record.Record) (sinks.InteractionRow, time.Time, bool, error) {
-			return in.interaction(w, r)
-		})), nil
+		return sinks.InteractionRows(
+			collect(in, func(r *record.Record) (sinks.InteractionRow, time.Time, bool, error) {
+				return in.interaction(w, r)
+			}),
+		), nil
 	case topic == schemas.TopicRecommendations:
 		return sinks.RecommendationRows(collect(in, in.recommendation)), nil
 	case topic == schemas.TopicItems:
@@ -236,7 +255,9 @@ func (in *insertion) byRecord(err error) error {
 	}
 	for _, x := range rejected.Records {
 		if x.Index >= 0 && x.Index < len(in.records) {
-			out.Records = append(out.Records, fault.Rejection{Index: in.records[x.Index], Err: x.Err})
+			out.Records = append(
+				out.Records, fault.Rejection{Index: in.records[x.Index], Err: x.Err},
+			)
 		}
 	}
 	return out
@@ -307,7 +328,11 @@ func (p *Analytics) note(b *record.Batch, newest time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := partitionKey{b.Topic, b.Partition}
-	next := sinks.Progress{Topic: b.Topic, Partition: b.Partition, Offset: b.Last, OccurredAt: latest(p.progress[key].OccurredAt, newest), RecordedAt: p.progress[key].RecordedAt}
+	next := sinks.Progress{
+		Topic: b.Topic, Partition: b.Partition, Offset: b.Last,
+		OccurredAt: latest(p.progress[key].OccurredAt, newest),
+		RecordedAt: p.progress[key].RecordedAt,
+	}
 	if n := len(b.Records); n > 0 {
 		next.RecordedAt = latest(next.RecordedAt, b.Records[n-1].Time)
 	}
@@ -315,7 +340,8 @@ func (p *Analytics) note(b *record.Batch, newest time.Time) {
 	p.unsaved[key] = struct{}{}
 }
 
-// Flush tells the store how far each partition is complete. Call it every few seconds: between calls what the store says is behind, never ahead.
+// Flush tells the store how far each partition is complete. Call it every few seconds: between
+// calls what the store says is behind, never ahead.
 func (p *Analytics) Flush(ctx context.Context) error {
 	p.mu.Lock()
 	moved := p.unsaved

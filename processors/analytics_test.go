@@ -94,7 +94,8 @@ func TestEachTopicHasItsKindOfRows(t *testing.T) {
 	a := openAnalytics(t)
 	list := schemas.Recommendation{
 		RecommendationID: "r1", UserID: "ann", Strategy: "personal", GeneratedAt: noon,
-		ExpiresAt: noon.Add(time.Hour), Items: []schemas.RecommendedItem{{ItemID: "i1", Rank: 1, Score: 1}},
+		ExpiresAt: noon.Add(time.Hour),
+		Items:     []schemas.RecommendedItem{{ItemID: "i1", Rank: 1, Score: 1}},
 	}
 	letter := like("ann", 4, noon)
 	letter.Topic = record.PoisonTopic(schemas.GroupEmbed)
@@ -119,14 +120,18 @@ func TestEachTopicHasItsKindOfRows(t *testing.T) {
 	require.Equal(t, "ann", a.store.inserts[3].(sinks.UserRows)[0].UserID)
 	require.Equal(t, "embed/interactions/0/4", a.store.inserts[4].(sinks.DeadLetterRows)[0].ID)
 
-	require.ErrorContains(t, a.handle(t, record.Record{Topic: schemas.TopicFriendships}), "friendships")
+	require.ErrorContains(
+		t, a.handle(t, record.Record{Topic: schemas.TopicFriendships}), "friendships",
+	)
 	require.Len(t, a.store.inserts, 5)
 }
 
 func TestAnErasureInLineTakesWhatCameBefore(t *testing.T) {
 	t.Parallel()
 	a := openAnalytics(t)
-	bye := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
+	bye := schemas.User{
+		EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon,
+	}.Message()
 	marker := bye
 	marker.Topic = schemas.TopicInteractions
 	before, after := like("ann", 1, noon.Add(-time.Minute)), like("ann", 2, noon.Add(time.Minute))
@@ -156,8 +161,12 @@ func TestAStoreAheadOfItsGroupIsRefused(t *testing.T) {
 	require.EqualValues(t, 1, progress[0].Offset)
 	require.Equal(t, noon, progress[0].OccurredAt.UTC())
 
-	part := record.Assignment{TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions}, Committed: -1}
-	require.Equal(t, fault.Permanent, fault.ClassOf(a.Assign(t.Context(), []record.Assignment{part})))
+	part := record.Assignment{
+		TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions}, Committed: -1,
+	}
+	require.Equal(
+		t, fault.Permanent, fault.ClassOf(a.Assign(t.Context(), []record.Assignment{part})),
+	)
 	part.Committed = 0
 	require.NoError(t, a.Assign(t.Context(), []record.Assignment{part}), "a range is repeated")
 	part.Committed, part.Next = -1, 2

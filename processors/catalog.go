@@ -21,25 +21,33 @@ import (
 // CatalogDeclaration declares the processor of items and of their gradients.
 func CatalogDeclaration() Declaration {
 	return Declaration{
-		Name: schemas.GroupCatalog, Inputs: []string{schemas.TopicItems, schemas.TopicItemGradients},
+		Name:         schemas.GroupCatalog,
+		Inputs:       []string{schemas.TopicItems, schemas.TopicItemGradients},
 		BatchIntents: true, Splittable: true,
 		Writes: []Store{StoreItems}, Fills: "vectors of items",
 		Tune: catalogTuning,
 		New: func(d Deps) Instance {
-			p := NewCatalog(d.Items, d.Streams, d.ItemFactors, DefaultCatalogConfig(d.Settings.Partitions), d.Now)
+			p := NewCatalog(
+				d.Items, d.Streams, d.ItemFactors, DefaultCatalogConfig(d.Settings.Partitions),
+				d.Now,
+			)
 			return Instance{Processor: p, Pending: p.Pending, Tasks: []Task{
-				{Name: "index items", Interval: 50 * time.Millisecond, Run: p.Flush, AtEnd: p.Settle},
+				{
+					Name: "index items", Interval: 50 * time.Millisecond, Run: p.Flush,
+					AtEnd: p.Settle,
+				},
 			}}
 		},
 	}
 }
 
-// Gradients accumulate until there are learnBytes of them, but at most for Settings.LearnInterval, before item factors
-// take one step and are published: fewer, larger steps are more stable, and every step writes whole items again. An
-// event touches a hundred items, so after a few hundred events nearly every item of a small catalog has moved, and
-// waiting for more costs nothing. The bytes keep the window within what the learner bears (about one event per item of
-// the catalog) when it reads a backlog: bytesPerItem for each item of the partition where that is more, so that a
-// larger catalog is not written more often.
+// Gradients accumulate until there are learnBytes of them, but at most for Settings.LearnInterval,
+// before item factors take one step and are published: fewer, larger steps are more stable, and
+// every step writes whole items again. An event touches a hundred items, so after a few hundred
+// events nearly every item of a small catalog has moved, and waiting for more costs nothing. The
+// bytes keep the window within what the learner bears (about one event per item of the catalog)
+// when it reads a backlog: bytesPerItem for each item of the partition where that is more, so that
+// a larger catalog is not written more often.
 const (
 	learnBytes   = 512 << 10
 	bytesPerItem = 1 << 10
@@ -61,8 +69,9 @@ func catalogTuning(d Deps) Tuning {
 type CatalogConfig struct {
 	// Partitions is the number of partitions of items, item-gradients and item-vectors.
 	Partitions int
-	// IndexEvery is how long at most an item that was taken, or has moved far, waits before it is written to the vector index. It waits no longer than writing
-	// items takes times indexRest, so hardly at all in light traffic. Default 1 s.
+	// IndexEvery is how long at most an item that was taken, or has moved far, waits before it is
+	// written to the vector index. It waits no longer than writing items takes times indexRest, so
+	// hardly at all in light traffic. Default 1 s.
 	IndexEvery time.Duration
 	// ContentDim is the length of content vectors. Default 64.
 	ContentDim int
@@ -70,17 +79,21 @@ type CatalogConfig struct {
 
 // DefaultCatalogConfig returns the defaults for n partitions.
 func DefaultCatalogConfig(n int) CatalogConfig {
-	return CatalogConfig{Partitions: n, IndexEvery: time.Second, ContentDim: model.DefaultContentDim}
+	return CatalogConfig{
+		Partitions: n, IndexEvery: time.Second, ContentDim: model.DefaultContentDim,
+	}
 }
 
-// ItemStore is what Catalog needs of the store of items. sinktest.Items says what its methods promise.
+// ItemStore is what Catalog needs of the store of items. sinktest.Items says what its methods
+// promise.
 type ItemStore interface {
 	PutItems(ctx context.Context, batch []sinks.Item) error
 	ItemVersions(ctx context.Context, f func(id string, version uint64) error) error
 }
 
-// Catalog owns the items of its partitions: it takes in their content, steps their factors with the gradient sums of embed, writes both to
-// the compacted topic item-vectors (its only durable state) and keeps the vector index up to date.
+// Catalog owns the items of its partitions: it takes in their content, steps their factors with the
+// gradient sums of embed, writes both to the compacted topic item-vectors (its only durable state)
+// and keeps the vector index up to date.
 type Catalog struct {
 	items   ItemStore
 	emit    Emitter
@@ -110,12 +123,13 @@ type catalogPart struct {
 	mu      sync.Mutex
 	sums    *model.Sums
 	entries map[string]*entry
-	// unpublished factors have moved in memory and not yet on the log; dirty items have moved on the log and not yet in the index; moved are those of
-	// them that Flush has not looked at since.
+	// unpublished factors have moved in memory and not yet on the log; dirty items have moved on
+	// the log and not yet in the index; moved are those of them that Flush has not looked at since.
 	unpublished, dirty, moved map[string]struct{}
 	// indexed is what stands in the index, as far as this process wrote it.
 	indexed map[string]indexedItem
-	// lastIndexed is when the index was written to, lastMoved when Flush saw an item move, lastSettled when all that was dirty was written.
+	// lastIndexed is when the index was written to, lastMoved when Flush saw an item move,
+	// lastSettled when all that was dirty was written.
 	lastIndexed, lastMoved, lastSettled time.Time
 	// pause is how long the index is left alone after lastIndexed.
 	pause time.Duration
@@ -140,7 +154,11 @@ func (p *Catalog) part(partition int) *catalogPart {
 	if part := p.parts[partition]; part != nil {
 		return part
 	}
-	part := &catalogPart{sums: model.NewSums(p.factors.table), entries: make(map[string]*entry), unpublished: make(map[string]struct{}), dirty: make(map[string]struct{}), moved: make(map[string]struct{}), indexed: make(map[string]indexedItem)}
+	part := &catalogPart{
+		sums: model.NewSums(p.factors.table), entries: make(map[string]*entry),
+		unpublished: make(map[string]struct{}), dirty: make(map[string]struct{}),
+		moved: make(map[string]struct{}), indexed: make(map[string]indexedItem),
+	}
 	p.parts[partition] = part
 	return part
 }
@@ -152,7 +170,8 @@ func (p *Catalog) all() []*catalogPart {
 	return slices.Collect(maps.Values(p.parts))
 }
 
-// Assign restores the factors and the content of the partitions from the log, and finds out which items the index is behind with.
+// Assign restores the factors and the content of the partitions from the log, and finds out which
+// items the index is behind with.
 func (p *Catalog) Assign(ctx context.Context, parts []record.Assignment) error {
 	partitions := make(map[int]bool)
 	for _, a := range parts {
@@ -201,7 +220,9 @@ func (p *Catalog) restore(ctx context.Context, n int) error {
 		if id := string(r.Key); len(r.Value) == 0 {
 			delete(part.entries, id)
 		} else if !model.IsFeatureID(id) {
-			part.entries[id] = &entry{content: schemas.Item{ItemID: id}, offset: -1, changedAt: r.Time}
+			part.entries[id] = &entry{
+				content: schemas.Item{ItemID: id}, offset: -1, changedAt: r.Time,
+			}
 		}
 		return restore(r)
 	})
@@ -227,7 +248,8 @@ func (part *catalogPart) take(x schemas.Item, offset int64, at time.Time) bool {
 		return false
 	}
 	if x.Withdrawn {
-		// A withdrawal says nothing but that; the title is still wanted for the histories of people who took the item.
+		// A withdrawal says nothing but that; the title is still wanted for the histories of people
+		// who took the item.
 		withdrawn := e.content
 		withdrawn.ItemID, withdrawn.Withdrawn = x.ItemID, true
 		x = withdrawn
@@ -295,16 +317,20 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.
 	return rejects.Err()
 }
 
-// checkPartition refuses items that were written to a partition which their key does not choose: two members would own them.
+// checkPartition refuses items that were written to a partition which their key does not choose:
+// two members would own them.
 func (p *Catalog) checkPartition(x *schemas.Item, partition int) error {
 	if want := record.PartitionOf([]byte(x.ItemID), p.cfg.Partitions); want != partition {
-		return fmt.Errorf("item %q stands in partition %d but its key belongs in %d: write it with key = item_id and the murmur2 partitioner (librdkafka: partitioner=murmur2_random)",
+		return fmt.Errorf("item %q stands in partition %d but its key belongs in %d: write it "+
+			"with key = item_id and the murmur2 partitioner (librdkafka: "+
+			"partitioner=murmur2_random)",
 			x.ItemID, partition, want)
 	}
 	return nil
 }
 
-// firstOffset is the offset at which a record was first read: a replayed dead letter must not undo what came after it.
+// firstOffset is the offset at which a record was first read: a replayed dead letter must not undo
+// what came after it.
 func firstOffset(r *record.Record) (int64, error) {
 	h := r.Header(record.HeaderOffset)
 	if h == "" || r.Topic == schemas.TopicItems {
@@ -347,7 +373,8 @@ func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *rec
 	return rejects.Err()
 }
 
-// merge adds the gradients of one message to the part's sums, but for items that have had the message already. The factors' lock is held.
+// merge adds the gradients of one message to the part's sums, but for items that have had the
+// message already. The factors' lock is held.
 func (p *Catalog) merge(part *catalogPart, r *record.Record) error {
 	src, at, sums, err := decodeGradients(r.Value)
 	if err != nil {
@@ -382,8 +409,8 @@ func (p *Catalog) merge(part *catalogPart, r *record.Record) error {
 	return nil
 }
 
-// publish writes the factors that moved to item-vectors. They stay unpublished until the log has them, so a repeat after a failure publishes
-// what an earlier attempt applied.
+// publish writes the factors that moved to item-vectors. They stay unpublished until the log has
+// them, so a repeat after a failure publishes what an earlier attempt applied.
 func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *record.Batch) error {
 	if len(part.unpublished) == 0 {
 		return nil
@@ -392,8 +419,13 @@ func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *record.Batc
 	p.factors.mu.RLock()
 	for id := range part.unpublished {
 		out = append(out, record.Record{
-			Topic: schemas.TopicItemVectors, Partition: b.Partition, Key: []byte(id), Value: p.factors.appendRecord(nil, id),
-			Headers: schemas.Envelope{Kind: schemas.KindItemVectorUpdated}.Headers(schemas.ContentTypeBinary),
+			Topic: schemas.TopicItemVectors, Partition: b.Partition, Key: []byte(id),
+			Value: p.factors.appendRecord(nil, id),
+			Headers: schemas.Envelope{
+				Kind: schemas.KindItemVectorUpdated,
+			}.Headers(
+				schemas.ContentTypeBinary,
+			),
 		})
 	}
 	p.factors.mu.RUnlock()
@@ -415,10 +447,12 @@ func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *record.Batc
 // indexRest is how many times as long as it was written to the index is left alone.
 const indexRest = 20
 
-// An item that was taken is written to the index anew, and so is one that has moved far since it was written: its vector by more than vectorTolerance of its
-// length (which is some hundredth of a score) or its bias by more than biasTolerance, in log-odds. What has moved less, mostly because others were taken and not
-// it, waits until nothing has moved for settleAfter, or settleEvery has passed: in a small catalogue nearly every vector moves a little all the time, and hardly a
-// list would be another one for it.
+// An item that was taken is written to the index anew, and so is one that has moved far since it
+// was written: its vector by more than vectorTolerance of its length (which is some hundredth of a
+// score) or its bias by more than biasTolerance, in log-odds. What has moved less, mostly because
+// others were taken and not it, waits until nothing has moved for settleAfter, or settleEvery has
+// passed: in a small catalogue nearly every vector moves a little all the time, and hardly a list
+// would be another one for it.
 const (
 	vectorTolerance = 0.1
 	biasTolerance   = 0.05
@@ -426,8 +460,9 @@ const (
 	settleEvery     = 30 * time.Second
 )
 
-// Flush writes the items that moved to the index, each at most once per IndexEvery, or more often when that is cheap. Call it many times a second. Items
-// that could not be written stay due; the error tells why.
+// Flush writes the items that moved to the index, each at most once per IndexEvery, or more often
+// when that is cheap. Call it many times a second. Items that could not be written stay due; the
+// error tells why.
 func (p *Catalog) Flush(ctx context.Context) error {
 	var errs []error
 	for _, part := range p.all() {
@@ -469,7 +504,8 @@ func (p *Catalog) Pending() int {
 	return n
 }
 
-// due returns the items to be written now: every dirty one when it is time for that, else those that have moved far since they were looked at last.
+// due returns the items to be written now: every dirty one when it is time for that, else those
+// that have moved far since they were looked at last.
 func (p *Catalog) due(part *catalogPart, now time.Time) []string {
 	if len(part.moved) > 0 {
 		part.lastMoved = now
@@ -489,7 +525,8 @@ func (p *Catalog) due(part *catalogPart, now time.Time) []string {
 	for id := range part.moved {
 		old, ok := part.indexed[id]
 		i := t.Lookup(model.KeyOf(id))
-		if ok && i != model.None && old.count == float64(t.Count(i)) { //nolint:gocritic // counts are whole numbers
+		if ok && i != model.None &&
+			old.count == float64(t.Count(i)) { //nolint:gocritic // counts are whole numbers
 			if t.Vector(i, vector); isNear(vector, old.vector) {
 				delete(part.moved, id)
 				continue
@@ -536,7 +573,10 @@ func (p *Catalog) index(ctx context.Context, part *catalogPart, ids []string) er
 // point returns the item's point. The factors' lock is held for reading.
 func (p *Catalog) point(id string, e *entry) sinks.Item {
 	t := p.factors.table
-	x := sinks.Item{Content: e.content, Version: p.factors.touchRead(id).version, ChangedAt: e.changedAt, Vector: make([]float32, t.Config().Dim+1)}
+	x := sinks.Item{
+		Content: e.content, Version: p.factors.touchRead(id).version, ChangedAt: e.changedAt,
+		Vector: make([]float32, t.Config().Dim+1),
+	}
 	x.ContentVector = model.ContentVector(e.content.Features(), p.cfg.ContentDim)
 	if i := t.Lookup(model.KeyOf(id)); i != model.None {
 		t.Vector(i, x.Vector)

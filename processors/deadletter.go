@@ -17,9 +17,11 @@ const maxDeadValue = 64 << 10
 // deadLetterRow reads the story of a dead letter, or of its resolution, from the headers.
 func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 	row := sinks.DeadLetterRow{
-		ID: r.Header(record.HeaderID), Group: r.Header(record.HeaderGroup), Topic: r.Header(record.HeaderTopic),
+		ID: r.Header(record.HeaderID), Group: r.Header(record.HeaderGroup),
+		Topic: r.Header(record.HeaderTopic),
 		Class: r.Header(record.HeaderClass), Reason: r.Header(record.HeaderReason),
-		Key: string(r.Key), Value: r.Value[:min(len(r.Value), maxDeadValue)], PoisonOffset: r.Offset, RecordedAt: r.Time,
+		Key: string(r.Key), Value: r.Value[:min(len(r.Value), maxDeadValue)],
+		PoisonOffset: r.Offset, RecordedAt: r.Time,
 		State: "open",
 	}
 	if row.ID == "" {
@@ -36,8 +38,8 @@ func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 	return row, nil
 }
 
-// namesErased tells whether a dead letter speaks of a person who was erased after it had been set aside: whoever comes to the letter later than to
-// the erasure must not bring it back.
+// namesErased tells whether a dead letter speaks of a person who was erased after it had been set
+// aside: whoever comes to the letter later than to the erasure must not bring it back.
 func (p *Analytics) namesErased(r *record.Record) bool {
 	key := string(r.Key)
 	var value struct {

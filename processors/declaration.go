@@ -11,8 +11,9 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Declaration declares a processor, once. Whatever must know of it derives from the declaration: the router, topics and
-// their documents, lag, status, trace, rebuilds, --only, the torture and the benchmarks.
+// Declaration declares a processor, once. Whatever must know of it derives from the declaration:
+// the router, topics and their documents, lag, status, trace, rebuilds, --only, the torture and the
+// benchmarks.
 type Declaration struct {
 	// Name is the name of the processor and of its consumer group.
 	Name string
@@ -20,17 +21,17 @@ type Declaration struct {
 	Inputs []string
 	// ReadsDeadLetters adds the dead-letter topic of every processor to the inputs.
 	ReadsDeadLetters bool
-	// Internal processors read records for the sake of owning a partition: there is nothing to fail, so they have
-	// no dead letters, no replay topic and no lag.
+	// Internal processors read records for the sake of owning a partition: there is nothing to
+	// fail, so they have no dead letters, no replay topic and no lag.
 	Internal bool
-	// BatchIntents commits the range of a batch before its effects, so that a repeated batch is the same batch. It is
-	// for effects that depend on order or count what they see.
+	// BatchIntents commits the range of a batch before its effects, so that a repeated batch is the
+	// same batch. It is for effects that depend on order or count what they see.
 	BatchIntents bool
-	// Splittable batches may be handled in parts: that is how an offending record is found that the processor does
-	// not name itself.
+	// Splittable batches may be handled in parts: that is how an offending record is found that the
+	// processor does not name itself.
 	Splittable bool
-	// RetryTopics lets a failing record wait in <name>.retry.<delay> while the others go on. It is for effects that
-	// do not depend on order.
+	// RetryTopics lets a failing record wait in <name>.retry.<delay> while the others go on. It is
+	// for effects that do not depend on order.
 	RetryTopics bool
 	// Writes names the stores that it fills.
 	Writes []Store
@@ -53,7 +54,8 @@ const (
 	StoreAnalytics Store = "analytics"
 )
 
-// Tuning is how the batches of a processor differ from the configured ones. The zero value changes nothing.
+// Tuning is how the batches of a processor differ from the configured ones. The zero value changes
+// nothing.
 type Tuning struct {
 	// MinLinger is the least time that a batch waits for more records.
 	MinLinger time.Duration
@@ -61,10 +63,11 @@ type Tuning struct {
 	TopicLinger map[string]time.Duration
 	// BatchFactor multiplies the records of a batch; 0 means 1.
 	BatchFactor int
-	// FetchMinBytes is the least data that a broker returns before its wait expires. Raise it when batches linger
-	// anyway: fewer requests.
+	// FetchMinBytes is the least data that a broker returns before its wait expires. Raise it when
+	// batches linger anyway: fewer requests.
 	FetchMinBytes int
-	// BatchBytes bounds the bytes of a batch of a topic; 0 leaves the configured bound, which it never exceeds.
+	// BatchBytes bounds the bytes of a batch of a topic; 0 leaves the configured bound, which it
+	// never exceeds.
 	BatchBytes func(topic string) int
 }
 
@@ -75,7 +78,8 @@ type Task struct {
 	Run      func(ctx context.Context) error
 	// AtEnd runs once, after the last batch and before the stores close; nil: nothing.
 	AtEnd func(ctx context.Context) error
-	// Begun, where it is set, tells whether Run has found something to work on. Until then it runs more often.
+	// Begun, where it is set, tells whether Run has found something to work on. Until then it runs
+	// more often.
 	Begun func() bool
 }
 
@@ -83,7 +87,8 @@ type Task struct {
 type Instance struct {
 	Processor
 	Tasks []Task
-	// Pending is how many effects are not in the store yet although their batches are done; nil means none, ever.
+	// Pending is how many effects are not in the store yet although their batches are done; nil
+	// means none, ever.
 	Pending func() int
 }
 
@@ -195,7 +200,8 @@ func Groups() []string {
 	return names
 }
 
-// Topics declares every topic: those of schemas, and of each processor its dead letters, their replay and its retries.
+// Topics declares every topic: those of schemas, and of each processor its dead letters, their
+// replay and its retries.
 func Topics(c schemas.TopicsConfig) []schemas.Topic {
 	topics := schemas.Topics(c)
 	for _, d := range Table() {
@@ -224,8 +230,8 @@ func GroupTopics(retryDelays []time.Duration) map[string][]string {
 	return groups
 }
 
-// Readers names the processors that handle the records of a topic. A record that cannot be read is a
-// dead letter of each.
+// Readers names the processors that handle the records of a topic. A record that cannot be read is
+// a dead letter of each.
 func Readers(topic string) []string {
 	var names []string
 	for _, d := range Table() {

@@ -27,7 +27,10 @@ func TestDeclarationsAreComplete(t *testing.T) {
 			require.NotEmpty(t, d.Inputs)
 			require.NotEmpty(t, d.Fills)
 			require.NotNil(t, d.New)
-			require.False(t, d.BatchIntents && d.RetryTopics, "a record that comes back later has left its batch")
+			require.False(
+				t, d.BatchIntents && d.RetryTopics,
+				"a record that comes back later has left its batch",
+			)
 			for _, topic := range d.Topics() {
 				require.True(t, topics[topic], "%s is not declared", topic)
 			}
@@ -40,8 +43,8 @@ func TestDeclarationsAreComplete(t *testing.T) {
 	require.False(t, ok)
 }
 
-// Every consumer that can fail has dead letters, their replay and, if it retries later, retry topics, and all of them
-// are read by somebody whose lag is measured.
+// Every consumer that can fail has dead letters, their replay and, if it retries later, retry
+// topics, and all of them are read by somebody whose lag is measured.
 func TestEveryConsumerIsObserved(t *testing.T) {
 	t.Parallel()
 	delays := []time.Duration{time.Second, time.Minute}
@@ -80,7 +83,9 @@ func TestEveryConsumerIsObserved(t *testing.T) {
 			}))
 		}
 	}
-	require.NotContains(t, processors.GroupTopics(nil), "recommend.retry", "without delays nobody retries later")
+	require.NotContains(
+		t, processors.GroupTopics(nil), "recommend.retry", "without delays nobody retries later",
+	)
 }
 
 func TestErasuresAreMarkedWhereverUsersAre(t *testing.T) {
@@ -98,7 +103,8 @@ func TestErasuresAreMarkedWhereverUsersAre(t *testing.T) {
 func TestStoresAreFilledBySomebody(t *testing.T) {
 	t.Parallel()
 	for _, s := range []processors.Store{
-		processors.StoreUsers, processors.StoreItems, processors.StoreGraph, processors.StoreAnalytics,
+		processors.StoreUsers, processors.StoreItems, processors.StoreGraph,
+		processors.StoreAnalytics,
 	} {
 		require.Len(t, processors.Filling(s), 1, "each store has one writer: %s", s)
 	}

@@ -39,9 +39,11 @@ func EmbedDeclaration() Declaration {
 
 // EmbedConfig holds the settings of Embed.
 type EmbedConfig struct {
-	// RecentIDs is over how many offsets of a partition an event that was sent twice counts once. Default 50,000.
+	// RecentIDs is over how many offsets of a partition an event that was sent twice counts once.
+	// Default 50,000.
 	RecentIDs int
-	// CachedUsers is how many user states are kept in memory per partition, some 1 kB each. Default 20,000.
+	// CachedUsers is how many user states are kept in memory per partition, some 1 kB each. Default
+	// 20,000.
 	CachedUsers int
 	// ItemPartitions is the number of partitions of items, item-gradients and item-vectors.
 	ItemPartitions int
@@ -62,16 +64,18 @@ func DefaultEmbedConfig(n int) EmbedConfig {
 	}
 }
 
-// UserStore is what Embed needs of the store of users. sinktest.Users says what its methods promise.
+// UserStore is what Embed needs of the store of users. sinktest.Users says what its methods
+// promise.
 type UserStore interface {
 	GetUsers(ctx context.Context, ids []string) ([]sinks.User, error)
 	PutUsers(ctx context.Context, src sinks.Source, batch []sinks.User) error
 	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
 }
 
-// Embed moves the vectors: each interaction changes its user's state at once and adds gradients for item factors, which go to their owner as one
-// message per range and item partition. Order of effects: sums acknowledged, then user states written, then (by the caller) the range closed;
-// the other way round a crash would lose gradients.
+// Embed moves the vectors: each interaction changes its user's state at once and adds gradients for
+// item factors, which go to their owner as one message per range and item partition. Order of
+// effects: sums acknowledged, then user states written, then (by the caller) the range closed; the
+// other way round a crash would lose gradients.
 type Embed struct {
 	users    UserStore
 	emit     Emitter
@@ -104,7 +108,8 @@ func NewEmbed(
 	}
 }
 
-// embedPart is what is kept for partition n of interactions and of the replay topic alike: both hold the same users.
+// embedPart is what is kept for partition n of interactions and of the replay topic alike: both
+// hold the same users.
 type embedPart struct {
 	mu      sync.Mutex
 	learner *model.Learner
@@ -121,7 +126,8 @@ type embedPart struct {
 	repair *repair
 }
 
-// erasedUser is where an erasure stands, and how many more times Flush looks whether a late writer has brought the person back.
+// erasedUser is where an erasure stands, and how many more times Flush looks whether a late writer
+// has brought the person back.
 type erasedUser struct {
 	topic string
 	at    sinks.Position
@@ -131,7 +137,8 @@ type erasedUser struct {
 // erasureInterval is the time between looks at people who were erased lately.
 const erasureInterval = 10 * time.Second
 
-// looksAfterErasure times the interval of Flush is far longer than a write of a member that has lost its partition can be under way.
+// looksAfterErasure times the interval of Flush is far longer than a write of a member that has
+// lost its partition can be under way.
 const looksAfterErasure = 30
 
 // userState is a user's point, decoded.
@@ -168,7 +175,8 @@ func (p *Embed) part(partition int) *embedPart {
 	return part
 }
 
-// Assign rebuilds the window of recent ids and, at first, the ring of negatives from the log, and forgets cached users: another member may have moved them.
+// Assign rebuilds the window of recent ids and, at first, the ring of negatives from the log, and
+// forgets cached users: another member may have moved them.
 func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 	recalled := p.recall(len(parts))
 	for _, a := range parts {
@@ -177,23 +185,32 @@ func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 		part.cache.Purge()
 		part.next[a.Topic], part.unfinished[a.Topic], part.repair = a.Next, false, nil
 		w := newWindow(p.cfg.RecentIDs)
-		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-int64(p.cfg.RecentIDs)), a.Next, func(r *record.Record) error {
-			x, err := schemas.DecodeInteraction(r)
-			if errors.Is(err, schemas.ErrErasureMarker) {
-				if u, err := schemas.DecodeUser(r); err == nil {
-					w.seen(r.Offset, markerIdentity(&u))
-					part.erased[u.UserID] = &erasedUser{a.Topic, p.position(r.Offset), looksAfterErasure}
+		err := p.log.Read(
+			ctx,
+			a.Topic,
+			a.Partition,
+			max(0, a.Next-int64(p.cfg.RecentIDs)),
+			a.Next,
+			func(r *record.Record) error {
+				x, err := schemas.DecodeInteraction(r)
+				if errors.Is(err, schemas.ErrErasureMarker) {
+					if u, err := schemas.DecodeUser(r); err == nil {
+						w.seen(r.Offset, markerIdentity(&u))
+						part.erased[u.UserID] = &erasedUser{
+							a.Topic, p.position(r.Offset), looksAfterErasure,
+						}
+					}
+					return nil
+				}
+				if err == nil { // else it was set aside when it was read first
+					w.seen(r.Offset, identity(r, &x))
+					if a.Next-r.Offset <= recalled {
+						p.remember(&x)
+					}
 				}
 				return nil
-			}
-			if err == nil { // else it was set aside when it was read first
-				w.seen(r.Offset, identity(r, &x))
-				if a.Next-r.Offset <= recalled {
-					p.remember(&x)
-				}
-			}
-			return nil
-		})
+			},
+		)
 		if err == nil {
 			part.windows[a.Topic] = w
 		}
@@ -205,8 +222,9 @@ func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 	return nil
 }
 
-// recall fills the ring of negatives by the items' counts, once, and returns how many of the latest events of each of n partitions are to follow. Later the
-// ring follows what is learned here and, by the counts, elsewhere.
+// recall fills the ring of negatives by the items' counts, once, and returns how many of the latest
+// events of each of n partitions are to follow. Later the ring follows what is learned here and, by
+// the counts, elsewhere.
 func (p *Embed) recall(n int) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -238,7 +256,8 @@ func (p *Embed) Revoke(parts []record.TopicPartition) {
 	}
 }
 
-// identity is what tells a repeated event: source and id, or for a replayed dead letter its first position.
+// identity is what tells a repeated event: source and id, or for a replayed dead letter its first
+// position.
 func identity(r *record.Record, x *schemas.Interaction) [2]uint64 {
 	if r.Topic != schemas.TopicInteractions {
 		if id := r.Header(record.HeaderID); id != "" {
@@ -248,8 +267,13 @@ func identity(r *record.Record, x *schemas.Interaction) [2]uint64 {
 	return eventKey(x.Source, x.EventID)
 }
 
-// markerIdentity tells a repeated erasure marker: the erasure is spread again after a crash, and must not take what the person has done since.
-func markerIdentity(u *schemas.User) [2]uint64 { return eventKey("erasure of "+u.Source, u.EventID) }
+// markerIdentity tells a repeated erasure marker: the erasure is spread again after a crash, and
+// must not take what the person has done since.
+func markerIdentity(
+	u *schemas.User,
+) [2]uint64 {
+	return eventKey("erasure of "+u.Source, u.EventID)
+}
 
 // embedEvent is one step of a batch: an event to learn from or, with erased set, an erasure or,
 // with repair set, a request to rebuild the user if the stored state is corrupt.
@@ -319,11 +343,20 @@ func (p *Embed) decode(w *window, b *record.Batch) ([]embedEvent, *fault.Reject)
 		if errors.Is(err, schemas.ErrErasureMarker) {
 			var u schemas.User
 			if u, err = schemas.DecodeUser(r); err == nil {
-				p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt})
+				p.erasures.Add(
+					schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt},
+				)
 				if w.seen(r.Offset, markerIdentity(&u)) {
 					continue
 				}
-				events = append(events, embedEvent{index: i, x: schemas.Interaction{UserID: u.UserID, OccurredAt: u.OccurredAt}, erased: true})
+				events = append(
+					events,
+					embedEvent{
+						index:  i,
+						x:      schemas.Interaction{UserID: u.UserID, OccurredAt: u.OccurredAt},
+						erased: true,
+					},
+				)
 				continue
 			}
 		}
@@ -331,7 +364,8 @@ func (p *Embed) decode(w *window, b *record.Batch) ([]embedEvent, *fault.Reject)
 			rejects.Add(i, fault.As(fault.Permanent, err))
 			continue
 		}
-		if w.seen(r.Offset, identity(r, &x)) || p.erasures.Covers(x.UserID, x.OccurredAt) || p.strength(&x) == 0 {
+		if w.seen(r.Offset, identity(r, &x)) || p.erasures.Covers(x.UserID, x.OccurredAt) ||
+			p.strength(&x) == 0 {
 			continue
 		}
 		events = append(events, embedEvent{index: i, x: x})
@@ -423,10 +457,12 @@ func (p *Embed) intern(events []embedEvent) []model.Index {
 	return indexes
 }
 
-// changedUser is a user whose state moved in a batch, or had moved when an earlier delivery of the batch broke off.
+// changedUser is a user whose state moved in a batch, or had moved when an earlier delivery of the
+// batch broke off.
 type changedUser struct {
 	state *userState
-	// moved is false when the store has all of it already: then only the list is due, in case that nobody was told.
+	// moved is false when the store has all of it already: then only the list is due, in case that
+	// nobody was told.
 	moved bool
 	// first and last are the indexes of the oldest and newest record that moved it.
 	first, last int
@@ -597,7 +633,11 @@ func (p *Embed) commit(
 }
 
 // profileChange tells of a user whom the records of a batch from index first to last have moved.
-func profileChange(b *record.Batch, first, last int, x *schemas.Interaction) *schemas.ProfileChanged {
+func profileChange(
+	b *record.Batch,
+	first, last int,
+	x *schemas.Interaction,
+) *schemas.ProfileChanged {
 	r := &b.Records[last]
 	return &schemas.ProfileChanged{
 		UserID: x.UserID, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
@@ -605,9 +645,10 @@ func profileChange(b *record.Batch, first, last int, x *schemas.Interaction) *sc
 	}
 }
 
-// forget removes users' points as of the positions at which their erasures stand. A plain deletion by a member that has meanwhile lost the partition would take
-// what its successor has learned of a person who came back; so each point becomes an empty one, in the way a newer point withstands, and the empty ones
-// are removed.
+// forget removes users' points as of the positions at which their erasures stand. A plain deletion
+// by a member that has meanwhile lost the partition would take what its successor has learned of a
+// person who came back; so each point becomes an empty one, in the way a newer point withstands,
+// and the empty ones are removed.
 func (p *Embed) forget(
 	ctx context.Context, src sinks.Source, erased map[string]sinks.Position,
 ) error {
@@ -629,7 +670,8 @@ func (p *Embed) forget(
 	return nil
 }
 
-// Flush looks whether a write that was long under way has brought back somebody who was erased lately, and removes the point again. Call it every ten seconds.
+// Flush looks whether a write that was long under way has brought back somebody who was erased
+// lately, and removes the point again. Call it every ten seconds.
 func (p *Embed) Flush(ctx context.Context) error {
 	p.mu.Lock()
 	parts := maps.Clone(p.parts)

@@ -19,8 +19,9 @@ func EraseDeclaration() Declaration {
 	}
 }
 
-// Erase spreads the erasure of a person from the topic users: first to the compacted topic erasures (so that late events are dropped), then as a marker
-// into every topic keyed by user (so that each processor erases in line, in order), and last as tombstones to the compacted topics.
+// Erase spreads the erasure of a person from the topic users: first to the compacted topic erasures
+// (so that late events are dropped), then as a marker into every topic keyed by user (so that each
+// processor erases in line, in order), and last as tombstones to the compacted topics.
 type Erase struct {
 	stateless
 	emit Emitter
@@ -33,7 +34,8 @@ var _ Processor = (*Erase)(nil)
 // NewErase returns the processor of the topic users.
 func NewErase(emit Emitter) *Erase { return &Erase{emit: emit, marked: schemas.MarkedTopics()} }
 
-// Handle spreads the erasures of b. Repeating it is harmless: markers carry the time of the erasure.
+// Handle spreads the erasures of b. Repeating it is harmless: markers carry the time of the
+// erasure.
 func (p *Erase) Handle(ctx context.Context, b *record.Batch) error {
 	var (
 		known, markers, tombstones []record.Record
@@ -52,7 +54,10 @@ func (p *Erase) Handle(ctx context.Context, b *record.Batch) error {
 		if !u.Erased {
 			continue
 		}
-		known = append(known, schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt}.Message())
+		known = append(
+			known,
+			schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt}.Message(),
+		)
 		marker := u.Message()
 		for _, topic := range p.marked {
 			m := marker
@@ -60,7 +65,10 @@ func (p *Erase) Handle(ctx context.Context, b *record.Batch) error {
 			markers = append(markers, m)
 		}
 		for _, topic := range []string{schemas.TopicRecommendationsCurrent, schemas.TopicUsers} {
-			tombstones = append(tombstones, record.Record{Topic: topic, Partition: record.AnyPartition, Key: marker.Key})
+			tombstones = append(
+				tombstones,
+				record.Record{Topic: topic, Partition: record.AnyPartition, Key: marker.Key},
+			)
 		}
 	}
 	for _, step := range [][]record.Record{known, markers, tombstones} {

@@ -8,8 +8,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Erasures knows who was erased and when, by hash. It is filled from the compacted topic erasures before work starts and kept up to date from it.
-// Safe for concurrent use.
+// Erasures knows who was erased and when, by hash. It is filled from the compacted topic erasures
+// before work starts and kept up to date from it. Safe for concurrent use.
 type Erasures struct {
 	mu sync.RWMutex
 	at map[uint64]time.Time

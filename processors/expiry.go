@@ -16,7 +16,8 @@ type UserExpirer interface {
 	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
 }
 
-// ExpiryJob forgets what has had its time: users of whom the log has brought nothing for long, and current lists whose expires_at has passed.
+// ExpiryJob forgets what has had its time: users of whom the log has brought nothing for long, and
+// current lists whose expires_at has passed.
 type ExpiryJob struct {
 	users      UserExpirer
 	log        Log
@@ -26,10 +27,19 @@ type ExpiryJob struct {
 	now        func() time.Time
 }
 
-// NewExpiryJob returns the job. partitions is the number of partitions of recommendations.current; users stay for userTTL after their latest change, for
-// ever if it is 0.
-func NewExpiryJob(users UserExpirer, streams Streams, partitions int, userTTL time.Duration, now func() time.Time) *ExpiryJob {
-	return &ExpiryJob{users: users, log: streams.Log, emit: streams.Emit, partitions: partitions, userTTL: userTTL, now: now}
+// NewExpiryJob returns the job. partitions is the number of partitions of recommendations.current;
+// users stay for userTTL after their latest change, for ever if it is 0.
+func NewExpiryJob(
+	users UserExpirer,
+	streams Streams,
+	partitions int,
+	userTTL time.Duration,
+	now func() time.Time,
+) *ExpiryJob {
+	return &ExpiryJob{
+		users: users, log: streams.Log, emit: streams.Emit, partitions: partitions,
+		userTTL: userTTL, now: now,
+	}
 }
 
 // Run does both. A part that fails does not keep the other from being done.
@@ -60,22 +70,35 @@ func (j *ExpiryJob) expireLists(ctx context.Context) error {
 	now := j.now()
 	for p := range j.partitions {
 		expired := make(map[string]struct{})
-		err := j.log.Read(ctx, schemas.TopicRecommendationsCurrent, p, 0, -1, func(r *record.Record) error {
-			delete(expired, string(r.Key))
-			if len(r.Value) == 0 {
+		err := j.log.Read(
+			ctx,
+			schemas.TopicRecommendationsCurrent,
+			p,
+			0,
+			-1,
+			func(r *record.Record) error {
+				delete(expired, string(r.Key))
+				if len(r.Value) == 0 {
+					return nil
+				}
+				if list, err := schemas.DecodeRecommendation(r); err == nil &&
+					list.ExpiresAt.Before(now) {
+					expired[string(r.Key)] = struct{}{}
+				}
 				return nil
-			}
-			if list, err := schemas.DecodeRecommendation(r); err == nil && list.ExpiresAt.Before(now) {
-				expired[string(r.Key)] = struct{}{}
-			}
-			return nil
-		})
+			},
+		)
 		if err != nil {
 			return fmt.Errorf("read current lists of partition %d: %w", p, err)
 		}
 		batch := make([]record.Record, 0, len(expired))
 		for key := range expired {
-			batch = append(batch, record.Record{Topic: schemas.TopicRecommendationsCurrent, Partition: p, Key: []byte(key)})
+			batch = append(
+				batch,
+				record.Record{
+					Topic: schemas.TopicRecommendationsCurrent, Partition: p, Key: []byte(key),
+				},
+			)
 		}
 		if err := j.emit.Emit(ctx, batch); err != nil {
 			return fmt.Errorf("expire %d lists: %w", len(batch), err)

@@ -23,8 +23,18 @@ func TestExpiry(t *testing.T) {
 
 	at := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	put := func(id string, offset int64, changed time.Time) {
-		require.NoError(t, store.PutUsers(t.Context(), sinks.Source{Topic: schemas.TopicInteractions},
-			[]sinks.User{{ID: id, Vector: []float32{1, 1}, Positions: map[string]sinks.Position{schemas.TopicInteractions: sinks.PositionOf(sinks.FirstEpoch, offset)}, ChangedAt: changed}}))
+		require.NoError(t, store.PutUsers(t.Context(), sinks.Source{
+			Topic: schemas.TopicInteractions,
+		},
+			[]sinks.User{
+				{
+					ID: id, Vector: []float32{1, 1},
+					Positions: map[string]sinks.Position{
+						schemas.TopicInteractions: sinks.PositionOf(sinks.FirstEpoch, offset),
+					},
+					ChangedAt: changed,
+				},
+			}))
 	}
 	put("gone", 1, at.Add(-25*time.Hour))
 	put("here", 2, at.Add(-23*time.Hour))
@@ -32,14 +42,20 @@ func TestExpiry(t *testing.T) {
 	log := newMemoryLog()
 	list := func(user string, expires time.Time) {
 		x := schemas.Recommendation{UserID: user, RecommendationID: user, ExpiresAt: expires}
-		require.NoError(t, log.Emit(t.Context(), []record.Record{x.Message(schemas.TopicRecommendationsCurrent)}))
+		require.NoError(
+			t,
+			log.Emit(t.Context(), []record.Record{x.Message(schemas.TopicRecommendationsCurrent)}),
+		)
 	}
 	list("old", at.Add(-time.Minute))
 	list("renewed", at.Add(-time.Minute))
 	list("fresh", at.Add(time.Minute))
 	list("renewed", at.Add(time.Hour))
 
-	job := processors.NewExpiryJob(store, processors.Streams{Log: log, Emit: log}, 1, 24*time.Hour, func() time.Time { return at })
+	job := processors.NewExpiryJob(
+		store, processors.Streams{Log: log, Emit: log}, 1, 24*time.Hour,
+		func() time.Time { return at },
+	)
 	for range 2 { // the second run finds nothing left to do
 		require.NoError(t, job.Run(t.Context()))
 		left, err := store.CountUsers(t.Context())

@@ -26,13 +26,17 @@ type Span struct {
 type FoldConfig struct {
 	// BatchRecords is how many records the processor gets at once, at most. Default 2048.
 	BatchRecords int
-	// Splittable says that the processor may be given any part of a batch, which is how an unwell record is found when the processor does not name it.
+	// Splittable says that the processor may be given any part of a batch, which is how an unwell
+	// record is found when the processor does not name it.
 	Splittable bool
-	// Outage is how long a store may be out of reach before Take gives up; the processor's batch is tried again until then. Default 5 min.
+	// Outage is how long a store may be out of reach before Take gives up; the processor's batch is
+	// tried again until then. Default 5 min.
 	Outage time.Duration
-	// Progress is told of offsets that have been taken. It may be called by several Takes at once. nil: nobody is.
+	// Progress is told of offsets that have been taken. It may be called by several Takes at once.
+	// nil: nobody is.
 	Progress func(offsets int64)
-	// Skipped is told of records that are unwell: they were set aside as dead letters when they were read first. nil: nobody is.
+	// Skipped is told of records that are unwell: they were set aside as dead letters when they
+	// were read first. nil: nobody is.
 	Skipped func(r *record.Record, err error)
 }
 
@@ -42,8 +46,9 @@ func DefaultFoldConfig() FoldConfig { return FoldConfig{BatchRecords: 2048, Outa
 // maxFoldBytes ends a batch of large records.
 const maxFoldBytes = 8 << 20
 
-// Fold hands a processor the log itself in place of what a consumer group delivers: it is how a store is made anew. The processor decides as it did
-// when the records were new. Give it an emitter that discards: what followed from the records is on the log already.
+// Fold hands a processor the log itself in place of what a consumer group delivers: it is how a
+// store is made anew. The processor decides as it did when the records were new. Give it an emitter
+// that discards: what followed from the records is on the log already.
 type Fold struct {
 	p     Processor
 	log   Log
@@ -62,9 +67,10 @@ func NewFold(p Processor, log Log, logID string, cfg FoldConfig) *Fold {
 	return &Fold{p: p, log: log, logID: logID, cfg: cfg}
 }
 
-// Take hands over the records of the spans. Those of one partition come in order; between partitions the log's time decides, which is the order in
-// which they were handled first, as far as that is known. Records that are gone are passed over. Several Takes may run at once for partitions that
-// the processor keeps apart.
+// Take hands over the records of the spans. Those of one partition come in order; between
+// partitions the log's time decides, which is the order in which they were handled first, as far as
+// that is known. Records that are gone are passed over. Several Takes may run at once for
+// partitions that the processor keeps apart.
 func (f *Fold) Take(ctx context.Context, spans []Span) error {
 	cursors := make([]*cursor, len(spans))
 	for i, s := range spans {
@@ -82,14 +88,17 @@ func (f *Fold) Take(ctx context.Context, spans []Span) error {
 		b.LogID = f.logID
 		from := c.told
 		if err := f.handle(ctx, b); err != nil {
-			return fmt.Errorf("take %s/%d, offsets %d to %d: %w", b.Topic, b.Partition, b.First, b.Last, err)
+			return fmt.Errorf(
+				"take %s/%d, offsets %d to %d: %w", b.Topic, b.Partition, b.First, b.Last, err,
+			)
 		}
 		c.told = b.Last + 1
 		f.cfg.Progress(c.told - max(from, c.span.From))
 	}
 }
 
-// earliest returns the cursor whose next record is the oldest, and the time of the next record of the others; nil when none has any left.
+// earliest returns the cursor whose next record is the oldest, and the time of the next record of
+// the others; nil when none has any left.
 func earliest(ctx context.Context, cursors []*cursor) (first *cursor, until *time.Time, err error) {
 	for _, c := range cursors {
 		r, err := c.peek(ctx)
@@ -124,10 +133,17 @@ func (c *cursor) peek(ctx context.Context) (*record.Record, error) {
 	for len(c.buf) == 0 && c.next < c.span.To {
 		to := min(c.next+c.chunk, c.span.To)
 		c.buf = c.buf[:0]
-		err := c.log.Read(ctx, c.span.Topic, c.span.Partition, c.next, to, func(r *record.Record) error {
-			c.buf = append(c.buf, kept(r))
-			return nil
-		})
+		err := c.log.Read(
+			ctx,
+			c.span.Topic,
+			c.span.Partition,
+			c.next,
+			to,
+			func(r *record.Record) error {
+				c.buf = append(c.buf, kept(r))
+				return nil
+			},
+		)
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +157,10 @@ func (c *cursor) peek(ctx context.Context) (*record.Record, error) {
 
 // batch takes records up to the first that is later than until.
 func (c *cursor) batch(ctx context.Context, limit int, until *time.Time) (*record.Batch, error) {
-	b := &record.Batch{Range: record.Range{Topic: c.span.Topic, Partition: c.span.Partition}, HighWatermark: c.span.To}
+	b := &record.Batch{
+		Range:         record.Range{Topic: c.span.Topic, Partition: c.span.Partition},
+		HighWatermark: c.span.To,
+	}
 	size := 0
 	for len(b.Records) < limit && size < maxFoldBytes {
 		r, err := c.peek(ctx)
@@ -245,9 +264,16 @@ var _ Emitter = Discard{}
 // Emit does nothing.
 func (Discard) Emit(context.Context, []record.Record) error { return nil }
 
-// Marked returns the keys of the users whose erasure is marked in a partition of a topic keyed by user, from the offset on. What they did before their
-// marker was counted without their name before it was erased; a rebuild that is to arrive at the same sums must not leave it out.
-func Marked(ctx context.Context, log Log, topic string, partition int, from int64) (map[uint64]struct{}, error) {
+// Marked returns the keys of the users whose erasure is marked in a partition of a topic keyed by
+// user, from the offset on. What they did before their marker was counted without their name before
+// it was erased; a rebuild that is to arrive at the same sums must not leave it out.
+func Marked(
+	ctx context.Context,
+	log Log,
+	topic string,
+	partition int,
+	from int64,
+) (map[uint64]struct{}, error) {
 	marked := make(map[uint64]struct{})
 	err := log.Read(ctx, topic, partition, from, -1, func(r *record.Record) error {
 		if r.Header(schemas.HeaderType) != string(schemas.KindUserErased) {
@@ -312,7 +338,9 @@ func (l Learned) Due(ctx context.Context, log Log, partitions int) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("look for what was learned in %s/%d: %w", schemas.TopicItemGradients, n, err)
+			return fmt.Errorf(
+				"look for what was learned in %s/%d: %w", schemas.TopicItemGradients, n, err,
+			)
 		}
 	}
 	return nil

@@ -29,9 +29,17 @@ func BenchmarkGradientMessages(b *testing.B) {
 					break
 				}
 				item := rows.table.Intern(fmt.Sprintf("item-%d", n*7919%4000))
-				part.learner.Gradients(&users[n%len(users)], model.Event{Item: item, Strength: 1, Seed: uint64(n)}, part.sums)
+				part.learner.Gradients(
+					&users[n%len(users)], model.Event{Item: item, Strength: 1, Seed: uint64(n)},
+					part.sums,
+				)
 			}
-			batch := &record.Batch{Range: record.Range{Topic: schemas.TopicInteractions, Partition: 3, First: 1_200_000, Last: 1_200_063}}
+			batch := &record.Batch{
+				Range: record.Range{
+					Topic: schemas.TopicInteractions, Partition: 3, First: 1_200_000,
+					Last: 1_200_063,
+				},
+			}
 			b.ReportAllocs()
 			bytes := 0
 			for b.Loop() {
@@ -56,7 +64,9 @@ func BenchmarkItemRecord(b *testing.B) {
 	m := rows.touch("film-18")
 	m.version = 4711
 	for n := range 12 {
-		m.applied.set(source{partition: n}, sinks.PositionOf(sinks.FirstEpoch, int64(1_200_000+1000*n)))
+		m.applied.set(
+			source{partition: n}, sinks.PositionOf(sinks.FirstEpoch, int64(1_200_000+1000*n)),
+		)
 	}
 	b.Run("append", func(b *testing.B) {
 		b.ReportAllocs()

@@ -56,7 +56,9 @@ func rewrite(t *testing.T, in goldenFormats) (out goldenFormats) {
 		require.NoError(t, err)
 		require.Equal(t, []source{{0, 3}, {1, 1}}[i], src)
 		require.Equal(t, []sinks.Position{at(3), at(0)}[i], position)
-		e := NewEmbed(nil, Streams{}, NewItemFactors(goldenModel()), NewErasures(), DefaultEmbedConfig(1))
+		e := NewEmbed(
+			nil, Streams{}, NewItemFactors(goldenModel()), NewErasures(), DefaultEmbedConfig(1),
+		)
 		part := e.part(src.partition)
 		require.NoError(t, part.sums.Merge(sums))
 		topic := embedInputs[src.input]
@@ -126,10 +128,14 @@ func TestInputNumbersStay(t *testing.T) {
 	_, err := sourceOf("elsewhere", 1)
 	require.Error(t, err)
 
-	e := NewEmbed(nil, Streams{}, NewItemFactors(goldenModel()), NewErasures(), DefaultEmbedConfig(1))
+	e := NewEmbed(
+		nil, Streams{}, NewItemFactors(goldenModel()), NewErasures(), DefaultEmbedConfig(1),
+	)
 	_, err = e.gradientMessages(e.part(0), &record.Batch{Range: record.Range{Topic: "elsewhere"}})
 	require.ErrorContains(t, err, "elsewhere")
-	beyond := &record.Batch{Range: record.Range{Topic: schemas.TopicInteractions, Last: sinks.EpochStart}}
+	beyond := &record.Batch{
+		Range: record.Range{Topic: schemas.TopicInteractions, Last: sinks.EpochStart},
+	}
 	_, err = e.gradientMessages(e.part(0), beyond)
 	require.ErrorContains(t, err, "beyond")
 }
@@ -191,30 +197,43 @@ func TestItemFactorsOfANewerFormatEndTheFollower(t *testing.T) {
 	f := NewItemFactors(goldenModel())
 	err := f.Apply(newerFactors("film-18"))
 	require.ErrorIs(t, err, model.ErrNewerFormat)
-	for _, part := range []string{`"film-18"`, "item-vectors/0/7", "version 3", "reads up to 2", "upgrade this instance"} {
+	for _, part := range []string{
+		`"film-18"`, "item-vectors/0/7", "version 3", "reads up to 2", "upgrade this instance",
+	} {
 		require.ErrorContains(t, err, part)
 	}
 	require.ErrorIs(t, f.restorer()(newerFactors("film-18")), model.ErrNewerFormat)
-	require.ErrorIs(t, f.Apply(&record.Record{Key: []byte("x"), Value: []byte{2, 0}}), model.ErrCorrupt)
+	require.ErrorIs(
+		t, f.Apply(&record.Record{Key: []byte("x"), Value: []byte{2, 0}}), model.ErrCorrupt,
+	)
 }
 
 type discarded struct{ Discard }
 
-func (discarded) Read(context.Context, string, int, int64, int64, func(*record.Record) error) error {
+func (discarded) Read(
+	context.Context,
+	string,
+	int,
+	int64,
+	int64,
+	func(*record.Record) error,
+) error {
 	return nil
 }
 
-// A message that a newer version wrote waits for the upgrade with what stands behind it; what stands
-// before it is applied, once.
+// A message that a newer version wrote waits for the upgrade with what stands behind it; what
+// stands before it is applied, once.
 func TestGradientsOfANewerFormatWait(t *testing.T) {
 	t.Parallel()
 	old := golden(t, "v1")
 	f := NewItemFactors(goldenModel())
 	c := NewCatalog(nil, Streams{discarded{}, Discard{}}, f, DefaultCatalogConfig(1), nil)
 	newer := append([]byte(gradientsMarker), gradientsVersion+1, 0)
-	b := &record.Batch{Range: record.Range{Topic: schemas.TopicItemGradients}, Records: []record.Record{
-		{Offset: 0, Value: old.ItemGradients[0]}, {Offset: 1, Value: newer}, {Offset: 2, Value: old.ItemGradients[1]},
-	}}
+	b := &record.Batch{Range: record.Range{Topic: schemas.TopicItemGradients},
+		Records: []record.Record{
+			{Offset: 0, Value: old.ItemGradients[0]}, {Offset: 1, Value: newer},
+			{Offset: 2, Value: old.ItemGradients[1]},
+		}}
 	state := func() string {
 		var all []byte
 		for _, id := range []string{"i1", "i2", "i3", "i4"} {
@@ -241,7 +260,13 @@ func TestGradientsOfANewerFormatWait(t *testing.T) {
 // newerLog holds one gradient message of a newer version.
 type newerLog struct{ discarded }
 
-func (newerLog) Read(_ context.Context, _ string, _ int, _, _ int64, f func(*record.Record) error) error {
+func (newerLog) Read(
+	_ context.Context,
+	_ string,
+	_ int,
+	_, _ int64,
+	f func(*record.Record) error,
+) error {
 	return f(&record.Record{Value: append([]byte(gradientsMarker), gradientsVersion+1, 0)})
 }
 
@@ -253,7 +278,9 @@ func TestWhatWasLearnedIsKnownPerEpoch(t *testing.T) {
 	f.touch("a").applied.set(source{1, 0}, at(8))
 	l := f.Learned()
 	require.EqualValues(t, 6, l.Next(129, schemas.TopicInteractions, 3))
-	require.Zero(t, l.Next(128, schemas.TopicInteractions, 3), "nothing is known of an epoch that is over")
+	require.Zero(
+		t, l.Next(128, schemas.TopicInteractions, 3), "nothing is known of an epoch that is over",
+	)
 	require.EqualValues(t, 9, l.Next(128, record.ReplayTopic(schemas.GroupEmbed), 0))
 	require.Zero(t, l.Next(129, record.ReplayTopic(schemas.GroupEmbed), 0))
 	require.Zero(t, l.Next(128, schemas.TopicInteractions, 4))
@@ -270,7 +297,8 @@ func FuzzFactorsRecord(f *testing.F) {
 	f.Add(newerFactors("x").Value)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		factors := NewItemFactors(goldenModel())
-		if err := factors.Apply(&record.Record{Key: []byte("x"), Value: data}); err != nil || len(data) == 0 {
+		if err := factors.Apply(&record.Record{Key: []byte("x"), Value: data}); err != nil ||
+			len(data) == 0 {
 			return
 		}
 		written := factors.appendRecord(nil, "x")

@@ -23,8 +23,8 @@ const (
 	tagSource        = model.FirstCallerTag
 )
 
-// gradientMessages packs the sums, one message per item partition. The position is the range's last:
-// whoever repeats the range repeats it, and the owner applies the first.
+// gradientMessages packs the sums, one message per item partition. The position is the range's
+// last: whoever repeats the range repeats it, and the owner applies the first.
 func (p *Embed) gradientMessages(part *embedPart, b *record.Batch) ([]record.Record, error) {
 	src, err := sourceOf(b.Topic, b.Partition)
 	if err != nil {
@@ -32,7 +32,9 @@ func (p *Embed) gradientMessages(part *embedPart, b *record.Batch) ([]record.Rec
 	}
 	at := p.position(b.Last)
 	if !at.IsValid() {
-		return nil, fmt.Errorf("offset %d of epoch %d is beyond what positions hold", b.Last, p.cfg.Epoch)
+		return nil, fmt.Errorf(
+			"offset %d of epoch %d is beyond what positions hold", b.Last, p.cfg.Epoch,
+		)
 	}
 	frame := model.Frame{
 		Prefix:   []byte(gradientsMarker),
@@ -51,7 +53,8 @@ func (p *Embed) gradientMessages(part *embedPart, b *record.Batch) ([]record.Rec
 			Source: "slipstream", Kind: schemas.KindGradientsSummed,
 		}
 		out = append(out, record.Record{
-			Topic: schemas.TopicItemGradients, Partition: n, Key: strconv.AppendInt(nil, int64(n), 10),
+			Topic: schemas.TopicItemGradients, Partition: n,
+			Key:   strconv.AppendInt(nil, int64(n), 10),
 			Value: value, Headers: envelope.Headers(schemas.ContentTypeBinary),
 		})
 	}
@@ -62,7 +65,8 @@ func (p *Embed) gradientMessages(part *embedPart, b *record.Batch) ([]record.Rec
 // model.Sums.Merge. The error is model.ErrNewerFormat when a newer version of the program wrote the
 // message, else permanent.
 func decodeGradients(value []byte) (src source, at sinks.Position, sums []byte, err error) {
-	if len(value) < len(gradientsMarker) || string(value[:len(gradientsMarker)]) != gradientsMarker {
+	if len(value) < len(gradientsMarker) ||
+		string(value[:len(gradientsMarker)]) != gradientsMarker {
 		return decodeOldGradients(value)
 	}
 	sums = value[len(gradientsMarker):]
@@ -101,7 +105,9 @@ func decodeOldGradients(value []byte) (src source, at sinks.Position, sums []byt
 	}
 	if len(r.data) == 0 || r.data[0] != 1 {
 		// Later versions have the marker. This must not look like one, for which a partition waits.
-		return src, 0, nil, fault.Permanentf("gradient sums: neither the first version nor a later one")
+		return src, 0, nil, fault.Permanentf(
+			"gradient sums: neither the first version nor a later one",
+		)
 	}
 	return oldSource(code), at, r.data, nil
 }

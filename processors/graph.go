@@ -33,7 +33,8 @@ func GraphDeclaration() Declaration {
 	}
 }
 
-// Graph keeps the friendship edges in the graph. Its effects are free of order and repetition: the last write by event time wins in the store.
+// Graph keeps the friendship edges in the graph. Its effects are free of order and repetition: the
+// last write by event time wins in the store.
 type Graph struct {
 	stateless
 	graph    EdgeStore
@@ -42,7 +43,8 @@ type Graph struct {
 	log      Log
 
 	mu sync.Mutex
-	// erased are the people who were erased lately, with how many more times Flush erases them again.
+	// erased are the people who were erased lately, with how many more times Flush erases them
+	// again.
 	erased map[string]*erasedFriend
 }
 
@@ -55,7 +57,10 @@ var _ Processor = (*Graph)(nil)
 
 // NewGraph returns the processor of the topic friendships.
 func NewGraph(graph EdgeStore, streams Streams, erasures *Erasures) *Graph {
-	return &Graph{graph: graph, emit: streams.Emit, log: streams.Log, erasures: erasures, erased: make(map[string]*erasedFriend)}
+	return &Graph{
+		graph: graph, emit: streams.Emit, log: streams.Log, erasures: erasures,
+		erased: make(map[string]*erasedFriend),
+	}
 }
 
 // recentFriendships is how many offsets before an assigned position are searched for erasures.
@@ -67,13 +72,24 @@ func (p *Graph) Assign(ctx context.Context, parts []record.Assignment) error {
 		if a.Topic != schemas.TopicFriendships {
 			continue
 		}
-		err := p.log.Read(ctx, a.Topic, a.Partition, max(0, a.Next-recentFriendships), a.Next, func(r *record.Record) error {
-			var erased []sinks.Erasure
-			if _, err := schemas.DecodeFriendship(r); errors.Is(err, schemas.ErrErasureMarker) && appendErasure(&erased, r) == nil {
-				p.remember(erased)
-			}
-			return nil
-		})
+		err := p.log.Read(
+			ctx,
+			a.Topic,
+			a.Partition,
+			max(0, a.Next-recentFriendships),
+			a.Next,
+			func(r *record.Record) error {
+				var erased []sinks.Erasure
+				if _, err := schemas.DecodeFriendship(r); errors.Is(
+					err,
+					schemas.ErrErasureMarker,
+				) &&
+					appendErasure(&erased, r) == nil {
+					p.remember(erased)
+				}
+				return nil
+			},
+		)
 		if err != nil {
 			return fmt.Errorf("look for erasures in %s/%d: %w", a.Topic, a.Partition, err)
 		}
@@ -91,8 +107,9 @@ func (p *Graph) remember(erased []sinks.Erasure) {
 	}
 }
 
-// Flush erases again who was erased lately. A friendship is keyed by its pair, so one from before the erasure may stand in another partition than the marker, and
-// come to a member that has not heard of the erasure yet. Call it every ten seconds.
+// Flush erases again who was erased lately. A friendship is keyed by its pair, so one from before
+// the erasure may stand in another partition than the marker, and come to a member that has not
+// heard of the erasure yet. Call it every ten seconds.
 func (p *Graph) Flush(ctx context.Context) error {
 	p.mu.Lock()
 	again := make([]sinks.Erasure, 0, len(p.erased))
@@ -115,8 +132,9 @@ func (p *Graph) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Handle applies the edges of b, then the erasures, and makes new lists due for the people concerned. Erasures after edges is right in
-// whatever order they stand: an erasure takes edges up to its time only.
+// Handle applies the edges of b, then the erasures, and makes new lists due for the people
+// concerned. Erasures after edges is right in whatever order they stand: an erasure takes edges up
+// to its time only.
 func (p *Graph) Handle(ctx context.Context, b *record.Batch) error {
 	var (
 		edges   []sinks.Edge
@@ -139,12 +157,25 @@ func (p *Graph) Handle(ctx context.Context, b *record.Batch) error {
 			rejects.Add(i, fault.As(fault.Permanent, err))
 			continue
 		}
-		if p.erasures.Covers(f.UserID, f.OccurredAt) || p.erasures.Covers(f.FriendID, f.OccurredAt) {
+		if p.erasures.Covers(f.UserID, f.OccurredAt) ||
+			p.erasures.Covers(f.FriendID, f.OccurredAt) {
 			continue
 		}
-		edges = append(edges, sinks.Edge{A: f.UserID, B: f.FriendID, Removed: f.Removed, At: f.OccurredAt, EventID: f.EventID})
+		edges = append(
+			edges,
+			sinks.Edge{
+				A: f.UserID, B: f.FriendID, Removed: f.Removed, At: f.OccurredAt,
+				EventID: f.EventID,
+			},
+		)
 		for _, u := range [2]string{f.UserID, f.FriendID} {
-			due = append(due, (&schemas.ProfileChanged{UserID: u, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, EventID: f.EventID, OccurredAt: f.OccurredAt, AcceptedAt: r.Time}).Message())
+			due = append(
+				due,
+				(&schemas.ProfileChanged{
+					UserID: u, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
+					EventID: f.EventID, OccurredAt: f.OccurredAt, AcceptedAt: r.Time,
+				}).Message(),
+			)
 		}
 	}
 	if err := b.CheckLease(ctx); err != nil {

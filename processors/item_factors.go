@@ -37,8 +37,8 @@ func NewItemFactors(cfg model.Config) *ItemFactors {
 // Apply takes in one record of the topic item-vectors; a record that is not newer than what is here
 // changes nothing.
 //
-// A record in a newer format is an error (model.ErrNewerFormat), which ends the follower and with it
-// the process, at the start or later. Without the record embed would learn against factors that
+// A record in a newer format is an error (model.ErrNewerFormat), which ends the follower and with
+// it the process, at the start or later. Without the record embed would learn against factors that
 // stand still, and catalog would overwrite them with what it knows: both are worse than a process
 // that says that it has to be upgraded. Additions to the format are sections and need no new
 // version, so this concerns changes that an older program must not ignore.
@@ -52,12 +52,15 @@ func (f *ItemFactors) Apply(rec *record.Record) error {
 	}
 	x, err := decodeFactors(rec.Value)
 	if errors.Is(err, model.ErrNewerFormat) {
-		return fmt.Errorf("item factors of %q at %s/%d/%d: %w: upgrade this instance; before a version "+
+		return fmt.Errorf("item factors of %q at %s/%d/%d: %w: upgrade this instance; before a "+
+			"version "+
 			"that writes a new format of item factors runs anywhere, every instance has to read it",
 			id, rec.Topic, rec.Partition, rec.Offset, err)
 	}
 	if err != nil {
-		return fmt.Errorf("item factors of %q at %s/%d/%d: %w", id, rec.Topic, rec.Partition, rec.Offset, err)
+		return fmt.Errorf(
+			"item factors of %q at %s/%d/%d: %w", id, rec.Topic, rec.Partition, rec.Offset, err,
+		)
 	}
 	if known := f.meta[id]; known != nil && known.version >= x.meta.version {
 		return nil

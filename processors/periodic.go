@@ -19,7 +19,10 @@ func PeriodicDeclaration() Declaration {
 			trending := NewTrendingJob(d.Analytics, d.Streams.Emit, c.Trending, d.Now)
 			expiry := NewExpiryJob(d.Users, d.Streams, c.Partitions, c.UserTTL, d.Now)
 			return Instance{Processor: NewPeriodic(d.Repeat, []Task{
-				{Name: "compute trending", Interval: c.TrendingInterval, Run: trending.Run, Begun: trending.Found},
+				{
+					Name: "compute trending", Interval: c.TrendingInterval, Run: trending.Run,
+					Begun: trending.Found,
+				},
 				{Name: "expire users and lists", Interval: expiryInterval, Run: expiry.Run},
 			})}
 		},
@@ -29,7 +32,8 @@ func PeriodicDeclaration() Declaration {
 // expiryInterval is how often what has expired is looked for: lists and users live for days.
 const expiryInterval = time.Hour
 
-// Periodic runs tasks on one instance at a time: the one that owns the single partition of the topic that it reads.
+// Periodic runs tasks on one instance at a time: the one that owns the single partition of the
+// topic that it reads.
 type Periodic struct {
 	tasks []Task
 	// repeat runs a task at its interval until ctx ends.
@@ -41,7 +45,8 @@ type Periodic struct {
 
 var _ Processor = (*Periodic)(nil)
 
-// NewPeriodic returns the processor. repeat runs a task at once and then at its interval, until ctx ends.
+// NewPeriodic returns the processor. repeat runs a task at once and then at its interval, until ctx
+// ends.
 func NewPeriodic(repeat func(ctx context.Context, t Task), tasks []Task) *Periodic {
 	return &Periodic{repeat: repeat, tasks: tasks}
 }

@@ -22,18 +22,23 @@ func RecommendDeclaration() Declaration {
 		Splittable: true, RetryTopics: true,
 		Fills: "recommendations",
 		Tune: func(Deps) Tuning {
-			// When making lists is slow, changes wait for more of the same user: one list answers them all. Changes are
-			// small, so their batches are larger: in a backlog fewer lists are made that the next event makes stale.
+			// When making lists is slow, changes wait for more of the same user: one list answers
+			// them all. Changes are small, so their batches are larger: in a backlog fewer lists
+			// are made that the next event makes stale.
 			return Tuning{MinLinger: 250 * time.Millisecond, BatchFactor: 4}
 		},
 		New: func(d Deps) Instance {
-			return Instance{Processor: NewRecommend(d.Recommender, d.Streams.Emit, d.Erasures, d.Hooks.ListPublished)}
+			return Instance{
+				Processor: NewRecommend(
+					d.Recommender, d.Streams.Emit, d.Erasures, d.Hooks.ListPublished,
+				),
+			}
 		},
 	}
 }
 
-// Recommend answers changed profiles with lists. A user's changes within a batch are conflated: one list answers them all, and the oldest
-// of them counts for freshness.
+// Recommend answers changed profiles with lists. A user's changes within a batch are conflated: one
+// list answers them all, and the oldest of them counts for freshness.
 type Recommend struct {
 	stateless
 	recommender *recommend.Recommender
@@ -56,10 +61,13 @@ type answered struct {
 
 var _ Processor = (*Recommend)(nil)
 
-// NewRecommend returns the processor of changed profiles. published is told of each list once the log has it; it must
-// not block, and nil is nobody.
+// NewRecommend returns the processor of changed profiles. published is told of each list once the
+// log has it; it must not block, and nil is nobody.
 func NewRecommend(
-	recommender *recommend.Recommender, emit Emitter, erasures *Erasures, published func(list *schemas.Recommendation),
+	recommender *recommend.Recommender,
+	emit Emitter,
+	erasures *Erasures,
+	published func(list *schemas.Recommendation),
 ) *Recommend {
 	return &Recommend{
 		recommender: recommender, emit: emit, erasures: erasures, published: published,
@@ -67,13 +75,15 @@ func NewRecommend(
 	}
 }
 
-// listsAtOnce bounds how many lists are asked of the stores in one call, so that a large batch is many calls that come back in time and not one that
-// does not.
+// listsAtOnce bounds how many lists are asked of the stores in one call, so that a large batch is
+// many calls that come back in time and not one that does not.
 const listsAtOnce = 50
 
-// Handle publishes a list for every user of the batch, on recommendations and on recommendations.current, the oldest change first. A batch that is tried
-// again, because a store did not answer or the time was up, goes on with the lists that are missing; one that comes again after a crash gets lists with
-// a higher version. Without vectors it waits: the list that stands is better than one made of what is left.
+// Handle publishes a list for every user of the batch, on recommendations and on
+// recommendations.current, the oldest change first. A batch that is tried again, because a store
+// did not answer or the time was up, goes on with the lists that are missing; one that comes again
+// after a crash gets lists with a higher version. Without vectors it waits: the list that stands is
+// better than one made of what is left.
 //
 // A user whose own state cannot be decoded does not hold up the lists of the others. If a newer
 // version wrote the state, the partition waits after that, since only the newer version can make
@@ -82,7 +92,10 @@ const listsAtOnce = 50
 func (p *Recommend) Handle(ctx context.Context, b *record.Batch) error {
 	requests, tombstones, rejects := p.requests(b)
 	out := p.resume(b)
-	requests = slices.DeleteFunc(requests, func(q recommend.Request) bool { _, ok := out.users[q.UserID]; return ok })
+	requests = slices.DeleteFunc(
+		requests,
+		func(q recommend.Request) bool { _, ok := out.users[q.UserID]; return ok },
+	)
 	if err := p.publish(ctx, b, tombstones); err != nil {
 		return fmt.Errorf("withdraw %d lists: %w", len(tombstones), err)
 	}
@@ -193,8 +206,11 @@ func (p *Recommend) publish(ctx context.Context, b *record.Batch, out []record.R
 	return p.emit.Emit(ctx, out)
 }
 
-// requests returns one request per user, in order of the oldest change, and a tombstone for the current list of each erased user.
-func (p *Recommend) requests(b *record.Batch) ([]recommend.Request, []record.Record, *fault.Reject) {
+// requests returns one request per user, in order of the oldest change, and a tombstone for the
+// current list of each erased user.
+func (p *Recommend) requests(
+	b *record.Batch,
+) ([]recommend.Request, []record.Record, *fault.Reject) {
 	var (
 		tombstones []record.Record
 		rejects    fault.Reject
@@ -207,8 +223,16 @@ func (p *Recommend) requests(b *record.Batch) ([]recommend.Request, []record.Rec
 		if errors.Is(err, schemas.ErrErasureMarker) {
 			var u schemas.User
 			if u, err = schemas.DecodeUser(r); err == nil {
-				p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt})
-				tombstones = append(tombstones, record.Record{Topic: schemas.TopicRecommendationsCurrent, Partition: record.AnyPartition, Key: []byte(u.UserID)})
+				p.erasures.Add(
+					schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt},
+				)
+				tombstones = append(
+					tombstones,
+					record.Record{
+						Topic: schemas.TopicRecommendationsCurrent, Partition: record.AnyPartition,
+						Key: []byte(u.UserID),
+					},
+				)
 				if at, ok := places[u.UserID]; ok {
 					requests[at].UserID = ""
 					delete(places, u.UserID)
@@ -223,7 +247,10 @@ func (p *Recommend) requests(b *record.Batch) ([]recommend.Request, []record.Rec
 		if p.erasures.Covers(x.UserID, x.OccurredAt) {
 			continue
 		}
-		cause := schemas.CausedBy{Trigger: "event", Topic: x.Topic, Partition: x.Partition, Offset: x.Offset, EventID: x.EventID, OccurredAt: x.OccurredAt, AcceptedAt: x.AcceptedAt}
+		cause := schemas.CausedBy{
+			Trigger: "event", Topic: x.Topic, Partition: x.Partition, Offset: x.Offset,
+			EventID: x.EventID, OccurredAt: x.OccurredAt, AcceptedAt: x.AcceptedAt,
+		}
 		at, ok := places[x.UserID]
 		if !ok {
 			places[x.UserID] = len(requests)
@@ -235,5 +262,7 @@ func (p *Recommend) requests(b *record.Batch) ([]recommend.Request, []record.Rec
 		}
 		requests[at].CausedBy = cause
 	}
-	return slices.DeleteFunc(requests, func(q recommend.Request) bool { return q.UserID == "" }), tombstones, &rejects
+	return slices.DeleteFunc(requests, func(q recommend.Request) bool {
+		return q.UserID == ""
+	}), tombstones, &rejects
 }

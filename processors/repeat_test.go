@@ -35,12 +35,25 @@ func (l *memoryLog) Emit(_ context.Context, batch []record.Record) error {
 		if l.refuse[m.Topic] {
 			return fault.Transientf("the broker is away")
 		}
-		l.records[m.Topic] = append(l.records[m.Topic], record.Record{Topic: m.Topic, Offset: int64(len(l.records[m.Topic])), Time: time.Unix(1_700_000_000, 0).UTC().Add(l.clock), Key: m.Key, Value: m.Value, Headers: m.Headers})
+		l.records[m.Topic] = append(
+			l.records[m.Topic],
+			record.Record{
+				Topic: m.Topic, Offset: int64(len(l.records[m.Topic])),
+				Time: time.Unix(1_700_000_000, 0).UTC().Add(l.clock), Key: m.Key, Value: m.Value,
+				Headers: m.Headers,
+			},
+		)
 	}
 	return nil
 }
 
-func (l *memoryLog) Read(_ context.Context, topic string, _ int, from, to int64, f func(*record.Record) error) error {
+func (l *memoryLog) Read(
+	_ context.Context,
+	topic string,
+	_ int,
+	from, to int64,
+	f func(*record.Record) error,
+) error {
 	for i := range l.records[topic] {
 		if r := &l.records[topic][i]; r.Offset >= from && (to < 0 || r.Offset < to) {
 			if err := f(r); err != nil {
@@ -54,7 +67,12 @@ func (l *memoryLog) Read(_ context.Context, topic string, _ int, from, to int64,
 // batch is the records of a topic from an offset on.
 func (l *memoryLog) batch(topic string, first int64) *record.Batch {
 	records := l.records[topic][first:]
-	return &record.Batch{Range: record.Range{LogID: "l", Topic: topic, First: first, Last: first + int64(len(records)) - 1}, Records: records}
+	return &record.Batch{
+		Range: record.Range{
+			LogID: "l", Topic: topic, First: first, Last: first + int64(len(records)) - 1,
+		},
+		Records: records,
+	}
 }
 
 // embedding is an embed on an embedded store and a log in memory.
@@ -68,8 +86,22 @@ type embedding struct {
 func embedOn(t *testing.T, log *memoryLog, store *sqlite.Store) *embedding {
 	t.Helper()
 	erasures := processors.NewErasures()
-	e := processors.NewEmbed(store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(model.Default()), erasures, processors.DefaultEmbedConfig(1))
-	require.NoError(t, e.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions}, Committed: -1}}))
+	e := processors.NewEmbed(
+		store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(model.Default()),
+		erasures, processors.DefaultEmbedConfig(1),
+	)
+	require.NoError(
+		t,
+		e.Assign(
+			t.Context(),
+			[]record.Assignment{
+				{
+					TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions},
+					Committed:      -1,
+				},
+			},
+		),
+	)
 	return &embedding{e, log, store, erasures}
 }
 
@@ -96,7 +128,10 @@ func (e *embedding) events(t *testing.T, id string) int {
 }
 
 func like(user string, n int, at time.Time) record.Record {
-	return schemas.Interaction{EventID: fmt.Sprintf("%s-%d", user, n), Source: "app", UserID: user, ItemID: fmt.Sprintf("i%d", n), Action: schemas.Like, OccurredAt: at}.Message()
+	return schemas.Interaction{
+		EventID: fmt.Sprintf("%s-%d", user, n), Source: "app", UserID: user,
+		ItemID: fmt.Sprintf("i%d", n), Action: schemas.Like, OccurredAt: at,
+	}.Message()
 }
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -105,7 +140,9 @@ func TestListIsDueAlsoWhenTheDeliveryBrokeOffBehindTheStore(t *testing.T) {
 	t.Parallel()
 	log := newMemoryLog()
 	e := embedOn(t, log, openStore(t))
-	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 1, noon), like("ann", 2, noon)}))
+	require.NoError(
+		t, log.Emit(t.Context(), []record.Record{like("ann", 1, noon), like("ann", 2, noon)}),
+	)
 	b := log.batch(schemas.TopicInteractions, 0)
 
 	log.refuse[schemas.TopicProfileChanges] = true
@@ -114,7 +151,8 @@ func TestListIsDueAlsoWhenTheDeliveryBrokeOffBehindTheStore(t *testing.T) {
 
 	log.refuse[schemas.TopicProfileChanges] = false
 	b.Repeat = true
-	for _, owner := range []*embedding{e, embedOn(t, log, e.store)} { // in place, and by a successor
+	// in place, and by a successor
+	for _, owner := range []*embedding{e, embedOn(t, log, e.store)} {
 		log.records[schemas.TopicProfileChanges] = nil
 		require.NoError(t, owner.Handle(t.Context(), b))
 		require.Len(t, log.records[schemas.TopicProfileChanges], 1)
@@ -129,18 +167,50 @@ func TestErasureThatIsSpreadAgainTakesNothingNew(t *testing.T) {
 	t.Parallel()
 	log := newMemoryLog()
 	e := embedOn(t, log, openStore(t))
-	marker := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
+	marker := schemas.User{
+		EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon,
+	}.Message()
 	marker.Topic = schemas.TopicInteractions
-	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 1, noon.Add(-time.Second)), marker, like("ann", 2, noon.Add(time.Second))}))
+	require.NoError(
+		t,
+		log.Emit(
+			t.Context(),
+			[]record.Record{
+				like("ann", 1, noon.Add(-time.Second)), marker,
+				like("ann", 2, noon.Add(time.Second)),
+			},
+		),
+	)
 	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)))
 	require.Equal(t, 1, e.events(t, "ann"))
 
-	for next, owner := range []*embedding{e, embedOn(t, log, e.store)} { // the second has to know the marker from the log
+	// the second has to know the marker from the log
+	for next, owner := range []*embedding{e, embedOn(t, log, e.store)} {
 		if next == 1 {
-			require.NoError(t, owner.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions}, Next: int64(len(log.records[schemas.TopicInteractions])), Committed: -1}}))
+			require.NoError(
+				t,
+				owner.Assign(
+					t.Context(),
+					[]record.Assignment{
+						{
+							TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions},
+							Next:           int64(len(log.records[schemas.TopicInteractions])),
+							Committed:      -1,
+						},
+					},
+				),
+			)
 		}
 		require.NoError(t, log.Emit(t.Context(), []record.Record{marker}))
-		require.NoError(t, owner.Handle(t.Context(), log.batch(schemas.TopicInteractions, int64(len(log.records[schemas.TopicInteractions])-1))))
+		require.NoError(
+			t,
+			owner.Handle(
+				t.Context(),
+				log.batch(
+					schemas.TopicInteractions, int64(len(log.records[schemas.TopicInteractions])-1),
+				),
+			),
+		)
 		require.Equal(t, 1, e.events(t, "ann"), "what was done after the erasure stays")
 	}
 }
@@ -149,9 +219,17 @@ func TestErasedUserWhomALateWriterBringsBackIsRemovedAgain(t *testing.T) {
 	t.Parallel()
 	log := newMemoryLog()
 	e := embedOn(t, log, openStore(t))
-	marker := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
+	marker := schemas.User{
+		EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon,
+	}.Message()
 	marker.Topic = schemas.TopicInteractions
-	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 1, noon.Add(-time.Second)), like("bob", 1, noon)}))
+	require.NoError(
+		t,
+		log.Emit(
+			t.Context(),
+			[]record.Record{like("ann", 1, noon.Add(-time.Second)), like("bob", 1, noon)},
+		),
+	)
 	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 0)))
 	before, err := e.store.GetUsers(t.Context(), []string{"ann"})
 	require.NoError(t, err)
@@ -159,9 +237,24 @@ func TestErasedUserWhomALateWriterBringsBackIsRemovedAgain(t *testing.T) {
 	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 2)))
 	require.Equal(t, -1, e.events(t, "ann"))
 
-	for _, owner := range []*embedding{e, embedOn(t, log, e.store)} { // the one who erased, and a successor
-		require.NoError(t, owner.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions}, Next: 3, Committed: -1}}))
-		require.NoError(t, e.store.PutUsers(t.Context(), sinks.Source{Topic: schemas.TopicInteractions}, before))
+	// the one who erased, and a successor
+	for _, owner := range []*embedding{e, embedOn(t, log, e.store)} {
+		require.NoError(
+			t,
+			owner.Assign(
+				t.Context(),
+				[]record.Assignment{
+					{
+						TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions},
+						Next:           3, Committed: -1,
+					},
+				},
+			),
+		)
+		require.NoError(
+			t,
+			e.store.PutUsers(t.Context(), sinks.Source{Topic: schemas.TopicInteractions}, before),
+		)
 		require.Equal(t, 1, e.events(t, "ann"), "the late write has landed")
 		// A successor knows of the erasure from the compacted topic.
 		owner.erasures.Add(schemas.Erasure{UserKey: schemas.Key("ann"), ErasedAt: noon})
@@ -170,7 +263,9 @@ func TestErasedUserWhomALateWriterBringsBackIsRemovedAgain(t *testing.T) {
 	}
 	require.Equal(t, 1, e.events(t, "bob"))
 
-	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 2, noon.Add(time.Second))}))
+	require.NoError(
+		t, log.Emit(t.Context(), []record.Record{like("ann", 2, noon.Add(time.Second))}),
+	)
 	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 3)))
 	require.NoError(t, e.Flush(t.Context()))
 	require.Equal(t, 1, e.events(t, "ann"), "who comes back of their own will stays")
@@ -179,21 +274,44 @@ func TestErasedUserWhomALateWriterBringsBackIsRemovedAgain(t *testing.T) {
 func TestFriendshipThatComesToWhoHasNotHeardOfTheErasureIsErasedAgain(t *testing.T) {
 	t.Parallel()
 	log, store := newMemoryLog(), openStore(t)
-	marker := schemas.User{EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon}.Message()
+	marker := schemas.User{
+		EventID: "bye", Source: "app", UserID: "ann", Erased: true, OccurredAt: noon,
+	}.Message()
 	marker.Topic = schemas.TopicFriendships
 	graph := func() *processors.Graph {
-		return processors.NewGraph(store, processors.Streams{Log: log, Emit: log}, processors.NewErasures())
+		return processors.NewGraph(
+			store, processors.Streams{Log: log, Emit: log}, processors.NewErasures(),
+		)
 	}
 	knows, deaf, successor := graph(), graph(), graph()
 	require.NoError(t, log.Emit(t.Context(), []record.Record{marker}))
 	require.NoError(t, knows.Handle(t.Context(), log.batch(schemas.TopicFriendships, 0)))
-	require.NoError(t, successor.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicFriendships}, Next: 1, Committed: -1}}))
+	require.NoError(
+		t,
+		successor.Assign(
+			t.Context(),
+			[]record.Assignment{
+				{
+					TopicPartition: record.TopicPartition{Topic: schemas.TopicFriendships}, Next: 1,
+					Committed: -1,
+				},
+			},
+		),
+	)
 	for n, owner := range []*processors.Graph{knows, successor} {
 		require.NoError(t, log.Emit(t.Context(), []record.Record{
-			schemas.Friendship{EventID: fmt.Sprint("late", n), Source: "app", UserID: "ann", FriendID: "bob", OccurredAt: noon.Add(-time.Second)}.Message(),
-			schemas.Friendship{EventID: fmt.Sprint("new", n), Source: "app", UserID: "ann", FriendID: "cleo", OccurredAt: noon.Add(time.Second)}.Message(),
+			schemas.Friendship{
+				EventID: fmt.Sprint("late", n), Source: "app", UserID: "ann", FriendID: "bob",
+				OccurredAt: noon.Add(-time.Second),
+			}.Message(),
+			schemas.Friendship{
+				EventID: fmt.Sprint("new", n), Source: "app", UserID: "ann", FriendID: "cleo",
+				OccurredAt: noon.Add(time.Second),
+			}.Message(),
 		}))
-		require.NoError(t, deaf.Handle(t.Context(), log.batch(schemas.TopicFriendships, int64(1+2*n))))
+		require.NoError(
+			t, deaf.Handle(t.Context(), log.batch(schemas.TopicFriendships, int64(1+2*n))),
+		)
 		edges, err := store.CountEdges(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, int64(2), edges)
@@ -208,9 +326,16 @@ func TestRowsWrittenLateByAFormerOwnerAreOutvoted(t *testing.T) {
 	t.Parallel()
 	log, store := newMemoryLog(), openStore(t)
 	catalog := func() *processors.Catalog {
-		return processors.NewCatalog(store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(model.Default()), processors.DefaultCatalogConfig(1), func() time.Time { return noon })
+		return processors.NewCatalog(
+			store, processors.Streams{Log: log, Emit: log},
+			processors.NewItemFactors(model.Default()), processors.DefaultCatalogConfig(1),
+			func() time.Time { return noon },
+		)
 	}
-	parts := []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1}, {TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients}, Committed: -1}}
+	parts := []record.Assignment{
+		{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1},
+		{TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients}, Committed: -1},
+	}
 	c := catalog()
 	require.NoError(t, c.Assign(t.Context(), parts))
 	item := schemas.Item{EventID: "1", Source: "app", ItemID: "i1", Title: "One", OccurredAt: noon}

@@ -28,18 +28,28 @@ func (s *stopping) Emit(ctx context.Context, batch []record.Record) error {
 	return s.memoryLog.Emit(ctx, batch)
 }
 
-// A batch that never gets as far as its end in one attempt must not begin from its first list each time, or it would never end.
+// A batch that never gets as far as its end in one attempt must not begin from its first list each
+// time, or it would never end.
 func TestABatchOfListsThatIsTriedAgainGoesOn(t *testing.T) {
 	t.Parallel()
 	store, log := openStore(t), newMemoryLog()
 	emit := &stopping{memoryLog: log}
 	erasures := processors.NewErasures()
-	r := recommend.New(recommend.Stores{Users: store, Items: store, Graph: store}, erasures, recommend.DefaultConfig(), func() time.Time { return noon })
+	r := recommend.New(
+		recommend.Stores{Users: store, Items: store, Graph: store}, erasures,
+		recommend.DefaultConfig(), func() time.Time { return noon },
+	)
 	p := processors.NewRecommend(r, emit, erasures, nil)
 	const users = 230
 	var due []record.Record
 	for n := range users {
-		due = append(due, (&schemas.ProfileChanged{UserID: fmt.Sprintf("user-%d", n), Topic: schemas.TopicInteractions, Offset: int64(n), EventID: fmt.Sprint(n), OccurredAt: noon, AcceptedAt: noon}).Message())
+		due = append(
+			due,
+			(&schemas.ProfileChanged{
+				UserID: fmt.Sprintf("user-%d", n), Topic: schemas.TopicInteractions,
+				Offset: int64(n), EventID: fmt.Sprint(n), OccurredAt: noon, AcceptedAt: noon,
+			}).Message(),
+		)
 	}
 	require.NoError(t, log.Emit(t.Context(), due))
 	b := log.batch(schemas.TopicProfileChanges, 0)
@@ -63,5 +73,7 @@ func TestABatchOfListsThatIsTriedAgainGoesOn(t *testing.T) {
 
 	emit.calls = 0
 	require.NoError(t, p.Handle(t.Context(), log.batch(schemas.TopicProfileChanges, users-30)))
-	require.Len(t, log.records[schemas.TopicRecommendations], users+30, "another batch is answered in full")
+	require.Len(
+		t, log.records[schemas.TopicRecommendations], users+30, "another batch is answered in full",
+	)
 }

@@ -27,7 +27,12 @@ type TrendingJob struct {
 }
 
 // NewTrendingJob returns the job; query.Until is set at each run.
-func NewTrendingJob(store TrendSource, emit Emitter, query sinks.TrendingQuery, now func() time.Time) *TrendingJob {
+func NewTrendingJob(
+	store TrendSource,
+	emit Emitter,
+	query sinks.TrendingQuery,
+	now func() time.Time,
+) *TrendingJob {
 	return &TrendingJob{store: store, emit: emit, query: query, now: now}
 }
 

@@ -156,7 +156,9 @@ func (s *scenario) assignments() []record.Assignment {
 	var parts []record.Assignment
 	for _, topic := range []string{schemas.TopicInteractions, embedReplay} {
 		tp := record.TopicPartition{Topic: topic}
-		parts = append(parts, record.Assignment{TopicPartition: tp, Next: s.next[topic], Committed: -1})
+		parts = append(
+			parts, record.Assignment{TopicPartition: tp, Next: s.next[topic], Committed: -1},
+		)
 	}
 	return parts
 }
@@ -258,7 +260,10 @@ func (s *scenario) count(t *testing.T) map[string]float64 {
 			t.Context(),
 			[]record.Assignment{
 				{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1},
-				{TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients}, Committed: -1},
+				{
+					TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients},
+					Committed:      -1,
+				},
 			},
 		),
 	)

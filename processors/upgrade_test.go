@@ -20,7 +20,8 @@ import (
 )
 
 // before is what the last program without epochs and sections left behind: it had learned from
-// offsets 0 to 3 of interactions/3 (ann i1 and i3, bob i2 and i4) and offset 0 of embed.replay/1 (ann i2).
+// offsets 0 to 3 of interactions/3 (ann i1 and i3, bob i2 and i4) and offset 0 of embed.replay/1
+// (ann i2).
 type before struct {
 	ItemGradients [][]byte
 	ItemVectors   []struct{ Key, Value []byte }
@@ -54,7 +55,8 @@ func (b *before) log(t *testing.T, records int) *memoryLog {
 	replayed := like("ann", 2, noon)
 	replayed.Topic = record.ReplayTopic(schemas.GroupEmbed)
 	require.NoError(t, log.Emit(t.Context(), []record.Record{
-		like("ann", 1, noon), like("bob", 2, noon), like("ann", 3, noon), like("bob", 4, noon), replayed,
+		like("ann", 1, noon), like("bob", 2, noon), like("ann", 3, noon), like("bob", 4, noon),
+		replayed,
 	}))
 	for _, value := range b.ItemGradients {
 		message := record.Record{Topic: schemas.TopicItemGradients, Value: value}
@@ -79,7 +81,8 @@ func (b *before) store(t *testing.T) *sqlite.Store {
 	require.NoError(t, err)
 	for _, u := range b.UserPoints {
 		_, err := db.ExecContext(t.Context(),
-			"INSERT INTO user_points (key, id, vector, state, positions, last_event_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			"INSERT INTO user_points (key, id, vector, state, positions, last_event_at, "+
+				"changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			u.Key, u.ID, u.Vector, u.State, u.Positions, u.LastEventAt, u.ChangedAt)
 		require.NoError(t, err)
 	}
@@ -93,15 +96,28 @@ func (b *before) store(t *testing.T) *sqlite.Store {
 // owner is a catalog that has been assigned partition 0 of the log.
 func (b *before) owner(t *testing.T, log *memoryLog) *processors.Catalog {
 	t.Helper()
-	c := processors.NewCatalog(openStore(t), processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(b.model()),
-		processors.DefaultCatalogConfig(1), func() time.Time { return noon })
-	parts := []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1}, {TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients}, Committed: -1}}
+	c := processors.NewCatalog(
+		openStore(t),
+		processors.Streams{Log: log, Emit: log},
+		processors.NewItemFactors(b.model()),
+		processors.DefaultCatalogConfig(1),
+		func() time.Time { return noon },
+	)
+	parts := []record.Assignment{
+		{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems}, Committed: -1},
+		{TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients}, Committed: -1},
+	}
 	require.NoError(t, c.Assign(t.Context(), parts))
 	return c
 }
 
 // embed is an embed in an epoch that has been assigned the partitions of both inputs.
-func (b *before) embed(t *testing.T, log *memoryLog, store *sqlite.Store, epoch int) *processors.Embed {
+func (b *before) embed(
+	t *testing.T,
+	log *memoryLog,
+	store *sqlite.Store,
+	epoch int,
+) *processors.Embed {
 	t.Helper()
 	cfg := processors.DefaultEmbedConfig(1)
 	cfg.Epoch = epoch
@@ -109,7 +125,9 @@ func (b *before) embed(t *testing.T, log *memoryLog, store *sqlite.Store, epoch 
 	for i := range log.records[schemas.TopicItemVectors] {
 		require.NoError(t, factors.Apply(&log.records[schemas.TopicItemVectors][i]))
 	}
-	return processors.NewEmbed(store, processors.Streams{Log: log, Emit: log}, factors, processors.NewErasures(), cfg)
+	return processors.NewEmbed(
+		store, processors.Streams{Log: log, Emit: log}, factors, processors.NewErasures(), cfg,
+	)
 }
 
 // ranges are what had been read, as their next owner repeats them.
@@ -147,7 +165,9 @@ func TestRangesRepeatedAfterTheUpgradeMoveNoUser(t *testing.T) {
 		require.NoError(t, e.Handle(t.Context(), r))
 	}
 	require.Equal(t, was, users(t, store))
-	require.Len(t, log.records[schemas.TopicItemGradients], len(b.ItemGradients), "and nothing is learned")
+	require.Len(
+		t, log.records[schemas.TopicItemGradients], len(b.ItemGradients), "and nothing is learned",
+	)
 
 	require.NoError(t, log.Emit(t.Context(), []record.Record{like("ann", 4, noon)}))
 	next := log.batch(schemas.TopicInteractions, 4)
@@ -186,9 +206,12 @@ func TestGradientsInBothFormatsAreAppliedOnce(t *testing.T) {
 			again := repeat.batch(schemas.TopicItemGradients, 0)
 			require.Len(t, again.Records, len(b.ItemGradients))
 			for i := range again.Records {
-				require.NotEqual(t, b.ItemGradients[i], again.Records[i].Value, "it is in the new format")
+				require.NotEqual(
+					t, b.ItemGradients[i], again.Records[i].Value, "it is in the new format",
+				)
 			}
-			for _, o := range []*processors.Catalog{owner, b.owner(t, log)} { // in place, and by a successor
+			// in place, and by a successor
+			for _, o := range []*processors.Catalog{owner, b.owner(t, log)} {
 				require.NoError(t, o.Handle(t.Context(), again))
 				require.Equal(t, was, factors(t, &b, log))
 			}
@@ -197,7 +220,9 @@ func TestGradientsInBothFormatsAreAppliedOnce(t *testing.T) {
 			repeat.records[schemas.TopicItemGradients] = nil
 			e = b.embed(t, repeat, openStore(t), sinks.FirstEpoch+1)
 			require.NoError(t, e.Handle(t.Context(), ranges(repeat)[0]))
-			require.NoError(t, owner.Handle(t.Context(), repeat.batch(schemas.TopicItemGradients, 0)))
+			require.NoError(
+				t, owner.Handle(t.Context(), repeat.batch(schemas.TopicItemGradients, 0)),
+			)
 			require.NotEqual(t, was, factors(t, &b, log))
 		})
 	}
@@ -207,9 +232,25 @@ func TestGradientsInBothFormatsAreAppliedOnce(t *testing.T) {
 func factors(t *testing.T, b *before, log *memoryLog) string {
 	t.Helper()
 	store := openStore(t)
-	c := processors.NewCatalog(store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(b.model()),
-		processors.DefaultCatalogConfig(1), func() time.Time { return noon })
-	require.NoError(t, c.Assign(t.Context(), []record.Assignment{{TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients}, Committed: -1}}))
+	c := processors.NewCatalog(
+		store,
+		processors.Streams{Log: log, Emit: log},
+		processors.NewItemFactors(b.model()),
+		processors.DefaultCatalogConfig(1),
+		func() time.Time { return noon },
+	)
+	require.NoError(
+		t,
+		c.Assign(
+			t.Context(),
+			[]record.Assignment{
+				{
+					TopicPartition: record.TopicPartition{Topic: schemas.TopicItemGradients},
+					Committed:      -1,
+				},
+			},
+		),
+	)
 	require.NoError(t, c.Settle(t.Context()))
 	items, err := store.GetItems(t.Context(), []string{"i1", "i2", "i3", "i4"})
 	require.NoError(t, err)
@@ -242,5 +283,7 @@ func TestEventsOfALaterEpochAreNew(t *testing.T) {
 		require.NoError(t, u.Decode(users(t, store)["ann"].State))
 		require.EqualValues(t, step.events, u.Events, "epoch %d", step.epoch)
 	}
-	require.Equal(t, sinks.PositionOf(129, 0), users(t, store)["ann"].Positions[schemas.TopicInteractions])
+	require.Equal(
+		t, sinks.PositionOf(129, 0), users(t, store)["ann"].Positions[schemas.TopicInteractions],
+	)
 }

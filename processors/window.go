@@ -2,9 +2,10 @@ package processors
 
 import "github.com/cespare/xxhash/v2"
 
-// window remembers the ids of the events on the last size offsets of one partition, so that an event that an application sent twice counts once. Whether
-// an event is a repetition is a function of the log alone (did the same id stand on one of the size offsets before?), so every
-// reader, and every repeat of a range, decides alike. Not safe for concurrent use.
+// window remembers the ids of the events on the last size offsets of one partition, so that an
+// event that an application sent twice counts once. Whether an event is a repetition is a function
+// of the log alone (did the same id stand on one of the size offsets before?), so every reader, and
+// every repeat of a range, decides alike. Not safe for concurrent use.
 type window struct {
 	size    int64
 	entries []windowEntry // in order of offset
@@ -21,7 +22,8 @@ func newWindow(size int) *window {
 	return &window{size: int64(size), newest: make(map[[2]uint64]int64)}
 }
 
-// eventKey is a 128-bit digest of source and id: at 10^9 ids in a window the chance of any clash is below 10^-20.
+// eventKey is a 128-bit digest of source and id: at 10^9 ids in a window the chance of any clash is
+// below 10^-20.
 func eventKey(source, id string) [2]uint64 {
 	var d xxhash.Digest
 	d.Reset()
@@ -48,7 +50,8 @@ func (w *window) rewind(offset int64) {
 	w.entries = w.entries[:n]
 }
 
-// seen notes that the event stands at offset, and tells whether it stood on one of the size offsets before. Offsets only grow between rewinds.
+// seen notes that the event stands at offset, and tells whether it stood on one of the size offsets
+// before. Offsets only grow between rewinds.
 func (w *window) seen(offset int64, id [2]uint64) bool {
 	w.trim(offset)
 	previous, ok := w.newest[id]

@@ -9,7 +9,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// EmitAll emits until the log has every message. It gives up when ctx ends, and on messages that are refused for good.
+// EmitAll emits until the log has every message. It gives up when ctx ends, and on messages that
+// are refused for good.
 func EmitAll(ctx context.Context, emitter Emitter, batch []record.Record) error {
 	b := fault.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {
@@ -24,7 +25,10 @@ func EmitAll(ctx context.Context, emitter Emitter, batch []record.Record) error 
 		again := make([]record.Record, 0, len(failed))
 		for _, f := range failed {
 			if class := fault.ClassOf(f.Err); class == fault.Permanent || class == fault.Canceled {
-				return fmt.Errorf("message with key %q for %s is refused: %w", batch[f.Index].Key, batch[f.Index].Topic, f.Err)
+				return fmt.Errorf(
+					"message with key %q for %s is refused: %w", batch[f.Index].Key,
+					batch[f.Index].Topic, f.Err,
+				)
 			}
 			again = append(again, batch[f.Index])
 		}

@@ -17,7 +17,9 @@ func (r *rebuild) open(ctx context.Context) (err error) {
 		bc.Addr, bc.Log = "127.0.0.1:0", r.Log
 		broker, err := embedded.Start(ctx, bc)
 		if err != nil {
-			return fmt.Errorf("open the log in %s (\"slipstream dev\" must not run): %w", r.cfg.DataDir, err)
+			return fmt.Errorf(
+				"open the log in %s (\"slipstream dev\" must not run): %w", r.cfg.DataDir, err,
+			)
 		}
 		defer func() { _ = broker.Close() }()
 		r.cfg.Kafka.Brokers = []string{broker.Addr()}

@@ -29,17 +29,19 @@ type Options struct {
 	Wait bool
 	// AcceptPartial accepts a log whose beginning has been deleted.
 	AcceptPartial bool
-	// Say tells the operator something. Progress is told of offsets taken and of how many there are in all.
+	// Say tells the operator something. Progress is told of offsets taken and of how many there are
+	// in all.
 	Say      func(format string, args ...any)
 	Progress func(done, total int64)
 	// Log gets what an operator need not read.
 	Log *slog.Logger
 }
 
-// Run makes one store anew from the log. It fills the new one up to where the store's consumer groups stand, while
-// they go on with the old one. When they have stopped it covers the rest and switches, so that they continue with the
-// new store exactly where they left the old one: positions stay as they are, and an uncertain batch intent is repeated
-// by the group itself. The other stores may be down.
+// Run makes one store anew from the log. It fills the new one up to where the store's consumer
+// groups stand, while they go on with the old one. When they have stopped it covers the rest and
+// switches, so that they continue with the new store exactly where they left the old one: positions
+// stay as they are, and an uncertain batch intent is repeated by the group itself. The other stores
+// may be down.
 func Run(ctx context.Context, cfg config.Config, o Options) error {
 	r := &rebuild{Options: o, cfg: cfg}
 	return r.open(ctx)
@@ -63,7 +65,8 @@ type rebuild struct {
 
 // storeRebuild is a store that is being made anew.
 type storeRebuild interface {
-	// groups fill the store. Of these, exclusive must not run while it switches: they hold in memory what the old store says.
+	// groups fill the store. Of these, exclusive must not run while it switches: they hold in
+	// memory what the old store says.
 	groups() (all, exclusive []string)
 	// begin makes the new store, empty, and drops what an earlier rebuild left behind.
 	begin(ctx context.Context) error
@@ -88,7 +91,8 @@ func topicsOf(group string) []string {
 // place is where a group stands on a partition and how far the store is to be filled there.
 type place struct {
 	group string
-	// span is what the store has to take, from the beginning of the log; empty for catalog, whose items come from compacted topics as a whole.
+	// span is what the store has to take, from the beginning of the log; empty for catalog, whose
+	// items come from compacted topics as a whole.
 	span processors.Span
 	// reset is why the group's position cannot stay, "" when it can; then at is where it is set.
 	reset string
@@ -107,7 +111,8 @@ type partitionOf struct {
 
 func (p *place) of() partitionOf { return partitionOf{p.group, p.span.Topic, p.span.Partition} }
 
-// places returns where the groups stand. stopped says that they will not move any more: then a partition without a position is covered to its end.
+// places returns where the groups stand. stopped says that they will not move any more: then a
+// partition without a position is covered to its end.
 func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 	all, _ := r.store.groups()
 	ask := make(map[string][]string)
@@ -123,7 +128,10 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 	out := make([]place, len(lags))
 	for i := range lags {
 		l := &lags[i]
-		p := place{group: l.Group, span: processors.Span{Topic: l.Topic, Partition: l.Partition, From: l.First}}
+		p := place{
+			group: l.Group,
+			span:  processors.Span{Topic: l.Topic, Partition: l.Partition, From: l.First},
+		}
 		p.at, p.reset = settle(l)
 		if stopped && l.HighWatermark > l.First {
 			if err := r.recover(ctx, &p, l); err != nil {
@@ -132,7 +140,8 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 		}
 		switch p.span.To = p.at; p.group {
 		case schemas.GroupGraph:
-			p.span.To = l.HighWatermark // edges are free of order and repetition: nobody has to agree on a position
+			// edges are free of order and repetition: nobody has to agree on a position
+			p.span.To = l.HighWatermark
 		case schemas.GroupCatalog:
 			p.span.To = p.span.From
 		}
@@ -149,7 +158,8 @@ func (r *rebuild) recover(ctx context.Context, p *place, l *stream.PartitionLag)
 		p.at, p.reset = l.HighWatermark, lost
 	case p.group == schemas.GroupEmbed:
 		// What was learned must not be learned twice, and what was not must not be left out.
-		learned, reset := r.learned(), "what stands before was learned already: the group had lost its position and begun anew"
+		learned, reset := r.learned(), "what stands before was learned already: the group had "+
+			"lost its position and begun anew"
 		if l.Committed < 0 {
 			reset = lost
 			if err := learned.Due(ctx, r.kafka, r.cfg.Topics.Partitions); err != nil {
@@ -160,7 +170,8 @@ func (r *rebuild) recover(ctx context.Context, p *place, l *stream.PartitionLag)
 		if doubt, err := record.ParseIntent(l.Metadata); err == nil && doubt != nil {
 			after = doubt.Last + 1
 		}
-		if at := learned.Next(r.epoch, p.span.Topic, p.span.Partition); at > after && at <= l.HighWatermark {
+		if at := learned.Next(r.epoch, p.span.Topic, p.span.Partition); at > after &&
+			at <= l.HighWatermark {
 			p.at, p.reset = at, reset
 		}
 	}
@@ -190,28 +201,44 @@ func settle(l *stream.PartitionLag) (at int64, reset string) {
 	case err != nil:
 		return at, err.Error()
 	case after > l.HighWatermark:
-		return at, fmt.Sprintf("it was %d and the log ends at %d: the log was replaced or cut", after, l.HighWatermark)
+		return at, fmt.Sprintf(
+			"it was %d and the log ends at %d: the log was replaced or cut", after, l.HighWatermark,
+		)
 	case l.Committed < l.First:
-		return at, fmt.Sprintf("it was %d and the log begins at %d: records were deleted before they were read", l.Committed, l.First)
+		return at, fmt.Sprintf(
+			"it was %d and the log begins at %d: records were deleted before they were read",
+			l.Committed, l.First,
+		)
 	}
 	return at, ""
 }
 
-// reachBack refuses a log whose beginning is gone, unless that was accepted: the new store would hold less than the old one.
+// reachBack refuses a log whose beginning is gone, unless that was accepted: the new store would
+// hold less than the old one.
 func (r *rebuild) reachBack(places []place) error {
 	var gone []string
 	for i := range places {
-		if s := &places[i].span; s.From > 0 && places[i].group != schemas.GroupCatalog && !compacted(s.Topic) {
-			gone = append(gone, fmt.Sprintf("%s/%d begins at offset %d", s.Topic, s.Partition, s.From))
+		if s := &places[i].span; s.From > 0 && places[i].group != schemas.GroupCatalog &&
+			!compacted(s.Topic) {
+			gone = append(
+				gone, fmt.Sprintf("%s/%d begins at offset %d", s.Topic, s.Partition, s.From),
+			)
 		}
 	}
 	if len(gone) == 0 {
 		return nil
 	}
 	slices.Sort(gone)
-	what := fmt.Sprintf("%d partitions have lost their beginning by their retention (%s)", len(gone), strings.Join(gone[:min(len(gone), 3)], ", "))
+	what := fmt.Sprintf(
+		"%d partitions have lost their beginning by their retention (%s)", len(gone),
+		strings.Join(gone[:min(len(gone), 3)], ", "),
+	)
 	if !r.AcceptPartial {
-		return fmt.Errorf("%s: what stood there would be missing from the new store; run it with --partial to make it from what is left", what)
+		return fmt.Errorf(
+			"%s: what stood there would be missing from the new store; run it with --partial to "+
+				"make it from what is left",
+			what,
+		)
 	}
 	r.Say("%s: the new store is made from what is left", what)
 	return nil
@@ -219,9 +246,12 @@ func (r *rebuild) reachBack(places []place) error {
 
 // compacted tells whether a topic keeps the latest record of each key for good.
 func compacted(topic string) bool {
-	return slices.ContainsFunc(schemas.Topics(schemas.DefaultTopicsConfig()), func(t schemas.Topic) bool {
-		return t.Name == topic && t.Compact
-	})
+	return slices.ContainsFunc(
+		schemas.Topics(schemas.DefaultTopicsConfig()),
+		func(t schemas.Topic) bool {
+			return t.Name == topic && t.Compact
+		},
+	)
 }
 
 // run rebuilds the store.
@@ -258,13 +288,25 @@ func (r *rebuild) run(ctx context.Context) error {
 		return err
 	}
 	if busy, err := r.busy(ctx, r.mustStop(places)); err != nil || busy != "" {
-		return errors.Join(err, fmt.Errorf("%s joined while the store was switched, and may have written to the old one: stop it and run the rebuild again", busy))
+		return errors.Join(
+			err,
+			fmt.Errorf(
+				"%s joined while the store was switched, and may have written to the old one: "+
+					"stop it and run the rebuild again",
+				busy,
+			),
+		)
 	}
 	skipped := ""
 	if n := r.skipped.Load(); n > 0 {
-		skipped = fmt.Sprintf("; %d records were unwell and skipped, as when they became dead letters", n)
+		skipped = fmt.Sprintf(
+			"; %d records were unwell and skipped, as when they became dead letters", n,
+		)
 	}
-	r.Say("%s from %d offsets of the log in %.1f s%s", what, r.done.Load(), time.Now().Sub(started).Seconds(), skipped)
+	r.Say(
+		"%s from %d offsets of the log in %.1f s%s", what, r.done.Load(),
+		time.Now().Sub(started).Seconds(), skipped,
+	)
 	return nil
 }
 
@@ -287,7 +329,8 @@ func (r *rebuild) loadErasures(ctx context.Context) error {
 	})
 }
 
-// mustStop returns the groups that have to stop before the switch: those that remember the old store, and those whose positions are set.
+// mustStop returns the groups that have to stop before the switch: those that remember the old
+// store, and those whose positions are set.
 func (r *rebuild) mustStop(places []place) []string {
 	_, groups := r.store.groups()
 	groups = slices.Clone(groups)
@@ -309,7 +352,13 @@ func (r *rebuild) busy(ctx context.Context, groups []string) (string, error) {
 			return "", err
 		}
 		if len(members) > 0 {
-			out = append(out, fmt.Sprintf("%s (%d members: %s)", g, len(members), strings.Join(slices.Compact(members), ", ")))
+			out = append(
+				out,
+				fmt.Sprintf(
+					"%s (%d members: %s)", g, len(members),
+					strings.Join(slices.Compact(members), ", "),
+				),
+			)
 		}
 	}
 	return strings.Join(out, ", "), nil
@@ -319,7 +368,12 @@ func stopFirst(busy string) error {
 	if busy == "" {
 		return nil
 	}
-	return fmt.Errorf("these processors are running: %s. Stop them (the other processors and the API may go on: start them with \"slipstream run --only …\"), or use --wait: then the new store is filled while they run, and they have to stop for the last seconds only", busy)
+	return fmt.Errorf(
+		"these processors are running: %s. Stop them (the other processors and the API may go "+
+			"on: start them with \"slipstream run --only …\"), or use --wait: then the new "+
+			"store is filled while they run, and they have to stop for the last seconds only",
+		busy,
+	)
 }
 
 // nearEnough is how many offsets may be left for the last step.
@@ -391,7 +445,10 @@ func (r *rebuild) catchUp(ctx context.Context) ([]place, error) {
 			return nil, stopFirst(busy)
 		}
 		if busy != told {
-			r.Say("the new store is %d offsets behind: stop %s now, everywhere, to switch", r.left(places), busy)
+			r.Say(
+				"the new store is %d offsets behind: stop %s now, everywhere, to switch",
+				r.left(places), busy,
+			)
 			told = busy
 		}
 		if places, err = r.places(ctx, false); err != nil {
@@ -425,7 +482,10 @@ func (r *rebuild) last(ctx context.Context, places []place) ([]place, error) {
 		}
 		// Groups that go on by themselves have had everything from before the new store was made.
 		stopped := r.mustStop(after)
-		places = slices.DeleteFunc(slices.Clone(after), func(p place) bool { return !slices.Contains(stopped, p.group) })
+		places = slices.DeleteFunc(
+			slices.Clone(after),
+			func(p place) bool { return !slices.Contains(stopped, p.group) },
+		)
 		if r.left(places) == 0 {
 			return after, nil
 		}
@@ -444,7 +504,10 @@ func (r *rebuild) resetPositions(ctx context.Context, places []place) error {
 			to[p.group] = make(map[record.TopicPartition]int64)
 		}
 		to[p.group][p.tp()] = p.at
-		r.Say("%s: position on %s/%d set to %d (%s)", p.group, p.span.Topic, p.span.Partition, p.at, p.reset)
+		r.Say(
+			"%s: position on %s/%d set to %d (%s)", p.group, p.span.Topic, p.span.Partition, p.at,
+			p.reset,
+		)
 	}
 	for group, offsets := range to {
 		if err := stream.ResetOffsets(ctx, r.kafka.Conn(), group, offsets); err != nil {
@@ -458,10 +521,16 @@ func (r *rebuild) resetPositions(ctx context.Context, places []place) error {
 func (r *rebuild) fold(p processors.Processor, splittable bool) *processors.Fold {
 	c := processors.DefaultFoldConfig()
 	c.Splittable = splittable
-	c.Progress = func(n int64) { r.done.Add(n); r.Progress(min(r.done.Load(), r.total.Load()), r.total.Load()) }
+	c.Progress = func(n int64) {
+		r.done.Add(n)
+		r.Progress(min(r.done.Load(), r.total.Load()), r.total.Load())
+	}
 	c.Skipped = func(rec *record.Record, err error) {
 		r.skipped.Add(1)
-		r.Log.Debug("skipped", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "reason", err)
+		r.Log.Debug(
+			"skipped", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset,
+			"reason", err,
+		)
 	}
 	return processors.NewFold(p, r.kafka, r.logID, c)
 }
@@ -469,8 +538,13 @@ func (r *rebuild) fold(p processors.Processor, splittable bool) *processors.Fold
 // foldWorkers is how many partitions are folded at once.
 const foldWorkers = 4
 
-// byPartition folds the spans of each partition number by the fold for it, several at once; those of one number share users and take turns.
-func byPartition(ctx context.Context, spans []processors.Span, fold func(partition int) *processors.Fold) error {
+// byPartition folds the spans of each partition number by the fold for it, several at once; those
+// of one number share users and take turns.
+func byPartition(
+	ctx context.Context,
+	spans []processors.Span,
+	fold func(partition int) *processors.Fold,
+) error {
 	parts := make(map[int][]processors.Span)
 	for _, s := range spans {
 		parts[s.Partition] = append(parts[s.Partition], s)

@@ -28,7 +28,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// picture is what the stores hold, as far as the log decides it: everything but the numbers of the vectors.
+// picture is what the stores hold, as far as the log decides it: everything but the numbers of the
+// vectors.
 type picture struct {
 	Users map[string]person
 	Items map[string]uint64
@@ -50,33 +51,65 @@ type person struct {
 func pictureOf(t *testing.T, in *apptest.Installation) picture {
 	t.Helper()
 	ctx := t.Context()
-	p := picture{Users: map[string]person{}, Items: map[string]uint64{}, Rows: map[string][]string{}, Sums: map[string][]string{}}
-	require.NoError(t, in.Engines().Users.(sinktest.UserLister).EachUser(ctx, func(u sinks.User) error {
-		var m model.User
-		require.NoError(t, m.Decode(u.State))
-		p.Users[u.ID] = person{History: m.History, Seen: m.AppendSeen(nil), Events: m.Events, Positions: u.Positions, LastEvent: u.LastEventAt.UTC(), HasVector: len(u.Vector) > 0}
-		return nil
-	}))
-	require.NoError(t, in.Engines().Items.ItemVersions(ctx, func(id string, v uint64) error { p.Items[id] = v; return nil }))
-	require.NoError(t, in.Engines().Graph.(sinktest.EdgeLister).EachEdge(ctx, func(e sinks.Edge) error { p.Edges = append(p.Edges, e); return nil }))
-	slices.SortFunc(p.Edges, func(a, b sinks.Edge) int { return cmp.Or(strings.Compare(a.A, b.A), strings.Compare(a.B, b.B)) })
+	p := picture{
+		Users: map[string]person{}, Items: map[string]uint64{}, Rows: map[string][]string{},
+		Sums: map[string][]string{},
+	}
+	require.NoError(
+		t,
+		in.Engines().Users.(sinktest.UserLister).EachUser(ctx, func(u sinks.User) error {
+			var m model.User
+			require.NoError(t, m.Decode(u.State))
+			p.Users[u.ID] = person{
+				History: m.History, Seen: m.AppendSeen(nil), Events: m.Events,
+				Positions: u.Positions,
+				LastEvent: u.LastEventAt.UTC(), HasVector: len(u.Vector) > 0,
+			}
+			return nil
+		}),
+	)
+	require.NoError(
+		t,
+		in.Engines().Items.ItemVersions(
+			ctx,
+			func(id string, v uint64) error { p.Items[id] = v; return nil },
+		),
+	)
+	require.NoError(
+		t,
+		in.Engines().Graph.(sinktest.EdgeLister).EachEdge(
+			ctx,
+			func(e sinks.Edge) error { p.Edges = append(p.Edges, e); return nil },
+		),
+	)
+	slices.SortFunc(
+		p.Edges,
+		func(a, b sinks.Edge) int {
+			return cmp.Or(strings.Compare(a.A, b.A), strings.Compare(a.B, b.B))
+		},
+	)
 	db := in.Rows
 	if db == nil {
 		db = apptest.OpenRows(t, in.Config())
 	}
 	for name, query := range map[string]string{
-		"interactions":    "SELECT log_topic, log_partition, log_offset, user_id, event_id FROM interactions ORDER BY 1, 2, 3",
-		"recommendations": "SELECT user_id, recommendation_id, log_offset FROM recommendations ORDER BY 1, 2, 3",
-		"items":           "SELECT item_id, title FROM items ORDER BY 1",
-		"users":           "SELECT user_id FROM users ORDER BY 1",
-		"dead_letters":    "SELECT id, state, reason FROM dead_letters ORDER BY 1",
+		"interactions": "SELECT log_topic, log_partition, log_offset, user_id, event_id FROM " +
+			"interactions ORDER BY 1, 2, 3",
+		"recommendations": "SELECT user_id, recommendation_id, log_offset FROM recommendations " +
+			"ORDER BY 1, 2, 3",
+		"items":        "SELECT item_id, title FROM items ORDER BY 1",
+		"users":        "SELECT user_id FROM users ORDER BY 1",
+		"dead_letters": "SELECT id, state, reason FROM dead_letters ORDER BY 1",
 	} {
 		p.Rows[name] = lines(t, db, query)
 	}
 	for name, query := range map[string]string{
-		"item_hours":    "SELECT item_id, action, sum(events) FROM item_hours GROUP BY item_id, action ORDER BY 1, 2",
-		"user_days":     "SELECT user_id, action, sum(events) FROM user_days GROUP BY user_id, action ORDER BY 1, 2",
-		"strategy_days": "SELECT strategy, variant, sum(lists), sum(clicks), sum(impressions) FROM strategy_days GROUP BY strategy, variant ORDER BY 1, 2",
+		"item_hours": "SELECT item_id, action, sum(events) FROM item_hours GROUP BY item_id, " +
+			"action ORDER BY 1, 2",
+		"user_days": "SELECT user_id, action, sum(events) FROM user_days GROUP BY user_id, " +
+			"action ORDER BY 1, 2",
+		"strategy_days": "SELECT strategy, variant, sum(lists), sum(clicks), sum(impressions) " +
+			"FROM strategy_days GROUP BY strategy, variant ORDER BY 1, 2",
 	} {
 		p.Sums[name] = lines(t, db, query)
 	}
@@ -104,7 +137,13 @@ func lines(t *testing.T, db *sql.DB, query string) []string {
 }
 
 // rebuilt runs the command's own code.
-func rebuilt(ctx context.Context, t *testing.T, cfg config.Config, store string, change ...func(*Options)) error {
+func rebuilt(
+	ctx context.Context,
+	t *testing.T,
+	cfg config.Config,
+	store string,
+	change ...func(*Options),
+) error {
 	t.Helper()
 	o := Options{Store: store, Log: apptest.Quiet(t), Progress: func(done, total int64) {
 		if done > total {
@@ -118,19 +157,29 @@ func rebuilt(ctx context.Context, t *testing.T, cfg config.Config, store string,
 	return Run(ctx, cfg, o)
 }
 
-// fill gives the installation something of everything: interactions, lists, friendships, bad records, a person who was erased and came back.
+// fill gives the installation something of everything: interactions, lists, friendships, bad
+// records, a person who was erased and came back.
 func fill(t *testing.T, in *apptest.Installation) {
 	t.Helper()
 	in.World(t, 1500)
 	in.Settle(t, 90*time.Second)
-	bad := record.Record{Topic: schemas.TopicInteractions, Partition: record.AnyPartition, Key: []byte("bad"), Value: []byte("{not json")}
+	bad := record.Record{
+		Topic: schemas.TopicInteractions, Partition: record.AnyPartition, Key: []byte("bad"),
+		Value: []byte("{not json"),
+	}
 	require.NoError(t, in.Kafka().Emit(t.Context(), []record.Record{bad}))
 	for _, x := range []struct{ method, path, body string }{
 		{http.MethodPut, "/v1/users/user-1/friends/user-2", ""},
 		{http.MethodPut, "/v1/users/user-3/friends/user-2", ""},
 		{http.MethodPut, "/v1/users/user-4", `{"attributes":{"country":"FR"}}`},
-		{http.MethodPost, "/v1/events", `{"event_id":"same","source":"t","user_id":"user-5","item_id":"film-1","action":"like"}`},
-		{http.MethodPost, "/v1/events", `{"event_id":"same","source":"t","user_id":"user-5","item_id":"film-1","action":"like"}`},
+		{
+			http.MethodPost, "/v1/events",
+			`{"event_id":"same","source":"t","user_id":"user-5","item_id":"film-1","action":"like"}`,
+		},
+		{
+			http.MethodPost, "/v1/events",
+			`{"event_id":"same","source":"t","user_id":"user-5","item_id":"film-1","action":"like"}`,
+		},
 	} {
 		code, out := in.Call(t, x.method, x.path, orNil(x.body))
 		require.Less(t, code, 300, string(out))
@@ -139,7 +188,9 @@ func fill(t *testing.T, in *apptest.Installation) {
 	code, out := in.Call(t, http.MethodDelete, "/v1/users/user-1", nil)
 	require.Less(t, code, 300, string(out))
 	in.Settle(t, 60*time.Second)
-	code, out = in.Call(t, http.MethodPost, "/v1/events", `{"user_id":"user-1","item_id":"film-9","action":"like"}`)
+	code, out = in.Call(
+		t, http.MethodPost, "/v1/events", `{"user_id":"user-1","item_id":"film-9","action":"like"}`,
+	)
 	require.Less(t, code, 300, string(out))
 	in.Settle(t, 60*time.Second)
 }
@@ -159,7 +210,8 @@ func more(t *testing.T, in *apptest.Installation, run string) {
 	var batch []record.Record
 	for i := range 300 {
 		batch = append(batch, schemas.Interaction{
-			EventID: fmt.Sprintf("%s-%d", run, i/2), Source: "more", UserID: fmt.Sprintf("user-%d", 2+i/2%20), ItemID: fmt.Sprintf("film-%d", 1+i/2%30),
+			EventID: fmt.Sprintf("%s-%d", run, i/2), Source: "more",
+			UserID: fmt.Sprintf("user-%d", 2+i/2%20), ItemID: fmt.Sprintf("film-%d", 1+i/2%30),
 			Action: schemas.View, OccurredAt: time.Now().UTC(),
 		}.Message())
 	}
@@ -167,7 +219,14 @@ func more(t *testing.T, in *apptest.Installation, run string) {
 	in.Settle(t, 60*time.Second)
 	after, err := in.Engines().Analytics.CountInteractions(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, sinks.Counts{Rows: before.Rows + 150, ItemHours: before.ItemHours + 150, UserDays: before.UserDays + 150}, after)
+	require.Equal(
+		t,
+		sinks.Counts{
+			Rows: before.Rows + 150, ItemHours: before.ItemHours + 150,
+			UserDays: before.UserDays + 150,
+		},
+		after,
+	)
 }
 
 func TestRebuildEmbedded(t *testing.T) {
@@ -194,7 +253,15 @@ func TestRebuildEmbedded(t *testing.T) {
 		require.NoError(t, os.Remove(name))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	require.Error(t, rebuilt(ctx, t, cfg, "embedded", func(o *Options) { o.Progress = func(done, _ int64) { cancelWhen(cancel, done > 500) } }))
+	require.Error(
+		t,
+		rebuilt(
+			ctx, t, cfg, "embedded",
+			func(o *Options) {
+				o.Progress = func(done, _ int64) { cancelWhen(cancel, done > 500) }
+			},
+		),
+	)
 	require.NoFileExists(t, filepath.Join(dir, app.StoreFile))
 	require.NoError(t, rebuilt(t.Context(), t, cfg, "embedded"))
 	in, _ = apptest.StartEmbedded(t, dir, nil)
@@ -238,7 +305,9 @@ func TestRealRebuild(t *testing.T) {
 			require.NoError(t, g.Clear(t.Context()))
 		},
 		"clickhouse": func() {
-			_, err := apptest.OpenRows(t, cfg).ExecContext(t.Context(), "DROP DATABASE "+cfg.ClickHouse.Database)
+			_, err := apptest.OpenRows(t, cfg).ExecContext(
+				t.Context(), "DROP DATABASE "+cfg.ClickHouse.Database,
+			)
 			require.NoError(t, err)
 		},
 	}
@@ -246,7 +315,18 @@ func TestRealRebuild(t *testing.T) {
 		wipe[store]()
 		refused(t, cfg, store)
 		ctx, cancel := context.WithCancel(t.Context())
-		require.Error(t, rebuilt(ctx, t, cfg, store, func(o *Options) { o.Progress = func(done, total int64) { cancelWhen(cancel, done > 0 || total == 0) } }), "interrupted")
+		require.Error(
+			t,
+			rebuilt(
+				ctx, t, cfg, store,
+				func(o *Options) {
+					o.Progress = func(done, total int64) {
+						cancelWhen(cancel, done > 0 || total == 0)
+					}
+				},
+			),
+			"interrupted",
+		)
 		refused(t, cfg, store)
 		require.NoError(t, rebuilt(t.Context(), t, cfg, store))
 	}
@@ -283,8 +363,16 @@ func underLoad(t *testing.T, in *apptest.Installation) *apptest.Installation {
 	load.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
 			_ = k.Emit(ctx, []record.Record{
-				schemas.Interaction{EventID: fmt.Sprint("load-", i), Source: "load", UserID: fmt.Sprint("user-", 2+i%30), ItemID: fmt.Sprint("film-", 1+i%50), Action: schemas.Like, OccurredAt: time.Now().UTC()}.Message(),
-				schemas.Friendship{EventID: fmt.Sprint("f-", i), Source: "load", UserID: fmt.Sprint("user-", 2+i%30), FriendID: fmt.Sprint("user-", 40+i%7), Removed: i%5 == 0, OccurredAt: time.Now().UTC()}.Message(),
+				schemas.Interaction{
+					EventID: fmt.Sprint("load-", i), Source: "load",
+					UserID: fmt.Sprint("user-", 2+i%30), ItemID: fmt.Sprint("film-", 1+i%50),
+					Action: schemas.Like, OccurredAt: time.Now().UTC(),
+				}.Message(),
+				schemas.Friendship{
+					EventID: fmt.Sprint("f-", i), Source: "load",
+					UserID: fmt.Sprint("user-", 2+i%30), FriendID: fmt.Sprint("user-", 40+i%7),
+					Removed: i%5 == 0, OccurredAt: time.Now().UTC(),
+				}.Message(),
 			})
 			select {
 			case <-ctx.Done():
@@ -296,8 +384,12 @@ func underLoad(t *testing.T, in *apptest.Installation) *apptest.Installation {
 	defer cancel()
 	require.NoError(t, rebuilt(t.Context(), t, in.Config(), "neo4j"), "nothing has to stop")
 	for _, store := range []string{"qdrant", "clickhouse"} {
-		group := map[string]string{"qdrant": schemas.GroupEmbed, "clickhouse": schemas.GroupAnalytics}[store]
-		require.ErrorContains(t, rebuilt(t.Context(), t, in.Config(), store), "these processors are running: "+group)
+		group := map[string]string{
+			"qdrant": schemas.GroupEmbed, "clickhouse": schemas.GroupAnalytics,
+		}[store]
+		require.ErrorContains(
+			t, rebuilt(t.Context(), t, in.Config(), store), "these processors are running: "+group,
+		)
 		asked, done := make(chan struct{}), make(chan error, 1)
 		var once sync.Once
 		go func() {
@@ -332,7 +424,9 @@ func underLoad(t *testing.T, in *apptest.Installation) *apptest.Installation {
 	}
 	in = restart(t, in.Config())
 	in.Settle(t, 60*time.Second)
-	require.Equal(t, before, pictureOf(t, in), "what was switched to under load is what the whole log says")
+	require.Equal(
+		t, before, pictureOf(t, in), "what was switched to under load is what the whole log says",
+	)
 	return in
 }
 
@@ -347,7 +441,9 @@ func withoutOffsets(t *testing.T, in *apptest.Installation) *apptest.Installatio
 	for _, g := range []string{schemas.GroupAnalytics, schemas.GroupEmbed} {
 		groups = append(groups, k.Conn().Config().Prefix+g)
 	}
-	res, err := k.Conn().Client().DeleteGroups(t.Context(), &kafkago.DeleteGroupsRequest{GroupIDs: groups})
+	res, err := k.Conn().Client().DeleteGroups(
+		t.Context(), &kafkago.DeleteGroupsRequest{GroupIDs: groups},
+	)
 	require.NoError(t, err)
 	for g, err := range res.Errors {
 		require.NoError(t, err, g)
@@ -370,7 +466,8 @@ func withoutOffsets(t *testing.T, in *apptest.Installation) *apptest.Installatio
 	in = restart(t, in.Config())
 	in.Settle(t, 60*time.Second)
 	after := pictureOf(t, in)
-	// A group that begins anew makes lists due once more: none is lost, and what comes twice has another version.
+	// A group that begins anew makes lists due once more: none is lost, and what comes twice has
+	// another version.
 	require.Subset(t, after.Rows["recommendations"], before.Rows["recommendations"])
 	for _, p := range []picture{before, after} {
 		delete(p.Rows, "recommendations")

@@ -58,8 +58,8 @@ type analyticsStore interface {
 	CountInteractions(ctx context.Context) (sinks.Counts, error)
 }
 
-// vectors makes users and items. Items come from the compacted topics, as when catalog is assigned a partition; users from their interactions, with the item
-// factors as they are now.
+// vectors makes users and items. Items come from the compacted topics, as when catalog is assigned
+// a partition; users from their interactions, with the item factors as they are now.
 type vectors struct {
 	r       *rebuild
 	users   userStore
@@ -77,18 +77,31 @@ func (r *rebuild) newVectors(users userStore, items itemStore) (*vectors, error)
 	}
 	c := processors.DefaultEmbedConfig(r.cfg.Topics.Partitions)
 	c.RecentIDs, c.Epoch = r.cfg.Stream.RecentIDs, r.epoch
-	v := &vectors{r: r, users: users, items: items, factors: processors.NewItemFactors(m), assigned: make(map[partitionOf]bool)}
-	v.embed = processors.NewEmbed(users, processors.Streams{Log: r.kafka, Emit: processors.Discard{}}, v.factors, r.erasures, c)
+	v := &vectors{
+		r: r, users: users, items: items, factors: processors.NewItemFactors(m),
+		assigned: make(map[partitionOf]bool),
+	}
+	v.embed = processors.NewEmbed(
+		users, processors.Streams{Log: r.kafka, Emit: processors.Discard{}}, v.factors, r.erasures,
+		c,
+	)
 	return v, nil
 }
 
-// takeItems brings the item index up to the log. The higher version stays, so it does not matter that catalog runs.
+// takeItems brings the item index up to the log. The higher version stays, so it does not matter
+// that catalog runs.
 func (v *vectors) takeItems(ctx context.Context) error {
 	c := processors.DefaultCatalogConfig(v.r.cfg.Topics.Partitions)
-	p := processors.NewCatalog(v.items, processors.Streams{Log: v.r.kafka, Emit: processors.Discard{}}, v.factors, c, time.Now)
+	p := processors.NewCatalog(
+		v.items, processors.Streams{Log: v.r.kafka, Emit: processors.Discard{}}, v.factors, c,
+		time.Now,
+	)
 	parts := make([]record.Assignment, c.Partitions)
 	for n := range parts {
-		parts[n] = record.Assignment{TopicPartition: record.TopicPartition{Topic: schemas.TopicItems, Partition: n}, Committed: -1}
+		parts[n] = record.Assignment{
+			TopicPartition: record.TopicPartition{Topic: schemas.TopicItems, Partition: n},
+			Committed:      -1,
+		}
 	}
 	if err := p.Assign(ctx, parts); err != nil {
 		return err
@@ -106,7 +119,8 @@ func (v *vectors) take(ctx context.Context, places []place) error {
 		if key := (partitionOf{schemas.GroupEmbed, s.Topic, s.Partition}); !v.assigned[key] {
 			v.assigned[key] = true
 			parts = append(parts, record.Assignment{
-				TopicPartition: record.TopicPartition{Topic: s.Topic, Partition: s.Partition}, Next: s.From, Committed: -1,
+				TopicPartition: record.TopicPartition{Topic: s.Topic, Partition: s.Partition},
+				Next:           s.From, Committed: -1,
 			})
 		}
 	}
@@ -140,7 +154,12 @@ type qdrantRebuild struct {
 
 func (s *qdrantRebuild) groups() (all, exclusive []string) {
 	// catalog may run: of two versions of an item the higher stays, whoever writes it.
-	return processors.Filling(processors.StoreUsers, processors.StoreItems), processors.Filling(processors.StoreUsers)
+	return processors.Filling(
+			processors.StoreUsers,
+			processors.StoreItems,
+		), processors.Filling(
+			processors.StoreUsers,
+		)
 }
 
 func (s *qdrantRebuild) begin(ctx context.Context) error {
@@ -156,7 +175,8 @@ func (s *qdrantRebuild) begin(ctx context.Context) error {
 	return err
 }
 
-// dropOld removes collections that are not the live ones, and returns the highest version there is or was.
+// dropOld removes collections that are not the live ones, and returns the highest version there is
+// or was.
 func (s *qdrantRebuild) dropOld(ctx context.Context) (int, error) {
 	all, live, err := s.live.Versions(ctx)
 	if err != nil {
@@ -196,7 +216,8 @@ func (s *qdrantRebuild) finish(ctx context.Context) (string, error) {
 	return s.count(ctx)
 }
 
-// graphRebuild empties the graph and applies every edge again: edges are free of order and repetition, so graph may run meanwhile.
+// graphRebuild empties the graph and applies every edge again: edges are free of order and
+// repetition, so graph may run meanwhile.
 type graphRebuild struct {
 	r     *rebuild
 	store graphStore
@@ -213,7 +234,8 @@ func (s *graphRebuild) begin(ctx context.Context) error {
 	if err := s.store.Migrate(ctx); err != nil {
 		return err
 	}
-	// Without a log id, a graph that is only half there when this ends early is noticed at the next start.
+	// Without a log id, a graph that is only half there when this ends early is noticed at the next
+	// start.
 	if err := s.store.SetLogID(ctx, ""); err != nil {
 		return err
 	}
@@ -225,11 +247,18 @@ func (s *graphRebuild) begin(ctx context.Context) error {
 }
 
 func (s *graphRebuild) prepare() {
-	s.fold = s.r.fold(processors.NewGraph(s.store, processors.Streams{Log: s.r.kafka, Emit: processors.Discard{}}, s.r.erasures), true)
+	s.fold = s.r.fold(
+		processors.NewGraph(
+			s.store, processors.Streams{Log: s.r.kafka, Emit: processors.Discard{}}, s.r.erasures,
+		),
+		true,
+	)
 }
 
 func (s *graphRebuild) take(ctx context.Context, places []place) error {
-	return byPartition(ctx, of(places, schemas.GroupGraph), func(int) *processors.Fold { return s.fold })
+	return byPartition(
+		ctx, of(places, schemas.GroupGraph), func(int) *processors.Fold { return s.fold },
+	)
 }
 
 func (s *graphRebuild) finish(ctx context.Context) (string, error) {
@@ -253,8 +282,9 @@ type tables struct {
 	aggregates map[partitionOf]*processors.Analytics
 }
 
-// analytics returns the processor of one partition. It knows an erasure from the start unless its marker stands in that partition: then it
-// learns of it there, so that what came before is counted without a name, as it was the first time.
+// analytics returns the processor of one partition. It knows an erasure from the start unless its
+// marker stands in that partition: then it learns of it there, so that what came before is counted
+// without a name, as it was the first time.
 func (t *tables) analytics(ctx context.Context, s processors.Span) (*processors.Analytics, error) {
 	key := partitionOf{schemas.GroupAnalytics, s.Topic, s.Partition}
 	t.mu.Lock()
@@ -337,7 +367,9 @@ func (s *clickhouseRebuild) groups() (all, exclusive []string) {
 
 func (s *clickhouseRebuild) begin(ctx context.Context) error {
 	s.beside = s.live.Beside()
-	for _, step := range []func(context.Context) error{s.beside.Drop, s.beside.Migrate, s.live.Migrate} {
+	for _, step := range []func(context.Context) error{
+		s.beside.Drop, s.beside.Migrate, s.live.Migrate,
+	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -369,7 +401,10 @@ type embeddedRebuild struct {
 const rebuildFolder = "rebuild"
 
 func (s *embeddedRebuild) groups() (all, exclusive []string) {
-	all = processors.Filling(processors.StoreUsers, processors.StoreItems, processors.StoreGraph, processors.StoreAnalytics)
+	all = processors.Filling(
+		processors.StoreUsers, processors.StoreItems, processors.StoreGraph,
+		processors.StoreAnalytics,
+	)
 	return all, all
 }
 
@@ -391,12 +426,16 @@ func (s *embeddedRebuild) begin(ctx context.Context) (err error) {
 }
 
 func (s *embeddedRebuild) take(ctx context.Context, places []place) error {
-	return errors.Join(s.vectors.take(ctx, places), s.graph.take(ctx, places), s.rows.take(ctx, places))
+	return errors.Join(
+		s.vectors.take(ctx, places), s.graph.take(ctx, places), s.rows.take(ctx, places),
+	)
 }
 
 func (s *embeddedRebuild) finish(ctx context.Context) (string, error) {
 	var all []string
-	for _, count := range []func(context.Context) (string, error){s.vectors.count, s.graph.count, s.rows.count} { //nolint:staticcheck // each by its name
+	for _, count := range []func(context.Context) (string, error){
+		s.vectors.count, s.graph.count, s.rows.count,
+	} { //nolint:staticcheck // each by its name
 		what, err := count(ctx)
 		if err != nil {
 			return "", err
@@ -424,7 +463,14 @@ func (s *embeddedRebuild) close() error {
 
 // replaceStore puts the new file in the place of the old one, whose journal goes with it.
 func replaceStore(dir string) error {
-	fresh, live := filepath.Join(dir, rebuildFolder, app.StoreFile), filepath.Join(dir, app.StoreFile)
+	fresh, live := filepath.Join(
+		dir,
+		rebuildFolder,
+		app.StoreFile,
+	), filepath.Join(
+		dir,
+		app.StoreFile,
+	)
 	for _, suffix := range []string{"-wal", "-shm"} {
 		if err := os.Remove(live + suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove the old store's journal: %w", err)

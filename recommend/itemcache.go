@@ -10,19 +10,22 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// itemCache remembers items that were read lately, for titles, reasons and diversity. A little staleness of what was learned is fine there; a
-// change of an item's content is not, so that a record of the topic items makes the cache forget the item. Safe for concurrent use.
+// itemCache remembers items that were read lately, for titles, reasons and diversity. A little
+// staleness of what was learned is fine there; a change of an item's content is not, so that a
+// record of the topic items makes the cache forget the item. Safe for concurrent use.
 type itemCache struct {
 	items ItemFinder
 	cache *otter.Cache[uint64, *sinks.Item]
-	// changed are the items whose content has just changed on the log: until the index surely has the change they are read anew each time.
+	// changed are the items whose content has just changed on the log: until the index surely has
+	// the change they are read anew each time.
 	changed *otter.Cache[uint64, struct{}]
 }
 
 const (
 	// maxCachedItems bounds the cache: some 2 kB an item.
 	maxCachedItems = 50_000
-	// indexDelay is how long the index may take, when all is well, to show a change that stands on the log.
+	// indexDelay is how long the index may take, when all is well, to show a change that stands on
+	// the log.
 	indexDelay = 5 * time.Second
 )
 
@@ -30,15 +33,18 @@ func newItemCache(items ItemFinder, ttl time.Duration) *itemCache {
 	return &itemCache{
 		items: items,
 		cache: otter.Must(&otter.Options[uint64, *sinks.Item]{
-			MaximumSize: maxCachedItems, ExpiryCalculator: otter.ExpiryWriting[uint64, *sinks.Item](ttl),
+			MaximumSize:      maxCachedItems,
+			ExpiryCalculator: otter.ExpiryWriting[uint64, *sinks.Item](ttl),
 		}),
 		changed: otter.Must(&otter.Options[uint64, struct{}]{
-			MaximumSize: maxCachedItems, ExpiryCalculator: otter.ExpiryWriting[uint64, struct{}](indexDelay),
+			MaximumSize:      maxCachedItems,
+			ExpiryCalculator: otter.ExpiryWriting[uint64, struct{}](indexDelay),
 		}),
 	}
 }
 
-// forget makes the next readers ask the index; just now says that the change is so new that the index may not have it.
+// forget makes the next readers ask the index; just now says that the change is so new that the
+// index may not have it.
 func (c *itemCache) forget(key uint64, justNow bool) {
 	if justNow {
 		c.changed.Set(key, struct{}{})
@@ -46,7 +52,8 @@ func (c *itemCache) forget(key uint64, justNow bool) {
 	c.cache.Invalidate(key)
 }
 
-// shelf holds the items that the lists of one call need. Its items are shared with the cache and must not be changed.
+// shelf holds the items that the lists of one call need. Its items are shared with the cache and
+// must not be changed.
 type shelf struct {
 	cache *itemCache
 	items map[uint64]*sinks.Item
@@ -58,7 +65,8 @@ func (c *itemCache) shelf() *shelf {
 	return &shelf{cache: c, items: make(map[uint64]*sinks.Item), asked: make(map[uint64]struct{})}
 }
 
-// load puts the items on the shelf, what is not remembered with one call to the index. After an error those that were remembered are there.
+// load puts the items on the shelf, what is not remembered with one call to the index. After an
+// error those that were remembered are there.
 func (s *shelf) load(ctx context.Context, keys []uint64) error {
 	var missing []uint64
 	for _, key := range keys {

@@ -45,8 +45,13 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 		return r.trendingFor(ctx, j), ctx.Err()
 	}
 	trend := r.trending.Load()
-	most := len(j.found) + len(j.fresh) + len(j.lent) + min(maxTrendingCandidates, len(trend.top(0)))
-	p := &pool{places: make(map[uint64]int, most), candidates: make([]model.Candidate, 0, most), entries: make([]pooled, 0, most)}
+	most := len(j.found) + len(j.fresh) + len(j.lent) + min(
+		maxTrendingCandidates, len(trend.top(0)),
+	)
+	p := &pool{
+		places: make(map[uint64]int, most), candidates: make([]model.Candidate, 0, most),
+		entries: make([]pooled, 0, most),
+	}
 	for _, h := range j.found {
 		if at := p.add(j.items, h.Key, SourceVectors); at >= 0 {
 			p.candidates[at].Score, p.candidates[at].Scored = float32(h.Score), true
@@ -73,14 +78,16 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 		e := &p.entries[x.Candidate]
 		source := e.from(x.Source)
 		list.Items[i] = schemas.RecommendedItem{
-			ItemID: e.item.Content.ItemID, Rank: i + 1, Score: float64(x.Score), Title: e.item.Content.Title,
+			ItemID: e.item.Content.ItemID, Rank: i + 1, Score: float64(x.Score),
+			Title:  e.item.Content.Title,
 			Source: source, Reason: explain.reason(e.item, source, e.friends),
 		}
 	}
 	return list, ctx.Err()
 }
 
-// from names where an item came from: what the ranker says mattered, or the first generator that brought it.
+// from names where an item came from: what the ranker says mattered, or the first generator that
+// brought it.
 func (e *pooled) from(ranked model.Source) string {
 	switch ranked {
 	case model.FromFriends:
@@ -94,7 +101,8 @@ func (e *pooled) from(ranked model.Source) string {
 	return e.source
 }
 
-// add takes an item in once, the first source that brings it is remembered, and returns its place; -1 when nothing is known of the item.
+// add takes an item in once, the first source that brings it is remembered, and returns its place;
+// -1 when nothing is known of the item.
 func (p *pool) add(items *shelf, key uint64, source string) int {
 	if at, ok := p.places[key]; ok {
 		return at
@@ -144,7 +152,9 @@ func (r *Recommender) lend(j *job) []lentItem {
 				}
 				if friends {
 					lent[at].friends++
-					lent[at].weight += model.Decay(float64(now-h.At), r.cfg.FriendHalfLife.Seconds())
+					lent[at].weight += model.Decay(
+						float64(now-h.At), r.cfg.FriendHalfLife.Seconds(),
+					)
 				}
 			}
 		}
@@ -185,7 +195,10 @@ func wanted(item *sinks.Item, genres []string) bool {
 	if !item.Content.IsAvailable() {
 		return false
 	}
-	return len(genres) == 0 || slices.ContainsFunc(genres, func(g string) bool { return slices.Contains(item.Content.Genres, g) })
+	return len(genres) == 0 || slices.ContainsFunc(
+		genres,
+		func(g string) bool { return slices.Contains(item.Content.Genres, g) },
+	)
 }
 
 // addTrending adds what is popular now.
@@ -200,7 +213,8 @@ func addTrending(j *job, p *pool, trend *trendingList) {
 	}
 }
 
-// score completes the candidates: the model's score where the index has not given it (the same inner product), and popularity.
+// score completes the candidates: the model's score where the index has not given it (the same
+// inner product), and popularity.
 func (p *pool) score(j *job, trend *trendingList) {
 	for i := range p.candidates {
 		c, e := &p.candidates[i], &p.entries[i]
@@ -214,8 +228,9 @@ func (p *pool) score(j *job, trend *trendingList) {
 	}
 }
 
-// trendingFor returns the list for somebody unknown, for the hold-out, and for when nothing else is left. Before the first computation of what is
-// trending the learner's biases stand in for it: they rise and fall with popularity.
+// trendingFor returns the list for somebody unknown, for the hold-out, and for when nothing else is
+// left. Before the first computation of what is trending the learner's biases stand in for it: they
+// rise and fall with popularity.
 func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommendation {
 	trend := r.trending.Load()
 	if trend == nil {
@@ -227,7 +242,8 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 	for _, x := range trend.items() {
 		key := schemas.Key(x.ItemID)
 		item, known := j.items.items[key]
-		if _, no := excluded[key]; no || known && !wanted(item, j.Genres) || !known && (ok || len(j.Genres) > 0) {
+		if _, no := excluded[key]; no || known && !wanted(item, j.Genres) ||
+			!known && (ok || len(j.Genres) > 0) {
 			continue
 		}
 		title := ""
@@ -252,13 +268,18 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 func (r *Recommender) byBias(ctx context.Context, j *job) []schemas.RecommendedItem {
 	query := make([]float32, r.cfg.Model.Dim+1)
 	query[r.cfg.Model.Dim] = model.BiasScale
-	hits, err := r.index.SearchItems(ctx, []sinks.ItemQuery{{Vector: query, N: j.N, Exclude: j.exclude, Genres: j.Genres}})
+	hits, err := r.index.SearchItems(
+		ctx, []sinks.ItemQuery{{Vector: query, N: j.N, Exclude: j.exclude, Genres: j.Genres}},
+	)
 	if !r.mark([]*job{j}, DegradedVectors, err) || len(hits) == 0 {
 		return nil
 	}
 	out := make([]schemas.RecommendedItem, len(hits[0]))
 	for i, h := range hits[0] {
-		out[i] = schemas.RecommendedItem{ItemID: h.Item.Content.ItemID, Rank: i + 1, Score: h.Score, Title: h.Item.Content.Title, Source: SourceTrending, Reason: reasonTrending}
+		out[i] = schemas.RecommendedItem{
+			ItemID: h.Item.Content.ItemID, Rank: i + 1, Score: h.Score, Title: h.Item.Content.Title,
+			Source: SourceTrending, Reason: reasonTrending,
+		}
 	}
 	return out
 }
@@ -347,7 +368,12 @@ func (e *explainer) sharedGenre(item *sinks.Item) string {
 	if len(genres) == 0 {
 		return ""
 	}
-	best := slices.MaxFunc(genres, func(a, b string) int { return cmp.Or(cmp.Compare(counts[a], counts[b]), strings.Compare(b, a)) })
+	best := slices.MaxFunc(
+		genres,
+		func(a, b string) int {
+			return cmp.Or(cmp.Compare(counts[a], counts[b]), strings.Compare(b, a))
+		},
+	)
 	return "more " + best
 }
 

@@ -25,27 +25,34 @@ type Config struct {
 	Blend model.Blend
 	// Length is how many items a list has when the request does not say. Default 20.
 	Length int
-	// Candidates is how many nearest items are ranked, at least three for each place of the list. Default 60.
+	// Candidates is how many nearest items are ranked, at least three for each place of the list.
+	// Default 60.
 	Candidates int
-	// NewItems is how many items that hardly anyone has taken are looked for by content; NewItemCount is what "hardly" means. Defaults 10 and 5.
+	// NewItems is how many items that hardly anyone has taken are looked for by content;
+	// NewItemCount is what "hardly" means. Defaults 10 and 5.
 	NewItems     int
 	NewItemCount float64
-	// SimilarUsers is how many people like the user lend their latest items; 0 asks for none. Default 5.
+	// SimilarUsers is how many people like the user lend their latest items; 0 asks for none.
+	// Default 5.
 	SimilarUsers int
 	// Friends is how many friends of a user are looked at. Default 50.
 	Friends int
 	// FriendHalfLife is after how long a friend's choice counts half. Default 14 days.
 	FriendHalfLife time.Duration
-	// TakenReturn lets items come back that a user has taken (music, groceries); those that were refused never do. Default false (films).
+	// TakenReturn lets items come back that a user has taken (music, groceries); those that were
+	// refused never do. Default false (films).
 	TakenReturn bool
-	// Holdout is the share of users, 0 to 1, who get the baseline (trending), so that the recommender's worth can be measured. Default 0.05.
+	// Holdout is the share of users, 0 to 1, who get the baseline (trending), so that the
+	// recommender's worth can be measured. Default 0.05.
 	Holdout float64
-	// Variant names this configuration in lists, so that click-through can be compared. Default "default".
+	// Variant names this configuration in lists, so that click-through can be compared. Default
+	// "default".
 	Variant string
 	// TTL is how long a list stands. Default 24 h.
 	TTL time.Duration
-	// ItemTTL is how long what was learned about an item may be remembered, for reasons and diversity, and who is like a user; an item's content is
-	// forgotten as soon as it changes, where ApplyItem is told. Default 30 s.
+	// ItemTTL is how long what was learned about an item may be remembered, for reasons and
+	// diversity, and who is like a user; an item's content is forgotten as soon as it changes,
+	// where ApplyItem is told. Default 30 s.
 	ItemTTL time.Duration
 	// StoreTimeout bounds each store: after it the list is made from what is left. Default 1 s.
 	StoreTimeout time.Duration
@@ -56,15 +63,19 @@ type Config struct {
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		Model: model.Default(), Blend: model.DefaultBlend(), Length: 20, Candidates: 60, NewItems: 10, NewItemCount: 5, SimilarUsers: 5,
-		Friends: 50, FriendHalfLife: 14 * 24 * time.Hour, Holdout: 0.05, Variant: "default", TTL: 24 * time.Hour, ItemTTL: 30 * time.Second, StoreTimeout: time.Second, Log: slog.Default(),
+		Model: model.Default(), Blend: model.DefaultBlend(), Length: 20, Candidates: 60,
+		NewItems: 10, NewItemCount: 5, SimilarUsers: 5,
+		Friends: 50, FriendHalfLife: 14 * 24 * time.Hour, Holdout: 0.05, Variant: "default",
+		TTL: 24 * time.Hour, ItemTTL: 30 * time.Second, StoreTimeout: time.Second,
+		Log: slog.Default(),
 	}
 }
 
 const (
 	// maxCachedSimilar bounds the memory of who is like whom: some 200 bytes a user.
 	maxCachedSimilar = 50_000
-	// settledEvents is after how many events those who are like a user are remembered: before, each event says more than all others.
+	// settledEvents is after how many events those who are like a user are remembered: before, each
+	// event says more than all others.
 	settledEvents = 10
 )
 
@@ -92,28 +103,30 @@ const (
 // ErrUnknownItem is returned for an item that the catalogue does not have.
 var ErrUnknownItem = errors.New("unknown item")
 
-// UserFinder is what a Recommender needs of the store of users. sinktest.Users says what its methods
-// promise.
+// UserFinder is what a Recommender needs of the store of users. sinktest.Users says what its
+// methods promise.
 type UserFinder interface {
 	GetUsers(ctx context.Context, ids []string) ([]sinks.User, error)
 	SimilarUsers(ctx context.Context, queries []sinks.UserQuery) ([][]sinks.Neighbour, error)
 }
 
-// ItemFinder is what a Recommender needs of the store of items. sinktest.Items says what its methods
-// promise.
+// ItemFinder is what a Recommender needs of the store of items. sinktest.Items says what its
+// methods promise.
 type ItemFinder interface {
 	GetItems(ctx context.Context, ids []string) ([]sinks.Item, error)
 	GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, error)
 	SearchItems(ctx context.Context, queries []sinks.ItemQuery) ([][]sinks.ItemHit, error)
 }
 
-// FriendFinder is what a Recommender needs of the graph. sinktest.Graph says what its methods promise.
+// FriendFinder is what a Recommender needs of the graph. sinktest.Graph says what its methods
+// promise.
 type FriendFinder interface {
 	Friends(ctx context.Context, users []string, limit int) (map[string][]string, error)
 	SuggestFriends(ctx context.Context, user string, n int) ([]sinks.Suggestion, error)
 }
 
-// Recommender makes lists. The processor Recommend and the REST API use the same one. Safe for concurrent use.
+// Recommender makes lists. The processor Recommend and the REST API use the same one. Safe for
+// concurrent use.
 type Recommender struct {
 	users    UserFinder
 	items    *itemCache
@@ -123,13 +136,16 @@ type Recommender struct {
 	cfg      Config
 	now      func() time.Time
 	trending *atomic.Pointer[trendingList]
-	// similar are the ids of people like a user, as they were found lately: tastes move more slowly than people act.
+	// similar are the ids of people like a user, as they were found lately: tastes move more slowly
+	// than people act.
 	similar *otter.Cache[string, []string]
-	// friendsFailed is when friends were out of reach last, in Unix nanoseconds; 0 when they were not.
+	// friendsFailed is when friends were out of reach last, in Unix nanoseconds; 0 when they were
+	// not.
 	friendsFailed *atomic.Int64
 }
 
-// Erasures says since when a user is erased: what is older must not be shown. Safe for concurrent use.
+// Erasures says since when a user is erased: what is older must not be shown. Safe for concurrent
+// use.
 type Erasures interface {
 	At(userID string) (at time.Time, erased bool)
 }
@@ -144,14 +160,21 @@ type Stores struct {
 // New returns a recommender over the stores. now is the clock.
 func New(stores Stores, erasures Erasures, cfg Config, now func() time.Time) *Recommender {
 	return &Recommender{
-		users: stores.Users, items: newItemCache(stores.Items, cfg.ItemTTL), index: stores.Items, graph: stores.Graph,
+		users: stores.Users, items: newItemCache(stores.Items, cfg.ItemTTL), index: stores.Items,
+		graph:    stores.Graph,
 		erasures: erasures, cfg: cfg, now: now,
-		similar:  otter.Must(&otter.Options[string, []string]{MaximumSize: maxCachedSimilar, ExpiryCalculator: otter.ExpiryWriting[string, []string](cfg.ItemTTL)}),
+		similar: otter.Must(
+			&otter.Options[string, []string]{
+				MaximumSize:      maxCachedSimilar,
+				ExpiryCalculator: otter.ExpiryWriting[string, []string](cfg.ItemTTL),
+			},
+		),
 		trending: new(atomic.Pointer[trendingList]), friendsFailed: new(atomic.Int64),
 	}
 }
 
-// WithStoreTimeout returns a recommender over the same stores that waits longer, or shorter, for each of them.
+// WithStoreTimeout returns a recommender over the same stores that waits longer, or shorter, for
+// each of them.
 func (r *Recommender) WithStoreTimeout(d time.Duration) *Recommender {
 	other := *r
 	other.cfg.StoreTimeout = d
@@ -199,7 +222,10 @@ type Answer struct {
 }
 
 // Recommend is Answers for callers to whom a list is enough.
-func (r *Recommender) Recommend(ctx context.Context, requests []Request) ([]schemas.Recommendation, error) {
+func (r *Recommender) Recommend(
+	ctx context.Context,
+	requests []Request,
+) ([]schemas.Recommendation, error) {
 	answers, err := r.Answers(ctx, requests)
 	if err != nil {
 		return nil, err
@@ -223,7 +249,9 @@ func (r *Recommender) Answers(ctx context.Context, requests []Request) ([]Answer
 			q.N = r.cfg.Length
 		}
 		q.N = min(q.N, 200)
-		jobs[i] = &job{Request: q, items: items, degrade: make(map[string]bool), holdout: r.heldOut(q.UserID)}
+		jobs[i] = &job{
+			Request: q, items: items, degrade: make(map[string]bool), holdout: r.heldOut(q.UserID),
+		}
 	}
 	if err := r.gather(ctx, jobs); err != nil {
 		return nil, err
@@ -259,7 +287,8 @@ func (r *Recommender) gather(ctx context.Context, jobs []*job) error {
 		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.known(jobs)))
 		r.mark(jobs, DegradedVectors, r.search(ctx, jobs))
 	} else {
-		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.known(jobs))) // what is remembered still has titles
+		// what is remembered still has titles
+		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.known(jobs)))
 	}
 	if ctx.Err() != nil {
 		return fault.As(fault.Canceled, ctx.Err())
@@ -276,7 +305,10 @@ func (r *Recommender) mark(jobs []*job, part string, err error) bool {
 	if errors.Is(err, errResting) {
 		level = slog.LevelDebug // was told when it began
 	}
-	r.cfg.Log.Log(context.Background(), level, "recommendations are degraded", "part", part, "lists", len(jobs), "error", err)
+	r.cfg.Log.Log(
+		context.Background(), level, "recommendations are degraded", "part", part, "lists",
+		len(jobs), "error", err,
+	)
 	for _, j := range jobs {
 		j.degrade[part] = true
 	}
@@ -330,7 +362,8 @@ type neighbour struct {
 	history []model.Taken
 }
 
-// Lists do without friends, so nobody waits long for a store that was away a moment ago: for friendsRest it is not asked, and then briefly.
+// Lists do without friends, so nobody waits long for a store that was away a moment ago: for
+// friendsRest it is not asked, and then briefly.
 const (
 	friendsRest  = 5 * time.Second
 	friendsProbe = time.Second
@@ -385,17 +418,24 @@ func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
 		askers  []int
 	)
 	for i, j := range jobs {
-		if r.cfg.SimilarUsers <= 0 || j.point == nil || j.point.Vector == nil || j.holdout || j.Scenario != ScenarioHome {
+		if r.cfg.SimilarUsers <= 0 || j.point == nil || j.point.Vector == nil || j.holdout ||
+			j.Scenario != ScenarioHome {
 			continue
 		}
-		if ids, ok := r.similar.GetIfPresent(j.UserID); ok && j.state.Events >= settledEvents { // fewer: erased since
+		// fewer: erased since
+		if ids, ok := r.similar.GetIfPresent(j.UserID); ok && j.state.Events >= settledEvents {
 			similar[i] = ids
 			for _, id := range ids {
 				want[id] = struct{}{}
 			}
 			continue
 		}
-		queries = append(queries, sinks.UserQuery{Vector: j.point.Vector, N: r.cfg.SimilarUsers, Exclude: []string{j.UserID}})
+		queries = append(
+			queries,
+			sinks.UserQuery{
+				Vector: j.point.Vector, N: r.cfg.SimilarUsers, Exclude: []string{j.UserID},
+			},
+		)
 		askers = append(askers, i)
 	}
 	near, err := r.users.SimilarUsers(ctx, queries)
@@ -507,7 +547,13 @@ func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 			continue
 		}
 		if j.Scenario != ScenarioNew {
-			queries = append(queries, sinks.ItemQuery{Vector: j.query, N: max(r.cfg.Candidates, min(3*j.N, longCandidates)), Exclude: j.exclude, Genres: j.Genres, KeysOnly: true})
+			queries = append(
+				queries,
+				sinks.ItemQuery{
+					Vector: j.query, N: max(r.cfg.Candidates, min(3*j.N, longCandidates)),
+					Exclude: j.exclude, Genres: j.Genres, KeysOnly: true,
+				},
+			)
 			owners = append(owners, j)
 		}
 		taste := j.taste()
@@ -515,7 +561,13 @@ func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 			if j.Scenario == ScenarioNew {
 				n = max(n, j.N)
 			}
-			queries = append(queries, sinks.ItemQuery{Vector: taste, Content: true, N: n, Exclude: j.exclude, Genres: j.Genres, MaxCount: r.cfg.NewItemCount, KeysOnly: true})
+			queries = append(
+				queries,
+				sinks.ItemQuery{
+					Vector: taste, Content: true, N: n, Exclude: j.exclude, Genres: j.Genres,
+					MaxCount: r.cfg.NewItemCount, KeysOnly: true,
+				},
+			)
 			owners = append(owners, j)
 		}
 	}
@@ -550,7 +602,8 @@ func (r *Recommender) readItems(ctx context.Context, jobs []*job, keys []uint64)
 	return jobs[0].items.load(ctx, keys)
 }
 
-// known returns the keys of the items that the lists will need whatever the search finds: histories, what others took, what is popular.
+// known returns the keys of the items that the lists will need whatever the search finds:
+// histories, what others took, what is popular.
 func (r *Recommender) known(jobs []*job) []uint64 {
 	keys := slices.Clone(r.trending.Load().top(0))
 	for _, j := range jobs {
@@ -602,10 +655,21 @@ func (r *Recommender) head(j *job, strategy string) schemas.Recommendation {
 		variant = "holdout"
 	}
 	list := schemas.Recommendation{
-		UserID: j.UserID, Strategy: strategy, Variant: variant, Version: now.UnixMicro(), GeneratedAt: now, ExpiresAt: now.Add(r.cfg.TTL),
+		UserID: j.UserID, Strategy: strategy, Variant: variant, Version: now.UnixMicro(),
+		GeneratedAt: now, ExpiresAt: now.Add(r.cfg.TTL),
 		CausedBy: j.CausedBy, Degraded: []string{},
 	}
-	list.RecommendationID = uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "%s/%d/%s/%d", j.UserID, list.Version, j.CausedBy.Topic, j.CausedBy.Offset)).String()
+	list.RecommendationID = uuid.NewSHA1(
+		uuid.NameSpaceOID,
+		fmt.Appendf(
+			nil,
+			"%s/%d/%s/%d",
+			j.UserID,
+			list.Version,
+			j.CausedBy.Topic,
+			j.CausedBy.Offset,
+		),
+	).String()
 	for part := range j.degrade {
 		list.Degraded = append(list.Degraded, part)
 	}

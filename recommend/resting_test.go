@@ -21,7 +21,11 @@ type flakyGraph struct {
 	asked int
 }
 
-func (g *flakyGraph) Friends(ctx context.Context, users []string, limit int) (map[string][]string, error) {
+func (g *flakyGraph) Friends(
+	ctx context.Context,
+	users []string,
+	limit int,
+) (map[string][]string, error) {
 	g.asked++
 	if g.away {
 		return nil, fault.Transientf("connection refused")
@@ -42,7 +46,10 @@ func TestFriendsOutOfReachAreNotAskedForWithEveryList(t *testing.T) {
 	t.Parallel()
 	store := openStore(t)
 	graph, now := &flakyGraph{FriendFinder: store}, time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	r := recommend.New(recommend.Stores{Users: store, Items: store, Graph: graph}, processors.NewErasures(), recommend.DefaultConfig(), func() time.Time { return now })
+	r := recommend.New(
+		recommend.Stores{Users: store, Items: store, Graph: graph}, processors.NewErasures(),
+		recommend.DefaultConfig(), func() time.Time { return now },
+	)
 	list := func() []string {
 		t.Helper()
 		lists, err := r.Recommend(t.Context(), []recommend.Request{{UserID: "ann"}})

@@ -71,17 +71,29 @@ func (r *Recommender) ApplyItem(rec *record.Record) error {
 	return nil
 }
 
-// Trending returns the n most popular items, of the given genres if there are any, as a list for nobody.
-func (r *Recommender) Trending(ctx context.Context, n int, genres []string) (schemas.Recommendation, error) {
-	j := &job{Request: Request{N: n, Genres: genres}, items: r.items.shelf(), degrade: make(map[string]bool)}
+// Trending returns the n most popular items, of the given genres if there are any, as a list for
+// nobody.
+func (r *Recommender) Trending(
+	ctx context.Context,
+	n int,
+	genres []string,
+) (schemas.Recommendation, error) {
+	j := &job{
+		Request: Request{N: n, Genres: genres}, items: r.items.shelf(),
+		degrade: make(map[string]bool),
+	}
 	r.mark([]*job{j}, DegradedVectors, r.readItems(ctx, []*job{j}, r.trending.Load().top(0)))
 	list := r.trendingFor(ctx, j)
 	return list, ctx.Err()
 }
 
-// Similar returns the n items most like one item: by what people take together and, for items that hardly anyone has taken, by content.
-// ErrUnknownItem when the catalogue does not have it.
-func (r *Recommender) Similar(ctx context.Context, itemID string, n int) (schemas.Recommendation, error) {
+// Similar returns the n items most like one item: by what people take together and, for items that
+// hardly anyone has taken, by content. ErrUnknownItem when the catalogue does not have it.
+func (r *Recommender) Similar(
+	ctx context.Context,
+	itemID string,
+	n int,
+) (schemas.Recommendation, error) {
 	items, err := r.index.GetItems(ctx, []string{itemID})
 	if err != nil {
 		return schemas.Recommendation{}, fmt.Errorf("read item %q: %w", itemID, err)
@@ -98,7 +110,10 @@ func (r *Recommender) Similar(ctx context.Context, itemID string, n int) (schema
 		queries = append(queries, sinks.ItemQuery{Vector: v, N: n, Exclude: self})
 	}
 	if item.ContentVector != nil {
-		queries = append(queries, sinks.ItemQuery{Vector: item.ContentVector, Content: true, N: n, Exclude: self})
+		queries = append(
+			queries,
+			sinks.ItemQuery{Vector: item.ContentVector, Content: true, N: n, Exclude: self},
+		)
 	}
 	found, err := r.index.SearchItems(ctx, queries)
 	if err != nil {
@@ -111,7 +126,12 @@ func (r *Recommender) Similar(ctx context.Context, itemID string, n int) (schema
 }
 
 // interleave takes from each result in turn, each item once.
-func interleave(of sinks.Item, found [][]sinks.ItemHit, queries []sinks.ItemQuery, n int) []schemas.RecommendedItem {
+func interleave(
+	of sinks.Item,
+	found [][]sinks.ItemHit,
+	queries []sinks.ItemQuery,
+	n int,
+) []schemas.RecommendedItem {
 	var out []schemas.RecommendedItem
 	known := make(map[string]bool)
 	for i := 0; len(out) < n; i++ {
@@ -127,7 +147,10 @@ func interleave(of sinks.Item, found [][]sinks.ItemHit, queries []sinks.ItemQuer
 				continue
 			}
 			known[id] = true
-			x := schemas.RecommendedItem{ItemID: id, Rank: len(out) + 1, Score: hit.Score, Title: hit.Item.Content.Title, Source: SourceVectors, Reason: "taken by the same people"}
+			x := schemas.RecommendedItem{
+				ItemID: id, Rank: len(out) + 1, Score: hit.Score, Title: hit.Item.Content.Title,
+				Source: SourceVectors, Reason: "taken by the same people",
+			}
 			if queries[q].Content {
 				x.Source, x.Reason = SourceContent, shared(of, hit.Item)
 			}
@@ -145,7 +168,11 @@ func shared(a, b sinks.Item) string {
 	for _, f := range []struct {
 		words string
 		a, b  []string
-	}{{"same director: ", a.Content.Directors, b.Content.Directors}, {"also with ", a.Content.Actors, b.Content.Actors}, {"also ", a.Content.Genres, b.Content.Genres}, {"also ", a.Content.Tags, b.Content.Tags}} {
+	}{
+		{"same director: ", a.Content.Directors, b.Content.Directors},
+		{"also with ", a.Content.Actors, b.Content.Actors},
+		{"also ", a.Content.Genres, b.Content.Genres}, {"also ", a.Content.Tags, b.Content.Tags},
+	} {
 		for _, x := range f.a {
 			if slices.Contains(f.b, x) {
 				return f.words + x
@@ -156,7 +183,11 @@ func shared(a, b sinks.Item) string {
 }
 
 // SuggestFriends returns people whom the user might know: friends of friends.
-func (r *Recommender) SuggestFriends(ctx context.Context, userID string, n int) ([]sinks.Suggestion, error) {
+func (r *Recommender) SuggestFriends(
+	ctx context.Context,
+	userID string,
+	n int,
+) ([]sinks.Suggestion, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.StoreTimeout)
 	defer cancel()
 	found, err := r.graph.SuggestFriends(ctx, userID, n)

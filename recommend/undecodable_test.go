@@ -78,7 +78,9 @@ func TestUndecodableStateConcernsItsUser(t *testing.T) {
 				t.Helper()
 				version++
 				for i := range users {
-					users[i].Positions = map[string]sinks.Position{schemas.TopicInteractions: sinks.PositionOf(sinks.FirstEpoch, version)}
+					users[i].Positions = map[string]sinks.Position{
+						schemas.TopicInteractions: sinks.PositionOf(sinks.FirstEpoch, version),
+					}
 				}
 				src := sinks.Source{Topic: schemas.TopicInteractions}
 				require.NoError(t, store.PutUsers(t.Context(), src, users))

@@ -10,24 +10,34 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// AsyncAPI returns the AsyncAPI 3.0 document, as YAML, of the topics that applications write and read. prefix is the configured prefix of topics. The
-// operations are Slipstream's: what it receives, applications send.
+// AsyncAPI returns the AsyncAPI 3.0 document, as YAML, of the topics that applications write and
+// read. prefix is the configured prefix of topics. The operations are Slipstream's: what it
+// receives, applications send.
 func AsyncAPI(topics []Topic, prefix string) ([]byte, error) {
 	doc := asyncDocument{
 		AsyncAPI: "3.0.0",
 		Info: asyncInfo{
 			Title: "Slipstream", Version: "1.0.0",
-			Description: "Events are CloudEvents 1.0 in Kafka's binary mode: attributes are headers (ce_id, ce_source, ce_type, ce_time), the value is JSON. " +
-				"A plain JSON value without headers is taken too; it is of the topic's first message. Sending an event again with the same ce_id and ce_source counts once. " +
-				"A null value is a tombstone: on items it withdraws the item; on recommendations.current it says that the user has no list any more. " +
+			Description: "Events are CloudEvents 1.0 in Kafka's binary mode: attributes are " +
+				"headers (ce_id, ce_source, ce_type, ce_time), the value is JSON. " +
+				"A plain JSON value without headers is taken too; it is of the topic's first " +
+				"message. Sending an event again with the same ce_id and ce_source counts once. " +
+				"A null value is a tombstone: on items it withdraws the item; on " +
+				"recommendations.current it says that the user has no list any more. " +
 				"Readers must ignore fields and ce_types that they do not know.",
 		},
 		DefaultContentType: ContentTypeJSON,
 		Servers: map[string]asyncServer{"kafka": {
-			Host: "{broker}", Protocol: "kafka", Description: "Any broker of the cluster; \"slipstream dev\" brings its own.",
-			Variables: map[string]asyncVariable{"broker": {Default: "127.0.0.1:9092", Description: "host:port, as in KAFKA_BROKERS."}},
+			Host: "{broker}", Protocol: "kafka",
+			Description: "Any broker of the cluster; \"slipstream dev\" brings its own.",
+			Variables: map[string]asyncVariable{
+				"broker": {
+					Default: "127.0.0.1:9092", Description: "host:port, as in KAFKA_BROKERS.",
+				},
+			},
 		}},
-		Channels: map[string]asyncChannel{}, Operations: map[string]asyncOperation{}, Components: asyncComponents{Messages: map[string]asyncMessage{}},
+		Channels: map[string]asyncChannel{}, Operations: map[string]asyncOperation{},
+		Components: asyncComponents{Messages: map[string]asyncMessage{}},
 	}
 	for _, t := range topics {
 		if t.In || t.Out {
@@ -37,7 +47,9 @@ func AsyncAPI(topics []Topic, prefix string) ([]byte, error) {
 		}
 	}
 	var b bytes.Buffer
-	b.WriteString("# Generated from schemas.Topics and schemas/jsonschema: go test ./schemas -update\n")
+	b.WriteString(
+		"# Generated from schemas.Topics and schemas/jsonschema: go test ./schemas -update\n",
+	)
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
 	if err := e.Encode(doc); err != nil {
@@ -47,8 +59,12 @@ func AsyncAPI(topics []Topic, prefix string) ([]byte, error) {
 }
 
 func (d *asyncDocument) add(t Topic, prefix string) error {
-	c := asyncChannel{Address: prefix + t.Name, Description: t.Description, Messages: map[string]asyncRef{}}
-	c.Bindings.Kafka = asyncTopic{Topic: prefix + t.Name, Partitions: t.Partitions, BindingVersion: "0.5.0"}
+	c := asyncChannel{
+		Address: prefix + t.Name, Description: t.Description, Messages: map[string]asyncRef{},
+	}
+	c.Bindings.Kafka = asyncTopic{
+		Topic: prefix + t.Name, Partitions: t.Partitions, BindingVersion: "0.5.0",
+	}
 	c.Bindings.Kafka.Configuration.CleanupPolicy = []string{"delete"}
 	if t.Compact {
 		c.Bindings.Kafka.Configuration.CleanupPolicy = []string{"compact"}
@@ -76,7 +92,9 @@ func (d *asyncDocument) add(t Topic, prefix string) error {
 		message := channel + "." + string(k)
 		d.Components.Messages[message] = m
 		c.Messages[string(k)] = asyncRef{"#/components/messages/" + message}
-		o.Messages = append(o.Messages, asyncRef{"#/channels/" + channel + "/messages/" + string(k)})
+		o.Messages = append(
+			o.Messages, asyncRef{"#/channels/" + channel + "/messages/" + string(k)},
+		)
 	}
 	d.Channels[channel], d.Operations[name] = c, o
 	return nil
@@ -105,15 +123,24 @@ func messageOf(k Kind, t Topic) (asyncMessage, error) {
 	text := func(description string) map[string]any {
 		return map[string]any{"type": "string", "description": description}
 	}
-	m := asyncMessage{Name: string(k), Title: head.Title, Summary: head.Description, ContentType: ContentTypeJSON}
+	m := asyncMessage{
+		Name: string(k), Title: head.Title, Summary: head.Description, ContentType: ContentTypeJSON,
+	}
 	m.Headers = map[string]any{"type": "object", "properties": map[string]any{
-		HeaderSpecVersion: map[string]any{"type": "string", "const": "1.0"}, HeaderID: text("Identifies the event, together with ce_source."), HeaderSource: text("Who says so."),
-		HeaderType: map[string]any{"type": "string", "const": string(k)}, HeaderTime: map[string]any{"type": "string", "format": "date-time", "description": "When it happened."},
+		HeaderSpecVersion: map[string]any{"type": "string", "const": "1.0"},
+		HeaderID:          text("Identifies the event, together with ce_source."),
+		HeaderSource:      text("Who says so."),
+		HeaderType:        map[string]any{"type": "string", "const": string(k)},
+		HeaderTime: map[string]any{
+			"type": "string", "format": "date-time", "description": "When it happened.",
+		},
 		HeaderTrace: text("A W3C trace context."),
 	}}
 	// The schemas use nothing that draft 07, which AsyncAPI tools know, does not have.
 	m.Payload.Format, m.Payload.Schema = "application/schema+json;version=draft-07", root
-	m.Bindings.Kafka.Key, m.Bindings.Kafka.BindingVersion = text("The record's key: "+t.Key+"."), "0.5.0"
+	m.Bindings.Kafka.Key, m.Bindings.Kafka.BindingVersion = text(
+		"The record's key: "+t.Key+".",
+	), "0.5.0"
 	return m, nil
 }
 

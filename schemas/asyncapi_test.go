@@ -72,6 +72,13 @@ func TestAsyncAPIHangsTogether(t *testing.T) {
 	}
 	require.Equal(t, "receive", find("#/operations/receive-interactions/action"))
 	require.Equal(t, "send", find("#/operations/send-recommendations-current/action"))
-	require.Equal(t, []any{"compact"}, find("#/channels/items/bindings/kafka/topicConfiguration/cleanup.policy"))
-	require.Equal(t, "user_id", find("#/components/messages/interactions.interaction.recorded.v1/payload/schema/required").([]any)[0])
+	require.Equal(
+		t, []any{"compact"},
+		find("#/channels/items/bindings/kafka/topicConfiguration/cleanup.policy"),
+	)
+	require.Equal(
+		t,
+		"user_id",
+		find("#/components/messages/interactions.interaction.recorded.v1/payload/schema/required").([]any)[0],
+	)
 }

@@ -31,7 +31,8 @@ type structured struct {
 	TraceParent     string          `json:"traceparent,omitempty"`
 }
 
-// ParseCloudEvent reads a CloudEvent 1.0 in structured mode (JSON): its envelope and its data. The error says which attribute is wrong.
+// ParseCloudEvent reads a CloudEvent 1.0 in structured mode (JSON): its envelope and its data. The
+// error says which attribute is wrong.
 func ParseCloudEvent(body []byte) (Envelope, []byte, error) {
 	var s structured
 	if err := decodeJSON(body, &s); err != nil {
@@ -59,15 +60,19 @@ func ParseCloudEvent(body []byte) (Envelope, []byte, error) {
 
 // FormatCloudEvent writes a CloudEvent in structured mode; data must be JSON.
 func FormatCloudEvent(e Envelope, data []byte) ([]byte, error) {
-	s := structured{SpecVersion: "1.0", ID: e.ID, Source: e.Source, Type: e.Kind, DataContentType: ContentTypeJSON, Data: data, TraceParent: e.Trace}
+	s := structured{
+		SpecVersion: "1.0", ID: e.ID, Source: e.Source, Type: e.Kind,
+		DataContentType: ContentTypeJSON, Data: data, TraceParent: e.Trace,
+	}
 	if !e.Time.IsZero() {
 		s.Time = e.Time.UTC().Format(time.RFC3339Nano)
 	}
 	return json.Marshal(s)
 }
 
-// CloudEventFromHeaders reads the envelope of a CloudEvent in HTTP binary mode: attributes are ce- headers, the body is the data. get returns a header's
-// value, or "". ok is false when there is no ce- header, and the request is something else.
+// CloudEventFromHeaders reads the envelope of a CloudEvent in HTTP binary mode: attributes are ce-
+// headers, the body is the data. get returns a header's value, or "". ok is false when there is no
+// ce- header, and the request is something else.
 func CloudEventFromHeaders(get func(name string) string) (env Envelope, ok bool, err error) {
 	values := map[string]string{}
 	for _, name := range []string{"specversion", "id", "source", "type", "time", "traceparent"} {
@@ -76,7 +81,8 @@ func CloudEventFromHeaders(get func(name string) string) (env Envelope, ok bool,
 			continue
 		}
 		ok = true
-		// The HTTP binding percent-encodes what a header cannot hold; what does not decode was not encoded.
+		// The HTTP binding percent-encodes what a header cannot hold; what does not decode was not
+		// encoded.
 		if v, err := url.PathUnescape(raw); err == nil {
 			raw = v
 		}
@@ -85,19 +91,28 @@ func CloudEventFromHeaders(get func(name string) string) (env Envelope, ok bool,
 	if !ok {
 		return Envelope{}, false, nil
 	}
-	env, err = cloudEnvelope(values["specversion"], values["id"], values["source"], Kind(values["type"]), values["time"], get("Content-Type"))
+	env, err = cloudEnvelope(
+		values["specversion"], values["id"], values["source"], Kind(values["type"]), values["time"],
+		get("Content-Type"),
+	)
 	env.Trace = values["traceparent"]
 	return env, true, err
 }
 
-func cloudEnvelope(version, id, source string, kind Kind, at, contentType string) (Envelope, error) {
+func cloudEnvelope(
+	version, id, source string,
+	kind Kind,
+	at, contentType string,
+) (Envelope, error) {
 	env := Envelope{ID: id, Source: source, Kind: kind}
 	missing := func(name string) error { return fmt.Errorf("cloudevent: %q is missing", name) }
 	switch {
 	case version == "":
 		return env, missing("specversion")
 	case version != "1.0":
-		return env, fmt.Errorf("cloudevent: %q is %q, want \"1.0\"", "specversion", truncate(version, 16))
+		return env, fmt.Errorf(
+			"cloudevent: %q is %q, want \"1.0\"", "specversion", truncate(version, 16),
+		)
 	case id == "":
 		return env, missing("id")
 	case source == "":
@@ -115,7 +130,9 @@ func cloudEnvelope(version, id, source string, kind Kind, at, contentType string
 	if contentType != "" {
 		media, _, err := mime.ParseMediaType(contentType)
 		if err != nil || media != ContentTypeJSON && !strings.HasSuffix(media, "+json") {
-			return env, fmt.Errorf("cloudevent: data is %q, want %s", truncate(contentType, 64), ContentTypeJSON)
+			return env, fmt.Errorf(
+				"cloudevent: data is %q, want %s", truncate(contentType, 64), ContentTypeJSON,
+			)
 		}
 	}
 	return env, nil

@@ -58,8 +58,9 @@ func (e Envelope) Headers(contentType string) []record.Header {
 	return h
 }
 
-// EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone, so that every reader fills in the same: kind
-// the topic's first, id topic/partition/offset (never equal to another's), source "log", time the record's. An unreadable ce_time is an error.
+// EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone,
+// so that every reader fills in the same: kind the topic's first, id topic/partition/offset (never
+// equal to another's), source "log", time the record's. An unreadable ce_time is an error.
 func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
 	e := Envelope{Kind: fallback, Time: r.Time}
 	for i := range r.Headers {
@@ -76,7 +77,9 @@ func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
 		case HeaderTime:
 			t, err := time.Parse(time.RFC3339Nano, string(v))
 			if err != nil {
-				return e, fmt.Errorf("header %s: want an RFC 3339 time, got %q", HeaderTime, truncate(string(v), 64))
+				return e, fmt.Errorf(
+					"header %s: want an RFC 3339 time, got %q", HeaderTime, truncate(string(v), 64),
+				)
 			}
 			e.Time = t.UTC()
 		}

@@ -30,8 +30,10 @@ func (v *Validator) Read(env Envelope, value []byte) (Event, error) {
 	read, ok := v.readers[env.Kind]
 	if !ok {
 		return nil, &Invalid{Kind: env.Kind, Problems: []Problem{{
-			Field:   "kind",
-			Message: fmt.Sprintf("is %q, want one of %q", truncate(string(env.Kind), 64), WritableKinds()),
+			Field: "kind",
+			Message: fmt.Sprintf(
+				"is %q, want one of %q", truncate(string(env.Kind), 64), WritableKinds(),
+			),
 		}}}
 	}
 	// The typed decoder accepts what the schema accepts (TestDecodersAgreeWithSchemas,

@@ -17,7 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files and the AsyncAPI document anew")
 
-// golden is a record as it stands in testdata: bytes that were once written and must be readable for ever.
+// golden is a record as it stands in testdata: bytes that were once written and must be readable
+// for ever.
 type golden struct {
 	Topic   string            `json:"topic"`
 	Key     string            `json:"key"`
@@ -33,26 +34,62 @@ func samples() map[string]record.Record {
 
 	return map[string]record.Record{
 		"interaction.recorded.v1": schemas.Interaction{
-			EventID: "e1", Source: "shop", UserID: "u42", ItemID: "m7", Action: schemas.Rate, Value: &value, OccurredAt: at, SessionID: "s1", RecommendationID: "r1",
+			EventID: "e1", Source: "shop", UserID: "u42", ItemID: "m7", Action: schemas.Rate,
+			Value: &value, OccurredAt: at, SessionID: "s1", RecommendationID: "r1",
 			Context: map[string]string{"page": "home", "device": "tv"},
 		}.Message(),
-		"friendship.added.v1":   schemas.Friendship{EventID: "e2", Source: "shop", UserID: "u7", FriendID: "u42", OccurredAt: at}.Message(),
-		"friendship.removed.v1": schemas.Friendship{EventID: "e3", Source: "shop", UserID: "u7", FriendID: "u42", Removed: true, OccurredAt: at}.Message(),
-		"item.updated.v1": schemas.Item{
-			EventID: "e4", Source: "shop", ItemID: "m7", Title: "Lantern Street", Genres: []string{"Drama"}, Actors: []string{"Tom Oake", "Lena Fry"}, Directors: []string{"Ida Marsh"},
-			Tags: []string{"night"}, Description: "A street.", PublishedAt: at, Available: &yes, Attributes: map[string]any{"minutes": 101.0}, OccurredAt: at,
+		"friendship.added.v1": schemas.Friendship{
+			EventID: "e2", Source: "shop", UserID: "u7", FriendID: "u42", OccurredAt: at,
 		}.Message(),
-		"item.withdrawn.v1": schemas.Item{EventID: "e5", Source: "shop", ItemID: "m7", Withdrawn: true, OccurredAt: at}.Message(),
-		"user.updated.v1":   schemas.User{EventID: "e6", Source: "shop", UserID: "u42", Attributes: map[string]any{"country": "NL"}, OccurredAt: at}.Message(),
-		"user.erased.v1":    schemas.User{EventID: "e7", Source: "shop", UserID: "u42", Erased: true, OccurredAt: at}.Message(),
+		"friendship.removed.v1": schemas.Friendship{
+			EventID: "e3", Source: "shop", UserID: "u7", FriendID: "u42", Removed: true,
+			OccurredAt: at,
+		}.Message(),
+		"item.updated.v1": schemas.Item{
+			EventID: "e4", Source: "shop", ItemID: "m7", Title: "Lantern Street",
+			Genres: []string{"Drama"}, Actors: []string{"Tom Oake", "Lena Fry"},
+			Directors: []string{"Ida Marsh"},
+			Tags:      []string{"night"}, Description: "A street.", PublishedAt: at,
+			Available: &yes, Attributes: map[string]any{"minutes": 101.0}, OccurredAt: at,
+		}.Message(),
+		"item.withdrawn.v1": schemas.Item{
+			EventID: "e5", Source: "shop", ItemID: "m7", Withdrawn: true, OccurredAt: at,
+		}.Message(),
+		"user.updated.v1": schemas.User{
+			EventID: "e6", Source: "shop", UserID: "u42",
+			Attributes: map[string]any{"country": "NL"}, OccurredAt: at,
+		}.Message(),
+		"user.erased.v1": schemas.User{
+			EventID: "e7", Source: "shop", UserID: "u42", Erased: true, OccurredAt: at,
+		}.Message(),
 		"recommendation.served.v1": (&schemas.Recommendation{
-			UserID: "u42", RecommendationID: "r1", Strategy: schemas.StrategyPersonal, Variant: "a", Version: 17, GeneratedAt: at, ExpiresAt: at.Add(time.Hour),
-			CausedBy: schemas.CausedBy{Trigger: "event", Topic: schemas.TopicInteractions, Partition: 3, Offset: 991, EventID: "e1", OccurredAt: at, AcceptedAt: at}, Degraded: []string{"neo4j"},
-			Items: []schemas.RecommendedItem{{ItemID: "m9", Rank: 1, Score: 0.93, Reason: "because you watched Lantern Street", Source: "vectors", Title: "Paper Moon Heist"}},
+			UserID: "u42", RecommendationID: "r1", Strategy: schemas.StrategyPersonal, Variant: "a",
+			Version: 17, GeneratedAt: at, ExpiresAt: at.Add(time.Hour),
+			CausedBy: schemas.CausedBy{
+				Trigger: "event", Topic: schemas.TopicInteractions, Partition: 3, Offset: 991,
+				EventID: "e1", OccurredAt: at, AcceptedAt: at,
+			},
+			Degraded: []string{"neo4j"},
+			Items: []schemas.RecommendedItem{
+				{
+					ItemID: "m9", Rank: 1, Score: 0.93,
+					Reason: "because you watched Lantern Street", Source: "vectors",
+					Title: "Paper Moon Heist",
+				},
+			},
 		}).Message(schemas.TopicRecommendations),
-		"trending.computed.v1":     (&schemas.Trending{ComputedAt: at, HalfLife: "6h0m0s", Items: []schemas.TrendingItem{{ItemID: "m9", Score: 12.5}}}).Message(),
-		"profile.changed.v1":       (&schemas.ProfileChanged{UserID: "u42", Topic: schemas.TopicInteractions, Partition: 3, Offset: 991, EventID: "e1", OccurredAt: at, AcceptedAt: at}).Message(),
-		"user_erasure.recorded.v1": schemas.Erasure{UserKey: schemas.Key("u42"), ErasedAt: at}.Message(),
+		"trending.computed.v1": (&schemas.Trending{
+			ComputedAt: at, HalfLife: "6h0m0s",
+			Items: []schemas.TrendingItem{{ItemID: "m9", Score: 12.5}},
+		}).Message(),
+		"profile.changed.v1": (&schemas.ProfileChanged{
+			UserID: "u42", Topic: schemas.TopicInteractions, Partition: 3, Offset: 991,
+			EventID: "e1", OccurredAt: at, AcceptedAt: at,
+		}).Message(),
+		"user_erasure.recorded.v1": schemas.Erasure{
+			UserKey:  schemas.Key("u42"),
+			ErasedAt: at,
+		}.Message(),
 	}
 }
 
@@ -114,7 +151,8 @@ func readGolden(t testing.TB, path string) *record.Record {
 	return r
 }
 
-// TestOldVersionsDecodeForEver reads every file in testdata, of whatever version, and writes it again: nothing may get lost.
+// TestOldVersionsDecodeForEver reads every file in testdata, of whatever version, and writes it
+// again: nothing may get lost.
 func TestOldVersionsDecodeForEver(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("testdata/*.v*.json")
@@ -167,14 +205,24 @@ func FuzzDecoders(f *testing.F) {
 				continue
 			}
 			r := readGolden(f, goldenPath(d.Kind))
-			f.Add(i, r.Key, r.Value, string(d.Kind), r.Header(schemas.HeaderID), r.Header(schemas.HeaderTime))
+			f.Add(
+				i, r.Key, r.Value, string(d.Kind), r.Header(schemas.HeaderID),
+				r.Header(schemas.HeaderTime),
+			)
 			f.Add(i, r.Key, r.Value, "", "", "")
 		}
 		f.Add(i, []byte("k"), []byte(nil), "", "", "")
 	}
 	f.Fuzz(func(t *testing.T, i int, key, value []byte, kind, id, at string) {
-		r := &record.Record{Topic: topics[uint(i)%uint(len(topics))], Partition: 3, Offset: 42, Time: time.Unix(1.7e9, 0).UTC(), Key: key, Value: value}
-		for _, h := range []record.Header{{Key: schemas.HeaderType, Value: []byte(kind)}, {Key: schemas.HeaderID, Value: []byte(id)}, {Key: schemas.HeaderTime, Value: []byte(at)}} {
+		r := &record.Record{
+			Topic: topics[uint(i)%uint(len(topics))], Partition: 3, Offset: 42,
+			Time: time.Unix(1.7e9, 0).UTC(), Key: key, Value: value,
+		}
+		for _, h := range []record.Header{
+			{Key: schemas.HeaderType, Value: []byte(kind)},
+			{Key: schemas.HeaderID, Value: []byte(id)},
+			{Key: schemas.HeaderTime, Value: []byte(at)},
+		} {
 			if len(h.Value) > 0 {
 				r.Headers = append(r.Headers, h)
 			}

@@ -16,7 +16,8 @@ import (
 // TestGuideIsUpToDate compares the table of kinds in the developers' guide with the registry. The
 // required fields are those of the JSON Schema, the optional ones those of the golden file.
 func TestGuideIsUpToDate(t *testing.T) {
-	const path, begin = "../docs/guides/developers.md", "| kind | required | optional |\n|---|---|---|\n"
+	const path, begin = "../docs/guides/developers.md", "| kind | required | optional " +
+		"|\n|---|---|---|\n"
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	before, rest, found := strings.Cut(string(b), begin)

@@ -82,7 +82,9 @@ func (x *Interaction) Validate() error {
 	case x.Action == "":
 		return errors.New(`"action" is missing: one of ` + actionNames)
 	case !x.Action.Valid():
-		return fmt.Errorf("\"action\" %q is not one of "+actionNames, truncate(string(x.Action), 64))
+		return fmt.Errorf(
+			"\"action\" %q is not one of "+actionNames, truncate(string(x.Action), 64),
+		)
 	case x.Action == Rate && x.Value == nil:
 		return errors.New(`"value" is missing: a rate needs one between 0.5 and 5`)
 	case x.Action == Rate && (*x.Value < 0.5 || *x.Value > 5):

@@ -67,7 +67,8 @@ func (e *Invalid) Error() string {
 	return b.String()
 }
 
-// Validator checks values against the JSON Schemas of the public kinds. It is safe for concurrent use.
+// Validator checks values against the JSON Schemas of the public kinds. It is safe for concurrent
+// use.
 type Validator struct {
 	schemas map[Kind]*jsonschema.Schema
 	readers map[Kind]func(value []byte) (Event, error)
@@ -83,7 +84,8 @@ func NewValidator() (*Validator, error) {
 		c.RegisterFormat(f)
 	}
 	v := &Validator{
-		schemas: make(map[Kind]*jsonschema.Schema), readers: make(map[Kind]func([]byte) (Event, error)),
+		schemas: make(map[Kind]*jsonschema.Schema),
+		readers: make(map[Kind]func([]byte) (Event, error)),
 	}
 	for _, d := range definitions() {
 		if d.writable() {
@@ -94,7 +96,9 @@ func NewValidator() (*Validator, error) {
 	for _, k := range PublicKinds() {
 		raw, ok := JSONSchema(k)
 		if !ok {
-			return nil, fmt.Errorf("%s has no JSON Schema: want the file schemas/%s", k, schemaFile(k))
+			return nil, fmt.Errorf(
+				"%s has no JSON Schema: want the file schemas/%s", k, schemaFile(k),
+			)
 		}
 		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 		if err != nil {
@@ -111,11 +115,22 @@ func NewValidator() (*Validator, error) {
 	return v, nil
 }
 
-// Validate checks a JSON value. The error is an *Invalid that names each field that is wrong, or says that the value is not JSON.
+// Validate checks a JSON value. The error is an *Invalid that names each field that is wrong, or
+// says that the value is not JSON.
 func (v *Validator) Validate(k Kind, value []byte) error {
 	s, ok := v.schemas[k]
 	if !ok {
-		return &Invalid{Kind: k, Problems: []Problem{{Message: fmt.Sprintf("kind %q is unknown: want one of %q", truncate(string(k), 64), WritableKinds())}}}
+		return &Invalid{
+			Kind: k,
+			Problems: []Problem{
+				{
+					Message: fmt.Sprintf(
+						"kind %q is unknown: want one of %q", truncate(string(k), 64),
+						WritableKinds(),
+					),
+				},
+			},
+		}
 	}
 	object := scan(value)
 	for object.next() {
@@ -124,7 +139,8 @@ func (v *Validator) Validate(k Kind, value []byte) error {
 	if object.err != nil {
 		return &Invalid{Kind: k, Problems: []Problem{{Message: object.err.Error()}}}
 	}
-	// Numbers as float64, since that is what the typed decoders make of them, and so that 1e999999999 costs nothing.
+	// Numbers as float64, since that is what the typed decoders make of them, and so that
+	// 1e999999999 costs nothing.
 	var x any
 	if err := decodeJSON(value, &x); err != nil {
 		return &Invalid{Kind: k, Problems: []Problem{{Message: err.Error()}}}
@@ -154,7 +170,10 @@ func (e *Invalid) collect(ve *jsonschema.ValidationError, p *message.Printer) {
 	}
 	field := strings.Join(ve.InstanceLocation, ".")
 	add := func(field, format string, args ...any) {
-		if x := (Problem{Field: field, Message: fmt.Sprintf(format, args...)}); !slices.Contains(e.Problems, x) {
+		if x := (Problem{Field: field, Message: fmt.Sprintf(format, args...)}); !slices.Contains(
+			e.Problems,
+			x,
+		) {
 			e.Problems = append(e.Problems, x)
 		}
 	}
@@ -201,8 +220,9 @@ func (e *Invalid) collect(ve *jsonschema.ValidationError, p *message.Printer) {
 	}
 }
 
-// formats are what the schemas say in our own words: bounds in bytes, bounds of time, two different people. Other validators leave them out, as
-// they must; the standard keywords beside them say the same as far as they can.
+// formats are what the schemas say in our own words: bounds in bytes, bounds of time, two different
+// people. Other validators leave them out, as they must; the standard keywords beside them say the
+// same as far as they can.
 func formats() []*jsonschema.Format {
 	text := func(name string, check func(s string) error) *jsonschema.Format {
 		return &jsonschema.Format{Name: name, Validate: func(v any) error {
@@ -240,7 +260,8 @@ func formats() []*jsonschema.Format {
 			}
 			return nil
 		}),
-		atMost("slipstream-context-key", 64), atMost("slipstream-context-value", 1024), atMost("slipstream-label", MaxIDLength),
+		atMost("slipstream-context-key", 64), atMost("slipstream-context-value", 1024),
+		atMost("slipstream-label", MaxIDLength),
 		atMost("slipstream-title", 1024), atMost("slipstream-description", 16384),
 		within("slipstream-time", occurred), within("slipstream-published", published),
 		{Name: "slipstream-pair", Validate: func(v any) error {
@@ -255,7 +276,8 @@ func formats() []*jsonschema.Format {
 	}
 }
 
-// parseTime reads an RFC 3339 time to the letter: package time also takes one digit for the hour, and a comma for the point.
+// parseTime reads an RFC 3339 time to the letter: package time also takes one digit for the hour,
+// and a comma for the point.
 func parseTime(s []byte) (time.Time, error) {
 	var t time.Time
 	const shape = "dddd-dd-ddTdd:dd:dd"
@@ -267,7 +289,9 @@ func parseTime(s []byte) (time.Time, error) {
 		ok = s[len(shape)] != ',' && t.UnmarshalText(s) == nil
 	}
 	if !ok {
-		return time.Time{}, fmt.Errorf("is %q, want an RFC 3339 time such as 2026-03-01T20:15:00Z", truncate(string(s), 64))
+		return time.Time{}, fmt.Errorf(
+			"is %q, want an RFC 3339 time such as 2026-03-01T20:15:00Z", truncate(string(s), 64),
+		)
 	}
 	return t, nil
 }

@@ -32,7 +32,9 @@ func TestKindsAreComplete(t *testing.T) {
 			require.Contains(t, topics[topic].Kinds, d.Kind, "%s stands on %s", d.Kind, topic)
 		}
 		writable := slices.Contains(schemas.WritableKinds(), d.Kind)
-		require.Equal(t, writable, topics[d.Topics[0]].In, "%s is on a topic for applications", d.Kind)
+		require.Equal(
+			t, writable, topics[d.Topics[0]].In, "%s is on a topic for applications", d.Kind,
+		)
 		_, public := schemas.JSONSchema(d.Kind)
 		if writable || topics[d.Topics[0]].Out {
 			require.True(t, public, "%s has no JSON Schema", d.Kind)
@@ -60,7 +62,9 @@ func TestKindsAreComplete(t *testing.T) {
 		require.NoError(t, err)
 		for _, file := range files {
 			k := schemas.Kind(strings.TrimSuffix(filepath.Base(file), ".json"))
-			require.Contains(t, seen, k, "%s belongs to no kind: old versions stay registered", file)
+			require.Contains(
+				t, seen, k, "%s belongs to no kind: old versions stay registered", file,
+			)
 		}
 	}
 }
@@ -79,7 +83,7 @@ func TestPlainValuesKeepTheirKind(t *testing.T) {
 		schemas.TopicFriendships:     schemas.KindFriendshipAdded,
 		schemas.TopicItems:           schemas.KindItemUpdated,
 		schemas.TopicUsers:           schemas.KindUserUpdated,
-		schemas.TopicProfileChanges:        schemas.KindProfileChanged,
+		schemas.TopicProfileChanges:  schemas.KindProfileChanged,
 		schemas.TopicRecommendations: schemas.KindRecommendation,
 	} {
 		require.Equal(t, want, first[topic], topic)

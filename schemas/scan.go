@@ -10,9 +10,10 @@ import (
 	"unicode/utf8"
 )
 
-// scanner reads the fields of one JSON object. It is what the typed decoders are made of: three times as fast as reflection, and exact where
-// encoding/json is lenient (names in other case, fields that stand twice), so that a decoder accepts what the JSON Schema accepts. The syntax is checked by
-// encoding/json beforehand: a scanner only ever walks over valid JSON.
+// scanner reads the fields of one JSON object. It is what the typed decoders are made of: three
+// times as fast as reflection, and exact where encoding/json is lenient (names in other case,
+// fields that stand twice), so that a decoder accepts what the JSON Schema accepts. The syntax is
+// checked by encoding/json beforehand: a scanner only ever walks over valid JSON.
 type scanner struct {
 	b   []byte
 	i   int
@@ -130,7 +131,8 @@ func (s *scanner) typeName() string {
 	return "number"
 }
 
-// is reads a null, and otherwise tells whether the value is of the wanted type; first is the byte that such values start with.
+// is reads a null, and otherwise tells whether the value is of the wanted type; first is the byte
+// that such values start with.
 func (s *scanner) is(first byte, want string) bool {
 	switch s.b[s.i] {
 	case 'n':

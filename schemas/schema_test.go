@@ -23,7 +23,10 @@ func validator(t testing.TB) *schemas.Validator {
 
 // decodeAs runs the typed decoder that reads records of the kind.
 func decodeAs(k schemas.Kind, value []byte) (schemas.Event, error) {
-	r := &record.Record{Topic: "t", Offset: 7, Time: time.Unix(1e9, 0).UTC(), Key: []byte("k"), Value: value, Headers: schemas.Envelope{Kind: k}.Headers("")}
+	r := &record.Record{
+		Topic: "t", Offset: 7, Time: time.Unix(1e9, 0).UTC(), Key: []byte("k"), Value: value,
+		Headers: schemas.Envelope{Kind: k}.Headers(""),
+	}
 	for _, d := range schemas.Registry() {
 		if d.Kind == k {
 			x, err := d.Decode(r)
@@ -39,16 +42,26 @@ func decodeAs(k schemas.Kind, value []byte) (schemas.Event, error) {
 
 // bases is a valid value of some kinds with every field set. Other kinds use their golden file.
 func bases() map[schemas.Kind]map[string]any {
-	friendship := map[string]any{"event_id": "e", "source": "s", "user_id": "u", "friend_id": "f", "occurred_at": "2026-03-01T20:15:00Z", "removed": true}
-	item := map[string]any{
-		"event_id": "e", "source": "s", "item_id": "i", "title": "T", "genres": []any{"a", "b"}, "actors": []any{}, "directors": nil, "tags": []any{"ü"},
-		"description": "d", "published_at": "1895-12-28T00:00:00Z", "available": false, "attributes": map[string]any{"n": 1.5}, "withdrawn": false, "occurred_at": nil,
+	friendship := map[string]any{
+		"event_id": "e", "source": "s", "user_id": "u", "friend_id": "f",
+		"occurred_at": "2026-03-01T20:15:00Z", "removed": true,
 	}
-	user := map[string]any{"event_id": "e", "source": "s", "user_id": "u", "attributes": map[string]any{"a": nil}, "erased": false, "occurred_at": "2026-03-01T20:15:00.123456789+01:00"}
+	item := map[string]any{
+		"event_id": "e", "source": "s", "item_id": "i", "title": "T", "genres": []any{"a", "b"},
+		"actors": []any{}, "directors": nil, "tags": []any{"ü"},
+		"description": "d", "published_at": "1895-12-28T00:00:00Z", "available": false,
+		"attributes": map[string]any{"n": 1.5}, "withdrawn": false, "occurred_at": nil,
+	}
+	user := map[string]any{
+		"event_id": "e", "source": "s", "user_id": "u", "attributes": map[string]any{"a": nil},
+		"erased": false, "occurred_at": "2026-03-01T20:15:00.123456789+01:00",
+	}
 	return map[schemas.Kind]map[string]any{
 		schemas.KindInteraction: {
-			"event_id": "e", "source": "s", "user_id": "u", "item_id": "i", "action": "rate", "value": 4.5, "occurred_at": "2026-03-01T20:15:00Z",
-			"session_id": "s1", "recommendation_id": "r", "context": map[string]any{"page": "home", "empty": nil}, "from_the_future": []any{1.0},
+			"event_id": "e", "source": "s", "user_id": "u", "item_id": "i", "action": "rate",
+			"value": 4.5, "occurred_at": "2026-03-01T20:15:00Z",
+			"session_id": "s1", "recommendation_id": "r",
+			"context": map[string]any{"page": "home", "empty": nil}, "from_the_future": []any{1.0},
 		},
 		schemas.KindFriendshipAdded: friendship, schemas.KindFriendshipRemoved: friendship,
 		schemas.KindItemUpdated: item, schemas.KindItemWithdrawn: item,
@@ -73,12 +86,22 @@ func odd() []any {
 		return l
 	}
 	return []any{
-		nil, "", "x", "ü", strings.Repeat("x", 256), strings.Repeat("x", 257), strings.Repeat("ü", 128), strings.Repeat("ü", 129), strings.Repeat("x", 1024),
-		strings.Repeat("x", 1025), strings.Repeat("ü", 513), strings.Repeat("x", 16384), strings.Repeat("x", 16385), strings.Repeat("ü", 8193), "a\nb", "a\x7fb", "\x00", "\u2028", "view", "rate", "watch", "View", "purchase",
+		nil, "", "x", "ü", strings.Repeat("x", 256), strings.Repeat("x", 257),
+		strings.Repeat("ü", 128), strings.Repeat("ü", 129), strings.Repeat("x", 1024),
+		strings.Repeat("x", 1025), strings.Repeat("ü", 513), strings.Repeat("x", 16384),
+		strings.Repeat("x", 16385), strings.Repeat("ü", 8193), "a\nb", "a\x7fb", "\x00", "\u2028",
+		"view", "rate", "watch", "View", "purchase",
 		0.0, 0.5, 0.4999, 1.0, 1.0001, 5.0, 5.0001, -1.0, 1e9, 1.1e9, 1e300, 7, true, false,
-		"2026-03-01T20:15:00Z", "2026-03-01t20:15:00z", "2026-03-01T20:15:00", "2026-03-01 20:15:00Z", "2026-03-01T20:15:60Z", "2026-03-01T23:59:60Z", "2026-13-01T20:15:00Z", "2026-02-30T20:15:00Z",
-		"2026-03-01T20:15:00,5Z", "2026-03-01T20:15:00.5Z", "2026-03-01T20:15:00.12345678901234Z", "2026-03-01T24:00:00Z", "2026-03-01T20:15:00+25:00", "2026-03-01T20:15:00-23:59", "2026-3-1T2:15:00Z",
-		"1970-01-01T23:59:59Z", "1970-01-02T00:00:00Z", "1969-06-01T00:00:00Z", "2105-01-01T00:00:00Z", "2105-01-01T00:00:01Z", "0001-01-01T00:00:00Z", "0000-12-31T00:00:00Z", "9999-12-31T23:59:59Z", "2299-12-31T00:00:00Z", "2300-01-01T00:00:00Z",
+		"2026-03-01T20:15:00Z", "2026-03-01t20:15:00z", "2026-03-01T20:15:00",
+		"2026-03-01 20:15:00Z", "2026-03-01T20:15:60Z", "2026-03-01T23:59:60Z",
+		"2026-13-01T20:15:00Z", "2026-02-30T20:15:00Z",
+		"2026-03-01T20:15:00,5Z", "2026-03-01T20:15:00.5Z", "2026-03-01T20:15:00.12345678901234Z",
+		"2026-03-01T24:00:00Z", "2026-03-01T20:15:00+25:00", "2026-03-01T20:15:00-23:59",
+		"2026-3-1T2:15:00Z",
+		"1970-01-01T23:59:59Z", "1970-01-02T00:00:00Z", "1969-06-01T00:00:00Z",
+		"2105-01-01T00:00:00Z", "2105-01-01T00:00:01Z", "0001-01-01T00:00:00Z",
+		"0000-12-31T00:00:00Z", "9999-12-31T23:59:59Z", "2299-12-31T00:00:00Z",
+		"2300-01-01T00:00:00Z",
 		[]any{},
 		[]any{"x"},
 		[]any{""},
@@ -154,7 +177,9 @@ func TestDecodersAgreeWithSchemas(t *testing.T) {
 				check(k, m)
 			}
 			changed(func(m map[string]any) { delete(m, field) })
-			changed(func(m map[string]any) { m[strings.ToUpper(field)] = m[field]; delete(m, field) })
+			changed(
+				func(m map[string]any) { m[strings.ToUpper(field)] = m[field]; delete(m, field) },
+			)
 			for _, x := range odd() {
 				changed(func(m map[string]any) { m[field] = x })
 				if field == "value" {
@@ -165,11 +190,20 @@ func TestDecodersAgreeWithSchemas(t *testing.T) {
 			}
 		}
 		for _, text := range []string{
-			"", " ", "null", "[]", "{}", "1", `"x"`, "{", string(full[:len(full)-1]), string(full) + "x", " " + string(full) + "\n", string(full) + string(full), "\xef\xbb\xbf" + string(full),
-			strings.Replace(string(full), `"e"`, `"\ud800"`, 1), strings.Replace(string(full), `"e"`, "\"\xff\"", 1), strings.Replace(string(full), `"e"`, `"\u0065"`, 1), strings.Replace(string(full), `"e"`, `"\u0007"`, 1),
-			strings.Replace(string(full), `"user_id"`, `"user\u005fid"`, 1), strings.Replace(string(full), `"e"`, `"e","event_id":"e"`, 1),
-			strings.Replace(string(full), `00Z"`, `00\u005a"`, 1), strings.Replace(string(full), `4.5`, `1e400`, 1), strings.Replace(string(full), `4.5`, `1e-400`, 1),
-			strings.Replace(string(full), `4.5`, `0.49999999999999999999999`, 1), strings.Replace(string(full), `1.5`, `1e400`, 1),
+			"", " ", "null", "[]", "{}", "1", `"x"`, "{", string(full[:len(full)-1]),
+			string(full) + "x", " " + string(full) + "\n", string(full) + string(full),
+			"\xef\xbb\xbf" + string(full),
+			strings.Replace(string(full), `"e"`, `"\ud800"`, 1),
+			strings.Replace(string(full), `"e"`, "\"\xff\"", 1),
+			strings.Replace(string(full), `"e"`, `"\u0065"`, 1),
+			strings.Replace(string(full), `"e"`, `"\u0007"`, 1),
+			strings.Replace(string(full), `"user_id"`, `"user\u005fid"`, 1),
+			strings.Replace(string(full), `"e"`, `"e","event_id":"e"`, 1),
+			strings.Replace(string(full), `00Z"`, `00\u005a"`, 1),
+			strings.Replace(string(full), `4.5`, `1e400`, 1),
+			strings.Replace(string(full), `4.5`, `1e-400`, 1),
+			strings.Replace(string(full), `4.5`, `0.49999999999999999999999`, 1),
+			strings.Replace(string(full), `1.5`, `1e400`, 1),
 		} {
 			check(k, []byte(text))
 		}
@@ -253,28 +287,82 @@ func TestProblemsAreForPeople(t *testing.T) {
 		value string
 		want  []schemas.Problem
 	}{
-		{"missing", schemas.KindInteraction, `{"user_id":"u"}`, []schemas.Problem{{"item_id", "is missing"}, {"action", "is missing"}}},
-		{"type", schemas.KindInteraction, `{"user_id":7,"item_id":"i","action":"view"}`, []schemas.Problem{{"user_id", "is a JSON number, want a string"}}},
+		{
+			"missing", schemas.KindInteraction, `{"user_id":"u"}`,
+			[]schemas.Problem{{"item_id", "is missing"}, {"action", "is missing"}},
+		},
+		{
+			"type", schemas.KindInteraction, `{"user_id":7,"item_id":"i","action":"view"}`,
+			[]schemas.Problem{{"user_id", "is a JSON number, want a string"}},
+		},
 		{
 			"action", schemas.KindInteraction, `{"user_id":"u","item_id":"i","action":"stare"}`,
-			[]schemas.Problem{{"action", `is "stare", want one of "view", "click", "like", "dislike", "rate", "add_to_cart", "purchase", "watch", "skip", "hide", "impression"`}},
+			[]schemas.Problem{
+				{
+					"action",
+					`is "stare", want one of "view", "click", "like", "dislike", "rate", "add_to_cart", "purchase", "watch", "skip", "hide", "impression"`,
+				},
+			},
 		},
-		{"rate", schemas.KindInteraction, `{"user_id":"u","item_id":"i","action":"rate"}`, []schemas.Problem{{"value", "is missing"}}},
-		{"watch", schemas.KindInteraction, `{"user_id":"u","item_id":"i","action":"watch","value":2}`, []schemas.Problem{{"value", "is 2, want at most 1"}}},
 		{
-			"time", schemas.KindInteraction, `{"user_id":"u","item_id":"i","action":"view","occurred_at":"yesterday"}`,
-			[]schemas.Problem{{"occurred_at", `is "yesterday", want an RFC 3339 time such as 2026-03-01T20:15:00Z`}},
+			"rate", schemas.KindInteraction, `{"user_id":"u","item_id":"i","action":"rate"}`,
+			[]schemas.Problem{{"value", "is missing"}},
 		},
 		{
-			"epoch", schemas.KindInteraction, `{"user_id":"u","item_id":"i","action":"view","occurred_at":"1960-01-01T00:00:00Z"}`,
-			[]schemas.Problem{{"occurred_at", "1960-01-01T00:00:00Z is not between 1970-01-02 and 2105-01-01"}},
+			"watch", schemas.KindInteraction,
+			`{"user_id":"u","item_id":"i","action":"watch","value":2}`,
+			[]schemas.Problem{{"value", "is 2, want at most 1"}},
 		},
-		{"bytes", schemas.KindInteraction, `{"user_id":"` + strings.Repeat("ü", 200) + `","item_id":"i","action":"view"}`, []schemas.Problem{{"user_id", "is 400 bytes long, at most 256 are kept"}}},
-		{"deep", schemas.KindItemUpdated, `{"item_id":"i","title":"t","genres":["a","",3]}`, []schemas.Problem{{"genres.1", "is empty"}, {"genres.2", "is a JSON number, want a string"}}},
-		{"pair", schemas.KindFriendshipAdded, `{"user_id":"u","friend_id":"u"}`, []schemas.Problem{{"", `"user_id" and "friend_id" are the same person`}}},
-		{"syntax", schemas.KindUserUpdated, `{"user_id":}`, []schemas.Problem{{"", "the value is not JSON: invalid character '}' looking for beginning of value at byte 12"}}},
-		{"twice", schemas.KindUserUpdated, `{"user_id":"u","user_id":"v"}`, []schemas.Problem{{"", `field "user_id" stands twice`}}},
-		{"array", schemas.KindUserUpdated, `[]`, []schemas.Problem{{"", "the value is a JSON array, want an object"}}},
+		{
+			"time", schemas.KindInteraction,
+			`{"user_id":"u","item_id":"i","action":"view","occurred_at":"yesterday"}`,
+			[]schemas.Problem{
+				{
+					"occurred_at",
+					`is "yesterday", want an RFC 3339 time such as 2026-03-01T20:15:00Z`,
+				},
+			},
+		},
+		{
+			"epoch", schemas.KindInteraction,
+			`{"user_id":"u","item_id":"i","action":"view","occurred_at":"1960-01-01T00:00:00Z"}`,
+			[]schemas.Problem{
+				{"occurred_at", "1960-01-01T00:00:00Z is not between 1970-01-02 and 2105-01-01"},
+			},
+		},
+		{
+			"bytes", schemas.KindInteraction,
+			`{"user_id":"` + strings.Repeat("ü", 200) + `","item_id":"i","action":"view"}`,
+			[]schemas.Problem{{"user_id", "is 400 bytes long, at most 256 are kept"}},
+		},
+		{
+			"deep", schemas.KindItemUpdated, `{"item_id":"i","title":"t","genres":["a","",3]}`,
+			[]schemas.Problem{
+				{"genres.1", "is empty"}, {"genres.2", "is a JSON number, want a string"},
+			},
+		},
+		{
+			"pair", schemas.KindFriendshipAdded, `{"user_id":"u","friend_id":"u"}`,
+			[]schemas.Problem{{"", `"user_id" and "friend_id" are the same person`}},
+		},
+		{
+			"syntax", schemas.KindUserUpdated, `{"user_id":}`,
+			[]schemas.Problem{
+				{
+					"",
+					"the value is not JSON: invalid character '}' looking for beginning of " +
+						"value at byte 12",
+				},
+			},
+		},
+		{
+			"twice", schemas.KindUserUpdated, `{"user_id":"u","user_id":"v"}`,
+			[]schemas.Problem{{"", `field "user_id" stands twice`}},
+		},
+		{
+			"array", schemas.KindUserUpdated, `[]`,
+			[]schemas.Problem{{"", "the value is a JSON array, want an object"}},
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -294,12 +382,29 @@ func TestWhatWeWriteFitsItsSchema(t *testing.T) {
 	t.Parallel()
 	v := validator(t)
 	list := schemas.Recommendation{
-		UserID: "u", RecommendationID: "r", Strategy: schemas.StrategyPersonal, Version: 3, GeneratedAt: time.Unix(1e9, 0), ExpiresAt: time.Unix(2e9, 0),
-		CausedBy: schemas.CausedBy{Trigger: "request"}, Items: []schemas.RecommendedItem{{ItemID: "i", Rank: 1, Score: 0.5, Reason: "because", Source: "vectors"}},
+		UserID: "u", RecommendationID: "r", Strategy: schemas.StrategyPersonal, Version: 3,
+		GeneratedAt: time.Unix(1e9, 0), ExpiresAt: time.Unix(2e9, 0),
+		CausedBy: schemas.CausedBy{Trigger: "request"},
+		Items: []schemas.RecommendedItem{
+			{ItemID: "i", Rank: 1, Score: 0.5, Reason: "because", Source: "vectors"},
+		},
 	}
-	require.NoError(t, v.Validate(schemas.KindRecommendation, list.Message(schemas.TopicRecommendations).Value))
-	require.NoError(t, v.Validate(schemas.KindRecommendation, (&schemas.Recommendation{UserID: "u", RecommendationID: "r", CausedBy: schemas.CausedBy{Trigger: "event"}}).Message("t").Value))
-	trending := schemas.Trending{ComputedAt: time.Unix(1e9, 0), HalfLife: "6h0m0s", Items: []schemas.TrendingItem{{ItemID: "i", Score: 2}}}
+	require.NoError(
+		t, v.Validate(schemas.KindRecommendation, list.Message(schemas.TopicRecommendations).Value),
+	)
+	require.NoError(
+		t,
+		v.Validate(
+			schemas.KindRecommendation,
+			(&schemas.Recommendation{
+				UserID: "u", RecommendationID: "r", CausedBy: schemas.CausedBy{Trigger: "event"},
+			}).Message("t").Value,
+		),
+	)
+	trending := schemas.Trending{
+		ComputedAt: time.Unix(1e9, 0), HalfLife: "6h0m0s",
+		Items: []schemas.TrendingItem{{ItemID: "i", Score: 2}},
+	}
 	require.NoError(t, v.Validate(schemas.KindTrendingComputed, trending.Message().Value))
 	for _, k := range schemas.PublicKinds() {
 		raw, ok := schemas.JSONSchema(k)
@@ -320,8 +425,14 @@ func TestWhatWeWriteFitsItsSchema(t *testing.T) {
 const sample = `{"event_id":"0190f5d2-7c0e-7c1a-9f3e-3f2f5b1c7a10","user_id":"user-123456","item_id":"item-98765","action":"rate","value":4.5,"occurred_at":"2026-03-01T20:15:00Z","session_id":"s-1"}`
 
 func BenchmarkDecodeInteraction(b *testing.B) {
-	env := schemas.Envelope{ID: "0190f5d2-7c0e-7c1a-9f3e-3f2f5b1c7a10", Source: "bench", Kind: schemas.KindInteraction, Time: time.Unix(1e9, 0)}
-	r := &record.Record{Topic: schemas.TopicInteractions, Value: []byte(sample), Headers: env.Headers(schemas.ContentTypeJSON)}
+	env := schemas.Envelope{
+		ID: "0190f5d2-7c0e-7c1a-9f3e-3f2f5b1c7a10", Source: "bench", Kind: schemas.KindInteraction,
+		Time: time.Unix(1e9, 0),
+	}
+	r := &record.Record{
+		Topic: schemas.TopicInteractions, Value: []byte(sample),
+		Headers: env.Headers(schemas.ContentTypeJSON),
+	}
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := schemas.DecodeInteraction(r); err != nil {

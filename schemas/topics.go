@@ -13,9 +13,9 @@ const (
 	TopicFriendships            = "friendships"
 	TopicItems                  = "items"
 	TopicUsers                  = "users"
-	TopicItemGradients            = "item-gradients"
+	TopicItemGradients          = "item-gradients"
 	TopicItemVectors            = "item-vectors"
-	TopicProfileChanges               = "profile-changes"
+	TopicProfileChanges         = "profile-changes"
 	TopicRecommendations        = "recommendations"
 	TopicRecommendationsCurrent = "recommendations.current"
 	TopicTrending               = "trending"
@@ -27,20 +27,22 @@ const (
 const (
 	GroupEmbed     = "embed"
 	GroupCatalog   = "catalog"
-	GroupGraph  = "graph"
+	GroupGraph     = "graph"
 	GroupAnalytics = "analytics"
 	GroupRecommend = "recommend"
 	GroupErase     = "erase"
 	GroupPeriodic  = "periodic"
 )
 
-// Topic declares one topic: the single source for migrate, for the start of every process and for the AsyncAPI document.
+// Topic declares one topic: the single source for migrate, for the start of every process and for
+// the AsyncAPI document.
 type Topic struct {
 	Name string
 	// Key says in words what orders the records.
 	Key        string
 	Partitions int
-	// Compact keeps the latest record of each key for good; otherwise Retention counts from the time of producing, 0 for ever.
+	// Compact keeps the latest record of each key for good; otherwise Retention counts from the
+	// time of producing, 0 for ever.
 	Compact   bool
 	Retention time.Duration
 	// Kinds are what the records hold. A plain value without headers is taken for the first. Topics
@@ -56,17 +58,22 @@ type Topic struct {
 
 // TopicsConfig sizes the topics.
 type TopicsConfig struct {
-	// Partitions of the busy topics; 8 by default. It cannot be changed later without a rebuild: keys would move.
+	// Partitions of the busy topics; 8 by default. It cannot be changed later without a rebuild:
+	// keys would move.
 	Partitions int
-	// Retention of interactions and friendships; a rebuild needs the whole history that is to be kept. Default 0: for ever.
+	// Retention of interactions and friendships; a rebuild needs the whole history that is to be
+	// kept. Default 0: for ever.
 	Retention time.Duration
-	// RetryDelays are the delays of the retry topics of the groups whose effects are free of order, growing.
+	// RetryDelays are the delays of the retry topics of the groups whose effects are free of order,
+	// growing.
 	RetryDelays []time.Duration
 }
 
 // DefaultTopicsConfig returns the defaults.
 func DefaultTopicsConfig() TopicsConfig {
-	return TopicsConfig{Partitions: 8, RetryDelays: []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute}}
+	return TopicsConfig{
+		Partitions: 8, RetryDelays: []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute},
+	}
 }
 
 // Topics declares the topics that belong to no consumer group: those below, then those that a kind
@@ -77,11 +84,14 @@ func Topics(c TopicsConfig) []Topic {
 	n := c.Partitions
 	ts := []Topic{
 		{
-			Name: TopicInteractions, Key: "user_id", Partitions: n, Retention: c.Retention, ErasureMarkers: true, In: true,
-			Description: "What users do with items. Emit by HTTP, by the Go client, or straight to this topic.",
+			Name: TopicInteractions, Key: "user_id", Partitions: n, Retention: c.Retention,
+			ErasureMarkers: true, In: true,
+			Description: "What users do with items. Emit by HTTP, by the Go client, or straight " +
+				"to this topic.",
 		},
 		{
-			Name: TopicFriendships, Key: "the two user ids, lower first, joined by |", Partitions: n, Retention: c.Retention, ErasureMarkers: true, In: true,
+			Name: TopicFriendships, Key: "the two user ids, lower first, joined by |",
+			Partitions: n, Retention: c.Retention, ErasureMarkers: true, In: true,
 			Description: "Friendship edges, added and removed.",
 		},
 		{
@@ -101,16 +111,20 @@ func Topics(c TopicsConfig) []Topic {
 			Description: "The learned rows of each item: what embed caches and catalog restores.",
 		},
 		{
-			Name: TopicProfileChanges, Key: "user_id", Partitions: n, Retention: day, ErasureMarkers: true,
-			Description: "Users whose vector moved and who are due a new list.",
+			Name: TopicProfileChanges, Key: "user_id", Partitions: n, Retention: day,
+			ErasureMarkers: true,
+			Description:    "Users whose vector moved and who are due a new list.",
 		},
 		{
-			Name: TopicRecommendations, Key: "user_id", Partitions: n, Retention: 30 * day, ErasureMarkers: true, Out: true,
+			Name: TopicRecommendations, Key: "user_id", Partitions: n, Retention: 30 * day,
+			ErasureMarkers: true, Out: true,
 			Description: "Every list that was served, by event or by request, kept by time.",
 		},
 		{
-			Name: TopicRecommendationsCurrent, Key: "user_id", Partitions: n, Compact: true, Out: true,
-			Description: "The latest list of each user; a tombstone when the user was erased or the list expired.",
+			Name: TopicRecommendationsCurrent, Key: "user_id", Partitions: n, Compact: true,
+			Out: true,
+			Description: "The latest list of each user; a tombstone when the user was erased or " +
+				"the list expired.",
 		},
 		{
 			Name: TopicTrending, Key: "scope", Partitions: 1, Compact: true, Out: true,
@@ -141,18 +155,21 @@ func Topics(c TopicsConfig) []Topic {
 	return ts
 }
 
-// GroupTopics declares the topics that belong to a consumer group: its dead letters, their replay and, with retries,
-// one for each delay.
+// GroupTopics declares the topics that belong to a consumer group: its dead letters, their replay
+// and, with retries, one for each delay.
 func GroupTopics(c TopicsConfig, group string, retries bool) []Topic {
 	const day = 24 * time.Hour
 	ts := []Topic{
 		{
-			Name: record.PoisonTopic(group), Key: "as the original", Partitions: 1, Retention: 30 * day,
+			Name: record.PoisonTopic(group), Key: "as the original", Partitions: 1,
+			Retention:   30 * day,
 			Description: "Dead letters of " + group + ".",
 		},
 		{
-			Name: record.ReplayTopic(group), Key: "as the original", Partitions: c.Partitions, Retention: c.Retention,
-			Description: "Dead letters of " + group + " that were replayed: part of the history like what they were.",
+			Name: record.ReplayTopic(group), Key: "as the original", Partitions: c.Partitions,
+			Retention: c.Retention,
+			Description: "Dead letters of " + group + " that were replayed: part of the history " +
+				"like what they were.",
 		},
 	}
 	if !retries {
@@ -160,14 +177,16 @@ func GroupTopics(c TopicsConfig, group string, retries bool) []Topic {
 	}
 	for _, d := range c.RetryDelays {
 		ts = append(ts, Topic{
-			Name: record.RetryTopic(group, d), Key: "as the original", Partitions: c.Partitions, Retention: 7 * day,
+			Name: record.RetryTopic(group, d), Key: "as the original", Partitions: c.Partitions,
+			Retention:   7 * day,
 			Description: "Failing records of " + group + ", tried again after " + d.String() + ".",
 		})
 	}
 	return ts
 }
 
-// MarkedTopics are the topics that a person's erasure is marked in, so that each processor erases in line, in order.
+// MarkedTopics are the topics that a person's erasure is marked in, so that each processor erases
+// in line, in order.
 func MarkedTopics() []string {
 	var names []string
 	for _, t := range Topics(DefaultTopicsConfig()) {

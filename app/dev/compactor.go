@@ -14,9 +14,11 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// compactor compacts the log of the embedded broker while it runs: the broker itself does so at a start only, because it cannot do it safely beside clients. The
-// topics taken are those that nobody but this process writes, so that writers can be held back for the moment it takes: what counts of a partition is
-// written to its end once more, and everything before that is forgotten. A crash in between leaves records twice, which does no harm.
+// compactor compacts the log of the embedded broker while it runs: the broker itself does so at a
+// start only, because it cannot do it safely beside clients. The topics taken are those that nobody
+// but this process writes, so that writers can be held back for the moment it takes: what counts of
+// a partition is written to its end once more, and everything before that is forgotten. A crash in
+// between leaves records twice, which does no harm.
 type compactor struct {
 	k      *app.Kafka
 	broker *embedded.Broker
@@ -28,7 +30,8 @@ type compactor struct {
 
 const (
 	compactInterval = 10 * time.Second
-	// A partition is compacted when it is compactFactor times as large as what counts of it, and has compactMinBytes bytes.
+	// A partition is compacted when it is compactFactor times as large as what counts of it, and
+	// has compactMinBytes bytes.
 	compactFactor   = 4
 	compactMinBytes = 8 << 20
 	// tombstoneRetention is how long a deletion stays on the log for those who read it late.
@@ -36,10 +39,14 @@ const (
 )
 
 func newCompactor(k *app.Kafka, broker *embedded.Broker) *compactor {
-	for _, t := range []string{schemas.TopicItemVectors, schemas.TopicRecommendationsCurrent, schemas.TopicTrending} {
+	for _, t := range []string{
+		schemas.TopicItemVectors, schemas.TopicRecommendationsCurrent, schemas.TopicTrending,
+	} {
 		k.HoldWrites(t)
 	}
-	return &compactor{k: k, broker: broker, live: make(map[record.TopicPartition]int64), least: compactMinBytes}
+	return &compactor{
+		k: k, broker: broker, live: make(map[record.TopicPartition]int64), least: compactMinBytes,
+	}
 }
 
 // run compacts the partitions that have grown too large.
@@ -50,7 +57,9 @@ func (c *compactor) run(ctx context.Context) error {
 	}
 	var errs []error
 	for _, p := range partitions {
-		tp := record.TopicPartition{Topic: strings.TrimPrefix(p.Topic, c.k.Conn().Config().Prefix), Partition: p.Partition}
+		tp := record.TopicPartition{
+			Topic: strings.TrimPrefix(p.Topic, c.k.Conn().Config().Prefix), Partition: p.Partition,
+		}
 		if p.Bytes < max(c.least, compactFactor*c.live[tp]) || ctx.Err() != nil {
 			continue
 		}

@@ -18,7 +18,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// The log of a process that runs for days must not grow by every version of every row, and nothing that counts may go.
+// The log of a process that runs for days must not grow by every version of every row, and nothing
+// that counts may go.
 func TestCompactorKeepsWhatCountsWhileOthersWrite(t *testing.T) {
 	bc := embedded.DefaultConfig(filepath.Join(t.TempDir(), app.LogFolder))
 	bc.Addr, bc.Log, bc.SegmentBytes = "127.0.0.1:0", apptest.Quiet(t), 64<<10
@@ -46,7 +47,13 @@ func TestCompactorKeepsWhatCountsWhileOthersWrite(t *testing.T) {
 		var batch []record.Record
 		for n := range keys {
 			value := []byte(value(round, n))
-			batch = append(batch, record.Record{Topic: schemas.TopicItemVectors, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "item-%d", n), Value: value})
+			batch = append(
+				batch,
+				record.Record{
+					Topic: schemas.TopicItemVectors, Partition: record.AnyPartition,
+					Key: fmt.Appendf(nil, "item-%d", n), Value: value,
+				},
+			)
 		}
 		if err := k.Emit(ctx, batch); err != nil {
 			t.Error(err)
@@ -68,16 +75,37 @@ func TestCompactorKeepsWhatCountsWhileOthersWrite(t *testing.T) {
 		}
 		require.NoError(t, h.run(t.Context()))
 	}
-	require.NoError(t, k.Emit(t.Context(), []record.Record{{Topic: schemas.TopicItemVectors, Partition: record.AnyPartition, Key: []byte("item-0")}}))
+	require.NoError(
+		t,
+		k.Emit(
+			t.Context(),
+			[]record.Record{
+				{
+					Topic: schemas.TopicItemVectors, Partition: record.AnyPartition,
+					Key: []byte("item-0"),
+				},
+			},
+		),
+	)
 
 	look := func(k *app.Kafka) (latest map[string]string, records int) {
 		latest = make(map[string]string)
 		for p := range cfg.Topics.Partitions {
-			require.NoError(t, k.Read(t.Context(), schemas.TopicItemVectors, p, 0, -1, func(r *record.Record) error {
-				latest[string(r.Key)] = string(r.Value)
-				records++
-				return nil
-			}))
+			require.NoError(
+				t,
+				k.Read(
+					t.Context(),
+					schemas.TopicItemVectors,
+					p,
+					0,
+					-1,
+					func(r *record.Record) error {
+						latest[string(r.Key)] = string(r.Value)
+						records++
+						return nil
+					},
+				),
+			)
 		}
 		return latest, records
 	}
@@ -101,6 +129,8 @@ func TestCompactorKeepsWhatCountsWhileOthersWrite(t *testing.T) {
 	defer k.Close()
 	latest, _ = look(k)
 	require.Equal(t, want, latest)
-	require.Error(t, broker.Forget(schemas.TopicItemVectors, 0, 1<<40), "a partition is never emptied")
+	require.Error(
+		t, broker.Forget(schemas.TopicItemVectors, 0, 1<<40), "a partition is never emptied",
+	)
 	require.Error(t, broker.Forget("unknown", 0, 1))
 }

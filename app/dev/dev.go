@@ -1,5 +1,5 @@
-// Package dev runs everything in one process on one machine: the embedded broker, the embedded store, all
-// processors, the API and, on request, a simulated audience.
+// Package dev runs everything in one process on one machine: the embedded broker, the embedded
+// store, all processors, the API and, on request, a simulated audience.
 package dev
 
 import (
@@ -88,11 +88,16 @@ func (d *dev) run(ctx context.Context) error {
 	bc.Addr, bc.Log = d.Kafka, d.Log
 	broker, err := embedded.Start(ctx, bc)
 	if err != nil {
-		return fmt.Errorf("start the embedded Kafka broker (another address: --kafka, another folder: --data): %w", err)
+		return fmt.Errorf(
+			"start the embedded Kafka broker (another address: --kafka, another folder: --data): %w",
+			err,
+		)
 	}
 	defer broker.Close()
 	d.cfg.Kafka.Brokers = []string{broker.Addr()}
-	a, err := app.Open(ctx, d.cfg, app.Options{Only: d.Only, Embedded: true, Version: d.Version, Log: d.Log})
+	a, err := app.Open(
+		ctx, d.cfg, app.Options{Only: d.Only, Embedded: true, Version: d.Version, Log: d.Log},
+	)
 	if err != nil {
 		return err
 	}
@@ -106,7 +111,9 @@ func (d *dev) run(ctx context.Context) error {
 		group.Go(func() error { return d.play(gctx, a) })
 	}
 	err = group.Wait()
-	fmt.Fprintln(d.Out, "\nstopping: what is in flight is finished, the data is kept in", d.cfg.DataDir)
+	fmt.Fprintln(
+		d.Out, "\nstopping: what is in flight is finished, the data is kept in", d.cfg.DataDir,
+	)
 	return errors.Join(fault.IgnoreCanceled(err), a.Close(), broker.Close())
 }
 
@@ -123,7 +130,12 @@ func (d *dev) play(ctx context.Context, a *app.App) error {
 }
 
 func (d *dev) welcome(brokerAddr string) {
-	fmt.Fprintf(d.Out, "Slipstream %s\n  API    %s\n  Kafka  %s (any client; topics: slipstream status)\n  data   %s (kept; --fresh starts over)\n", d.Version, app.BaseURL(d.cfg.HTTP.Addr), brokerAddr, d.cfg.DataDir)
+	fmt.Fprintf(
+		d.Out,
+		"Slipstream %s\n  API    %s\n  Kafka  %s (any client; topics: slipstream status)\n  "+
+			"data   %s (kept; --fresh starts over)\n",
+		d.Version, app.BaseURL(d.cfg.HTTP.Addr), brokerAddr, d.cfg.DataDir,
+	)
 }
 
 // watch prints one line of rates and lag, refreshed, and once what to try.
@@ -175,15 +187,24 @@ func rateLine(before, after app.Totals, seconds float64) string {
 	for _, n := range after.Lag {
 		lag += n
 	}
-	return fmt.Sprintf("%s  written %.0f/s  embed %.0f/s  analytics %.0f/s  lists %.0f/s  lag %d  dead letters %d",
-		time.Now().Format(time.TimeOnly), rate(before.Produced, after.Produced), rate(before.Consumed["embed"], after.Consumed["embed"]),
-		rate(before.Consumed["analytics"], after.Consumed["analytics"]), rate(before.Consumed["recommend"], after.Consumed["recommend"]), lag, after.Poisoned)
+	return fmt.Sprintf("%s  written %.0f/s  embed %.0f/s  analytics %.0f/s  lists %.0f/s  lag "+
+		"%d  dead letters %d",
+		time.Now().Format(time.TimeOnly), rate(before.Produced, after.Produced), rate(
+			before.Consumed["embed"], after.Consumed["embed"],
+		),
+		rate(before.Consumed["analytics"], after.Consumed["analytics"]), rate(
+			before.Consumed["recommend"], after.Consumed["recommend"],
+		), lag, after.Poisoned)
 }
 
-// hint prints, once, a command that works: for a user who has a personal list, or how to send a first event.
+// hint prints, once, a command that works: for a user who has a personal list, or how to send a
+// first event.
 func (d *dev) hint(ctx context.Context, a *app.App, started time.Time, tty bool) bool {
 	if !d.Demo {
-		fmt.Fprintf(d.Out, "ready after %.1f s; send a first event:\n\n  %s\n\n", time.Now().Sub(started).Seconds(), firstEvent(d.cfg.HTTP.Addr))
+		fmt.Fprintf(
+			d.Out, "ready after %.1f s; send a first event:\n\n  %s\n\n",
+			time.Now().Sub(started).Seconds(), firstEvent(d.cfg.HTTP.Addr),
+		)
 		return true
 	}
 	user := d.lists.Someone()
@@ -193,12 +214,18 @@ func (d *dev) hint(ctx context.Context, a *app.App, started time.Time, tty bool)
 	if tty {
 		fmt.Fprint(d.Out, "\r\x1b[K")
 	}
-	fmt.Fprintf(d.Out, "ready after %.1f s; try:\n\n  curl -s '%s/v1/users/%s/recommendations?n=5'\n\n", time.Now().Sub(started).Seconds(), app.BaseURL(d.cfg.HTTP.Addr), user)
+	fmt.Fprintf(
+		d.Out, "ready after %.1f s; try:\n\n  curl -s '%s/v1/users/%s/recommendations?n=5'\n\n",
+		time.Now().Sub(started).Seconds(), app.BaseURL(d.cfg.HTTP.Addr), user,
+	)
 	return true
 }
 
 func firstEvent(addr string) string {
-	return fmt.Sprintf(`curl -s %s/v1/events -H 'content-type: application/json' -d '{"user_id":"ann","item_id":"alien","action":"like"}'`, app.BaseURL(addr))
+	return fmt.Sprintf(
+		`curl -s %s/v1/events -H 'content-type: application/json' -d '{"user_id":"ann","item_id":"alien","action":"like"}'`,
+		app.BaseURL(addr),
+	)
 }
 
 // httpTimeout bounds a call of this process's own API.
@@ -208,7 +235,9 @@ const httpTimeout = 3 * time.Second
 func (d *dev) reachable(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, httpTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, app.BaseURL(d.cfg.HTTP.Addr)+"/readyz", nil)
+	req, err := http.NewRequestWithContext(
+		ctx, http.MethodGet, app.BaseURL(d.cfg.HTTP.Addr)+"/readyz", nil,
+	)
 	if err != nil {
 		return err
 	}

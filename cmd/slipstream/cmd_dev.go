@@ -16,15 +16,27 @@ func newDev() *cobra.Command {
 --data and is there again at the next start. With --demo a simulated audience uses a movie-like catalogue.
 
 The embedded broker is for development on one machine: it holds its log in memory and on disk, up to 1 GiB.`,
-		Example: "  slipstream dev --demo\n  slipstream dev --http 127.0.0.1:9090 --kafka 127.0.0.1:19092 --data /tmp/slipstream",
-		Args:    cobra.NoArgs,
+		Example: "  slipstream dev --demo\n  slipstream dev --http 127.0.0.1:9090 --kafka " +
+			"127.0.0.1:19092 --data /tmp/slipstream",
+		Args: cobra.NoArgs,
 	}
-	s := addSettings(cmd, map[string]string{"http": "http.addr", "data": "data_dir", "log-level": "log.level", "log-format": "log.format"}, dev.Defaults)
+	s := addSettings(
+		cmd,
+		map[string]string{
+			"http": "http.addr", "data": "data_dir", "log-level": "log.level",
+			"log-format": "log.format",
+		},
+		dev.Defaults,
+	)
 	cmd.Flags().BoolVar(&o.Demo, "demo", false, "play a simulated audience")
 	cmd.Flags().Float64Var(&o.DemoRate, "demo-rate", 50, "events a second of the audience")
 	cmd.Flags().BoolVar(&o.Fresh, "fresh", false, "delete the data of earlier runs first")
-	cmd.Flags().StringVar(&o.Kafka, "kafka", "127.0.0.1:9092", "loopback address of the embedded Kafka listener")
-	cmd.Flags().StringSliceVar(&o.Only, "only", nil, "processors to run, as for slipstream run (default all)")
+	cmd.Flags().StringVar(
+		&o.Kafka, "kafka", "127.0.0.1:9092", "loopback address of the embedded Kafka listener",
+	)
+	cmd.Flags().StringSliceVar(
+		&o.Only, "only", nil, "processors to run, as for slipstream run (default all)",
+	)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if _, err := app.ParseOnly(o.Only); err != nil {
 			return err

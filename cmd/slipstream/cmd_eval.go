@@ -18,7 +18,8 @@ import (
 
 func newEval() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "eval", Short: "Measure the quality of recommendations on a data set, beside baselines",
+		Use:   "eval",
+		Short: "Measure the quality of recommendations on a data set, beside baselines",
 		Long: `Eval streams a data set through the model that serves, in the order of time, and measures what the lists made on the way were
 worth. Nothing is started and nothing is stored.`,
 	}
@@ -43,16 +44,32 @@ func addEvalFlags(cmd *cobra.Command) *evalFlags {
 	d := model.Default()
 	f := cmd.Flags()
 	f.IntVarP(&e.k, "k", "k", 10, "length of the lists judged")
-	f.StringSliceVar(&e.methods, "methods", eval.DefaultMethods(), "what to judge, side by side: "+strings.Join(eval.Methods(), ", "))
+	f.StringSliceVar(
+		&e.methods, "methods", eval.DefaultMethods(),
+		"what to judge, side by side: "+strings.Join(eval.Methods(), ", "),
+	)
 	f.BoolVar(&e.json, "json", false, "write the report as JSON")
 	f.BoolVarP(&e.quiet, "quiet", "q", false, "show no progress")
-	f.StringVar(&e.lists, "lists", "", "write the lists of the first method to this file, as CSV: user,item,timestamp,list")
+	f.StringVar(
+		&e.lists, "lists", "",
+		"write the lists of the first method to this file, as CSV: user,item,timestamp,list",
+	)
 	f.IntVar(&e.dim, "model-dim", d.Dim, "length of the model's vectors")
 	f.IntVar(&e.negatives, "model-negatives", d.Negatives, "items drawn beside each positive event")
-	f.Float64Var(&e.contentWeight, "content-weight", d.ContentWeight, "how much the content of a new item counts, with --content")
-	f.Float64Var(&e.friendEven, "friend-weight", d.FriendWeight, "events of one's own that outweigh the friends, with --friends")
+	f.Float64Var(
+		&e.contentWeight, "content-weight", d.ContentWeight,
+		"how much the content of a new item counts, with --content",
+	)
+	f.Float64Var(
+		&e.friendEven, "friend-weight", d.FriendWeight,
+		"events of one's own that outweigh the friends, with --friends",
+	)
 	f.IntVar(&e.partitions, "lag-partitions", 4, "for the method lagged: partitions of users")
-	f.IntVar(&e.window, "lag-window", 0, "for the method lagged: events between two exchanges of gradients and rows (0: two per three items, 64 to 1,000)")
+	f.IntVar(
+		&e.window, "lag-window", 0,
+		"for the method lagged: events between two exchanges of gradients and rows (0: two per "+
+			"three items, 64 to 1,000)",
+	)
 	f.BoolVar(&e.int8, "lag-int8", true, "for the method lagged: rank by vectors of 8 bits")
 	return e
 }
@@ -66,7 +83,10 @@ func (e *evalFlags) run(cmd *cobra.Command, r eval.Run) error {
 		r.Setup.Lag.Window = e.window
 	}
 	if e.partitions < 1 || e.window < 0 {
-		return fmt.Errorf("--lag-partitions is %d, --lag-window is %d: want at least 1 and 0", e.partitions, e.window)
+		return fmt.Errorf(
+			"--lag-partitions is %d, --lag-window is %d: want at least 1 and 0", e.partitions,
+			e.window,
+		)
 	}
 	r.Options.K, r.Methods, r.ListsFile = e.k, e.methods, e.lists
 	if e.k < 1 {
@@ -95,8 +115,14 @@ func progress(w io.Writer) func(method string, done, of int) {
 				_ = bar.Finish()
 			}
 			current = method
-			bar = progressbar.NewOptions(of, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(method), progressbar.OptionShowCount(),
-				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+			bar = progressbar.NewOptions(
+				of,
+				progressbar.OptionSetWriter(w),
+				progressbar.OptionSetDescription(method),
+				progressbar.OptionShowCount(),
+				progressbar.OptionThrottle(100*time.Millisecond),
+				progressbar.OptionClearOnFinish(),
+			)
 		}
 		_ = bar.Set(done)
 	}
@@ -123,14 +149,30 @@ place, that about 100,000 are; --sample 1 judges all, and so does --lists unless
 	e := addEvalFlags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&set.Path, "path", "", "folder, zip or file of the data set")
-	f.StringVar(&format, "format", "", "ml-100k, ml-1m, ml-latest, hetrec-lastfm or csv (user,item,timestamp[,value] with a header); empty: recognised")
-	f.StringVar(&set.Items, "items", "", "CSV with more about the items: item_id and any of title, genres, directors, actors, tags (lists separated by |)")
+	f.StringVar(
+		&format, "format", "",
+		"ml-100k, ml-1m, ml-latest, hetrec-lastfm or csv (user,item,timestamp[,value] with a "+
+			"header); empty: recognised",
+	)
+	f.StringVar(
+		&set.Items, "items", "",
+		"CSV with more about the items: item_id and any of title, genres, directors, actors, "+
+			"tags (lists separated by |)",
+	)
 	f.BoolVar(&content, "content", false, "let the items' content help new items")
 	f.BoolVar(&friends, "friends", false, "let friends help new users")
-	f.BoolVar(&takenAgain, "taken-again", false, "items that a user has taken may come back (music), and are judged")
-	f.BoolVar(&set.TimedOnly, "timed-only", false, "leave out interactions whose time the data set does not tell")
+	f.BoolVar(
+		&takenAgain, "taken-again", false,
+		"items that a user has taken may come back (music), and are judged",
+	)
+	f.BoolVar(
+		&set.TimedOnly, "timed-only", false,
+		"leave out interactions whose time the data set does not tell",
+	)
 	f.Float64Var(&sample, "sample", 0, "share of the events judged")
-	f.Float64Var(&warmup, "warmup", 0.1, "share of the stream, from its start, that is only learned")
+	f.Float64Var(
+		&warmup, "warmup", 0.1, "share of the stream, from its start, that is only learned",
+	)
 	f.IntVar(&windows, "windows", 20, "parts of the stream, for quality over time")
 	f.StringVar(&chart, "chart", "", "write a chart of quality over the stream to this SVG file")
 	_ = cmd.MarkFlagRequired("path")
@@ -149,7 +191,9 @@ place, that about 100,000 are; --sample 1 judges all, and so does --lists unless
 		}
 		return e.run(cmd, eval.Run{
 			Name: string(ds.Format()), Data: data, ChartFile: chart,
-			Options: eval.Options{Sample: sample, Warmup: warmup, Windows: windows, TakenAgain: takenAgain},
+			Options: eval.Options{
+				Sample: sample, Warmup: warmup, Windows: windows, TakenAgain: takenAgain,
+			},
 		})
 	}
 	return cmd
@@ -158,7 +202,8 @@ place, that about 100,000 are; --sample 1 judges all, and so does --lists unless
 func newEvalLeaveOneOut() *cobra.Command {
 	var train, test, negatives string
 	cmd := &cobra.Command{
-		Use: "leave-one-out", Short: "Stream the train file once, then find each user's held-out item",
+		Use:   "leave-one-out",
+		Short: "Stream the train file once, then find each user's held-out item",
 		Long: `The files are those of the neural collaborative filtering benchmark (He et al. 2017), plain or gzipped: train and test hold user, item, rating and
 timestamp, separated by tabs; negatives holds (user,item) and item numbers. The held-out item is ranked among its negatives and among all items the user has not
 taken.`,
@@ -169,7 +214,10 @@ taken.`,
 	f := cmd.Flags()
 	f.StringVar(&train, "train", "", "events to stream, in any order")
 	f.StringVar(&test, "test", "", "one held-out item per user")
-	f.StringVar(&negatives, "negatives", "", "items among which each held-out one is to be found; empty: only the whole catalogue")
+	f.StringVar(
+		&negatives, "negatives", "",
+		"items among which each held-out one is to be found; empty: only the whole catalogue",
+	)
 	_ = cmd.MarkFlagRequired("train")
 	_ = cmd.MarkFlagRequired("test")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

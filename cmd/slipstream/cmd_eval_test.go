@@ -35,13 +35,21 @@ func TestEvalPrequentialCommand(t *testing.T) {
 	var out, errOut bytes.Buffer
 	lists := filepath.Join(t.TempDir(), "lists.csv")
 	root := newRoot(&out, &errOut)
-	root.SetArgs([]string{"eval", "prequential", "--format", "csv", "--path", walk(t), "--methods", "model,popularity", "--lists", lists, "--json", "-k", "5"})
+	root.SetArgs(
+		[]string{
+			"eval", "prequential", "--format", "csv", "--path", walk(t), "--methods",
+			"model,popularity", "--lists", lists, "--json", "-k", "5",
+		},
+	)
 	require.NoError(t, root.ExecuteContext(context.Background()), errOut.String())
 	var report eval.Report
 	require.NoError(t, json.Unmarshal(out.Bytes(), &report))
 	require.Equal(t, 3000, report.Events)
 	require.Equal(t, 5, report.K)
-	require.Equal(t, 2700, report.Prequential[0].Judged, "with --lists every event after the first tenth is judged")
+	require.Equal(
+		t, 2700, report.Prequential[0].Judged,
+		"with --lists every event after the first tenth is judged",
+	)
 	require.Greater(t, report.Prequential[0].Recall, 0.5, "the next item follows from the last")
 	f, err := os.Open(lists)
 	require.NoError(t, err)
@@ -59,8 +67,10 @@ func TestEvalSaysWhatIsMissing(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no path":    {[]string{"prequential"}, "path"},
-		"no file":    {[]string{"leave-one-out", "--train", "nowhere", "--test", "nowhere"}, "nowhere"},
+		"no path": {[]string{"prequential"}, "path"},
+		"no file": {
+			[]string{"leave-one-out", "--train", "nowhere", "--test", "nowhere"}, "nowhere",
+		},
 		"bad method": {[]string{"prequential", "--path", walk(t), "--methods", "magic"}, "magic"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,8 +17,9 @@ func newHealth() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Ask the process that serves HTTP here whether it is ready",
-		Long:  "Ask the process that serves HTTP here (http.addr) whether it is ready, and fail if it is not: the health check of a container, whose image has no shell.",
-		Args:  cobra.NoArgs,
+		Long: "Ask the process that serves HTTP here (http.addr) whether it is ready, and fail " +
+			"if it is not: the health check of a container, whose image has no shell.",
+		Args: cobra.NoArgs,
 	}
 	s := addSettings(cmd, map[string]string{"http": "http.addr"}, nil)
 	cmd.Flags().DurationVar(&timeout, "timeout", 4*time.Second, "how long to wait for the answer")
@@ -47,7 +48,8 @@ func askReady(ctx context.Context, out io.Writer, addr string, secure bool) erro
 	transport := &http.Transport{DisableKeepAlives: true}
 	if secure {
 		url = "https" + url[len("http"):]
-		// The certificate is for the name that callers use; this call does not leave the machine and carries nothing.
+		// The certificate is for the name that callers use; this call does not leave the machine
+		// and carries nothing.
 		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -56,7 +58,9 @@ func askReady(ctx context.Context, out io.Writer, addr string, secure bool) erro
 	}
 	res, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return fmt.Errorf("nobody answers at %s (is it running there? --http says where): %w", url, err)
+		return fmt.Errorf(
+			"nobody answers at %s (is it running there? --http says where): %w", url, err,
+		)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))

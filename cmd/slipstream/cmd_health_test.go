@@ -31,12 +31,18 @@ func TestHealth(t *testing.T) {
 		require.NoError(t, askReady(t.Context(), &out, addr, s == secure))
 		require.JSONEq(t, `{"status":"x"}`, out.String())
 		status = http.StatusServiceUnavailable
-		require.ErrorContains(t, askReady(t.Context(), &out, addr, s == secure), `not ready: {"status":"x"}`)
+		require.ErrorContains(
+			t, askReady(t.Context(), &out, addr, s == secure), `not ready: {"status":"x"}`,
+		)
 		// An address without a host is that of this machine.
 		status = http.StatusOK
-		require.NoError(t, askReady(t.Context(), &out, addr[strings.LastIndex(addr, ":"):], s == secure))
+		require.NoError(
+			t, askReady(t.Context(), &out, addr[strings.LastIndex(addr, ":"):], s == secure),
+		)
 	}
 	addr := strings.TrimPrefix(plain.URL, "http://")
 	plain.Close()
-	require.ErrorContains(t, askReady(t.Context(), &bytes.Buffer{}, addr, false), "is it running there?")
+	require.ErrorContains(
+		t, askReady(t.Context(), &bytes.Buffer{}, addr, false), "is it running there?",
+	)
 }

@@ -27,16 +27,25 @@ type poisonFilter struct {
 
 func (f *poisonFilter) add(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.group, "group", "", "only of this processor: "+strings.Join(processors.Groups(), ", "))
-	fl.StringVar(&f.reason, "reason", "", "only whose reason contains this, upper and lower case alike")
+	fl.StringVar(
+		&f.group, "group", "", "only of this processor: "+strings.Join(processors.Groups(), ", "),
+	)
+	fl.StringVar(
+		&f.reason, "reason", "", "only whose reason contains this, upper and lower case alike",
+	)
 	fl.StringVar(&f.class, "class", "", "only of this class: permanent, unknown, transient")
 	fl.StringVar(&f.topic, "topic", "", "only from this topic")
-	fl.StringVar(&f.since, "since", "", "only set aside since: a time (2026-01-31T12:00:00Z) or an age (2h)")
+	fl.StringVar(
+		&f.since, "since", "", "only set aside since: a time (2026-01-31T12:00:00Z) or an age (2h)",
+	)
 	fl.StringVar(&f.until, "until", "", "only set aside before: a time or an age")
 }
 
 func (f *poisonFilter) filter(ids []string) (deadletter.Filter, error) {
-	out := deadletter.Filter{IDs: ids, Group: f.group, Topic: f.topic, Reason: f.reason, Class: f.class, State: deadletter.State(f.state), Limit: f.limit}
+	out := deadletter.Filter{
+		IDs: ids, Group: f.group, Topic: f.topic, Reason: f.reason, Class: f.class,
+		State: deadletter.State(f.state), Limit: f.limit,
+	}
 	var err error
 	if out.Since, err = moment(f.since); err != nil {
 		return out, fmt.Errorf("--since: %w", err)
@@ -49,7 +58,8 @@ func (f *poisonFilter) filter(ids []string) (deadletter.Filter, error) {
 
 // narrow tells whether the filter restricts anything beside the state.
 func (f *poisonFilter) narrow() bool {
-	return f.group != "" || f.reason != "" || f.class != "" || f.topic != "" || f.since != "" || f.until != ""
+	return f.group != "" || f.reason != "" || f.class != "" || f.topic != "" || f.since != "" ||
+		f.until != ""
 }
 
 // moment reads a time or an age.
@@ -62,7 +72,9 @@ func moment(s string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return t, fmt.Errorf("%q is neither a time such as 2026-01-31T12:00:00Z nor an age such as 2h", s)
+		return t, fmt.Errorf(
+			"%q is neither a time such as 2026-01-31T12:00:00Z nor an age such as 2h", s,
+		)
 	}
 	return t, nil
 }
@@ -97,7 +109,10 @@ func newPoisonList() *cobra.Command {
 		f      poisonFilter
 		asJSON bool
 	)
-	cmd := &cobra.Command{Use: "list", Short: "List dead letters, newest first", Example: "  slipstream poison list --since 24h --class permanent", Args: cobra.NoArgs}
+	cmd := &cobra.Command{
+		Use: "list", Short: "List dead letters, newest first",
+		Example: "  slipstream poison list --since 24h --class permanent", Args: cobra.NoArgs,
+	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.state, "state", "open", "open, replayed, dropped, or empty for all")
@@ -136,7 +151,10 @@ func printLetters(w io.Writer, letters []deadletter.Letter, asJSON bool) error {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(tw, "ID\tSET ASIDE\tGROUP\tPOSITION\tCLASS\tSTATE\tREASON")
 	for _, l := range letters {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.WrittenAt.Format(time.RFC3339), l.Group, l.Origin, l.Class, l.State, firstLine(l.Reason, 100))
+		fmt.Fprintf(
+			tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.WrittenAt.Format(time.RFC3339), l.Group,
+			l.Origin, l.Class, l.State, firstLine(l.Reason, 100),
+		)
 	}
 	return tw.Flush()
 }
@@ -174,9 +192,12 @@ type letter struct {
 
 func letterView(l *deadletter.Letter) letter {
 	v := letter{
-		ID: l.ID, Group: l.Group, Topic: l.Origin.Topic, Partition: l.Origin.Partition, Offset: l.Origin.Offset, Class: l.Class.String(), Reason: l.Reason,
-		Attempts: l.Attempts, State: string(l.State), Resolution: l.Resolution, Time: l.Time, FirstFailure: l.FirstFailure, LastFailure: l.LastFailure,
-		SetAside: l.WrittenAt, Key: readable(l.Key), Headers: make(map[string]string, len(l.Headers)),
+		ID: l.ID, Group: l.Group, Topic: l.Origin.Topic, Partition: l.Origin.Partition,
+		Offset: l.Origin.Offset, Class: l.Class.String(), Reason: l.Reason,
+		Attempts: l.Attempts, State: string(l.State), Resolution: l.Resolution, Time: l.Time,
+		FirstFailure: l.FirstFailure, LastFailure: l.LastFailure,
+		SetAside: l.WrittenAt, Key: readable(l.Key),
+		Headers: make(map[string]string, len(l.Headers)),
 	}
 	for _, h := range l.Headers {
 		v.Headers[h.Key] = readable(h.Value)
@@ -200,7 +221,11 @@ func readable(b []byte) string {
 }
 
 func newPoisonShow() *cobra.Command {
-	cmd := &cobra.Command{Use: "show ID", Short: "Show one dead letter: its story, headers and payload (decoded, or in hex)", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one dead letter: its story, headers and payload (decoded, or in hex)",
+		Args:  cobra.ExactArgs(1),
+	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
@@ -225,8 +250,10 @@ func newPoisonReplay() *cobra.Command {
 		reason string
 	)
 	cmd := &cobra.Command{
-		Use: "replay [ID…]", Short: "Give dead letters back to their processor; replaying twice counts once",
-		Example: "  slipstream poison replay 4c0e…\n  slipstream poison replay --reason \"no such column\" --rate 100\n  slipstream poison replay --all",
+		Use:   "replay [ID…]",
+		Short: "Give dead letters back to their processor; replaying twice counts once",
+		Example: "  slipstream poison replay 4c0e…\n  slipstream poison replay --reason \"no " +
+			"such column\" --rate 100\n  slipstream poison replay --all",
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f.add(cmd)
@@ -235,18 +262,21 @@ func newPoisonReplay() *cobra.Command {
 	cmd.Flags().StringVar(&reason, "note", "", "why, for whoever asks later")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 && !all && !f.narrow() {
-			return errors.New("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
+			return errors.New(
+				"say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all",
+			)
 		}
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
 			filter, err := f.filter(args)
 			if err != nil {
 				return err
 			}
-			n, err := d.Replay(cmd.Context(), filter, deadletter.ReplayOptions{Rate: rate, Reason: reason, Progress: func(done, total int) {
-				if done%1000 == 0 {
-					fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d\n", done, total)
-				}
-			}})
+			n, err := d.Replay(cmd.Context(), filter, deadletter.ReplayOptions{Rate: rate,
+				Reason: reason, Progress: func(done, total int) {
+					if done%1000 == 0 {
+						fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d\n", done, total)
+					}
+				}})
 			fmt.Fprintf(cmd.OutOrStdout(), "replayed %d dead letters\n", n)
 			return err
 		})
@@ -260,7 +290,10 @@ func newPoisonDrop() *cobra.Command {
 		all    bool
 		reason string
 	)
-	cmd := &cobra.Command{Use: "drop [ID…] --because WHY", Short: "Mark dead letters as dropped, with a reason", Example: "  slipstream poison drop 4c0e… --because \"test data\""}
+	cmd := &cobra.Command{
+		Use: "drop [ID…] --because WHY", Short: "Mark dead letters as dropped, with a reason",
+		Example: "  slipstream poison drop 4c0e… --because \"test data\"",
+	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f.add(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "every open dead letter")
@@ -270,7 +303,9 @@ func newPoisonDrop() *cobra.Command {
 			return errors.New("--because is missing: say why, for whoever asks later")
 		}
 		if len(args) == 0 && !all && !f.narrow() {
-			return errors.New("say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all")
+			return errors.New(
+				"say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all",
+			)
 		}
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
 			filter, err := f.filter(args)

@@ -27,13 +27,18 @@ func newReplay() *cobra.Command {
 functions of the data, so replaying it again counts once.
 
 Formats, recognised by themselves: ` + formats(),
-		Example: "  slipstream replay ml-100k/\n  slipstream replay ml-1m.zip --items items.csv --rate 1000",
-		Args:    cobra.ExactArgs(1),
+		Example: "  slipstream replay ml-100k/\n  slipstream replay ml-1m.zip --items items.csv " +
+			"--rate 1000",
+		Args: cobra.ExactArgs(1),
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f := cmd.Flags()
 	f.StringVar(&format, "format", "", "read it as this format instead of recognising it")
-	f.StringVar(&items, "items", "", "CSV with more about the items: item_id,title,genres,directors,actors,… with lists separated by |")
+	f.StringVar(
+		&items, "items", "",
+		"CSV with more about the items: item_id,title,genres,directors,actors,… with lists "+
+			"separated by |",
+	)
 	f.BoolVar(&tags, "tags", false, "take the tags that users gave as content of the items")
 	f.Float64Var(&o.Rate, "rate", 0, "interactions a second; 0 is as many as the log takes")
 	f.IntVar(&o.Limit, "limit", 0, "so many interactions; 0 is all")
@@ -43,7 +48,12 @@ Formats, recognised by themselves: ` + formats(),
 			return err
 		}
 		ctx := cmd.Context()
-		set, err := datasets.Open(ctx, datasets.Config{Path: args[0], Format: datasets.Format(format), Items: items, Tags: tags})
+		set, err := datasets.Open(
+			ctx,
+			datasets.Config{
+				Path: args[0], Format: datasets.Format(format), Items: items, Tags: tags,
+			},
+		)
 		if err != nil {
 			return err
 		}
@@ -59,12 +69,24 @@ Formats, recognised by themselves: ` + formats(),
 		if n := total - set.Preamble(); o.Limit > 0 && o.Limit < n {
 			total -= n - o.Limit
 		}
-		bar := progressbar.NewOptions(total, progressbar.OptionSetWriter(cmd.ErrOrStderr()), progressbar.OptionSetDescription("replaying "+string(set.Format())),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("events"), progressbar.OptionThrottle(200*time.Millisecond),
-			progressbar.OptionOnCompletion(func() { fmt.Fprintln(cmd.ErrOrStderr()) }))
+		bar := progressbar.NewOptions(
+			total,
+			progressbar.OptionSetWriter(cmd.ErrOrStderr()),
+			progressbar.OptionSetDescription(
+				"replaying "+string(set.Format()),
+			),
+			progressbar.OptionShowCount(),
+			progressbar.OptionShowIts(),
+			progressbar.OptionSetItsString("events"),
+			progressbar.OptionThrottle(200*time.Millisecond),
+			progressbar.OptionOnCompletion(func() { fmt.Fprintln(cmd.ErrOrStderr()) }),
+		)
 		o.Progress = func(p datasets.ReplayProgress) { _ = bar.Set(p.Done) }
 		p, err := datasets.Replay(ctx, set, k, o)
-		fmt.Fprintf(cmd.OutOrStdout(), "%d events written (%d interactions) in %.1f s\n", p.Done, p.Interactions, p.Elapsed.Seconds())
+		fmt.Fprintf(
+			cmd.OutOrStdout(), "%d events written (%d interactions) in %.1f s\n", p.Done,
+			p.Interactions, p.Elapsed.Seconds(),
+		)
 		return err
 	}
 	return cmd
@@ -93,7 +115,11 @@ holds for them, click, watch, rate, skip and make friends. The same seed gives t
 	f.IntVar(&c.Items, "items", c.Items, "films at the start")
 	f.Float64Var(&c.Rate, "rate", c.Rate, "events a second; 0 is as many as the log takes")
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "decides the world")
-	f.StringVar(&c.Run, "run", "", "tells runs over one world apart: the same seed and run give the same events (default: the time of the start)")
+	f.StringVar(
+		&c.Run, "run", "",
+		"tells runs over one world apart: the same seed and run give the same events (default: "+
+			"the time of the start)",
+	)
 	f.IntVar(&c.Limit, "limit", 0, "end after so many events; 0 is never")
 	f.DurationVar(&c.Duration, "duration", 0, "end after so long; 0 is never")
 	f.IntVar(&c.Warmup, "warmup", c.Warmup, "events at once at the start, dated before it")
@@ -113,7 +139,11 @@ holds for them, click, watch, rate, skip and make friends. The same seed gives t
 		if c.Run == "" {
 			c.Run = time.Now().UTC().Format(time.RFC3339)
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "simulating %d people and %d films at %.0f events/s; Ctrl-C ends it\n", c.Users, c.Items, c.Rate)
+		fmt.Fprintf(
+			cmd.OutOrStdout(),
+			"simulating %d people and %d films at %.0f events/s; Ctrl-C ends it\n", c.Users,
+			c.Items, c.Rate,
+		)
 		return fault.IgnoreCanceled(app.Simulate(cmd.Context(), k, log, c, app.NewCurrentLists()))
 	}
 	return cmd

@@ -34,14 +34,23 @@ again they go on exactly there. Until then the live store is untouched: a rebuil
 
 It reaches as far back as the log: topics.retention for interactions and friendships, 30 days for served lists and dead letters.
 A log whose beginning is gone is refused unless --partial is given.`,
-		Example: "  slipstream rebuild --store qdrant --wait\n  slipstream rebuild --store embedded --data .slipstream",
-		Args:    cobra.NoArgs,
+		Example: "  slipstream rebuild --store qdrant --wait\n  slipstream rebuild --store " +
+			"embedded --data .slipstream",
+		Args: cobra.NoArgs,
 	}
 	s := addSettings(cmd, kafkaFlags(storeFlags(), map[string]string{"data": "data_dir"}), nil)
 	f := cmd.Flags()
-	f.StringVar(&store, "store", "", "the store to make anew: qdrant, neo4j, clickhouse or embedded")
-	f.BoolVar(&wait, "wait", false, "fill the new store while the processors run, then wait until they have been stopped")
-	f.BoolVar(&partial, "partial", false, "accept that the beginning of the log is gone, and what stood there with it")
+	f.StringVar(
+		&store, "store", "", "the store to make anew: qdrant, neo4j, clickhouse or embedded",
+	)
+	f.BoolVar(
+		&wait, "wait", false,
+		"fill the new store while the processors run, then wait until they have been stopped",
+	)
+	f.BoolVar(
+		&partial, "partial", false,
+		"accept that the beginning of the log is gone, and what stood there with it",
+	)
 	_ = cmd.MarkFlagRequired("store")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if store == "embedded" {
@@ -61,9 +70,19 @@ A log whose beginning is gone is refused unless --partial is given.`,
 }
 
 // report returns how a rebuild speaks to a person: lines, and a bar below them.
-func report(out, errOut io.Writer, what string) (say func(string, ...any), progress func(done, total int64), end func()) {
-	bar := progressbar.NewOptions64(1, progressbar.OptionSetWriter(errOut), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
-		progressbar.OptionShowIts(), progressbar.OptionSetItsString("offsets"), progressbar.OptionThrottle(200*time.Millisecond))
+func report(
+	out, errOut io.Writer,
+	what string,
+) (say func(string, ...any), progress func(done, total int64), end func()) {
+	bar := progressbar.NewOptions64(
+		1,
+		progressbar.OptionSetWriter(errOut),
+		progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(),
+		progressbar.OptionShowIts(),
+		progressbar.OptionSetItsString("offsets"),
+		progressbar.OptionThrottle(200*time.Millisecond),
+	)
 	var mu sync.Mutex
 	say = func(format string, args ...any) {
 		mu.Lock()

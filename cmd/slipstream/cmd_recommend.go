@@ -26,7 +26,10 @@ func newRecommend() *cobra.Command {
 		asJSON  bool
 		timeout time.Duration
 	)
-	cmd := &cobra.Command{Use: "recommend USER", Short: "Show the recommendations of a user, with reasons", Example: "  slipstream recommend ann -n 5", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{
+		Use: "recommend USER", Short: "Show the recommendations of a user, with reasons",
+		Example: "  slipstream recommend ann -n 5", Args: cobra.ExactArgs(1),
+	}
 	s := addSettings(cmd, map[string]string{"http": "http.addr"}, nil)
 	f := cmd.Flags()
 	f.IntVarP(&n, "number", "n", 10, "how many items")
@@ -49,7 +52,9 @@ func newRecommend() *cobra.Command {
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 		defer cancel()
-		body, err := get(ctx, base+"/v1/users/"+url.PathEscape(args[0])+"/recommendations?"+q.Encode(), key)
+		body, err := get(
+			ctx, base+"/v1/users/"+url.PathEscape(args[0])+"/recommendations?"+q.Encode(), key,
+		)
 		if err != nil {
 			return err
 		}
@@ -77,7 +82,11 @@ func get(ctx context.Context, address, key string) ([]byte, error) {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask the API (is \"slipstream dev\" or \"slipstream run\" running? Another address: --url): %w", err)
+		return nil, fmt.Errorf(
+			"ask the API (is \"slipstream dev\" or \"slipstream run\" running? Another address: "+
+				"--url): %w",
+			err,
+		)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 16<<20))
@@ -91,7 +100,10 @@ func get(ctx context.Context, address, key string) ([]byte, error) {
 }
 
 func printList(w io.Writer, list *schemas.Recommendation) error {
-	fmt.Fprintf(w, "%s, variant %s, generated %s", list.Strategy, list.Variant, list.GeneratedAt.Format(time.RFC3339))
+	fmt.Fprintf(
+		w, "%s, variant %s, generated %s", list.Strategy, list.Variant,
+		list.GeneratedAt.Format(time.RFC3339),
+	)
 	if len(list.Degraded) > 0 {
 		fmt.Fprintf(w, ", degraded: without %v", list.Degraded)
 	}

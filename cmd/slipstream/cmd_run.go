@@ -24,11 +24,16 @@ func newRun() *cobra.Command {
 missing; for engines that are away it waits two minutes. Start more instances with the same settings to scale out; --only lets parts scale apart.
 
 SIGTERM and Ctrl-C finish what is in flight, write down positions and leave; a second instance takes over at once.`,
-		Example: "  slipstream run\n  slipstream run --only embed,catalog\n  KAFKA_BROKERS=kafka:9092 QDRANT_ADDR=qdrant:6334 slipstream run",
-		Args:    cobra.NoArgs,
+		Example: "  slipstream run\n  slipstream run --only embed,catalog\n  " +
+			"KAFKA_BROKERS=kafka:9092 QDRANT_ADDR=qdrant:6334 slipstream run",
+		Args: cobra.NoArgs,
 	}
 	s := addSettings(cmd, kafkaFlags(storeFlags(), map[string]string{"http": "http.addr"}), nil)
-	cmd.Flags().StringSliceVar(&only, "only", nil, "processors to run here, separated by commas: "+strings.Join(app.ProcessorNames(), ", ")+" (default all)")
+	cmd.Flags().StringSliceVar(
+		&only, "only", nil,
+		"processors to run here, separated by commas: "+strings.Join(app.ProcessorNames(), ", ")+
+			" (default all)",
+	)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if _, err := app.ParseOnly(only); err != nil {
 			return err
@@ -38,11 +43,17 @@ SIGTERM and Ctrl-C finish what is in flight, write down positions and leave; a s
 			return err
 		}
 		ctx := cmd.Context()
-		a, err := app.Open(ctx, cfg, app.Options{Only: only, WaitForEngines: startLimit, Version: version, Log: log})
+		a, err := app.Open(
+			ctx, cfg,
+			app.Options{Only: only, WaitForEngines: startLimit, Version: version, Log: log},
+		)
 		if err != nil {
 			return err
 		}
-		log.Info("starting", "version", version, "processors", a.Only(), "log_id", a.LogID(), "http", cfg.HTTP.Addr)
+		log.Info(
+			"starting", "version", version, "processors", a.Only(), "log_id", a.LogID(), "http",
+			cfg.HTTP.Addr,
+		)
 		err = errors.Join(fault.IgnoreCanceled(a.Run(ctx)), a.Close())
 		log.Info("stopped", "error", err)
 		return err
@@ -63,7 +74,10 @@ again with another number of partitions. Stores then take every new record for n
 hold. Stop the processors first.`,
 		Args: cobra.NoArgs,
 	}
-	raise := cmd.Flags().Bool("raise-epoch", false, "raise the log's epoch after its topics were restored or repartitioned")
+	raise := cmd.Flags().Bool(
+		"raise-epoch", false,
+		"raise the log's epoch after its topics were restored or repartitioned",
+	)
 	s := addSettings(cmd, kafkaFlags(storeFlags()), nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, _, err := s.load(cmd)
@@ -110,7 +124,10 @@ func newConfig() *cobra.Command {
 environment, then flags. The output is a valid configuration file once the secrets are filled in.`,
 		Args: cobra.NoArgs,
 	}
-	s := addSettings(cmd, kafkaFlags(storeFlags(), map[string]string{"http": "http.addr", "data": "data_dir"}), nil)
+	s := addSettings(
+		cmd, kafkaFlags(storeFlags(), map[string]string{"http": "http.addr", "data": "data_dir"}),
+		nil,
+	)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, _, err := s.load(cmd)
 		if err != nil {

@@ -16,12 +16,17 @@ func newTrace() *cobra.Command {
 		asJSON bool
 	)
 	cmd := &cobra.Command{
-		Use: "trace EVENT_ID", Short: "Show where an event is: its place on the log, and which processors and stores are past it", Args: cobra.ExactArgs(1),
+		Use: "trace EVENT_ID",
+		Short: "Show where an event is: its place on the log, and which processors and stores " +
+			"are past it",
+		Args: cobra.ExactArgs(1),
 		Long: `Show where an event is: topic, partition and offset, which processors (and so which stores) are past it, or its dead letter. It reads the log, so it needs
 no store; --since bounds how far back it looks.`,
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
-	cmd.Flags().DurationVar(&since, "since", 0, "look only at events that the log took within this time; 0 is all")
+	cmd.Flags().DurationVar(
+		&since, "since", 0, "look only at events that the log took within this time; 0 is all",
+	)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, _, err := s.load(cmd)
@@ -42,17 +47,26 @@ no store; --since bounds how far back it looks.`,
 			return err
 		}
 		if len(found) == 0 {
-			return fmt.Errorf("no event with the id %q is on the log: check the id, or that the event was answered with 202", args[0])
+			return fmt.Errorf(
+				"no event with the id %q is on the log: check the id, or that the event was "+
+					"answered with 202",
+				args[0],
+			)
 		}
 		if asJSON {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(found)
 		}
 		for _, t := range found {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s partition %d offset %d, key %s, taken by the log at %s\n", t.Topic, t.Partition, t.Offset, t.Key, t.AcceptedAt.Format(time.RFC3339Nano))
+			fmt.Fprintf(
+				cmd.OutOrStdout(), "%s partition %d offset %d, key %s, taken by the log at %s\n",
+				t.Topic, t.Partition, t.Offset, t.Key, t.AcceptedAt.Format(time.RFC3339Nano),
+			)
 			for _, g := range t.Groups {
 				line := fmt.Sprintf("  %-10s %-12s %s", g.Group, g.State, g.Store)
 				if g.DeadLetter != "" {
-					line += fmt.Sprintf(" — %s (slipstream poison show %s)", firstLine(g.Reason, 120), g.DeadLetter)
+					line += fmt.Sprintf(
+						" — %s (slipstream poison show %s)", firstLine(g.Reason, 120), g.DeadLetter,
+					)
 				}
 				fmt.Fprintln(cmd.OutOrStdout(), line)
 			}

@@ -13,51 +13,58 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Commands of ours as they stand in documents (in a code span, or at the beginning of a line of a code block) and in what the program itself says
-// to people (in quotes or back-quotes).
+// Commands of ours as they stand in documents (in a code span, or at the beginning of a line of a
+// code block) and in what the program itself says to people (in quotes or back-quotes).
 var (
-	inDocuments = regexp.MustCompile("(?m)(?:`|^ {4,}|^\\$ |^    \\$ )(?:[A-Z_]+=\\S+ )*(?:go run \\./cmd/|bin/)?slipstream ([^`\n]+)")
-	inMessages  = regexp.MustCompile("(?:`|\\\\\")slipstream ([^`\"\\\\\n]+)")
-	aWord       = regexp.MustCompile(`^[a-z][a-z-]*$`)
+	inDocuments = regexp.MustCompile(
+		"(?m)(?:`|^ {4,}|^\\$ |^    \\$ )(?:[A-Z_]+=\\S+ )*(?:go run \\./cmd/|bin/)?slipstream " +
+			"([^`\n]+)",
+	)
+	inMessages = regexp.MustCompile("(?:`|\\\\\")slipstream ([^`\"\\\\\n]+)")
+	aWord      = regexp.MustCompile(`^[a-z][a-z-]*$`)
 )
 
-// TestCommandsThatAreNamedExist holds documents and error messages to the command line as it is: commands and flags.
+// TestCommandsThatAreNamedExist holds documents and error messages to the command line as it is:
+// commands and flags.
 func TestCommandsThatAreNamedExist(t *testing.T) {
 	t.Parallel()
 	root := newRoot(io.Discard, io.Discard)
 	seen := map[string]int{}
-	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			switch d.Name() {
-			case ".git", ".slipstream", "bin", "data", "testdata":
-				return filepath.SkipDir
+	err := filepath.WalkDir(
+		filepath.Join("..", ".."),
+		func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			if d.IsDir() {
+				switch d.Name() {
+				case ".git", ".slipstream", "bin", "data", "testdata":
+					return filepath.SkipDir
+				}
+				return nil
+			}
+			pattern := inDocuments
+			switch {
+			case strings.HasSuffix(path, "_test.go"):
+				return nil
+			case filepath.Ext(path) == ".go":
+				pattern = inMessages
+			case filepath.Ext(path) != ".md":
+				return nil
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, m := range pattern.FindAllStringSubmatch(string(text), -1) {
+				seen[filepath.Ext(path)]++
+				for _, complaint := range complaints(root, m[1]) {
+					t.Errorf("%s: slipstream %s: %s", path, m[1], complaint)
+				}
 			}
 			return nil
-		}
-		pattern := inDocuments
-		switch {
-		case strings.HasSuffix(path, "_test.go"):
-			return nil
-		case filepath.Ext(path) == ".go":
-			pattern = inMessages
-		case filepath.Ext(path) != ".md":
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		for _, m := range pattern.FindAllStringSubmatch(string(text), -1) {
-			seen[filepath.Ext(path)]++
-			for _, complaint := range complaints(root, m[1]) {
-				t.Errorf("%s: slipstream %s: %s", path, m[1], complaint)
-			}
-		}
-		return nil
-	})
+		},
+	)
 	require.NoError(t, err)
 	require.Greater(t, seen[".md"], 20, "commands in documents were looked at")
 	require.Greater(t, seen[".go"], 5, "commands in messages were looked at")
@@ -89,7 +96,8 @@ func complaints(root *cobra.Command, line string) (out []string) {
 		word = strings.Trim(word, ".,;:()[]\"'…")
 		if flag, ok := strings.CutPrefix(word, "--"); ok {
 			flag, _, _ = strings.Cut(flag, "=")
-			if flag != "help" && cmd.Flags().Lookup(flag) == nil && cmd.InheritedFlags().Lookup(flag) == nil {
+			if flag != "help" && cmd.Flags().Lookup(flag) == nil &&
+				cmd.InheritedFlags().Lookup(flag) == nil {
 				out = append(out, "there is no flag --"+flag)
 			}
 			continue

@@ -1,4 +1,5 @@
-// Command slipstream is the whole of Slipstream: the processors, the API, the embedded engines and the tools of an operator.
+// Command slipstream is the whole of Slipstream: the processors, the API, the embedded engines and
+// the tools of an operator.
 package main
 
 import (

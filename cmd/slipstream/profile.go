@@ -15,10 +15,14 @@ import (
 // Rates of the samplers that cost something while they run: one sample per millisecond of blocking.
 const blockRate = int(time.Millisecond)
 
-// profiled lets a command write profiles of its whole run into a folder, for `go tool pprof`: cpu, allocs and block.
+// profiled lets a command write profiles of its whole run into a folder, for `go tool pprof`: cpu,
+// allocs and block.
 func profiled(cmd *cobra.Command) {
 	var dir string
-	cmd.Flags().StringVar(&dir, "profile", "", "write the profiles cpu.prof, allocs.prof and block.prof into this folder when it ends")
+	cmd.Flags().StringVar(
+		&dir, "profile", "",
+		"write the profiles cpu.prof, allocs.prof and block.prof into this folder when it ends",
+	)
 	run := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if dir == "" {

@@ -30,7 +30,8 @@ Settings come from defaults, a YAML file (--config), the environment and flags; 
 	root.SetOut(out)
 	root.SetErr(errOut)
 	root.AddCommand(
-		newDev(), newRun(), newMigrate(), newReplay(), newSimulate(), newRecommend(), newStatus(), newTrace(), newPoison(), newConfig(), newEval(), newHealth(), newRebuild(),
+		newDev(), newRun(), newMigrate(), newReplay(), newSimulate(), newRecommend(), newStatus(),
+		newTrace(), newPoison(), newConfig(), newEval(), newHealth(), newRebuild(),
 	)
 	return root
 }
@@ -41,13 +42,20 @@ type settings struct {
 	defaults func(*config.Config)
 }
 
-func addSettings(cmd *cobra.Command, named map[string]string, defaults func(*config.Config)) *settings {
+func addSettings(
+	cmd *cobra.Command,
+	named map[string]string,
+	defaults func(*config.Config),
+) *settings {
 	return &settings{flags: config.AddFlags(cmd.Flags(), named), defaults: defaults}
 }
 
 // kafkaFlags and storeFlags name the addresses.
 func kafkaFlags(more ...map[string]string) map[string]string {
-	flags := map[string]string{"brokers": "kafka.brokers", "topic-prefix": "kafka.topic_prefix", "log-level": "log.level", "log-format": "log.format"}
+	flags := map[string]string{
+		"brokers": "kafka.brokers", "topic-prefix": "kafka.topic_prefix", "log-level": "log.level",
+		"log-format": "log.format",
+	}
 	for _, m := range more {
 		for k, v := range m {
 			flags[k] = v
@@ -58,7 +66,8 @@ func kafkaFlags(more ...map[string]string) map[string]string {
 
 func storeFlags() map[string]string {
 	return map[string]string{
-		"qdrant": "qdrant.addr", "neo4j": "neo4j.uri", "clickhouse": "clickhouse.addr", "clickhouse-database": "clickhouse.database",
+		"qdrant": "qdrant.addr", "neo4j": "neo4j.uri", "clickhouse": "clickhouse.addr",
+		"clickhouse-database": "clickhouse.database",
 	}
 }
 

@@ -59,7 +59,9 @@ func Config() config.Config {
 
 // Quiet is a logger for tests: warnings only, to the test's log.
 func Quiet(t *testing.T) *slog.Logger {
-	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError}))
+	return slog.New(
+		slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelError}),
+	)
 }
 
 type testWriter struct{ t *testing.T }
@@ -70,7 +72,11 @@ func (w testWriter) Write(p []byte) (int, error) {
 }
 
 // StartEmbedded runs everything in one process on the data in dir. stop ends it cleanly.
-func StartEmbedded(t *testing.T, dir string, change func(*config.Config)) (in *Installation, stop func()) {
+func StartEmbedded(
+	t *testing.T,
+	dir string,
+	change func(*config.Config),
+) (in *Installation, stop func()) {
 	t.Helper()
 	cfg := Config()
 	if change != nil {
@@ -99,10 +105,21 @@ func StartReal(t *testing.T, change func(*config.Config)) *Installation {
 	cfg.Kafka.Brokers = strings.Split(enginetest.Addr(t, "KAFKA_BROKERS"), ",")
 	cfg.Kafka.TopicPrefix = name + "."
 	cfg.Qdrant.Addr, cfg.Qdrant.CollectionPrefix = enginetest.Addr(t, "QDRANT_ADDR"), name+"_"
-	cfg.Neo4j.URI, cfg.Neo4j.Username, cfg.Neo4j.Password = enginetest.Addr(t, "NEO4J_URI"), enginetest.Env("NEO4J_USERNAME"), enginetest.Env("NEO4J_PASSWORD")
+	cfg.Neo4j.URI, cfg.Neo4j.Username, cfg.Neo4j.Password = enginetest.Addr(
+		t,
+		"NEO4J_URI",
+	), enginetest.Env(
+		"NEO4J_USERNAME",
+	), enginetest.Env(
+		"NEO4J_PASSWORD",
+	)
 	cfg.Neo4j.LabelPrefix = name
 	cfg.ClickHouse.Addr, cfg.ClickHouse.Database = enginetest.Addr(t, "CLICKHOUSE_ADDR"), name
-	cfg.ClickHouse.Username, cfg.ClickHouse.Password = enginetest.Env("CLICKHOUSE_USERNAME"), enginetest.Env("CLICKHOUSE_PASSWORD")
+	cfg.ClickHouse.Username, cfg.ClickHouse.Password = enginetest.Env(
+		"CLICKHOUSE_USERNAME",
+	), enginetest.Env(
+		"CLICKHOUSE_PASSWORD",
+	)
 	if change != nil {
 		change(&cfg)
 	}
@@ -163,7 +180,10 @@ func DropCollections(ctx context.Context, t *testing.T, cfg config.Config) {
 func OpenRows(t *testing.T, cfg config.Config) *sql.DB {
 	db := clickhouse.OpenDB(&clickhouse.Options{
 		Addr: []string{cfg.ClickHouse.Addr},
-		Auth: clickhouse.Auth{Database: cfg.ClickHouse.Database, Username: cfg.ClickHouse.Username, Password: cfg.ClickHouse.Password},
+		Auth: clickhouse.Auth{
+			Database: cfg.ClickHouse.Database, Username: cfg.ClickHouse.Username,
+			Password: cfg.ClickHouse.Password,
+		},
 	})
 	t.Cleanup(func() { _ = db.Close() })
 	return db
@@ -179,7 +199,13 @@ func (in *Installation) RowsOf(t *testing.T, user string) map[string]int {
 	out := make(map[string]int)
 	for _, table := range []string{"interactions", "recommendations", "user_days", "users"} {
 		var n int
-		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM "+table+" WHERE user_id = ?", user).Scan(&n), table)
+		require.NoError(
+			t,
+			db.QueryRowContext(
+				t.Context(), "SELECT count(*) FROM "+table+" WHERE user_id = ?", user,
+			).Scan(&n),
+			table,
+		)
 		out[table] = n
 	}
 	return out
@@ -188,7 +214,9 @@ func (in *Installation) RowsOf(t *testing.T, user string) map[string]int {
 // Start runs everything as cfg says. It ends with the test, or with Stop.
 func Start(t *testing.T, cfg config.Config, isEmbedded bool) *Installation {
 	t.Helper()
-	a, err := app.Open(t.Context(), cfg, app.Options{Embedded: isEmbedded, Version: "test", Log: Quiet(t)})
+	a, err := app.Open(
+		t.Context(), cfg, app.Options{Embedded: isEmbedded, Version: "test", Log: Quiet(t)},
+	)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -309,10 +337,13 @@ func (in *Installation) Latest(t *testing.T, topic string) map[string][]byte {
 	n, err := in.Kafka().Conn().Partitions(t.Context(), topic)
 	require.NoError(t, err)
 	for p := range n {
-		require.NoError(t, in.Kafka().Read(t.Context(), topic, p, 0, -1, func(r *record.Record) error {
-			out[string(r.Key)] = slices.Clone(r.Value)
-			return nil
-		}))
+		require.NoError(
+			t,
+			in.Kafka().Read(t.Context(), topic, p, 0, -1, func(r *record.Record) error {
+				out[string(r.Key)] = slices.Clone(r.Value)
+				return nil
+			}),
+		)
 	}
 	return out
 }

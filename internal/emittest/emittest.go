@@ -1,4 +1,5 @@
-// Package emittest has an emitter for tests of producers: it keeps what it is given, or fails by a plan.
+// Package emittest has an emitter for tests of producers: it keeps what it is given, or fails by a
+// plan.
 package emittest
 
 import (
@@ -15,7 +16,8 @@ type Log struct {
 	mu sync.Mutex
 	// Batches are the batches kept. Read them when nobody emits.
 	Batches [][]record.Record
-	// Plan is called before a batch is kept; its error is returned. Messages that fail are not kept.
+	// Plan is called before a batch is kept; its error is returned. Messages that fail are not
+	// kept.
 	Plan func(ctx context.Context, batch []record.Record) error
 }
 

@@ -15,7 +15,8 @@ type Lag struct {
 	Events int64
 }
 
-// lagCollector shows the lags of the last call of SetLag and no others: a partition that is gone must not keep its last value.
+// lagCollector shows the lags of the last call of SetLag and no others: a partition that is gone
+// must not keep its last value.
 type lagCollector struct {
 	desc *prometheus.Desc
 
@@ -37,11 +38,15 @@ func (c *lagCollector) Collect(ch chan<- prometheus.Metric) {
 	lags := c.lags
 	c.mu.Unlock()
 	for _, l := range lags {
-		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, float64(l.Events), l.Group, l.Topic, strconv.Itoa(l.Partition))
+		ch <- prometheus.MustNewConstMetric(
+			c.desc, prometheus.GaugeValue, float64(l.Events), l.Group, l.Topic,
+			strconv.Itoa(l.Partition),
+		)
 	}
 }
 
-// SetLag replaces all lags. Each group, topic and partition may come once. The slice must not be changed afterwards.
+// SetLag replaces all lags. Each group, topic and partition may come once. The slice must not be
+// changed afterwards.
 func (m *Metrics) SetLag(lags []Lag) {
 	m.lag.mu.Lock()
 	defer m.lag.mu.Unlock()

@@ -1,6 +1,7 @@
 // Package telemetry is how the process tells about itself: structured logs and Prometheus metrics.
 //
-// Metrics are plain methods that the program calls from the hooks of the other packages, so that none of them imports a metrics library.
+// Metrics are plain methods that the program calls from the hooks of the other packages, so that
+// none of them imports a metrics library.
 package telemetry
 
 import (
@@ -15,7 +16,8 @@ const (
 	FormatJSON = "json"
 )
 
-// NewLogger returns a logger that writes to w. Level is debug, info, warn or error; format is FormatText or FormatJSON.
+// NewLogger returns a logger that writes to w. Level is debug, info, warn or error; format is
+// FormatText or FormatJSON.
 func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {

@@ -19,7 +19,8 @@ const (
 	BreakerOpen     = "open"
 )
 
-// Metrics holds every metric of the process in a registry of its own. Its methods are safe for concurrent use.
+// Metrics holds every metric of the process in a registry of its own. Its methods are safe for
+// concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
 	lag      *lagCollector
@@ -41,33 +42,71 @@ type Metrics struct {
 	repaired    prometheus.Counter
 }
 
-// fine are the bounds of durations from half a millisecond to some ten seconds, which is what stages and requests take.
+// fine are the bounds of durations from half a millisecond to some ten seconds, which is what
+// stages and requests take.
 func fine() []float64 {
 	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 }
 
-// NewMetrics returns the metrics with those of the Go runtime and the process beside them. Version is shown in slipstream_build_info.
+// NewMetrics returns the metrics with those of the Go runtime and the process beside them. Version
+// is shown in slipstream_build_info.
 func NewMetrics(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), lag: newLagCollector()}
-	m.produced = counter("produced_events_total", "Events that Kafka has acknowledged, by topic and kind.", "topic", "kind")
-	m.consumed = counter("consumed_events_total", "Events that a group has finished, by topic; a repeat counts again.", "group", "topic")
-	m.batchEvents = histogram("batch_events", "Events in a micro-batch.", prometheus.ExponentialBuckets(1, 2, 14), "group", "topic")
-	m.batchBytes = histogram("batch_bytes", "Size of a micro-batch.", prometheus.ExponentialBuckets(256, 4, 10), "group", "topic")
+	m.produced = counter(
+		"produced_events_total", "Events that Kafka has acknowledged, by topic and kind.", "topic",
+		"kind",
+	)
+	m.consumed = counter(
+		"consumed_events_total",
+		"Events that a group has finished, by topic; a repeat counts again.", "group", "topic",
+	)
+	m.batchEvents = histogram(
+		"batch_events", "Events in a micro-batch.", prometheus.ExponentialBuckets(1, 2, 14),
+		"group", "topic",
+	)
+	m.batchBytes = histogram(
+		"batch_bytes", "Size of a micro-batch.", prometheus.ExponentialBuckets(256, 4, 10), "group",
+		"topic",
+	)
 	m.stage = histogram("stage_duration_seconds",
-		"Time that a stage of the pipeline took: fetch, wait, handle, commit, produce, or a call of a store.", fine(), "stage", "group")
+		"Time that a stage of the pipeline took: fetch, wait, handle, commit, produce, or a "+
+			"call of a store.", fine(), "stage", "group")
 	m.freshness = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Namespace: namespace, Name: "event_to_recommendation_seconds",
-		Help:    "From the time an event was produced to the publication of the list that reflects it; the oldest event that the list answers counts.",
+		Help: "From the time an event was produced to the publication of the list that " +
+			"reflects it; the oldest event that the list answers counts.",
 		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
 	})
-	m.served = counter("recommendations_served_total", "Lists served, by way (event or request), strategy and variant.", "via", "strategy", "variant", "degraded")
-	m.poisoned = counter("poisoned_events_total", "Events set aside as dead letters, by class of the failure.", "group", "topic", "class")
-	m.retries = counter("retries_total", "Attempts that failed and are made again, by class of the failure.", "group", "class")
-	m.breaker = gauge("breaker_state", "State of a circuit breaker: 1 for the state it is in.", "group", "state")
+	m.served = counter(
+		"recommendations_served_total",
+		"Lists served, by way (event or request), strategy and variant.", "via", "strategy",
+		"variant", "degraded",
+	)
+	m.poisoned = counter(
+		"poisoned_events_total", "Events set aside as dead letters, by class of the failure.",
+		"group", "topic", "class",
+	)
+	m.retries = counter(
+		"retries_total", "Attempts that failed and are made again, by class of the failure.",
+		"group", "class",
+	)
+	m.breaker = gauge(
+		"breaker_state", "State of a circuit breaker: 1 for the state it is in.", "group", "state",
+	)
 	m.partitions = gauge("assigned_partitions", "Partitions that this process works on.", "group")
-	m.stopped = gauge("stopped_partitions", "Partitions that wait for an operator, since their offsets do not fit the log or the stores.", "group")
-	m.requests = histogram("http_request_duration_seconds", "Time to answer HTTP requests, by route and status.", fine(), "method", "route", "code")
-	m.refused = counter("refused_events_total", "Events that the gateway refused, by cause.", "cause")
+	m.stopped = gauge(
+		"stopped_partitions",
+		"Partitions that wait for an operator, since their offsets do not fit the log or the "+
+			"stores.",
+		"group",
+	)
+	m.requests = histogram(
+		"http_request_duration_seconds", "Time to answer HTTP requests, by route and status.",
+		fine(), "method", "route", "code",
+	)
+	m.refused = counter(
+		"refused_events_total", "Events that the gateway refused, by cause.", "cause",
+	)
 	m.repaired = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: namespace, Name: "repaired_users_total",
 		Help: "Users whose stored state was corrupt and was rebuilt from the log.",
@@ -75,23 +114,32 @@ func NewMetrics(version string) *Metrics {
 	build := gauge("build_info", "Version of this process: always 1.", "version")
 	build.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(
-		m.lag, m.produced, m.consumed, m.batchEvents, m.batchBytes, m.stage, m.freshness, m.served, m.poisoned, m.retries,
+		m.lag, m.produced, m.consumed, m.batchEvents, m.batchBytes, m.stage, m.freshness, m.served,
+		m.poisoned, m.retries,
 		m.breaker, m.partitions, m.stopped, m.requests, m.refused, m.repaired, build,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
 }
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	return prometheus.NewCounterVec(
+		prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels,
+	)
 }
 
 func gauge(name, help string, labels ...string) *prometheus.GaugeVec {
-	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	return prometheus.NewGaugeVec(
+		prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, labels,
+	)
 }
 
 func histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets}, labels)
+	return prometheus.NewHistogramVec(
+		prometheus.HistogramOpts{Namespace: namespace, Name: name, Help: help, Buckets: buckets},
+		labels,
+	)
 }
 
 // Registry returns the registry, for metrics of one's own.
@@ -118,12 +166,14 @@ func (m *Metrics) Batch(group, topic string, events, bytes int) {
 	m.batchBytes.WithLabelValues(group, topic).Observe(float64(bytes))
 }
 
-// Stage tells how long a stage took: fetch, handle, commit, produce, or store.call such as qdrant.put_users.
+// Stage tells how long a stage took: fetch, handle, commit, produce, or store.call such as
+// qdrant.put_users.
 func (m *Metrics) Stage(stage, group string, d time.Duration) {
 	m.stage.WithLabelValues(stage, group).Observe(d.Seconds())
 }
 
-// Freshness tells how long it took from an event to the publication of the list that reflects it. A negative time counts as none.
+// Freshness tells how long it took from an event to the publication of the list that reflects it. A
+// negative time counts as none.
 func (m *Metrics) Freshness(d time.Duration) { m.freshness.Observe(max(d, 0).Seconds()) }
 
 // Served counts a list. Via is event or request.

@@ -36,7 +36,12 @@ func exercised() *telemetry.Metrics {
 	m.Repaired()
 	m.Request("GET", "/v1/trending", 200, time.Millisecond)
 	m.Refused("schema", 2)
-	m.SetLag([]telemetry.Lag{{Group: "embed", Topic: "interactions", Partition: 3, Events: 7}, {Group: "embed", Topic: "items", Partition: 0, Events: 1}})
+	m.SetLag(
+		[]telemetry.Lag{
+			{Group: "embed", Topic: "interactions", Partition: 3, Events: 7},
+			{Group: "embed", Topic: "items", Partition: 0, Events: 1},
+		},
+	)
 	return m
 }
 

@@ -1,4 +1,5 @@
-// Package client sends events to Slipstream from applications written in Go: over HTTP, or through any Watermill publisher straight to Kafka.
+// Package client sends events to Slipstream from applications written in Go: over HTTP, or through
+// any Watermill publisher straight to Kafka.
 //
 //	c, err := client.New(client.HTTP("http://127.0.0.1:8080", client.HTTPOptions{}), client.Config{Source: "shop"})
 //	…
@@ -6,9 +7,10 @@
 //	…
 //	err = c.Close(ctx)
 //
-// Send returns nil only after all in-sync replicas of the log have the event (acks=all). Events of many goroutines share requests. Every event has an id, a
-// UUIDv7 unless the application gives one; sending an event again with the same id and source is safe: it counts once. That is also what the client
-// relies on when it tries again after a time-out.
+// Send returns nil only after all in-sync replicas of the log have the event (acks=all). Events of
+// many goroutines share requests. Every event has an id, a UUIDv7 unless the application gives one;
+// sending an event again with the same id and source is safe: it counts once. That is also what the
+// client relies on when it tries again after a time-out.
 package client
 
 import (
@@ -24,9 +26,11 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Config says how events are gathered and how long to insist. The zero value of everything but Source is the default.
+// Config says how events are gathered and how long to insist. The zero value of everything but
+// Source is the default.
 type Config struct {
-	// Source names the application. With its id it identifies an event, so it must not change between tries. Required.
+	// Source names the application. With its id it identifies an event, so it must not change
+	// between tries. Required.
 	Source string
 	// BatchEvents and BatchBytes bound one request. Default 500 and 1 MiB.
 	BatchEvents, BatchBytes int
@@ -34,9 +38,11 @@ type Config struct {
 	Linger time.Duration
 	// Buffer is how many events may wait; beyond, Send and Enqueue block. Default 10,000.
 	Buffer int
-	// RetryFor is how long an event is tried again while the other side is unwell, is busy (429) or unavailable (503). Default 30 s.
+	// RetryFor is how long an event is tried again while the other side is unwell, is busy (429) or
+	// unavailable (503). Default 30 s.
 	RetryFor time.Duration
-	// MinBackoff and MaxBackoff bound the pause between tries, which doubles; a Retry-After of the other side that is longer wins. Default 100 ms and 5 s.
+	// MinBackoff and MaxBackoff bound the pause between tries, which doubles; a Retry-After of the
+	// other side that is longer wins. Default 100 ms and 5 s.
 	MinBackoff, MaxBackoff time.Duration
 }
 
@@ -49,14 +55,17 @@ func (c *Config) defaults() error {
 		d int
 	}{{&c.BatchEvents, 500}, {&c.BatchBytes, 1 << 20}, {&c.Buffer, 10_000}} {
 		if *n.v < 0 {
-			return fmt.Errorf("client: BatchEvents, BatchBytes and Buffer must not be negative, one is %d", *n.v)
+			return fmt.Errorf(
+				"client: BatchEvents, BatchBytes and Buffer must not be negative, one is %d", *n.v,
+			)
 		}
 		if *n.v == 0 {
 			*n.v = n.d
 		}
 	}
 	for _, n := range []struct{ v, d *time.Duration }{
-		{&c.Linger, ptr(2 * time.Millisecond)}, {&c.RetryFor, ptr(30 * time.Second)}, {&c.MinBackoff, ptr(100 * time.Millisecond)}, {&c.MaxBackoff, ptr(5 * time.Second)},
+		{&c.Linger, ptr(2 * time.Millisecond)}, {&c.RetryFor, ptr(30 * time.Second)},
+		{&c.MinBackoff, ptr(100 * time.Millisecond)}, {&c.MaxBackoff, ptr(5 * time.Second)},
 	} {
 		if *n.v < 0 {
 			return fmt.Errorf("client: times must not be negative, one is %s", *n.v)
@@ -72,7 +81,8 @@ func ptr[T any](v T) *T { return &v }
 
 // Transport carries a batch to Slipstream. HTTP and Publisher make one.
 type Transport interface {
-	// Send returns nil when the log has every message, else a *SendError that names those it has not. It is not called concurrently.
+	// Send returns nil when the log has every message, else a *SendError that names those it has
+	// not. It is not called concurrently.
 	Send(ctx context.Context, batch []record.Record) error
 }
 
@@ -84,7 +94,8 @@ type Failure struct {
 	ID string
 	// Err says why.
 	Err error
-	// Temporary tells that the event is innocent: it was given up after Config.RetryFor, and can be sent again later.
+	// Temporary tells that the event is innocent: it was given up after Config.RetryFor, and can be
+	// sent again later.
 	Temporary bool
 }
 
@@ -101,7 +112,10 @@ func (e *SendError) Error() string {
 	if len(e.Failed) == 0 {
 		return "no events failed"
 	}
-	return fmt.Sprintf("%d of %d events not taken, the first (index %d): %v", len(e.Failed), e.Total, e.Failed[0].Index, e.Failed[0].Err)
+	return fmt.Sprintf(
+		"%d of %d events not taken, the first (index %d): %v", len(e.Failed), e.Total,
+		e.Failed[0].Index, e.Failed[0].Err,
+	)
 }
 
 // Unwrap returns the errors of the events.
@@ -116,7 +130,8 @@ func (e *SendError) Unwrap() []error {
 // ErrClosed is returned for events that come after Close.
 var ErrClosed = errors.New("client is closed")
 
-// Client gathers events into batches and sends them, one batch at a time, so that events keep their order. Safe for concurrent use.
+// Client gathers events into batches and sends them, one batch at a time, so that events keep their
+// order. Safe for concurrent use.
 type Client struct {
 	cfg       Config
 	transport Transport
@@ -144,14 +159,19 @@ func New(t Transport, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	c := &Client{cfg: cfg, transport: t, queue: make(chan *pending, cfg.Buffer), closing: make(chan struct{}), done: make(chan struct{}), stop: stop}
+	c := &Client{
+		cfg: cfg, transport: t, queue: make(chan *pending, cfg.Buffer),
+		closing: make(chan struct{}), done: make(chan struct{}), stop: stop,
+	}
 	go c.work(ctx)
 	return c, nil
 }
 
-// Send sends the events and returns nil when the log has all of them. Ids, source and time that are missing are filled in, in the events themselves, so that
-// the caller sees them. A *SendError names the events that were not taken; an event that is not valid is named at once, without being sent. When ctx ends
-// first its error is returned, and events that are under way may still arrive: send them again with their ids.
+// Send sends the events and returns nil when the log has all of them. Ids, source and time that are
+// missing are filled in, in the events themselves, so that the caller sees them. A *SendError names
+// the events that were not taken; an event that is not valid is named at once, without being sent.
+// When ctx ends first its error is returned, and events that are under way may still arrive: send
+// them again with their ids.
 func (c *Client) Send(ctx context.Context, events ...schemas.Event) error {
 	type outcome struct {
 		failure Failure
@@ -184,9 +204,13 @@ func (c *Client) Send(ctx context.Context, events ...schemas.Event) error {
 	return nil
 }
 
-// Enqueue hands over one event without waiting for the log; it blocks only while the buffer is full. done, unless nil, is called once with nil or with
-// the reason; it must not block.
-func (c *Client) Enqueue(ctx context.Context, event schemas.Event, done func(id string, err error)) error {
+// Enqueue hands over one event without waiting for the log; it blocks only while the buffer is
+// full. done, unless nil, is called once with nil or with the reason; it must not block.
+func (c *Client) Enqueue(
+	ctx context.Context,
+	event schemas.Event,
+	done func(id string, err error),
+) error {
 	// The event outlives the call: its context only bounds the waiting for room.
 	return c.putDetached(ctx, event, func(f Failure, failed bool) {
 		if done == nil {
@@ -204,11 +228,19 @@ func (c *Client) put(ctx context.Context, event schemas.Event, result func(Failu
 	return c.enqueue(ctx, ctx, event, result)
 }
 
-func (c *Client) putDetached(ctx context.Context, event schemas.Event, result func(Failure, bool)) error {
+func (c *Client) putDetached(
+	ctx context.Context,
+	event schemas.Event,
+	result func(Failure, bool),
+) error {
 	return c.enqueue(ctx, context.WithoutCancel(ctx), event, result)
 }
 
-func (c *Client) enqueue(ctx, life context.Context, event schemas.Event, result func(Failure, bool)) error {
+func (c *Client) enqueue(
+	ctx, life context.Context,
+	event schemas.Event,
+	result func(Failure, bool),
+) error {
 	id, source, at := event.Identity()
 	if *id == "" {
 		v7, err := uuid.NewV7()
@@ -243,7 +275,8 @@ func (c *Client) enqueue(ctx, life context.Context, event schemas.Event, result 
 	}
 }
 
-// Close sends what is waiting and returns when it is through. When ctx ends first what is left fails, and the error says so. Calling it again waits too.
+// Close sends what is waiting and returns when it is through. When ctx ends first what is left
+// fails, and the error says so. Calling it again waits too.
 func (c *Client) Close(ctx context.Context) error {
 	c.close.Do(func() {
 		close(c.closing) // whoever waits for room gives up

@@ -51,7 +51,9 @@ func (l *log) items() (ids []string) {
 	defer l.mu.Unlock()
 	for _, b := range l.batches {
 		for _, m := range b {
-			x, err := schemas.DecodeInteraction(&record.Record{Topic: m.Topic, Value: m.Value, Headers: m.Headers})
+			x, err := schemas.DecodeInteraction(
+				&record.Record{Topic: m.Topic, Value: m.Value, Headers: m.Headers},
+			)
 			if err != nil {
 				panic(err)
 			}
@@ -98,12 +100,17 @@ func TestSendOverHTTP(t *testing.T) {
 	c := start(t, overHTTP(t, l), client.Config{})
 	view := viewOf("i1")
 	require.NoError(t, c.Send(t.Context(), view,
-		&schemas.Friendship{UserID: "b", FriendID: "a", EventID: "mine"}, &schemas.Item{ItemID: "i1", Title: "T"}, &schemas.User{UserID: "u", Erased: true}))
+		&schemas.Friendship{UserID: "b", FriendID: "a", EventID: "mine"}, &schemas.Item{
+			ItemID: "i1", Title: "T",
+		}, &schemas.User{UserID: "u", Erased: true}))
 	require.Len(t, view.EventID, 36, "the caller sees the id")
 	require.Equal(t, "test", view.Source)
 	require.Len(t, l.batches, 1, "one request for all")
 	ms := l.batches[0]
-	require.Equal(t, []string{"interactions", "friendships", "items", "users"}, []string{ms[0].Topic, ms[1].Topic, ms[2].Topic, ms[3].Topic})
+	require.Equal(
+		t, []string{"interactions", "friendships", "items", "users"},
+		[]string{ms[0].Topic, ms[1].Topic, ms[2].Topic, ms[3].Topic},
+	)
 	x, err := schemas.DecodeInteraction(&record.Record{Value: ms[0].Value, Headers: ms[0].Headers})
 	require.NoError(t, err)
 	require.Equal(t, *view, x, "what arrives is what was sent")
@@ -143,7 +150,10 @@ func TestManySendersShareRequests(t *testing.T) {
 func TestErrorsNameTheEvents(t *testing.T) {
 	t.Parallel()
 	l := &log{plan: func(b []record.Record) error {
-		return &producers.EmitError{Total: len(b), Failed: []fault.Rejection{{Index: 1, Err: fault.Permanentf("too large")}}}
+		return &producers.EmitError{
+			Total:  len(b),
+			Failed: []fault.Rejection{{Index: 1, Err: fault.Permanentf("too large")}},
+		}
 	}}
 	c := start(t, overHTTP(t, l), client.Config{})
 	err := c.Send(t.Context(), viewOf("a"), &schemas.Interaction{UserID: "u"}, viewOf("c"))
@@ -157,7 +167,10 @@ func TestErrorsNameTheEvents(t *testing.T) {
 		require.NotEmpty(t, f.ID)
 	}
 	require.ErrorContains(t, byIndex[1].Err, `"action" is missing`)
-	require.ErrorContains(t, byIndex[2].Err, "too large", "the second of those that were sent is the third of the call")
+	require.ErrorContains(
+		t, byIndex[2].Err, "too large",
+		"the second of those that were sent is the third of the call",
+	)
 }
 
 func TestRetriesUntilTaken(t *testing.T) {
@@ -170,7 +183,13 @@ func TestRetriesUntilTaken(t *testing.T) {
 			calls = append(calls, time.Since(began).Round(time.Second))
 			switch len(calls) {
 			case 1:
-				return &client.SendError{Total: len(b), RetryAfter: 7 * time.Second, Failed: []client.Failure{{Index: 0, Err: errors.New("busy"), Temporary: true}, {Index: 1, Err: errors.New("busy"), Temporary: true}}}
+				return &client.SendError{
+					Total: len(b), RetryAfter: 7 * time.Second,
+					Failed: []client.Failure{
+						{Index: 0, Err: errors.New("busy"), Temporary: true},
+						{Index: 1, Err: errors.New("busy"), Temporary: true},
+					},
+				}
 			case 2:
 				return errors.New("connection refused")
 			}
@@ -226,13 +245,16 @@ func TestCloseFlushes(t *testing.T) {
 	var mu sync.Mutex
 	done := 0
 	for i := range 100 {
-		require.NoError(t, c.Enqueue(t.Context(), viewOf(fmt.Sprint(i)), func(id string, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if id != "" && err == nil {
-				done++
-			}
-		}))
+		require.NoError(
+			t,
+			c.Enqueue(t.Context(), viewOf(fmt.Sprint(i)), func(id string, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if id != "" && err == nil {
+					done++
+				}
+			}),
+		)
 	}
 	require.NoError(t, c.Close(t.Context()))
 	require.NoError(t, c.Close(t.Context()), "closing twice is fine")
@@ -249,7 +271,13 @@ func TestCloseIsBounded(t *testing.T) {
 		require.NoError(t, err)
 		var failed []error
 		for range 2 {
-			require.NoError(t, c.Enqueue(t.Context(), viewOf("a"), func(_ string, err error) { failed = append(failed, err) }))
+			require.NoError(
+				t,
+				c.Enqueue(
+					t.Context(), viewOf("a"),
+					func(_ string, err error) { failed = append(failed, err) },
+				),
+			)
 			synctest.Wait()
 		}
 		blocked := make(chan error)
@@ -275,7 +303,10 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		wait                   time.Duration
 		want                   string
 	}{
-		{"key refused", `{"title":"Forbidden","detail":"the key may not emit"}`, "", 403, false, 0, "403 Forbidden: the key may not emit"},
+		{
+			"key refused", `{"title":"Forbidden","detail":"the key may not emit"}`, "", 403, false,
+			0, "403 Forbidden: the key may not emit",
+		},
 		{"busy", `{"detail":"too many"}`, "3", 429, true, 3 * time.Second, "too many"},
 		{"proxy", "<html>bad gateway</html>", "", 502, true, 0, "bad gateway"},
 		{"wrong address", "404 page not found", "", 404, false, 0, "404 Not Found"},
@@ -294,7 +325,10 @@ func TestAnswersOfOtherServers(t *testing.T) {
 				_, _ = w.Write([]byte(c.body))
 			}))
 			t.Cleanup(s.Close)
-			err := client.HTTP(s.URL, client.HTTPOptions{APIKey: "secret", Client: s.Client()}).Send(t.Context(), []record.Record{viewOf("a").Record()})
+			err := client.HTTP(s.URL, client.HTTPOptions{APIKey: "secret", Client: s.Client()}).
+				Send(
+					t.Context(), []record.Record{viewOf("a").Record()},
+				)
 			var e *client.SendError
 			require.ErrorAs(t, err, &e)
 			require.Len(t, e.Failed, 1)
@@ -303,7 +337,8 @@ func TestAnswersOfOtherServers(t *testing.T) {
 			require.ErrorContains(t, err, c.want)
 		})
 	}
-	err := client.HTTP("http://127.0.0.1:1", client.HTTPOptions{}).Send(t.Context(), []record.Record{viewOf("a").Record()})
+	err := client.HTTP("http://127.0.0.1:1", client.HTTPOptions{}).
+		Send(t.Context(), []record.Record{viewOf("a").Record()})
 	var e *client.SendError
 	require.ErrorAs(t, err, &e)
 	require.True(t, e.Failed[0].Temporary)
@@ -327,9 +362,14 @@ func (p *publisher) Close() error { return nil }
 
 func TestPublisher(t *testing.T) {
 	t.Parallel()
-	p := &publisher{got: map[string][]*message.Message{}, fail: map[string]error{"x.friendships": fault.Permanentf("no such topic")}}
+	p := &publisher{
+		got:  map[string][]*message.Message{},
+		fail: map[string]error{"x.friendships": fault.Permanentf("no such topic")},
+	}
 	c := start(t, client.Publisher(p, client.PublisherOptions{Prefix: "x."}), client.Config{})
-	err := c.Send(t.Context(), viewOf("a"), &schemas.Friendship{UserID: "b", FriendID: "a"}, viewOf("b"))
+	err := c.Send(
+		t.Context(), viewOf("a"), &schemas.Friendship{UserID: "b", FriendID: "a"}, viewOf("b"),
+	)
 	var failed *client.SendError
 	require.ErrorAs(t, err, &failed)
 	require.Len(t, failed.Failed, 1)

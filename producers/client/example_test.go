@@ -29,7 +29,10 @@ func Example() {
 	defer slipstream.Close()
 	ctx := context.Background()
 
-	c, err := client.New(client.HTTP(slipstream.URL, client.HTTPOptions{Client: slipstream.Client()}), client.Config{Source: "shop"})
+	c, err := client.New(
+		client.HTTP(slipstream.URL, client.HTTPOptions{Client: slipstream.Client()}),
+		client.Config{Source: "shop"},
+	)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -50,7 +53,10 @@ func ExampleSendError() {
 	slipstream := server()
 	defer slipstream.Close()
 	ctx := context.Background()
-	c, err := client.New(client.HTTP(slipstream.URL, client.HTTPOptions{Client: slipstream.Client()}), client.Config{Source: "shop"})
+	c, err := client.New(
+		client.HTTP(slipstream.URL, client.HTTPOptions{Client: slipstream.Client()}),
+		client.Config{Source: "shop"},
+	)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -64,9 +70,12 @@ func ExampleSendError() {
 	var failed *client.SendError
 	if errors.As(err, &failed) {
 		for _, f := range failed.Failed {
-			fmt.Printf("event %s (index %d), send again later: %t: %v\n", f.ID, f.Index, f.Temporary, f.Err)
+			fmt.Printf(
+				"event %s (index %d), send again later: %t: %v\n", f.ID, f.Index, f.Temporary,
+				f.Err,
+			)
 		}
 	}
-	// Output:
-	// event b (index 1), send again later: false: event is not valid: "value" is missing: a rate needs one between 0.5 and 5
+	// Output: event b (index 1), send again later: false: event is not valid: "value" is missing: a
+	// rate needs one between 0.5 and 5
 }

@@ -137,7 +137,10 @@ func read(resp *http.Response, body []byte, n int) error {
 	if readable && len(answer.Errors) > 0 {
 		e = &SendError{Total: n}
 		for _, x := range answer.Errors {
-			e.Failed = append(e.Failed, Failure{Index: x.Index, Err: errors.New(x.Reason), Temporary: temporary(x.Status)})
+			e.Failed = append(
+				e.Failed,
+				Failure{Index: x.Index, Err: errors.New(x.Reason), Temporary: temporary(x.Status)},
+			)
 		}
 	} else {
 		detail := answer.Detail
@@ -152,7 +155,12 @@ func read(resp *http.Response, body []byte, n int) error {
 
 func temporary(status int) bool {
 	switch status {
-	case http.StatusTooManyRequests, http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	case http.StatusTooManyRequests,
+		http.StatusRequestTimeout,
+		http.StatusInternalServerError,
+		http.StatusBadGateway,
+		http.StatusServiceUnavailable,
+		http.StatusGatewayTimeout:
 		return true
 	}
 	return false
@@ -173,13 +181,14 @@ func retryAfter(h string) time.Duration {
 type PublisherOptions struct {
 	// Prefix stands before the names of topics, as configured for Slipstream.
 	Prefix string
-	// KeyMetadata is the name of the metadata under which the publisher expects the record's key. It must decide the partition: events with one key must
-	// stay in order. Default "kafka_key".
+	// KeyMetadata is the name of the metadata under which the publisher expects the record's key.
+	// It must decide the partition: events with one key must stay in order. Default "kafka_key".
 	KeyMetadata string
 }
 
-// Publisher returns a transport through a Watermill publisher, straight to Kafka. Publish must return only after all in-sync replicas have the messages
-// (acks=all), and must make metadata headers, as Watermill's own Kafka publisher does.
+// Publisher returns a transport through a Watermill publisher, straight to Kafka. Publish must
+// return only after all in-sync replicas have the messages (acks=all), and must make metadata
+// headers, as Watermill's own Kafka publisher does.
 func Publisher(p message.Publisher, o PublisherOptions) Transport {
 	if o.KeyMetadata == "" {
 		o.KeyMetadata = "kafka_key"
@@ -216,11 +225,20 @@ func (t *publisherTransport) Send(ctx context.Context, batch []record.Record) er
 		case err == nil:
 		case errors.As(err, &partly):
 			for _, r := range partly.Rejections() {
-				failed.Failed = append(failed.Failed, Failure{Index: indexes[r.Index], Err: r.Err, Temporary: fault.ClassOf(r.Err) != fault.Permanent})
+				failed.Failed = append(
+					failed.Failed,
+					Failure{
+						Index: indexes[r.Index], Err: r.Err,
+						Temporary: fault.ClassOf(r.Err) != fault.Permanent,
+					},
+				)
 			}
 		default:
 			for _, i := range indexes {
-				failed.Failed = append(failed.Failed, Failure{Index: i, Err: err, Temporary: fault.ClassOf(err) != fault.Permanent})
+				failed.Failed = append(
+					failed.Failed,
+					Failure{Index: i, Err: err, Temporary: fault.ClassOf(err) != fault.Permanent},
+				)
 			}
 		}
 	}

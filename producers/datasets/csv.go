@@ -15,7 +15,8 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
-// interactionsCSV returns the name of the CSV that holds the interactions: the one that was named, else the only one with the right header.
+// interactionsCSV returns the name of the CSV that holds the interactions: the one that was named,
+// else the only one with the right header.
 func (f *files) interactionsCSV() (string, error) {
 	if f.main != "" {
 		return f.main, nil
@@ -41,7 +42,9 @@ func (f *files) interactionsCSV() (string, error) {
 	case 1:
 		return names[0], nil
 	}
-	return "", fmt.Errorf("several CSV files with the header user,item,timestamp: %q; give the path of one", names)
+	return "", fmt.Errorf(
+		"several CSV files with the header user,item,timestamp: %q; give the path of one", names,
+	)
 }
 
 // csvColumns are the places of the columns; value is -1 when there is none.
@@ -49,24 +52,30 @@ type csvColumns struct{ user, item, at, value int }
 
 func (t *table) interactionColumns() (csvColumns, error) {
 	c := csvColumns{
-		user: t.column("user", "user_id", "userId"), item: t.column("item", "item_id", "itemId", "movieId"),
-		at: t.column("timestamp", "time", "occurred_at"), value: t.column("value", "rating"),
+		user: t.column("user", "user_id", "userId"),
+		item: t.column("item", "item_id", "itemId", "movieId"),
+		at:   t.column("timestamp", "time", "occurred_at"), value: t.column("value", "rating"),
 	}
 	if c.user < 0 || c.item < 0 || c.at < 0 {
-		return c, fmt.Errorf("%s: the header is %q, want user,item,timestamp[,value]", t.name, t.header)
+		return c, fmt.Errorf(
+			"%s: the header is %q, want user,item,timestamp[,value]", t.name, t.header,
+		)
 	}
 	return c, nil
 }
 
-// readCSV reads user,item,timestamp[,value]. A timestamp is a number of seconds, milliseconds or microseconds since 1970, told apart by its size, or an
-// RFC 3339 time. Values are ratings when they differ from each other and lie in [0.5, 5], or in [0, 10] (then those above 5 halve all, and none is below 0.5);
-// else they are counts or ones, and only tell that it happened.
+// readCSV reads user,item,timestamp[,value]. A timestamp is a number of seconds, milliseconds or
+// microseconds since 1970, told apart by its size, or an RFC 3339 time. Values are ratings when
+// they differ from each other and lie in [0.5, 5], or in [0, 10] (then those above 5 halve all, and
+// none is below 0.5); else they are counts or ones, and only tell that it happened.
 func (d *Dataset) readCSV(ctx context.Context, f *files, _ Config) error {
 	name, err := f.interactionsCSV()
 	if err != nil {
 		return err
 	}
-	d.source += "/" + strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), filepath.Ext(strings.TrimSuffix(name, ".gz")))
+	d.source += "/" + strings.TrimSuffix(
+		strings.TrimSuffix(name, ".gz"), filepath.Ext(strings.TrimSuffix(name, ".gz")),
+	)
 	t, err := f.openCSV(name)
 	if err != nil {
 		return err
@@ -153,7 +162,9 @@ func parseTime(s string) (int64, error) {
 		}
 	}
 	if !ok || micros/1e6 > latestSeconds || micros/1e6 < -latestSeconds {
-		return 0, fmt.Errorf("timestamp %q is neither a number of seconds since 1970 nor an RFC 3339 time", s)
+		return 0, fmt.Errorf(
+			"timestamp %q is neither a number of seconds since 1970 nor an RFC 3339 time", s,
+		)
 	}
 	return micros, nil
 }

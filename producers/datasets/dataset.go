@@ -1,5 +1,6 @@
-// Package datasets reads public recommendation data sets, as they are downloaded, into Slipstream's events in time order: MovieLens 100k, 1M
-// and latest, HetRec Last.fm, and plain CSV. A data set is a folder or a zip; its format is recognised by the files in it.
+// Package datasets reads public recommendation data sets, as they are downloaded, into Slipstream's
+// events in time order: MovieLens 100k, 1M and latest, HetRec Last.fm, and plain CSV. A data set is
+// a folder or a zip; its format is recognised by the files in it.
 //
 // Event ids are functions of the data alone, so that replaying a data set twice counts once.
 package datasets
@@ -32,7 +33,8 @@ const (
 	ML1M Format = "ml-1m"
 	// MLLatest is MovieLens latest, 20M, 25M or 32M: ratings.csv, movies.csv, tags.csv.
 	MLLatest Format = "ml-latest"
-	// HetRecLastFM is the Last.fm data set of HetRec 2011: user_artists.dat, user_friends.dat, artists.dat, user_taggedartists-timestamps.dat.
+	// HetRecLastFM is the Last.fm data set of HetRec 2011: user_artists.dat, user_friends.dat,
+	// artists.dat, user_taggedartists-timestamps.dat.
 	HetRecLastFM Format = "hetrec-lastfm"
 	// CSV is one file with the header user,item,timestamp[,value].
 	CSV Format = "csv"
@@ -47,17 +49,20 @@ type Config struct {
 	Path string
 	// Format is Auto unless the files must be read as one format.
 	Format Format
-	// Items is an optional CSV that adds to the items: header item_id and any of title, genres, directors, actors, tags, description; lists are
-	// separated by |. What it says replaces what the data set says.
+	// Items is an optional CSV that adds to the items: header item_id and any of title, genres,
+	// directors, actors, tags, description; lists are separated by |. What it says replaces what
+	// the data set says.
 	Items string
-	// Tags takes the tags that users gave to items as content of the items. They come from the whole period: leave it off where the
-	// future must not be known, as in an evaluation.
+	// Tags takes the tags that users gave to items as content of the items. They come from the
+	// whole period: leave it off where the future must not be known, as in an evaluation.
 	Tags bool
-	// TimedOnly leaves out interactions whose time the data set does not tell. Only HetRecLastFM has such.
+	// TimedOnly leaves out interactions whose time the data set does not tell. Only HetRecLastFM
+	// has such.
 	TimedOnly bool
 }
 
-// Dataset is a data set in memory, at some 24 bytes an interaction. It does not change and is safe for concurrent use.
+// Dataset is a data set in memory, at some 24 bytes an interaction. It does not change and is safe
+// for concurrent use.
 type Dataset struct {
 	format Format
 	source string
@@ -83,10 +88,12 @@ const (
 	untimed float32 = -2 // as unrated, and the time is made up
 )
 
-// latestSeconds bounds times on either side: what lies further from 1970 was not meant as seconds, and would not be accepted as occurred_at.
+// latestSeconds bounds times on either side: what lies further from 1970 was not meant as seconds,
+// and would not be accepted as occurred_at.
 const latestSeconds = 4_260_000_000 // in the year 2104
 
-// Open reads the data set that c describes. The error says which file is missing or which line cannot be read.
+// Open reads the data set that c describes. The error says which file is missing or which line
+// cannot be read.
 func Open(ctx context.Context, c Config) (*Dataset, error) {
 	fsys, err := openFiles(c.Path)
 	if err != nil {
@@ -101,7 +108,8 @@ func Open(ctx context.Context, c Config) (*Dataset, error) {
 	}
 	d := &Dataset{format: format, source: "dataset/" + string(format)}
 	readers := map[Format]func(context.Context, *files, Config) error{
-		ML100K: d.readML100K, ML1M: d.readML1M, MLLatest: d.readMLLatest, HetRecLastFM: d.readHetRecLastFM, CSV: d.readCSV,
+		ML100K: d.readML100K, ML1M: d.readML1M, MLLatest: d.readMLLatest,
+		HetRecLastFM: d.readHetRecLastFM, CSV: d.readCSV,
 	}
 	read, ok := readers[format]
 	if !ok {
@@ -124,7 +132,8 @@ func Open(ctx context.Context, c Config) (*Dataset, error) {
 	return d, nil
 }
 
-// order sorts the interactions by time, equal times as in the file, and moves the clock of data whose times are mere ordinals.
+// order sorts the interactions by time, equal times as in the file, and moves the clock of data
+// whose times are mere ordinals.
 func (d *Dataset) order() error {
 	inOrder := func(a, b row) int {
 		if c := cmp.Compare(a.at, b.at); c != 0 {
@@ -144,7 +153,10 @@ func (d *Dataset) order() error {
 		}
 	}
 	if last := d.End(); last.Unix() > latestSeconds {
-		return fmt.Errorf("the times span from %s to %s: want seconds since 1970", d.Start().Format(time.DateOnly), last.Format(time.DateOnly))
+		return fmt.Errorf(
+			"the times span from %s to %s: want seconds since 1970",
+			d.Start().Format(time.DateOnly), last.Format(time.DateOnly),
+		)
 	}
 	start := d.Start()
 	for i := range d.items {
@@ -166,8 +178,8 @@ func (d *Dataset) order() error {
 	return nil
 }
 
-// stateID makes the id of an update from what it says: the same update is the same event, and one that says more (read with tags, or with an items file) is
-// another one.
+// stateID makes the id of an update from what it says: the same update is the same event, and one
+// that says more (read with tags, or with an items file) is another one.
 func stateID(what, id string, value []byte) string {
 	if len(id) > 200 {
 		id = strconv.FormatUint(schemas.Key(id), 16)
@@ -178,13 +190,15 @@ func stateID(what, id string, value []byte) string {
 // Format tells how the data set was read.
 func (d *Dataset) Format() Format { return d.format }
 
-// Start returns the time of the first interaction; Items, Users and Friendships carry it too, as their data has no time.
+// Start returns the time of the first interaction; Items, Users and Friendships carry it too, as
+// their data has no time.
 func (d *Dataset) Start() time.Time { return time.UnixMicro(d.rows[0].at).UTC() }
 
 // End returns the time of the last interaction.
 func (d *Dataset) End() time.Time { return time.UnixMicro(d.rows[len(d.rows)-1].at).UTC() }
 
-// Shift returns how far all times were moved: 0, unless the first time of the data lies before 1970-01-02, as when timestamps only count.
+// Shift returns how far all times were moved: 0, unless the first time of the data lies before
+// 1970-01-02, as when timestamps only count.
 func (d *Dataset) Shift() time.Duration { return d.shift }
 
 // Len returns the number of interactions.
@@ -199,7 +213,8 @@ func (d *Dataset) Preamble() int { return len(d.items) + len(d.users) + len(d.fr
 // UserCount returns the number of users with an interaction.
 func (d *Dataset) UserCount() int { return len(d.userIDs.ids) }
 
-// Items yields the catalogue, in the order of the file. It may lack items that have interactions, when the data says nothing of them.
+// Items yields the catalogue, in the order of the file. It may lack items that have interactions,
+// when the data says nothing of them.
 func (d *Dataset) Items() iter.Seq[schemas.Item] { return slices.Values(d.items) }
 
 // Users yields the attributes of users, when the data set has some.
@@ -210,7 +225,10 @@ func (d *Dataset) Friendships() iter.Seq[schemas.Friendship] {
 	return func(yield func(schemas.Friendship) bool) {
 		start := d.Start()
 		for _, p := range d.friends {
-			f := schemas.Friendship{EventID: "friends/" + p[0] + "/" + p[1], Source: d.source, UserID: p[0], FriendID: p[1], OccurredAt: start}
+			f := schemas.Friendship{
+				EventID: "friends/" + p[0] + "/" + p[1], Source: d.source, UserID: p[0],
+				FriendID: p[1], OccurredAt: start,
+			}
 			if !yield(f) {
 				return
 			}
@@ -218,7 +236,8 @@ func (d *Dataset) Friendships() iter.Seq[schemas.Friendship] {
 	}
 }
 
-// ContextTime is the key of Interaction.Context under which an interaction says ContextTimeImputed when its time is not in the data.
+// ContextTime is the key of Interaction.Context under which an interaction says ContextTimeImputed
+// when its time is not in the data.
 const (
 	ContextTime        = "time"
 	ContextTimeImputed = "imputed"
@@ -247,7 +266,8 @@ func (d *Dataset) Interactions() iter.Seq[schemas.Interaction] {
 
 func (d *Dataset) interaction(r *row, nth int) schemas.Interaction {
 	x := schemas.Interaction{
-		Source: d.source, UserID: d.userIDs.ids[r.user], ItemID: d.itemIDs.ids[r.item], Action: schemas.Watch, OccurredAt: time.UnixMicro(r.at).UTC(),
+		Source: d.source, UserID: d.userIDs.ids[r.user], ItemID: d.itemIDs.ids[r.item],
+		Action: schemas.Watch, OccurredAt: time.UnixMicro(r.at).UTC(),
 	}
 	switch {
 	case r.value >= 0:
@@ -284,7 +304,8 @@ func eventID(user, item string, at int64, nth int) string {
 	return string(b)
 }
 
-// Messages yields everything as records for the log: items, users, friendships, then the interactions in time order.
+// Messages yields everything as records for the log: items, users, friendships, then the
+// interactions in time order.
 func (d *Dataset) Messages() iter.Seq[record.Record] {
 	return func(yield func(record.Record) bool) {
 		for x := range d.Items() {
@@ -312,7 +333,13 @@ func (d *Dataset) Messages() iter.Seq[record.Record] {
 
 // add appends an interaction in the order of the file.
 func (d *Dataset) add(user, item string, at int64, value float32) {
-	d.rows = append(d.rows, row{at: at, user: d.userIDs.of(user), item: d.itemIDs.of(item), seq: uint32(len(d.rows)), value: value})
+	d.rows = append(
+		d.rows,
+		row{
+			at: at, user: d.userIDs.of(user), item: d.itemIDs.of(item), seq: uint32(len(d.rows)),
+			value: value,
+		},
+	)
 }
 
 // addFriends appends the pairs, each once, in the order of the ids.

@@ -28,7 +28,10 @@ func lines(d *datasets.Dataset) []string {
 		if x.Value != nil {
 			value = fmt.Sprint(*x.Value)
 		}
-		out = append(out, fmt.Sprintf("%d %s %s %s %s", x.OccurredAt.Unix(), x.UserID, x.ItemID, x.Action, value))
+		out = append(
+			out,
+			fmt.Sprintf("%d %s %s %s %s", x.OccurredAt.Unix(), x.UserID, x.ItemID, x.Action, value),
+		)
 	}
 	return out
 }
@@ -49,19 +52,23 @@ func TestInteractionsInTimeOrder(t *testing.T) {
 		want   []string
 	}{
 		{"ml-100k", "testdata/ml-100k", datasets.ML100K, []string{
-			"880000100 8 1 rate 5", "880000200 7 1 rate 3", "880000200 8 3 rate 1", "880000200 9 2 rate 2", "880000300 7 2 rate 4",
+			"880000100 8 1 rate 5", "880000200 7 1 rate 3", "880000200 8 3 rate 1",
+			"880000200 9 2 rate 2", "880000300 7 2 rate 4",
 		}},
 		{"ml-100k by its main file", "testdata/ml-100k/u.data", datasets.ML100K, []string{
-			"880000100 8 1 rate 5", "880000200 7 1 rate 3", "880000200 8 3 rate 1", "880000200 9 2 rate 2", "880000300 7 2 rate 4",
+			"880000100 8 1 rate 5", "880000200 7 1 rate 3", "880000200 8 3 rate 1",
+			"880000200 9 2 rate 2", "880000300 7 2 rate 4",
 		}},
 		{"ml-1m", "testdata/ml-1m", datasets.ML1M, []string{
-			"960000000 2 10 rate 1", "970000000 1 10 rate 5", "970000060 1 11 rate 3", "970000060 2 12 rate 4",
+			"960000000 2 10 rate 1", "970000000 1 10 rate 5", "970000060 1 11 rate 3",
+			"970000060 2 12 rate 4",
 		}},
 		{"ml-latest", "testdata/ml-latest", datasets.MLLatest, []string{
 			"1100000000 1 100 rate 4.5", "1100000100 2 100 rate 3", "1100000500 1 101 rate 0.5",
 		}},
 		{"csv", "testdata/csv", datasets.CSV, []string{
-			"1700000000 ben x rate 2.5", "1700000000 anna x rate 5", "1700000000 anna x rate 5", "1700000010 anna song, one rate 4",
+			"1700000000 ben x rate 2.5", "1700000000 anna x rate 5", "1700000000 anna x rate 5",
+			"1700000010 anna song, one rate 4",
 		}},
 	}
 	for _, c := range cases {
@@ -94,11 +101,19 @@ func TestHetRecGivesEveryPairATime(t *testing.T) {
 		into[x.UserID+"/"+x.ItemID] = x.OccurredAt.Unix()
 	}
 	// The time of the first tag; the tag from 1956 is no time at all.
-	require.Equal(t, map[string]int64{"2/1": 1235862000, "3/1": 1254348000, "3/3": 1241128800}, timed)
+	require.Equal(
+		t, map[string]int64{"2/1": 1235862000, "3/1": 1254348000, "3/3": 1241128800}, timed,
+	)
 	require.ElementsMatch(t, []string{"2/2", "3/2", "4/3"}, keys(untimed))
 	require.Equal(t, int64(1235862000), untimed["2/2"], "user 2 tagged at one time only")
-	require.True(t, untimed["3/2"] >= 1241128800 && untimed["3/2"] <= 1254348000, "within the time in which user 3 tagged")
-	require.True(t, untimed["4/3"] >= 1235862000 && untimed["4/3"] <= 1254348000, "user 4 never tagged: everybody's time")
+	require.True(
+		t, untimed["3/2"] >= 1241128800 && untimed["3/2"] <= 1254348000,
+		"within the time in which user 3 tagged",
+	)
+	require.True(
+		t, untimed["4/3"] >= 1235862000 && untimed["4/3"] <= 1254348000,
+		"user 4 never tagged: everybody's time",
+	)
 
 	var friends []string
 	for f := range d.Friendships() {
@@ -133,7 +148,10 @@ func TestItems(t *testing.T) {
 	require.Empty(t, items[2].Genres, "unknown is no genre")
 	users := slices.Collect(d.Users())
 	require.Len(t, users, 3)
-	require.Equal(t, map[string]any{"age": 24.0, "gender": "F", "occupation": "engineer"}, users[0].Attributes)
+	require.Equal(
+		t, map[string]any{"age": 24.0, "gender": "F", "occupation": "engineer"},
+		users[0].Attributes,
+	)
 
 	d = open(t, datasets.Config{Path: "testdata/ml-1m", Items: "testdata/items.csv"})
 	items = slices.Collect(d.Items())
@@ -145,7 +163,10 @@ func TestItems(t *testing.T) {
 	require.Equal(t, []string{"Action"}, items[1].Genres, "what it does not name stays")
 	require.Equal(t, "99", items[3].ItemID, "and it adds")
 	bare := slices.Collect(open(t, datasets.Config{Path: "testdata/ml-1m"}).Items())
-	require.NotEqual(t, bare[0].EventID, items[0].EventID, "what says more is another event, or it would be dropped as a repeat")
+	require.NotEqual(
+		t, bare[0].EventID, items[0].EventID,
+		"what says more is another event, or it would be dropped as a repeat",
+	)
 	require.Equal(t, bare[1].Title, items[1].Title)
 
 	d = open(t, datasets.Config{Path: "testdata/ml-latest", Tags: true})
@@ -172,7 +193,11 @@ func TestMessagesAreValidAndRepeatable(t *testing.T) {
 			for _, m := range first {
 				r := record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
 				require.NoError(t, decode(&r))
-				id := m.Topic + " " + r.Header(schemas.HeaderSource) + " " + r.Header(schemas.HeaderID)
+				id := m.Topic + " " + r.Header(
+					schemas.HeaderSource,
+				) + " " + r.Header(
+					schemas.HeaderID,
+				)
 				require.False(t, ids[id], "%s comes twice", id)
 				ids[id] = true
 			}
@@ -217,7 +242,10 @@ func TestZipAndGzipReadAsFolders(t *testing.T) {
 	}
 	require.NoError(t, z.Close())
 	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
-	require.Equal(t, lines(open(t, datasets.Config{Path: "testdata/ml-1m"})), lines(open(t, datasets.Config{Path: path})))
+	require.Equal(
+		t, lines(open(t, datasets.Config{Path: "testdata/ml-1m"})),
+		lines(open(t, datasets.Config{Path: path})),
+	)
 
 	content, err := os.ReadFile("testdata/csv/events.csv")
 	require.NoError(t, err)
@@ -228,7 +256,10 @@ func TestZipAndGzipReadAsFolders(t *testing.T) {
 	require.NoError(t, g.Close())
 	path = filepath.Join(dir, "events.csv.gz")
 	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
-	require.Equal(t, lines(open(t, datasets.Config{Path: "testdata/csv"})), lines(open(t, datasets.Config{Path: path})))
+	require.Equal(
+		t, lines(open(t, datasets.Config{Path: "testdata/csv"})),
+		lines(open(t, datasets.Config{Path: path})),
+	)
 }
 
 func TestCSVDialects(t *testing.T) {
@@ -238,15 +269,38 @@ func TestCSVDialects(t *testing.T) {
 		want          []string
 	}{
 		{"no value", "user,item,timestamp\nu,i,1700000000\n", []string{"1700000000 u i watch -"}},
-		{"ones", "user,item,timestamp,value\nu,i,1700000000,1\nu,j,1700000001,1\n", []string{"1700000000 u i watch -", "1700000001 u j watch -"}},
-		{"counts", "user,item,timestamp,value\nu,i,1700000000,1\nu,j,1700000001,300\n", []string{"1700000000 u i watch -", "1700000001 u j watch -"}},
-		{"ten stars", "user,item,timestamp,value\nu,i,1700000000,0\nu,j,1700000001,9\n", []string{"1700000000 u i rate 0.5", "1700000001 u j rate 4.5"}},
-		{"milliseconds", "user,item,timestamp\nu,i,1700000000123\n", []string{"1700000000 u i watch -"}},
-		{"fractions", "user,item,timestamp\nu,i,1700000000.5\n", []string{"1700000000 u i watch -"}},
-		{"dates", "user,item,timestamp\nu,i,2023-11-14T22:13:20Z\n", []string{"1700000000 u i watch -"}},
-		{"ordinals", "user,item,timestamp\nu,j,2\nu,i,1\n", []string{"946684800 u i watch -", "946684801 u j watch -"}},
 		{
-			"byte order mark, other names", "\ufeffuser_id,item_id,time,rating\nu,i,1700000000,5\nu,j,1700000000,\nu,k,1700000000,1\n",
+			"ones", "user,item,timestamp,value\nu,i,1700000000,1\nu,j,1700000001,1\n",
+			[]string{"1700000000 u i watch -", "1700000001 u j watch -"},
+		},
+		{
+			"counts", "user,item,timestamp,value\nu,i,1700000000,1\nu,j,1700000001,300\n",
+			[]string{"1700000000 u i watch -", "1700000001 u j watch -"},
+		},
+		{
+			"ten stars", "user,item,timestamp,value\nu,i,1700000000,0\nu,j,1700000001,9\n",
+			[]string{"1700000000 u i rate 0.5", "1700000001 u j rate 4.5"},
+		},
+		{
+			"milliseconds", "user,item,timestamp\nu,i,1700000000123\n",
+			[]string{"1700000000 u i watch -"},
+		},
+		{
+			"fractions",
+			"user,item,timestamp\nu,i,1700000000.5\n",
+			[]string{"1700000000 u i watch -"},
+		},
+		{
+			"dates", "user,item,timestamp\nu,i,2023-11-14T22:13:20Z\n",
+			[]string{"1700000000 u i watch -"},
+		},
+		{
+			"ordinals", "user,item,timestamp\nu,j,2\nu,i,1\n",
+			[]string{"946684800 u i watch -", "946684801 u j watch -"},
+		},
+		{
+			"byte order mark, other names",
+			"\ufeffuser_id,item_id,time,rating\nu,i,1700000000,5\nu,j,1700000000,\nu,k,1700000000,1\n",
 			[]string{"1700000000 u i rate 5", "1700000000 u j watch -", "1700000000 u k rate 1"},
 		},
 	}
@@ -266,12 +320,27 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		{"nothing known", "notes.txt", "hello", "not recognised"},
 		{"no such column", "x.csv", "a,b\n1,2\n", "not recognised"},
 		{"bad rating", "u.data", "1\t1\t3\t1\n1\t1\t9\t1\n", "u.data, line 2: rating \"9\""},
-		{"bad time", "x.csv", "user,item,timestamp\nu,i,yesterday\n", "x.csv, line 2: timestamp \"yesterday\""},
+		{
+			"bad time", "x.csv", "user,item,timestamp\nu,i,yesterday\n",
+			"x.csv, line 2: timestamp \"yesterday\"",
+		},
 		{"short line", "ratings.dat", "1::2::3\n", "ratings.dat, line 1: 3 fields"},
-		{"far future", "u.data", "1\t1\t3\t99999999999\n", "u.data, line 1: timestamp \"99999999999\""},
-		{"no time at all", "x.csv", "user,item,timestamp\nu,i,-9223372036854775808\n", "x.csv, line 2: timestamp"},
-		{"a span of ages", "x.csv", "user,item,timestamp\nu,i,-4000000000\nu,i,4000000000\n", "the times span"},
-		{"empty id", "x.csv", "user,item,timestamp\n,i,1700000000\n", "x.csv, line 2: \"user_id\" is missing"},
+		{
+			"far future", "u.data", "1\t1\t3\t99999999999\n",
+			"u.data, line 1: timestamp \"99999999999\"",
+		},
+		{
+			"no time at all", "x.csv", "user,item,timestamp\nu,i,-9223372036854775808\n",
+			"x.csv, line 2: timestamp",
+		},
+		{
+			"a span of ages", "x.csv", "user,item,timestamp\nu,i,-4000000000\nu,i,4000000000\n",
+			"the times span",
+		},
+		{
+			"empty id", "x.csv", "user,item,timestamp\n,i,1700000000\n",
+			"x.csv, line 2: \"user_id\" is missing",
+		},
 		{"empty", "x.csv", "user,item,timestamp\n", "no interactions"},
 	}
 	for _, c := range cases {
@@ -291,18 +360,27 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// FuzzOpen reads any bytes as each format: it must not panic, and what it reads must be valid events in time order.
+// FuzzOpen reads any bytes as each format: it must not panic, and what it reads must be valid
+// events in time order.
 func FuzzOpen(f *testing.F) {
 	names := []string{"u.data", "ratings.dat", "ratings.csv", "user_artists.dat", "x.csv"}
-	for i, path := range []string{"ml-100k/u.data", "ml-1m/ratings.dat", "ml-latest/ratings.csv", "hetrec-lastfm/user_artists.dat", "csv/events.csv"} {
+	for i, path := range []string{
+		"ml-100k/u.data", "ml-1m/ratings.dat", "ml-latest/ratings.csv",
+		"hetrec-lastfm/user_artists.dat", "csv/events.csv",
+	} {
 		content, err := os.ReadFile(filepath.Join("testdata", path))
 		require.NoError(f, err)
 		f.Add(i, content, content)
 	}
 	f.Fuzz(func(t *testing.T, i int, content, beside []byte) {
 		dir := t.TempDir()
-		require.NoError(t, os.WriteFile(filepath.Join(dir, names[uint(i)%uint(len(names))]), content, 0o600))
-		for _, name := range []string{"u.item", "movies.dat", "movies.csv", "user_taggedartists-timestamps.dat", "artists.dat", "tags.dat"} {
+		require.NoError(
+			t, os.WriteFile(filepath.Join(dir, names[uint(i)%uint(len(names))]), content, 0o600),
+		)
+		for _, name := range []string{
+			"u.item", "movies.dat", "movies.csv", "user_taggedartists-timestamps.dat",
+			"artists.dat", "tags.dat",
+		} {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), beside, 0o600))
 		}
 		d, err := datasets.Open(t.Context(), datasets.Config{Path: dir, Tags: true})
@@ -333,7 +411,13 @@ func TestDownloaded(t *testing.T) {
 	require.Len(t, slices.Collect(d.Items()), 1682)
 
 	started := time.Now()
-	d = open(t, datasets.Config{Path: filepath.Join(root, "ml-1m", "ml-1m.zip"), Items: filepath.Join(root, "ml-1m", "items.csv")})
+	d = open(
+		t,
+		datasets.Config{
+			Path:  filepath.Join(root, "ml-1m", "ml-1m.zip"),
+			Items: filepath.Join(root, "ml-1m", "items.csv"),
+		},
+	)
 	t.Logf("ml-1m opened in %s", time.Since(started))
 	require.Equal(t, 1_000_209, d.Len())
 	require.Equal(t, 6040, d.UserCount())

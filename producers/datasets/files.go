@@ -28,7 +28,8 @@ type files struct {
 	main string
 }
 
-// maxDepth is how deep below the given folder files are looked for: zips hold a folder, and people unpack them into another.
+// maxDepth is how deep below the given folder files are looked for: zips hold a folder, and people
+// unpack them into another.
 const maxDepth = 3
 
 func openFiles(p string) (*files, error) {
@@ -76,7 +77,10 @@ func (f *files) index() error {
 		}
 		return nil
 	})
-	slices.SortStableFunc(found, func(a, b string) int { return strings.Count(a, "/") - strings.Count(b, "/") })
+	slices.SortStableFunc(
+		found,
+		func(a, b string) int { return strings.Count(a, "/") - strings.Count(b, "/") },
+	)
 	for _, p := range found {
 		if _, ok := f.byName[path.Base(p)]; !ok {
 			f.byName[path.Base(p)] = p
@@ -100,7 +104,10 @@ func (f *files) recognise() (Format, error) {
 	marks := []struct {
 		name   string
 		format Format
-	}{{"u.data", ML100K}, {"user_artists.dat", HetRecLastFM}, {"ratings.dat", ML1M}, {"ratings.csv", MLLatest}}
+	}{
+		{"u.data", ML100K}, {"user_artists.dat", HetRecLastFM}, {"ratings.dat", ML1M},
+		{"ratings.csv", MLLatest},
+	}
 	for _, m := range marks {
 		if !f.has(m.name) || f.main != "" && f.main != m.name {
 			continue
@@ -113,7 +120,9 @@ func (f *files) recognise() (Format, error) {
 	if _, err := f.interactionsCSV(); err == nil {
 		return CSV, nil
 	}
-	return "", fmt.Errorf("the data set's format is not recognised: looked for u.data (%s), ratings.dat (%s), ratings.csv (%s), user_artists.dat (%s) or one CSV file with the header user,item,timestamp (%s); name a format if the files are called otherwise",
+	return "", fmt.Errorf("the data set's format is not recognised: looked for u.data (%s), "+
+		"ratings.dat (%s), ratings.csv (%s), user_artists.dat (%s) or one CSV file with the "+
+		"header user,item,timestamp (%s); name a format if the files are called otherwise",
 		ML100K, ML1M, MLLatest, HetRecLastFM, CSV)
 }
 
@@ -159,8 +168,13 @@ type gzipFile struct {
 // Close ends the unpacking and closes what is under it.
 func (g *gzipFile) Close() error { return errors.Join(g.Reader.Close(), g.under.Close()) }
 
-// lines calls each for every line of the file but empty ones, split at sep. The fields are valid during the call only.
-func (f *files) lines(ctx context.Context, name, sep string, each func(n int, fields []string) error) error {
+// lines calls each for every line of the file but empty ones, split at sep. The fields are valid
+// during the call only.
+func (f *files) lines(
+	ctx context.Context,
+	name, sep string,
+	each func(n int, fields []string) error,
+) error {
 	r, err := f.open(name)
 	if err != nil {
 		return err
@@ -255,7 +269,9 @@ func (t *table) columns(want ...string) ([]int, error) {
 		}
 	}
 	if missing != nil {
-		return nil, fmt.Errorf("%s: the header is %q, columns %q are missing", t.name, t.header, missing)
+		return nil, fmt.Errorf(
+			"%s: the header is %q, columns %q are missing", t.name, t.header, missing,
+		)
 	}
 	return at, nil
 }
@@ -263,7 +279,9 @@ func (t *table) columns(want ...string) ([]int, error) {
 // column returns the place of the first of the names that is in the header, or -1.
 func (t *table) column(names ...string) int {
 	for _, n := range names {
-		if i := slices.IndexFunc(t.header, func(h string) bool { return strings.EqualFold(h, n) }); i >= 0 {
+		if i := slices.IndexFunc(t.header, func(h string) bool {
+			return strings.EqualFold(h, n)
+		}); i >= 0 {
 			return i
 		}
 	}
@@ -285,7 +303,9 @@ func (t *table) each(ctx context.Context, width int, f func(fields []string) err
 		}
 		line, _ := t.FieldPos(0)
 		if len(fields) < width {
-			return fmt.Errorf("%s, line %d: %d fields, want at least %d", t.name, line, len(fields), width)
+			return fmt.Errorf(
+				"%s, line %d: %d fields, want at least %d", t.name, line, len(fields), width,
+			)
 		}
 		if err := f(fields); err != nil {
 			return fmt.Errorf("%s, line %d: %w", t.name, line, err)

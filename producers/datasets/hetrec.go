@@ -25,9 +25,10 @@ type listening struct {
 	at int64
 }
 
-// readHetRecLastFM gives one interaction for each pair of user and artist that has plays or tags. Its time is that of the pair's first tag. Plays
-// without a tag have no time in the data: they are spread evenly over the time in which their user tagged, in an order that the ids alone decide, and
-// over everybody's time for a user without tags; they are marked in the context.
+// readHetRecLastFM gives one interaction for each pair of user and artist that has plays or tags.
+// Its time is that of the pair's first tag. Plays without a tag have no time in the data: they are
+// spread evenly over the time in which their user tagged, in an order that the ids alone decide,
+// and over everybody's time for a user without tags; they are marked in the context.
 func (d *Dataset) readHetRecLastFM(ctx context.Context, f *files, c Config) error {
 	pairs := map[pair]*listening{}
 	of := func(s []string) *listening {
@@ -47,18 +48,25 @@ func (d *Dataset) readHetRecLastFM(ctx context.Context, f *files, c Config) erro
 	}
 	byTag := map[int64]map[string]int{}
 	if f.has("user_taggedartists-timestamps.dat") {
-		err := d.numbers(ctx, f, "user_taggedartists-timestamps.dat", 4, func(s []string, n []int64) {
-			l := of(s)
-			if n[3] >= lastFMFounded && n[3]/1000 <= latestSeconds && (l.at == 0 || n[3] < l.at) {
-				l.at = n[3]
-			}
-			if c.Tags {
-				if byTag[n[2]] == nil {
-					byTag[n[2]] = map[string]int{}
+		err := d.numbers(
+			ctx,
+			f,
+			"user_taggedartists-timestamps.dat",
+			4,
+			func(s []string, n []int64) {
+				l := of(s)
+				if n[3] >= lastFMFounded && n[3]/1000 <= latestSeconds &&
+					(l.at == 0 || n[3] < l.at) {
+					l.at = n[3]
 				}
-				byTag[n[2]][strings.Clone(s[1])]++
-			}
-		})
+				if c.Tags {
+					if byTag[n[2]] == nil {
+						byTag[n[2]] = map[string]int{}
+					}
+					byTag[n[2]][strings.Clone(s[1])]++
+				}
+			},
+		)
 		if err != nil {
 			return err
 		}
@@ -103,7 +111,9 @@ func (d *Dataset) addListenings(pairs map[pair]*listening, timedOnly bool) error
 		}
 	}
 	if all.last == 0 {
-		return errors.New("user_taggedartists-timestamps.dat holds no times, so nothing can be put in order")
+		return errors.New(
+			"user_taggedartists-timestamps.dat holds no times, so nothing can be put in order",
+		)
 	}
 	for _, k := range keys {
 		if at := pairs[k].at; at != 0 {
@@ -159,7 +169,10 @@ func (d *Dataset) readArtists(ctx context.Context, f *files, byTag map[int64]map
 		if _, err := strconv.ParseInt(s[0], 10, 64); err != nil || len(s) < 2 {
 			return skipHeader(n, s)
 		}
-		d.items = append(d.items, withTitle(schemas.Item{ItemID: strings.Clone(s[0]), Title: s[1], Tags: tags.top(s[0])}))
+		d.items = append(
+			d.items,
+			withTitle(schemas.Item{ItemID: strings.Clone(s[0]), Title: s[1], Tags: tags.top(s[0])}),
+		)
 		return nil
 	})
 }
@@ -172,8 +185,15 @@ func withTitle(x schemas.Item) schemas.Item {
 	return x
 }
 
-// numbers calls each for every line of a file of whole numbers, separated by tabs, below its header.
-func (d *Dataset) numbers(ctx context.Context, f *files, name string, columns int, each func(s []string, n []int64)) error {
+// numbers calls each for every line of a file of whole numbers, separated by tabs, below its
+// header.
+func (d *Dataset) numbers(
+	ctx context.Context,
+	f *files,
+	name string,
+	columns int,
+	each func(s []string, n []int64),
+) error {
 	n := make([]int64, columns)
 	return f.lines(ctx, name, "\t", func(line int, s []string) error {
 		if len(s) < columns {
@@ -196,5 +216,7 @@ func skipHeader(line int, fields []string) error {
 	if line == 1 {
 		return nil
 	}
-	return fmt.Errorf("%q is not what is expected here: want whole numbers, separated by tabs", fields)
+	return fmt.Errorf(
+		"%q is not what is expected here: want whole numbers, separated by tabs", fields,
+	)
 }

@@ -57,7 +57,13 @@ func (d *Dataset) readML100K(ctx context.Context, f *files, _ Config) error {
 		if err != nil {
 			return fmt.Errorf("age %q is not a number", s[1])
 		}
-		d.users = append(d.users, schemas.User{UserID: strings.Clone(s[0]), Attributes: map[string]any{"age": age, "gender": s[2], "occupation": s[3]}})
+		d.users = append(
+			d.users,
+			schemas.User{
+				UserID:     strings.Clone(s[0]),
+				Attributes: map[string]any{"age": age, "gender": s[2], "occupation": s[3]},
+			},
+		)
 		return nil
 	})
 }
@@ -87,13 +93,22 @@ func (d *Dataset) readML1M(ctx context.Context, f *files, _ Config) error {
 		if len(s) < 4 {
 			return fmt.Errorf("%d fields, want at least 4", len(s))
 		}
-		d.users = append(d.users, schemas.User{UserID: strings.Clone(s[0]), Attributes: map[string]any{"gender": s[1], "age": s[2], "occupation": s[3]}})
+		d.users = append(
+			d.users,
+			schemas.User{
+				UserID:     strings.Clone(s[0]),
+				Attributes: map[string]any{"gender": s[1], "age": s[2], "occupation": s[3]},
+			},
+		)
 		return nil
 	})
 }
 
 func (d *Dataset) readMLLatest(ctx context.Context, f *files, c Config) error {
-	err := d.eachRow(ctx, f, "ratings.csv", []string{"userId", "movieId", "rating", "timestamp"}, func(s []string) error { return d.rating(0, s) })
+	err := d.eachRow(
+		ctx, f, "ratings.csv", []string{"userId", "movieId", "rating", "timestamp"},
+		func(s []string) error { return d.rating(0, s) },
+	)
 	if err != nil {
 		return err
 	}
@@ -110,16 +125,28 @@ func (d *Dataset) readMLLatest(ctx context.Context, f *files, c Config) error {
 	if !f.has("movies.csv") {
 		return nil
 	}
-	return d.eachRow(ctx, f, "movies.csv", []string{"movieId", "title", "genres"}, func(s []string) error {
-		x := film(s[0], s[1])
-		x.Genres, x.Tags = list(s[2]), tags.top(s[0])
-		d.items = append(d.items, x)
-		return nil
-	})
+	return d.eachRow(
+		ctx,
+		f,
+		"movies.csv",
+		[]string{"movieId", "title", "genres"},
+		func(s []string) error {
+			x := film(s[0], s[1])
+			x.Genres, x.Tags = list(s[2]), tags.top(s[0])
+			d.items = append(d.items, x)
+			return nil
+		},
+	)
 }
 
 // eachRow calls each with the named columns of every row, in that order.
-func (d *Dataset) eachRow(ctx context.Context, f *files, name string, names []string, each func(fields []string) error) error {
+func (d *Dataset) eachRow(
+	ctx context.Context,
+	f *files,
+	name string,
+	names []string,
+	each func(fields []string) error,
+) error {
 	t, err := f.openCSV(name)
 	if err != nil {
 		return err
@@ -171,7 +198,8 @@ func checkIDs(user, item string) error {
 func film(id, title string) schemas.Item {
 	x := schemas.Item{ItemID: strings.Clone(id), Title: strings.TrimSpace(title)}
 	if n := len(x.Title); n > 6 && x.Title[n-1] == ')' && x.Title[n-6] == '(' {
-		if year, err := strconv.Atoi(x.Title[n-5 : n-1]); err == nil && year >= 1900 && year < 2100 {
+		if year, err := strconv.Atoi(x.Title[n-5 : n-1]); err == nil && year >= 1900 &&
+			year < 2100 {
 			x.PublishedAt = time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)
 		}
 	}
@@ -185,7 +213,9 @@ func film(id, title string) schemas.Item {
 func list(s string) []string {
 	var out []string
 	for part := range strings.SplitSeq(s, "|") {
-		if part = strings.TrimSpace(part); part != "" && part != "(no genres listed)" && len(part) <= schemas.MaxIDLength && len(out) < 100 {
+		if part = strings.TrimSpace(part); part != "" && part != "(no genres listed)" &&
+			len(part) <= schemas.MaxIDLength &&
+			len(out) < 100 {
 			out = append(out, strings.Clone(part))
 		}
 	}

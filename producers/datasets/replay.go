@@ -12,8 +12,8 @@ import (
 
 // Source is a history to replay; datasets.Dataset is one.
 type Source interface {
-	// Messages yields the records in the order in which they are to stand on the log: what does not move first (items, users, friendships), then the
-	// interactions.
+	// Messages yields the records in the order in which they are to stand on the log: what does not
+	// move first (items, users, friendships), then the interactions.
 	Messages() iter.Seq[record.Record]
 	// Preamble is the number of messages before the first interaction, Total that of all.
 	Preamble() int
@@ -22,7 +22,8 @@ type Source interface {
 
 // ReplayOptions says how to replay. The zero value replays everything as fast as the log takes it.
 type ReplayOptions struct {
-	// Rate is the number of interactions per second, 0 for as many as the log takes. What comes before the interactions is not slowed down.
+	// Rate is the number of interactions per second, 0 for as many as the log takes. What comes
+	// before the interactions is not slowed down.
 	Rate float64
 	// Limit is the number of interactions to replay, 0 for all.
 	Limit int
@@ -39,9 +40,15 @@ type ReplayProgress struct {
 	Elapsed                   time.Duration
 }
 
-// Replay writes a history to the log, in order, and returns how far it came. While the log is unwell it waits and tries again; it ends early when ctx ends
-// or when the log refuses a message for good. Replaying the same history again is safe when its events have ids of their own.
-func Replay(ctx context.Context, source Source, emitter producers.Emitter, o ReplayOptions) (ReplayProgress, error) {
+// Replay writes a history to the log, in order, and returns how far it came. While the log is
+// unwell it waits and tries again; it ends early when ctx ends or when the log refuses a message
+// for good. Replaying the same history again is safe when its events have ids of their own.
+func Replay(
+	ctx context.Context,
+	source Source,
+	emitter producers.Emitter,
+	o ReplayOptions,
+) (ReplayProgress, error) {
 	if o.Batch <= 0 {
 		o.Batch = 1000
 	}
@@ -77,12 +84,15 @@ func Replay(ctx context.Context, source Source, emitter producers.Emitter, o Rep
 		n++
 		pending = append(pending, m)
 		interaction := n > source.Preamble()
-		if n == source.Preamble() || len(pending) >= o.Batch || interaction && len(pending) >= batch {
+		if n == source.Preamble() || len(pending) >= o.Batch ||
+			interaction && len(pending) >= batch {
 			if interaction && o.Rate > 0 {
 				if paced.IsZero() {
 					paced = time.Now()
 				}
-				due := paced.Add(time.Duration(float64(p.Interactions) / o.Rate * float64(time.Second)))
+				due := paced.Add(
+					time.Duration(float64(p.Interactions) / o.Rate * float64(time.Second)),
+				)
 				if err := producers.Wait(ctx, time.Until(due)); err != nil {
 					return p, err
 				}

@@ -30,7 +30,13 @@ func TestReplayKeepsTheOrder(t *testing.T) {
 			t.Parallel()
 			log := &emittest.Log{}
 			var steps []datasets.ReplayProgress
-			p, err := datasets.Replay(t.Context(), dataset(t), log, datasets.ReplayOptions{Batch: batch, Progress: func(p datasets.ReplayProgress) { steps = append(steps, p) }})
+			p, err := datasets.Replay(
+				t.Context(), dataset(t), log,
+				datasets.ReplayOptions{
+					Batch:    batch,
+					Progress: func(p datasets.ReplayProgress) { steps = append(steps, p) },
+				},
+			)
 			require.NoError(t, err)
 			var want []record.Record
 			for m := range dataset(t).Messages() {
@@ -77,7 +83,10 @@ func TestReplayOutlastsAnOutage(t *testing.T) {
 			case 1, 2, 3:
 				return fault.Transientf("no leader")
 			case 4:
-				return &producers.EmitError{Total: len(b), Failed: []fault.Rejection{{Index: 4, Err: fault.Transientf("no leader")}}}
+				return &producers.EmitError{
+					Total:  len(b),
+					Failed: []fault.Rejection{{Index: 4, Err: fault.Transientf("no leader")}},
+				}
 			}
 			return nil
 		}
@@ -89,12 +98,22 @@ func TestReplayOutlastsAnOutage(t *testing.T) {
 
 func TestReplayEndsWhenRefusedOrCanceled(t *testing.T) {
 	t.Parallel()
-	log := &emittest.Log{Plan: func(context.Context, []record.Record) error { return fault.Permanentf("too large") }}
+	log := &emittest.Log{
+		Plan: func(context.Context, []record.Record) error { return fault.Permanentf("too large") },
+	}
 	_, err := datasets.Replay(t.Context(), dataset(t), log, datasets.ReplayOptions{})
-	require.ErrorContains(t, err, `replay, after 0 of 11 messages: message with key "1" for items is refused: too large`)
+	require.ErrorContains(
+		t, err,
+		`replay, after 0 of 11 messages: message with key "1" for items is refused: too large`,
+	)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	log = &emittest.Log{Plan: func(context.Context, []record.Record) error { cancel(); return fault.Transientf("down") }}
+	log = &emittest.Log{
+		Plan: func(context.Context, []record.Record) error {
+			cancel()
+			return fault.Transientf("down")
+		},
+	}
 	_, err = datasets.Replay(ctx, dataset(t), log, datasets.ReplayOptions{})
 	require.ErrorIs(t, err, context.Canceled)
 }

@@ -30,9 +30,16 @@ func (r *reserving) Read(b []byte) (int, error) {
 
 func (r *reserving) release() { r.gateway.bytes.Add(-r.reserved) }
 
-// body reads the request's body, unpacked, within the gateway's bounds. What it returns counts as in flight until release is called.
-func (g *Gateway) body(w http.ResponseWriter, r *http.Request) (body []byte, release func(), p *Problem) {
-	tooLarge := problem(http.StatusRequestEntityTooLarge, "the request is larger than %d bytes: send fewer events at a time", g.cfg.MaxRequestBytes)
+// body reads the request's body, unpacked, within the gateway's bounds. What it returns counts as
+// in flight until release is called.
+func (g *Gateway) body(
+	w http.ResponseWriter,
+	r *http.Request,
+) (body []byte, release func(), p *Problem) {
+	tooLarge := problem(
+		http.StatusRequestEntityTooLarge,
+		"the request is larger than %d bytes: send fewer events at a time", g.cfg.MaxRequestBytes,
+	)
 	if r.ContentLength > g.cfg.MaxRequestBytes {
 		return nil, nil, tooLarge
 	}
@@ -46,7 +53,10 @@ func (g *Gateway) body(w http.ResponseWriter, r *http.Request) (body []byte, rel
 		}
 		from = z
 	default:
-		return nil, nil, problem(http.StatusUnsupportedMediaType, "Content-Encoding %q is not understood: send gzip or none", encoding)
+		return nil, nil, problem(
+			http.StatusUnsupportedMediaType,
+			"Content-Encoding %q is not understood: send gzip or none", encoding,
+		)
 	}
 	counted := &reserving{from: io.LimitReader(from, g.cfg.MaxRequestBytes+1), gateway: g}
 	body, err := io.ReadAll(counted)
@@ -66,7 +76,8 @@ func (g *Gateway) body(w http.ResponseWriter, r *http.Request) (body []byte, rel
 	return body, counted.release, nil
 }
 
-// mediaType returns the media type of the request's body in lower case, without parameters; "" when it says none.
+// mediaType returns the media type of the request's body in lower case, without parameters; "" when
+// it says none.
 func mediaType(r *http.Request) (string, *Problem) {
 	header := r.Header.Get("Content-Type")
 	if header == "" {
@@ -74,10 +85,15 @@ func mediaType(r *http.Request) (string, *Problem) {
 	}
 	media, params, err := mime.ParseMediaType(header)
 	if err != nil {
-		return "", problem(http.StatusUnsupportedMediaType, "Content-Type %q cannot be read: %v", header, err)
+		return "", problem(
+			http.StatusUnsupportedMediaType, "Content-Type %q cannot be read: %v", header, err,
+		)
 	}
-	if cs := params["charset"]; cs != "" && !strings.EqualFold(cs, "utf-8") && !strings.EqualFold(cs, "us-ascii") {
-		return "", problem(http.StatusUnsupportedMediaType, "charset %q is not understood: send UTF-8", cs)
+	if cs := params["charset"]; cs != "" && !strings.EqualFold(cs, "utf-8") &&
+		!strings.EqualFold(cs, "us-ascii") {
+		return "", problem(
+			http.StatusUnsupportedMediaType, "charset %q is not understood: send UTF-8", cs,
+		)
 	}
 	return media, nil
 }

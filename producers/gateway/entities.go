@@ -37,18 +37,33 @@ func (g *Gateway) deleteUser(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) putFriend(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindFriendshipAdded, map[string]string{"user_id": segment(r, 2), "friend_id": segment(r, 0)})
+	g.change(
+		w, r, schemas.KindFriendshipAdded,
+		map[string]string{"user_id": segment(r, 2), "friend_id": segment(r, 0)},
+	)
 }
 
 func (g *Gateway) deleteFriend(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindFriendshipRemoved, map[string]string{"user_id": segment(r, 2), "friend_id": segment(r, 0)})
+	g.change(
+		w, r, schemas.KindFriendshipRemoved,
+		map[string]string{"user_id": segment(r, 2), "friend_id": segment(r, 0)},
+	)
 }
 
-// change writes one event about what the path names. The body, which may be empty, holds the other fields; the header Idempotency-Key is the event's id.
-func (g *Gateway) change(w http.ResponseWriter, r *http.Request, kind schemas.Kind, path map[string]string) {
+// change writes one event about what the path names. The body, which may be empty, holds the other
+// fields; the header Idempotency-Key is the event's id.
+func (g *Gateway) change(
+	w http.ResponseWriter,
+	r *http.Request,
+	kind schemas.Kind,
+	path map[string]string,
+) {
 	media, p := mediaType(r)
 	if p == nil && media != "" && media != schemas.ContentTypeJSON && r.ContentLength != 0 {
-		p = problem(http.StatusUnsupportedMediaType, "Content-Type %q is not understood: want application/json", media)
+		p = problem(
+			http.StatusUnsupportedMediaType,
+			"Content-Type %q is not understood: want application/json", media,
+		)
 	}
 	if p != nil {
 		g.fail(w, r, p)
@@ -65,7 +80,9 @@ func (g *Gateway) change(w http.ResponseWriter, r *http.Request, kind schemas.Ki
 		g.fail(w, r, p)
 		return
 	}
-	event, err := g.validator.Read(schemas.Envelope{Kind: kind, ID: r.Header.Get("Idempotency-Key")}, value)
+	event, err := g.validator.Read(
+		schemas.Envelope{Kind: kind, ID: r.Header.Get("Idempotency-Key")}, value,
+	)
 	events := []received{g.take(event, r.Header.Get(schemas.HeaderTrace), err)}
 	g.emit(r.Context(), events)
 	g.report(events)
@@ -74,7 +91,10 @@ func (g *Gateway) change(w http.ResponseWriter, r *http.Request, kind schemas.Ki
 		return
 	}
 	x := events[0]
-	g.answer(w, r, http.StatusAccepted, schemas.ContentTypeJSON, Taken{ID: x.id, Kind: x.kind, Topic: x.message.Topic, Follow: "slipstream trace " + x.id})
+	g.answer(
+		w, r, http.StatusAccepted, schemas.ContentTypeJSON,
+		Taken{ID: x.id, Kind: x.kind, Topic: x.message.Topic, Follow: "slipstream trace " + x.id},
+	)
 }
 
 // withPath puts what the path says into the body.
@@ -87,8 +107,12 @@ func withPath(body []byte, path map[string]string) ([]byte, *Problem) {
 	}
 	for name, v := range path {
 		var said *string
-		if raw, ok := fields[name]; ok && (json.Unmarshal(raw, &said) != nil || said == nil || *said != v) {
-			return nil, problem(http.StatusBadRequest, "%q in the body is %.64s, but the path says %q", name, raw, v)
+		if raw, ok := fields[name]; ok &&
+			(json.Unmarshal(raw, &said) != nil || said == nil || *said != v) {
+			return nil, problem(
+				http.StatusBadRequest, "%q in the body is %.64s, but the path says %q", name, raw,
+				v,
+			)
 		}
 		quoted, err := json.Marshal(v)
 		if err != nil {
@@ -103,7 +127,8 @@ func withPath(body []byte, path map[string]string) ([]byte, *Problem) {
 	return value, nil
 }
 
-// segment returns a part of the path, counted from its end. Routers differ in whether their values are unescaped; the path itself does not.
+// segment returns a part of the path, counted from its end. Routers differ in whether their values
+// are unescaped; the path itself does not.
 func segment(r *http.Request, fromEnd int) string {
 	parts := strings.Split(r.URL.EscapedPath(), "/")
 	if fromEnd >= len(parts) {

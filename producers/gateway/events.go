@@ -23,7 +23,8 @@ type received struct {
 	refusal *EventProblem
 }
 
-// postEvents answers POST /v1/events: 202 when the log has every event, 207 when it has some, 400, 413 or 503 when it has none.
+// postEvents answers POST /v1/events: 202 when the log has every event, 207 when it has some, 400,
+// 413 or 503 when it has none.
 func (g *Gateway) postEvents(w http.ResponseWriter, r *http.Request) {
 	media, p := mediaType(r)
 	if p != nil {
@@ -77,18 +78,25 @@ func (g *Gateway) read(r *http.Request, media string, body []byte) ([]received, 
 		if values, err = array(body); err != nil {
 			return nil, problem(http.StatusBadRequest, "%v", err)
 		}
-	case "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines":
+	case "application/x-ndjson",
+		"application/ndjson",
+		"application/jsonl",
+		"application/x-jsonlines":
 		values = lines(body)
 	default:
 		return nil, problem(http.StatusUnsupportedMediaType,
-			"Content-Type %q is not understood: want application/json, application/x-ndjson, %s or %s; with curl: -H 'Content-Type: application/json'",
+			"Content-Type %q is not understood: want application/json, application/x-ndjson, %s "+
+				"or %s; with curl: -H 'Content-Type: application/json'",
 			media, schemas.ContentTypeCloudEvent, schemas.ContentTypeCloudEventBatch)
 	}
 	switch n := len(values); {
 	case n == 0:
 		return nil, problem(http.StatusBadRequest, "the request holds no events")
 	case n > g.cfg.MaxEvents:
-		return nil, problem(http.StatusRequestEntityTooLarge, "the request holds %d events: send at most %d at a time", n, g.cfg.MaxEvents)
+		return nil, problem(
+			http.StatusRequestEntityTooLarge,
+			"the request holds %d events: send at most %d at a time", n, g.cfg.MaxEvents,
+		)
 	}
 	events := make([]received, len(values))
 	for i, v := range values {
@@ -107,7 +115,9 @@ func array(body []byte) ([]json.RawMessage, error) {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &syntax):
-		return nil, fault.Permanentf("the body is not JSON: %v at byte %d; nothing was accepted", syntax, syntax.Offset)
+		return nil, fault.Permanentf(
+			"the body is not JSON: %v at byte %d; nothing was accepted", syntax, syntax.Offset,
+		)
 	case err != nil:
 		return nil, fault.Permanentf("the body is not a JSON array; nothing was accepted")
 	}
@@ -179,10 +189,17 @@ func (g *Gateway) take(event schemas.Event, trace string, err error) received {
 	}
 	x := received{kind: event.Kind(), id: *id, message: event.Record()}
 	if trace != "" && len(trace) <= 256 {
-		x.message.Headers = append(x.message.Headers, record.Header{Key: schemas.HeaderTrace, Value: []byte(trace)})
+		x.message.Headers = append(
+			x.message.Headers, record.Header{Key: schemas.HeaderTrace, Value: []byte(trace)},
+		)
 	}
 	if size := len(x.message.Value); size > g.cfg.MaxEventBytes {
-		x.refusal = &EventProblem{ID: x.id, Status: http.StatusRequestEntityTooLarge, Reason: problem(0, "the event is %d bytes long, at most %d are taken", size, g.cfg.MaxEventBytes).Detail}
+		x.refusal = &EventProblem{
+			ID: x.id, Status: http.StatusRequestEntityTooLarge,
+			Reason: problem(
+				0, "the event is %d bytes long, at most %d are taken", size, g.cfg.MaxEventBytes,
+			).Detail,
+		}
 	}
 	return x
 }
@@ -226,7 +243,10 @@ func (g *Gateway) emit(ctx context.Context, events []received) {
 }
 
 func (x *received) fail(err error) {
-	x.refusal = &EventProblem{ID: x.id, Status: http.StatusServiceUnavailable, Reason: "the log did not take the event: " + err.Error()}
+	x.refusal = &EventProblem{
+		ID: x.id, Status: http.StatusServiceUnavailable,
+		Reason: "the log did not take the event: " + err.Error(),
+	}
 	if fault.ClassOf(err) == fault.Permanent {
 		x.refusal.Status = http.StatusBadRequest
 	}
@@ -266,7 +286,8 @@ func answerOf(events []received) *Answer {
 	return a
 }
 
-// refusedAll answers a request of which nothing was accepted. 503 wins, since then sending again helps.
+// refusedAll answers a request of which nothing was accepted. 503 wins, since then sending again
+// helps.
 func refusedAll(a *Answer) *Problem {
 	status := a.Errors[0].Status
 	for _, e := range a.Errors {
@@ -280,7 +301,11 @@ func refusedAll(a *Answer) *Problem {
 	var p *Problem
 	switch {
 	case status == http.StatusServiceUnavailable:
-		p = problem(status, "the log did not take the events in time: wait as long as Retry-After says, then send again with the ids below, so that each counts once")
+		p = problem(
+			status,
+			"the log did not take the events in time: wait as long as Retry-After says, then "+
+				"send again with the ids below, so that each counts once",
+		)
 	case len(a.Errors) == 1:
 		p = problem(status, "%s", a.Errors[0].Reason)
 	default:

@@ -14,23 +14,27 @@ import (
 
 // Config bounds what the gateway takes. Take DefaultConfig and change what you need.
 type Config struct {
-	// Source is the source of events that name none; with the event's id it tells events apart. Default "http".
+	// Source is the source of events that name none; with the event's id it tells events apart.
+	// Default "http".
 	Source string
 	// MaxRequestBytes bounds one request after unpacking; more is answered by 413. Default 8 MiB.
 	MaxRequestBytes int64
-	// MaxEventBytes bounds one event as it is written to the log; more is refused by 413. Keep it below the topics' max.message.bytes. Default 256 KiB.
+	// MaxEventBytes bounds one event as it is written to the log; more is refused by 413. Keep it
+	// below the topics' max.message.bytes. Default 256 KiB.
 	MaxEventBytes int
 	// MaxEvents bounds the events of one request; more is answered by 413. Default 10,000.
 	MaxEvents int
-	// MaxInFlightBytes and MaxInFlightRequests bound what is being received and written at once; beyond, the answer is 429 with Retry-After.
-	// Default 64 MiB and 512.
+	// MaxInFlightBytes and MaxInFlightRequests bound what is being received and written at once;
+	// beyond, the answer is 429 with Retry-After. Default 64 MiB and 512.
 	MaxInFlightBytes    int64
 	MaxInFlightRequests int64
-	// EmitTimeout bounds how long the log may take; then the answer is 503 with Retry-After. Default 10 s.
+	// EmitTimeout bounds how long the log may take; then the answer is 503 with Retry-After.
+	// Default 10 s.
 	EmitTimeout time.Duration
 	// RetryAfter is what 429 and 503 tell clients to wait. Default 1 s.
 	RetryAfter time.Duration
-	// OnEvents is called with the numbers of events of each kind after each request, unless nil. The kind of an unreadable event is "".
+	// OnEvents is called with the numbers of events of each kind after each request, unless nil.
+	// The kind of an unreadable event is "".
 	OnEvents func(kind schemas.Kind, accepted, refused int)
 }
 
@@ -38,7 +42,8 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Source: "http", MaxRequestBytes: 8 << 20, MaxEventBytes: 256 << 10, MaxEvents: 10_000,
-		MaxInFlightBytes: 64 << 20, MaxInFlightRequests: 512, EmitTimeout: 10 * time.Second, RetryAfter: time.Second,
+		MaxInFlightBytes: 64 << 20, MaxInFlightRequests: 512, EmitTimeout: 10 * time.Second,
+		RetryAfter: time.Second,
 	}
 }
 
@@ -57,7 +62,13 @@ func (c Config) Validate() error {
 	positive("EmitTimeout", int64(c.EmitTimeout))
 	positive("RetryAfter", int64(c.RetryAfter))
 	if c.MaxInFlightBytes < c.MaxRequestBytes {
-		errs = append(errs, fmt.Errorf("MaxInFlightBytes (%d) must be at least MaxRequestBytes (%d)", c.MaxInFlightBytes, c.MaxRequestBytes))
+		errs = append(
+			errs,
+			fmt.Errorf(
+				"MaxInFlightBytes (%d) must be at least MaxRequestBytes (%d)", c.MaxInFlightBytes,
+				c.MaxRequestBytes,
+			),
+		)
 	}
 	if c.Source == "" {
 		errs = append(errs, errors.New("Source must not be empty"))
@@ -68,7 +79,8 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Gateway takes events over HTTP and answers 202 only after the log has them. It is safe for concurrent use.
+// Gateway takes events over HTTP and answers 202 only after the log has them. It is safe for
+// concurrent use.
 type Gateway struct {
 	cfg       Config
 	emitter   producers.Emitter
@@ -78,8 +90,14 @@ type Gateway struct {
 	requests, bytes atomic.Int64
 }
 
-// New returns a gateway that writes to emitter. now is the clock for events that say no time; nil is time.Now.
-func New(emitter producers.Emitter, validator *schemas.Validator, cfg Config, now func() time.Time) (*Gateway, error) {
+// New returns a gateway that writes to emitter. now is the clock for events that say no time; nil
+// is time.Now.
+func New(
+	emitter producers.Emitter,
+	validator *schemas.Validator,
+	cfg Config,
+	now func() time.Time,
+) (*Gateway, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}

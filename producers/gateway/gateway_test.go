@@ -83,15 +83,29 @@ func TestPostEventsAcceptsEveryFormat(t *testing.T) {
 		{"one", post("application/json", viewed), []string{""}},
 		{"one with charset", post("application/json; charset=UTF-8", viewed), []string{""}},
 		{"no content type", call{http.MethodPost, "/v1/events", viewed, nil}, []string{""}},
-		{"own id", post("application/json", `{"event_id":"mine","user_id":"u1","item_id":"i1","action":"view"}`), []string{"mine"}},
+		{
+			"own id",
+			post(
+				"application/json",
+				`{"event_id":"mine","user_id":"u1","item_id":"i1","action":"view"}`,
+			),
+			[]string{"mine"},
+		},
 		{"array", post("application/json", " [\n"+viewed+","+viewed+"]"), []string{"", ""}},
 		{"ndjson", post("application/x-ndjson", viewed+"\n\n"+viewed+"\r\n"), []string{"", ""}},
 		{"structured", post("application/cloudevents+json", cloud), []string{"e1"}},
 		{"structured as plain json", post("application/json", cloud), []string{"e1"}},
-		{"structured in an array", post("application/json", "["+cloud+","+viewed+"]"), []string{"e1", ""}},
-		{"structured batch", post("application/cloudevents-batch+json", "["+cloud+"]"), []string{"e1"}},
+		{
+			"structured in an array", post("application/json", "["+cloud+","+viewed+"]"),
+			[]string{"e1", ""},
+		},
+		{
+			"structured batch", post("application/cloudevents-batch+json", "["+cloud+"]"),
+			[]string{"e1"},
+		},
 		{"binary", call{http.MethodPost, "/v1/events", viewed, map[string]string{
-			"Content-Type": "application/json", "ce-specversion": "1.0", "ce-id": "e%201", "ce-source": "shop", "ce-type": "interaction.recorded.v1",
+			"Content-Type": "application/json", "ce-specversion": "1.0", "ce-id": "e%201",
+			"ce-source": "shop", "ce-type": "interaction.recorded.v1",
 		}}, []string{"e 1"}},
 	}
 	for _, c := range cases {
@@ -137,7 +151,13 @@ func TestPostEventsOfOtherKinds(t *testing.T) {
 	require.Equal(t, http.StatusAccepted, w.Code, w.Body.String())
 	ms := log.Messages()
 	require.Len(t, ms, 3)
-	require.Equal(t, []string{"friendships a|b", "items i", "users u"}, []string{ms[0].Topic + " " + string(ms[0].Key), ms[1].Topic + " " + string(ms[1].Key), ms[2].Topic + " " + string(ms[2].Key)})
+	require.Equal(
+		t, []string{"friendships a|b", "items i", "users u"},
+		[]string{
+			ms[0].Topic + " " + string(ms[0].Key), ms[1].Topic + " " + string(ms[1].Key),
+			ms[2].Topic + " " + string(ms[2].Key),
+		},
+	)
 	u, err := schemas.DecodeUser(written(ms[2]))
 	require.NoError(t, err)
 	require.True(t, u.Erased)
@@ -162,7 +182,10 @@ func TestPostEventsOfEveryKind(t *testing.T) {
 				event, err := schemas.FormatCloudEvent(
 					schemas.Envelope{ID: "e1", Source: "shop", Kind: kind}, example)
 				require.NoError(t, err)
-				w := post(schemas.ContentTypeCloudEvent, string(event)).do(open(t, log, nil).Handler())
+				w := post(
+					schemas.ContentTypeCloudEvent,
+					string(event),
+				).do(open(t, log, nil).Handler())
 				require.Equal(t, http.StatusAccepted, w.Code, w.Body.String())
 				require.Len(t, log.Messages(), 1)
 				m := log.Messages()[0]
@@ -170,7 +193,9 @@ func TestPostEventsOfEveryKind(t *testing.T) {
 				require.Equal(t, "e1", m.Header(schemas.HeaderID))
 				require.Equal(t, "shop", m.Header(schemas.HeaderSource))
 				require.NotEmpty(t, m.Key)
-				i := slices.IndexFunc(topics, func(t schemas.Topic) bool { return t.Name == m.Topic })
+				i := slices.IndexFunc(
+					topics, func(t schemas.Topic) bool { return t.Name == m.Topic },
+				)
 				require.GreaterOrEqual(t, i, 0, m.Topic)
 				require.Contains(t, topics[i].Kinds, kind)
 			}
@@ -184,7 +209,9 @@ func TestPostEventsSaysWhatWasRefused(t *testing.T) {
 	counts := map[schemas.Kind][2]int{}
 	g := open(t, log, func(c *gateway.Config) {
 		c.MaxEventBytes = 300
-		c.OnEvents = func(k schemas.Kind, accepted, refused int) { counts[k] = [2]int{accepted, refused} }
+		c.OnEvents = func(k schemas.Kind, accepted, refused int) {
+			counts[k] = [2]int{accepted, refused}
+		}
 	})
 	w := post("application/x-ndjson", strings.Join([]string{
 		viewed,
@@ -192,7 +219,10 @@ func TestPostEventsSaysWhatWasRefused(t *testing.T) {
 		`{"user_id":"u1"`,
 		`{"kind":"no.such.v1"}`,
 		`{"user_id":5,"item_id":"i1","action":"stare"}`,
-		`{"event_id":"big","user_id":"u1","item_id":"i1","action":"view","context":{"k":"` + strings.Repeat("x", 300) + `"}}`,
+		`{"event_id":"big","user_id":"u1","item_id":"i1","action":"view","context":{"k":"` + strings.Repeat(
+			"x",
+			300,
+		) + `"}}`,
 		`null`,
 		viewed,
 	}, "\n")).do(g.Handler())
@@ -201,11 +231,22 @@ func TestPostEventsSaysWhatWasRefused(t *testing.T) {
 	require.Equal(t, 2, a.Accepted)
 	require.Equal(t, 6, a.Refused)
 	require.Len(t, a.IDs, 8)
-	require.Equal(t, []int{1, 2, 3, 4, 5, 6}, []int{a.Errors[0].Index, a.Errors[1].Index, a.Errors[2].Index, a.Errors[3].Index, a.Errors[4].Index, a.Errors[5].Index})
-	require.Equal(t, []schemas.Problem{{Field: "value", Message: "is 7, want at most 5"}}, a.Errors[0].Fields)
+	require.Equal(
+		t, []int{1, 2, 3, 4, 5, 6},
+		[]int{
+			a.Errors[0].Index, a.Errors[1].Index, a.Errors[2].Index, a.Errors[3].Index,
+			a.Errors[4].Index, a.Errors[5].Index,
+		},
+	)
+	require.Equal(
+		t, []schemas.Problem{{Field: "value", Message: "is 7, want at most 5"}}, a.Errors[0].Fields,
+	)
 	require.Contains(t, a.Errors[1].Reason, "not JSON")
 	require.Contains(t, a.Errors[2].Reason, `"no.such.v1"`)
-	require.ElementsMatch(t, []string{"user_id", "action"}, []string{a.Errors[3].Fields[0].Field, a.Errors[3].Fields[1].Field})
+	require.ElementsMatch(
+		t, []string{"user_id", "action"},
+		[]string{a.Errors[3].Fields[0].Field, a.Errors[3].Fields[1].Field},
+	)
 	require.Equal(t, http.StatusRequestEntityTooLarge, a.Errors[4].Status)
 	require.Equal(t, "big", a.Errors[4].ID)
 	require.Len(t, log.Messages(), 2)
@@ -228,22 +269,56 @@ func TestRequestsThatAreRefusedWhole(t *testing.T) {
 		status int
 		detail string
 	}{
-		{"form", post("application/x-www-form-urlencoded", viewed), 415, "-H 'Content-Type: application/json'"},
+		{
+			"form", post("application/x-www-form-urlencoded", viewed), 415,
+			"-H 'Content-Type: application/json'",
+		},
 		{"charset", post("application/json; charset=latin-1", viewed), 415, "UTF-8"},
 		{"empty", post("application/json", ""), 400, "empty"},
 		{"empty array", post("application/json", "[]"), 400, "no events"},
 		{"broken array", post("application/json", "["+viewed+",]"), 400, "at byte"},
-		{"batch is no array", post("application/cloudevents-batch+json", "{}"), 400, "not a JSON array"},
-		{"too many", post("application/json", "["+viewed+","+viewed+","+viewed+","+viewed+"]"), 413, "at most 3"},
+		{
+			"batch is no array", post("application/cloudevents-batch+json", "{}"), 400,
+			"not a JSON array",
+		},
+		{
+			"too many", post("application/json", "["+viewed+","+viewed+","+viewed+","+viewed+"]"),
+			413, "at most 3",
+		},
 		{"too large", post("application/json", strings.Repeat(" ", 2000)), 413, "larger than 1000"},
-		{"zipped too large", call{"POST", "/v1/events", packed(strings.Repeat(" ", 2000)), zipped}, 413, "larger than 1000"},
+		{
+			"zipped too large",
+			call{"POST", "/v1/events", packed(strings.Repeat(" ", 2000)), zipped}, 413,
+			"larger than 1000",
+		},
 		{"not zipped", call{"POST", "/v1/events", viewed, zipped}, 400, "not gzip"},
 		{"cut off", call{"POST", "/v1/events", packed(viewed)[:30], zipped}, 400, "ends early"},
-		{"unknown packing", call{"POST", "/v1/events", viewed, map[string]string{"Content-Encoding": "br"}}, 415, "send gzip"},
+		{
+			"unknown packing",
+			call{"POST", "/v1/events", viewed, map[string]string{"Content-Encoding": "br"}}, 415,
+			"send gzip",
+		},
 		{"one bad event", post("application/json", `{"user_id":"u"}`), 400, `"item_id" is missing`},
-		{"cloudevent without id", post("application/cloudevents+json", `{"specversion":"1.0"}`), 400, `"id" is missing`},
-		{"cloudevent without data", post("application/cloudevents+json", `{"specversion":"1.0","id":"1","source":"s","type":"user.updated.v1"}`), 400, `"data" is missing`},
-		{"cloudevent of other content", post("application/cloudevents+json", `{"specversion":"1.0","id":"1","source":"s","type":"user.updated.v1","datacontenttype":"text/xml","data":"x"}`), 400, "text/xml"},
+		{
+			"cloudevent without id", post("application/cloudevents+json", `{"specversion":"1.0"}`),
+			400, `"id" is missing`,
+		},
+		{
+			"cloudevent without data",
+			post(
+				"application/cloudevents+json",
+				`{"specversion":"1.0","id":"1","source":"s","type":"user.updated.v1"}`,
+			),
+			400, `"data" is missing`,
+		},
+		{
+			"cloudevent of other content",
+			post(
+				"application/cloudevents+json",
+				`{"specversion":"1.0","id":"1","source":"s","type":"user.updated.v1","datacontenttype":"text/xml","data":"x"}`,
+			),
+			400, "text/xml",
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -267,13 +342,23 @@ func TestRequestsThatAreRefusedWhole(t *testing.T) {
 
 func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 	t.Parallel()
-	own := func(id string) string { return strings.Replace(viewed, "{", `{"event_id":"`+id+`",`, 1) }
+	own := func(id string) string {
+		return strings.Replace(viewed, "{", `{"event_id":"`+id+`",`, 1)
+	}
 	two := post("application/json", "["+own("a")+","+own("b")+"]")
 
 	t.Run("at all", func(t *testing.T) {
 		t.Parallel()
-		log := &emittest.Log{Plan: func(context.Context, []record.Record) error { return fault.Transientf("no leader") }}
-		w := two.do(open(t, log, func(c *gateway.Config) { c.RetryAfter = 1500 * time.Millisecond }).Handler())
+		log := &emittest.Log{
+			Plan: func(context.Context, []record.Record) error {
+				return fault.Transientf("no leader")
+			},
+		}
+		w := two.do(
+			open(t, log, func(c *gateway.Config) {
+				c.RetryAfter = 1500 * time.Millisecond
+			}).Handler(),
+		)
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 		require.Equal(t, "2", w.Header().Get("Retry-After"))
 		p := answer(t, w)
@@ -283,24 +368,44 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 	t.Run("in part", func(t *testing.T) {
 		t.Parallel()
 		log := &emittest.Log{Plan: func(_ context.Context, b []record.Record) error {
-			return &producers.EmitError{Total: len(b), Failed: []fault.Rejection{{Index: 1, Err: fault.Transientf("no leader")}}}
+			return &producers.EmitError{
+				Total:  len(b),
+				Failed: []fault.Rejection{{Index: 1, Err: fault.Transientf("no leader")}},
+			}
 		}}
 		w := two.do(open(t, log, nil).Handler())
 		require.Equal(t, http.StatusMultiStatus, w.Code)
 		p := answer(t, w)
 		require.Equal(t, 1, p.Accepted)
-		require.Equal(t, gateway.EventProblem{Index: 1, ID: "b", Status: 503, Reason: "the log did not take the event: no leader"}, p.Errors[0])
+		require.Equal(
+			t,
+			gateway.EventProblem{
+				Index: 1, ID: "b", Status: 503, Reason: "the log did not take the event: no leader",
+			},
+			p.Errors[0],
+		)
 	})
 	t.Run("for good", func(t *testing.T) {
 		t.Parallel()
-		log := &emittest.Log{Plan: func(context.Context, []record.Record) error { return fault.Permanentf("too large") }}
+		log := &emittest.Log{
+			Plan: func(context.Context, []record.Record) error {
+				return fault.Permanentf("too large")
+			},
+		}
 		w := two.do(open(t, log, nil).Handler())
 		require.Equal(t, http.StatusBadRequest, w.Code)
 	})
 	t.Run("in time", func(t *testing.T) {
 		t.Parallel()
-		log := &emittest.Log{Plan: func(ctx context.Context, _ []record.Record) error { <-ctx.Done(); return ctx.Err() }}
-		w := two.do(open(t, log, func(c *gateway.Config) { c.EmitTimeout = time.Millisecond }).Handler())
+		log := &emittest.Log{
+			Plan: func(ctx context.Context, _ []record.Record) error {
+				<-ctx.Done()
+				return ctx.Err()
+			},
+		}
+		w := two.do(
+			open(t, log, func(c *gateway.Config) { c.EmitTimeout = time.Millisecond }).Handler(),
+		)
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 	})
 }
@@ -333,12 +438,17 @@ func TestBackPressure(t *testing.T) {
 
 	g := open(t, log, func(c *gateway.Config) { c.MaxRequestBytes, c.MaxInFlightBytes = 100, 110 })
 	h, first = start(g)
-	require.Equal(t, http.StatusTooManyRequests, post("application/json", viewed+strings.Repeat(" ", 40)).do(h).Code)
+	require.Equal(
+		t, http.StatusTooManyRequests,
+		post("application/json", viewed+strings.Repeat(" ", 40)).do(h).Code,
+	)
 	finish(first)
 	// What was in flight is free again.
 	h, first = start(g)
 	finish(first)
-	require.Equal(t, http.StatusBadRequest, post("application/json", strings.Repeat("x", 100)).do(h).Code)
+	require.Equal(
+		t, http.StatusBadRequest, post("application/json", strings.Repeat("x", 100)).do(h).Code,
+	)
 }
 
 func TestEntities(t *testing.T) {
@@ -349,23 +459,49 @@ func TestEntities(t *testing.T) {
 		want string // topic, key, kind; or the detail of a problem
 		code int
 	}{
-		{"item", call{"PUT", "/v1/items/i%2F1", `{"title":"T","genres":["g"]}`, nil}, "items i/1 item.updated.v1", 202},
-		{"item with its id", call{"PUT", "/v1/items/i1", `{"item_id":"i1","title":"T"}`, nil}, "items i1 item.updated.v1", 202},
-		{"item with another id", call{"PUT", "/v1/items/i1", `{"item_id":"i2","title":"T"}`, nil}, "the path says", 400},
+		{
+			"item", call{"PUT", "/v1/items/i%2F1", `{"title":"T","genres":["g"]}`, nil},
+			"items i/1 item.updated.v1", 202,
+		},
+		{
+			"item with its id", call{"PUT", "/v1/items/i1", `{"item_id":"i1","title":"T"}`, nil},
+			"items i1 item.updated.v1", 202,
+		},
+		{
+			"item with another id",
+			call{"PUT", "/v1/items/i1", `{"item_id":"i2","title":"T"}`, nil}, "the path says", 400,
+		},
 		{"item without title", call{"PUT", "/v1/items/i1", `{}`, nil}, `"title" is missing`, 400},
 		{"item is a list", call{"PUT", "/v1/items/i1", `[]`, nil}, "not a JSON object", 400},
-		{"item as xml", call{"PUT", "/v1/items/i1", `<x/>`, map[string]string{"Content-Type": "text/xml"}}, "text/xml", 415},
+		{
+			"item as xml",
+			call{"PUT", "/v1/items/i1", `<x/>`, map[string]string{"Content-Type": "text/xml"}},
+			"text/xml", 415,
+		},
 		{"withdrawal", call{"DELETE", "/v1/items/i1", "", nil}, "items i1 item.withdrawn.v1", 202},
-		{"user", call{"PUT", "/v1/users/ü%20x", `{"attributes":{"a":1}}`, nil}, "users ü x user.updated.v1", 202},
+		{
+			"user", call{"PUT", "/v1/users/ü%20x", `{"attributes":{"a":1}}`, nil},
+			"users ü x user.updated.v1", 202,
+		},
 		{"erasure", call{"DELETE", "/v1/users/u1", "", nil}, "users u1 user.erased.v1", 202},
-		{"friends", call{"PUT", "/v1/users/u2/friends/u1", "", nil}, "friendships u1|u2 friendship.added.v1", 202},
-		{"no friends", call{"DELETE", "/v1/users/u2/friends/u1", "", nil}, "friendships u1|u2 friendship.removed.v1", 202},
+		{
+			"friends", call{"PUT", "/v1/users/u2/friends/u1", "", nil},
+			"friendships u1|u2 friendship.added.v1", 202,
+		},
+		{
+			"no friends", call{"DELETE", "/v1/users/u2/friends/u1", "", nil},
+			"friendships u1|u2 friendship.removed.v1", 202,
+		},
 		{"own friend", call{"PUT", "/v1/users/u2/friends/u2", "", nil}, "same person", 400},
 	}
 	for _, c := range cases {
 		for router, mount := range map[string]func(*gateway.Gateway) http.Handler{
 			"mux": func(g *gateway.Gateway) http.Handler { return g.Handler() },
-			"chi": func(g *gateway.Gateway) http.Handler { r := chi.NewRouter(); g.Register(r); return r },
+			"chi": func(g *gateway.Gateway) http.Handler {
+				r := chi.NewRouter()
+				g.Register(r)
+				return r
+			},
 		} {
 			t.Run(c.name+" "+router, func(t *testing.T) {
 				t.Parallel()
@@ -378,7 +514,9 @@ func TestEntities(t *testing.T) {
 					return
 				}
 				m := log.Messages()[0]
-				require.Equal(t, c.want, m.Topic+" "+string(m.Key)+" "+written(m).Header(schemas.HeaderType))
+				require.Equal(
+					t, c.want, m.Topic+" "+string(m.Key)+" "+written(m).Header(schemas.HeaderType),
+				)
 				var taken gateway.Taken
 				require.NoError(t, json.Unmarshal(w.Body.Bytes(), &taken))
 				require.Equal(t, written(m).Header(schemas.HeaderID), taken.ID)
@@ -387,7 +525,14 @@ func TestEntities(t *testing.T) {
 		}
 	}
 	log := &emittest.Log{}
-	w := call{"DELETE", "/v1/users/u1", "", map[string]string{"Idempotency-Key": "once"}}.do(open(t, log, nil).Handler())
+	w := call{
+		"DELETE",
+		"/v1/users/u1",
+		"",
+		map[string]string{"Idempotency-Key": "once"},
+	}.do(
+		open(t, log, nil).Handler(),
+	)
 	require.Equal(t, http.StatusAccepted, w.Code)
 	require.Equal(t, "once", written(log.Messages()[0]).Header(schemas.HeaderID))
 }
@@ -404,7 +549,10 @@ func TestHTTPConfigSaysWhatToChange(t *testing.T) {
 func BenchmarkPostEvents(b *testing.B) {
 	log := &emittest.Log{Plan: func(context.Context, []record.Record) error { return nil }}
 	h := open(b, log, nil).Handler()
-	body := strings.Repeat(`{"user_id":"user-123456","item_id":"item-98765","action":"rate","value":4.5,"occurred_at":"2026-03-01T20:15:00Z","session_id":"s-1"}`+"\n", 100)
+	body := strings.Repeat(
+		`{"user_id":"user-123456","item_id":"item-98765","action":"rate","value":4.5,"occurred_at":"2026-03-01T20:15:00Z","session_id":"s-1"}`+"\n",
+		100,
+	)
 	b.ReportAllocs()
 	for b.Loop() {
 		log.Batches = nil

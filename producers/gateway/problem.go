@@ -31,7 +31,8 @@ func (p *Problem) Error() string { return p.Title + ": " + p.Detail }
 type Answer struct {
 	Accepted int `json:"accepted"`
 	Refused  int `json:"refused"`
-	// IDs are the ids of the events, by index, also of those that were not accepted but could be read: send those again with their ids, and they count once.
+	// IDs are the ids of the events, by index, also of those that were not accepted but could be
+	// read: send those again with their ids, and they count once.
 	IDs []string `json:"ids"`
 	// Errors lists the events that were not accepted, in order.
 	Errors []EventProblem `json:"errors,omitempty"`
@@ -42,7 +43,8 @@ type EventProblem struct {
 	// Index is the event's place in the request, from 0.
 	Index int    `json:"index"`
 	ID    string `json:"id,omitempty"`
-	// Status is as if the event had come alone: 400 or 413 for an event that must be changed, 503 for one to send again.
+	// Status is as if the event had come alone: 400 or 413 for an event that must be changed, 503
+	// for one to send again.
 	Status int    `json:"status"`
 	Reason string `json:"reason"`
 	// Fields are the fields that are wrong, when it is fields.
@@ -50,11 +52,16 @@ type EventProblem struct {
 }
 
 func problem(status int, format string, args ...any) *Problem {
-	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
+	return &Problem{
+		Type: "about:blank", Title: http.StatusText(status), Status: status,
+		Detail: fmt.Sprintf(format, args...),
+	}
 }
 
 func busy(what string) *Problem {
-	return problem(http.StatusTooManyRequests, "%s: wait as long as Retry-After says, then send again", what)
+	return problem(
+		http.StatusTooManyRequests, "%s: wait as long as Retry-After says, then send again", what,
+	)
 }
 
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, p *Problem) {
@@ -64,7 +71,13 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, p *Problem) {
 	g.answer(w, r, p.Status, ContentTypeProblem, p)
 }
 
-func (g *Gateway) answer(w http.ResponseWriter, _ *http.Request, status int, contentType string, body any) {
+func (g *Gateway) answer(
+	w http.ResponseWriter,
+	_ *http.Request,
+	status int,
+	contentType string,
+	body any,
+) {
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	// The client may be gone; there is nobody else to tell.

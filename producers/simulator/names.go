@@ -4,21 +4,31 @@ import "strconv"
 
 var (
 	titleAdjectives = []string{
-		"Silent", "Paper", "Crooked", "Last", "Golden", "Hollow", "Winter", "Electric", "Borrowed", "Distant", "Velvet", "Broken", "Northern", "Hidden", "Restless",
-		"Scarlet", "Forgotten", "Gentle", "Burning", "Second", "Midnight", "Honest", "Lonely", "Wandering", "Glass", "Iron", "Tender", "Savage", "Quiet", "Impossible",
+		"Silent", "Paper", "Crooked", "Last", "Golden", "Hollow", "Winter", "Electric", "Borrowed",
+		"Distant", "Velvet", "Broken", "Northern", "Hidden", "Restless",
+		"Scarlet", "Forgotten", "Gentle", "Burning", "Second", "Midnight", "Honest", "Lonely",
+		"Wandering", "Glass", "Iron", "Tender", "Savage", "Quiet", "Impossible",
 	}
 	titleNouns = []string{
-		"Harbour", "Machine", "Orchard", "Witness", "Carnival", "Garden", "Signal", "Kingdom", "Letter", "Mountain", "Dancer", "River", "Promise", "Shadow", "Engine",
-		"Lighthouse", "Stranger", "Bridge", "Summer", "Clockmaker", "Island", "Symphony", "Detective", "Voyage", "Mirror", "Frontier", "Heist", "Cathedral", "Comet", "Astronaut",
+		"Harbour", "Machine", "Orchard", "Witness", "Carnival", "Garden", "Signal", "Kingdom",
+		"Letter", "Mountain", "Dancer", "River", "Promise", "Shadow", "Engine",
+		"Lighthouse", "Stranger", "Bridge", "Summer", "Clockmaker", "Island", "Symphony",
+		"Detective", "Voyage", "Mirror", "Frontier", "Heist", "Cathedral", "Comet", "Astronaut",
 	}
-	titlePlaces = []string{"Tallinn", "the Valley", "Oran", "the Deep", "Lisbon", "Saturn", "the North", "Rue Morel", "Nagano", "the Plains", "Cork", "Old Town"}
-	firstNames  = []string{
-		"Ida", "Tom", "Lena", "Omar", "Mira", "Jonas", "Aiko", "Pavel", "Nadia", "Felix", "Rosa", "Henrik", "Leila", "Marco", "Ines", "Tariq", "Vera", "Elias", "Noor", "Hugo",
+	titlePlaces = []string{
+		"Tallinn", "the Valley", "Oran", "the Deep", "Lisbon", "Saturn", "the North", "Rue Morel",
+		"Nagano", "the Plains", "Cork", "Old Town",
+	}
+	firstNames = []string{
+		"Ida", "Tom", "Lena", "Omar", "Mira", "Jonas", "Aiko", "Pavel", "Nadia", "Felix", "Rosa",
+		"Henrik", "Leila", "Marco", "Ines", "Tariq", "Vera", "Elias", "Noor", "Hugo",
 		"Sanna", "Kofi", "Dora", "Iven", "Paloma", "Rune", "Yara", "Anton", "Celia", "Mateo",
 	}
 	lastNames = []string{
-		"Marsh", "Oake", "Fry", "Haddad", "Sol", "Lindqvist", "Mori", "Novak", "Rahman", "Brandt", "Delgado", "Vik", "Karimi", "Bellini", "Duarte", "Aziz", "Sokol", "Thorne",
-		"Bakker", "Moreau", "Aalto", "Mensah", "Kiss", "Petrov", "Reyes", "Dahl", "Nasser", "Weiss", "Quint", "Salas",
+		"Marsh", "Oake", "Fry", "Haddad", "Sol", "Lindqvist", "Mori", "Novak", "Rahman", "Brandt",
+		"Delgado", "Vik", "Karimi", "Bellini", "Duarte", "Aziz", "Sokol", "Thorne",
+		"Bakker", "Moreau", "Aalto", "Mensah", "Kiss", "Petrov", "Reyes", "Dahl", "Nasser", "Weiss",
+		"Quint", "Salas",
 	}
 )
 

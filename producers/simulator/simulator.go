@@ -14,18 +14,21 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Config says how large the simulated world is and how fast it turns. Take DefaultConfig and change what you need.
+// Config says how large the simulated world is and how fast it turns. Take DefaultConfig and change
+// what you need.
 type Config struct {
 	// Seed decides the world: catalogue, people, tastes. The same seed gives the same world.
 	Seed uint64
-	// Run tells one run over a world from another: it decides what people do, and is part of the ids of events. The same seed and run give the
-	// same events as long as Lists answers the same. Default: the time of the start.
+	// Run tells one run over a world from another: it decides what people do, and is part of the
+	// ids of events. The same seed and run give the same events as long as Lists answers the same.
+	// Default: the time of the start.
 	Run string
 	// Users and Items are the sizes of the world at the start. Default 500 and 800.
 	Users, Items int
 	// Rate is the number of events per second; 0 is as many as the log takes. Default 50.
 	Rate float64
-	// Warmup is the number of events emitted at once at the start, dated over the hours before it, so that there is something to learn from.
+	// Warmup is the number of events emitted at once at the start, dated over the hours before it,
+	// so that there is something to learn from.
 	Warmup int
 	// Limit and Duration end the run after so many events or so long; 0 for never.
 	Limit    int
@@ -41,7 +44,12 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var errs []error
 	if c.Users < 2 || c.Items < 20 {
-		errs = append(errs, fmt.Errorf("the world needs at least 2 users and 20 items, not %d and %d", c.Users, c.Items))
+		errs = append(
+			errs,
+			fmt.Errorf(
+				"the world needs at least 2 users and 20 items, not %d and %d", c.Users, c.Items,
+			),
+		)
 	}
 	if c.Rate < 0 || c.Warmup < 0 || c.Limit < 0 || c.Duration < 0 {
 		errs = append(errs, errors.New("rate, warm-up, limit and duration must not be negative"))
@@ -61,8 +69,9 @@ type Lists interface {
 // SimulatorSource is the source of every simulated event.
 const SimulatorSource = "simulator"
 
-// Simulator is an audience with tastes, friends and a catalogue of films. People look at their recommendations when they have some, and browse
-// when not; what they like follows from hidden tastes for genres and people, which a recommender can learn. It is not safe for concurrent use.
+// Simulator is an audience with tastes, friends and a catalogue of films. People look at their
+// recommendations when they have some, and browse when not; what they like follows from hidden
+// tastes for genres and people, which a recommender can learn. It is not safe for concurrent use.
 type Simulator struct {
 	cfg   Config
 	world *world
@@ -92,7 +101,8 @@ func New(cfg Config, lists Lists, now func() time.Time) (*Simulator, error) {
 	}, nil
 }
 
-// Affinity tells how much a user likes an item, from -1 to 1: the truth that a recommender tries to learn. It is 0 for ids that are not of this world.
+// Affinity tells how much a user likes an item, from -1 to 1: the truth that a recommender tries to
+// learn. It is 0 for ids that are not of this world.
 func (s *Simulator) Affinity(userID, itemID string) float64 {
 	u, i := s.world.userIndex(userID), s.world.itemIndex(itemID)
 	if u < 0 || i < 0 {
@@ -101,7 +111,8 @@ func (s *Simulator) Affinity(userID, itemID string) float64 {
 	return s.world.affinity(u, i)
 }
 
-// World yields the catalogue and the friendships at the start as records, the same for the same seed.
+// World yields the catalogue and the friendships at the start as records, the same for the same
+// seed.
 func (s *Simulator) World() []record.Record {
 	start := s.now().UTC()
 	out := make([]record.Record, 0, len(s.world.films)+len(s.world.friends))
@@ -110,8 +121,9 @@ func (s *Simulator) World() []record.Record {
 	}
 	for _, p := range s.world.friends {
 		f := schemas.Friendship{
-			EventID: fmt.Sprintf("%d/friends/%d/%d", s.cfg.Seed, p[0], p[1]), Source: SimulatorSource,
-			UserID: userID(p[0]), FriendID: userID(p[1]), OccurredAt: start,
+			EventID: fmt.Sprintf("%d/friends/%d/%d", s.cfg.Seed, p[0], p[1]),
+			Source:  SimulatorSource,
+			UserID:  userID(p[0]), FriendID: userID(p[1]), OccurredAt: start,
 		}
 		out = append(out, f.Message())
 	}
@@ -121,8 +133,8 @@ func (s *Simulator) World() []record.Record {
 // tick is how often a running simulator emits what is due.
 const tick = 50 * time.Millisecond
 
-// Run emits the world, the warm-up, and then events at the configured rate until ctx ends, or limit or duration is reached. The end of ctx is no
-// error. While the log is unwell it waits.
+// Run emits the world, the warm-up, and then events at the configured rate until ctx ends, or limit
+// or duration is reached. The end of ctx is no error. While the log is unwell it waits.
 func (s *Simulator) Run(ctx context.Context, emitter producers.Emitter) error {
 	if err := s.run(ctx, emitter); ctx.Err() == nil {
 		return err
@@ -177,7 +189,8 @@ func (s *Simulator) run(ctx context.Context, emitter producers.Emitter) error {
 }
 
 func (s *Simulator) done(started time.Time) bool {
-	return s.cfg.Limit > 0 && s.events >= s.cfg.Limit || s.cfg.Duration > 0 && s.now().Sub(started) >= s.cfg.Duration
+	return s.cfg.Limit > 0 && s.events >= s.cfg.Limit ||
+		s.cfg.Duration > 0 && s.now().Sub(started) >= s.cfg.Duration
 }
 
 func emitChunks(ctx context.Context, emitter producers.Emitter, all []record.Record) error {

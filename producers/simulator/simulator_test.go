@@ -18,14 +18,21 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-func simulate(t *testing.T, lists simulator.Lists, change func(*simulator.Config)) (*simulator.Simulator, []record.Record) {
+func simulate(
+	t *testing.T,
+	lists simulator.Lists,
+	change func(*simulator.Config),
+) (*simulator.Simulator, []record.Record) {
 	t.Helper()
 	cfg := simulator.DefaultConfig()
 	cfg.Users, cfg.Items, cfg.Rate, cfg.Limit, cfg.Run = 60, 200, 0, 4000, "r"
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := simulator.New(cfg, lists, func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) })
+	s, err := simulator.New(
+		cfg, lists,
+		func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) },
+	)
 	require.NoError(t, err)
 	log := &emittest.Log{}
 	require.NoError(t, s.Run(t.Context(), log))
@@ -92,7 +99,8 @@ func TestSimulatorPlaysEverything(t *testing.T) {
 	}
 }
 
-// TestSimulatedTastesCanBeLearned predicts the ratings of the second half from each user's mean rating by genre in the first half.
+// TestSimulatedTastesCanBeLearned predicts the ratings of the second half from each user's mean
+// rating by genre in the first half.
 func TestSimulatedTastesCanBeLearned(t *testing.T) {
 	t.Parallel()
 	s, ms := simulate(t, nil, func(c *simulator.Config) { c.Limit = 20_000; c.Items = 600 })
@@ -127,11 +135,16 @@ func TestSimulatedTastesCanBeLearned(t *testing.T) {
 			}
 		}
 		if i >= len(all)/2 {
-			predicted, rated, truth = append(predicted, score/n), append(rated, *x.Value), append(truth, s.Affinity(x.UserID, x.ItemID))
+			predicted, rated, truth = append(predicted, score/n), append(rated, *x.Value), append(
+				truth, s.Affinity(x.UserID, x.ItemID),
+			)
 		}
 	}
 	require.Greater(t, len(rated), 500)
-	t.Logf("correlation of ratings with what was learned %.2f, with the truth %.2f", correlation(predicted, rated), correlation(truth, rated))
+	t.Logf(
+		"correlation of ratings with what was learned %.2f, with the truth %.2f",
+		correlation(predicted, rated), correlation(truth, rated),
+	)
 	require.Greater(t, correlation(predicted, rated), 0.3)
 	require.Greater(t, correlation(truth, rated), 0.7)
 }
@@ -189,7 +202,11 @@ func TestSimulatedUsersLookAtTheirLists(t *testing.T) {
 	t.Logf("click-through of good lists %.3f, of bad ones %.3f", good, bad)
 	require.Greater(t, good, 1.5*bad, "better lists are clicked more")
 
-	_, ms := simulate(t, listsFunc(func(string) (*schemas.Recommendation, error) { return nil, errors.New("down") }), nil)
+	_, ms := simulate(
+		t,
+		listsFunc(func(string) (*schemas.Recommendation, error) { return nil, errors.New("down") }),
+		nil,
+	)
 	require.NotEmpty(t, interactions(t, ms), "without lists people browse")
 }
 
@@ -225,7 +242,12 @@ func TestSimulatorKeepsTime(t *testing.T) {
 func TestSimulatorEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	log := &emittest.Log{Plan: func(context.Context, []record.Record) error { cancel(); return fault.Transientf("down") }}
+	log := &emittest.Log{
+		Plan: func(context.Context, []record.Record) error {
+			cancel()
+			return fault.Transientf("down")
+		},
+	}
 	s, err := simulator.New(simulator.DefaultConfig(), nil, nil)
 	require.NoError(t, err)
 	require.NoError(t, s.Run(ctx, log))

@@ -16,14 +16,16 @@ type visit struct {
 
 func (v *visit) add(item string, action schemas.Action, value *float64, recommendation string) {
 	v.events = append(v.events, schemas.Interaction{
-		UserID: userID(v.user), ItemID: item, Action: action, Value: value, SessionID: v.id, RecommendationID: recommendation,
+		UserID: userID(v.user), ItemID: item, Action: action, Value: value, SessionID: v.id,
+		RecommendationID: recommendation,
 	})
 }
 
 // shown is how many places of a list fit on the simulated screen.
 const shown = 6
 
-// look goes down a list: every place on the screen is an impression; the higher the place and the better the item, the likelier a click.
+// look goes down a list: every place on the screen is an impression; the higher the place and the
+// better the item, the likelier a click.
 func (v *visit) look(list *schemas.Recommendation) {
 	places := list.Items[:min(len(list.Items), shown)]
 	for _, p := range places {

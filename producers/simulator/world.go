@@ -47,12 +47,18 @@ type audience struct {
 	novelty float64
 }
 
-var genreNames = []string{"Drama", "Comedy", "Thriller", "Science Fiction", "Romance", "Horror", "Animation", "Documentary", "Western", "Crime", "Fantasy", "Music"}
+var genreNames = []string{
+	"Drama", "Comedy", "Thriller", "Science Fiction", "Romance", "Horror", "Animation",
+	"Documentary", "Western", "Crime", "Fantasy", "Music",
+}
 
 const groupSize = 40
 
 func newWorld(seed uint64, users, items int) *world {
-	w := &world{rng: rand.New(rand.NewPCG(seed, 0x5eed)), friendOf: map[[2]int]bool{}, titles: map[string]bool{}}
+	w := &world{
+		rng: rand.New(rand.NewPCG(seed, 0x5eed)), friendOf: map[[2]int]bool{},
+		titles: map[string]bool{},
+	}
 	for range max(6, items/6) + max(12, items/2) {
 		w.people = append(w.people, person{name: w.name()})
 		main := w.rng.IntN(len(genreNames))
@@ -68,7 +74,10 @@ func newWorld(seed uint64, users, items int) *world {
 	}
 	total := 0.0
 	for u := range users {
-		a := audience{group: u % groups, taken: map[int]bool{}, makers: map[int]float64{}, novelty: w.rng.Float64()}
+		a := audience{
+			group: u % groups, taken: map[int]bool{}, makers: map[int]float64{},
+			novelty: w.rng.Float64(),
+		}
 		a.genres = slices.Clone(group[a.group])
 		for g := range a.genres {
 			a.genres[g] = clamp(0.75*a.genres[g] + 0.3*w.rng.NormFloat64())
@@ -105,7 +114,10 @@ func (w *world) taste() []float64 {
 func (w *world) film() film {
 	directors := max(6, len(w.people)/4)
 	lead := w.rng.IntN(directors)
-	f := film{title: w.title(), directors: []int{lead}, year: 1960 + int(65*math.Sqrt(w.rng.Float64())), quality: 0.35 * w.rng.NormFloat64()}
+	f := film{
+		title: w.title(), directors: []int{lead}, year: 1960 + int(65*math.Sqrt(w.rng.Float64())),
+		quality: 0.35 * w.rng.NormFloat64(),
+	}
 	f.genres = []int{w.genreOf[lead][0]}
 	if g := w.genreOf[lead][1]; g != f.genres[0] && w.rng.Float64() < 0.6 {
 		f.genres = append(f.genres, g)
@@ -155,7 +167,8 @@ func (w *world) someone(rng *rand.Rand) int {
 	return min(i, len(w.users)-1)
 }
 
-// find returns a film that u has not taken: of some that come to mind, known and new ones rather, the one liked best; -1 when there is none.
+// find returns a film that u has not taken: of some that come to mind, known and new ones rather,
+// the one liked best; -1 when there is none.
 func (w *world) find(rng *rand.Rand, u int) int {
 	best, bestLiking := -1, math.Inf(-1)
 	for range 12 {
@@ -223,7 +236,8 @@ func (w *world) meet(rng *rand.Rand) (schemas.Friendship, bool) {
 func (w *world) item(i int, seed uint64, at time.Time) schemas.Item {
 	f := &w.films[i]
 	x := schemas.Item{
-		EventID: fmt.Sprintf("%d/item/%d", seed, i), Source: SimulatorSource, ItemID: itemID(i), Title: f.title, OccurredAt: at,
+		EventID: fmt.Sprintf("%d/item/%d", seed, i), Source: SimulatorSource, ItemID: itemID(i),
+		Title: f.title, OccurredAt: at,
 	}
 	if f.year > 0 {
 		x.PublishedAt = time.Date(f.year, time.Month(1+i%12), 1+i%28, 0, 0, 0, 0, time.UTC)

@@ -187,9 +187,11 @@ func TestPutRefusesWhatCannotBeFoundAgain(t *testing.T) {
 	inf := make([]float32, s.cfg.Dim)
 	inf[3] = 1 / inf[0]
 	for name, u := range map[string]sinks.User{
-		"no id":          {Positions: pos},
-		"bytes as id":    {ID: "\xff\xfe", Positions: pos},
-		"no position":    {ID: "u", Positions: map[string]sinks.Position{"embed.replay": pos["interactions"]}},
+		"no id":       {Positions: pos},
+		"bytes as id": {ID: "\xff\xfe", Positions: pos},
+		"no position": {
+			ID: "u", Positions: map[string]sinks.Position{"embed.replay": pos["interactions"]},
+		},
 		"low position":   {ID: "u", Positions: map[string]sinks.Position{"interactions": -1}},
 		"short vector":   {ID: "u", Positions: pos, Vector: []float32{1}},
 		"empty vector":   {ID: "u", Positions: pos, Vector: []float32{}},

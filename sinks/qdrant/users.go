@@ -166,8 +166,9 @@ func userPoint(key uint64, x *sinks.User, bound float64) *pb.PointStruct {
 
 func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
 	x := sinks.User{
-		ID:     p.GetPayload()[fieldID].GetStringValue(),
-		Vector: shorten(vectorOf(p.GetVectors(), vectorLearned)), Positions: map[string]sinks.Position{},
+		ID:        p.GetPayload()[fieldID].GetStringValue(),
+		Vector:    shorten(vectorOf(p.GetVectors(), vectorLearned)),
+		Positions: map[string]sinks.Position{},
 	}
 	var err error
 	if x.State, err = getBytes(p.GetPayload()[fieldState]); err != nil {

@@ -27,7 +27,9 @@ var (
 // TestUsers holds an engine to the contract Users. open returns a migrated, empty store that is
 // closed at the end of the test.
 func TestUsers(t *testing.T, open func(t *testing.T) Users) {
-	cases := slices.Concat(userPutCases(), userPositionCases(), userSearchCases(), userForgetCases())
+	cases := slices.Concat(
+		userPutCases(), userPositionCases(), userSearchCases(), userForgetCases(),
+	)
 	runAll(t, open, cases)
 }
 
@@ -155,8 +157,9 @@ func userPutCases() []testCase[Users] {
 			old.Positions[replaySource.Topic] = at(5)
 			putUsers(t, s, old)
 			bare := sinks.User{
-				ID: "u1", Positions: map[string]sinks.Position{mainSource.Topic: at(2)}, LastEventAt: noon,
-				ChangedAt: noon,
+				ID: "u1", Positions: map[string]sinks.Position{mainSource.Topic: at(2)},
+				LastEventAt: noon,
+				ChangedAt:   noon,
 			}
 			putUsers(t, s, bare)
 			requireUser(t, bare, getUser(t, s, "u1"))

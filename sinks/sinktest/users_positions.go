@@ -30,7 +30,9 @@ func requireVersion(t *testing.T, s Users, id string, p sinks.Position, v float3
 func userPositionCases() []testCase[Users] {
 	return []testCase[Users]{
 		{"a later epoch is higher, whatever the offset", func(t *testing.T, s Users) {
-			in := func(epoch int, offset int64) sinks.Position { return sinks.PositionOf(epoch, offset) }
+			in := func(epoch int, offset int64) sinks.Position {
+				return sinks.PositionOf(epoch, offset)
+			}
 			putUsers(t, s, userAt("u1", in(129, 1000), 1))
 			putUsers(t, s, userAt("u1", in(128, 2000), 2))
 			requireVersion(t, s, "u1", in(129, 1000), 1)
@@ -54,7 +56,9 @@ func userPositionCases() []testCase[Users] {
 		}},
 		{"a position that is not valid is refused", func(t *testing.T, s Users) {
 			for _, p := range []sinks.Position{-1, 7, at(0) - 1, highest + 1} {
-				err := s.PutUsers(t.Context(), mainSource, []sinks.User{user("u1", 1, 1), userAt("u2", p, 1)})
+				err := s.PutUsers(
+					t.Context(), mainSource, []sinks.User{user("u1", 1, 1), userAt("u2", p, 1)},
+				)
 				require.Error(t, err, "%d", p)
 				require.Equal(t, fault.Permanent, fault.ClassOf(err))
 			}

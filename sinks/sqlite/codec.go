@@ -72,8 +72,8 @@ func encodePositions(p map[string]sinks.Position) (string, error) {
 	return string(b), err
 }
 
-// decodePositions also reads positions from before they had epochs, and so is all that the store has
-// to do about these: it compares what comes out of here.
+// decodePositions also reads positions from before they had epochs, and so is all that the store
+// has to do about these: it compares what comes out of here.
 func decodePositions(s string) (map[string]sinks.Position, error) {
 	var p map[string]sinks.Position
 	err := json.Unmarshal([]byte(s), &p)

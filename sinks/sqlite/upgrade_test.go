@@ -15,7 +15,9 @@ import (
 
 func TestUsersUpgrade(t *testing.T) {
 	t.Parallel()
-	sinktest.TestUsersUpgrade(t, func(t *testing.T) sinktest.Users { return openForTest(t) }, putPlainUser)
+	sinktest.TestUsersUpgrade(
+		t, func(t *testing.T) sinktest.Users { return openForTest(t) }, putPlainUser,
+	)
 }
 
 // putPlainUser is the write of the version before epochs: it compared the numbers as they stand.
@@ -42,8 +44,10 @@ func putPlainUser(t *testing.T, s sinktest.Users, src sinks.Source, u sinks.User
 			return nil
 		}
 		_, err = tx.Exec(
-			"INSERT OR REPLACE INTO user_points (key, id, vector, state, positions, last_event_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			key, u.ID, floatBytes(u.Vector), u.State, string(text), nanos(u.LastEventAt), nanos(u.ChangedAt))
+			"INSERT OR REPLACE INTO user_points (key, id, vector, state, positions, "+
+				"last_event_at, changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			key, u.ID, floatBytes(u.Vector), u.State, string(text), nanos(u.LastEventAt),
+			nanos(u.ChangedAt))
 		return err
 	}))
 }

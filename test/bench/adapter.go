@@ -81,7 +81,10 @@ func (b *bench) adapter(ctx context.Context) (*section, error) {
 	results := make(map[string][]adapterResult)
 	for run := range b.o.repeat {
 		for _, v := range variants {
-			task := adapterTask{Variant: v.name, Brokers: brokers, Topic: topic, Group: fmt.Sprintf("%s.%s.%d", topic, v.name, run), Events: b.o.adapterEvents}
+			task := adapterTask{
+				Variant: v.name, Brokers: brokers, Topic: topic,
+				Group: fmt.Sprintf("%s.%s.%d", topic, v.name, run), Events: b.o.adapterEvents,
+			}
 			if v.produce {
 				task.Topic = topic + ".produce"
 			}
@@ -92,14 +95,22 @@ func (b *bench) adapter(ctx context.Context) (*section, error) {
 			if !v.produce && r.Events != task.Events || r.Events == 0 {
 				return nil, fmt.Errorf("%s handled %d events of %d", v.name, r.Events, task.Events)
 			}
-			b.say("  %-20s %9.0f events/s  %6.2f CPU s per 1M  %5.1f allocations per event", v.name, float64(r.Events)/r.Seconds, r.perMillion(), r.Allocs/float64(r.Events))
+			b.say(
+				"  %-20s %9.0f events/s  %6.2f CPU s per 1M  %5.1f allocations per event", v.name,
+				float64(r.Events)/r.Seconds, r.perMillion(), r.Allocs/float64(r.Events),
+			)
 			results[v.name] = append(results[v.name], r)
 		}
 	}
 	s := &section{Title: "Adapter: what a record costs between the log and a handler"}
-	s.Notes = append(s.Notes, fmt.Sprintf("%d events of %d bytes in %d partitions of %s, handler empty, every variant in a process of its own; median of %d runs (range of the runs in brackets). CPU seconds are those of that process, the broker's are not in them. "+
+	s.Notes = append(s.Notes, fmt.Sprintf("%d events of %d bytes in %d partitions of %s, "+
+		"handler empty, every variant in a process of its own; median of %d runs (range of the "+
+		"runs in brackets). CPU seconds are those of that process, the broker's are not in them. "+
 		"The official Publisher sends one message after the other; its run is cut off after %v.", b.o.adapterEvents, size, adapterPartitions, engine, b.o.repeat, produceLimit))
-	s.Tables = []table{adapterTable("Consume", false, results), adapterTable("Produce, acknowledged by all replicas", true, results)}
+	s.Tables = []table{
+		adapterTable("Consume", false, results),
+		adapterTable("Produce, acknowledged by all replicas", true, results),
+	}
 	c := chart{Title: "CPU seconds per million events consumed", Unit: "CPU s"}
 	for _, v := range variants {
 		if !v.produce {
@@ -111,7 +122,13 @@ func (b *bench) adapter(ctx context.Context) (*section, error) {
 }
 
 func adapterTable(title string, produce bool, results map[string][]adapterResult) table {
-	t := table{Title: title, Columns: []string{"variant", "events/s", "against the official", "CPU s per 1M events", "allocations per event", "bytes allocated per event"}}
+	t := table{
+		Title: title,
+		Columns: []string{
+			"variant", "events/s", "against the official", "CPU s per 1M events",
+			"allocations per event", "bytes allocated per event",
+		},
+	}
 	base := "official"
 	if produce {
 		base = "produce-official"
@@ -122,8 +139,21 @@ func adapterTable(title string, produce bool, results map[string][]adapterResult
 			continue
 		}
 		rs := results[v.name]
-		t.add(v.label, spread(rs, rate, 0), times(median(rs, rate)/median(results[base], rate)), spread(rs, adapterResult.perMillion, 2),
-			number(median(rs, func(r adapterResult) float64 { return r.Allocs / float64(r.Events) }), 2), number(median(rs, func(r adapterResult) float64 { return r.Bytes / float64(r.Events) }), 0))
+		t.add(
+			v.label,
+			spread(rs, rate, 0),
+			times(median(rs, rate)/median(results[base], rate)),
+			spread(
+				rs, adapterResult.perMillion, 2,
+			),
+			number(
+				median(rs, func(r adapterResult) float64 { return r.Allocs / float64(r.Events) }),
+				2,
+			),
+			number(
+				median(rs, func(r adapterResult) float64 { return r.Bytes / float64(r.Events) }), 0,
+			),
+		)
 	}
 	return t
 }
@@ -135,7 +165,13 @@ func (b *bench) fill(ctx context.Context, brokers []string, topic string) (int, 
 		return 0, err
 	}
 	defer conn.Close()
-	specs := []stream.TopicSpec{{Name: topic, Partitions: adapterPartitions, RetentionMs: -1, RetentionBytes: -1}, {Name: topic + ".produce", Partitions: adapterPartitions, RetentionMs: -1, RetentionBytes: -1}}
+	specs := []stream.TopicSpec{
+		{Name: topic, Partitions: adapterPartitions, RetentionMs: -1, RetentionBytes: -1},
+		{
+			Name: topic + ".produce", Partitions: adapterPartitions, RetentionMs: -1,
+			RetentionBytes: -1,
+		},
+	}
 	if err := stream.EnsureTopics(ctx, conn, specs); err != nil {
 		return 0, err
 	}
@@ -173,7 +209,8 @@ type meter struct {
 
 func newMeter(want int) *meter { return &meter{want: want, done: make(chan struct{})} }
 
-// begin is called before anything is read: joining the group is not measured by the clock, but its CPU time is.
+// begin is called before anything is read: joining the group is not measured by the clock, but its
+// CPU time is.
 func (m *meter) begin() {
 	m.cpu = ownCPU()
 	runtime.ReadMemStats(&m.memory)
@@ -191,10 +228,14 @@ func (m *meter) add(n int) {
 }
 
 func (m *meter) result() adapterResult {
-	r := adapterResult{Events: m.seen, Seconds: time.Since(m.start).Seconds(), CPU: ownCPU() - m.cpu}
+	r := adapterResult{
+		Events: m.seen, Seconds: time.Since(m.start).Seconds(), CPU: ownCPU() - m.cpu,
+	}
 	var after runtime.MemStats
 	runtime.ReadMemStats(&after)
-	r.Allocs, r.Bytes = float64(after.Mallocs-m.memory.Mallocs), float64(after.TotalAlloc-m.memory.TotalAlloc)
+	r.Allocs, r.Bytes = float64(after.Mallocs-m.memory.Mallocs), float64(
+		after.TotalAlloc-m.memory.TotalAlloc,
+	)
 	return r
 }
 
@@ -226,5 +267,7 @@ func adapterChild(ctx context.Context, in *json.Decoder) (any, error) {
 
 // officialMarshaler is Watermill's own, with the key of the record as the key.
 func officialMarshaler() kafka.MarshalerUnmarshaler {
-	return kafka.NewWithPartitioningMarshaler(func(_ string, m *message.Message) (string, error) { return m.Metadata.Get("key"), nil })
+	return kafka.NewWithPartitioningMarshaler(
+		func(_ string, m *message.Message) (string, error) { return m.Metadata.Get("key"), nil },
+	)
 }

@@ -41,7 +41,8 @@ func consumeBatches(ctx context.Context, task adapterTask, ranges bool) (any, er
 	m := newMeter(task.Events)
 	var mu sync.Mutex
 	if err := router.Handle(stream.Options{
-		Name: "bench", Group: task.Group, Topics: []string{task.Topic}, Subscriber: sub, Emitter: pub,
+		Name: "bench", Group: task.Group, Topics: []string{task.Topic}, Subscriber: sub,
+		Emitter: pub,
 		Handler: func(_ context.Context, b *record.Batch) error {
 			mu.Lock()
 			defer mu.Unlock()
@@ -90,7 +91,8 @@ func consumeOfficial(ctx context.Context, task adapterTask) (any, error) {
 	sc := official.DefaultSaramaSubscriberConfig()
 	sc.Consumer.Offsets.Initial = sarama.OffsetOldest
 	sub, err := official.NewSubscriber(official.SubscriberConfig{
-		Brokers: task.Brokers, Unmarshaler: officialMarshaler(), ConsumerGroup: task.Group, OverwriteSaramaConfig: sc,
+		Brokers: task.Brokers, Unmarshaler: officialMarshaler(), ConsumerGroup: task.Group,
+		OverwriteSaramaConfig: sc,
 	}, watermill.NopLogger{})
 	if err != nil {
 		return nil, err
@@ -116,7 +118,12 @@ func inWatermill(ctx context.Context, task adapterTask, sub message.Subscriber) 
 }
 
 func consumeKafkaGo(ctx context.Context, task adapterTask) (any, error) {
-	r := kafka.NewReader(kafka.ReaderConfig{Brokers: task.Brokers, GroupID: task.Group, Topic: task.Topic, StartOffset: kafka.FirstOffset, MinBytes: 1, MaxBytes: 4 << 20, CommitInterval: 300e6})
+	r := kafka.NewReader(
+		kafka.ReaderConfig{
+			Brokers: task.Brokers, GroupID: task.Group, Topic: task.Topic,
+			StartOffset: kafka.FirstOffset, MinBytes: 1, MaxBytes: 4 << 20, CommitInterval: 300e6,
+		},
+	)
 	m := newMeter(task.Events)
 	m.begin()
 	for m.seen < task.Events {
@@ -135,7 +142,10 @@ func consumeKafkaGo(ctx context.Context, task adapterTask) (any, error) {
 func consumeFranz(ctx context.Context, task adapterTask) (any, error) {
 	m := newMeter(task.Events)
 	m.begin()
-	c, err := kgo.NewClient(kgo.SeedBrokers(task.Brokers...), kgo.ConsumerGroup(task.Group), kgo.ConsumeTopics(task.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	c, err := kgo.NewClient(
+		kgo.SeedBrokers(task.Brokers...), kgo.ConsumerGroup(task.Group),
+		kgo.ConsumeTopics(task.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,8 @@ const (
 	produceBatch = 1000
 )
 
-// produce sends events in calls of a thousand, until all are acknowledged or the time is over. Making the events is not measured: the same thousand go again.
+// produce sends events in calls of a thousand, until all are acknowledged or the time is over.
+// Making the events is not measured: the same thousand go again.
 func produce(ctx context.Context, task adapterTask, kind string) (any, error) {
 	w := newWorld(2, baseUsers, baseItems)
 	events := make([]record.Record, produceBatch)
@@ -46,7 +47,12 @@ func produce(ctx context.Context, task adapterTask, kind string) (any, error) {
 	return m.result(), nil
 }
 
-func sender(ctx context.Context, task adapterTask, kind string, events []record.Record) (func(context.Context) error, error) {
+func sender(
+	ctx context.Context,
+	task adapterTask,
+	kind string,
+	events []record.Record,
+) (func(context.Context) error, error) {
 	switch kind {
 	case "slipstream":
 		conn, err := stream.Open(ctx, stream.DefaultConfig(task.Brokers...))
@@ -60,12 +66,18 @@ func sender(ctx context.Context, task adapterTask, kind string, events []record.
 		return func(ctx context.Context) error {
 			records := make([]record.Record, len(events))
 			for i := range events {
-				records[i] = record.Record{Topic: task.Topic, Partition: record.AnyPartition, Key: events[i].Key, Value: events[i].Value}
+				records[i] = record.Record{
+					Topic: task.Topic, Partition: record.AnyPartition, Key: events[i].Key,
+					Value: events[i].Value,
+				}
 			}
 			return pub.Emit(ctx, records)
 		}, nil
 	case "official":
-		pub, err := official.NewPublisher(official.PublisherConfig{Brokers: task.Brokers, Marshaler: officialMarshaler()}, watermill.NopLogger{})
+		pub, err := official.NewPublisher(
+			official.PublisherConfig{Brokers: task.Brokers, Marshaler: officialMarshaler()},
+			watermill.NopLogger{},
+		)
 		if err != nil {
 			return nil, err
 		}
@@ -78,7 +90,11 @@ func sender(ctx context.Context, task adapterTask, kind string, events []record.
 			return pub.Publish(task.Topic, messages...)
 		}, nil
 	case "kafka-go":
-		wr := &kafka.Writer{Addr: kafka.TCP(task.Brokers...), Topic: task.Topic, Balancer: kafka.Murmur2Balancer{}, RequiredAcks: kafka.RequireAll, BatchTimeout: 2 * time.Millisecond, BatchSize: produceBatch, Compression: kafka.Lz4}
+		wr := &kafka.Writer{
+			Addr: kafka.TCP(task.Brokers...), Topic: task.Topic, Balancer: kafka.Murmur2Balancer{},
+			RequiredAcks: kafka.RequireAll, BatchTimeout: 2 * time.Millisecond,
+			BatchSize: produceBatch, Compression: kafka.Lz4,
+		}
 		return func(ctx context.Context) error {
 			messages := make([]kafka.Message, len(events))
 			for i := range events {
@@ -87,14 +103,18 @@ func sender(ctx context.Context, task adapterTask, kind string, events []record.
 			return wr.WriteMessages(ctx, messages...)
 		}, nil
 	case "franz-go":
-		c, err := kgo.NewClient(kgo.SeedBrokers(task.Brokers...), kgo.ProducerBatchCompression(kgo.Lz4Compression()))
+		c, err := kgo.NewClient(
+			kgo.SeedBrokers(task.Brokers...), kgo.ProducerBatchCompression(kgo.Lz4Compression()),
+		)
 		if err != nil {
 			return nil, err
 		}
 		return func(ctx context.Context) error {
 			records := make([]*kgo.Record, len(events))
 			for i := range events {
-				records[i] = &kgo.Record{Topic: task.Topic, Key: events[i].Key, Value: events[i].Value}
+				records[i] = &kgo.Record{
+					Topic: task.Topic, Key: events[i].Key, Value: events[i].Value,
+				}
 			}
 			return c.ProduceSync(ctx, records...).FirstErr()
 		}, nil

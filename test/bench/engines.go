@@ -20,9 +20,11 @@ type engines struct {
 	pids   map[string]int
 }
 
-// findEngines takes the addresses from the environment, or from the script SLIPSTREAM_SERVICES after starting the engines with it.
+// findEngines takes the addresses from the environment, or from the script SLIPSTREAM_SERVICES
+// after starting the engines with it.
 func findEngines(ctx context.Context) engines {
-	if script := os.Getenv("SLIPSTREAM_SERVICES"); script != "" && os.Getenv("KAFKA_BROKERS") == "" {
+	if script := os.Getenv("SLIPSTREAM_SERVICES"); script != "" &&
+		os.Getenv("KAFKA_BROKERS") == "" {
 		if err := startServices(ctx, script); err != nil {
 			fmt.Fprintln(os.Stderr, "bench: no real engines:", err)
 		}
@@ -33,7 +35,9 @@ func findEngines(ctx context.Context) engines {
 		e.pids["kafka"] = listener(port(e.brokers[0]))
 	}
 	e.stores = len(e.brokers) > 0
-	for name, v := range map[string]string{"qdrant": "QDRANT_ADDR", "neo4j": "NEO4J_URI", "clickhouse": "CLICKHOUSE_ADDR"} {
+	for name, v := range map[string]string{
+		"qdrant": "QDRANT_ADDR", "neo4j": "NEO4J_URI", "clickhouse": "CLICKHOUSE_ADDR",
+	} {
 		addr := os.Getenv(v)
 		e.stores = e.stores && addr != ""
 		e.pids[name] = listener(port(addr))
@@ -59,7 +63,9 @@ func startServices(ctx context.Context, script string) error {
 	}
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for lines.Scan() {
-		name, value, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(lines.Text()), "export "), "=")
+		name, value, ok := strings.Cut(
+			strings.TrimPrefix(strings.TrimSpace(lines.Text()), "export "), "=",
+		)
 		if ok && os.Getenv(name) == "" {
 			if err := os.Setenv(name, strings.Trim(value, `'"`)); err != nil {
 				return err

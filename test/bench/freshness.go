@@ -15,7 +15,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// watcher reads the recommendations topic from its end and notes how old the event behind each list is.
+// watcher reads the recommendations topic from its end and notes how old the event behind each list
+// is.
 type watcher struct {
 	client *kgo.Client
 	cancel context.CancelFunc
@@ -37,12 +38,20 @@ func (in *installation) watch(ctx context.Context) (*watcher, error) {
 	for tp, x := range bounds {
 		at[int32(tp.Partition)] = kgo.NewOffset().At(x.HighWatermark)
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(in.brokers), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{in.prefix + schemas.TopicRecommendations: at}))
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(in.brokers),
+		kgo.ConsumePartitions(
+			map[string]map[int32]kgo.Offset{in.prefix + schemas.TopicRecommendations: at},
+		),
+	)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w := &watcher{client: client, cancel: cancel, ended: make(chan struct{}), answered: make(map[string]int64)}
+	w := &watcher{
+		client: client, cancel: cancel, ended: make(chan struct{}),
+		answered: make(map[string]int64),
+	}
 	go w.run(ctx)
 	return w, nil
 }
@@ -84,9 +93,18 @@ func (w *watcher) stop() (arrivals, written []time.Duration) {
 // freshness measures how old the event behind a list is when the list can be read from the topic.
 func (b *bench) freshness(ctx context.Context) (*section, error) {
 	s := &section{Title: "Freshness: from an accepted event to the recommendation on the topic"}
-	s.Notes = append(s.Notes, fmt.Sprintf("All processors on; users %s, items %s, one event in twenty a friendship; %d s at each rate after a warm-up. The age of a list is counted from the log's time of the oldest event of the user that no list answered before "+
-		"(events of one user in one batch are answered by one list) to the moment at which a consumer of the topic has it.", number(baseUsers, 0), number(baseItems, 0), b.o.liveSeconds))
-	t := table{Title: "Age of the oldest event behind a list", Columns: []string{"engines, events/s", "lists/s", "p50", "p95", "p99", "longest", "p99 at the list's record time", "lag flat", "ours, CPU µs per event"}}
+	s.Notes = append(s.Notes, fmt.Sprintf("All processors on; users %s, items %s, one event in "+
+		"twenty a friendship; %d s at each rate after a warm-up. The age of a list is counted "+
+		"from the log's time of the oldest event of the user that no list answered before "+
+		"(events of one user in one batch are answered by one list) to the moment at which a "+
+		"consumer of the topic has it.", number(baseUsers, 0), number(baseItems, 0), b.o.liveSeconds))
+	t := table{
+		Title: "Age of the oldest event behind a list",
+		Columns: []string{
+			"engines, events/s", "lists/s", "p50", "p95", "p99", "longest",
+			"p99 at the list's record time", "lag flat", "ours, CPU µs per event",
+		},
+	}
 	c := chart{Title: "Event accepted → list read from the topic, p99", Unit: "ms"}
 	for _, real := range []bool{true, false} {
 		if real && !b.engines.stores {
@@ -124,13 +142,18 @@ func (b *bench) freshnessOn(ctx context.Context, real bool, t *table, c *chart) 
 			return err
 		}
 		newest := make(map[string]bool)
-		st, err := in.steady(ctx, rate, time.Duration(b.o.liveSeconds)*time.Second, func() record.Record {
-			m := w.mixed()
-			if m.Topic == schemas.TopicInteractions {
-				newest[string(m.Key)] = true
-			}
-			return m
-		})
+		st, err := in.steady(
+			ctx,
+			rate,
+			time.Duration(b.o.liveSeconds)*time.Second,
+			func() record.Record {
+				m := w.mixed()
+				if m.Topic == schemas.TopicInteractions {
+					newest[string(m.Key)] = true
+				}
+				return m
+			},
+		)
 		if err != nil {
 			lists.stop()
 			return err
@@ -141,9 +164,25 @@ func (b *bench) freshnessOn(ctx context.Context, real bool, t *table, c *chart) 
 			return err
 		}
 		label := fmt.Sprintf("%s, %s", kind, number(float64(rate), 0))
-		b.say("  %-16s %6d lists  p50 %v  p99 %v  longest %v  lag %v", label, len(arrivals), quantile(arrivals, 0.5), quantile(arrivals, 0.99), quantile(arrivals, 1), st.lags)
-		t.add(label, number(float64(len(arrivals))/float64(b.o.liveSeconds), 0), milliseconds(quantile(arrivals, 0.5)), milliseconds(quantile(arrivals, 0.95)), milliseconds(quantile(arrivals, 0.99)),
-			milliseconds(quantile(arrivals, 1)), milliseconds(quantile(written, 0.99)), map[bool]string{true: "yes", false: "no"}[st.flat()], number(st.perEvent(st.ours), 0))
+		b.say(
+			"  %-16s %6d lists  p50 %v  p99 %v  longest %v  lag %v", label, len(arrivals),
+			quantile(arrivals, 0.5), quantile(arrivals, 0.99), quantile(arrivals, 1), st.lags,
+		)
+		t.add(
+			label,
+			number(float64(len(arrivals))/float64(b.o.liveSeconds), 0),
+			milliseconds(quantile(arrivals, 0.5)),
+			milliseconds(quantile(arrivals, 0.95)),
+			milliseconds(quantile(arrivals, 0.99)),
+			milliseconds(
+				quantile(arrivals, 1),
+			),
+			milliseconds(quantile(written, 0.99)),
+			map[bool]string{
+				true: "yes", false: "no",
+			}[st.flat()],
+			number(st.perEvent(st.ours), 0),
+		)
 		c.add(label+" events/s", float64(quantile(arrivals, 0.99))/1e6)
 	}
 	return in.check(ctx, w)

@@ -44,16 +44,27 @@ type installation struct {
 // names distinguish the installations of one run; the process id those of several.
 var names atomic.Int64
 
-// start starts a process with the processors in only (nil: all) on the real engines or on the embedded ones, with a catalogue.
-func (b *bench) start(ctx context.Context, name string, real bool, only []string) (*installation, error) {
+// start starts a process with the processors in only (nil: all) on the real engines or on the
+// embedded ones, with a catalogue.
+func (b *bench) start(
+	ctx context.Context,
+	name string,
+	real bool,
+	only []string,
+) (*installation, error) {
 	id := fmt.Sprintf("bench%d_%d", os.Getpid(), names.Add(1))
-	in := &installation{b: b, name: name, real: real, only: only, logs: filepath.Join(b.dir, id+".log"), done: make(chan error, 1)}
+	in := &installation{
+		b: b, name: name, real: real, only: only, logs: filepath.Join(b.dir, id+".log"),
+		done: make(chan error, 1),
+	}
 	if real {
 		in.prefix = id + "."
 		in.brokers = b.engines.brokers[0]
 		in.env = []string{
-			"SLIPSTREAM_KAFKA_TOPIC_PREFIX=" + in.prefix, "SLIPSTREAM_QDRANT_COLLECTION_PREFIX=" + id + "-",
-			"SLIPSTREAM_NEO4J_LABEL_PREFIX=" + strings.ToUpper(id[:1]) + id[1:], "CLICKHOUSE_DATABASE=" + id,
+			"SLIPSTREAM_KAFKA_TOPIC_PREFIX=" + in.prefix,
+			"SLIPSTREAM_QDRANT_COLLECTION_PREFIX=" + id + "-",
+			"SLIPSTREAM_NEO4J_LABEL_PREFIX=" + strings.ToUpper(id[:1]) + id[1:],
+			"CLICKHOUSE_DATABASE=" + id,
 		}
 		b.later(func(ctx context.Context) { b.remove(ctx, id) })
 	}
@@ -61,13 +72,18 @@ func (b *bench) start(ctx context.Context, name string, real bool, only []string
 	args := []string{"run", "--http", in.http, "--log-level", "warn"}
 	if !real {
 		in.brokers = "127.0.0.1:" + freePort()
-		args = []string{"dev", "--http", in.http, "--log-level", "warn", "--data", filepath.Join(b.dir, id), "--kafka", in.brokers}
+		args = []string{
+			"dev", "--http", in.http, "--log-level", "warn", "--data", filepath.Join(b.dir, id),
+			"--kafka", in.brokers,
+		}
 	}
 	if only != nil {
 		args = append(args, "--only", strings.Join(only, ","))
 	}
 	if b.o.profiles != "" {
-		args = append(args, "--profile", filepath.Join(b.o.profiles, strings.ReplaceAll(name, " ", "-")))
+		args = append(
+			args, "--profile", filepath.Join(b.o.profiles, strings.ReplaceAll(name, " ", "-")),
+		)
 	}
 	log, err := os.Create(in.logs)
 	if err != nil {
@@ -122,7 +138,10 @@ func (in *installation) connect(ctx context.Context) error {
 			}
 			in.producer = &producer{pub: pub}
 		}
-		for _, t := range []string{schemas.TopicItems, schemas.TopicMeta, schemas.TopicRecommendations, schemas.TopicProfileChanges, schemas.TopicFriendships} {
+		for _, t := range []string{
+			schemas.TopicItems, schemas.TopicMeta, schemas.TopicRecommendations,
+			schemas.TopicProfileChanges, schemas.TopicFriendships,
+		} {
 			if _, err := in.conn.Offsets(ctx, t); err != nil {
 				return false, nil
 			}
@@ -132,7 +151,12 @@ func (in *installation) connect(ctx context.Context) error {
 }
 
 // until polls, and fails when the process ends.
-func (in *installation) until(ctx context.Context, limit time.Duration, what string, f func() (bool, error)) error {
+func (in *installation) until(
+	ctx context.Context,
+	limit time.Duration,
+	what string,
+	f func() (bool, error),
+) error {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	deadline := time.Now().Add(limit)
@@ -229,7 +253,9 @@ func (in *installation) stop() {
 		_ = in.conn.Close()
 	}
 	if !in.real {
-		_ = os.RemoveAll(filepath.Join(in.b.dir, strings.TrimSuffix(filepath.Base(in.logs), ".log")))
+		_ = os.RemoveAll(
+			filepath.Join(in.b.dir, strings.TrimSuffix(filepath.Base(in.logs), ".log")),
+		)
 	}
 }
 
@@ -289,7 +315,9 @@ func removeCollections(ctx context.Context, prefix string) error {
 func removeDatabase(ctx context.Context, name string) error {
 	c, err := clickhouse.Open(&clickhouse.Options{
 		Addr: []string{os.Getenv("CLICKHOUSE_ADDR")},
-		Auth: clickhouse.Auth{Username: os.Getenv("CLICKHOUSE_USERNAME"), Password: os.Getenv("CLICKHOUSE_PASSWORD")},
+		Auth: clickhouse.Auth{
+			Username: os.Getenv("CLICKHOUSE_USERNAME"), Password: os.Getenv("CLICKHOUSE_PASSWORD"),
+		},
 	})
 	if err != nil {
 		return err
@@ -299,7 +327,10 @@ func removeDatabase(ctx context.Context, name string) error {
 }
 
 func removeGraph(ctx context.Context, prefix string) error {
-	d, err := neo4j.NewDriverWithContext(os.Getenv("NEO4J_URI"), neo4j.BasicAuth(os.Getenv("NEO4J_USERNAME"), os.Getenv("NEO4J_PASSWORD"), ""))
+	d, err := neo4j.NewDriverWithContext(
+		os.Getenv("NEO4J_URI"),
+		neo4j.BasicAuth(os.Getenv("NEO4J_USERNAME"), os.Getenv("NEO4J_PASSWORD"), ""),
+	)
 	if err != nil {
 		return err
 	}
@@ -313,11 +344,21 @@ func removeGraph(ctx context.Context, prefix string) error {
 		}
 		return res.Collect(ctx)
 	}
-	if _, err := query("MATCH (n) WHERE any(l IN labels(n) WHERE l STARTS WITH $p) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 5000 ROWS", map[string]any{"p": prefix}); err != nil {
+	if _, err := query(
+		"MATCH (n) WHERE any(l IN labels(n) WHERE l STARTS WITH $p) CALL (n) { DETACH DELETE n "+
+			"} IN TRANSACTIONS OF 5000 ROWS",
+		map[string]any{"p": prefix},
+	); err != nil {
 		return err
 	}
-	for kind, show := range map[string]string{"CONSTRAINT": "SHOW CONSTRAINTS", "INDEX": "SHOW INDEXES"} {
-		rows, err := query(show+" YIELD name, labelsOrTypes WHERE any(l IN labelsOrTypes WHERE l STARTS WITH $p) RETURN name", map[string]any{"p": prefix})
+	for kind, show := range map[string]string{
+		"CONSTRAINT": "SHOW CONSTRAINTS", "INDEX": "SHOW INDEXES",
+	} {
+		rows, err := query(
+			show+" YIELD name, labelsOrTypes WHERE any(l IN labelsOrTypes WHERE l STARTS WITH "+
+				"$p) RETURN name",
+			map[string]any{"p": prefix},
+		)
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,9 @@
-// Command bench measures Slipstream from end to end, side by side with what one would use instead, and writes tables and charts.
+// Command bench measures Slipstream from end to end, side by side with what one would use instead,
+// and writes tables and charts.
 //
-// It runs on the engines that KAFKA_BROKERS, QDRANT_ADDR, NEO4J_URI and CLICKHOUSE_ADDR name, or on those that the script SLIPSTREAM_SERVICES
-// starts; without either only what runs on the embedded engines is measured. Load is bounded in count and time and goes to these addresses only.
+// It runs on the engines that KAFKA_BROKERS, QDRANT_ADDR, NEO4J_URI and CLICKHOUSE_ADDR name, or on
+// those that the script SLIPSTREAM_SERVICES starts; without either only what runs on the embedded
+// engines is measured. Load is bounded in count and time and goes to these addresses only.
 package main
 
 import (
@@ -61,13 +63,24 @@ func parse(args []string) (*options, error) {
 	o := &options{}
 	var only, rates string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	f.StringVar(&only, "only", "adapter,pipeline,freshness,serving,growth", "sections, separated by commas; soak is the one that is not run by default")
+	f.StringVar(
+		&only, "only", "adapter,pipeline,freshness,serving,growth",
+		"sections, separated by commas; soak is the one that is not run by default",
+	)
 	f.StringVar(&o.out, "out", "../../docs/bench", "folder of the tables and charts")
 	f.IntVar(&o.repeat, "repeat", 3, "runs of each variant of the adapter")
-	f.BoolVar(&o.smoke, "smoke", false, "small counts; check what comes out, not how fast; write nothing")
+	f.BoolVar(
+		&o.smoke, "smoke", false, "small counts; check what comes out, not how fast; write nothing",
+	)
 	f.BoolVar(&o.keep, "keep", false, "keep logs of the processes measured")
-	f.StringVar(&o.match, "match", "", "in pipeline and growth only what has this in its label, such as \"real: everything\"")
-	f.StringVar(&o.profiles, "profiles", "", "folder for profiles (cpu, allocs, block) of the processes measured; costs a little")
+	f.StringVar(
+		&o.match, "match", "",
+		"in pipeline and growth only what has this in its label, such as \"real: everything\"",
+	)
+	f.StringVar(
+		&o.profiles, "profiles", "",
+		"folder for profiles (cpu, allocs, block) of the processes measured; costs a little",
+	)
 	f.IntVar(&o.adapterEvents, "events", 1_000_000, "events of the adapter")
 	f.IntVar(&o.backlog, "backlog", 100_000, "events of a backlog in pipeline and growth")
 	f.IntVar(&o.long, "long-backlog", 1_000_000, "events of the long backlog in growth")
@@ -102,7 +115,9 @@ func parse(args []string) (*options, error) {
 
 // shrink makes everything small enough for a minute in all.
 func (o *options) shrink() {
-	o.repeat, o.adapterEvents, o.backlog, o.liveSeconds, o.rates, o.manyItems = 1, 5000, 3000, 2, []int{200}, 1000
+	o.repeat, o.adapterEvents, o.backlog, o.liveSeconds, o.rates, o.manyItems = 1, 5000, 3000, 2, []int{
+		200,
+	}, 1000
 }
 
 func run(ctx context.Context, args []string) error {
@@ -122,7 +137,8 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer b.cleanUp(context.WithoutCancel(ctx))
 	work := map[string]func(context.Context) (*section, error){
-		"adapter": b.adapter, "pipeline": b.pipeline, "freshness": b.freshness, "serving": b.serving, "growth": b.growth, "soak": b.soak,
+		"adapter": b.adapter, "pipeline": b.pipeline, "freshness": b.freshness,
+		"serving": b.serving, "growth": b.growth, "soak": b.soak,
 	}
 	var errs []error
 	for _, name := range o.only {
@@ -136,7 +152,13 @@ func run(ctx context.Context, args []string) error {
 			}
 			continue
 		}
-		s.Name, s.Machine, s.Date, s.Command = name, machine(), time.Now().UTC().Format("2006-01-02 15:04 UTC"), "make bench ARGS='"+strings.Join(shown(args), " ")+"'"
+		s.Name, s.Machine, s.Date, s.Command = name, machine(), time.Now().
+			UTC().
+			Format("2006-01-02 15:04 UTC"),
+			"make bench ARGS='"+strings.Join(
+				shown(args),
+				" ",
+			)+"'"
 		if s.Load = loadAverage(); o.smoke {
 			fmt.Print(s.markdown())
 			continue
@@ -168,7 +190,10 @@ type bench struct {
 }
 
 func (b *bench) say(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "%s "+format+"\n", append([]any{time.Now().Format(time.TimeOnly)}, args...)...)
+	fmt.Fprintf(
+		os.Stderr,
+		"%s "+format+"\n",
+		append([]any{time.Now().Format(time.TimeOnly)}, args...)...)
 }
 
 // later registers what is to be removed from the engines at the end.

@@ -41,7 +41,10 @@ func (in *installation) spend(events func() int, f func() error) (usage, error) 
 	if err := f(); err != nil {
 		return usage{}, fmt.Errorf("%w\n%s", err, in.log())
 	}
-	u := usage{seconds: time.Since(start).Seconds(), ours: cpuOf(pid) - ours, engines: make(map[string]float64), events: events(), memory: memoryOf(pid)}
+	u := usage{
+		seconds: time.Since(start).Seconds(), ours: cpuOf(pid) - ours,
+		engines: make(map[string]float64), events: events(), memory: memoryOf(pid),
+	}
 	if in.real {
 		for name, now := range in.b.engines.cpu() {
 			u.engines[name] = now - engines[name]
@@ -52,12 +55,18 @@ func (in *installation) spend(events func() int, f func() error) (usage, error) 
 
 // warm fills the catalogue and lets everything work once.
 func (in *installation) warm(ctx context.Context, w *world, events int) error {
-	if in.only == nil || slices.Contains(in.only, schemas.GroupCatalog) || slices.Contains(in.only, schemas.GroupAnalytics) {
-		if err := in.producer.emit(ctx, w.items, func(i int) record.Record { return w.item(i) }); err != nil {
+	if in.only == nil || slices.Contains(in.only, schemas.GroupCatalog) || slices.Contains(
+		in.only, schemas.GroupAnalytics,
+	) {
+		if err := in.producer.emit(ctx, w.items, func(i int) record.Record {
+			return w.item(i)
+		}); err != nil {
 			return err
 		}
 	}
-	if err := in.producer.emit(ctx, events, func(int) record.Record { return w.mixed() }); err != nil {
+	if err := in.producer.emit(ctx, events, func(int) record.Record {
+		return w.mixed()
+	}); err != nil {
 		return err
 	}
 	return in.drained(ctx, 5*time.Minute)
@@ -72,7 +81,11 @@ func (w *world) mixed() record.Record {
 }
 
 // backlog writes n events at once and waits until everything that follows from them is done.
-func (in *installation) backlog(ctx context.Context, n int, next func() record.Record) (usage, error) {
+func (in *installation) backlog(
+	ctx context.Context,
+	n int,
+	next func() record.Record,
+) (usage, error) {
 	return in.spend(func() int { return n }, func() error {
 		if err := in.producer.emit(ctx, n, func(int) record.Record { return next() }); err != nil {
 			return err
@@ -90,8 +103,9 @@ type steady struct {
 	caughtUpLate float64 // seconds after the last event until everything was done
 }
 
-// flat tells whether the lag did not grow: the last third is not higher than the middle third by more than half a second's events, which is noise where batches are
-// collected for two seconds on purpose.
+// flat tells whether the lag did not grow: the last third is not higher than the middle third by
+// more than half a second's events, which is noise where batches are collected for two seconds on
+// purpose.
 func (s steady) flat() bool {
 	n := len(s.lags)
 	if n < 6 {
@@ -107,7 +121,12 @@ func (s steady) flat() bool {
 	return mean(s.lags[2*n/3:]) <= mean(s.lags[n/3:2*n/3])+float64(s.rate)/2
 }
 
-func (in *installation) steady(ctx context.Context, rate int, d time.Duration, next func() record.Record) (steady, error) {
+func (in *installation) steady(
+	ctx context.Context,
+	rate int,
+	d time.Duration,
+	next func() record.Record,
+) (steady, error) {
 	s := steady{rate: rate}
 	var err error
 	s.usage, err = in.spend(func() int { return s.offered }, func() error {
@@ -157,9 +176,19 @@ func setups() []setup {
 	interactions := (*world).interaction
 	return []setup{
 		{"analytics", []string{schemas.GroupAnalytics}, interactions},
-		{"vectors (embed, catalog)", []string{schemas.GroupEmbed, schemas.GroupCatalog}, interactions},
+		{
+			"vectors (embed, catalog)", []string{schemas.GroupEmbed, schemas.GroupCatalog},
+			interactions,
+		},
 		{"friendships (graph)", []string{schemas.GroupGraph}, (*world).friendship},
-		{"all three stores", []string{schemas.GroupAnalytics, schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupGraph}, (*world).mixed},
+		{
+			"all three stores",
+			[]string{
+				schemas.GroupAnalytics, schemas.GroupEmbed, schemas.GroupCatalog,
+				schemas.GroupGraph,
+			},
+			(*world).mixed,
+		},
 		{"everything, lists published", nil, (*world).mixed},
 	}
 }
@@ -167,12 +196,38 @@ func setups() []setup {
 // pipeline measures events into each store alone and together.
 func (b *bench) pipeline(ctx context.Context) (*section, error) {
 	s := &section{Title: "Pipeline: from the log into the stores"}
-	s.Notes = append(s.Notes, fmt.Sprintf("Users %s, items %s; at any time a twentieth of the users is active. \"All three stores\" and \"everything\": one event in twenty is a friendship. "+
-		"Backlog: %s events are written as fast as the log takes them; measured from the first write until every consumer group, those of derived topics included, has committed the end (which is up to half a second after its last effect). "+
-		"Live: events come evenly for %d s; the lag is summed over all groups. CPU in microseconds per event: \"ours\" is the process slipstream (on the embedded engines with broker and stores in it), then each engine's process; the load generator is in none of them.",
-		number(baseUsers, 0), number(baseItems, 0), number(float64(b.o.backlog), 0), b.o.liveSeconds))
-	back := table{Title: "Backlog", Columns: append([]string{"stores", "events/s", "ours, CPU µs per event"}, append(slices.Clone(engineNames), "all, CPU µs per event", "our memory, MiB")...)}
-	live := table{Title: "Live", Columns: append([]string{"stores", "offered per second", "lag: first third", "lag: last third", "lag flat", "done after the last event", "ours, CPU µs per event"}, engineNames...)}
+	s.Notes = append(s.Notes, fmt.Sprintf(
+		"Users %s, items %s; at any time a twentieth of the "+
+			"users is active. \"All three stores\" and \"everything\": one event in twenty is a "+
+			"friendship. "+
+			"Backlog: %s events are written as fast as the log takes them; measured from the first "+
+			"write until every consumer group, those of derived topics included, has committed the "+
+			"end (which is up to half a second after its last effect). "+
+			"Live: events come evenly for %d s; the lag is summed over all groups. CPU in "+
+			"microseconds per event: \"ours\" is the process slipstream (on the embedded engines "+
+			"with broker and stores in it), then each engine's process; the load generator is in "+
+			"none of them.",
+		number(
+			baseUsers,
+			0,
+		),
+		number(baseItems, 0),
+		number(float64(b.o.backlog), 0),
+		b.o.liveSeconds,
+	))
+	back := table{
+		Title: "Backlog",
+		Columns: append([]string{"stores", "events/s", "ours, CPU µs per event"}, append(
+			slices.Clone(engineNames), "all, CPU µs per event", "our memory, MiB",
+		)...),
+	}
+	live := table{
+		Title: "Live",
+		Columns: append([]string{
+			"stores", "offered per second", "lag: first third", "lag: last third", "lag flat",
+			"done after the last event", "ours, CPU µs per event",
+		}, engineNames...),
+	}
 	c := chart{Title: "Events per second into the stores (backlog)", Unit: "events/s"}
 	for _, real := range []bool{true, false} {
 		if real && !b.engines.stores {
@@ -199,7 +254,13 @@ func engineKind(real bool) string {
 	return "embedded"
 }
 
-func (b *bench) measure(ctx context.Context, x setup, real bool, back, live *table, c *chart) error {
+func (b *bench) measure(
+	ctx context.Context,
+	x setup,
+	real bool,
+	back, live *table,
+	c *chart,
+) error {
 	kind := engineKind(real)
 	in, err := b.start(ctx, "pipeline "+kind+" "+x.label, real, x.only)
 	if err != nil {
@@ -215,8 +276,13 @@ func (b *bench) measure(ctx context.Context, x setup, real bool, back, live *tab
 		return err
 	}
 	label := kind + ": " + x.label
-	b.say("  %-45s %8.0f events/s, ours %.0f µs, all %.0f µs per event", label, u.rate(), u.perEvent(u.ours), u.perEvent(u.all()))
-	back.add(append([]string{label, number(u.rate(), 0), number(u.perEvent(u.ours), 0)}, append(u.split(), number(u.perEvent(u.all()), 0), number(u.memory, 0))...)...)
+	b.say(
+		"  %-45s %8.0f events/s, ours %.0f µs, all %.0f µs per event", label, u.rate(),
+		u.perEvent(u.ours), u.perEvent(u.all()),
+	)
+	back.add(append([]string{label, number(u.rate(), 0), number(u.perEvent(u.ours), 0)}, append(
+		u.split(), number(u.perEvent(u.all()), 0), number(u.memory, 0),
+	)...)...)
 	c.add(label, u.rate())
 	if len(x.only) == 1 {
 		return nil // live traffic is measured on the whole
@@ -228,15 +294,23 @@ func (b *bench) measure(ctx context.Context, x setup, real bool, back, live *tab
 		rates = append(rates, 6000)
 	}
 	for _, rate := range rates {
-		st, err := in.steady(ctx, rate, time.Duration(b.o.liveSeconds)*time.Second, func() record.Record { return x.next(w) })
+		st, err := in.steady(
+			ctx, rate, time.Duration(b.o.liveSeconds)*time.Second,
+			func() record.Record { return x.next(w) },
+		)
 		if err != nil {
 			return err
 		}
 		n := max(1, len(st.lags)/3)
-		b.say("  %-45s live %d/s: lag %v, flat %v, ours %.0f µs", label, rate, st.lags, st.flat(), st.perEvent(st.ours))
+		b.say(
+			"  %-45s live %d/s: lag %v, flat %v, ours %.0f µs", label, rate, st.lags, st.flat(),
+			st.perEvent(st.ours),
+		)
 		live.add(append([]string{
-			label, number(float64(st.offered)/float64(b.o.liveSeconds), 0), average(st.lags[:min(n, len(st.lags))]), average(st.lags[max(0, len(st.lags)-n):]),
-			map[bool]string{true: "yes", false: "no"}[st.flat()], number(st.caughtUpLate, 1) + " s", number(st.perEvent(st.ours), 0),
+			label, number(float64(st.offered)/float64(b.o.liveSeconds), 0),
+			average(st.lags[:min(n, len(st.lags))]), average(st.lags[max(0, len(st.lags)-n):]),
+			map[bool]string{true: "yes", false: "no"}[st.flat()], number(st.caughtUpLate, 1) + " s",
+			number(st.perEvent(st.ours), 0),
 		}, st.split()...)...)
 	}
 	return in.check(ctx, w)

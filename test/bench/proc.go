@@ -18,7 +18,8 @@ import (
 // ticksPerSecond is the unit of /proc/PID/stat on every Linux that Go runs on.
 const ticksPerSecond = 100
 
-// cpuOf returns the CPU seconds that a process has used; 0 when it cannot be seen (another machine, another system).
+// cpuOf returns the CPU seconds that a process has used; 0 when it cannot be seen (another machine,
+// another system).
 func cpuOf(pid int) float64 {
 	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -58,7 +59,8 @@ func ownCPU() float64 {
 	return seconds(u.Utime) + seconds(u.Stime)
 }
 
-// listener returns the process that listens on a TCP port of this machine, 0 when it cannot be found.
+// listener returns the process that listens on a TCP port of this machine, 0 when it cannot be
+// found.
 func listener(port string) int {
 	n, err := strconv.Atoi(port)
 	if err != nil {
@@ -72,7 +74,8 @@ func listener(port string) int {
 			continue
 		}
 		for line := range strings.Lines(string(data)) {
-			if f := strings.Fields(line); len(f) > 9 && strings.HasSuffix(f[1], want) && f[3] == "0A" {
+			if f := strings.Fields(line); len(f) > 9 && strings.HasSuffix(f[1], want) &&
+				f[3] == "0A" {
 				sockets["socket:["+f[9]+"]"] = true
 			}
 		}
@@ -98,7 +101,8 @@ func command(ctx context.Context, dir, name string, args ...string) error {
 	return nil
 }
 
-// inChild runs f of children in a process of its own and decodes what it prints, so that one variant's memory and start do not count for the next.
+// inChild runs f of children in a process of its own and decodes what it prints, so that one
+// variant's memory and start do not count for the next.
 func inChild(ctx context.Context, name string, in, out any) error {
 	data, err := json.Marshal(in)
 	if err != nil {
@@ -126,7 +130,9 @@ func child(args []string) error {
 	if len(args) != 1 {
 		return fmt.Errorf("want one name, got %q", args)
 	}
-	f, ok := map[string]func(context.Context, *json.Decoder) (any, error){"adapter": adapterChild, "load": loadChild}[args[0]]
+	f, ok := map[string]func(context.Context, *json.Decoder) (any, error){
+		"adapter": adapterChild, "load": loadChild,
+	}[args[0]]
 	if !ok {
 		return fmt.Errorf("unknown child %q", args[0])
 	}
@@ -155,7 +161,8 @@ func machine() string {
 	model := runtime.GOARCH
 	if data, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(data)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			if name, value, ok := strings.Cut(line, ":"); ok &&
+				strings.TrimSpace(name) == "model name" {
 				model = strings.TrimSpace(value)
 				break
 			}
@@ -168,7 +175,10 @@ func machine() string {
 			memory = fmt.Sprintf(", %.0f GiB", kb/(1<<20))
 		}
 	}
-	return fmt.Sprintf("%d cores of %s%s, %s, %s/%s; load generator and engines on the same machine", runtime.NumCPU(), model, memory, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf(
+		"%d cores of %s%s, %s, %s/%s; load generator and engines on the same machine",
+		runtime.NumCPU(), model, memory, runtime.Version(), runtime.GOOS, runtime.GOARCH,
+	)
 }
 
 func loadAverage() string {

@@ -47,7 +47,10 @@ func (c *chart) add(label string, value float64) { c.Bars = append(c.Bars, bar{l
 
 func (s *section) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\n\n`%s`, %s, %s. Load average of the machine at the end of the section: %s.\n", s.Title, s.Command, s.Date, s.Machine, s.Load)
+	fmt.Fprintf(
+		&b, "# %s\n\n`%s`, %s, %s. Load average of the machine at the end of the section: %s.\n",
+		s.Title, s.Command, s.Date, s.Machine, s.Load,
+	)
 	for _, n := range s.Notes {
 		fmt.Fprintf(&b, "\n%s\n", n)
 	}
@@ -69,7 +72,10 @@ func (s *section) chartFile(i int) string {
 
 func (t *table) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(t.Columns, " | "), " --- |"+strings.Repeat(" ---: |", len(t.Columns)-1))
+	fmt.Fprintf(
+		&b, "| %s |\n|%s\n", strings.Join(t.Columns, " | "),
+		" --- |"+strings.Repeat(" ---: |", len(t.Columns)-1),
+	)
 	for _, r := range t.Rows {
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(r, " | "))
 	}
@@ -90,7 +96,9 @@ func (s *section) write(dir string) error {
 		os.WriteFile(filepath.Join(dir, s.Name+".md"), []byte(s.markdown()), 0o644),
 	}
 	for i, c := range s.Charts {
-		errs = append(errs, os.WriteFile(filepath.Join(dir, s.chartFile(i)), []byte(c.svg()), 0o644))
+		errs = append(
+			errs, os.WriteFile(filepath.Join(dir, s.chartFile(i)), []byte(c.svg()), 0o644),
+		)
 	}
 	return errors.Join(errs...)
 }
@@ -98,7 +106,10 @@ func (s *section) write(dir string) error {
 // writeIndex lists the sections that are there, so that one can be measured again alone.
 func writeIndex(dir string) error {
 	var b strings.Builder
-	b.WriteString("# Measurements\n\nWritten by `make bench`. What they mean, and what was done about them: [PERFORMANCE.md](../PERFORMANCE.md).\n\n")
+	b.WriteString(
+		"# Measurements\n\nWritten by `make bench`. What they mean, and what was done about " +
+			"them: [PERFORMANCE.md](../PERFORMANCE.md).\n\n",
+	)
 	for _, name := range sections {
 		data, err := os.ReadFile(filepath.Join(dir, name+".json"))
 		if err != nil {
@@ -121,8 +132,16 @@ func (c *chart) svg() string {
 		top = max(top, x.Value)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="13"><rect width="100%%" height="100%%" fill="#fff"/>`, width, 50+row*len(c.Bars))
-	fmt.Fprintf(&b, `<text x="12" y="26" font-size="15" font-weight="bold">%s</text>`, html.EscapeString(c.Title))
+	fmt.Fprintf(
+		&b,
+		`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="13"><rect width="100%%" height="100%%" fill="#fff"/>`,
+		width,
+		50+row*len(c.Bars),
+	)
+	fmt.Fprintf(
+		&b, `<text x="12" y="26" font-size="15" font-weight="bold">%s</text>`,
+		html.EscapeString(c.Title),
+	)
 	for i, x := range c.Bars {
 		y, w := 42+row*i, 0.0
 		if top > 0 {
@@ -132,8 +151,22 @@ func (c *chart) svg() string {
 		if strings.Contains(x.Label, "Slipstream") || strings.Contains(x.Label, "the same") {
 			fill = "#2563eb"
 		}
-		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text><rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/><text x="%.1f" y="%d">%s %s</text>`,
-			left-8, y+16, html.EscapeString(x.Label), left, y, max(w, 1), row-8, fill, left+w+6, y+16, number(x.Value, 2), html.EscapeString(c.Unit))
+		fmt.Fprintf(
+			&b,
+			`<text x="%d" y="%d" text-anchor="end">%s</text><rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/><text x="%.1f" y="%d">%s %s</text>`,
+			left-8,
+			y+16,
+			html.EscapeString(x.Label),
+			left,
+			y,
+			max(w, 1),
+			row-8,
+			fill,
+			left+w+6,
+			y+16,
+			number(x.Value, 2),
+			html.EscapeString(c.Unit),
+		)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()

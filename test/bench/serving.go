@@ -94,7 +94,10 @@ func client(task loadTask, seed int, deadline time.Time) (x answers, err error) 
 		if err := conn.SetDeadline(start.Add(10 * time.Second)); err != nil {
 			return x, err
 		}
-		if _, err := fmt.Fprintf(conn, "GET /v1/users/%s/recommendations?n=10 HTTP/1.1\r\nHost: bench\r\n\r\n", task.Users[rng.IntN(len(task.Users))]); err != nil {
+		if _, err := fmt.Fprintf(
+			conn, "GET /v1/users/%s/recommendations?n=10 HTTP/1.1\r\nHost: bench\r\n\r\n",
+			task.Users[rng.IntN(len(task.Users))],
+		); err != nil {
 			return x, err
 		}
 		res, err := http.ReadResponse(r, nil)
@@ -108,7 +111,8 @@ func client(task loadTask, seed int, deadline time.Time) (x answers, err error) 
 		x.took = append(x.took, time.Since(start))
 		// Ten items and none of the stores missing, or it does not count.
 		text := string(body)
-		if res.StatusCode != http.StatusOK || strings.Count(text, `"rank":`) != 10 || !strings.Contains(text, `"degraded":[]`) {
+		if res.StatusCode != http.StatusOK || strings.Count(text, `"rank":`) != 10 ||
+			!strings.Contains(text, `"degraded":[]`) {
 			x.Bad++
 			x.Example = res.Status + " " + text
 		}
@@ -129,11 +133,24 @@ func (b *bench) serving(ctx context.Context) (*section, error) {
 	if b.o.smoke {
 		seconds = 1
 	}
-	s.Notes = append(s.Notes, fmt.Sprintf("GET /v1/users/{id}/recommendations?n=10 for one of %s users with a history, each client on one connection, one request after the other, %v s; the load generator is a process on the same machine. "+
-		"Every answer is checked: ten items, no store missing. Every list served is also written to the log and by analytics into the store for analysts, which is in our CPU time.", number(servingUsers, 0), seconds))
-	t := table{Title: "REST top 10", Columns: []string{"engines, items, clients", "requests/s", "p50", "p95", "p99", "longest", "ours, CPU µs per request", "load generator, CPU µs per request", "wrong answers", "personal"}}
+	s.Notes = append(s.Notes, fmt.Sprintf("GET /v1/users/{id}/recommendations?n=10 for one of "+
+		"%s users with a history, each client on one connection, one request after the other, "+
+		"%v s; the load generator is a process on the same machine. "+
+		"Every answer is checked: ten items, no store missing. Every list served is also "+
+		"written to the log and by analytics into the store for analysts, which is in our CPU time.", number(servingUsers, 0), seconds))
+	t := table{
+		Title: "REST top 10",
+		Columns: []string{
+			"engines, items, clients", "requests/s", "p50", "p95", "p99", "longest",
+			"ours, CPU µs per request", "load generator, CPU µs per request", "wrong answers",
+			"personal",
+		},
+	}
 	c := chart{Title: "REST top 10, requests per second", Unit: "requests/s"}
-	recalls := table{Title: "Recall against exact search", Columns: []string{"engine, items", "recall@10", "queries"}}
+	recalls := table{
+		Title:   "Recall against exact search",
+		Columns: []string{"engine, items", "recall@10", "queries"},
+	}
 	for _, real := range []bool{false, true} {
 		if real && !b.engines.stores {
 			s.Notes = append(s.Notes, "No real engines were named.")
@@ -149,16 +166,34 @@ func (b *bench) serving(ctx context.Context) (*section, error) {
 					return nil, err
 				}
 				b.say("  %v", err)
-				s.Notes = append(s.Notes, fmt.Sprintf("Not measured, real engines %t, %s items: %.300s", real, number(float64(items), 0), err.Error()))
+				s.Notes = append(
+					s.Notes,
+					fmt.Sprintf(
+						"Not measured, real engines %t, %s items: %.300s", real,
+						number(float64(items), 0), err.Error(),
+					),
+				)
 			}
 		}
 	}
 	s.Tables, s.Charts = []table{t, recalls}, []chart{c}
-	s.Notes = append(s.Notes, "The embedded store scans every vector, so its recall is 1 by construction; Qdrant's is measured on the vectors of 100 users, by score, without exclusions.")
+	s.Notes = append(
+		s.Notes,
+		"The embedded store scans every vector, so its recall is 1 by construction; Qdrant's is "+
+			"measured on the vectors of 100 users, by score, without exclusions.",
+	)
 	return s, nil
 }
 
-func (b *bench) servingOn(ctx context.Context, real bool, items int, seconds float64, t *table, c *chart, recalls *table) error {
+func (b *bench) servingOn(
+	ctx context.Context,
+	real bool,
+	items int,
+	seconds float64,
+	t *table,
+	c *chart,
+	recalls *table,
+) error {
 	kind := map[bool]string{true: "Qdrant", false: "embedded"}[real]
 	in, err := b.start(ctx, fmt.Sprintf("serving %s %d", kind, items), real, nil)
 	if err != nil {
@@ -186,7 +221,10 @@ func (b *bench) servingOn(ctx context.Context, real bool, items int, seconds flo
 		if err != nil {
 			return err
 		}
-		recalls.add(fmt.Sprintf("%s, %s", kind, number(float64(items), 0)), number(recall, 4), number(float64(n), 0))
+		recalls.add(
+			fmt.Sprintf("%s, %s", kind, number(float64(items), 0)), number(recall, 4),
+			number(float64(n), 0),
+		)
 		b.say("  recall@10 %.4f over %d users", recall, n)
 		if recall < 0.9 {
 			return fmt.Errorf("recall@10 is %.3f", recall)
@@ -195,23 +233,47 @@ func (b *bench) servingOn(ctx context.Context, real bool, items int, seconds flo
 	for _, clients := range []int{1, 8} {
 		var r loadResult
 		task := loadTask{Addr: in.http, Clients: clients, Seconds: seconds, Users: users}
-		u, err := in.spend(func() int { return r.Requests }, func() error { return inChild(ctx, "load", task, &r) })
+		u, err := in.spend(
+			func() int { return r.Requests },
+			func() error { return inChild(ctx, "load", task, &r) },
+		)
 		if err != nil {
 			return err
 		}
 		label := fmt.Sprintf("%s, %s, %d", kind, number(float64(items), 0), clients)
-		b.say("  %-28s %6.0f requests/s  p50 %v  p99 %v  ours %.0f µs  bad %d", label, float64(r.Requests)/r.Seconds, r.Latency[0], r.Latency[2], u.perEvent(u.ours), r.Bad)
+		b.say(
+			"  %-28s %6.0f requests/s  p50 %v  p99 %v  ours %.0f µs  bad %d", label,
+			float64(r.Requests)/r.Seconds, r.Latency[0], r.Latency[2], u.perEvent(u.ours), r.Bad,
+		)
 		if r.Requests == 0 || r.Bad*100 > r.Requests {
-			return fmt.Errorf("%d of %d answers are wrong, such as %.2000s", r.Bad, r.Requests, r.Example)
+			return fmt.Errorf(
+				"%d of %d answers are wrong, such as %.2000s", r.Bad, r.Requests, r.Example,
+			)
 		}
-		t.add(label, number(float64(r.Requests)/r.Seconds, 0), milliseconds(r.Latency[0]), milliseconds(r.Latency[1]), milliseconds(r.Latency[2]), milliseconds(r.Latency[3]),
-			number(u.perEvent(u.ours), 0), number(u.perEvent(r.CPU), 0), number(float64(r.Bad), 0), number(100*float64(r.Personal)/float64(r.Requests), 0)+" %")
+		t.add(
+			label,
+			number(float64(r.Requests)/r.Seconds, 0),
+			milliseconds(r.Latency[0]),
+			milliseconds(r.Latency[1]),
+			milliseconds(r.Latency[2]),
+			milliseconds(r.Latency[3]),
+			number(
+				u.perEvent(u.ours),
+				0,
+			),
+			number(u.perEvent(r.CPU), 0),
+			number(float64(r.Bad), 0),
+			number(
+				100*float64(r.Personal)/float64(r.Requests), 0,
+			)+" %",
+		)
 		c.add(label+" client(s)", float64(r.Requests)/r.Seconds)
 	}
 	return nil
 }
 
-// trending waits for the first computation of what is popular: the users of the hold-out are shown it.
+// trending waits for the first computation of what is popular: the users of the hold-out are shown
+// it.
 func (in *installation) trending(ctx context.Context) error {
 	return in.until(ctx, time.Minute, "what is trending", func() (bool, error) {
 		res, err := http.Get("http://" + in.http + "/v1/trending?n=10")
@@ -220,14 +282,17 @@ func (in *installation) trending(ctx context.Context) error {
 		}
 		defer res.Body.Close()
 		body, err := io.ReadAll(res.Body)
-		return err == nil && strings.Contains(string(body), `"degraded":[]`) && strings.Contains(string(body), `"rank":10`), nil
+		return err == nil && strings.Contains(string(body), `"degraded":[]`) &&
+			strings.Contains(string(body), `"rank":10`), nil
 	})
 }
 
 // recall compares what the index finds with an exact scan over what it holds.
 func (b *bench) recall(ctx context.Context, in *installation) (float64, int, error) {
 	cfg := qdrant.DefaultConfig()
-	cfg.Addr, cfg.Dim, cfg.ContentDim = os.Getenv("QDRANT_ADDR"), model.Default().Dim+1, model.DefaultContentDim
+	cfg.Addr, cfg.Dim, cfg.ContentDim = os.Getenv(
+		"QDRANT_ADDR",
+	), model.Default().Dim+1, model.DefaultContentDim
 	for _, e := range in.env {
 		if prefix, ok := strings.CutPrefix(e, "SLIPSTREAM_QDRANT_COLLECTION_PREFIX="); ok {
 			cfg.CollectionPrefix = prefix
@@ -239,7 +304,10 @@ func (b *bench) recall(ctx context.Context, in *installation) (float64, int, err
 	}
 	defer store.Close()
 	var ids []string
-	if err := store.Items().ItemVersions(ctx, func(id string, _ uint64) error { ids = append(ids, id); return nil }); err != nil {
+	if err := store.Items().ItemVersions(
+		ctx,
+		func(id string, _ uint64) error { ids = append(ids, id); return nil },
+	); err != nil {
 		return 0, 0, err
 	}
 	var all []sinks.Item

@@ -13,8 +13,9 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// world makes events as an audience does: at any time a twentieth of the users is active, each for some twenty events; items are chosen by popularity
-// (Zipf, exponent 1) within one of twenty tastes. The same seed gives the same events.
+// world makes events as an audience does: at any time a twentieth of the users is active, each for
+// some twenty events; items are chosen by popularity (Zipf, exponent 1) within one of twenty
+// tastes. The same seed gives the same events.
 type world struct {
 	users, items int
 	rng          *rand.Rand
@@ -34,7 +35,11 @@ const (
 
 func newWorld(seed uint64, users, items int) *world {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	w := &world{users: users, items: items, rng: rng, zipf: rand.NewZipf(rng, 1.01, 10, uint64(items/tastes-1)), active: make([]int, max(1, users/20))}
+	w := &world{
+		users: users, items: items, rng: rng,
+		zipf:   rand.NewZipf(rng, 1.01, 10, uint64(items/tastes-1)),
+		active: make([]int, max(1, users/20)),
+	}
 	for i := range w.active {
 		w.active[i] = rng.IntN(users)
 	}
@@ -44,7 +49,9 @@ func newWorld(seed uint64, users, items int) *world {
 func userID(n int) string { return "user-" + strconv.Itoa(n) }
 func itemID(n int) string { return "item-" + strconv.Itoa(n) }
 
-var actions = []schemas.Action{schemas.View, schemas.View, schemas.Click, schemas.Like, schemas.Purchase}
+var actions = []schemas.Action{
+	schemas.View, schemas.View, schemas.Click, schemas.Like, schemas.Purchase,
+}
 
 // interaction returns the next event, some 250 bytes long.
 func (w *world) interaction() record.Record {
@@ -64,25 +71,34 @@ func (w *world) interaction() record.Record {
 	item := int(w.zipf.Uint64())*tastes + taste
 	w.next++
 	x := schemas.Interaction{
-		EventID: "bench-" + strconv.Itoa(w.next), Source: "bench", UserID: userID(user), ItemID: itemID(item),
-		Action: actions[w.rng.IntN(len(actions))], OccurredAt: time.Now().UTC().Truncate(time.Millisecond),
-		SessionID: "session-" + strconv.Itoa(user) + "-" + strconv.Itoa(w.next/10000),
-		Context:   map[string]string{"surface": "home", "device": "phone", "app_version": "7.14.2", "campaign": "autumn-" + strconv.Itoa(user%7)},
+		EventID: "bench-" + strconv.Itoa(w.next), Source: "bench", UserID: userID(user),
+		ItemID:     itemID(item),
+		Action:     actions[w.rng.IntN(len(actions))],
+		OccurredAt: time.Now().UTC().Truncate(time.Millisecond),
+		SessionID:  "session-" + strconv.Itoa(user) + "-" + strconv.Itoa(w.next/10000),
+		Context: map[string]string{
+			"surface": "home", "device": "phone", "app_version": "7.14.2",
+			"campaign": "autumn-" + strconv.Itoa(user%7),
+		},
 	}
 	return x.Message()
 }
 
 var genres = []string{
-	"Drama", "Comedy", "Action", "Thriller", "Romance", "Horror", "Adventure", "Science fiction", "Crime", "War",
-	"Musical", "Western", "Animation", "Documentary", "Mystery", "Fantasy", "Family", "Noir", "History", "Sport",
+	"Drama", "Comedy", "Action", "Thriller", "Romance", "Horror", "Adventure", "Science fiction",
+	"Crime", "War",
+	"Musical", "Western", "Animation", "Documentary", "Mystery", "Fantasy", "Family", "Noir",
+	"History", "Sport",
 }
 
 // item describes one item.
 func (w *world) item(n int) record.Record {
 	taste := n % tastes
 	x := schemas.Item{
-		EventID: "bench-item-" + strconv.Itoa(n), Source: "bench", ItemID: itemID(n), Title: fmt.Sprintf("The %s of number %d", genres[taste], n),
-		Genres: []string{genres[taste], genres[(taste+1+n/tastes%5)%tastes]}, Directors: []string{fmt.Sprintf("Director %d", n%(w.items/10+1))},
+		EventID: "bench-item-" + strconv.Itoa(n), Source: "bench", ItemID: itemID(n),
+		Title:       fmt.Sprintf("The %s of number %d", genres[taste], n),
+		Genres:      []string{genres[taste], genres[(taste+1+n/tastes%5)%tastes]},
+		Directors:   []string{fmt.Sprintf("Director %d", n%(w.items/10+1))},
 		PublishedAt: time.Date(1950+n%70, 1, 1, 0, 0, 0, 0, time.UTC), OccurredAt: time.Now().UTC(),
 	}
 	return x.Message()
@@ -96,7 +112,10 @@ func (w *world) friendship() record.Record {
 		b = (a + 1) % w.users
 	}
 	w.next++
-	x := schemas.Friendship{EventID: "bench-" + strconv.Itoa(w.next), Source: "bench", UserID: userID(a), FriendID: userID(b), OccurredAt: time.Now().UTC()}
+	x := schemas.Friendship{
+		EventID: "bench-" + strconv.Itoa(w.next), Source: "bench", UserID: userID(a),
+		FriendID: userID(b), OccurredAt: time.Now().UTC(),
+	}
 	return x.Message()
 }
 
@@ -119,8 +138,15 @@ func (p *producer) emit(ctx context.Context, n int, next func(i int) record.Reco
 	return nil
 }
 
-// live emits at a rate for some time, in ticks of 10 ms, and calls each once a second with what was emitted so far.
-func (p *producer) live(ctx context.Context, rate int, d time.Duration, next func() record.Record, each func(second, emitted int)) (int, error) {
+// live emits at a rate for some time, in ticks of 10 ms, and calls each once a second with what was
+// emitted so far.
+func (p *producer) live(
+	ctx context.Context,
+	rate int,
+	d time.Duration,
+	next func() record.Record,
+	each func(second, emitted int),
+) (int, error) {
 	const tick = 10 * time.Millisecond
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()

@@ -11,7 +11,8 @@ import (
 
 // Config says how long and how hard a run is.
 type Config struct {
-	// Seed chooses load and faults. The same seed gives the same plan; when things happen also depends on the machine.
+	// Seed chooses load and faults. The same seed gives the same plan; when things happen also
+	// depends on the machine.
 	Seed uint64
 	// Faults is how many faults are injected; Duration ends the injecting earlier.
 	Faults   int
@@ -20,36 +21,42 @@ type Config struct {
 	Slow int
 	// Instances of the program run at the same time; Partitions are those of the busy topics.
 	Instances, Partitions int
-	// Users and Items are the audience and the catalogue; Leavers are people who are erased on the way.
+	// Users and Items are the audience and the catalogue; Leavers are people who are erased on the
+	// way.
 	Users, Items, Leavers int
 	// Rate is how many interactions are sent a second.
 	Rate float64
-	// Session is the session time-out of the consumer groups: short, so that take-overs are frequent.
+	// Session is the session time-out of the consumer groups: short, so that take-overs are
+	// frequent.
 	Session time.Duration
 	// Settle bounds the wait for the lag to become 0 at the end.
 	Settle time.Duration
-	// MaxRecallLoss is how much lower Recall@10 may be than that of the undisturbed run, as a share of it.
+	// MaxRecallLoss is how much lower Recall@10 may be than that of the undisturbed run, as a share
+	// of it.
 	MaxRecallLoss float64
 }
 
 // Short returns the configuration of the run that takes a few minutes.
 func Short() Config {
 	return Config{
-		Faults: 15, Duration: 75 * time.Second, Slow: 2, Instances: 2, Partitions: 4, Users: 80, Items: 60, Leavers: 6, Rate: 40,
-		Session: 6 * time.Second, Settle: 90 * time.Second, MaxRecallLoss: 0.5, // too few people to tell
+		Faults: 15, Duration: 75 * time.Second, Slow: 2, Instances: 2, Partitions: 4, Users: 80,
+		Items: 60, Leavers: 6, Rate: 40,
+		// too few people to tell
+		Session: 6 * time.Second, Settle: 90 * time.Second, MaxRecallLoss: 0.5,
 	}
 }
 
 // Long returns the configuration of the run that docs/RELIABILITY.md documents.
 func Long() Config {
 	return Config{
-		Faults: 210, Duration: 30 * time.Minute, Slow: 40, Instances: 3, Partitions: 4, Users: 300, Items: 160, Leavers: 30, Rate: 40,
+		Faults: 210, Duration: 30 * time.Minute, Slow: 40, Instances: 3, Partitions: 4, Users: 300,
+		Items: 160, Leavers: 30, Rate: 40,
 		Session: 7 * time.Second, Settle: 5 * time.Minute, MaxRecallLoss: 0.02,
 	}
 }
 
-// FromEnv changes c as the environment says: TORTURE_SEED, TORTURE_FAULTS, TORTURE_DURATION, TORTURE_RATE and TORTURE_INSTANCES. Without a seed one is drawn
-// from the clock.
+// FromEnv changes c as the environment says: TORTURE_SEED, TORTURE_FAULTS, TORTURE_DURATION,
+// TORTURE_RATE and TORTURE_INSTANCES. Without a seed one is drawn from the clock.
 func FromEnv(c Config) (Config, error) {
 	if c.Seed == 0 {
 		c.Seed = uint64(time.Now().UnixNano()) % 1_000_000_000
@@ -62,9 +69,15 @@ func FromEnv(c Config) (Config, error) {
 			}
 		}
 	}
-	read("TORTURE_SEED", func(v string) (e error) { c.Seed, e = strconv.ParseUint(v, 10, 64); return })
+	read(
+		"TORTURE_SEED",
+		func(v string) (e error) { c.Seed, e = strconv.ParseUint(v, 10, 64); return },
+	)
 	read("TORTURE_FAULTS", func(v string) (e error) { c.Faults, e = strconv.Atoi(v); return })
-	read("TORTURE_DURATION", func(v string) (e error) { c.Duration, e = time.ParseDuration(v); return })
+	read(
+		"TORTURE_DURATION",
+		func(v string) (e error) { c.Duration, e = time.ParseDuration(v); return },
+	)
 	read("TORTURE_RATE", func(v string) (e error) { c.Rate, e = strconv.ParseFloat(v, 64); return })
 	read("TORTURE_INSTANCES", func(v string) (e error) { c.Instances, e = strconv.Atoi(v); return })
 	return c, err

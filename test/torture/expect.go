@@ -43,7 +43,8 @@ type edge struct {
 	id      string
 }
 
-// expected is what the stores must hold, computed from the log by the plainest means: no batches, no windows, no stores.
+// expected is what the stores must hold, computed from the log by the plainest means: no batches,
+// no windows, no stores.
 type expected struct {
 	ids    map[string]int // records by event id of ours
 	rows   map[position]string
@@ -70,10 +71,16 @@ func readLog(ctx context.Context, conn *stream.Conn, topic string) ([]record.Rec
 	}
 	var out []record.Record
 	for p := range n {
-		err := conn.Read(ctx, record.TopicPartition{Topic: topic, Partition: p}, 0, -1, func(r *record.Record) error {
-			out = append(out, *r)
-			return nil
-		})
+		err := conn.Read(
+			ctx,
+			record.TopicPartition{Topic: topic, Partition: p},
+			0,
+			-1,
+			func(r *record.Record) error {
+				out = append(out, *r)
+				return nil
+			},
+		)
 		if err != nil {
 			return nil, fmt.Errorf("read %s/%d: %w", topic, p, err)
 		}
@@ -88,7 +95,10 @@ type theLog map[string][]record.Record
 
 func readAll(ctx context.Context, conn *stream.Conn) (theLog, error) {
 	out := make(theLog)
-	topics := []string{schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers, schemas.TopicRecommendations, schemas.TopicErasures}
+	topics := []string{
+		schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers,
+		schemas.TopicRecommendations, schemas.TopicErasures,
+	}
 	for _, g := range processors.Groups() {
 		topics = append(topics, record.PoisonTopic(g))
 	}
@@ -104,8 +114,12 @@ func readAll(ctx context.Context, conn *stream.Conn) (theLog, error) {
 // expect folds the log.
 func expect(log theLog) (*expected, error) {
 	x := &expected{
-		ids: make(map[string]int), rows: make(map[position]string), lists: make(map[position]string), hours: make(map[sumKey]uint64), days: make(map[sumKey]uint64),
-		users: make(map[string]*model.User), edges: make(map[[2]string]edge), items: make(map[string]string), counts: make(map[string]uint32), dead: make(map[letter]string),
+		ids: make(map[string]int), rows: make(map[position]string),
+		lists: make(map[position]string), hours: make(map[sumKey]uint64),
+		days:  make(map[sumKey]uint64),
+		users: make(map[string]*model.User), edges: make(map[[2]string]edge),
+		items: make(map[string]string), counts: make(map[string]uint32),
+		dead:   make(map[letter]string),
 		erased: make(map[string]time.Time), due: make(map[string]record.Record),
 	}
 	groups := make(map[string][]string)
@@ -115,21 +129,28 @@ func expect(log theLog) (*expected, error) {
 	for topic, records := range log {
 		for i := range records {
 			r := &records[i]
-			if name := r.Header(plantedHeader); name != "" && !strings.HasSuffix(topic, record.PoisonTopic("")) {
+			if name := r.Header(plantedHeader); name != "" && !strings.HasSuffix(
+				topic, record.PoisonTopic(""),
+			) {
 				for _, g := range groups[name] {
 					x.dead[letter{g, at(r)}] = name
 				}
 			}
-			if r.Header(schemas.HeaderSource) == source && r.Header(plantedHeader) == "" && r.Header(schemas.HeaderType) != string(schemas.KindUserErased) {
+			if r.Header(schemas.HeaderSource) == source && r.Header(plantedHeader) == "" &&
+				r.Header(schemas.HeaderType) != string(schemas.KindUserErased) {
 				x.ids[r.Header(schemas.HeaderID)]++
 			}
 		}
 	}
-	// Erasures stand in line in several topics; here they are collected first, which must come to the same.
-	for _, topic := range []string{schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicUsers} {
+	// Erasures stand in line in several topics; here they are collected first, which must come to
+	// the same.
+	for _, topic := range []string{
+		schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicUsers,
+	} {
 		for i := range log[topic] {
 			r := &log[topic][i]
-			if r.Header(schemas.HeaderType) != string(schemas.KindUserErased) || r.Header(plantedHeader) != "" {
+			if r.Header(schemas.HeaderType) != string(schemas.KindUserErased) ||
+				r.Header(plantedHeader) != "" {
 				continue
 			}
 			u, err := schemas.DecodeUser(r)
@@ -227,7 +248,14 @@ func (x *expected) foldInteractions(records []record.Record) error {
 			x.users[e.UserID] = u
 		}
 		sums.Reset()
-		learner.Gradients(u, model.Event{Item: table.Intern(e.ItemID), Strength: strength, At: e.OccurredAt.Unix(), Seed: uint64(r.Offset)}, sums)
+		learner.Gradients(
+			u,
+			model.Event{
+				Item: table.Intern(e.ItemID), Strength: strength, At: e.OccurredAt.Unix(),
+				Seed: uint64(r.Offset),
+			},
+			sums,
+		)
 		table.Apply(sums)
 		x.due[e.UserID] = *r
 	}
@@ -256,7 +284,8 @@ func (x *expected) foldFriendships(records []record.Record) {
 		}
 		low, high := f.Pair()
 		old, ok := x.edges[[2]string{low, high}]
-		if ok && (f.OccurredAt.Before(old.at) || f.OccurredAt.Equal(old.at) && f.EventID <= old.id) {
+		if ok &&
+			(f.OccurredAt.Before(old.at) || f.OccurredAt.Equal(old.at) && f.EventID <= old.id) {
 			continue
 		}
 		x.edges[[2]string{low, high}] = edge{f.Removed, f.OccurredAt, f.EventID}

@@ -55,7 +55,8 @@ func (t *tally) fail(f *fault, err error) {
 	t.failed = append(t.failed, fmt.Sprintf("%s: %v", f.kind, err))
 }
 
-// inject draws faults of a lane one after the other until there are enough or ctx ends. Lanes run side by side, so faults of different lanes overlap.
+// inject draws faults of a lane one after the other until there are enough or ctx ends. Lanes run
+// side by side, so faults of different lanes overlap.
 func (h *harness) inject(ctx context.Context, lane []fault, seed uint64, gap time.Duration) {
 	r := rand.New(rand.NewPCG(h.cfg.Seed, seed))
 	var pile []*fault
@@ -77,7 +78,8 @@ func (h *harness) inject(ctx context.Context, lane []fault, seed uint64, gap tim
 	}
 }
 
-// deck is a pile of faults, each as often as its weight says, in a random order that begins with one of each kind: a short run, too, meets most of them.
+// deck is a pile of faults, each as often as its weight says, in a random order that begins with
+// one of each kind: a short run, too, meets most of them.
 func deck(lane []fault, r *rand.Rand) []*fault {
 	var first, rest []*fault
 	for i := range lane {
@@ -117,44 +119,64 @@ func (h *harness) instanceFaults() []fault {
 			pick(r).kill() // the supervisor starts it again
 			return nil
 		}},
-		{kind: "instance: frozen briefly", weight: 3, inject: freeze(300*time.Millisecond, 3*time.Second)},
-		{kind: "instance: frozen beyond its session, then awake", weight: 5, inject: freeze(h.cfg.Session+2*time.Second, h.cfg.Session+7*time.Second)},
-		{kind: "instance: rolling restart", weight: 4, inject: func(ctx context.Context, r *rand.Rand) error { return h.roll(ctx, pick(r)) }},
+		{
+			kind: "instance: frozen briefly", weight: 3,
+			inject: freeze(300*time.Millisecond, 3*time.Second),
+		},
+		{
+			kind: "instance: frozen beyond its session, then awake", weight: 5,
+			inject: freeze(h.cfg.Session+2*time.Second, h.cfg.Session+7*time.Second),
+		},
+		{
+			kind: "instance: rolling restart", weight: 4,
+			inject: func(ctx context.Context, r *rand.Rand) error { return h.roll(ctx, pick(r)) },
+		},
 		{kind: "poison records", weight: 3, inject: h.poison},
 	}
 	if h.services == nil {
 		return alone
 	}
 	return append(alone,
-		// Slow connections make the program spend its time between asking and being answered: it is frozen there, between writing down a range and its effects,
-		// or with an effect under way, loses its partitions, and wakes up.
-		fault{kind: "instance: frozen amid a write, replaced, then awake", weight: 4, inject: func(ctx context.Context, r *rand.Rand) error {
-			engine := []string{engineKafka, engineClickHouse, engineQdrant}[r.IntN(3)]
-			remove, err := h.services.toxic(engine, "slow_writes", "latency", `"latency":600`)
-			if err != nil {
+		// Slow connections make the program spend its time between asking and being answered: it is
+		// frozen there, between writing down a range and its effects, or with an effect under way,
+		// loses its partitions, and wakes up.
+		fault{kind: "instance: frozen amid a write, replaced, then awake", weight: 4,
+			inject: func(ctx context.Context, r *rand.Rand) error {
+				engine := []string{engineKafka, engineClickHouse, engineQdrant}[r.IntN(3)]
+				remove, err := h.services.toxic(engine, "slow_writes", "latency", `"latency":600`)
+				if err != nil {
+					return err
+				}
+				wait(ctx, between(r, 800*time.Millisecond, 2*time.Second))
+				err = freeze(
+					h.cfg.Session+3*time.Second,
+					h.cfg.Session+5*time.Second,
+					remove,
+				)(
+					ctx,
+					r,
+				)
+				remove()
 				return err
-			}
-			wait(ctx, between(r, 800*time.Millisecond, 2*time.Second))
-			err = freeze(h.cfg.Session+3*time.Second, h.cfg.Session+5*time.Second, remove)(ctx, r)
-			remove()
-			return err
-		}},
-		fault{kind: "instance: all killed at once", weight: 1, inject: func(context.Context, *rand.Rand) error {
-			for _, x := range h.instances {
-				x.kill()
-			}
-			return nil
-		}},
-		fault{kind: "instance: one more joins and leaves", weight: 3, inject: func(ctx context.Context, r *rand.Rand) error {
-			x := h.instances[h.cfg.Instances]
-			x.want(true)
-			wait(ctx, between(r, 6*time.Second, 12*time.Second))
-			x.want(false)
-			if !x.running() {
+			}},
+		fault{kind: "instance: all killed at once", weight: 1,
+			inject: func(context.Context, *rand.Rand) error {
+				for _, x := range h.instances {
+					x.kill()
+				}
 				return nil
-			}
-			return h.stopped(x)
-		}},
+			}},
+		fault{kind: "instance: one more joins and leaves", weight: 3,
+			inject: func(ctx context.Context, r *rand.Rand) error {
+				x := h.instances[h.cfg.Instances]
+				x.want(true)
+				wait(ctx, between(r, 6*time.Second, 12*time.Second))
+				x.want(false)
+				if !x.running() {
+					return nil
+				}
+				return h.stopped(x)
+			}},
 	)
 }
 
@@ -181,35 +203,59 @@ func (h *harness) engineFaults() []fault {
 			killWeight = 2
 		}
 		out = append(out,
-			fault{kind: engine + ": kill -9 and start", weight: killWeight, slow: slow, inject: func(ctx context.Context, r *rand.Rand) error {
-				if err := h.services.verb(ctx, "kill", engine); err != nil {
-					return err
-				}
-				wait(ctx, between(r, 0, 4*time.Second))
-				return h.services.verb(ctx, "start", engine)
-			}},
-			fault{kind: engine + ": paused", weight: 3, inject: func(ctx context.Context, r *rand.Rand) error {
-				if err := h.services.verb(ctx, "pause", engine); err != nil {
-					return err
-				}
-				wait(ctx, between(r, time.Second, 9*time.Second))
-				return h.services.verb(ctx, "resume", engine)
-			}},
-			fault{kind: engine + ": connections refused", weight: 2, inject: func(ctx context.Context, r *rand.Rand) error {
-				accept := h.services.refuse(engine)
-				wait(ctx, between(r, 500*time.Millisecond, 6*time.Second))
-				return accept()
-			}},
-			fault{kind: engine + ": slow connections", weight: 2, inject: h.toxic(engine, "latency", `"latency":250,"jitter":200`, 2*time.Second, 6*time.Second)},
-			fault{kind: engine + ": connections cut", weight: 3, inject: h.toxic(engine, "reset_peer", `"timeout":0`, 100*time.Millisecond, 2*time.Second)},
-			fault{kind: engine + ": connections cut amid data", weight: 2, inject: h.toxic(engine, "limit_data", `"bytes":3000`, 500*time.Millisecond, 3*time.Second)},
-			fault{kind: engine + ": connections swallow everything", weight: 2, inject: h.toxic(engine, "timeout", `"timeout":0`, time.Second, 7*time.Second)},
+			fault{kind: engine + ": kill -9 and start", weight: killWeight, slow: slow,
+				inject: func(ctx context.Context, r *rand.Rand) error {
+					if err := h.services.verb(ctx, "kill", engine); err != nil {
+						return err
+					}
+					wait(ctx, between(r, 0, 4*time.Second))
+					return h.services.verb(ctx, "start", engine)
+				}},
+			fault{kind: engine + ": paused", weight: 3,
+				inject: func(ctx context.Context, r *rand.Rand) error {
+					if err := h.services.verb(ctx, "pause", engine); err != nil {
+						return err
+					}
+					wait(ctx, between(r, time.Second, 9*time.Second))
+					return h.services.verb(ctx, "resume", engine)
+				}},
+			fault{kind: engine + ": connections refused", weight: 2,
+				inject: func(ctx context.Context, r *rand.Rand) error {
+					accept := h.services.refuse(engine)
+					wait(ctx, between(r, 500*time.Millisecond, 6*time.Second))
+					return accept()
+				}},
+			fault{
+				kind: engine + ": slow connections", weight: 2,
+				inject: h.toxic(
+					engine, "latency", `"latency":250,"jitter":200`, 2*time.Second, 6*time.Second,
+				),
+			},
+			fault{
+				kind: engine + ": connections cut", weight: 3,
+				inject: h.toxic(
+					engine, "reset_peer", `"timeout":0`, 100*time.Millisecond, 2*time.Second,
+				),
+			},
+			fault{
+				kind: engine + ": connections cut amid data", weight: 2,
+				inject: h.toxic(
+					engine, "limit_data", `"bytes":3000`, 500*time.Millisecond, 3*time.Second,
+				),
+			},
+			fault{
+				kind: engine + ": connections swallow everything", weight: 2,
+				inject: h.toxic(engine, "timeout", `"timeout":0`, time.Second, 7*time.Second),
+			},
 		)
 	}
 	return out
 }
 
-func (h *harness) toxic(engine, kind, attributes string, low, high time.Duration) func(context.Context, *rand.Rand) error {
+func (h *harness) toxic(
+	engine, kind, attributes string,
+	low, high time.Duration,
+) func(context.Context, *rand.Rand) error {
 	return func(ctx context.Context, r *rand.Rand) error {
 		remove, err := h.services.toxic(engine, kind, kind, attributes)
 		if err != nil {
@@ -224,7 +270,8 @@ func (h *harness) toxic(engine, kind, attributes string, low, high time.Duration
 // stopLimit is how long an instance has to stop: its own limit of 20 s and some.
 const stopLimit = 25 * time.Second
 
-// roll restarts an instance gracefully, one after the other as an operator would, and waits until it serves.
+// roll restarts an instance gracefully, one after the other as an operator would, and waits until
+// it serves.
 func (h *harness) roll(ctx context.Context, x *instance) error {
 	if !x.running() {
 		return nil

@@ -41,8 +41,13 @@ type harness struct {
 }
 
 func newHarness(cfg Config, dir string, logs io.Writer) *harness {
-	h := &harness{cfg: cfg, dir: dir, logs: logs, ledger: newLedger(), begin: time.Now(), tally: tally{byKind: make(map[string]int)}}
-	h.load = &load{cfg: cfg, world: newWorld(cfg), ledger: h.ledger, sender: h.sender, progress: h.progress}
+	h := &harness{
+		cfg: cfg, dir: dir, logs: logs, ledger: newLedger(), begin: time.Now(),
+		tally: tally{byKind: make(map[string]int)},
+	}
+	h.load = &load{
+		cfg: cfg, world: newWorld(cfg), ledger: h.ledger, sender: h.sender, progress: h.progress,
+	}
 	return h
 }
 
@@ -66,7 +71,10 @@ func (h *harness) progress() float64 {
 }
 
 func (h *harness) sender(name string, seed uint64) *sender {
-	return &sender{name: name, rand: rand.New(rand.NewPCG(h.cfg.Seed, seed)), pub: h.pub, ledger: h.ledger, target: h.target}
+	return &sender{
+		name: name, rand: rand.New(rand.NewPCG(h.cfg.Seed, seed)), pub: h.pub, ledger: h.ledger,
+		target: h.target,
+	}
 }
 
 // target chooses an instance that runs.
@@ -79,16 +87,19 @@ func (h *harness) target(r *rand.Rand) string {
 	return ""
 }
 
-// settings are those of an instance that differ from the defaults: short sessions, few partitions, short delays of the retry topics, and what follows from
-// that. One instance runs with each.
+// settings are those of an instance that differ from the defaults: short sessions, few partitions,
+// short delays of the retry topics, and what follows from that. One instance runs with each.
 func (h *harness) settings() []string {
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
 	call := seconds(h.cfg.Session * 2 / 3)
 	return []string{
-		fmt.Sprintf("SLIPSTREAM_TOPICS_PARTITIONS=%d", h.cfg.Partitions), "SLIPSTREAM_TOPICS_RETRY_DELAYS=1s,5s,15s",
-		"SLIPSTREAM_STREAM_SESSION_TIMEOUT=" + seconds(h.cfg.Session), "SLIPSTREAM_STREAM_REBALANCE_TIMEOUT=" + seconds(h.cfg.Session),
+		fmt.Sprintf("SLIPSTREAM_TOPICS_PARTITIONS=%d", h.cfg.Partitions),
+		"SLIPSTREAM_TOPICS_RETRY_DELAYS=1s,5s,15s",
+		"SLIPSTREAM_STREAM_SESSION_TIMEOUT=" + seconds(h.cfg.Session),
+		"SLIPSTREAM_STREAM_REBALANCE_TIMEOUT=" + seconds(h.cfg.Session),
 		"SLIPSTREAM_STREAM_HEARTBEAT_INTERVAL=1s", "SLIPSTREAM_STREAM_REQUEST_TIMEOUT=" + call,
-		"SLIPSTREAM_QDRANT_TIMEOUT=" + call, "SLIPSTREAM_NEO4J_TIMEOUT=" + call, "SLIPSTREAM_CLICKHOUSE_TIMEOUT=" + call,
+		"SLIPSTREAM_QDRANT_TIMEOUT=" + call, "SLIPSTREAM_NEO4J_TIMEOUT=" + call,
+		"SLIPSTREAM_CLICKHOUSE_TIMEOUT=" + call,
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + h.dir,
 	}
 }
@@ -101,17 +112,31 @@ func (h *harness) onServices(ctx context.Context, binary, script string) error {
 	}
 	h.note("engines are up")
 	s := h.services
-	env := append(h.settings(), "SLIPSTREAM_KAFKA_TOPIC_PREFIX="+topicPrefix, "KAFKA_BROKERS="+s.proxied[engineKafka],
-		"QDRANT_ADDR="+s.proxied[engineQdrant], "SLIPSTREAM_QDRANT_COLLECTION_PREFIX="+database+"_",
-		"NEO4J_URI=bolt://"+s.proxied[engineNeo4j], "NEO4J_USERNAME=neo4j", "NEO4J_PASSWORD="+neo4jPassword, "SLIPSTREAM_NEO4J_LABEL_PREFIX="+labelPrefix,
-		"CLICKHOUSE_ADDR="+s.proxied[engineClickHouse], "CLICKHOUSE_DATABASE="+database, "CLICKHOUSE_USERNAME=default", "CLICKHOUSE_PASSWORD=")
+	env := append(
+		h.settings(),
+		"SLIPSTREAM_KAFKA_TOPIC_PREFIX="+topicPrefix,
+		"KAFKA_BROKERS="+s.proxied[engineKafka],
+		"QDRANT_ADDR="+s.proxied[engineQdrant],
+		"SLIPSTREAM_QDRANT_COLLECTION_PREFIX="+database+"_",
+		"NEO4J_URI=bolt://"+s.proxied[engineNeo4j],
+		"NEO4J_USERNAME=neo4j",
+		"NEO4J_PASSWORD="+neo4jPassword,
+		"SLIPSTREAM_NEO4J_LABEL_PREFIX="+labelPrefix,
+		"CLICKHOUSE_ADDR="+s.proxied[engineClickHouse],
+		"CLICKHOUSE_DATABASE="+database,
+		"CLICKHOUSE_USERNAME=default",
+		"CLICKHOUSE_PASSWORD=",
+	)
 	ports, err := freePorts(h.cfg.Instances + 1)
 	if err != nil {
 		return err
 	}
 	for i, p := range ports {
 		addr := fmt.Sprintf("127.0.0.1:%d", p)
-		x, err := newInstance(h.dir, fmt.Sprintf("instance%d", i), binary, addr, []string{"run"}, append(slices.Clone(env), "SLIPSTREAM_HTTP_ADDR="+addr), h.ending)
+		x, err := newInstance(
+			h.dir, fmt.Sprintf("instance%d", i), binary, addr, []string{"run"},
+			append(slices.Clone(env), "SLIPSTREAM_HTTP_ADDR="+addr), h.ending,
+		)
 		if err != nil {
 			return err
 		}
@@ -134,7 +159,11 @@ func (h *harness) onEmbedded(binary string) (kafka string, err error) {
 
 func (h *harness) dev(name, binary string, ports []int, env []string) (*instance, string, error) {
 	addr, kafka := fmt.Sprintf("127.0.0.1:%d", ports[0]), fmt.Sprintf("127.0.0.1:%d", ports[1])
-	x, err := newInstance(h.dir, name, binary, addr, []string{"dev", "--http", addr, "--kafka", kafka, "--data", filepath.Join(h.dir, name)}, env, h.ending)
+	x, err := newInstance(
+		h.dir, name, binary, addr,
+		[]string{"dev", "--http", addr, "--kafka", kafka, "--data", filepath.Join(h.dir, name)},
+		env, h.ending,
+	)
 	return x, kafka, err
 }
 
@@ -190,7 +219,8 @@ var retryDelays = []time.Duration{time.Second, 5 * time.Second, 15 * time.Second
 // groupTopics are what each group reads, its retry topics too.
 func groupTopics() map[string][]string { return processors.GroupTopics(retryDelays) }
 
-// lag returns how many records the groups have before them, by group, and how many ranges are in work.
+// lag returns how many records the groups have before them, by group, and how many ranges are in
+// work.
 func lag(ctx context.Context, conn *stream.Conn) (byGroup map[string]int64, inWork int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -210,7 +240,8 @@ func lag(ctx context.Context, conn *stream.Conn) (byGroup map[string]int64, inWo
 	return byGroup, inWork, nil
 }
 
-// settle waits until every group has been at the end for a while: work of one makes work for another.
+// settle waits until every group has been at the end for a while: work of one makes work for
+// another.
 func (h *harness) settle(ctx context.Context, conn *stream.Conn, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

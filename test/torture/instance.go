@@ -21,7 +21,8 @@ import (
 	"time"
 )
 
-// instance is one process of the program, with whatever supervises it: an instance that ends although it should run is started again.
+// instance is one process of the program, with whatever supervises it: an instance that ends
+// although it should run is started again.
 type instance struct {
 	name, http string
 	binary     string
@@ -41,12 +42,20 @@ type instance struct {
 	maxRSS                        atomic.Int64 // bytes
 }
 
-func newInstance(dir, name, binary, addr string, args, env []string, events func(string)) (*instance, error) {
-	f, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+func newInstance(
+	dir, name, binary, addr string,
+	args, env []string,
+	events func(string),
+) (*instance, error) {
+	f, err := os.OpenFile(
+		filepath.Join(dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600,
+	)
 	if err != nil {
 		return nil, err
 	}
-	return &instance{name: name, http: addr, binary: binary, args: args, env: env, logs: f, events: events}, nil
+	return &instance{
+		name: name, http: addr, binary: binary, args: args, env: env, logs: f, events: events,
+	}, nil
 }
 
 // run supervises until ctx ends; then the process is killed if it still runs.
@@ -101,7 +110,8 @@ func (x *instance) running() bool {
 	return x.cmd != nil
 }
 
-// start starts the process. It dies with us: Linux kills it when the thread that started it ends, so that thread waits for it.
+// start starts the process. It dies with us: Linux kills it when the thread that started it ends,
+// so that thread waits for it.
 func (x *instance) start() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -130,7 +140,8 @@ func (x *instance) start() error {
 	return nil
 }
 
-// ended notes the end of the process. One that ends by itself before it has served could not reach an engine: its supervisor tries again.
+// ended notes the end of the process. One that ends by itself before it has served could not reach
+// an engine: its supervisor tries again.
 func (x *instance) ended(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -171,7 +182,8 @@ func (x *instance) kill() {
 	}
 }
 
-// stop asks the process to stop and returns how long it took. One that takes longer than the limit is killed, which is an error.
+// stop asks the process to stop and returns how long it took. One that takes longer than the limit
+// is killed, which is an error.
 func (x *instance) stop(limit time.Duration) (time.Duration, error) {
 	begin := time.Now()
 	done, err := x.signal(syscall.SIGTERM)

@@ -4,13 +4,15 @@ package torture
 
 import "sync"
 
-// ledger is what was sent. An event is acknowledged when Kafka or the API said that the log has it; one that is not may be there or not.
+// ledger is what was sent. An event is acknowledged when Kafka or the API said that the log has it;
+// one that is not may be there or not.
 type ledger struct {
 	mu     sync.Mutex
 	events map[string]*entry // by event id
 	// refusals are requests that had to be refused, and were.
 	refusals, wronglyTaken int
-	// planted counts the records that nobody can digest, twice the events that were sent a second time on purpose.
+	// planted counts the records that nobody can digest, twice the events that were sent a second
+	// time on purpose.
 	planted, twice int
 	// overHTTP and overKafka count acknowledged events.
 	overHTTP, overKafka int

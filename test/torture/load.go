@@ -20,7 +20,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// sender writes events and keeps at it until they are acknowledged: sending the same event again is safe, that is one of the promises.
+// sender writes events and keeps at it until they are acknowledged: sending the same event again is
+// safe, that is one of the promises.
 type sender struct {
 	name string
 	rand *rand.Rand
@@ -40,7 +41,8 @@ func (s *sender) id(x schemas.Event) {
 	*id, *src = fmt.Sprintf("%s-%d", s.name, s.n), source
 }
 
-// send gives the events ids, writes them in order, and returns when all are acknowledged or ctx has ended.
+// send gives the events ids, writes them in order, and returns when all are acknowledged or ctx has
+// ended.
 func (s *sender) send(ctx context.Context, events ...schemas.Event) bool {
 	for _, x := range events {
 		s.id(x)
@@ -109,14 +111,20 @@ func (s *sender) post(ctx context.Context, events []schemas.Event) error {
 	if err != nil {
 		return err
 	}
-	status, err := s.request(ctx, http.MethodPost, "/v1/events", schemas.ContentTypeCloudEventBatch, body)
+	status, err := s.request(
+		ctx, http.MethodPost, "/v1/events", schemas.ContentTypeCloudEventBatch, body,
+	)
 	if err == nil && status != http.StatusAccepted {
 		err = fmt.Errorf("answer %d", status)
 	}
 	return err
 }
 
-func (s *sender) request(ctx context.Context, method, path, media string, body []byte) (int, error) {
+func (s *sender) request(
+	ctx context.Context,
+	method, path, media string,
+	body []byte,
+) (int, error) {
 	to := s.target(s.rand)
 	if to == "" {
 		return 0, errors.New("no instance runs")
@@ -153,7 +161,8 @@ type load struct {
 
 const senders = 4
 
-// run returns when every event that was begun is acknowledged or hard has ended; no new ones begin after ctx.
+// run returns when every event that was begun is acknowledged or hard has ended; no new ones begin
+// after ctx.
 func (l *load) run(ctx, hard context.Context) {
 	var wg sync.WaitGroup
 	for i := range senders {
@@ -240,12 +249,16 @@ func (l *load) friends(ctx, hard context.Context) {
 			continue
 		}
 		// A third are removals, some of them of what is not there.
-		x := schemas.Friendship{UserID: l.world.user(a), FriendID: l.world.user(b % (a + 1)), Removed: s.rand.IntN(3) == 0, OccurredAt: stamp()}
+		x := schemas.Friendship{
+			UserID: l.world.user(a), FriendID: l.world.user(b % (a + 1)),
+			Removed: s.rand.IntN(3) == 0, OccurredAt: stamp(),
+		}
 		if x.UserID == x.FriendID {
 			continue
 		}
 		if s.rand.IntN(10) == 0 {
-			x.OccurredAt = x.OccurredAt.Add(-time.Duration(s.rand.IntN(60)) * time.Second) // comes late
+			// comes late
+			x.OccurredAt = x.OccurredAt.Add(-time.Duration(s.rand.IntN(60)) * time.Second)
 		}
 		if !s.send(hard, &x) {
 			return
@@ -268,11 +281,17 @@ func (l *load) catalogue(ctx, hard context.Context) {
 func (l *load) badRequests(ctx context.Context) {
 	s := l.sender("bad", 400)
 	bodies := []string{
-		`{"user_id":"u0001"`, `{"user_id":"u0001","item_id":"i0001","action":"adore"}`, `{"user_id":"u0001","action":"like"}`,
-		`{"user_id":"u0001","item_id":"i0001","action":"like","context":{"x":"` + string(bytes.Repeat([]byte("x"), 300_000)) + `"}}`,
+		`{"user_id":"u0001"`, `{"user_id":"u0001","item_id":"i0001","action":"adore"}`,
+		`{"user_id":"u0001","action":"like"}`,
+		`{"user_id":"u0001","item_id":"i0001","action":"like","context":{"x":"` + string(
+			bytes.Repeat([]byte("x"), 300_000),
+		) + `"}}`,
 	}
 	for wait(ctx, 3*time.Second) {
-		status, err := s.request(ctx, http.MethodPost, "/v1/events", schemas.ContentTypeJSON, []byte(bodies[s.rand.IntN(len(bodies))]))
+		status, err := s.request(
+			ctx, http.MethodPost, "/v1/events", schemas.ContentTypeJSON,
+			[]byte(bodies[s.rand.IntN(len(bodies))]),
+		)
 		if err != nil {
 			continue
 		}
@@ -312,10 +331,18 @@ func (l *load) ask(ctx context.Context) {
 	}
 }
 
-func (l *load) recommendations(ctx context.Context, of, user string) (list schemas.Recommendation, err error) {
+func (l *load) recommendations(
+	ctx context.Context,
+	of, user string,
+) (list schemas.Recommendation, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+of+"/v1/users/"+user+"/recommendations?n=10", nil)
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodGet,
+		"http://"+of+"/v1/users/"+user+"/recommendations?n=10",
+		nil,
+	)
 	if err != nil {
 		return list, err
 	}
@@ -330,7 +357,8 @@ func (l *load) recommendations(ctx context.Context, of, user string) (list schem
 	return list, json.NewDecoder(res.Body).Decode(&list)
 }
 
-// leave is the life of one person who is erased: actions, friends, the erasure, events from before it that come late, and for every third one a new life.
+// leave is the life of one person who is erased: actions, friends, the erasure, events from before
+// it that come late, and for every third one a new life.
 func (l *load) leave(ctx, hard context.Context, i int) {
 	s := l.sender(fmt.Sprintf("leaver%d", i), uint64(1000+i))
 	me := l.world.leaver(i)
@@ -340,23 +368,42 @@ func (l *load) leave(ctx, hard context.Context, i int) {
 		}
 	}
 	act := func(at time.Time) bool {
-		return s.send(hard, &schemas.Interaction{UserID: me, ItemID: l.world.leaversItem(s.rand.IntN(100)), Action: schemas.Like, OccurredAt: at})
+		return s.send(
+			hard,
+			&schemas.Interaction{
+				UserID: me, ItemID: l.world.leaversItem(s.rand.IntN(100)), Action: schemas.Like,
+				OccurredAt: at,
+			},
+		)
 	}
 	for n := range 6 {
 		if !act(stamp()) || !wait(hard, 100*time.Millisecond) {
 			return
 		}
-		if n%3 == 0 && !s.send(hard, &schemas.Friendship{UserID: me, FriendID: l.world.user(s.rand.IntN(l.world.users)), OccurredAt: stamp()}) {
+		if n%3 == 0 && !s.send(
+			hard,
+			&schemas.Friendship{
+				UserID: me, FriendID: l.world.user(s.rand.IntN(l.world.users)), OccurredAt: stamp(),
+			},
+		) {
 			return
 		}
 	}
-	_ = s.send(hard, &schemas.User{UserID: me, Attributes: map[string]any{"country": "ch"}, OccurredAt: stamp()})
+	_ = s.send(
+		hard,
+		&schemas.User{UserID: me, Attributes: map[string]any{"country": "ch"}, OccurredAt: stamp()},
+	)
 	at := stamp()
 	if !s.send(hard, &schemas.User{UserID: me, Erased: true, OccurredAt: at}) {
 		return
 	}
 	for n := range 3 {
-		if !act(at.Add(-time.Duration(n)*time.Millisecond)) || !s.send(hard, &schemas.Friendship{UserID: me, FriendID: l.world.user(0), OccurredAt: at.Add(-time.Second)}) {
+		if !act(at.Add(-time.Duration(n)*time.Millisecond)) || !s.send(
+			hard,
+			&schemas.Friendship{
+				UserID: me, FriendID: l.world.user(0), OccurredAt: at.Add(-time.Second),
+			},
+		) {
 			return
 		}
 		if !wait(hard, time.Second) {
@@ -371,18 +418,23 @@ func (l *load) leave(ctx, hard context.Context, i int) {
 			return
 		}
 	}
-	_ = s.send(hard, &schemas.Friendship{UserID: me, FriendID: l.world.user(1), OccurredAt: stamp()})
+	_ = s.send(
+		hard, &schemas.Friendship{UserID: me, FriendID: l.world.user(1), OccurredAt: stamp()},
+	)
 }
 
 // plant writes a record that nobody can digest straight to Kafka.
 func (s *sender) plant(ctx context.Context, p plant) error {
 	s.n++
 	m := record.Record{
-		Topic: p.topic, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "%s-%d", s.name, s.n), Value: []byte(p.value),
+		Topic: p.topic, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "%s-%d", s.name, s.n),
+		Value:   []byte(p.value),
 		Headers: []record.Header{{Key: plantedHeader, Value: []byte(p.name)}},
 	}
 	if p.kind != "" {
-		m.Headers = append(m.Headers, schemas.Envelope{ID: fmt.Sprintf("%s-%d", s.name, s.n), Source: source, Kind: p.kind}.Headers(schemas.ContentTypeJSON)...)
+		m.Headers = append(m.Headers, schemas.Envelope{
+			ID: fmt.Sprintf("%s-%d", s.name, s.n), Source: source, Kind: p.kind,
+		}.Headers(schemas.ContentTypeJSON)...)
 	}
 	for {
 		short, cancel := context.WithTimeout(ctx, 15*time.Second)

@@ -21,17 +21,21 @@ import (
 type Outage struct {
 	Engine string
 	Down   time.Duration
-	// Waiting is how many records the groups that need the engine had before them when it came back.
+	// Waiting is how many records the groups that need the engine had before them when it came
+	// back.
 	Waiting int64
-	// FirstStep is how long after the engine served again the first of them was worked off; CaughtUp when no more were left than usual, which is what
-	// batches collect for a while on purpose.
+	// FirstStep is how long after the engine served again the first of them was worked off;
+	// CaughtUp when no more were left than usual, which is what batches collect for a while on
+	// purpose.
 	FirstStep, CaughtUp time.Duration
 	// Rate is records a second from the first step on, new ones included.
 	Rate float64
-	// Others is how many records a second the other groups worked off meanwhile, OthersLag the most they had before them.
+	// Others is how many records a second the other groups worked off meanwhile, OthersLag the most
+	// they had before them.
 	Others    float64
 	OthersLag int64
-	// Before and Highest are the memory of the largest instance before and during the outage, in bytes.
+	// Before and Highest are the memory of the largest instance before and during the outage, in
+	// bytes.
 	Before, Highest int64
 	// DeadLetters is how many there were afterwards: none.
 	DeadLetters int64
@@ -39,20 +43,38 @@ type Outage struct {
 }
 
 func (o *Outage) String() string {
-	s := fmt.Sprintf("%-10s down %.0f s: %d records waiting, first worked off after %.1f s, caught up after %.1f s (%.0f a second), %d dead letters; memory %d MiB before, at most %d MiB",
-		o.Engine, o.Down.Seconds(), o.Waiting, o.FirstStep.Seconds(), o.CaughtUp.Seconds(), o.Rate, o.DeadLetters, o.Before>>20, o.Highest>>20)
+	s := fmt.Sprintf(
+		"%-10s down %.0f s: %d records waiting, first worked off after %.1f s, "+
+			"caught up after %.1f s (%.0f a second), %d dead letters; memory %d MiB before, at "+
+			"most "+
+			"%d MiB",
+		o.Engine,
+		o.Down.Seconds(),
+		o.Waiting,
+		o.FirstStep.Seconds(),
+		o.CaughtUp.Seconds(),
+		o.Rate,
+		o.DeadLetters,
+		o.Before>>20,
+		o.Highest>>20,
+	)
 	if o.Engine != engineKafka {
-		s += fmt.Sprintf("; the other groups worked off %.0f a second, never more than %d behind; recommendations: %d whole, %d degraded, %d refused",
+		s += fmt.Sprintf("; the other groups worked off %.0f a second, never more than %d "+
+			"behind; recommendations: %d whole, %d degraded, %d refused",
 			o.Others, o.OthersLag, o.Answers.Whole, o.Answers.Degraded, o.Answers.Refused)
 	}
 	return s
 }
 
-// needs lists the groups that cannot work without an engine. Lists wait for vectors, and do without friends.
+// needs lists the groups that cannot work without an engine. Lists wait for vectors, and do without
+// friends.
 func needs(engine string) []string {
 	switch engine {
 	case engineQdrant:
-		return append(processors.Filling(processors.StoreUsers, processors.StoreItems), schemas.GroupRecommend)
+		return append(
+			processors.Filling(processors.StoreUsers, processors.StoreItems),
+			schemas.GroupRecommend,
+		)
 	case engineNeo4j:
 		return processors.Filling(processors.StoreGraph)
 	case engineClickHouse:
@@ -68,8 +90,15 @@ type Stop struct {
 	InDoubt int
 }
 
-// RunOutages takes each engine away for a while, under load, one after the other, then stops and starts all instances, and compares the stores in the end.
-func RunOutages(ctx context.Context, cfg Config, paths Paths, down time.Duration, diary io.Writer) (outages []*Outage, stopped *Stop, v *Verdict, err error) {
+// RunOutages takes each engine away for a while, under load, one after the other, then stops and
+// starts all instances, and compares the stores in the end.
+func RunOutages(
+	ctx context.Context,
+	cfg Config,
+	paths Paths,
+	down time.Duration,
+	diary io.Writer,
+) (outages []*Outage, stopped *Stop, v *Verdict, err error) {
 	h := newHarness(cfg, paths.Dir, diary)
 	defer h.close()
 	supervised, stop := context.WithCancel(ctx)
@@ -211,7 +240,9 @@ func (h *harness) outage(ctx context.Context, engine string, down time.Duration)
 		return nil, err
 	}
 	affected := needs(engine)
-	others := slices.DeleteFunc(processors.Groups(), func(g string) bool { return slices.Contains(affected, g) })
+	others := slices.DeleteFunc(
+		processors.Groups(), func(g string) bool { return slices.Contains(affected, g) },
+	)
 	h.ledger.count(func(l *ledger) { l.answers = answers{} })
 	begin, err := h.standings(ctx)
 	if err != nil {
@@ -286,7 +317,9 @@ func (h *harness) catchUp(ctx context.Context, o *Outage, affected []string, usu
 			}
 			if o.FirstStep > 0 && now.before <= max(usual, int64(4*h.cfg.Rate)) {
 				o.CaughtUp = time.Since(served)
-				o.Rate = float64(now.done-base.done) / max(o.CaughtUp-o.FirstStep, 500*time.Millisecond).Seconds()
+				o.Rate = float64(now.done-base.done) / max(
+					o.CaughtUp-o.FirstStep, 500*time.Millisecond,
+				).Seconds()
 				return nil
 			}
 		}

@@ -14,19 +14,29 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Reference is the undisturbed run over the same log: its Recall@10, and how many users ended otherwise.
+// Reference is the undisturbed run over the same log: its Recall@10, and how many users ended
+// otherwise.
 type Reference struct {
 	Recall     float64
 	WrongUsers finding
 }
 
-// undisturbed copies the log, record by record and partition by partition, into slipstream dev, which nobody disturbs, and compares what comes of it.
-func (h *harness) undisturbed(ctx context.Context, binary string, log theLog, x *expected) (*Reference, error) {
+// undisturbed copies the log, record by record and partition by partition, into slipstream dev,
+// which nobody disturbs, and compares what comes of it.
+func (h *harness) undisturbed(
+	ctx context.Context,
+	binary string,
+	log theLog,
+	x *expected,
+) (*Reference, error) {
 	ports, err := freePorts(2)
 	if err != nil {
 		return nil, err
 	}
-	settings := append(h.settings(), "SLIPSTREAM_STREAM_SESSION_TIMEOUT=30s", "SLIPSTREAM_STREAM_REBALANCE_TIMEOUT=30s")
+	settings := append(
+		h.settings(), "SLIPSTREAM_STREAM_SESSION_TIMEOUT=30s",
+		"SLIPSTREAM_STREAM_REBALANCE_TIMEOUT=30s",
+	)
 	dev, kafka, err := h.dev("undisturbed", binary, ports, settings)
 	if err != nil {
 		return nil, err
@@ -56,7 +66,9 @@ func (h *harness) undisturbed(ctx context.Context, binary string, log theLog, x 
 	if err := h.settle(ctx, conn, time.Minute); err != nil {
 		return nil, err
 	}
-	if err := copyLog(ctx, pub, inTime(log[schemas.TopicInteractions], log[schemas.TopicFriendships])); err != nil {
+	if err := copyLog(
+		ctx, pub, inTime(log[schemas.TopicInteractions], log[schemas.TopicFriendships]),
+	); err != nil {
 		return nil, err
 	}
 	if err := h.settle(ctx, conn, 10*time.Minute); err != nil {
@@ -86,7 +98,8 @@ func (h *harness) undisturbed(ctx context.Context, binary string, log theLog, x 
 	return out, err
 }
 
-// inTime merges partitions by time; within a partition the order stays, whatever the records' times say.
+// inTime merges partitions by time; within a partition the order stays, whatever the records' times
+// say.
 func inTime(topics ...[]record.Record) []record.Record {
 	type timed struct {
 		at     time.Time
@@ -96,7 +109,8 @@ func inTime(topics ...[]record.Record) []record.Record {
 	for _, records := range topics {
 		var newest time.Time
 		for i := range records {
-			if i == 0 || records[i].Partition != records[i-1].Partition || records[i].Time.After(newest) {
+			if i == 0 || records[i].Partition != records[i-1].Partition ||
+				records[i].Time.After(newest) {
 				newest = records[i].Time
 			}
 			all = append(all, timed{newest, records[i]})
@@ -110,7 +124,8 @@ func inTime(topics ...[]record.Record) []record.Record {
 	return out
 }
 
-// copyLog writes records to the partitions they come from, in small portions, so that learning is as fresh as it was.
+// copyLog writes records to the partitions they come from, in small portions, so that learning is
+// as fresh as it was.
 func copyLog(ctx context.Context, pub *stream.Publisher, records []record.Record) error {
 	for chunk := range slices.Chunk(records, 20) {
 		var out []record.Record
@@ -119,7 +134,13 @@ func copyLog(ctx context.Context, pub *stream.Publisher, records []record.Record
 			if r.Header(plantedHeader) != "" {
 				continue
 			}
-			out = append(out, record.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers})
+			out = append(
+				out,
+				record.Record{
+					Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value,
+					Headers: r.Headers,
+				},
+			)
 		}
 		if len(out) == 0 {
 			continue

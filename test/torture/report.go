@@ -43,10 +43,19 @@ func (r *Report) Problems(maxRecallLoss float64) []string {
 	}
 	if ref := r.Reference; ref != nil {
 		if ref.WrongUsers.Count > 0 {
-			out = append(out, fmt.Sprintf("users of the undisturbed run that differ: %d, such as %s", ref.WrongUsers.Count, strings.Join(ref.WrongUsers.Examples, "; ")))
+			out = append(
+				out,
+				fmt.Sprintf(
+					"users of the undisturbed run that differ: %d, such as %s",
+					ref.WrongUsers.Count, strings.Join(ref.WrongUsers.Examples, "; "),
+				),
+			)
 		}
 		if r.Recall < ref.Recall*(1-maxRecallLoss) {
-			out = append(out, fmt.Sprintf("Recall@10 is %.4f, of the undisturbed run %.4f", r.Recall, ref.Recall))
+			out = append(
+				out,
+				fmt.Sprintf("Recall@10 is %.4f, of the undisturbed run %.4f", r.Recall, ref.Recall),
+			)
 		}
 	}
 	return append(out, r.FaultsFailed...)
@@ -58,29 +67,58 @@ func (r *Report) String() string {
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	v := r.Verdict
 	p("seed                %d", r.Seed)
-	p("took                %s, faults for %s, caught up %s after the last", r.Took.Round(time.Second), r.Injected.Round(time.Second), r.CaughtUp.Round(time.Second))
+	p(
+		"took                %s, faults for %s, caught up %s after the last",
+		r.Took.Round(time.Second), r.Injected.Round(time.Second), r.CaughtUp.Round(time.Second),
+	)
 	p("faults              %d", r.Faults)
 	for _, k := range slices.Sorted(maps.Keys(r.ByKind)) {
 		p("  %4d  %s", r.ByKind[k], k)
 	}
-	p("events              %d sent, %d acknowledged (%d over HTTP, %d over Kafka), %d of them sent twice on purpose", r.Sent, r.Acked, r.OverHTTP, r.OverKafka, r.SentTwice)
+	p(
+		"events              %d sent, %d acknowledged (%d over HTTP, %d over Kafka), %d of them "+
+			"sent twice on purpose",
+		r.Sent, r.Acked, r.OverHTTP, r.OverKafka, r.SentTwice,
+	)
 	p("refused requests    %d of %d that had to be", r.Refusals, r.Refusals+r.WronglyTaken)
-	p("interactions        %d records, %d repetitions among them, %d rows expected", v.Records, v.Repeats, v.Rows)
+	p(
+		"interactions        %d records, %d repetitions among them, %d rows expected", v.Records,
+		v.Repeats, v.Rows,
+	)
 	p("lost                %d", v.Lost.Count)
 	p("doubled             %d", v.Doubled.Count+v.Undead.Count)
 	p("wrongly poisoned    %d", v.WronglyPoisoned.Count)
-	p("poisoned            %d dead letters of %d planted records, %d missing", v.DeadLetters, r.Planted, v.NotPoisoned.Count)
-	p("lists               %d published, %d without a row, %d doubled, %d changes unanswered", v.Lists, v.ListsLost.Count, v.ListsDoubled.Count, v.Unanswered.Count)
-	p("sums                %d per item and hour and %d per user and day differ from a recount", v.HourSums.Count, v.DaySums.Count)
-	p("users               %d, %d with another history, seen set or count", v.Users, v.WrongUsers.Count)
+	p(
+		"poisoned            %d dead letters of %d planted records, %d missing", v.DeadLetters,
+		r.Planted, v.NotPoisoned.Count,
+	)
+	p(
+		"lists               %d published, %d without a row, %d doubled, %d changes unanswered",
+		v.Lists, v.ListsLost.Count, v.ListsDoubled.Count, v.Unanswered.Count,
+	)
+	p(
+		"sums                %d per item and hour and %d per user and day differ from a recount",
+		v.HourSums.Count, v.DaySums.Count,
+	)
+	p(
+		"users               %d, %d with another history, seen set or count", v.Users,
+		v.WrongUsers.Count,
+	)
 	p("friendships         %d, %d differ", v.Edges, v.WrongEdges.Count)
 	p("items               %d, %d differ", v.Items, v.WrongItems.Count)
 	p("erased people       %d, %d traces left", v.Erased, v.ErasedLeft.Count)
 	if r.Reference != nil {
 		p("Recall@10           %.4f, undisturbed %.4f", r.Recall, r.Reference.Recall)
 	}
-	p("recommendations     %d whole, %d degraded, %d refused or unreachable", r.Answers.Whole, r.Answers.Degraded, r.Answers.Refused)
-	p("instances           %d starts, %d of them in vain while an engine was down, %d ended by themselves, at most %d MiB", r.Starts, r.FailedStarts, r.Crashes, r.MaxRSS>>20)
+	p(
+		"recommendations     %d whole, %d degraded, %d refused or unreachable", r.Answers.Whole,
+		r.Answers.Degraded, r.Answers.Refused,
+	)
+	p(
+		"instances           %d starts, %d of them in vain while an engine was down, %d ended "+
+			"by themselves, at most %d MiB",
+		r.Starts, r.FailedStarts, r.Crashes, r.MaxRSS>>20,
+	)
 	p("graceful stops      %d, the slowest %s", r.Stops, r.SlowestStop.Round(10*time.Millisecond))
 	return b.String()
 }

@@ -15,13 +15,15 @@ import (
 
 // Paths are where a run finds and puts things.
 type Paths struct {
-	// Binary is the built program, Services the script that starts the engines, or "" for the embedded ones.
+	// Binary is the built program, Services the script that starts the engines, or "" for the
+	// embedded ones.
 	Binary, Services string
 	// Dir takes data and logs.
 	Dir string
 }
 
-// Run tortures the program and reports. An error means that the run itself could not be done; whether the program has stood it is in the report.
+// Run tortures the program and reports. An error means that the run itself could not be done;
+// whether the program has stood it is in the report.
 func Run(ctx context.Context, cfg Config, paths Paths, diary io.Writer) (*Report, error) {
 	h := newHarness(cfg, paths.Dir, diary)
 	defer h.close()
@@ -127,7 +129,8 @@ func (h *harness) prepare(ctx context.Context, wg *sync.WaitGroup, paths Paths) 
 	return h.settle(ctx, h.direct, time.Minute)
 }
 
-// torture runs load and faults side by side and returns how long faults were injected. Afterwards everything runs and is reachable again.
+// torture runs load and faults side by side and returns how long faults were injected. Afterwards
+// everything runs and is reachable again.
 func (h *harness) torture(ctx context.Context) (time.Duration, error) {
 	playing, stopPlaying := context.WithCancel(ctx)
 	defer stopPlaying()
@@ -160,13 +163,18 @@ func (h *harness) torture(ctx context.Context) (time.Duration, error) {
 	case <-time.After(time.Minute):
 		giveUp()
 		<-done
-		return injected, errors.New("some events were not acknowledged within a minute after the last fault")
+		return injected, errors.New(
+			"some events were not acknowledged within a minute after the last fault",
+		)
 	}
 	return injected, ctx.Err()
 }
 
 func (h *harness) report(injected time.Duration) *Report {
-	r := &Report{Seed: h.cfg.Seed, Injected: injected, Faults: h.tally.total, ByKind: h.tally.byKind, FaultsFailed: h.tally.failed, Stops: len(h.stops)}
+	r := &Report{
+		Seed: h.cfg.Seed, Injected: injected, Faults: h.tally.total, ByKind: h.tally.byKind,
+		FaultsFailed: h.tally.failed, Stops: len(h.stops),
+	}
 	if len(h.stops) > 0 {
 		r.SlowestStop = slices.Max(h.stops)
 	}

@@ -72,8 +72,17 @@ func (s *services) open(ctx context.Context) (*stores, error) {
 		_ = q.Close()
 		return nil, err
 	}
-	db := ch.OpenDB(&ch.Options{Addr: []string{s.direct[engineClickHouse]}, Auth: ch.Auth{Database: database, Username: "default"}})
-	return &stores{users: q.Users(), items: q.Items(), graph: n, db: db, seconds: "toInt64(toUnixTimestamp(toDateTime(%s, 'UTC')))", close: []func() error{q.Close, n.Close, db.Close}}, nil
+	db := ch.OpenDB(
+		&ch.Options{
+			Addr: []string{s.direct[engineClickHouse]},
+			Auth: ch.Auth{Database: database, Username: "default"},
+		},
+	)
+	return &stores{
+		users: q.Users(), items: q.Items(), graph: n, db: db,
+		seconds: "toInt64(toUnixTimestamp(toDateTime(%s, 'UTC')))",
+		close:   []func() error{q.Close, n.Close, db.Close},
+	}, nil
 }
 
 // openEmbedded opens the stores of slipstream dev, which must have ended.
@@ -88,15 +97,24 @@ func openEmbedded(ctx context.Context, dir string) (*stores, error) {
 		_ = s.Close()
 		return nil, err
 	}
-	return &stores{users: s, items: s, graph: s, db: db, seconds: "CAST(strftime('%%s', %s) AS INTEGER)", close: []func() error{db.Close, s.Close}}, nil
+	return &stores{
+		users: s, items: s, graph: s, db: db, seconds: "CAST(strftime('%%s', %s) AS INTEGER)",
+		close: []func() error{db.Close, s.Close},
+	}, nil
 }
 
 // placed is a row of ours: what it says and who it is about.
 type placed struct{ id, user string }
 
-// rows returns the rows of a table by their place on the log; a place that is there twice is counted in doubled.
-func (s *stores) rows(ctx context.Context, table, id string) (out map[position]placed, doubled []string, err error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT log_topic, log_partition, log_offset, "+id+", user_id FROM "+table)
+// rows returns the rows of a table by their place on the log; a place that is there twice is
+// counted in doubled.
+func (s *stores) rows(
+	ctx context.Context,
+	table, id string,
+) (out map[position]placed, doubled []string, err error) {
+	rows, err := s.db.QueryContext(
+		ctx, "SELECT log_topic, log_partition, log_offset, "+id+", user_id FROM "+table,
+	)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", table, err)
 	}
@@ -120,7 +138,9 @@ func (s *stores) rows(ctx context.Context, table, id string) (out map[position]p
 
 // sums returns the sums of a rollup.
 func (s *stores) sums(ctx context.Context, table, id, start string) (map[sumKey]uint64, error) {
-	rows, err := s.db.QueryContext(ctx, "SELECT "+id+", action, "+fmt.Sprintf(s.seconds, start)+", events FROM "+table)
+	rows, err := s.db.QueryContext(
+		ctx, "SELECT "+id+", action, "+fmt.Sprintf(s.seconds, start)+", events FROM "+table,
+	)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", table, err)
 	}
@@ -184,7 +204,10 @@ func (s *stores) friendships(ctx context.Context) (map[[2]string]time.Time, erro
 
 func (s *stores) catalogue(ctx context.Context) (map[string]sinks.Item, error) {
 	var ids []string
-	if err := s.items.ItemVersions(ctx, func(id string, _ uint64) error { ids = append(ids, id); return nil }); err != nil {
+	if err := s.items.ItemVersions(
+		ctx,
+		func(id string, _ uint64) error { ids = append(ids, id); return nil },
+	); err != nil {
 		return nil, err
 	}
 	found, err := s.items.GetItems(ctx, ids)

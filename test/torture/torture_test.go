@@ -17,7 +17,8 @@ import (
 	"github.com/slipstream-rec/slipstream/test/torture"
 )
 
-// TestRealTorture is the short run on real engines of its own. SLIPSTREAM_SERVICES names the script that starts, pauses and kills them.
+// TestRealTorture is the short run on real engines of its own. SLIPSTREAM_SERVICES names the script
+// that starts, pauses and kills them.
 func TestRealTorture(t *testing.T) {
 	onServices(t, torture.Short())
 }
@@ -28,7 +29,8 @@ func TestRealTortureLong(t *testing.T) {
 	onServices(t, torture.Long())
 }
 
-// TestRealOutages takes each engine away for a minute under load, and stops all instances under load: `make torture`.
+// TestRealOutages takes each engine away for a minute under load, and stops all instances under
+// load: `make torture`.
 func TestRealOutages(t *testing.T) {
 	enginetest.Chosen(t, "TORTURE", "torture")
 	cfg := torture.Long()
@@ -37,14 +39,20 @@ func TestRealOutages(t *testing.T) {
 	require.NoError(t, err)
 	services := enginetest.Addr(t, "SLIPSTREAM_SERVICES")
 	dir, diary := folder(t)
-	outages, stop, verdict, err := torture.RunOutages(t.Context(), cfg, torture.Paths{Binary: build(t, dir), Services: services, Dir: dir}, time.Minute, diary)
+	outages, stop, verdict, err := torture.RunOutages(
+		t.Context(), cfg, torture.Paths{Binary: build(t, dir), Services: services, Dir: dir},
+		time.Minute, diary,
+	)
 	require.NoError(t, err, "seed %d; diary and logs of the instances: %s", cfg.Seed, dir)
 	for _, o := range outages {
 		t.Log(o)
 		assert.Zero(t, o.DeadLetters, "an outage poisons nothing")
 		assert.Less(t, o.Highest, o.Before+200<<20, "memory is bounded")
 	}
-	t.Logf("SIGTERM under load: the slowest instance stopped within %s, %d ranges in doubt", stop.Slowest, stop.InDoubt)
+	t.Logf(
+		"SIGTERM under load: the slowest instance stopped within %s, %d ranges in doubt",
+		stop.Slowest, stop.InDoubt,
+	)
 	assert.Zero(t, stop.InDoubt, "a restart repeats nothing")
 	assert.Empty(t, verdict.Problems())
 }
@@ -68,7 +76,9 @@ func run(t *testing.T, cfg torture.Config, services string) {
 	require.NoError(t, err)
 	t.Logf("seed %d: TORTURE_SEED=%d repeats the plan", cfg.Seed, cfg.Seed)
 	dir, diary := folder(t)
-	report, err := torture.Run(t.Context(), cfg, torture.Paths{Binary: build(t, dir), Services: services, Dir: dir}, diary)
+	report, err := torture.Run(
+		t.Context(), cfg, torture.Paths{Binary: build(t, dir), Services: services, Dir: dir}, diary,
+	)
 	require.NoError(t, err, "seed %d; diary and logs of the instances: %s", cfg.Seed, dir)
 	t.Logf("\n%s", report)
 	for _, p := range report.Problems(cfg.MaxRecallLoss) {
@@ -79,13 +89,17 @@ func run(t *testing.T, cfg torture.Config, services string) {
 	}
 }
 
-// folder is where the run keeps its data: of its own under TORTURE_DIR, which stays, or a temporary one, which stays when the test fails.
+// folder is where the run keeps its data: of its own under TORTURE_DIR, which stays, or a temporary
+// one, which stays when the test fails.
 func folder(t *testing.T) (string, io.Writer) {
 	t.Helper()
 	if parent := os.Getenv("TORTURE_DIR"); parent != "" {
 		require.NoError(t, os.MkdirAll(parent, 0o755))
 	}
-	dir, err := os.MkdirTemp(os.Getenv("TORTURE_DIR"), "torture") //nolint:usetesting // it stays when the test fails
+	dir, err := os.MkdirTemp(
+		os.Getenv("TORTURE_DIR"),
+		"torture",
+	) //nolint:usetesting // it stays when the test fails
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if !t.Failed() && os.Getenv("TORTURE_DIR") == "" {
@@ -108,7 +122,10 @@ func build(t *testing.T, dir string) string {
 		return binary
 	}
 	binary := filepath.Join(dir, "slipstream")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "github.com/slipstream-rec/slipstream/cmd/slipstream")
+	cmd := exec.CommandContext(
+		t.Context(), "go", "build", "-o", binary,
+		"github.com/slipstream-rec/slipstream/cmd/slipstream",
+	)
 	cmd.Stderr = os.Stderr
 	require.NoError(t, cmd.Run(), "build the program")
 	return binary

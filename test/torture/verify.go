@@ -31,7 +31,8 @@ func (f *finding) add(format string, args ...any) {
 	}
 }
 
-// Verdict is the comparison of the stores with the log and of the log with the ledger. Everything but the totals must be zero.
+// Verdict is the comparison of the stores with the log and of the log with the ledger. Everything
+// but the totals must be zero.
 type Verdict struct {
 	Records, Repeats, Rows, Lists, Users, Edges, Items, DeadLetters, Erased int
 
@@ -64,7 +65,10 @@ func (v *Verdict) Problems() []string {
 		{"changes of a user that no list answers", &v.Unanswered},
 	} {
 		if f.Count > 0 {
-			out = append(out, fmt.Sprintf("%s: %d, such as %s", f.name, f.Count, strings.Join(f.Examples, "; ")))
+			out = append(
+				out,
+				fmt.Sprintf("%s: %d, such as %s", f.name, f.Count, strings.Join(f.Examples, "; ")),
+			)
 		}
 	}
 	return out
@@ -72,15 +76,22 @@ func (v *Verdict) Problems() []string {
 
 // verify compares. log is the log as it is after everything has come to rest.
 func verify(ctx context.Context, l *ledger, log theLog, x *expected, s *stores) (*Verdict, error) {
-	v := &Verdict{Records: x.records, Repeats: x.repeats, Rows: len(x.rows), Lists: len(x.lists), Users: len(x.users), Erased: len(x.erased)}
+	v := &Verdict{
+		Records: x.records, Repeats: x.repeats, Rows: len(x.rows), Lists: len(x.lists),
+		Users: len(x.users), Erased: len(x.erased),
+	}
 	l.mu.Lock()
 	for id, e := range l.events {
-		if e.acked && x.ids[id] == 0 && e.topic != schemas.TopicItems && e.topic != schemas.TopicUsers { // those are compacted
+		// those are compacted
+		if e.acked && x.ids[id] == 0 && e.topic != schemas.TopicItems &&
+			e.topic != schemas.TopicUsers {
 			v.Lost.add("%s was acknowledged and is not on the log of %s", id, e.topic)
 		}
 	}
 	l.mu.Unlock()
-	for _, step := range []func(context.Context, *Verdict, theLog, *expected, *stores) error{verifyRows, verifyLists, verifySums, verifyLetters, verifyUsers, verifyEdges, verifyItems} {
+	for _, step := range []func(context.Context, *Verdict, theLog, *expected, *stores) error{
+		verifyRows, verifyLists, verifySums, verifyLetters, verifyUsers, verifyEdges, verifyItems,
+	} {
 		if err := step(ctx, v, log, x, s); err != nil {
 			return v, err
 		}
@@ -127,7 +138,8 @@ func verifyLists(ctx context.Context, v *Verdict, _ theLog, x *expected, s *stor
 	}
 	for p, user := range x.lists {
 		if _, ok := rows[p]; !ok {
-			if _, gone := x.erased[user]; !gone { // a list made while its person was being erased may go
+			// a list made while its person was being erased may go
+			if _, gone := x.erased[user]; !gone {
 				v.ListsLost.add("%s of %s", p, user)
 			}
 		}
@@ -166,12 +178,18 @@ func verifySums(ctx context.Context, v *Verdict, _ theLog, x *expected, s *store
 func compareSums(f *finding, got, want map[sumKey]uint64) {
 	for k, n := range want {
 		if got[k] != n {
-			f.add("%s %s %s: %d, want %d", k.id, k.action, time.Unix(k.start, 0).UTC().Format(time.RFC3339), got[k], n)
+			f.add(
+				"%s %s %s: %d, want %d", k.id, k.action,
+				time.Unix(k.start, 0).UTC().Format(time.RFC3339), got[k], n,
+			)
 		}
 	}
 	for k, n := range got {
 		if _, ok := want[k]; !ok && n > 0 {
-			f.add("%s %s %s: %d, want none", k.id, k.action, time.Unix(k.start, 0).UTC().Format(time.RFC3339), n)
+			f.add(
+				"%s %s %s: %d, want none", k.id, k.action,
+				time.Unix(k.start, 0).UTC().Format(time.RFC3339), n,
+			)
 		}
 	}
 }
@@ -233,7 +251,8 @@ func verifyUsers(ctx context.Context, v *Verdict, _ theLog, x *expected, s *stor
 	return nil
 }
 
-// differs says how what is counted of two users differs; their vectors depend on the order in which partitions were learned.
+// differs says how what is counted of two users differs; their vectors depend on the order in which
+// partitions were learned.
 func differs(got, want *model.User) string {
 	switch gotSeen, wantSeen := got.AppendSeen(nil), want.AppendSeen(nil); {
 	case got.Events != want.Events:
@@ -241,7 +260,9 @@ func differs(got, want *model.User) string {
 	case !slices.Equal(gotSeen, wantSeen):
 		return fmt.Sprintf("seen %d items, want %d, or another order", len(gotSeen), len(wantSeen))
 	case !slices.Equal(got.History, want.History):
-		return fmt.Sprintf("history of %d items differs (want %d)", len(got.History), len(want.History))
+		return fmt.Sprintf(
+			"history of %d items differs (want %d)", len(got.History), len(want.History),
+		)
 	}
 	return ""
 }
@@ -294,14 +315,16 @@ func verifyAnswered(v *Verdict, log theLog, x *expected) {
 	for i := range log[schemas.TopicRecommendations] {
 		r := &log[schemas.TopicRecommendations][i]
 		list, err := schemas.DecodeRecommendation(r)
-		if errors.Is(err, schemas.ErrErasureMarker) || err != nil || list.CausedBy.Trigger != "event" {
+		if errors.Is(err, schemas.ErrErasureMarker) || err != nil ||
+			list.CausedBy.Trigger != "event" {
 			continue
 		}
 		due, ok := x.due[list.UserID]
 		if !ok {
 			continue
 		}
-		if c := list.CausedBy; c.Topic == schemas.TopicInteractions && c.Offset >= due.Offset || c.Topic == schemas.TopicFriendships && !r.Time.Before(due.Time) {
+		if c := list.CausedBy; c.Topic == schemas.TopicInteractions && c.Offset >= due.Offset ||
+			c.Topic == schemas.TopicFriendships && !r.Time.Before(due.Time) {
 			answered[list.UserID] = true
 		}
 	}
@@ -312,7 +335,8 @@ func verifyAnswered(v *Verdict, log theLog, x *expected) {
 	}
 }
 
-// recall is the share of the items of their genre that people never touched and that are among their ten best.
+// recall is the share of the items of their genre that people never touched and that are among
+// their ten best.
 func (w world) recall(ctx context.Context, s *stores) (float64, error) {
 	points, err := s.points(ctx)
 	if err != nil {
@@ -335,7 +359,8 @@ func (w world) recall(ctx context.Context, s *stores) (float64, error) {
 		}
 		var all []scored
 		for id, x := range items {
-			if p.model.Seen(model.KeyOf(id)) || len(x.Vector) != len(p.vector) || !strings.HasPrefix(id, "i") {
+			if p.model.Seen(model.KeyOf(id)) || len(x.Vector) != len(p.vector) ||
+				!strings.HasPrefix(id, "i") {
 				continue
 			}
 			var sum float32
@@ -344,7 +369,12 @@ func (w world) recall(ctx context.Context, s *stores) (float64, error) {
 			}
 			all = append(all, scored{id, sum})
 		}
-		slices.SortFunc(all, func(a, b scored) int { return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.id, b.id)) })
+		slices.SortFunc(
+			all,
+			func(a, b scored) int {
+				return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.id, b.id))
+			},
+		)
 		for _, x := range all[:min(10, len(all))] {
 			if held[x.id] {
 				hits++

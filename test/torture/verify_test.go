@@ -27,10 +27,17 @@ type scene struct {
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func (s *scene) write(m record.Record) {
-	s.log[m.Topic] = append(s.log[m.Topic], record.Record{Topic: m.Topic, Offset: int64(len(s.log[m.Topic])), Time: noon, Key: m.Key, Value: m.Value, Headers: m.Headers})
+	s.log[m.Topic] = append(
+		s.log[m.Topic],
+		record.Record{
+			Topic: m.Topic, Offset: int64(len(s.log[m.Topic])), Time: noon, Key: m.Key,
+			Value: m.Value, Headers: m.Headers,
+		},
+	)
 }
 
-// newScene has ann, who likes two things, one of them sent twice, and befriends bob; and eve, who was erased.
+// newScene has ann, who likes two things, one of them sent twice, and befriends bob; and eve, who
+// was erased.
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,20 +51,53 @@ func newScene(t *testing.T) *scene {
 	s := &scene{log: make(theLog), ledger: newLedger(), store: st.users.(*sqlite.Store), stores: st}
 
 	like := func(user string, n int, at time.Time) record.Record {
-		return schemas.Interaction{EventID: fmt.Sprintf("%s%d", user, n), Source: source, UserID: user, ItemID: fmt.Sprintf("i%d", n), Action: schemas.Like, OccurredAt: at}.Message()
+		return schemas.Interaction{
+			EventID: fmt.Sprintf("%s%d", user, n), Source: source, UserID: user,
+			ItemID: fmt.Sprintf("i%d", n), Action: schemas.Like, OccurredAt: at,
+		}.Message()
 	}
 	s.write(like("ann", 1, noon))
 	s.write(like("ann", 2, noon))
 	s.write(like("ann", 1, noon))
 	s.write(like("eve", 3, noon))
-	erased := schemas.User{EventID: "bye", Source: source, UserID: "eve", Erased: true, OccurredAt: noon.Add(time.Second)}.Message()
+	erased := schemas.User{
+		EventID: "bye", Source: source, UserID: "eve", Erased: true,
+		OccurredAt: noon.Add(time.Second),
+	}.Message()
 	erased.Topic = schemas.TopicInteractions
 	s.write(erased)
-	s.write(record.Record{Topic: schemas.TopicInteractions, Value: []byte("{"), Headers: []record.Header{{Key: plantedHeader, Value: []byte(plants()[0].name)}}})
-	s.write(schemas.Friendship{EventID: "f1", Source: source, UserID: "ann", FriendID: "bob", OccurredAt: noon}.Message())
-	s.write(schemas.Item{EventID: "it", Source: source, ItemID: "i1", Title: "One", OccurredAt: noon}.Message())
-	s.write((&schemas.Recommendation{UserID: "ann", RecommendationID: "r1", GeneratedAt: noon, CausedBy: schemas.CausedBy{Trigger: "event", Topic: schemas.TopicInteractions, Offset: 1}}).Message(schemas.TopicRecommendations))
-	for id, topic := range map[string]string{"ann1": schemas.TopicInteractions, "ann2": schemas.TopicInteractions, "f1": schemas.TopicFriendships} {
+	s.write(
+		record.Record{
+			Topic: schemas.TopicInteractions, Value: []byte("{"),
+			Headers: []record.Header{{Key: plantedHeader, Value: []byte(plants()[0].name)}},
+		},
+	)
+	s.write(
+		schemas.Friendship{
+			EventID: "f1", Source: source, UserID: "ann", FriendID: "bob", OccurredAt: noon,
+		}.Message(),
+	)
+	s.write(
+		schemas.Item{
+			EventID:    "it",
+			Source:     source,
+			ItemID:     "i1",
+			Title:      "One",
+			OccurredAt: noon,
+		}.Message(),
+	)
+	s.write(
+		(&schemas.Recommendation{
+			UserID: "ann", RecommendationID: "r1", GeneratedAt: noon,
+			CausedBy: schemas.CausedBy{
+				Trigger: "event", Topic: schemas.TopicInteractions, Offset: 1,
+			},
+		}).Message(schemas.TopicRecommendations),
+	)
+	for id, topic := range map[string]string{
+		"ann1": schemas.TopicInteractions, "ann2": schemas.TopicInteractions,
+		"f1": schemas.TopicFriendships,
+	} {
 		s.ledger.sent(topic, id)
 		s.ledger.acked(true, id)
 	}
@@ -77,16 +117,38 @@ func (s *scene) fill(t *testing.T) {
 	for _, n := range []int{0, 1} {
 		e, err := schemas.DecodeInteraction(&s.log[schemas.TopicInteractions][n])
 		require.NoError(t, err)
-		rows = append(rows, sinks.InteractionRow{Interaction: e, Offset: int64(n), RecordedAt: noon})
+		rows = append(
+			rows, sinks.InteractionRow{Interaction: e, Offset: int64(n), RecordedAt: noon},
+		)
 	}
-	require.NoError(t, s.store.Analytics().Insert(ctx, record.Range{LogID: "l", Topic: schemas.TopicInteractions, Last: 4}, rows))
+	require.NoError(
+		t,
+		s.store.Analytics().Insert(
+			ctx, record.Range{LogID: "l", Topic: schemas.TopicInteractions, Last: 4}, rows,
+		),
+	)
 	list, err := schemas.DecodeRecommendation(&s.log[schemas.TopicRecommendations][0])
 	require.NoError(t, err)
-	require.NoError(t, s.store.Analytics().Insert(ctx, record.Range{LogID: "l", Topic: schemas.TopicRecommendations},
+	require.NoError(t, s.store.Analytics().Insert(ctx, record.Range{
+		LogID: "l", Topic: schemas.TopicRecommendations,
+	},
 		sinks.RecommendationRows{{Recommendation: list, RecordedAt: noon}}))
 	require.NoError(t, s.putUser(ctx, "ann", x, noon))
-	require.NoError(t, s.store.ApplyEdges(ctx, []sinks.Edge{{A: "ann", B: "bob", At: noon, EventID: "f1"}}))
-	require.NoError(t, s.store.PutItems(ctx, []sinks.Item{{Content: schemas.Item{ItemID: "i1", Title: "One"}, Version: 1, Count: float64(x.counts["i1"])}}))
+	require.NoError(
+		t, s.store.ApplyEdges(ctx, []sinks.Edge{{A: "ann", B: "bob", At: noon, EventID: "f1"}}),
+	)
+	require.NoError(
+		t,
+		s.store.PutItems(
+			ctx,
+			[]sinks.Item{
+				{
+					Content: schemas.Item{ItemID: "i1", Title: "One"}, Version: 1,
+					Count: float64(x.counts["i1"]),
+				},
+			},
+		),
+	)
 	for key := range x.dead {
 		s.bury(t, key)
 	}
@@ -94,7 +156,13 @@ func (s *scene) fill(t *testing.T) {
 
 func (s *scene) putUser(ctx context.Context, id string, x *expected, at time.Time) error {
 	return s.store.PutUsers(ctx, sinks.Source{Topic: schemas.TopicInteractions}, []sinks.User{
-		{ID: id, State: x.users["ann"].Append(nil), Positions: map[string]sinks.Position{schemas.TopicInteractions: sinks.PositionOf(sinks.FirstEpoch, at.Unix())}, LastEventAt: noon, ChangedAt: noon},
+		{
+			ID: id, State: x.users["ann"].Append(nil),
+			Positions: map[string]sinks.Position{
+				schemas.TopicInteractions: sinks.PositionOf(sinks.FirstEpoch, at.Unix()),
+			},
+			LastEventAt: noon, ChangedAt: noon,
+		},
 	})
 }
 
@@ -112,8 +180,15 @@ func (s *scene) bury(t *testing.T, key letter) {
 		{Key: record.HeaderReason, Value: []byte("unreadable")},
 		{Key: record.HeaderClass, Value: []byte("permanent")},
 	}})
-	require.NoError(t, s.store.Analytics().Insert(t.Context(), record.Range{LogID: "l", Topic: topic, First: int64(len(s.log[topic])), Last: int64(len(s.log[topic]))},
-		sinks.DeadLetterRows{{ID: id, Group: key.group, Topic: key.at.topic, State: "open", FirstFailedAt: noon, LastFailedAt: noon, RecordedAt: noon}}))
+	require.NoError(t, s.store.Analytics().Insert(t.Context(), record.Range{
+		LogID: "l", Topic: topic, First: int64(len(s.log[topic])), Last: int64(len(s.log[topic])),
+	},
+		sinks.DeadLetterRows{
+			{
+				ID: id, Group: key.group, Topic: key.at.topic, State: "open", FirstFailedAt: noon,
+				LastFailedAt: noon, RecordedAt: noon,
+			},
+		}))
 }
 
 func (s *scene) exec(t *testing.T, statement string) {
@@ -122,7 +197,8 @@ func (s *scene) exec(t *testing.T, statement string) {
 	require.NoError(t, err)
 }
 
-// TestVerifyNoticesEveryHarm harms what is right in one way at a time: the comparison must notice that, and nothing else.
+// TestVerifyNoticesEveryHarm harms what is right in one way at a time: the comparison must notice
+// that, and nothing else.
 func TestVerifyNoticesEveryHarm(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -132,27 +208,62 @@ func TestVerifyNoticesEveryHarm(t *testing.T) {
 	}{
 		{"nothing", func(*testing.T, *scene) {}, nil},
 		{
-			"an acknowledged event is not on the log", func(_ *testing.T, s *scene) { s.ledger.sent("interactions", "x"); s.ledger.acked(true, "x") },
+			"an acknowledged event is not on the log",
+			func(_ *testing.T, s *scene) {
+				s.ledger.sent("interactions", "x")
+				s.ledger.acked(true, "x")
+			},
 			func(v *Verdict) *finding { return &v.Lost },
 		},
-		{"a row is missing", func(t *testing.T, s *scene) { s.exec(t, "DELETE FROM interactions WHERE log_offset = 1") }, func(v *Verdict) *finding { return &v.Lost }},
+		{
+			"a row is missing",
+			func(t *testing.T, s *scene) {
+				s.exec(t, "DELETE FROM interactions WHERE log_offset = 1")
+			},
+			func(v *Verdict) *finding { return &v.Lost },
+		},
 		{
 			"a row is there twice", func(t *testing.T, s *scene) {
-				s.exec(t, "INSERT INTO interactions SELECT * FROM interactions WHERE log_offset = 1")
+				s.exec(
+					t, "INSERT INTO interactions SELECT * FROM interactions WHERE log_offset = 1",
+				)
 			},
 			func(v *Verdict) *finding { return &v.Doubled },
 		},
 		{
 			"a repeated event has a row", func(t *testing.T, s *scene) {
-				s.exec(t, "INSERT INTO interactions SELECT event_id, source, user_id, item_id, action, value, occurred_at, session_id, recommendation_id, context, log_topic, log_partition, 2, recorded_at FROM interactions WHERE log_offset = 0")
+				s.exec(
+					t,
+					"INSERT INTO interactions SELECT event_id, source, user_id, item_id, "+
+						"action, value, occurred_at, session_id, recommendation_id, context, "+
+						"log_topic, log_partition, 2, recorded_at FROM interactions WHERE "+
+						"log_offset = 0",
+				)
 			},
 			func(v *Verdict) *finding { return &v.Undead },
 		},
-		{"a sum per item is too high", func(t *testing.T, s *scene) { s.exec(t, "UPDATE item_hours SET events = 2 WHERE item_id = 'i1'") }, func(v *Verdict) *finding { return &v.HourSums }},
-		{"a sum per user is too low", func(t *testing.T, s *scene) { s.exec(t, "UPDATE user_days SET events = 1") }, func(v *Verdict) *finding { return &v.DaySums }},
-		{"a list has no row", func(t *testing.T, s *scene) { s.exec(t, "DELETE FROM recommendations") }, func(v *Verdict) *finding { return &v.ListsLost }},
+		{
+			"a sum per item is too high",
+			func(t *testing.T, s *scene) {
+				s.exec(t, "UPDATE item_hours SET events = 2 WHERE item_id = 'i1'")
+			},
+			func(v *Verdict) *finding { return &v.HourSums },
+		},
+		{
+			"a sum per user is too low",
+			func(t *testing.T, s *scene) { s.exec(t, "UPDATE user_days SET events = 1") },
+			func(v *Verdict) *finding { return &v.DaySums },
+		},
+		{
+			"a list has no row",
+			func(t *testing.T, s *scene) { s.exec(t, "DELETE FROM recommendations") },
+			func(v *Verdict) *finding { return &v.ListsLost },
+		},
 		{"the last change is not answered", func(_ *testing.T, s *scene) {
-			old := (&schemas.Recommendation{UserID: "ann", RecommendationID: "r1", GeneratedAt: noon, CausedBy: schemas.CausedBy{Trigger: "event", Topic: schemas.TopicInteractions}}).Message(schemas.TopicRecommendations)
+			old := (&schemas.Recommendation{
+				UserID: "ann", RecommendationID: "r1", GeneratedAt: noon,
+				CausedBy: schemas.CausedBy{Trigger: "event", Topic: schemas.TopicInteractions},
+			}).Message(schemas.TopicRecommendations)
 			s.log[schemas.TopicRecommendations][0].Value = old.Value
 		}, func(v *Verdict) *finding { return &v.Unanswered }},
 		{"a user has learned one event more", func(t *testing.T, s *scene) {
@@ -166,9 +277,21 @@ func TestVerifyNoticesEveryHarm(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, s.putUser(t.Context(), "eve", x, noon))
 		}, func(v *Verdict) *finding { return &v.ErasedLeft }},
-		{"an edge is missing", func(t *testing.T, s *scene) { s.exec(t, "DELETE FROM edges") }, func(v *Verdict) *finding { return &v.WrongEdges }},
+		{
+			"an edge is missing",
+			func(t *testing.T, s *scene) { s.exec(t, "DELETE FROM edges") },
+			func(v *Verdict) *finding { return &v.WrongEdges },
+		},
 		{"an item is of yesterday", func(t *testing.T, s *scene) {
-			require.NoError(t, s.store.PutItems(t.Context(), []sinks.Item{{Content: schemas.Item{ItemID: "i1", Title: "Zero"}, Version: 2, Count: 1}}))
+			require.NoError(
+				t,
+				s.store.PutItems(
+					t.Context(),
+					[]sinks.Item{
+						{Content: schemas.Item{ItemID: "i1", Title: "Zero"}, Version: 2, Count: 1},
+					},
+				),
+			)
 		}, func(v *Verdict) *finding { return &v.WrongItems }},
 		{
 			"a good record is poisoned", func(t *testing.T, s *scene) {
@@ -181,7 +304,10 @@ func TestVerifyNoticesEveryHarm(t *testing.T) {
 			s.exec(t, "DELETE FROM dead_letter_rows WHERE consumer_group = 'embed'")
 		}, func(v *Verdict) *finding { return &v.NotPoisoned }},
 		{
-			"a dead letter has no row", func(t *testing.T, s *scene) { s.exec(t, "DELETE FROM dead_letter_rows WHERE consumer_group = 'embed'") },
+			"a dead letter has no row",
+			func(t *testing.T, s *scene) {
+				s.exec(t, "DELETE FROM dead_letter_rows WHERE consumer_group = 'embed'")
+			},
 			func(v *Verdict) *finding { return &v.DeadLetterRows },
 		},
 	} {

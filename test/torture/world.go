@@ -11,8 +11,8 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
-// world is the audience and the catalogue. People like one genre, and some items of it they never touch in the run: whether those are recommended tells how well
-// the model has learned.
+// world is the audience and the catalogue. People like one genre, and some items of it they never
+// touch in the run: whether those are recommended tells how well the model has learned.
 type world struct {
 	users, items, genres, leavers int
 }
@@ -28,7 +28,8 @@ func (w world) user(i int) string   { return fmt.Sprintf("u%04d", i) }
 func (w world) item(i int) string   { return fmt.Sprintf("i%04d", i) }
 func (w world) leaver(i int) string { return fmt.Sprintf("leaver%03d", i) }
 
-// leaversItem is an item that only people touch who are erased: the sums of all other items are exact whatever the erasures do.
+// leaversItem is an item that only people touch who are erased: the sums of all other items are
+// exact whatever the erasures do.
 func (w world) leaversItem(i int) string { return fmt.Sprintf("%s%d", leaversItems, i%5) }
 
 const leaversItems = "farewell"
@@ -46,7 +47,8 @@ func (w world) heldOutOf(user int) map[string]bool {
 	return out
 }
 
-// choose returns an item for a user: mostly of the genre, never one that is held out, the first of a genre more often.
+// choose returns an item for a user: mostly of the genre, never one that is held out, the first of
+// a genre more often.
 func (w world) choose(r *rand.Rand, user int, held map[string]bool) string {
 	for {
 		i := r.IntN(w.items)
@@ -62,7 +64,9 @@ func (w world) choose(r *rand.Rand, user int, held map[string]bool) string {
 
 // interaction draws what a user does.
 func (w world) interaction(r *rand.Rand, user int, held map[string]bool) schemas.Interaction {
-	x := schemas.Interaction{UserID: w.user(user), ItemID: w.choose(r, user, held), OccurredAt: stamp()}
+	x := schemas.Interaction{
+		UserID: w.user(user), ItemID: w.choose(r, user, held), OccurredAt: stamp(),
+	}
 	switch n := r.IntN(20); {
 	case n < 6:
 		x.Action = schemas.View
@@ -92,12 +96,14 @@ func stamp() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 func (w world) catalogue(i, version int) schemas.Item {
 	id := w.item(i)
 	return schemas.Item{
-		ItemID: id, Title: fmt.Sprintf("%s v%d", id, version), Genres: []string{fmt.Sprintf("genre%d", i%w.genres)},
+		ItemID: id, Title: fmt.Sprintf("%s v%d", id, version),
+		Genres: []string{fmt.Sprintf("genre%d", i%w.genres)},
 		Actors: []string{fmt.Sprintf("actor%d", i%7)}, OccurredAt: stamp(),
 	}
 }
 
-// plant is a poison record. Each processor that reads the topic must have it among its dead letters.
+// plant is a poison record. Each processor that reads the topic must have it among its dead
+// letters.
 type plant struct {
 	name  string
 	topic string
@@ -110,14 +116,43 @@ const plantedHeader = "torture-planted"
 
 func plants() []plant {
 	return []plant{
-		{"undecodable interaction", schemas.TopicInteractions, "{\"user_id\": \xff", schemas.KindInteraction},
-		{"interaction without item", schemas.TopicInteractions, `{"user_id":"u0001","action":"like"}`, schemas.KindInteraction},
-		{"interaction of unknown action", schemas.TopicInteractions, `{"user_id":"u0001","item_id":"i0001","action":"adore"}`, ""},
-		{"friendship among interactions", schemas.TopicInteractions, `{"user_id":"u0001","friend_id":"u0002"}`, schemas.KindFriendshipAdded},
-		{"oversized item id", schemas.TopicInteractions, `{"user_id":"u0001","item_id":"` + strings.Repeat("x", 300) + `","action":"like"}`, schemas.KindInteraction},
-		{"oversized value", schemas.TopicInteractions, `{"user_id":"u0001","item_id":"i0001","action":"like","context":{"x":"` + strings.Repeat("x", 300_000) + `"}}`, schemas.KindInteraction},
-		{"friendship with oneself", schemas.TopicFriendships, `{"user_id":"u0001","friend_id":"u0001"}`, schemas.KindFriendshipAdded},
-		{"item without title", schemas.TopicItems, `{"item_id":"nameless"}`, schemas.KindItemUpdated},
+		{
+			"undecodable interaction", schemas.TopicInteractions, "{\"user_id\": \xff",
+			schemas.KindInteraction,
+		},
+		{
+			"interaction without item", schemas.TopicInteractions,
+			`{"user_id":"u0001","action":"like"}`, schemas.KindInteraction,
+		},
+		{
+			"interaction of unknown action", schemas.TopicInteractions,
+			`{"user_id":"u0001","item_id":"i0001","action":"adore"}`, "",
+		},
+		{
+			"friendship among interactions", schemas.TopicInteractions,
+			`{"user_id":"u0001","friend_id":"u0002"}`, schemas.KindFriendshipAdded,
+		},
+		{
+			"oversized item id", schemas.TopicInteractions,
+			`{"user_id":"u0001","item_id":"` + strings.Repeat("x", 300) + `","action":"like"}`,
+			schemas.KindInteraction,
+		},
+		{
+			"oversized value", schemas.TopicInteractions,
+			`{"user_id":"u0001","item_id":"i0001","action":"like","context":{"x":"` + strings.Repeat(
+				"x",
+				300_000,
+			) + `"}}`,
+			schemas.KindInteraction,
+		},
+		{
+			"friendship with oneself", schemas.TopicFriendships,
+			`{"user_id":"u0001","friend_id":"u0001"}`, schemas.KindFriendshipAdded,
+		},
+		{
+			"item without title", schemas.TopicItems, `{"item_id":"nameless"}`,
+			schemas.KindItemUpdated,
+		},
 		{"undecodable user", schemas.TopicUsers, `{"user_id":7}`, schemas.KindUserUpdated},
 	}
 }
