@@ -37,6 +37,7 @@ var arrows = []struct {
 	{"sinks", []string{"stream/record", "schemas", "fault"}, "contracts name no engine"},
 	{"stream/record", nil, "the words for the log are below everything"},
 	{"stream/deadletter", []string{"stream/record", "fault"}, "what is known of dead letters needs no broker"},
+	{"stream/internal/wire", []string{"stream/record", "fault"}, "bytes know no groups"},
 	{"stream", []string{"fault", "internal/..."}, "the stream carries records and knows no business words"},
 	{"recommend", []string{"stream/record", "schemas", "model", "sinks", "fault"}, "the serving library knows contracts, and no processor"},
 	{"processors", []string{"stream/record", "schemas", "model", "recommend", "sinks", "fault"}, "processors are functions of events and of what the stores say; metrics reach them as hooks"},
@@ -58,7 +59,7 @@ var libraries = []struct {
 	why     string
 }{
 	{"github.com/segmentio/kafka-go", []string{"stream", "app"}, "kafka-go is named in stream only"},
-	{"github.com/twmb/franz-go", []string{"stream/embedded", "app"}, "the embedded broker is the only user of franz-go"},
+	{"github.com/twmb/franz-go", []string{"stream/embedded", "stream/internal/streamtest", "app"}, "the embedded broker is the only user of franz-go"},
 	{"github.com/ThreeDotsLabs/watermill", []string{"stream", "producers", "app"}, "Watermill is the business of stream; producers know its Publisher"},
 	{"github.com/qdrant/", []string{"sinks/qdrant", "internal/apptest"}, "nobody outside sinks/qdrant sees a Qdrant type"},
 	{"github.com/neo4j/", []string{"sinks/neo4j", "app"}, "nobody outside sinks/neo4j sees a Neo4j type"},
@@ -70,7 +71,7 @@ var libraries = []struct {
 	{"github.com/knadh/koanf", []string{"config"}, "configuration is read in one place"},
 	{"github.com/go-chi/", []string{"api", "app"}, "routing is the business of api"},
 	{"github.com/danielgtaylor/huma", []string{"api", "app"}, "OpenAPI is the business of api"},
-	{"github.com/stretchr/testify", []string{"sinks/sinktest", "internal/apptest"}, "tests only"},
+	{"github.com/stretchr/testify", []string{"sinks/sinktest", "stream/internal/streamtest", "internal/apptest"}, "tests only"},
 	{"testing", []string{"sinks/sinktest", "internal/enginetest", "internal/apptest", "stream"}, "tests only"},
 }
 
