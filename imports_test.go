@@ -71,6 +71,7 @@ var arrows = []struct {
 		"stream/deadletter", []string{"stream/record", "fault"},
 		"what is known of dead letters needs no broker",
 	},
+	{"stream/internal/wire", []string{"stream/record", "fault"}, "bytes know no groups"},
 	{
 		"stream", []string{"fault", "internal/..."},
 		"the stream carries records and knows no business words",
@@ -134,7 +135,8 @@ var libraries = []struct {
 		"kafka-go is named in stream only",
 	},
 	{
-		"github.com/twmb/franz-go", []string{"stream/embedded", "app"},
+		"github.com/twmb/franz-go",
+		[]string{"stream/embedded", "stream/internal/streamtest", "app"},
 		"the embedded broker is the only user of franz-go",
 	},
 	{
@@ -169,7 +171,10 @@ var libraries = []struct {
 	{"github.com/knadh/koanf", []string{"config"}, "configuration is read in one place"},
 	{"github.com/go-chi/", []string{"api", "app"}, "routing is the business of api"},
 	{"github.com/danielgtaylor/huma", []string{"api", "app"}, "OpenAPI is the business of api"},
-	{"github.com/stretchr/testify", []string{"sinks/sinktest", "internal/apptest"}, "tests only"},
+	{
+		"github.com/stretchr/testify",
+		[]string{"sinks/sinktest", "stream/internal/streamtest", "internal/apptest"}, "tests only",
+	},
 	{
 		"testing", []string{"sinks/sinktest", "internal/enginetest", "internal/apptest", "stream"},
 		"tests only",

@@ -12,14 +12,14 @@ import (
 	"github.com/slipstream-rec/slipstream/internal/apptest"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
-	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
 )
 
 func TestStreamAndStoresAgreeAboutEpochs(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, stream.FirstEpoch, sinks.FirstEpoch)
-	require.Equal(t, stream.LastEpoch, sinks.LastEpoch)
+	require.Equal(t, admin.FirstEpoch, sinks.FirstEpoch)
+	require.Equal(t, admin.LastEpoch, sinks.LastEpoch)
 }
 
 // raiseEpoch raises the epoch of a log that nothing runs on.

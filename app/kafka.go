@@ -16,6 +16,7 @@ import (
 	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -157,9 +158,9 @@ func TopicsConfig(cfg config.Config) schemas.TopicsConfig {
 // EnsureTopics creates what is missing of the declared topics.
 func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
 	declared := processors.Topics(TopicsConfig(cfg))
-	specs := make([]stream.TopicSpec, len(declared))
+	specs := make([]admin.TopicSpec, len(declared))
 	for i, t := range declared {
-		spec := stream.TopicSpec{
+		spec := admin.TopicSpec{
 			Name: t.Name, Partitions: t.Partitions, Replication: cfg.Topics.ReplicationFactor,
 			Compact: t.Compact, RetentionMs: -1, RetentionBytes: -1,
 		}
@@ -171,7 +172,7 @@ func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
 		}
 		specs[i] = spec
 	}
-	if err := stream.EnsureTopics(ctx, k.conn, specs); err != nil {
+	if err := admin.EnsureTopics(ctx, k.conn, specs); err != nil {
 		return fmt.Errorf("create topics: %w", err)
 	}
 	return nil
@@ -196,19 +197,19 @@ func (k *Kafka) RequireTopics(ctx context.Context) error {
 
 // LogID returns the id of the log, and writes a new one where there is none.
 func (k *Kafka) LogID(ctx context.Context) (string, error) {
-	return stream.LogID(ctx, k.conn, k.pub, schemas.TopicMeta, true)
+	return admin.LogID(ctx, k.conn, k.pub, schemas.TopicMeta, true)
 }
 
 // Epoch returns the log's epoch, which is part of every position (sinks.Position).
 func (k *Kafka) Epoch(ctx context.Context) (int, error) {
-	return stream.Epoch(ctx, k.conn, schemas.TopicMeta)
+	return admin.Epoch(ctx, k.conn, schemas.TopicMeta)
 }
 
 // RaiseEpoch raises the log's epoch and returns it. It is an error while a processor that writes or
 // compares positions runs.
 func (k *Kafka) RaiseEpoch(ctx context.Context) (int, error) {
 	for _, group := range []string{schemas.GroupEmbed, schemas.GroupCatalog} {
-		members, err := stream.Members(ctx, k.conn, group)
+		members, err := admin.Members(ctx, k.conn, group)
 		if err != nil {
 			return 0, err
 		}
@@ -218,7 +219,7 @@ func (k *Kafka) RaiseEpoch(ctx context.Context) (int, error) {
 				group, strings.Join(slices.Compact(members), ", "))
 		}
 	}
-	return stream.RaiseEpoch(ctx, k.conn, k.pub, schemas.TopicMeta)
+	return admin.RaiseEpoch(ctx, k.conn, k.pub, schemas.TopicMeta)
 }
 
 // now is the wall clock, which processors are given.

@@ -12,24 +12,26 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
+	"github.com/slipstream-rec/slipstream/stream/guard"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // guardHooks turns what happens around handlers into metrics.
-func (a *App) guardHooks() stream.GuardHooks {
+func (a *App) guardHooks() guard.Hooks {
 	m := a.metrics
 	waiting := func(group string, tp record.TopicPartition) string {
 		return group + " at " + tp.String()
 	}
-	return stream.GuardHooks{
-		Done: func(_ context.Context, e stream.BatchDone) {
+	return guard.Hooks{
+		Done: func(_ context.Context, e guard.BatchDone) {
 			a.health.goesOn(waiting(e.Group, e.TopicPartition))
 			m.Stage("handle", e.Group, e.Duration)
-			if e.Outcome != stream.OutcomeLeft {
+			if e.Outcome != guard.OutcomeLeft {
 				m.Consumed(e.Group, e.Topic, e.Records)
 			}
 		},
-		Retrying: func(_ context.Context, e stream.Retrying) {
+		Retrying: func(_ context.Context, e guard.Retrying) {
 			m.Retried(e.Group, e.Class.String())
 			if what := waiting(e.Group, e.TopicPartition); fault.Waits(e.Err) {
 				a.health.waits(what, e.Err)
@@ -37,7 +39,7 @@ func (a *App) guardHooks() stream.GuardHooks {
 				a.health.goesOn(what) // fails for another reason now
 			}
 		},
-		Moved: func(_ context.Context, e stream.Moved) {
+		Moved: func(_ context.Context, e guard.Moved) {
 			if e.DeadLetter {
 				m.Poisoned(e.Group, e.Origin.Topic, e.Class.String(), 1)
 			}
@@ -98,7 +100,7 @@ func (k *Kafka) consumed(ctx context.Context, groups []string) (int64, error) {
 	for _, g := range groups {
 		want[g] = all[g]
 	}
-	lags, err := stream.Lag(ctx, k.conn, want)
+	lags, err := admin.Lag(ctx, k.conn, want)
 	if err != nil {
 		return 0, fmt.Errorf("read the positions of %v: %w", groups, err)
 	}
@@ -118,7 +120,7 @@ func (a *App) countList(list *schemas.Recommendation) {
 }
 
 func (a *App) measureLag(ctx context.Context) error {
-	lags, err := stream.Lag(ctx, a.kafka.conn, a.kafka.GroupTopics())
+	lags, err := admin.Lag(ctx, a.kafka.conn, a.kafka.GroupTopics())
 	if err != nil {
 		return err
 	}

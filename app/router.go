@@ -9,14 +9,15 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/guard"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // router builds the handlers of the processors that run here, and returns their recurring tasks.
-func (a *App) router() (*stream.Router, []processors.Task, error) {
-	cfg := stream.DefaultRouterConfig()
+func (a *App) router() (*guard.Router, []processors.Task, error) {
+	cfg := guard.DefaultRouterConfig()
 	cfg.CloseTimeout, cfg.Log, cfg.Prefix = a.cfg.Stream.StopTimeout, a.log, a.cfg.Kafka.TopicPrefix
-	router, err := stream.NewRouter(cfg)
+	router, err := guard.NewRouter(cfg)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -84,7 +85,7 @@ func (a *App) trendingQuery() sinks.TrendingQuery {
 
 // handle adds a processor to the router.
 func (a *App) handle(
-	router *stream.Router,
+	router *guard.Router,
 	d processors.Declaration,
 	p processors.Processor,
 	t processors.Tuning,
@@ -97,12 +98,12 @@ func (a *App) handle(
 	if err != nil {
 		return fmt.Errorf("subscriber of %s: %w", d.Name, err)
 	}
-	o := stream.Options{
+	o := guard.Options{
 		Name: d.Name, Group: d.Name, Topics: d.Topics(), Subscriber: sub, Handler: p.Handle,
 		Emitter:     a.kafka.pub,
 		MaxAttempts: a.cfg.Guard.MaxAttempts, Timeout: a.cfg.Stream.SessionTimeout * 2 / 3,
 		Backoff: fault.Backoff{First: a.cfg.Guard.MinBackoff, Max: a.cfg.Guard.MaxBackoff},
-		Breaker: stream.Breaker{
+		Breaker: guard.Breaker{
 			Failures: uint(a.cfg.Guard.BreakerFailures), Delay: a.cfg.Guard.BreakerDelay,
 		},
 		Splittable: d.Splittable, Hooks: a.guardHooks(),
@@ -114,7 +115,7 @@ func (a *App) handle(
 		if err != nil {
 			return fmt.Errorf("retry subscriber of %s: %w", d.Name, err)
 		}
-		o.Retry = &stream.Retry{Delays: a.cfg.Topics.RetryDelays, Subscriber: retrySub}
+		o.Retry = &guard.Retry{Delays: a.cfg.Topics.RetryDelays, Subscriber: retrySub}
 	}
 	if err := router.Handle(o); err != nil {
 		return fmt.Errorf("handler %s: %w", d.Name, err)

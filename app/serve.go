@@ -11,7 +11,7 @@ import (
 	"github.com/slipstream-rec/slipstream/api"
 	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/schemas"
-	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 )
 
 // BaseURL is where a person on this machine reaches the API that listens on addr.
@@ -125,7 +125,7 @@ func (a *App) status(ctx context.Context) (api.Status, error) {
 		Version: a.version, StartedAt: a.started, Engines: a.engineStatus(ctx),
 		Groups: []api.GroupStatus{},
 	}
-	lags, err := stream.Lag(ctx, a.kafka.conn, a.kafka.GroupTopics())
+	lags, err := admin.Lag(ctx, a.kafka.conn, a.kafka.GroupTopics())
 	if err != nil {
 		return st, fmt.Errorf("read the positions of the groups: %w", err)
 	}

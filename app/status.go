@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
-	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
 )
 
@@ -125,7 +125,7 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 		t.end += b.HighWatermark
 		v.topics[name] = t
 	}
-	lags, err := stream.Lag(ctx, k.conn, k.GroupTopics())
+	lags, err := admin.Lag(ctx, k.conn, k.GroupTopics())
 	if err != nil {
 		return v, fmt.Errorf("read the positions of the groups: %w", err)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
-	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
@@ -92,7 +92,7 @@ func carries(r *record.Record, id string) bool {
 }
 
 func (k *Kafka) whoIsPast(ctx context.Context, found []Traced) error {
-	lags, err := stream.Lag(ctx, k.conn, k.GroupTopics())
+	lags, err := admin.Lag(ctx, k.conn, k.GroupTopics())
 	if err != nil {
 		return fmt.Errorf("read the positions of the groups: %w", err)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/slipstream-rec/slipstream/api"
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
-	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/guard"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -33,16 +33,16 @@ func TestReadinessNamesAWaitingPartition(t *testing.T) {
 	retrying := func(err error) {
 		hooks.Retrying(
 			t.Context(),
-			stream.Retrying{Handler: "embed", Group: "embed", TopicPartition: tp,
+			guard.Retrying{Handler: "embed", Group: "embed", TopicPartition: tp,
 				Class: fault.ClassOf(err), Err: err},
 		)
 	}
 	done := func(partition int) {
-		hooks.Done(t.Context(), stream.BatchDone{Handler: "embed", Group: "embed",
+		hooks.Done(t.Context(), guard.BatchDone{Handler: "embed", Group: "embed",
 			TopicPartition: record.TopicPartition{
 				Topic:     tp.Topic,
 				Partition: partition,
-			}, Outcome: stream.OutcomeDone})
+			}, Outcome: guard.OutcomeDone})
 	}
 
 	require.NoError(t, partitions.Ping(t.Context()))

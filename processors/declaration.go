@@ -129,7 +129,7 @@ type Settings struct {
 	Partitions int
 	// RecentIDs is over how many offsets of a partition an event that was sent twice counts once.
 	RecentIDs int
-	// Epoch is the log's (stream.Epoch).
+	// Epoch is the log's (admin.Epoch).
 	Epoch int
 	// InsertInterval is how long rows for analysts gather before they are inserted.
 	InsertInterval time.Duration

@@ -47,7 +47,7 @@ type EmbedConfig struct {
 	CachedUsers int
 	// ItemPartitions is the number of partitions of items, item-gradients and item-vectors.
 	ItemPartitions int
-	// Epoch is the log's (stream.Epoch). It stands in every position that is written. Default
+	// Epoch is the log's (admin.Epoch). It stands in every position that is written. Default
 	// sinks.FirstEpoch.
 	Epoch int
 	// Corrupt is told of a user whose stored state cannot be decoded, and who is about to be

@@ -17,7 +17,7 @@ import (
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
-	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -121,7 +121,7 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 			ask[g] = append(ask[g], t)
 		}
 	}
-	lags, err := stream.Lag(ctx, r.kafka.Conn(), ask)
+	lags, err := admin.Lag(ctx, r.kafka.Conn(), ask)
 	if err != nil {
 		return nil, fmt.Errorf("read the positions of %v: %w", all, err)
 	}
@@ -151,7 +151,7 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 }
 
 // recover finds where a group goes on that has lost its position on a partition with records.
-func (r *rebuild) recover(ctx context.Context, p *place, l *stream.PartitionLag) error {
+func (r *rebuild) recover(ctx context.Context, p *place, l *admin.PartitionLag) error {
 	const lost = "it had none: it expired, or the log is new"
 	switch {
 	case p.group == schemas.GroupAnalytics && l.Committed < 0:
@@ -187,7 +187,7 @@ func (r *rebuild) learned() processors.Learned {
 }
 
 // settle returns a group's position and why it cannot stay, with the one to take its place.
-func settle(l *stream.PartitionLag) (at int64, reset string) {
+func settle(l *admin.PartitionLag) (at int64, reset string) {
 	if l.Committed < 0 {
 		return l.First, ""
 	}
@@ -347,7 +347,7 @@ func (r *rebuild) mustStop(places []place) []string {
 func (r *rebuild) busy(ctx context.Context, groups []string) (string, error) {
 	var out []string
 	for _, g := range groups {
-		members, err := stream.Members(ctx, r.kafka.Conn(), g)
+		members, err := admin.Members(ctx, r.kafka.Conn(), g)
 		if err != nil {
 			return "", err
 		}
@@ -510,7 +510,7 @@ func (r *rebuild) resetPositions(ctx context.Context, places []place) error {
 		)
 	}
 	for group, offsets := range to {
-		if err := stream.ResetOffsets(ctx, r.kafka.Conn(), group, offsets); err != nil {
+		if err := admin.ResetOffsets(ctx, r.kafka.Conn(), group, offsets); err != nil {
 			return err
 		}
 	}

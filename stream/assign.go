@@ -11,6 +11,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -33,7 +34,7 @@ func (b copartitioned) AssignGroups(members []kafka.GroupMember, partitions []ka
 	return b.RangeGroupBalancer.AssignGroups(members, sorted)
 }
 
-func isPermanent(err error) bool { return fault.ClassOf(classify(err)) == fault.Permanent }
+func isPermanent(err error) bool { return fault.ClassOf(wire.Classify(err)) == fault.Permanent }
 
 // prepare finds out where each partition stands and asks the Assigned hook. It returns false when the generation ended before that or there
 // is nothing to work on.
@@ -124,20 +125,20 @@ func (g *generation) stopPartition(tp record.TopicPartition, err error) {
 func (g *generation) positions(tps []record.TopicPartition) ([]record.Assignment, error) {
 	ctx, cancel := context.WithTimeout(g.live, g.cfg.RequestTimeout)
 	defer cancel()
-	req := &kafka.OffsetFetchRequest{GroupID: g.conn.full(g.cfg.Group), Topics: map[string][]int{}}
+	req := &kafka.OffsetFetchRequest{GroupID: g.conn.Full(g.cfg.Group), Topics: map[string][]int{}}
 	parts := map[string][]int{}
 	for _, tp := range tps {
 		parts[tp.Topic] = append(parts[tp.Topic], tp.Partition)
 	}
 	for topic, ids := range parts {
-		req.Topics[g.conn.full(topic)] = ids
+		req.Topics[g.conn.Full(topic)] = ids
 	}
 	res, err := g.conn.client.OffsetFetch(ctx, req)
 	if err == nil {
 		err = res.Error
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the group's offsets: %w", classify(err))
+		return nil, fmt.Errorf("read the group's offsets: %w", wire.Classify(err))
 	}
 	bounds, err := g.conn.bounds(ctx, parts)
 	if err != nil {
@@ -151,9 +152,9 @@ func (g *generation) positions(tps []record.TopicPartition) ([]record.Assignment
 	for topic, parts := range res.Topics {
 		for _, p := range parts {
 			if p.Error != nil {
-				return nil, fmt.Errorf("read the group's offset of %s/%d: %w", topic, p.Partition, classify(p.Error))
+				return nil, fmt.Errorf("read the group's offset of %s/%d: %w", topic, p.Partition, wire.Classify(p.Error))
 			}
-			offsets[record.TopicPartition{Topic: g.conn.logical(topic), Partition: p.Partition}] = committed{p.CommittedOffset, p.Metadata}
+			offsets[record.TopicPartition{Topic: g.conn.Logical(topic), Partition: p.Partition}] = committed{p.CommittedOffset, p.Metadata}
 		}
 	}
 	out := make([]record.Assignment, len(tps))

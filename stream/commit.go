@@ -10,6 +10,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/offsetcommit"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -174,14 +175,14 @@ func (c *committer) putBack(left map[record.TopicPartition]*commitEntry) {
 
 // send performs one commit. It returns the entries to try again, and the last error.
 func (c *committer) send(ctx context.Context, batch map[record.TopicPartition]*commitEntry) (left map[record.TopicPartition]*commitEntry, err error) {
-	req := &offsetcommit.Request{GroupID: c.g.conn.full(c.g.cfg.Group), GenerationID: int32(c.g.id), MemberID: c.g.member, RetentionTimeMs: -1}
+	req := &offsetcommit.Request{GroupID: c.g.conn.Full(c.g.cfg.Group), GenerationID: int32(c.g.id), MemberID: c.g.member, RetentionTimeMs: -1}
 	byTopic := map[string]int{}
 	for tp, e := range batch {
 		t, ok := byTopic[tp.Topic]
 		if !ok {
 			t = len(req.Topics)
 			byTopic[tp.Topic] = t
-			req.Topics = append(req.Topics, offsetcommit.RequestTopic{Name: c.g.conn.full(tp.Topic)})
+			req.Topics = append(req.Topics, offsetcommit.RequestTopic{Name: c.g.conn.Full(tp.Topic)})
 		}
 		req.Topics[t].Partitions = append(req.Topics[t].Partitions, offsetcommit.RequestPartition{
 			PartitionIndex: int32(tp.Partition), CommittedOffset: e.offset, CommittedMetadata: e.metadata, CommittedLeaderEpoch: -1,
@@ -195,7 +196,7 @@ func (c *committer) send(ctx context.Context, batch map[record.TopicPartition]*c
 	outcome := make(map[record.TopicPartition]error, len(batch))
 	for _, t := range m.(*offsetcommit.Response).Topics {
 		for _, p := range t.Partitions {
-			outcome[record.TopicPartition{Topic: c.g.conn.logical(t.Name), Partition: int(p.PartitionIndex)}] = c.g.coordinator.noted(p.ErrorCode)
+			outcome[record.TopicPartition{Topic: c.g.conn.Logical(t.Name), Partition: int(p.PartitionIndex)}] = c.g.coordinator.noted(p.ErrorCode)
 		}
 	}
 	return c.settle(batch, func(tp record.TopicPartition) error {
@@ -215,7 +216,7 @@ func (c *committer) settle(batch map[record.TopicPartition]*commitEntry, outcome
 		switch {
 		case err == nil:
 			c.g.lease.renew(sent)
-		case fenced(err):
+		case wire.Fenced(err):
 			c.g.fence(err)
 			last = err
 		case !isPermanent(err):
@@ -226,7 +227,7 @@ func (c *committer) settle(batch map[record.TopicPartition]*commitEntry, outcome
 			last = err
 		}
 		if err != nil {
-			err = fmt.Errorf("commit offset %d of %s: %w", e.offset, tp, classify(err))
+			err = fmt.Errorf("commit offset %d of %s: %w", e.offset, tp, wire.Classify(err))
 		}
 		for _, w := range e.waiters {
 			w <- err

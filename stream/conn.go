@@ -20,6 +20,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl/scram"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 )
 
 // The SASL mechanisms that SASLConfig.Mechanism may name.
@@ -230,7 +231,7 @@ func (c *Conn) reach(ctx context.Context) error {
 		}
 		if !fault.Sleep(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("open kafka: no answer from %s within %v (is it running? KAFKA_BROKERS says where it is): %w",
-				strings.Join(c.cfg.Brokers, ","), c.cfg.OpenTimeout, classify(err))
+				strings.Join(c.cfg.Brokers, ","), c.cfg.OpenTimeout, wire.Classify(err))
 		}
 	}
 }
@@ -265,16 +266,16 @@ func (c *Conn) leaders(ctx context.Context, topic string, fresh bool) ([]int32, 
 		return known.leaders, nil
 	}
 	asked := time.Now()
-	m, err := c.ask(ctx, c.cfg.RequestTimeout, &metadata.Request{TopicNames: []string{c.full(topic)}})
+	m, err := c.ask(ctx, c.cfg.RequestTimeout, &metadata.Request{TopicNames: []string{c.Full(topic)}})
 	if err != nil {
-		return nil, fmt.Errorf("look up topic %s: %w", topic, classify(err))
+		return nil, fmt.Errorf("look up topic %s: %w", topic, wire.Classify(err))
 	}
 	res := m.(*metadata.Response)
 	if len(res.Topics) != 1 {
-		return nil, fmt.Errorf("look up topic %s: %w", topic, classify(protocol.ErrNoTopic))
+		return nil, fmt.Errorf("look up topic %s: %w", topic, wire.Classify(protocol.ErrNoTopic))
 	}
 	if code := res.Topics[0].ErrorCode; code != 0 {
-		return nil, fmt.Errorf("look up topic %s: %w", topic, classify(kafkaCode(code)))
+		return nil, fmt.Errorf("look up topic %s: %w", topic, wire.Classify(wire.Code(code)))
 	}
 	parts := res.Topics[0].Partitions
 	l := topicLayout{leaders: make([]int32, len(parts)), asked: asked}
@@ -293,7 +294,7 @@ func (c *Conn) leaders(ctx context.Context, topic string, fresh bool) ([]int32, 
 }
 
 // forget drops what is known of a topic's leaders.
-func (c *Conn) forget(topic string) {
+func (c *Conn) Forget(topic string) {
 	c.mu.Lock()
 	delete(c.layouts, topic)
 	c.mu.Unlock()
@@ -326,7 +327,7 @@ func (c *Conn) counts(ctx context.Context, topics []string) map[string]int {
 }
 
 // full returns the name of a topic or group on the broker.
-func (c *Conn) full(name string) string { return c.cfg.Prefix + name }
+func (c *Conn) Full(name string) string { return c.cfg.Prefix + name }
 
 // logical returns the name without the prefix.
-func (c *Conn) logical(name string) string { return strings.TrimPrefix(name, c.cfg.Prefix) }
+func (c *Conn) Logical(name string) string { return strings.TrimPrefix(name, c.cfg.Prefix) }

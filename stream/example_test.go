@@ -9,8 +9,10 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
+	"github.com/slipstream-rec/slipstream/stream/guard"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -28,7 +30,7 @@ func ExampleRouter() {
 	conn, err := stream.Open(ctx, stream.DefaultConfig(broker.Addr()))
 	check(err)
 	defer conn.Close()
-	check(stream.EnsureTopics(ctx, conn, []stream.TopicSpec{{Name: "numbers", Partitions: 1}, {Name: record.PoisonTopic("sum"), Partitions: 1}}))
+	check(admin.EnsureTopics(ctx, conn, []admin.TopicSpec{{Name: "numbers", Partitions: 1}, {Name: record.PoisonTopic("sum"), Partitions: 1}}))
 	publisher, err := stream.NewPublisher(conn, stream.DefaultPublisherConfig())
 	check(err)
 	defer publisher.Close()
@@ -38,12 +40,12 @@ func ExampleRouter() {
 
 	subscriber, err := stream.NewSubscriber(conn, stream.DefaultSubscriberConfig("sum"))
 	check(err)
-	quiet := stream.DefaultRouterConfig()
+	quiet := guard.DefaultRouterConfig()
 	quiet.Log = slog.New(slog.DiscardHandler)
-	router, err := stream.NewRouter(quiet)
+	router, err := guard.NewRouter(quiet)
 	check(err)
 	sum, all := 0, make(chan struct{})
-	check(router.Handle(stream.Options{
+	check(router.Handle(guard.Options{
 		Name: "sum", Group: "sum", Topics: []string{"numbers"}, Subscriber: subscriber, Emitter: publisher,
 		Handler: func(_ context.Context, b *record.Batch) error {
 			var bad fault.Reject

@@ -12,6 +12,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -108,7 +109,7 @@ func (f *fetcher) leader(tp record.TopicPartition) (int32, error) {
 		return -1, err
 	}
 	if tp.Partition >= len(l) {
-		return -1, fmt.Errorf("partition %s: %w", tp, classify(kafka.UnknownTopicOrPartition))
+		return -1, fmt.Errorf("partition %s: %w", tp, wire.Classify(kafka.UnknownTopicOrPartition))
 	}
 	return l[tp.Partition], nil
 }
@@ -122,13 +123,13 @@ func (f *fetcher) exchange(leader int32, parts []*partition) {
 		f.mu.Unlock()
 	}()
 	c := f.g.cfg
-	req := &fetchExchange{
-		leader: leader, clientID: f.g.conn.cfg.ClientID, prefix: f.g.conn.cfg.Prefix, maxWaitMillis: int32(c.FetchMaxWait.Milliseconds()), minBytes: int32(c.FetchMinBytes),
-		maxBytes: int32(c.FetchMaxBytes), partitionMax: int32(c.FetchPartitionBytes),
+	req := &wire.Fetch{
+		Leader: leader, ClientID: f.g.conn.cfg.ClientID, Prefix: f.g.conn.cfg.Prefix, MaxWaitMillis: int32(c.FetchMaxWait.Milliseconds()), MinBytes: int32(c.FetchMinBytes),
+		MaxBytes: int32(c.FetchMaxBytes), PartitionMax: int32(c.FetchPartitionBytes),
 	}
 	byName := make(map[record.TopicPartition]*partition, len(parts))
 	for _, p := range parts {
-		req.asks = append(req.asks, fetchAsk{tp: p.tp, offset: p.fetchOffset()})
+		req.Asks = append(req.Asks, wire.Ask{TP: p.tp, Offset: p.fetchOffset()})
 		byName[p.tp] = p
 	}
 	start := time.Now()
@@ -142,17 +143,17 @@ func (f *fetcher) exchange(leader int32, parts []*partition) {
 	}
 	records := 0
 	var topics []string
-	for i := range req.results {
-		res := &req.results[i]
-		p := byName[res.tp]
+	for i := range req.Results {
+		res := &req.Results[i]
+		p := byName[res.TP]
 		if p == nil {
 			continue
 		}
-		delete(byName, res.tp)
-		if n := f.accept(p, res, req.empty); n > 0 {
+		delete(byName, res.TP)
+		if n := f.accept(p, res, req.Empty); n > 0 {
 			records += n
-			if !slices.Contains(topics, res.tp.Topic) {
-				topics = append(topics, res.tp.Topic)
+			if !slices.Contains(topics, res.TP.Topic) {
+				topics = append(topics, res.TP.Topic)
 			}
 		}
 		p.setFetching(false)
@@ -161,31 +162,31 @@ func (f *fetcher) exchange(leader int32, parts []*partition) {
 		p.setFetching(false)
 	}
 	if c.Hooks.Fetched != nil && records > 0 {
-		c.Hooks.Fetched(topics, records, req.bytes, time.Since(start))
+		c.Hooks.Fetched(topics, records, req.Bytes, time.Since(start))
 	}
 }
 
 // accept takes one partition's part of a response and returns the number of records in it.
-func (f *fetcher) accept(p *partition, res *fetched, empty bool) int {
-	if res.code != 0 {
+func (f *fetcher) accept(p *partition, res *wire.Fetched, empty bool) int {
+	if res.Code != 0 {
 		f.refused(p, res)
 		return 0
 	}
 	from := p.fetchOffset()
-	records, next, err := decodeBatches(p.tp, res.batches, from)
+	records, next, err := wire.DecodeBatches(p.tp, res.Batches, from)
 	if err != nil {
 		f.delay(p, err)
 	}
-	next = p.gap.next(next, res.highWatermark, empty)
-	if next > from || res.highWatermark != p.highWatermark() {
-		p.add(records, next, res.highWatermark)
+	next = p.gap.Next(next, res.HighWatermark, empty)
+	if next > from || res.HighWatermark != p.highWatermark() {
+		p.add(records, next, res.HighWatermark)
 	}
 	return len(records)
 }
 
 // refused deals with a partition's error.
-func (f *fetcher) refused(p *partition, res *fetched) {
-	err := kafkaCode(res.code)
+func (f *fetcher) refused(p *partition, res *wire.Fetched) {
+	err := wire.Code(res.Code)
 	if !errors.Is(err, kafka.OffsetOutOfRange) {
 		f.delay(p, err)
 		return
@@ -223,8 +224,8 @@ func (f *fetcher) delay(p *partition, err error) {
 	if f.g.live.Err() != nil {
 		return
 	}
-	f.g.conn.forget(p.tp.Topic)
+	f.g.conn.Forget(p.tp.Topic)
 	if n := p.fail(); n == 3 || n%20 == 0 {
-		f.g.failed(fmt.Errorf("fetch %s: %w", p.tp, classify(err)))
+		f.g.failed(fmt.Errorf("fetch %s: %w", p.tp, wire.Classify(err)))
 	}
 }

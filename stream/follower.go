@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -39,7 +40,7 @@ type followed struct {
 	first  int64
 	next   int64
 	target int64 // the end of the log when it was first looked up; -1 before
-	gap    endGap
+	gap    wire.EndGap
 	retry  retrying
 }
 
@@ -61,7 +62,7 @@ func (f *Follower) WaitCaughtUp(ctx context.Context) error {
 	case <-f.caughtUp:
 	case <-f.ended:
 	case <-ctx.Done():
-		return fmt.Errorf("wait for the end of %s: %w", f.topic, classify(ctx.Err()))
+		return fmt.Errorf("wait for the end of %s: %w", f.topic, wire.Classify(ctx.Err()))
 	}
 	select {
 	case <-f.ended:

@@ -254,7 +254,7 @@ func withoutLeader(t *testing.T, e *engine, topic string) (func() int, func()) {
 		brokers = append(brokers, b)
 	}
 	leaders := []int32{e.fake.LeaderFor(topic, 0), -1, e.fake.LeaderFor(topic, 2)}
-	defer e.conn.forget(topic) // what is known of it from before
+	defer e.conn.Forget(topic) // what is known of it from before
 	return answering(e, kmsg.Metadata, func(req kmsg.Request) (kmsg.Response, error, bool) {
 		ask := req.(*kmsg.MetadataRequest)
 		if len(ask.Topics) != 1 || *ask.Topics[0].Topic != topic {

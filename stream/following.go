@@ -10,6 +10,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -100,7 +101,7 @@ func (w *following) dispatch(ctx context.Context, now time.Time) (next time.Time
 // relayout has the layout asked for again as soon as may be.
 func (w *following) relayout(now time.Time) {
 	if !w.asking {
-		w.conn.forget(w.topic)
+		w.conn.Forget(w.topic)
 		w.layoutAt = now
 	}
 }
@@ -110,7 +111,7 @@ func (w *following) setLayout(leaders []int32, err error) {
 	w.asking = false
 	now := time.Now()
 	if err != nil {
-		w.conn.forget(w.topic)
+		w.conn.Forget(w.topic)
 		w.mu.Lock()
 		warn := w.layout.failed(now, err, w.slowest)
 		w.mu.Unlock()
@@ -140,7 +141,7 @@ func (w *following) setLayout(leaders []int32, err error) {
 			lost = append(lost, p)
 		}
 	}
-	w.note(now, classify(kafka.LeaderNotAvailable), lost)
+	w.note(now, wire.Classify(kafka.LeaderNotAvailable), lost)
 	w.noteCaughtUp()
 }
 
@@ -161,11 +162,11 @@ func (w *following) ask(ctx context.Context, leader int32, parts []*followed) {
 	w.turns[leader]++
 	parts = append(parts[turn:len(parts):len(parts)], parts[:turn]...)
 
-	asks := make([]fetchAsk, len(parts))
+	asks := make([]wire.Ask, len(parts))
 	tps := make([]record.TopicPartition, len(parts))
 	for i, p := range parts {
 		p.asked = true
-		tps[i], asks[i] = p.tp, fetchAsk{tp: p.tp, offset: p.next}
+		tps[i], asks[i] = p.tp, wire.Ask{TP: p.tp, Offset: p.next}
 	}
 	w.busy[leader] = true
 	answered := func(f func() error) func() error {
@@ -221,7 +222,7 @@ func (w *following) setEnds(
 }
 
 // takeAll hands on what a broker has answered to a fetch.
-func (w *following) takeAll(parts []*followed, results []fetched, empty bool, err error) error {
+func (w *following) takeAll(parts []*followed, results []wire.Fetched, empty bool, err error) error {
 	if err != nil {
 		w.fail(err, parts...)
 		return nil
@@ -232,11 +233,11 @@ func (w *following) takeAll(parts []*followed, results []fetched, empty bool, er
 	}
 	for i := range results {
 		res := &results[i]
-		p := missing[res.tp.Partition]
+		p := missing[res.TP.Partition]
 		if p == nil {
 			continue
 		}
-		delete(missing, res.tp.Partition)
+		delete(missing, res.TP.Partition)
 		if err := w.take(p, res, empty); err != nil {
 			return err
 		}
@@ -249,18 +250,18 @@ func (w *following) takeAll(parts []*followed, results []fetched, empty bool, er
 }
 
 // take hands on the records of one partition. Its error is that of fn.
-func (w *following) take(p *followed, res *fetched, empty bool) error {
-	if res.code != 0 {
-		err := kafkaCode(res.code)
+func (w *following) take(p *followed, res *wire.Fetched, empty bool) error {
+	if res.Code != 0 {
+		err := wire.Code(res.Code)
 		if errors.Is(err, kafka.OffsetOutOfRange) {
 			p.known = false
 		}
-		w.fail(fmt.Errorf("fetch %s: %w", p.tp, classify(err)), p)
+		w.fail(fmt.Errorf("fetch %s: %w", p.tp, wire.Classify(err)), p)
 		return nil
 	}
-	records, next, err := decodeBatches(p.tp, res.batches, p.next)
+	records, next, err := wire.DecodeBatches(p.tp, res.Batches, p.next)
 	if err != nil {
-		w.fail(classify(err), p)
+		w.fail(wire.Classify(err), p)
 		return nil
 	}
 	for i := range records {
@@ -269,7 +270,7 @@ func (w *following) take(p *followed, res *fetched, empty bool) error {
 		}
 	}
 	w.mu.Lock()
-	p.next = p.gap.next(next, res.highWatermark, empty)
+	p.next = p.gap.Next(next, res.HighWatermark, empty)
 	logged := p.retry.succeeded()
 	w.mu.Unlock()
 	if logged {

@@ -13,6 +13,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -67,7 +68,7 @@ func (s *subscription) run(ctx context.Context, group *kafka.ConsumerGroup) {
 			break
 		}
 		if !errors.Is(err, kafka.RebalanceInProgress) {
-			s.failed(fmt.Errorf("join group %s: %w", s.cfg.Group, classify(err)))
+			s.failed(fmt.Errorf("join group %s: %w", s.cfg.Group, wire.Classify(err)))
 		}
 	}
 	cancel()
@@ -110,7 +111,7 @@ func (s *subscription) resign() {
 	ctx, cancel := context.WithTimeout(s.values, s.cfg.RequestTimeout)
 	defer cancel()
 	_, err := s.conn.client.LeaveGroup(ctx, &kafka.LeaveGroupRequest{
-		GroupID: s.conn.full(s.cfg.Group), Members: []kafka.LeaveGroupRequestMember{{ID: *member}},
+		GroupID: s.conn.Full(s.cfg.Group), Members: []kafka.LeaveGroupRequestMember{{ID: *member}},
 	})
 	if err != nil {
 		s.log.Warn("leaving the group", "member", *member, "error", err)
@@ -186,7 +187,7 @@ func (c *Conn) assignedTo(kg *kafka.Generation) []record.TopicPartition {
 	var tps []record.TopicPartition
 	for topic, parts := range kg.Assignments {
 		for _, p := range parts {
-			tps = append(tps, record.TopicPartition{Topic: c.logical(topic), Partition: p.ID})
+			tps = append(tps, record.TopicPartition{Topic: c.Logical(topic), Partition: p.ID})
 		}
 	}
 	sortPartitions(tps)

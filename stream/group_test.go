@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -501,7 +502,7 @@ func TestBytesBoundBatches(t *testing.T) {
 		b := BatchOf(m)
 		size := 0
 		for i := range b.Records {
-			size += sizeOf(&b.Records[i])
+			size += wire.SizeOf(&b.Records[i])
 		}
 		require.True(t, size <= 10_000 || len(b.Records) == 1, "%d bytes in %d records", size, len(b.Records))
 		got += len(b.Records)

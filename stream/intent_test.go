@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -311,12 +312,12 @@ func TestRangesWithNothingLeftAtTheEnd(t *testing.T) {
 
 func TestEndGap(t *testing.T) {
 	t.Parallel()
-	var g endGap
-	require.EqualValues(t, 5, g.next(5, 9, false), "others have filled the answer")
-	require.EqualValues(t, 5, g.next(5, 9, true))
-	require.EqualValues(t, 5, g.next(5, 10, true), "the log has grown in between")
-	require.EqualValues(t, 10, g.next(5, 10, true))
-	require.EqualValues(t, 10, g.next(10, 10, true), "at the end there is no gap")
-	require.EqualValues(t, 10, g.next(10, 12, true))
-	require.EqualValues(t, 11, g.next(11, 12, false))
+	var g wire.EndGap
+	require.EqualValues(t, 5, g.Next(5, 9, false), "others have filled the answer")
+	require.EqualValues(t, 5, g.Next(5, 9, true))
+	require.EqualValues(t, 5, g.Next(5, 10, true), "the log has grown in between")
+	require.EqualValues(t, 10, g.Next(5, 10, true))
+	require.EqualValues(t, 10, g.Next(10, 10, true), "at the end there is no gap")
+	require.EqualValues(t, 10, g.Next(10, 12, true))
+	require.EqualValues(t, 11, g.Next(11, 12, false))
 }

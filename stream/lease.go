@@ -11,6 +11,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/heartbeat"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 )
 
 // lease is this member's knowledge that it still owns its partitions: the broker gives them to nobody else before the session time-out has
@@ -106,7 +107,7 @@ func (l *lease) beat(ctx context.Context) error {
 	defer l.asking.Unlock()
 	sent := time.Now()
 	m, err := l.g.coordinator.ask(ctx, min(l.g.cfg.RequestTimeout, l.g.cfg.SessionTimeout/3), &heartbeat.Request{
-		GroupID: l.g.conn.full(l.g.cfg.Group), GenerationID: int32(l.g.id), MemberID: l.g.member,
+		GroupID: l.g.conn.Full(l.g.cfg.Group), GenerationID: int32(l.g.id), MemberID: l.g.member,
 	})
 	if err == nil {
 		err = l.g.coordinator.noted(m.(*heartbeat.Response).ErrorCode)
@@ -123,8 +124,8 @@ func (l *lease) beat(ctx context.Context) error {
 		l.mu.Unlock()
 		l.renew(sent)
 		return nil
-	case fenced(err):
+	case wire.Fenced(err):
 		l.g.fence(err)
 	}
-	return fmt.Errorf("heartbeat: %w", classify(err))
+	return fmt.Errorf("heartbeat: %w", wire.Classify(err))
 }

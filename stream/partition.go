@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -29,7 +30,7 @@ type partition struct {
 	failures int
 	stopped  bool
 
-	gap endGap // the fetcher's own
+	gap wire.EndGap // the fetcher's own
 
 	// The worker's own.
 	position  int64         // the next offset to hand out
@@ -66,7 +67,7 @@ func (p *partition) add(records []record.Record, next, high int64) {
 		p.chunks = append(p.chunks, records)
 		p.records += len(records)
 		for i := range records {
-			p.bytes += sizeOf(&records[i])
+			p.bytes += wire.SizeOf(&records[i])
 		}
 	}
 	p.next, p.high, p.failures = next, high, 0
@@ -269,7 +270,7 @@ func (p *partition) take(more func(rec *record.Record, n, bytes int) bool) []rec
 	for len(p.chunks) > 0 {
 		chunk, i := p.chunks[0], 0
 		for i < len(chunk) {
-			size := sizeOf(&chunk[i])
+			size := wire.SizeOf(&chunk[i])
 			if !more(&chunk[i], n+1, bytes+size) {
 				break
 			}

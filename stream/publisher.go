@@ -13,6 +13,7 @@ import (
 	"github.com/segmentio/kafka-go/compress"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -140,7 +141,7 @@ type Publisher struct {
 	conn *Conn
 	cfg  PublisherConfig
 	// compression decides batch by batch.
-	compression adaptiveCompression
+	compression wire.Compression
 
 	roundRobin atomic.Uint32 // for records without a key
 	requests   context.Context
@@ -170,7 +171,7 @@ func NewPublisher(conn *Conn, cfg PublisherConfig) (*Publisher, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Publisher{
-		conn: conn, cfg: cfg, compression: adaptiveCompression{codec: codec}, requests: ctx, cancel: cancel,
+		conn: conn, cfg: cfg, compression: wire.Compression{Codec: codec}, requests: ctx, cancel: cancel,
 		queues: map[record.TopicPartition]*sendQueue{}, senders: map[int32]int{},
 	}, nil
 }
@@ -290,7 +291,7 @@ func (p *Publisher) route(ctx context.Context, call *emitCall, records []record.
 		case partition < 0:
 			partition = record.PartitionOf(r.Key, n)
 		}
-		backing[i] = sendItem{call: call, index: i, record: r, size: sizeOf(r), to: record.TopicPartition{Topic: r.Topic, Partition: partition}}
+		backing[i] = sendItem{call: call, index: i, record: r, size: wire.SizeOf(r), to: record.TopicPartition{Topic: r.Topic, Partition: partition}}
 		items = append(items, &backing[i])
 	}
 	return items

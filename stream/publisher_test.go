@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -276,4 +277,18 @@ func TestPublisherClose(t *testing.T) {
 	require.NoError(t, p.Close())
 	calls.Wait()
 	require.Equal(t, fault.Canceled, fault.ClassOf(p.Emit(t.Context(), []record.Record{{Topic: topic}})))
+}
+
+// A record that is refused does not make its neighbours' outage look permanent.
+func TestTheClassOfAPartialFailure(t *testing.T) {
+	t.Parallel()
+	outage, refused := wire.Classify(kafka.NotLeaderForPartition), wire.Classify(kafka.MessageSizeTooLarge)
+	err := (&EmitError{Total: 4, Failed: []fault.Rejection{{Index: 1, Err: refused}, {Index: 3, Err: outage}}}).orNil()
+	require.Equal(t, fault.Transient, fault.ClassOf(err))
+	var partial *EmitError
+	require.ErrorAs(t, err, &partial)
+	require.Equal(t, 1, partial.Rejections()[0].Index)
+	err = (&EmitError{Total: 4, Failed: []fault.Rejection{{Index: 1, Err: refused}}}).orNil()
+	require.Equal(t, fault.Permanent, fault.ClassOf(err))
+	require.NoError(t, (&EmitError{Total: 2}).orNil())
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -47,8 +48,8 @@ func (c *Conn) bounds(ctx context.Context, parts map[string][]int) (map[record.T
 		for _, id := range ids {
 			tp := record.TopicPartition{Topic: topic, Partition: id}
 			if id < 0 || id >= len(leaders) || leaders[id] < 0 {
-				c.forget(topic)
-				return nil, fmt.Errorf("look up the ends of %s: %w", tp, classify(kafka.LeaderNotAvailable))
+				c.Forget(topic)
+				return nil, fmt.Errorf("look up the ends of %s: %w", tp, wire.Classify(kafka.LeaderNotAvailable))
 			}
 			byLeader[leaders[id]] = append(byLeader[leaders[id]], tp)
 		}
@@ -102,7 +103,7 @@ func (c *Conn) listOffsets(
 		if !ok {
 			t = len(req.Topics)
 			byTopic[tp.Topic] = t
-			req.Topics = append(req.Topics, listoffsets.RequestTopic{Topic: c.full(tp.Topic)})
+			req.Topics = append(req.Topics, listoffsets.RequestTopic{Topic: c.Full(tp.Topic)})
 		}
 		req.Topics[t].Partitions = append(req.Topics[t].Partitions, listoffsets.RequestPartition{
 			Partition: int32(tp.Partition), CurrentLeaderEpoch: -1, Timestamp: end,
@@ -110,14 +111,14 @@ func (c *Conn) listOffsets(
 	}
 	m, err := c.askBroker(ctx, c.cfg.RequestTimeout, leader, req)
 	if err != nil {
-		return fmt.Errorf("look up the ends of %d partitions: %w", len(tps), classify(err))
+		return fmt.Errorf("look up the ends of %d partitions: %w", len(tps), wire.Classify(err))
 	}
 	for _, t := range m.(*listoffsets.Response).Topics {
 		for _, p := range t.Partitions {
-			tp := record.TopicPartition{Topic: c.logical(t.Topic), Partition: int(p.Partition)}
+			tp := record.TopicPartition{Topic: c.Logical(t.Topic), Partition: int(p.Partition)}
 			if p.ErrorCode != 0 {
-				c.forget(tp.Topic)
-				err := classify(kafkaCode(p.ErrorCode))
+				c.Forget(tp.Topic)
+				err := wire.Classify(wire.Code(p.ErrorCode))
 				failed[tp] = fmt.Errorf("look up the ends of %s: %w", tp, err)
 				continue
 			}
@@ -156,7 +157,7 @@ func (c *Conn) Read(ctx context.Context, tp record.TopicPartition, from, to int6
 	if to < 0 || to > b.HighWatermark {
 		to = b.HighWatermark
 	}
-	var gap endGap
+	var gap wire.EndGap
 	for next := max(from, b.First); next < to; {
 		var records []record.Record
 		err := retry(ctx, func() error {
@@ -164,12 +165,12 @@ func (c *Conn) Read(ctx context.Context, tp record.TopicPartition, from, to int6
 			if err != nil {
 				return err
 			}
-			if res.logStart > next { // deleted while we read
-				next = res.logStart
+			if res.LogStart > next { // deleted while we read
+				next = res.LogStart
 			}
-			records, next, err = decodeBatches(tp, res.batches, next)
-			next = gap.next(next, res.highWatermark, empty)
-			return classify(err)
+			records, next, err = wire.DecodeBatches(tp, res.Batches, next)
+			next = gap.Next(next, res.HighWatermark, empty)
+			return wire.Classify(err)
 		})
 		if err != nil {
 			return fmt.Errorf("read %s from offset %d: %w", tp, next, err)
@@ -192,51 +193,51 @@ func retry(ctx context.Context, f func() error) error {
 }
 
 // fetchOne fetches one partition. An offset out of range is answered with the log's start and no records when it is before it.
-func (c *Conn) fetchOne(ctx context.Context, tp record.TopicPartition, offset int64) (res *fetched, empty bool, err error) {
+func (c *Conn) fetchOne(ctx context.Context, tp record.TopicPartition, offset int64) (res *wire.Fetched, empty bool, err error) {
 	leaders, err := c.leaders(ctx, tp.Topic, false)
 	if err != nil {
 		return nil, false, err
 	}
 	if tp.Partition >= len(leaders) || leaders[tp.Partition] < 0 {
-		c.forget(tp.Topic)
-		return nil, false, fmt.Errorf("partition %s: %w", tp, classify(kafka.LeaderNotAvailable))
+		c.Forget(tp.Topic)
+		return nil, false, fmt.Errorf("partition %s: %w", tp, wire.Classify(kafka.LeaderNotAvailable))
 	}
-	results, empty, err := c.fetch(ctx, leaders[tp.Partition], []fetchAsk{{tp: tp, offset: offset}})
+	results, empty, err := c.fetch(ctx, leaders[tp.Partition], []wire.Ask{{TP: tp, Offset: offset}})
 	if err != nil {
-		c.forget(tp.Topic)
+		c.Forget(tp.Topic)
 		return nil, false, fmt.Errorf("fetch %s: %w", tp, err)
 	}
 	for i := range results {
 		res := &results[i]
 		switch {
-		case res.tp != tp:
-		case res.code == 0:
+		case res.TP != tp:
+		case res.Code == 0:
 			return res, empty, nil
-		case errors.Is(kafkaCode(res.code), kafka.OffsetOutOfRange):
+		case errors.Is(wire.Code(res.Code), kafka.OffsetOutOfRange):
 			all, err := c.bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
 			if err != nil {
 				return nil, false, err
 			}
 			if b := all[tp]; offset < b.First {
-				return &fetched{tp: tp, logStart: b.First, highWatermark: b.HighWatermark}, false, nil
+				return &wire.Fetched{TP: tp, LogStart: b.First, HighWatermark: b.HighWatermark}, false, nil
 			}
-			return nil, false, fmt.Errorf("fetch %s at %d: %w", tp, offset, classify(kafkaCode(res.code)))
+			return nil, false, fmt.Errorf("fetch %s at %d: %w", tp, offset, wire.Classify(wire.Code(res.Code)))
 		default:
-			c.forget(tp.Topic)
-			return nil, false, fmt.Errorf("fetch %s: %w", tp, classify(kafkaCode(res.code)))
+			c.Forget(tp.Topic)
+			return nil, false, fmt.Errorf("fetch %s: %w", tp, wire.Classify(wire.Code(res.Code)))
 		}
 	}
 	return nil, false, fault.Transientf("fetch %s: the broker's answer leaves it out", tp)
 }
 
 // fetch performs one exchange for a reader without a group.
-func (c *Conn) fetch(ctx context.Context, leader int32, asks []fetchAsk) (results []fetched, empty bool, err error) {
-	req := &fetchExchange{
-		leader: leader, clientID: c.cfg.ClientID, prefix: c.cfg.Prefix, maxWaitMillis: int32(readMaxWait.Milliseconds()),
-		maxBytes: readMaxBytes, partitionMax: readMaxBytes / 4, asks: asks,
+func (c *Conn) fetch(ctx context.Context, leader int32, asks []wire.Ask) (results []wire.Fetched, empty bool, err error) {
+	req := &wire.Fetch{
+		Leader: leader, ClientID: c.cfg.ClientID, Prefix: c.cfg.Prefix, MaxWaitMillis: int32(readMaxWait.Milliseconds()),
+		MaxBytes: readMaxBytes, PartitionMax: readMaxBytes / 4, Asks: asks,
 	}
 	if _, err := c.roundTrip(ctx, readMaxWait+c.cfg.RequestTimeout, req); err != nil {
-		return nil, false, classify(err)
+		return nil, false, wire.Classify(err)
 	}
-	return req.results, req.empty, nil
+	return req.Results, req.Empty, nil
 }

@@ -4,66 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 )
-
-// direct sends a request of kafka-go past the transport's own handling: metadata is not answered from its cache.
-type direct struct {
-	inner    protocol.Message
-	clientID string
-	version  int16
-}
-
-// ApiKey names the request's kind; see protocol.Message.
-func (d *direct) ApiKey() protocol.ApiKey { return d.inner.ApiKey() }
-
-// Required reports that the exchange is always done here; see protocol.RawExchanger.
-func (d *direct) Required(versions map[protocol.ApiKey]int16) bool {
-	d.version = versions[d.inner.ApiKey()]
-	return true
-}
-
-// RawExchange performs the exchange.
-func (d *direct) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	res, err := protocol.RoundTrip(rw, d.version, 1, d.clientID, d.inner)
-	return answer{res}, err
-}
-
-// answer hides the type of a response from the transport, which would take it for the answer to a request of its own.
-type answer struct{ protocol.Message }
-
-// unwrap undoes it.
-func unwrap(m protocol.Message, err error) (protocol.Message, error) {
-	if a, ok := m.(answer); ok {
-		return a.Message, err
-	}
-	return m, err
-}
-
-// directTo sends a request to one broker. kafka-go would look up a group's coordinator for every request, and sends heartbeats to any broker.
-type directTo struct {
-	direct
-	broker int32
-}
-
-// Broker routes the request; see protocol.BrokerMessage.
-func (d *directTo) Broker(protocol.Cluster) (protocol.Broker, error) {
-	return protocol.Broker{ID: d.broker}, nil
-}
 
 // ask sends a request to any broker.
 func (c *Conn) ask(ctx context.Context, timeout time.Duration, req protocol.Message) (protocol.Message, error) {
-	return unwrap(c.roundTrip(ctx, timeout, &direct{inner: req, clientID: c.cfg.ClientID}))
+	return wire.Answer(c.roundTrip(ctx, timeout, wire.Direct(req, c.cfg.ClientID)))
 }
 
 // askBroker sends a request to one broker.
 func (c *Conn) askBroker(ctx context.Context, timeout time.Duration, broker int32, req protocol.Message) (protocol.Message, error) {
-	return unwrap(c.roundTrip(ctx, timeout, &directTo{direct: direct{inner: req, clientID: c.cfg.ClientID}, broker: broker}))
+	return wire.Answer(c.roundTrip(ctx, timeout, wire.DirectTo(req, c.cfg.ClientID, broker)))
 }
 
 // coordinator knows the broker that coordinates a group.
@@ -97,7 +54,7 @@ func (c *coordinator) find(ctx context.Context, timeout time.Duration) (int32, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	res, err := c.conn.client.FindCoordinator(ctx, &kafka.FindCoordinatorRequest{Key: c.conn.full(c.group)})
+	res, err := c.conn.client.FindCoordinator(ctx, &kafka.FindCoordinatorRequest{Key: c.conn.Full(c.group)})
 	if err == nil {
 		err = res.Error
 	}
@@ -119,7 +76,7 @@ func (c *coordinator) noted(code int16) error {
 	if code == 0 {
 		return nil
 	}
-	err := kafkaCode(code)
+	err := wire.Code(code)
 	if errors.Is(err, kafka.NotCoordinatorForGroup) || errors.Is(err, kafka.GroupCoordinatorNotAvailable) {
 		c.forget()
 	}

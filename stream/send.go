@@ -15,6 +15,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol/rawproduce"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -144,7 +145,7 @@ func (p *Publisher) take(leader int32) []*parcel {
 			return false
 		}
 		n, size := 0, 0
-		for n < len(q.items) && (q.limit == 0 || n < q.limit) && n < batchRecordsMax {
+		for n < len(q.items) && (q.limit == 0 || n < q.limit) && n < wire.MaxRecords {
 			if n > 0 && size+q.items[n].size > p.cfg.MaxBatchBytes {
 				break
 			}
@@ -168,7 +169,7 @@ func (p *Publisher) exchange(leader int32, parcels []*parcel) {
 		}
 	}
 	if leader < 0 {
-		fail(classify(protocol.ErrNoLeader))
+		fail(wire.Classify(protocol.ErrNoLeader))
 		return
 	}
 	req := &rawproduce.Request{Acks: int16(kafka.RequireAll), Timeout: int32(p.cfg.RequestTimeout.Milliseconds() / 2)}
@@ -181,7 +182,7 @@ func (p *Publisher) exchange(leader int32, parcels []*parcel) {
 	}
 	m, err := p.conn.askBroker(p.requests, p.cfg.RequestTimeout, leader, req)
 	if err != nil {
-		fail(classify(err))
+		fail(wire.Classify(err))
 		return
 	}
 	p.outcomes(parcels, m.(*produce.Response))
@@ -198,37 +199,32 @@ func (p *Publisher) encode(req *rawproduce.Request, parcels []*parcel) error {
 			continue
 		}
 		records := make([]*record.Record, len(pa.items))
-		size := batchHeader
+		size := wire.BatchHeader
 		for i, it := range pa.items {
 			records[i] = it.record
 			size += it.size
 		}
 		topic := pa.queue.tp.Topic
-		codec := p.compression.codecFor(topic, size)
-		body, err := appendBatch(make([]byte, 4, 4+size), records, codec, time.Now())
+		codec := p.compression.CodecFor(topic, size)
+		body, err := wire.AppendBatch(make([]byte, 4, 4+size), records, codec, time.Now())
 		if err != nil {
 			return err
 		}
 		if codec != nil {
-			p.compression.compressed(topic, size, len(body))
+			p.compression.Compressed(topic, size, len(body))
 		}
-		putSize(body)
+		wire.PutSize(body)
 		t, ok := byTopic[topic]
 		if !ok {
 			t = len(req.Topics)
 			byTopic[topic] = t
-			req.Topics = append(req.Topics, rawproduce.RequestTopic{Topic: p.conn.full(topic)})
+			req.Topics = append(req.Topics, rawproduce.RequestTopic{Topic: p.conn.Full(topic)})
 		}
 		req.Topics[t].Partitions = append(req.Topics[t].Partitions, rawproduce.RequestPartition{
 			Partition: int32(pa.queue.tp.Partition), RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(body)},
 		})
 	}
 	return nil
-}
-
-func putSize(body []byte) {
-	n := len(body) - 4
-	body[0], body[1], body[2], body[3] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
 }
 
 func (p *Publisher) outcomes(parcels []*parcel, res *produce.Response) {
@@ -238,16 +234,16 @@ func (p *Publisher) outcomes(parcels []*parcel, res *produce.Response) {
 	for _, t := range res.Topics {
 		for _, part := range t.Partitions {
 			i := slices.IndexFunc(parcels, func(pa *parcel) bool {
-				return pa.queue.tp == record.TopicPartition{Topic: p.conn.logical(t.Topic), Partition: int(part.Partition)}
+				return pa.queue.tp == record.TopicPartition{Topic: p.conn.Logical(t.Topic), Partition: int(part.Partition)}
 			})
 			switch {
 			case i < 0:
 			case part.ErrorCode == 0:
 				parcels[i].err = nil
 			case part.ErrorMessage != "":
-				parcels[i].err = classify(fmt.Errorf("%w (%s)", kafka.Error(part.ErrorCode), part.ErrorMessage))
+				parcels[i].err = wire.Classify(fmt.Errorf("%w (%s)", kafka.Error(part.ErrorCode), part.ErrorMessage))
 			default:
-				parcels[i].err = classify(kafka.Error(part.ErrorCode))
+				parcels[i].err = wire.Classify(kafka.Error(part.ErrorCode))
 			}
 		}
 	}
@@ -317,7 +313,7 @@ func (i *sendItem) expired() error {
 	case i.last != nil:
 		return fmt.Errorf("emit to %s: gave up: %w", i.to, i.last)
 	}
-	return classify(fmt.Errorf("emit to %s: %w", i.to, err))
+	return wire.Classify(fmt.Errorf("emit to %s: %w", i.to, err))
 }
 
 // release ends the queue's turn; back goes in front of what has come in since.
@@ -328,7 +324,7 @@ func (p *Publisher) release(q *sendQueue, back []*sendItem, failed bool) {
 	if len(back) > 0 {
 		q.items = append(slices.Clone(back), q.items...)
 	} else if q.limit > 0 {
-		q.limit = min(q.limit*2, batchRecordsMax)
+		q.limit = min(q.limit*2, wire.MaxRecords)
 		if q.limit >= 4096 {
 			q.limit = 0
 		}

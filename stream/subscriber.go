@@ -13,6 +13,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -294,10 +295,10 @@ func (s *Subscriber) groupConfig(sub *subscription) kafka.ConsumerGroupConfig {
 	c := s.cfg
 	topics := make([]string, len(sub.topics))
 	for i, t := range sub.topics {
-		topics[i] = s.conn.full(t)
+		topics[i] = s.conn.Full(t)
 	}
 	return kafka.ConsumerGroupConfig{
-		ID: s.conn.full(c.Group), Brokers: s.conn.cfg.Brokers, Dialer: sub.conns.dialer(s.conn.dialer), Topics: topics,
+		ID: s.conn.Full(c.Group), Brokers: s.conn.cfg.Brokers, Dialer: sub.conns.dialer(s.conn.dialer), Topics: topics,
 		GroupBalancers:    []kafka.GroupBalancer{copartitioned{}},
 		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout, RebalanceTimeout: c.RebalanceTimeout,
 		JoinGroupBackoff: c.JoinBackoff, Timeout: min(c.RequestTimeout, c.SessionTimeout/3),
@@ -312,7 +313,7 @@ func (s *Subscriber) SubscribeInitialize(topic string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*s.cfg.RequestTimeout)
 	defer cancel()
 	for _, name := range strings.Split(topic, ",") {
-		name = s.conn.full(strings.TrimSpace(name))
+		name = s.conn.Full(strings.TrimSpace(name))
 		res, err := s.conn.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{
 			Topics: []kafka.TopicConfig{{Topic: name, NumPartitions: s.cfg.InitPartitions, ReplicationFactor: -1}},
 		})
@@ -320,7 +321,7 @@ func (s *Subscriber) SubscribeInitialize(topic string) error {
 			err = res.Errors[name]
 		}
 		if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
-			return fmt.Errorf("make topic %s: %w", name, classify(err))
+			return fmt.Errorf("make topic %s: %w", name, wire.Classify(err))
 		}
 	}
 	return nil

@@ -30,7 +30,7 @@ import (
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers/simulator"
-	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
@@ -155,7 +155,7 @@ func DropTopics(ctx context.Context, t *testing.T, cfg config.Config) {
 	for _, x := range processors.Topics(app.TopicsConfig(cfg)) {
 		topics = append(topics, x.Name)
 	}
-	require.NoError(t, stream.DeleteTopics(ctx, k.Conn(), topics...))
+	require.NoError(t, admin.DeleteTopics(ctx, k.Conn(), topics...))
 }
 
 // DropCollections removes the collections of an installation on the real Qdrant.
@@ -286,7 +286,7 @@ func (in *Installation) Settle(t *testing.T, limit time.Duration) {
 	t.Helper()
 	calm := 0
 	Eventually(t, limit, func() error {
-		lags, err := stream.Lag(t.Context(), in.Kafka().Conn(), in.Kafka().GroupTopics())
+		lags, err := admin.Lag(t.Context(), in.Kafka().Conn(), in.Kafka().GroupTopics())
 		if err != nil {
 			return err
 		}

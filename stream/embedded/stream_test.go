@@ -17,7 +17,9 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/guard"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -25,7 +27,7 @@ import (
 func TestStreamOverRestarts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	topics := []stream.TopicSpec{
+	topics := []admin.TopicSpec{
 		{Name: "events", Partitions: 2, RetentionMs: 1000, RetentionBytes: 1 << 28},
 		{Name: "meta", Partitions: 1, Compact: true},
 		{Name: "group.poison", Partitions: 1},
@@ -40,12 +42,12 @@ func TestStreamOverRestarts(t *testing.T) {
 			require.NoError(t, err)
 			defer conn.Close()
 			for range 2 {
-				require.NoError(t, stream.EnsureTopics(t.Context(), conn, topics))
+				require.NoError(t, admin.EnsureTopics(t.Context(), conn, topics))
 			}
 			pub, err := stream.NewPublisher(conn, stream.DefaultPublisherConfig())
 			require.NoError(t, err)
 			defer pub.Close()
-			id, err := stream.LogID(t.Context(), conn, pub, "meta", round == 0)
+			id, err := admin.LogID(t.Context(), conn, pub, "meta", round == 0)
 			require.NoError(t, err)
 			if round > 0 {
 				assert.Equal(t, logID, id)
@@ -63,9 +65,9 @@ func TestStreamOverRestarts(t *testing.T) {
 			cfg.Logger = slog.New(slog.DiscardHandler)
 			sub, err := stream.NewSubscriber(conn, cfg)
 			require.NoError(t, err)
-			router, err := stream.NewRouter(stream.RouterConfig{CloseTimeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler)})
+			router, err := guard.NewRouter(guard.RouterConfig{CloseTimeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler)})
 			require.NoError(t, err)
-			require.NoError(t, router.Handle(stream.Options{
+			require.NoError(t, router.Handle(guard.Options{
 				Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, Backoff: fault.Backoff{First: time.Millisecond, Max: time.Millisecond},
 				Handler: func(_ context.Context, b *record.Batch) error {
 					mu.Lock()
@@ -90,7 +92,7 @@ func TestStreamOverRestarts(t *testing.T) {
 			}
 			require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) >= want }, 20*time.Second, 10*time.Millisecond)
 			require.Eventually(t, func() bool {
-				lags, err := stream.Lag(t.Context(), conn, map[string][]string{"group": {"events"}})
+				lags, err := admin.Lag(t.Context(), conn, map[string][]string{"group": {"events"}})
 				return err == nil && lags[0].Lag+lags[1].Lag == 0
 			}, 10*time.Second, 20*time.Millisecond)
 			if round == 1 {
@@ -117,7 +119,7 @@ func TestBrokerComesBack(t *testing.T) {
 	conn, err := stream.Open(t.Context(), stream.DefaultConfig(addr))
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, stream.EnsureTopics(t.Context(), conn, []stream.TopicSpec{{Name: "events", Partitions: 2}, {Name: "results", Partitions: 2}, {Name: "group.poison", Partitions: 1}}))
+	require.NoError(t, admin.EnsureTopics(t.Context(), conn, []admin.TopicSpec{{Name: "events", Partitions: 2}, {Name: "results", Partitions: 2}, {Name: "group.poison", Partitions: 1}}))
 	pub, err := stream.NewPublisher(conn, stream.DefaultPublisherConfig())
 	require.NoError(t, err)
 	defer pub.Close()
@@ -128,13 +130,13 @@ func TestBrokerComesBack(t *testing.T) {
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	sub, err := stream.NewSubscriber(conn, cfg)
 	require.NoError(t, err)
-	router, err := stream.NewRouter(stream.RouterConfig{CloseTimeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler)})
+	router, err := guard.NewRouter(guard.RouterConfig{CloseTimeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	var mu sync.Mutex
 	seen := map[string]bool{}
-	require.NoError(t, router.Handle(stream.Options{
+	require.NoError(t, router.Handle(guard.Options{
 		Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, MaxAttempts: 1, Backoff: fault.Backoff{First: 10 * time.Millisecond, Max: 200 * time.Millisecond},
-		Breaker: stream.Breaker{Delay: 200 * time.Millisecond},
+		Breaker: guard.Breaker{Delay: 200 * time.Millisecond},
 		Handler: func(ctx context.Context, b *record.Batch) error {
 			var out []record.Record
 			for _, r := range b.Records {

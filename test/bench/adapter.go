@@ -14,6 +14,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
@@ -165,19 +166,19 @@ func (b *bench) fill(ctx context.Context, brokers []string, topic string) (int, 
 		return 0, err
 	}
 	defer conn.Close()
-	specs := []stream.TopicSpec{
+	specs := []admin.TopicSpec{
 		{Name: topic, Partitions: adapterPartitions, RetentionMs: -1, RetentionBytes: -1},
 		{
 			Name: topic + ".produce", Partitions: adapterPartitions, RetentionMs: -1,
 			RetentionBytes: -1,
 		},
 	}
-	if err := stream.EnsureTopics(ctx, conn, specs); err != nil {
+	if err := admin.EnsureTopics(ctx, conn, specs); err != nil {
 		return 0, err
 	}
 	b.later(func(ctx context.Context) {
 		if conn, err := stream.Open(ctx, stream.DefaultConfig(brokers...)); err == nil {
-			_ = stream.DeleteTopics(ctx, conn, specs[0].Name, specs[1].Name)
+			_ = admin.DeleteTopics(ctx, conn, specs[0].Name, specs[1].Name)
 			_ = conn.Close()
 		}
 	})

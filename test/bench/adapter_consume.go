@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/guard"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -34,13 +35,13 @@ func consumeBatches(ctx context.Context, task adapterTask, ranges bool) (any, er
 	if err != nil {
 		return nil, err
 	}
-	router, err := stream.NewRouter(stream.DefaultRouterConfig())
+	router, err := guard.NewRouter(guard.DefaultRouterConfig())
 	if err != nil {
 		return nil, err
 	}
 	m := newMeter(task.Events)
 	var mu sync.Mutex
-	if err := router.Handle(stream.Options{
+	if err := router.Handle(guard.Options{
 		Name: "bench", Group: task.Group, Topics: []string{task.Topic}, Subscriber: sub,
 		Emitter: pub,
 		Handler: func(_ context.Context, b *record.Batch) error {

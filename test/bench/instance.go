@@ -22,6 +22,7 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 )
 
 // installation is a set of topics and stores of its own, and the process that works on them.
@@ -205,7 +206,7 @@ func (in *installation) groups() map[string][]string {
 
 // lag returns how many records the groups are behind, by group.
 func (in *installation) lag(ctx context.Context) (total int64, by map[string]int64, err error) {
-	lags, err := stream.Lag(ctx, in.conn, in.groups())
+	lags, err := admin.Lag(ctx, in.conn, in.groups())
 	if err != nil {
 		return 0, nil, err
 	}
@@ -284,7 +285,7 @@ func removeTopics(ctx context.Context, broker, prefix string) error {
 	for _, t := range processors.Topics(schemas.DefaultTopicsConfig()) {
 		names = append(names, t.Name)
 	}
-	return stream.DeleteTopics(ctx, conn, names...)
+	return admin.DeleteTopics(ctx, conn, names...)
 }
 
 func removeCollections(ctx context.Context, prefix string) error {

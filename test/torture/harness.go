@@ -15,6 +15,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 )
 
 // harness holds one run together.
@@ -224,7 +225,7 @@ func groupTopics() map[string][]string { return processors.GroupTopics(retryDela
 func lag(ctx context.Context, conn *stream.Conn) (byGroup map[string]int64, inWork int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	lags, err := stream.Lag(ctx, conn, groupTopics())
+	lags, err := admin.Lag(ctx, conn, groupTopics())
 	if err != nil {
 		return nil, 0, err
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
-	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -186,7 +186,7 @@ type standing struct{ done, before int64 }
 func (h *harness) standings(ctx context.Context) (map[string]standing, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	lags, err := stream.Lag(ctx, h.direct, groupTopics())
+	lags, err := admin.Lag(ctx, h.direct, groupTopics())
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package stream
+package guard
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/internal/streamtest"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -21,12 +22,12 @@ import (
 func TestGuardExclusionsSurvive(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
-		topic := e.topic(t, 1)
-		cfg := e.group(t)
+		topic := e.Topic(t, 1)
+		cfg := e.Group(t)
 		cfg.Intents = true
 		e.groupTopics(t, cfg.Group)
-		p := e.publisher(t)
-		emit(t, p, topic, 0, 0, 10)
+		p := e.Publisher(t)
+		streamtest.Emit(t, p, topic, 0, 0, 10)
 		type seen struct {
 			first, last int64
 			values      []string
@@ -64,7 +65,7 @@ func TestGuardExclusionsSurvive(t *testing.T) {
 			return ctx.Err()
 		}))
 		<-working
-		_, metadata := e.committed(t, cfg.Group, topic, 0)
+		_, metadata := e.Committed(t, cfg.Group, topic, 0)
 		assert.Contains(t, metadata, "!", "the excluded offsets are written down before the rest has effects")
 		stop()
 
@@ -91,12 +92,12 @@ func TestGuardExclusionsSurvive(t *testing.T) {
 func TestHandoverDuringOutage(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
-		topic := e.topic(t, 2)
-		cfg := e.group(t)
+		topic := e.Topic(t, 2)
+		cfg := e.Group(t)
 		e.groupTopics(t, cfg.Group)
-		p := e.publisher(t)
-		emit(t, p, topic, 0, 0, 5)
-		emit(t, p, topic, 1, 10, 5)
+		p := e.Publisher(t)
+		streamtest.Emit(t, p, topic, 0, 0, 5)
+		streamtest.Emit(t, p, topic, 1, 10, 5)
 		member := func(h Handler) func() {
 			return e.runRouter(t, Options{
 				Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: h,
@@ -127,11 +128,11 @@ func TestChurn(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
 		const total, partitions = 4000, 4
-		topic := e.topic(t, partitions)
-		cfg := e.group(t)
+		topic := e.Topic(t, partitions)
+		cfg := e.Group(t)
 		cfg.Intents, cfg.MaxRecords = true, 50
 		e.groupTopics(t, cfg.Group)
-		p := e.publisher(t)
+		p := e.Publisher(t)
 		var mu sync.Mutex
 		last := map[int]int64{} // by partition: the newest offset that has had its effect
 		effects, calls := map[string]bool{}, 0
@@ -177,7 +178,7 @@ func TestChurn(t *testing.T) {
 					return nil
 				},
 			})
-			eventually(t, "one generation", func() bool {
+			streamtest.Eventually(t, "one generation", func() bool {
 				mu.Lock()
 				defer mu.Unlock()
 				for _, id := range generations {
@@ -191,20 +192,20 @@ func TestChurn(t *testing.T) {
 		}
 		stops := []func(){member(), member()}
 		for part := range partitions {
-			emit(t, p, topic, part, part*total/partitions, total/partitions/2)
+			streamtest.Emit(t, p, topic, part, part*total/partitions, total/partitions/2)
 		}
 		stops = append(stops, member())
 		stops[0]()
 		for part := range partitions {
-			emit(t, p, topic, part, part*total/partitions+total/partitions/2, total/partitions/2)
+			streamtest.Emit(t, p, topic, part, part*total/partitions+total/partitions/2, total/partitions/2)
 		}
 		stops[1]()
 		member()
 		const bad = partitions * 3 // offsets 13, 413 and 813 of each
-		eventually(t, "all records", func() bool { mu.Lock(); defer mu.Unlock(); return len(effects) == total-bad })
-		d := deadletter.New(e.conn, p, "", []string{cfg.Group})
+		streamtest.Eventually(t, "all records", func() bool { mu.Lock(); defer mu.Unlock(); return len(effects) == total-bad })
+		d := deadletter.New(e.Conn, p, "", []string{cfg.Group})
 		var letters []deadletter.Letter
-		eventually(t, "all dead letters", func() bool {
+		streamtest.Eventually(t, "all dead letters", func() bool {
 			var err error
 			letters, err = d.List(t.Context(), deadletter.Filter{})
 			require.NoError(t, err)

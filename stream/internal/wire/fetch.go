@@ -1,4 +1,4 @@
-package stream
+package wire
 
 import (
 	"encoding/binary"
@@ -19,56 +19,56 @@ const (
 )
 
 // fetchAsk is one partition in a fetch.
-type fetchAsk struct {
-	tp     record.TopicPartition
-	offset int64
+type Ask struct {
+	TP     record.TopicPartition
+	Offset int64
 }
 
 // fetched is one partition's part of a response.
-type fetched struct {
-	tp            record.TopicPartition
-	code          int16
-	highWatermark int64
-	logStart      int64
-	batches       []byte
+type Fetched struct {
+	TP            record.TopicPartition
+	Code          int16
+	HighWatermark int64
+	LogStart      int64
+	Batches       []byte
 }
 
 // fetchExchange is a protocol.Message that performs the exchange itself.
-type fetchExchange struct {
-	leader                                int32
-	clientID, prefix                      string
-	maxWaitMillis, maxBytes, partitionMax int32
-	minBytes                              int32      // 0 is 1
-	asks                                  []fetchAsk // those of one topic stand together
-	offered                               int16      // the version that the broker offers
+type Fetch struct {
+	Leader                                int32
+	ClientID, Prefix                      string
+	MaxWaitMillis, MaxBytes, PartitionMax int32
+	MinBytes                              int32 // 0 is 1
+	Asks                                  []Ask // those of one topic stand together
+	offered                               int16 // the version that the broker offers
 
-	bytes   int
-	results []fetched
+	Bytes   int
+	Results []Fetched
 	// empty is true when there was nothing to return for any partition, and the broker was not holding back.
-	empty bool
+	Empty bool
 }
 
 var (
-	_ protocol.BrokerMessage = (*fetchExchange)(nil)
-	_ protocol.RawExchanger  = (*fetchExchange)(nil)
+	_ protocol.BrokerMessage = (*Fetch)(nil)
+	_ protocol.RawExchanger  = (*Fetch)(nil)
 )
 
 // ApiKey names the request's kind; see protocol.Message.
-func (f *fetchExchange) ApiKey() protocol.ApiKey { return protocol.Fetch }
+func (f *Fetch) ApiKey() protocol.ApiKey { return protocol.Fetch }
 
 // Broker routes the request to the leader; see protocol.BrokerMessage.
-func (f *fetchExchange) Broker(protocol.Cluster) (protocol.Broker, error) {
-	return protocol.Broker{ID: f.leader}, nil
+func (f *Fetch) Broker(protocol.Cluster) (protocol.Broker, error) {
+	return protocol.Broker{ID: f.Leader}, nil
 }
 
 // Required reports that the exchange is always done here; see protocol.RawExchanger.
-func (f *fetchExchange) Required(versions map[protocol.ApiKey]int16) bool {
+func (f *Fetch) Required(versions map[protocol.ApiKey]int16) bool {
 	f.offered = versions[protocol.Fetch]
 	return true
 }
 
 // RawExchange writes the request and reads the response. The connection has a deadline.
-func (f *fetchExchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
+func (f *Fetch) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	if f.offered < fetchVersion {
 		return nil, fmt.Errorf("the broker speaks Fetch up to version %d, %d is needed: Kafka 2.3 or later", f.offered, fetchVersion)
 	}
@@ -87,7 +87,7 @@ func (f *fetchExchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) 
 	if _, err := io.ReadFull(rw, body); err != nil {
 		return nil, unexpected(err)
 	}
-	f.bytes = int(size)
+	f.Bytes = int(size)
 	return f, f.decode(body)
 }
 
@@ -101,33 +101,33 @@ func unexpected(err error) error {
 // fetchCorrelation identifies the only request under way on its connection.
 const fetchCorrelation = 0x51
 
-func (f *fetchExchange) encode() []byte {
+func (f *Fetch) encode() []byte {
 	be := binary.BigEndian
-	b := make([]byte, 4, 128+64*len(f.asks))
+	b := make([]byte, 4, 128+64*len(f.Asks))
 	b = be.AppendUint16(b, uint16(protocol.Fetch))
 	b = be.AppendUint16(b, fetchVersion)
 	b = be.AppendUint32(b, fetchCorrelation)
-	b = appendString(b, f.clientID)
+	b = appendString(b, f.ClientID)
 	b = be.AppendUint32(b, ^uint32(0)) // replica id: a consumer
-	b = be.AppendUint32(b, uint32(f.maxWaitMillis))
-	b = be.AppendUint32(b, uint32(max(f.minBytes, 1)))
-	b = be.AppendUint32(b, uint32(f.maxBytes))
+	b = be.AppendUint32(b, uint32(f.MaxWaitMillis))
+	b = be.AppendUint32(b, uint32(max(f.MinBytes, 1)))
+	b = be.AppendUint32(b, uint32(f.MaxBytes))
 	b = append(b, 0)                   // isolation level: uncommitted
 	b = be.AppendUint32(b, 0)          // session id: none
 	b = be.AppendUint32(b, ^uint32(0)) // session epoch: none
 	topicsAt, topics := len(b), 0
 	b = be.AppendUint32(b, 0)
-	for i := 0; i < len(f.asks); topics++ {
-		topic := f.asks[i].tp.Topic
-		b = appendString(b, f.prefix+topic)
+	for i := 0; i < len(f.Asks); topics++ {
+		topic := f.Asks[i].TP.Topic
+		b = appendString(b, f.Prefix+topic)
 		countAt, count := len(b), 0
 		b = be.AppendUint32(b, 0)
-		for ; i < len(f.asks) && f.asks[i].tp.Topic == topic; i++ {
-			b = be.AppendUint32(b, uint32(f.asks[i].tp.Partition))
+		for ; i < len(f.Asks) && f.Asks[i].TP.Topic == topic; i++ {
+			b = be.AppendUint32(b, uint32(f.Asks[i].TP.Partition))
 			b = be.AppendUint32(b, ^uint32(0)) // leader epoch: unknown
-			b = be.AppendUint64(b, uint64(f.asks[i].offset))
+			b = be.AppendUint64(b, uint64(f.Asks[i].Offset))
 			b = be.AppendUint64(b, ^uint64(0)) // log start offset: for replicas
-			b = be.AppendUint32(b, uint32(f.partitionMax))
+			b = be.AppendUint32(b, uint32(f.PartitionMax))
 			count++
 		}
 		be.PutUint32(b[countAt:], uint32(count))
@@ -143,7 +143,7 @@ func appendString(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
 }
 
-func (f *fetchExchange) decode(body []byte) error {
+func (f *Fetch) decode(body []byte) error {
 	r := wireReader{b: body}
 	if id := r.int32(); id != fetchCorrelation && r.err == nil {
 		return fmt.Errorf("fetch response to another request (%d)", id)
@@ -152,11 +152,11 @@ func (f *fetchExchange) decode(body []byte) error {
 	code := r.int16()
 	r.int32() // session
 	if r.err == nil && code != 0 {
-		return kafkaCode(code)
+		return Code(code)
 	}
 	names := map[string]string{} // by the name on the broker: the strings of the request are shared
-	for _, a := range f.asks {
-		names[f.prefix+a.tp.Topic] = a.tp.Topic
+	for _, a := range f.Asks {
+		names[f.Prefix+a.TP.Topic] = a.TP.Topic
 	}
 	for range r.count(6) {
 		topic := r.string()
@@ -164,20 +164,20 @@ func (f *fetchExchange) decode(body []byte) error {
 			topic = known
 		}
 		for range r.count(38) {
-			p := fetched{tp: record.TopicPartition{Topic: topic, Partition: int(r.int32())}}
-			p.code = r.int16()
-			p.highWatermark = r.int64()
+			p := Fetched{TP: record.TopicPartition{Topic: topic, Partition: int(r.int32())}}
+			p.Code = r.int16()
+			p.HighWatermark = r.int64()
 			r.int64() // last stable offset
-			p.logStart = r.int64()
+			p.LogStart = r.int64()
 			r.skip(16 * r.count(16)) // aborted transactions
 			r.int32()                // preferred read replica
-			p.batches = r.bytes()
-			f.results = append(f.results, p)
+			p.Batches = r.bytes()
+			f.Results = append(f.Results, p)
 		}
 	}
-	f.empty = throttle == 0
-	for i := range f.results {
-		f.empty = f.empty && len(f.results[i].batches) == 0
+	f.Empty = throttle == 0
+	for i := range f.Results {
+		f.Empty = f.Empty && len(f.Results[i].Batches) == 0
 	}
 	return r.err
 }
@@ -185,18 +185,18 @@ func (f *fetchExchange) decode(body []byte) error {
 // endGap notices that no records are left between an offset and the end of the log: compaction may remove the newest ones too, when they are
 // tombstones. A broker then answers with nothing although the high watermark is further on. An answer that is empty because others have filled
 // it, or because of a quota, does not count, and it takes two in a row.
-type endGap struct{ at, high int64 }
+type EndGap struct{ at, high int64 }
 
 // next returns the offset to go on at.
-func (g *endGap) next(at, high int64, empty bool) int64 {
+func (g *EndGap) Next(at, high int64, empty bool) int64 {
 	if !empty || high <= at {
-		*g = endGap{}
+		*g = EndGap{}
 		return at
 	}
-	if *g == (endGap{at, high}) {
+	if *g == (EndGap{at, high}) {
 		return high
 	}
-	*g = endGap{at, high}
+	*g = EndGap{at, high}
 	return at
 }
 

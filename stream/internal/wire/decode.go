@@ -1,4 +1,4 @@
-package stream
+package wire
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 )
 
 // kafkaCode is a broker's error code as an error.
-func kafkaCode(code int16) error { return kafka.Error(code) }
+func Code(code int16) error { return kafka.Error(code) }
 
 // Attributes of a record batch.
 const (
@@ -32,12 +32,12 @@ var errCorrupt = errors.New("corrupt record batch")
 
 // decodeBatches returns the records at or after from. next is the offset after the last complete batch, which on a compacted topic
 // can be well after the last record; it is from when there is no complete batch. Keys and values are slices of data or of what was inflated.
-func decodeBatches(tp record.TopicPartition, data []byte, from int64) (records []record.Record, next int64, err error) {
+func DecodeBatches(tp record.TopicPartition, data []byte, from int64) (records []record.Record, next int64, err error) {
 	next = from
 	be := binary.BigEndian
-	for len(data) >= batchHeader {
+	for len(data) >= BatchHeader {
 		length := int(int32(be.Uint32(data[8:])))
-		if length < batchHeader-batchPrefix {
+		if length < BatchHeader-batchPrefix {
 			return records, next, fmt.Errorf("%w at offset %d of %s: length %d", errCorrupt, next, tp, length)
 		}
 		if batchPrefix+length > len(data) {
@@ -71,7 +71,7 @@ func decodeBatch(dst []record.Record, tp record.TopicPartition, b []byte, base, 
 	attributes := be.Uint16(b[21:])
 	first, newest := int64(be.Uint64(b[27:])), int64(be.Uint64(b[35:]))
 	count := int(int32(be.Uint32(b[57:])))
-	body := b[batchHeader:]
+	body := b[BatchHeader:]
 	if kind := compress.Compression(attributes & attrCodec); kind != 0 {
 		var err error
 		if body, err = inflate(kind, body); err != nil {

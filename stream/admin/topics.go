@@ -1,4 +1,6 @@
-package stream
+// Package admin looks after topics, and after the offsets and members of consumer groups: what
+// commands and start-up need of a broker, and no handler does.
+package admin
 
 import (
 	"context"
@@ -14,8 +16,21 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
+
+// Emitter writes records and returns when all replicas have them. *stream.Publisher is one.
+type Emitter interface {
+	Emit(ctx context.Context, records []record.Record) error
+}
+
+// retry calls f until it succeeds, fails for good, or ctx ends: a fresh coordinator is not available
+// for a moment.
+func retry(ctx context.Context, f func() error) error {
+	return fault.Retry(ctx, fault.Backoff{First: 20 * time.Millisecond, Max: 2 * time.Second}, f)
+}
 
 // TopicSpec says how a topic is to be.
 type TopicSpec struct {
@@ -55,7 +70,7 @@ const usableWithin = 30 * time.Second
 
 // EnsureTopics creates the topics that are missing, brings the configurations of the others in line, and returns when all can be written and read. Calling it
 // again, or from several processes at once, is harmless. A topic with another number of partitions is an error: keys would move between partitions.
-func EnsureTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
+func EnsureTopics(ctx context.Context, conn *stream.Conn, specs []TopicSpec) error {
 	for _, s := range specs {
 		if s.Name == "" || s.Partitions < 1 {
 			return fault.Permanentf("topic %q with %d partitions: want a name and at least one partition", s.Name, s.Partitions)
@@ -85,13 +100,13 @@ func EnsureTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 	return alignConfigs(ctx, conn, existing)
 }
 
-func createTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
+func createTopics(ctx context.Context, conn *stream.Conn, specs []TopicSpec) error {
 	if len(specs) == 0 {
 		return nil
 	}
 	req := &kafka.CreateTopicsRequest{}
 	for _, s := range specs {
-		t := kafka.TopicConfig{Topic: conn.full(s.Name), NumPartitions: s.Partitions, ReplicationFactor: -1}
+		t := kafka.TopicConfig{Topic: conn.Full(s.Name), NumPartitions: s.Partitions, ReplicationFactor: -1}
 		if s.Replication > 0 {
 			t.ReplicationFactor = s.Replication
 		}
@@ -102,45 +117,45 @@ func createTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 	}
 	res, err := conn.Client().CreateTopics(ctx, req)
 	if err != nil {
-		return fmt.Errorf("create %d topics: %w", len(specs), classify(err))
+		return fmt.Errorf("create %d topics: %w", len(specs), wire.Classify(err))
 	}
 	var errs []error
 	for _, s := range specs {
-		if err := res.Errors[conn.full(s.Name)]; err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
-			errs = append(errs, fmt.Errorf("create topic %s: %w", s.Name, classify(err)))
+		if err := res.Errors[conn.Full(s.Name)]; err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
+			errs = append(errs, fmt.Errorf("create topic %s: %w", s.Name, wire.Classify(err)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // layouts returns the existing ones of the topics, with the number of partitions that have a leader and of all.
-func layouts(ctx context.Context, conn *Conn, specs []TopicSpec) (map[string]kafka.Topic, error) {
+func layouts(ctx context.Context, conn *stream.Conn, specs []TopicSpec) (map[string]kafka.Topic, error) {
 	names := make([]string, len(specs))
 	for i, s := range specs {
-		names[i] = conn.full(s.Name)
+		names[i] = conn.Full(s.Name)
 	}
 	if len(names) == 0 {
 		return nil, nil // an empty request would list every topic
 	}
 	res, err := conn.Client().Metadata(ctx, &kafka.MetadataRequest{Topics: names})
 	if err != nil {
-		return nil, fmt.Errorf("look up %d topics: %w", len(names), classify(err))
+		return nil, fmt.Errorf("look up %d topics: %w", len(names), wire.Classify(err))
 	}
 	found := map[string]kafka.Topic{}
 	for _, t := range res.Topics {
 		switch {
 		case errors.Is(t.Error, kafka.UnknownTopicOrPartition):
 		case t.Error != nil && !errors.Is(t.Error, kafka.LeaderNotAvailable):
-			return nil, fmt.Errorf("look up topic %s: %w", t.Name, classify(t.Error))
+			return nil, fmt.Errorf("look up topic %s: %w", t.Name, wire.Classify(t.Error))
 		default:
-			found[conn.logical(t.Name)] = t
+			found[conn.Logical(t.Name)] = t
 		}
 	}
 	return found, nil
 }
 
 // awaitTopics waits until every partition of every topic has a leader that answers.
-func awaitTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
+func awaitTopics(ctx context.Context, conn *stream.Conn, specs []TopicSpec) error {
 	ctx, cancel := context.WithTimeout(ctx, usableWithin)
 	defer cancel()
 	for {
@@ -158,7 +173,7 @@ func awaitTopics(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 }
 
 // notUsable names a topic that cannot be used yet, or nothing.
-func notUsable(ctx context.Context, conn *Conn, specs []TopicSpec) (string, error) {
+func notUsable(ctx context.Context, conn *stream.Conn, specs []TopicSpec) (string, error) {
 	found, err := layouts(ctx, conn, specs)
 	if err != nil {
 		return "?", err
@@ -176,7 +191,7 @@ func notUsable(ctx context.Context, conn *Conn, specs []TopicSpec) (string, erro
 			if !usable(p.Error) || p.Leader.Host == "" {
 				return s.Name, nil
 			}
-			ask[conn.full(s.Name)] = append(ask[conn.full(s.Name)], kafka.LastOffsetOf(p.ID))
+			ask[conn.Full(s.Name)] = append(ask[conn.Full(s.Name)], kafka.LastOffsetOf(p.ID))
 		}
 	}
 	if len(ask) == 0 {
@@ -185,7 +200,7 @@ func notUsable(ctx context.Context, conn *Conn, specs []TopicSpec) (string, erro
 	// The controller knows of leaders before the leaders know of themselves.
 	res, err := conn.Client().ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: ask})
 	if err != nil {
-		return specs[0].Name, fmt.Errorf("list offsets: %w", classify(err))
+		return specs[0].Name, fmt.Errorf("list offsets: %w", wire.Classify(err))
 	}
 	for topic, parts := range res.Topics {
 		for _, p := range parts {
@@ -211,11 +226,11 @@ func samePartitions(t kafka.Topic, s TopicSpec) error {
 func usable(err error) bool { return err == nil }
 
 // alignConfigs changes the topic configurations that differ from the specs. What a spec does not name stays as it is.
-func alignConfigs(ctx context.Context, conn *Conn, specs []TopicSpec) error {
+func alignConfigs(ctx context.Context, conn *stream.Conn, specs []TopicSpec) error {
 	ask := &kafka.DescribeConfigsRequest{}
 	for _, s := range specs {
 		if names := slices.Sorted(maps.Keys(s.configs())); len(names) > 0 {
-			ask.Resources = append(ask.Resources, kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: conn.full(s.Name), ConfigNames: names})
+			ask.Resources = append(ask.Resources, kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: conn.Full(s.Name), ConfigNames: names})
 		}
 	}
 	if len(ask.Resources) == 0 {
@@ -223,12 +238,12 @@ func alignConfigs(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 	}
 	res, err := conn.Client().DescribeConfigs(ctx, ask)
 	if err != nil {
-		return fmt.Errorf("read topic configurations: %w", classify(err))
+		return fmt.Errorf("read topic configurations: %w", wire.Classify(err))
 	}
 	is := map[string]map[string]string{}
 	for _, r := range res.Resources {
 		if r.Error != nil {
-			return fmt.Errorf("read configuration of topic %s: %w", r.ResourceName, classify(r.Error))
+			return fmt.Errorf("read configuration of topic %s: %w", r.ResourceName, wire.Classify(r.Error))
 		}
 		is[r.ResourceName] = map[string]string{}
 		for _, e := range r.ConfigEntries {
@@ -237,9 +252,9 @@ func alignConfigs(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 	}
 	change := &kafka.IncrementalAlterConfigsRequest{}
 	for _, s := range specs {
-		r := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: conn.full(s.Name)}
+		r := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: conn.Full(s.Name)}
 		for _, name := range slices.Sorted(maps.Keys(s.configs())) {
-			if want := s.configs()[name]; !sameConfig(is[conn.full(s.Name)][name], want) {
+			if want := s.configs()[name]; !sameConfig(is[conn.Full(s.Name)][name], want) {
 				r.Configs = append(r.Configs, kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: want, ConfigOperation: kafka.ConfigOperationSet})
 			}
 		}
@@ -252,11 +267,11 @@ func alignConfigs(ctx context.Context, conn *Conn, specs []TopicSpec) error {
 	}
 	changed, err := conn.Client().IncrementalAlterConfigs(ctx, change)
 	if err != nil {
-		return fmt.Errorf("change topic configurations: %w", classify(err))
+		return fmt.Errorf("change topic configurations: %w", wire.Classify(err))
 	}
 	for _, r := range changed.Resources {
 		if r.Error != nil {
-			return fmt.Errorf("change configuration of topic %s: %w", r.ResourceName, classify(r.Error))
+			return fmt.Errorf("change configuration of topic %s: %w", r.ResourceName, wire.Classify(r.Error))
 		}
 	}
 	return nil
@@ -271,25 +286,25 @@ func sameConfig(a, b string) bool {
 }
 
 // DeleteTopics deletes the topics and what is in them, and returns when they are gone. One that does not exist is no error.
-func DeleteTopics(ctx context.Context, conn *Conn, names ...string) error {
+func DeleteTopics(ctx context.Context, conn *stream.Conn, names ...string) error {
 	if len(names) == 0 {
 		return nil
 	}
 	full := make([]string, len(names))
 	for i, name := range names {
-		full[i] = conn.full(name)
+		full[i] = conn.Full(name)
 	}
 	res, err := conn.Client().DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: full})
 	if err != nil {
-		return fmt.Errorf("delete %d topics: %w", len(names), classify(err))
+		return fmt.Errorf("delete %d topics: %w", len(names), wire.Classify(err))
 	}
 	var errs []error
 	specs := make([]TopicSpec, len(names))
 	for i, name := range names {
 		specs[i].Name = name
-		conn.forget(name)
+		conn.Forget(name)
 		if err := res.Errors[full[i]]; err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
-			errs = append(errs, fmt.Errorf("delete topic %s: %w", name, classify(err)))
+			errs = append(errs, fmt.Errorf("delete topic %s: %w", name, wire.Classify(err)))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -313,7 +328,7 @@ const logIDKey = "log_id"
 
 // LogID returns the random id of this log, which stands in the compacted metaTopic and in every store, so that a log wiped beside kept stores, or the
 // reverse, is noticed. With create a log without an id gets one; otherwise that is a permanent error that says what to do.
-func LogID(ctx context.Context, conn *Conn, emitter Emitter, metaTopic string, create bool) (string, error) {
+func LogID(ctx context.Context, conn *stream.Conn, emitter Emitter, metaTopic string, create bool) (string, error) {
 	ids, err := readLogIDs(ctx, conn, metaTopic)
 	if err != nil {
 		return "", err
@@ -348,7 +363,7 @@ func writeLogID(ctx context.Context, emitter Emitter, metaTopic, id string) erro
 	return nil
 }
 
-func readLogIDs(ctx context.Context, conn *Conn, metaTopic string) ([]string, error) {
+func readLogIDs(ctx context.Context, conn *stream.Conn, metaTopic string) ([]string, error) {
 	var ids []string
 	err := conn.Read(ctx, record.TopicPartition{Topic: metaTopic, Partition: 0}, 0, -1, func(r *record.Record) error {
 		if string(r.Key) == logIDKey && len(r.Value) > 0 {

@@ -1,4 +1,4 @@
-package stream
+package admin
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -30,7 +32,7 @@ type PartitionLag struct {
 }
 
 // Lag returns the lag of each group on each partition of its topics, sorted. A group without topics is asked for all that it has commits for.
-func Lag(ctx context.Context, conn *Conn, groups map[string][]string) ([]PartitionLag, error) {
+func Lag(ctx context.Context, conn *stream.Conn, groups map[string][]string) ([]PartitionLag, error) {
 	var out []PartitionLag
 	for _, group := range slices.Sorted(maps.Keys(groups)) {
 		lags, err := committed(ctx, conn, group, groups[group])
@@ -43,8 +45,8 @@ func Lag(ctx context.Context, conn *Conn, groups map[string][]string) ([]Partiti
 }
 
 // committed returns the group's commits; with topics, those of all their partitions.
-func committed(ctx context.Context, conn *Conn, group string, topics []string) ([]PartitionLag, error) {
-	req := &kafka.OffsetFetchRequest{GroupID: conn.full(group)}
+func committed(ctx context.Context, conn *stream.Conn, group string, topics []string) ([]PartitionLag, error) {
+	req := &kafka.OffsetFetchRequest{GroupID: conn.Full(group)}
 	for _, topic := range topics {
 		n, err := conn.Partitions(ctx, topic)
 		if err != nil {
@@ -54,7 +56,7 @@ func committed(ctx context.Context, conn *Conn, group string, topics []string) (
 			req.Topics = map[string][]int{}
 		}
 		for p := range n {
-			req.Topics[conn.full(topic)] = append(req.Topics[conn.full(topic)], p)
+			req.Topics[conn.Full(topic)] = append(req.Topics[conn.Full(topic)], p)
 		}
 	}
 	res, err := conn.Client().OffsetFetch(ctx, req)
@@ -65,15 +67,15 @@ func committed(ctx context.Context, conn *Conn, group string, topics []string) (
 		return uncommitted(conn, group, req.Topics), nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read committed offsets: %w", classify(err))
+		return nil, fmt.Errorf("read committed offsets: %w", wire.Classify(err))
 	}
 	var out []PartitionLag
 	for topic, parts := range res.Topics {
 		for _, p := range parts {
 			if p.Error != nil {
-				return nil, fmt.Errorf("read committed offset of %s/%d: %w", topic, p.Partition, classify(p.Error))
+				return nil, fmt.Errorf("read committed offset of %s/%d: %w", topic, p.Partition, wire.Classify(p.Error))
 			}
-			out = append(out, PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: conn.logical(topic), Partition: p.Partition}, Committed: p.CommittedOffset, Metadata: p.Metadata})
+			out = append(out, PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: conn.Logical(topic), Partition: p.Partition}, Committed: p.CommittedOffset, Metadata: p.Metadata})
 		}
 	}
 	slices.SortFunc(out, func(a, b PartitionLag) int {
@@ -86,7 +88,7 @@ func committed(ctx context.Context, conn *Conn, group string, topics []string) (
 }
 
 // addBounds asks once for all partitions and computes the lags.
-func addBounds(ctx context.Context, conn *Conn, lags []PartitionLag) error {
+func addBounds(ctx context.Context, conn *stream.Conn, lags []PartitionLag) error {
 	if len(lags) == 0 {
 		return nil
 	}
@@ -95,20 +97,20 @@ func addBounds(ctx context.Context, conn *Conn, lags []PartitionLag) error {
 	for _, l := range lags {
 		if !seen[l.TopicPartition] {
 			seen[l.TopicPartition] = true
-			ask[conn.full(l.Topic)] = append(ask[conn.full(l.Topic)], kafka.FirstOffsetOf(l.Partition), kafka.LastOffsetOf(l.Partition))
+			ask[conn.Full(l.Topic)] = append(ask[conn.Full(l.Topic)], kafka.FirstOffsetOf(l.Partition), kafka.LastOffsetOf(l.Partition))
 		}
 	}
 	res, err := conn.Client().ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: ask})
 	if err != nil {
-		return fmt.Errorf("list offsets: %w", classify(err))
+		return fmt.Errorf("list offsets: %w", wire.Classify(err))
 	}
 	bounds := map[record.TopicPartition]kafka.PartitionOffsets{}
 	for topic, parts := range res.Topics {
 		for _, p := range parts {
 			if p.Error != nil {
-				return fmt.Errorf("list offsets of %s/%d: %w", topic, p.Partition, classify(p.Error))
+				return fmt.Errorf("list offsets of %s/%d: %w", topic, p.Partition, wire.Classify(p.Error))
 			}
-			bounds[record.TopicPartition{Topic: conn.logical(topic), Partition: p.Partition}] = p
+			bounds[record.TopicPartition{Topic: conn.Logical(topic), Partition: p.Partition}] = p
 		}
 	}
 	for i := range lags {
@@ -120,11 +122,11 @@ func addBounds(ctx context.Context, conn *Conn, lags []PartitionLag) error {
 }
 
 // uncommitted is what is said of a group that does not exist.
-func uncommitted(conn *Conn, group string, topics map[string][]int) []PartitionLag {
+func uncommitted(conn *stream.Conn, group string, topics map[string][]int) []PartitionLag {
 	var out []PartitionLag
 	for topic, partitions := range topics {
 		for _, p := range partitions {
-			out = append(out, PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: conn.logical(topic), Partition: p}, Committed: -1})
+			out = append(out, PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: conn.Logical(topic), Partition: p}, Committed: -1})
 		}
 	}
 	return out
@@ -135,10 +137,10 @@ var ErrGroupActive = errors.New("the consumer group has members")
 
 // ResetOffsets moves a group to the given offsets, for whoever rebuilds a store from the log, and forgets ranges in doubt. The group must have no members: a
 // member would go on from where it is, and commit over it.
-func ResetOffsets(ctx context.Context, conn *Conn, group string, to map[record.TopicPartition]int64) error {
-	req := &kafka.OffsetCommitRequest{GroupID: conn.full(group), GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
+func ResetOffsets(ctx context.Context, conn *stream.Conn, group string, to map[record.TopicPartition]int64) error {
+	req := &kafka.OffsetCommitRequest{GroupID: conn.Full(group), GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
 	for tp, offset := range to {
-		req.Topics[conn.full(tp.Topic)] = append(req.Topics[conn.full(tp.Topic)], kafka.OffsetCommit{Partition: tp.Partition, Offset: offset})
+		req.Topics[conn.Full(tp.Topic)] = append(req.Topics[conn.Full(tp.Topic)], kafka.OffsetCommit{Partition: tp.Partition, Offset: offset})
 	}
 	if len(to) == 0 {
 		return nil
@@ -147,18 +149,18 @@ func ResetOffsets(ctx context.Context, conn *Conn, group string, to map[record.T
 	err := retry(ctx, func() error {
 		res, err := conn.Client().OffsetCommit(ctx, req)
 		if err != nil {
-			return classify(err)
+			return wire.Classify(err)
 		}
 		for _, parts := range res.Topics {
 			for _, p := range parts {
 				if p.Error != nil {
-					return classify(p.Error)
+					return wire.Classify(p.Error)
 				}
 			}
 		}
 		return nil
 	})
-	if fenced(err) {
+	if wire.Fenced(err) {
 		return fault.As(fault.Permanent, fmt.Errorf("reset offsets of group %s: %w: stop every process that runs it, and wait until its session time-out has passed", group, ErrGroupActive))
 	}
 	if err != nil {

@@ -1,4 +1,4 @@
-package stream
+package wire
 
 import (
 	"bytes"
@@ -16,16 +16,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Sizes and places within a record batch of version 2, the only one written and read here (Kafka 0.11 and later).
 const (
-	batchHeader     = 61 // bytes before the first record
-	batchPrefix     = 12 // base offset and length, which the length does not count
-	batchCRCAt      = 17
-	batchCRCFrom    = 21 // the checksum covers everything from here
-	batchRecordsMax = 1 << 20
-	recordOverhead  = 40 // an upper estimate for a record without headers: lengths, deltas, attributes
+	BatchHeader    = 61 // bytes before the first record
+	batchPrefix    = 12 // base offset and length, which the length does not count
+	batchCRCAt     = 17
+	batchCRCFrom   = 21 // the checksum covers everything from here
+	MaxRecords     = 1 << 20
+	recordOverhead = 40 // an upper estimate for a record without headers: lengths, deltas, attributes
 )
 
-// sizeOf estimates what a record adds to a batch, from above.
-func sizeOf(r *record.Record) int {
+// SizeOf estimates what a record adds to a batch, from above.
+func SizeOf(r *record.Record) int {
 	n := recordOverhead + len(r.Key) + len(r.Value)
 	for i := range r.Headers {
 		n += 10 + len(r.Headers[i].Key) + len(r.Headers[i].Value)
@@ -33,11 +33,11 @@ func sizeOf(r *record.Record) int {
 	return n
 }
 
-// appendBatch appends the records as one batch, compressed with codec (nil: not at all). A zero time becomes now.
-func appendBatch(dst []byte, records []*record.Record, codec compress.Codec, now time.Time) ([]byte, error) {
+// AppendBatch appends the records as one batch, compressed with codec (nil: not at all). A zero time becomes now.
+func AppendBatch(dst []byte, records []*record.Record, codec compress.Codec, now time.Time) ([]byte, error) {
 	start := len(dst)
 	first, newest := int64(0), int64(0)
-	dst = append(dst, make([]byte, batchHeader)...)
+	dst = append(dst, make([]byte, BatchHeader)...)
 	for i, r := range records {
 		ms := now.UnixMilli()
 		if !r.Time.IsZero() {
@@ -53,15 +53,15 @@ func appendBatch(dst []byte, records []*record.Record, codec compress.Codec, now
 	if codec != nil {
 		var packed bytes.Buffer
 		w := codec.NewWriter(&packed)
-		if _, err := w.Write(dst[start+batchHeader:]); err != nil {
+		if _, err := w.Write(dst[start+BatchHeader:]); err != nil {
 			return dst[:start], fmt.Errorf("compress a batch of %d records: %w", len(records), err)
 		}
 		if err := w.Close(); err != nil {
 			return dst[:start], fmt.Errorf("compress a batch of %d records: %w", len(records), err)
 		}
-		if packed.Len() < len(dst)-start-batchHeader {
+		if packed.Len() < len(dst)-start-BatchHeader {
 			attributes = uint16(codec.Code())
-			dst = append(dst[:start+batchHeader], packed.Bytes()...)
+			dst = append(dst[:start+BatchHeader], packed.Bytes()...)
 		}
 	}
 	b := dst[start:]
@@ -127,4 +127,10 @@ func varintLen(v int64) int {
 		n++
 	}
 	return n
+}
+
+// PutSize writes the length of a record set into its first four bytes.
+func PutSize(body []byte) {
+	n := len(body) - 4
+	body[0], body[1], body[2], body[3] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
 }

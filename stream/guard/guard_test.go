@@ -1,4 +1,4 @@
-package stream
+package guard
 
 import (
 	"context"
@@ -80,7 +80,7 @@ func newBench(t *testing.T, handler Handler, change func(*Options)) *bench {
 	o := Options{Name: "work", Group: "g", Topics: []string{"in"}, Handler: handler, Emitter: b.out, Subscriber: noSubscriber{}}
 	var mu sync.Mutex
 	locked := func(f func()) { mu.Lock(); defer mu.Unlock(); f() }
-	o.Hooks = GuardHooks{
+	o.Hooks = Hooks{
 		Done:     func(_ context.Context, e BatchDone) { locked(func() { b.done = append(b.done, e) }) },
 		Moved:    func(_ context.Context, e Moved) { locked(func() { b.told = append(b.told, e) }) },
 		Retrying: func(_ context.Context, e Retrying) { locked(func() { b.retried = append(b.retried, e) }) },
@@ -126,7 +126,7 @@ func (b *bench) through(ctx context.Context, batch *record.Batch, chain []messag
 		h = wrap(h)
 	}
 	msg := message.NewMessage("id", nil)
-	msg.SetContext(context.WithValue(ctx, batchKey{}, batch))
+	msg.SetContext(context.WithValue(ctx, handedKey{}, batch))
 	_, err := h(msg)
 	if err != nil {
 		// Watermill keeps quiet about context.Canceled only.
@@ -598,7 +598,7 @@ func BenchmarkGuard(b *testing.B) {
 		h = wrap(h)
 	}
 	batch := &record.Batch{Records: make([]record.Record, 1000)}
-	ctx := context.WithValue(b.Context(), batchKey{}, batch)
+	ctx := context.WithValue(b.Context(), handedKey{}, batch)
 	b.ReportAllocs()
 	for b.Loop() {
 		msg := message.NewMessage("id", nil)
@@ -620,7 +620,7 @@ func TestGuardOfAReplay(t *testing.T) {
 		dead := &emitted{}
 		calls := map[string]int{}
 		var effects []string
-		g, err := NewGuard(Options{
+		g, err := New(Options{
 			Name: "work", Group: "g", Emitter: dead, MaxAttempts: 2, Splittable: true,
 			Handler: func(_ context.Context, b *record.Batch) error {
 				for i := range b.Records {
@@ -654,6 +654,6 @@ func TestGuardOfAReplay(t *testing.T) {
 		b.Records = b.Records[1:2]
 		assert.Equal(t, fault.Canceled, fault.ClassOf(g.Handle(ctx, b)))
 	})
-	_, err := NewGuard(Options{Name: "work"}, RouterConfig{})
+	_, err := New(Options{Name: "work"}, RouterConfig{})
 	require.ErrorContains(t, err, "no Handler")
 }

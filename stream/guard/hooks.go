@@ -1,4 +1,4 @@
-package stream
+package guard
 
 import (
 	"context"
@@ -64,9 +64,9 @@ type Moved struct {
 	Err      error
 }
 
-// GuardHooks tell what happens around handlers, for metrics and traces. Empty fields are allowed. They are called from the goroutines that process
+// Hooks tell what happens around handlers, for metrics and traces. Empty fields are allowed. They are called from the goroutines that process
 // batches, several at once, and must not block.
-type GuardHooks struct {
+type Hooks struct {
 	// Started may return a context that carries a trace span; the handler and Done get it.
 	Started  func(ctx context.Context, handler string, b *record.Batch) context.Context
 	Done     func(ctx context.Context, e BatchDone)
@@ -77,7 +77,7 @@ type GuardHooks struct {
 }
 
 // filled returns the hooks with every empty field doing nothing.
-func (h GuardHooks) filled() GuardHooks {
+func (h Hooks) filled() Hooks {
 	if h.Started == nil {
 		h.Started = func(ctx context.Context, _ string, _ *record.Batch) context.Context { return ctx }
 	}
@@ -94,18 +94,4 @@ func (h GuardHooks) filled() GuardHooks {
 		h.Breaker = func(string, string) {}
 	}
 	return h
-}
-
-// TeeGuardHooks returns hooks that tell a, then b.
-func TeeGuardHooks(a, b GuardHooks) GuardHooks {
-	a, b = a.filled(), b.filled()
-	return GuardHooks{
-		Started: func(ctx context.Context, handler string, batch *record.Batch) context.Context {
-			return b.Started(a.Started(ctx, handler, batch), handler, batch)
-		},
-		Done:     func(ctx context.Context, e BatchDone) { a.Done(ctx, e); b.Done(ctx, e) },
-		Retrying: func(ctx context.Context, e Retrying) { a.Retrying(ctx, e); b.Retrying(ctx, e) },
-		Moved:    func(ctx context.Context, e Moved) { a.Moved(ctx, e); b.Moved(ctx, e) },
-		Breaker:  func(handler, state string) { a.Breaker(handler, state); b.Breaker(handler, state) },
-	}
 }

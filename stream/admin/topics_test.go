@@ -1,25 +1,20 @@
-package stream
+package admin
 
 import (
-	"context"
 	"maps"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/google/uuid"
 	"github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/internal/streamtest"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // newName returns a name that no other test uses, and that is cleaned up on a real broker.
-func (e *engine) newName() string { return e.name + "-" + uuid.NewString()[:8] }
-
 func TestEnsureTopics(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
@@ -30,26 +25,26 @@ func TestEnsureTopics(t *testing.T) {
 		// Several at once, as when several processes start.
 		var wg sync.WaitGroup
 		for range 3 {
-			wg.Go(func() { assert.NoError(t, EnsureTopics(t.Context(), e.conn, specs)) })
+			wg.Go(func() { assert.NoError(t, EnsureTopics(t.Context(), e.Conn, specs)) })
 		}
 		wg.Wait()
 		// Usable at once, without another attempt.
-		p := e.publisher(t)
+		p := e.Publisher(t)
 		require.NoError(t, p.Emit(t.Context(), []record.Record{{Topic: specs[0].Name, Partition: 2, Value: []byte("v")}, {Topic: specs[1].Name, Partition: 0, Key: []byte("k"), Value: []byte("v")}}))
 
 		// What differs is brought in line, what is not named stays.
 		specs[0].RetentionBytes = 1 << 29
 		specs[1].Config = map[string]string{"min.cleanable.dirty.ratio": "0.1"}
-		if e.fake != nil {
+		if e.Fake != nil {
 			specs[1].Config = map[string]string{"delete.retention.ms": "1000"}
 		}
-		require.NoError(t, EnsureTopics(t.Context(), e.conn, specs))
+		require.NoError(t, EnsureTopics(t.Context(), e.Conn, specs))
 		for i, want := range []map[string]string{
 			{"retention.bytes": "536870912", "retention.ms": "-1"},
 			{"cleanup.policy": "compact", "max.message.bytes": "2000000"},
 		} {
 			maps.Copy(want, specs[i].Config)
-			eventually(t, "the configuration", func() bool { // a broker learns of it from the controller
+			streamtest.Eventually(t, "the configuration", func() bool { // a broker learns of it from the controller
 				is := e.configs(t, specs[i].Name)
 				for name, value := range want {
 					if is[name] != value {
@@ -63,24 +58,24 @@ func TestEnsureTopics(t *testing.T) {
 		// Another number of partitions is refused, with what to do; and whatever is wrong is said before anything is done.
 		specs[0].Partitions = 4
 		never := e.newName()
-		err := EnsureTopics(t.Context(), e.conn, append(specs, TopicSpec{Name: never, Partitions: 1}))
+		err := EnsureTopics(t.Context(), e.Conn, append(specs, TopicSpec{Name: never, Partitions: 1}))
 		require.ErrorContains(t, err, "has 3 partitions, not 4")
 		assert.Equal(t, fault.Permanent, fault.ClassOf(err))
-		_, err = e.conn.Partitions(t.Context(), never)
+		_, err = e.Conn.Partitions(t.Context(), never)
 		require.ErrorIs(t, err, kafka.UnknownTopicOrPartition, "nothing was done")
-		require.ErrorContains(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: "x"}}), "at least one partition")
-		require.NoError(t, EnsureTopics(t.Context(), e.conn, nil))
+		require.ErrorContains(t, EnsureTopics(t.Context(), e.Conn, []TopicSpec{{Name: "x"}}), "at least one partition")
+		require.NoError(t, EnsureTopics(t.Context(), e.Conn, nil))
 
-		require.NoError(t, DeleteTopics(t.Context(), e.conn, specs[0].Name, specs[1].Name, e.newName()))
-		require.NoError(t, DeleteTopics(t.Context(), e.conn))
+		require.NoError(t, DeleteTopics(t.Context(), e.Conn, specs[0].Name, specs[1].Name, e.newName()))
+		require.NoError(t, DeleteTopics(t.Context(), e.Conn))
 		// Gone for good: the same names with another shape.
-		require.NoError(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: specs[0].Name, Partitions: 4}}))
+		require.NoError(t, EnsureTopics(t.Context(), e.Conn, []TopicSpec{{Name: specs[0].Name, Partitions: 4}}))
 	})
 }
 
 func (e *engine) configs(t *testing.T, topic string) map[string]string {
 	t.Helper()
-	res, err := e.conn.client.DescribeConfigs(t.Context(), &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}}})
+	res, err := e.Conn.Client().DescribeConfigs(t.Context(), &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}}})
 	require.NoError(t, err)
 	out := map[string]string{}
 	for _, c := range res.Resources[0].ConfigEntries {
@@ -114,23 +109,23 @@ func TestTopicSpecConfigs(t *testing.T) {
 func TestLag(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
-		topic, group := e.topic(t, 2), e.newName()
-		p := e.publisher(t)
-		emit(t, p, topic, 0, 0, 10)
-		emit(t, p, topic, 1, 0, 4)
-		eventually(t, "the commit", func() bool { // a fresh coordinator is not available for a moment
-			res, err := e.conn.client.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic: {{Partition: 0, Offset: 7, Metadata: record.Intent{First: 7, Last: 8}.String()}}}})
+		topic, group := e.Topic(t, 2), e.newName()
+		p := e.Publisher(t)
+		streamtest.Emit(t, p, topic, 0, 0, 10)
+		streamtest.Emit(t, p, topic, 1, 0, 4)
+		streamtest.Eventually(t, "the commit", func() bool { // a fresh coordinator is not available for a moment
+			res, err := e.Conn.Client().OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic: {{Partition: 0, Offset: 7, Metadata: record.Intent{First: 7, Last: 8}.String()}}}})
 			return err == nil && res.Topics[topic][0].Error == nil
 		})
 		want := PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: topic, Partition: 0}, HighWatermark: 10, Committed: 7, Lag: 3, Metadata: "v1:7-8"}
 		never := PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: topic, Partition: 1}, HighWatermark: 4, Committed: -1, Lag: 4}
-		got, err := Lag(t.Context(), e.conn, map[string][]string{group: {topic}})
+		got, err := Lag(t.Context(), e.Conn, map[string][]string{group: {topic}})
 		require.NoError(t, err)
 		assert.Equal(t, []PartitionLag{want, never}, got)
-		got, err = Lag(t.Context(), e.conn, map[string][]string{group: nil})
+		got, err = Lag(t.Context(), e.Conn, map[string][]string{group: nil})
 		require.NoError(t, err)
 		assert.Equal(t, []PartitionLag{want}, got)
-		got, err = Lag(t.Context(), e.conn, nil)
+		got, err = Lag(t.Context(), e.Conn, nil)
 		require.NoError(t, err)
 		assert.Empty(t, got)
 	})
@@ -139,43 +134,29 @@ func TestLag(t *testing.T) {
 func TestResetOffsets(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
-		topic, cfg := e.topic(t, 2), e.group(t)
+		topic, cfg := e.Topic(t, 2), e.Group(t)
 		cfg.Intents = true
-		e.groupTopics(t, cfg.Group)
-		p := e.publisher(t)
-		emit(t, p, topic, 0, 0, 10)
-		var store ledger
-		run := func() func() {
-			return e.runRouter(t, Options{Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: func(_ context.Context, b *record.Batch) error {
-				for i := range b.Records {
-					store.add(&b.Records[i])
-				}
-				return nil
-			}})
-		}
+		p := e.Publisher(t)
+		streamtest.Emit(t, p, topic, 0, 0, 10)
+		var store counter
+		run := func() func() { return e.count(t, cfg, topic, &store) }
 		to := map[record.TopicPartition]int64{{Topic: topic, Partition: 0}: 4, {Topic: topic, Partition: 1}: 0}
 		stop := run()
-		eventually(t, "the records", func() bool { return len(store.values()) == 10 })
-		err := ResetOffsets(t.Context(), e.conn, cfg.Group, to)
+		streamtest.Eventually(t, "the records", func() bool { return store.n.Load() == 10 })
+		err := ResetOffsets(t.Context(), e.Conn, cfg.Group, to)
 		require.ErrorIs(t, err, ErrGroupActive)
 		require.ErrorContains(t, err, "stop every process")
 		stop()
-		require.NoError(t, ResetOffsets(t.Context(), e.conn, cfg.Group, to))
-		lags, err := Lag(t.Context(), e.conn, map[string][]string{cfg.Group: {topic}})
+		require.NoError(t, ResetOffsets(t.Context(), e.Conn, cfg.Group, to))
+		lags, err := Lag(t.Context(), e.Conn, map[string][]string{cfg.Group: {topic}})
 		require.NoError(t, err)
 		assert.Equal(t, []int64{4, 0}, []int64{lags[0].Committed, lags[1].Committed})
 		assert.Empty(t, lags[0].Metadata)
 		run()
-		eventually(t, "the records from there on", func() bool {
-			store.mu.Lock()
-			defer store.mu.Unlock()
-			n := 0
-			for _, times := range store.effects {
-				n += times
-			}
-			return n == 16
+		streamtest.Eventually(t, "the records from there on", func() bool {
+			return store.n.Load() == 16
 		})
-		require.NoError(t, ResetOffsets(t.Context(), e.conn, "nobody", nil))
+		require.NoError(t, ResetOffsets(t.Context(), e.Conn, "nobody", nil))
 	})
 }
 
@@ -183,9 +164,9 @@ func TestLogID(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
 		meta := e.newName()
-		require.NoError(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: meta, Partitions: 1, Compact: true}}))
-		p := e.publisher(t)
-		_, err := LogID(t.Context(), e.conn, p, meta, false)
+		require.NoError(t, EnsureTopics(t.Context(), e.Conn, []TopicSpec{{Name: meta, Partitions: 1, Compact: true}}))
+		p := e.Publisher(t)
+		_, err := LogID(t.Context(), e.Conn, p, meta, false)
 		require.ErrorContains(t, err, "run migrate")
 		assert.Equal(t, fault.Permanent, fault.ClassOf(err))
 		// Several processes make one at once: all have the same.
@@ -194,7 +175,7 @@ func TestLogID(t *testing.T) {
 		for i := range ids {
 			wg.Go(func() {
 				var err error
-				ids[i], err = LogID(t.Context(), e.conn, p, meta, true)
+				ids[i], err = LogID(t.Context(), e.Conn, p, meta, true)
 				assert.NoError(t, err)
 			})
 		}
@@ -204,23 +185,11 @@ func TestLogID(t *testing.T) {
 			assert.Equal(t, ids[0], id)
 		}
 		// And compaction, which keeps the last, agrees with everyone, who took the first.
-		again, err := LogID(t.Context(), e.conn, p, meta, false)
+		again, err := LogID(t.Context(), e.Conn, p, meta, false)
 		require.NoError(t, err)
 		assert.Equal(t, ids[0], again)
-		written, err := readLogIDs(t.Context(), e.conn, meta)
+		written, err := readLogIDs(t.Context(), e.Conn, meta)
 		require.NoError(t, err)
 		assert.Equal(t, ids[0], written[len(written)-1])
 	})
-}
-
-func TestReplayRate(t *testing.T) {
-	t.Parallel()
-	e := fakeEngine(t)
-	d, group, _ := e.deadLetters(t, 40)
-	began := time.Now()
-	n, err := d.Replay(t.Context(), deadletter.Filter{Group: group}, deadletter.ReplayOptions{Rate: 50})
-	require.NoError(t, err)
-	assert.Equal(t, 40, n)
-	assert.Greater(t, time.Since(began), 500*time.Millisecond)
-	assert.Less(t, time.Since(began), 3*time.Second)
 }

@@ -1,4 +1,6 @@
-package stream
+// Package wire speaks Kafka's protocol where kafka-go is too slow or too general: record batches,
+// fetches, and requests to one broker. It classifies kafka-go's errors.
+package wire
 
 import (
 	"context"
@@ -14,8 +16,8 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 )
 
-// classify gives an error from kafka-go its class. This is the only place that does.
-func classify(err error) error {
+// Classify gives an error from kafka-go its class. This is the only place that does.
+func Classify(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -23,22 +25,7 @@ func classify(err error) error {
 	if errors.As(err, &known) {
 		return err
 	}
-	var writes kafka.WriteErrors
-	if errors.As(err, &writes) {
-		return classifyWrites(writes)
-	}
 	return fault.As(classOf(err), err)
-}
-
-// classifyWrites keeps the indexes of kafka-go's per-message errors; errors.Is does not look inside them.
-func classifyWrites(writes kafka.WriteErrors) error {
-	e := &EmitError{Total: len(writes)}
-	for i, err := range writes {
-		if err != nil {
-			e.Failed = append(e.Failed, fault.Rejection{Index: i, Err: classify(err)})
-		}
-	}
-	return e.orNil()
 }
 
 func classOf(err error) fault.Class {
@@ -85,7 +72,7 @@ func classOfCode(code kafka.Error) fault.Class {
 	return fault.Unknown
 }
 
-// fenced reports whether err says that this member has lost its place in the group.
-func fenced(err error) bool {
+// Fenced reports whether err says that this member has lost its place in the group.
+func Fenced(err error) bool {
 	return errors.Is(err, kafka.IllegalGeneration) || errors.Is(err, kafka.UnknownMemberId) || errors.Is(err, kafka.FencedInstanceID)
 }

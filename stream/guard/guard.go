@@ -1,4 +1,4 @@
-package stream
+package guard
 
 import (
 	"context"
@@ -104,7 +104,7 @@ var errLeft = fault.As(fault.Canceled, fmt.Errorf("left for the next owner of th
 // telemetry is the outermost link: it makes the delivery, and tells the hooks how it went.
 func (g *guard) telemetry(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
-		b := BatchOf(msg)
+		b := batchOf(msg)
 		if b == nil {
 			b = foreignBatch(g.o.Group, msg)
 		}

@@ -1,4 +1,4 @@
-package stream
+package guard
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -17,7 +18,7 @@ type Guard struct{ chain message.HandlerFunc }
 // NewGuard returns the guard of a handler. Topics, Subscriber and Retry of the options are not used.
 // Records that fail for good go to o.Emitter, as records for the group's dead-letter topic; a replay
 // that knows them already gives an Emitter that drops them.
-func NewGuard(o Options, cfg RouterConfig) (*Guard, error) {
+func New(o Options, cfg RouterConfig) (*Guard, error) {
 	o.Retry = nil
 	if err := o.validatePolicy(); err != nil {
 		return nil, fmt.Errorf("guard of %q: %w", o.Name, err)
@@ -35,12 +36,22 @@ func NewGuard(o Options, cfg RouterConfig) (*Guard, error) {
 	return &Guard{chain: chain}, nil
 }
 
+type handedKey struct{}
+
+// batchOf returns the batch that a message carries, from a subscriber or from Guard.Handle.
+func batchOf(msg *message.Message) *record.Batch {
+	if b, ok := msg.Context().Value(handedKey{}).(*record.Batch); ok {
+		return b
+	}
+	return stream.BatchOf(msg)
+}
+
 // Handle returns nil when every record of the batch has had its effects or has gone to the Emitter.
 // Transient failures are waited out until ctx ends; then, and when the lease of the batch is over, it
 // returns an error of class canceled.
 func (g *Guard) Handle(ctx context.Context, b *record.Batch) error {
 	msg := message.NewMessage(b.TopicPartition().String(), nil)
-	msg.SetContext(context.WithValue(ctx, batchKey{}, b))
+	msg.SetContext(context.WithValue(ctx, handedKey{}, b))
 	_, err := g.chain(msg)
 	return err
 }

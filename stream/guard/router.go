@@ -1,4 +1,4 @@
-package stream
+package guard
 
 import (
 	"context"
@@ -17,7 +17,12 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Emitter writes records and returns when all replicas have them. *Publisher is one.
+// Handler processes one batch. It returns nil when every effect is durable, a *fault.Rejected when
+// the effects of every record but the listed ones are, or another error, by whose class the guard
+// decides. A handler must be ready to see the same batch again.
+type Handler func(ctx context.Context, b *record.Batch) error
+
+// Emitter writes records and returns when all replicas have them. *stream.Publisher is one.
 type Emitter interface {
 	Emit(ctx context.Context, records []record.Record) error
 }
@@ -88,7 +93,7 @@ type Options struct {
 	Splittable bool
 	// Retry is nil for handlers that depend on order: they try again in place.
 	Retry *Retry
-	Hooks GuardHooks
+	Hooks Hooks
 }
 
 func (o Options) filled() Options {

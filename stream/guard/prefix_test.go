@@ -1,4 +1,4 @@
-package stream
+package guard
 
 import (
 	"context"
@@ -6,24 +6,26 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/internal/streamtest"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // prefixed returns the engine as an installation with a prefix sees it.
 func (e *engine) prefixed(t *testing.T, prefix string) *engine {
 	t.Helper()
-	cfg := e.conn.Config()
+	cfg := e.Conn.Config()
 	cfg.Prefix = prefix
-	conn, err := Open(t.Context(), cfg)
+	conn, err := stream.Open(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })
-	return &engine{conn: conn, fake: e.fake, name: "t"}
+	return &engine{&streamtest.Engine{Conn: conn, Fake: e.Fake, Name: "t"}}
 }
 
 // With a prefix everything here speaks logical names, and the broker sees full ones only: topics,
@@ -34,15 +36,15 @@ func TestPrefix(t *testing.T) {
 	raw := fakeEngine(t)
 	e := raw.prefixed(t, "shop.")
 	delays := []time.Duration{50 * time.Millisecond}
-	require.NoError(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: "in", Partitions: 2}}))
-	require.NoError(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: "in", Partitions: 2, RetentionMs: -1}}), "again, with a change")
+	require.NoError(t, admin.EnsureTopics(t.Context(), e.Conn, []admin.TopicSpec{{Name: "in", Partitions: 2}}))
+	require.NoError(t, admin.EnsureTopics(t.Context(), e.Conn, []admin.TopicSpec{{Name: "in", Partitions: 2, RetentionMs: -1}}), "again, with a change")
 	e.groupTopics(t, "g", delays...)
-	p := e.publisher(t)
+	p := e.Publisher(t)
 
 	var mu sync.Mutex
 	effects := map[string]int{} // by value and first position
 	fixed := false
-	cfg := e.group(t)
+	cfg := e.Group(t)
 	cfg.Group, cfg.Intents, cfg.LogID = "g", true, "log"
 	var assigned []record.Assignment
 	cfg.Assigned = func(_ context.Context, in []record.Assignment) error {
@@ -51,7 +53,7 @@ func TestPrefix(t *testing.T) {
 		assigned = in
 		return nil
 	}
-	retry := e.group(t)
+	retry := e.Group(t)
 	retry.Group = record.RetryGroup("g")
 	var told []Moved
 	stop := e.runRouter(t, Options{
@@ -59,7 +61,7 @@ func TestPrefix(t *testing.T) {
 		Subscriber: e.newSubscriber(t, cfg), Emitter: p, MaxAttempts: 2,
 		Backoff: fault.Backoff{First: time.Millisecond, Max: 5 * time.Millisecond},
 		Retry:   &Retry{Delays: delays, Subscriber: e.newSubscriber(t, retry)},
-		Hooks: GuardHooks{Moved: func(_ context.Context, s Moved) {
+		Hooks: Hooks{Moved: func(_ context.Context, s Moved) {
 			mu.Lock()
 			defer mu.Unlock()
 			told = append(told, s)
@@ -94,18 +96,18 @@ func TestPrefix(t *testing.T) {
 		{Topic: "in", Partition: 1, Value: []byte("good")},
 	}
 	require.NoError(t, p.Emit(t.Context(), records))
-	store := deadletter.New(e.conn, p, "shop.", []string{"g"})
+	store := deadletter.New(e.Conn, p, "shop.", []string{"g"})
 	list := func(f deadletter.Filter) []deadletter.Letter {
 		letters, err := store.List(t.Context(), f)
 		require.NoError(t, err)
 		return letters
 	}
-	eventually(t, "the dead letter", func() bool { return len(list(deadletter.Filter{Group: "g", Topic: "in"})) == 1 })
+	streamtest.Eventually(t, "the dead letter", func() bool { return len(list(deadletter.Filter{Group: "g", Topic: "in"})) == 1 })
 
 	// A dead letter as every version before this wrote it, by hand.
 	at := record.Position{TopicPartition: record.TopicPartition{Topic: "shop.in", Partition: 1}, Offset: 77}
 	old := deadletter.Headers{Group: "shop.g", Handler: "work", Subscriber: "shop.g", Origin: at, Class: fault.Permanent, Reason: "old"}
-	require.NoError(t, raw.publisher(t).Emit(t.Context(), []record.Record{{
+	require.NoError(t, raw.Publisher(t).Emit(t.Context(), []record.Record{{
 		Topic: "shop.g.poison", Partition: 0, Value: []byte("of old"), Headers: old.On(nil),
 	}}))
 	letters := list(deadletter.Filter{})
@@ -123,7 +125,7 @@ func TestPrefix(t *testing.T) {
 	// On the broker: full names, in topics and in headers.
 	var wire record.Record
 	for part := range 2 {
-		require.NoError(t, raw.conn.Read(t.Context(), record.TopicPartition{Topic: "shop.g.poison", Partition: part}, 0, -1, func(r *record.Record) error {
+		require.NoError(t, raw.Conn.Read(t.Context(), record.TopicPartition{Topic: "shop.g.poison", Partition: part}, 0, -1, func(r *record.Record) error {
 			if r.Header(record.HeaderID) == newID {
 				wire = *r
 			}
@@ -144,13 +146,13 @@ func TestPrefix(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 2, n)
 	}
-	eventually(t, "the replayed ones", func() bool {
+	streamtest.Eventually(t, "the replayed ones", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return effects[newID] == 2 && effects[deadletter.ID("shop.g", at)] == 2 && len(effects) == 4
 	})
 	require.Len(t, list(deadletter.Filter{State: deadletter.Replayed}), 2)
-	members, err := Members(t.Context(), e.conn, "g")
+	members, err := admin.Members(t.Context(), e.Conn, "g")
 	require.NoError(t, err)
 	assert.Len(t, members, 1)
 	stop()
@@ -167,39 +169,39 @@ func TestPrefix(t *testing.T) {
 	}
 
 	// Positions: logical for us, under the full names on the broker.
-	lags, err := Lag(t.Context(), e.conn, map[string][]string{"g": {"in"}})
+	lags, err := admin.Lag(t.Context(), e.Conn, map[string][]string{"g": {"in"}})
 	require.NoError(t, err)
 	require.Len(t, lags, 2)
 	assert.Equal(t, "in/0", lags[0].TopicPartition.String())
 	assert.Equal(t, int64(2), lags[0].Committed)
-	offset, _ := raw.committed(t, "shop.g", "shop.in", 0)
+	offset, _ := raw.Committed(t, "shop.g", "shop.in", 0)
 	assert.Equal(t, int64(2), offset)
-	require.NoError(t, ResetOffsets(t.Context(), e.conn, "g", map[record.TopicPartition]int64{{Topic: "in", Partition: 0}: 1}))
-	offset, _ = raw.committed(t, "shop.g", "shop.in", 0)
+	require.NoError(t, admin.ResetOffsets(t.Context(), e.Conn, "g", map[record.TopicPartition]int64{{Topic: "in", Partition: 0}: 1}))
+	offset, _ = raw.Committed(t, "shop.g", "shop.in", 0)
 	assert.Equal(t, int64(1), offset)
-	bounds, err := e.conn.Offsets(t.Context(), "in")
+	bounds, err := e.Conn.Offsets(t.Context(), "in")
 	require.NoError(t, err)
 	assert.Equal(t, int64(2), bounds[record.TopicPartition{Topic: "in", Partition: 0}].HighWatermark)
 
 	// Another installation on the same broker has neither the topic nor the group.
-	exists, err := raw.prefixed(t, "other.").conn.Exists(t.Context(), "in")
+	exists, err := raw.prefixed(t, "other.").Conn.Exists(t.Context(), "in")
 	require.NoError(t, err)
 	assert.False(t, exists)
-	require.NoError(t, DeleteTopics(t.Context(), e.conn, "in"))
-	res, err := raw.conn.Client().Metadata(t.Context(), &kafka.MetadataRequest{Topics: []string{"shop.in"}})
+	require.NoError(t, admin.DeleteTopics(t.Context(), e.Conn, "in"))
+	exists, err = raw.Conn.Exists(t.Context(), "shop.in")
 	require.NoError(t, err)
-	require.ErrorIs(t, res.Topics[0].Error, kafka.UnknownTopicOrPartition)
+	assert.False(t, exists)
 }
 
 func TestPrefixedFollower(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t).prefixed(t, "shop.")
-	require.NoError(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{{Name: "in", Partitions: 1}}))
-	emit(t, e.publisher(t), "in", 0, 0, 3)
+	require.NoError(t, admin.EnsureTopics(t.Context(), e.Conn, []admin.TopicSpec{{Name: "in", Partitions: 1}}))
+	streamtest.Emit(t, e.Publisher(t), "in", 0, 0, 3)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	got := make(chan record.Record, 3)
-	f := NewFollower(e.conn, "in", testLogger(t), func(r *record.Record) error { got <- *r; return nil })
+	f := stream.NewFollower(e.Conn, "in", streamtest.Logger(t), func(r *record.Record) error { got <- *r; return nil })
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
 	require.NoError(t, f.WaitCaughtUp(ctx))

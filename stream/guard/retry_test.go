@@ -1,4 +1,4 @@
-package stream
+package guard
 
 import (
 	"context"
@@ -195,31 +195,6 @@ func TestOptionsValidate(t *testing.T) {
 	}
 }
 
-func TestTeeGuardHooks(t *testing.T) {
-	t.Parallel()
-	var log []string
-	hooks := func(name string) GuardHooks {
-		return GuardHooks{
-			Started: func(ctx context.Context, _ string, _ *record.Batch) context.Context {
-				log = append(log, name+" started")
-				return context.WithValue(ctx, batchKey{}, name)
-			},
-			Done:     func(context.Context, BatchDone) { log = append(log, name+" done") },
-			Retrying: func(context.Context, Retrying) { log = append(log, name+" retrying") },
-			Moved:    func(context.Context, Moved) { log = append(log, name+" set aside") },
-			Breaker:  func(string, string) { log = append(log, name+" breaker") },
-		}
-	}
-	h := TeeGuardHooks(TeeGuardHooks(hooks("a"), GuardHooks{}), hooks("b"))
-	ctx := h.Started(t.Context(), "h", nil)
-	assert.Equal(t, "b", ctx.Value(batchKey{}))
-	h.Done(ctx, BatchDone{})
-	h.Retrying(ctx, Retrying{})
-	h.Moved(ctx, Moved{})
-	h.Breaker("h", "open")
-	assert.Equal(t, []string{"a started", "b started", "a done", "b done", "a retrying", "b retrying", "a set aside", "b set aside", "a breaker", "b breaker"}, log)
-}
-
 // The router and the guard work behind any Watermill subscriber, here one without Kafka.
 func TestRouterOnAnySubscriber(t *testing.T) {
 	t.Parallel()
@@ -277,7 +252,7 @@ func (s *slowSubscriber) Subscribe(ctx context.Context, _ string) (<-chan *messa
 	s.idle.Go(func() {
 		defer close(out)
 		m := message.NewMessage("1", nil)
-		m.SetContext(context.WithValue(ctx, batchKey{}, s.batch))
+		m.SetContext(context.WithValue(ctx, handedKey{}, s.batch))
 		out <- m
 		select {
 		case <-m.Acked():

@@ -1,4 +1,4 @@
-package stream
+package wire
 
 import (
 	"bytes"
@@ -40,9 +40,9 @@ func TestBatchRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, codec := range []compress.Codec{nil, &compress.GzipCodec, &compress.SnappyCodec, &compress.Lz4Codec, &compress.ZstdCodec} {
 		in := sampleRecords(50)
-		b, err := appendBatch(nil, in, codec, time.Now())
+		b, err := AppendBatch(nil, in, codec, time.Now())
 		require.NoError(t, err)
-		got, next, err := decodeBatches(record.TopicPartition{Topic: "t", Partition: 3}, place(b, 100), 0)
+		got, next, err := DecodeBatches(record.TopicPartition{Topic: "t", Partition: 3}, place(b, 100), 0)
 		require.NoError(t, err)
 		require.EqualValues(t, 150, next)
 		require.Len(t, got, 50)
@@ -59,9 +59,9 @@ func TestBatchRoundTrip(t *testing.T) {
 func TestBatchIsWhatKafkaGoReads(t *testing.T) {
 	t.Parallel()
 	in := sampleRecords(20)
-	b, err := appendBatch(make([]byte, 4), in, &compress.Lz4Codec, time.Now())
+	b, err := AppendBatch(make([]byte, 4), in, &compress.Lz4Codec, time.Now())
 	require.NoError(t, err)
-	putSize(b)
+	PutSize(b)
 	var set protocol.RecordSet
 	_, err = set.ReadFrom(bytes.NewReader(b))
 	require.NoError(t, err)
@@ -83,7 +83,7 @@ func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 	tp := record.TopicPartition{Topic: "t", Partition: 0}
 	batch := func(base int64, n int, change func(b []byte)) []byte {
 		in := sampleRecords(n)
-		b, err := appendBatch(nil, in, nil, time.Now())
+		b, err := AppendBatch(nil, in, nil, time.Now())
 		require.NoError(t, err)
 		place(b, base)
 		if change != nil {
@@ -98,7 +98,7 @@ func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 		batch(20, 2, func(b []byte) { binary.BigEndian.PutUint16(b[21:], attrControl) }),  // a transaction's marker
 		batch(30, 2, func(b []byte) { binary.BigEndian.PutUint16(b[21:], attrAppended) }), // time of the broker
 	}, nil)
-	got, next, err := decodeBatches(tp, log, 11)
+	got, next, err := DecodeBatches(tp, log, 11)
 	require.NoError(t, err)
 	var offsets []int64
 	for _, r := range got {
@@ -108,12 +108,12 @@ func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 	require.EqualValues(t, 32, next)
 	require.Equal(t, got[3].Time, got[4].Time)
 
-	_, next, err = decodeBatches(tp, log[:len(log)-1], 11)
+	_, next, err = DecodeBatches(tp, log[:len(log)-1], 11)
 	require.NoError(t, err)
 	require.EqualValues(t, 22, next, "a batch that is cut off is read again, whole")
 
 	log[len(log)-1] ^= 1
-	got, next, err = decodeBatches(tp, log, 11)
+	got, next, err = DecodeBatches(tp, log, 11)
 	require.ErrorIs(t, err, errCorrupt)
 	require.EqualValues(t, 22, next)
 	require.Len(t, got, 3, "what came before it is good")
@@ -121,7 +121,7 @@ func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 
 func FuzzDecodeBatches(f *testing.F) {
 	for _, codec := range []compress.Codec{nil, &compress.SnappyCodec, &compress.Lz4Codec} {
-		b, err := appendBatch(nil, sampleRecords(5), codec, time.Now())
+		b, err := AppendBatch(nil, sampleRecords(5), codec, time.Now())
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -130,13 +130,13 @@ func FuzzDecodeBatches(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		// Let the fuzzer past the checksum.
-		if len(data) > batchHeader {
+		if len(data) > BatchHeader {
 			n := min(int(uint32(batchPrefix)+binary.BigEndian.Uint32(data[8:])), len(data))
 			if n > batchCRCFrom {
 				binary.BigEndian.PutUint32(data[batchCRCAt:], crc32.Checksum(data[batchCRCFrom:n], castagnoli))
 			}
 		}
-		records, next, err := decodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0)
+		records, next, err := DecodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0)
 		if err == nil && next < 0 {
 			t.Fatalf("went backwards to %d", next)
 		}
@@ -151,7 +151,7 @@ func FuzzDecodeBatches(f *testing.F) {
 func FuzzDecodeFetch(f *testing.F) {
 	f.Add([]byte{0, 0, 0, fetchCorrelation, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 't', 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		req := fetchExchange{asks: []fetchAsk{{tp: record.TopicPartition{Topic: "t", Partition: 0}}}}
+		req := Fetch{Asks: []Ask{{TP: record.TopicPartition{Topic: "t", Partition: 0}}}}
 		_ = req.decode(body)
 	})
 }
@@ -161,13 +161,13 @@ func BenchmarkDecode(b *testing.B) {
 	for i := range in {
 		in[i] = &record.Record{Key: fmt.Appendf(nil, "user-%d", i), Value: []byte(strings.Repeat("x", 220)), Headers: []record.Header{{Key: "ce_type", Value: []byte("interaction.recorded.v1")}}}
 	}
-	data, err := appendBatch(nil, in, nil, time.Now())
+	data, err := AppendBatch(nil, in, nil, time.Now())
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := decodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0); err != nil {
+		if _, _, err := DecodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -188,7 +188,7 @@ func BenchmarkEncode(b *testing.B) {
 			var dst []byte
 			for b.Loop() {
 				var err error
-				if dst, err = appendBatch(dst[:0], in, codec, time.Now()); err != nil {
+				if dst, err = AppendBatch(dst[:0], in, codec, time.Now()); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,4 +1,4 @@
-package stream
+package guard
 
 import (
 	"context"
@@ -15,26 +15,29 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/internal/streamtest"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // groupTopics makes the topics that a group needs beside its input.
 func (e *engine) groupTopics(t *testing.T, group string, delays ...time.Duration) {
 	t.Helper()
-	specs := []TopicSpec{{Name: record.PoisonTopic(group), Partitions: 2}, {Name: record.ReplayTopic(group), Partitions: 2}}
+	specs := []admin.TopicSpec{{Name: record.PoisonTopic(group), Partitions: 2}, {Name: record.ReplayTopic(group), Partitions: 2}}
 	for _, d := range delays {
-		specs = append(specs, TopicSpec{Name: record.RetryTopic(group, d), Partitions: 1})
+		specs = append(specs, admin.TopicSpec{Name: record.RetryTopic(group, d), Partitions: 1})
 	}
-	require.NoError(t, EnsureTopics(t.Context(), e.conn, specs))
+	require.NoError(t, admin.EnsureTopics(t.Context(), e.Conn, specs))
 }
 
 // deadLetters returns the dead letters of a new group that has n of them, from offsets 0 to n-1 of "in"; every third has no key.
-func (e *engine) deadLetters(t *testing.T, n int) (*deadletter.Store, string, *Publisher) {
+func (e *engine) deadLetters(t *testing.T, n int) (*deadletter.Store, string, *stream.Publisher) {
 	t.Helper()
 	group := e.newName()
 	e.groupTopics(t, group)
-	p := e.publisher(t)
+	p := e.Publisher(t)
 	records := make([]record.Record, n)
 	for i := range records {
 		s := deadletter.Headers{
@@ -47,7 +50,7 @@ func (e *engine) deadLetters(t *testing.T, n int) (*deadletter.Store, string, *P
 		}
 	}
 	require.NoError(t, p.Emit(t.Context(), records))
-	return deadletter.New(e.conn, p, "", []string{group, e.newName()}), group, p
+	return deadletter.New(e.Conn, p, "", []string{group, e.newName()}), group, p
 }
 
 func offsets(letters []deadletter.Letter) []int64 {
@@ -184,11 +187,11 @@ func TestReplayStopsHalfway(t *testing.T) {
 // readAll returns every record of a topic.
 func (e *engine) readAll(t *testing.T, topic string) []record.Record {
 	t.Helper()
-	n, err := e.conn.Partitions(t.Context(), topic)
+	n, err := e.Conn.Partitions(t.Context(), topic)
 	require.NoError(t, err)
 	var out []record.Record
 	for p := range n {
-		require.NoError(t, e.conn.Read(t.Context(), record.TopicPartition{Topic: topic, Partition: p}, 0, -1, func(r *record.Record) error { out = append(out, *r); return nil }))
+		require.NoError(t, e.Conn.Read(t.Context(), record.TopicPartition{Topic: topic, Partition: p}, 0, -1, func(r *record.Record) error { out = append(out, *r); return nil }))
 	}
 	return out
 }
@@ -224,9 +227,9 @@ func (l *ledger) values() []string {
 	return out
 }
 
-func (e *engine) newSubscriber(t *testing.T, cfg SubscriberConfig) *Subscriber {
+func (e *engine) newSubscriber(t *testing.T, cfg stream.SubscriberConfig) *stream.Subscriber {
 	t.Helper()
-	s, err := NewSubscriber(e.conn, cfg)
+	s, err := stream.NewSubscriber(e.Conn, cfg)
 	require.NoError(t, err)
 	return s
 }
@@ -237,7 +240,7 @@ func (e *engine) runRouter(t *testing.T, handle ...Options) (stop func()) {
 	if os.Getenv("LOG") != "" { // not into the test: Watermill logs a last line after Close
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	r, err := NewRouter(RouterConfig{CloseTimeout: 5 * time.Second, Log: log, Prefix: e.conn.Config().Prefix})
+	r, err := NewRouter(RouterConfig{CloseTimeout: 5 * time.Second, Log: log, Prefix: e.Conn.Config().Prefix})
 	require.NoError(t, err)
 	for _, o := range handle {
 		require.NoError(t, r.Handle(o))
@@ -267,11 +270,11 @@ func TestPoisonAndReplay(t *testing.T) {
 }
 
 func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
-	topic := e.topic(t, 2)
-	cfg := e.group(t)
+	topic := e.Topic(t, 2)
+	cfg := e.Group(t)
 	cfg.Intents = ranges
 	e.groupTopics(t, cfg.Group)
-	p := e.publisher(t)
+	p := e.Publisher(t)
 	var store ledger
 	var fixed, outage sync.Map
 	handler := func(_ context.Context, b *record.Batch) error {
@@ -307,13 +310,13 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 		})
 	}
 	stop := run()
-	emit(t, p, topic, 0, 0, 8)
-	emit(t, p, topic, 1, 10, 5)
+	streamtest.Emit(t, p, topic, 0, 0, 8)
+	streamtest.Emit(t, p, topic, 1, 10, 5)
 	want := []string{"0", "1", "10", "11", "12", "13", "14", "2", "4", "6", "7"}
-	eventually(t, "the good records", func() bool { return slices.Equal(want, store.values()) })
-	d := deadletter.New(e.conn, p, "", []string{cfg.Group})
+	streamtest.Eventually(t, "the good records", func() bool { return slices.Equal(want, store.values()) })
+	d := deadletter.New(e.Conn, p, "", []string{cfg.Group})
 	var letters []deadletter.Letter
-	eventually(t, "the dead letters", func() bool {
+	streamtest.Eventually(t, "the dead letters", func() bool {
 		var err error
 		letters, err = d.List(t.Context(), deadletter.Filter{})
 		require.NoError(t, err)
@@ -328,19 +331,19 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 
 	// An outage, with a stop in the middle of it.
 	outage.Store("down", true)
-	emit(t, p, topic, 0, 20, 3)
+	streamtest.Emit(t, p, topic, 0, 20, 3)
 	stop()
 	outage.Clear()
 	stop = run()
 	want = append(want, "20", "21", "22")
 	slices.Sort(want)
-	eventually(t, "what came during the outage", func() bool { return slices.Equal(want, store.values()) })
+	streamtest.Eventually(t, "what came during the outage", func() bool { return slices.Equal(want, store.values()) })
 
 	// A replay without a fix fails again: still two dead letters, one of them open again.
 	n, err := d.Replay(t.Context(), deadletter.Filter{IDs: []string{letters[0].ID}}, deadletter.ReplayOptions{})
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	eventually(t, "the replayed one to fail", func() bool {
+	streamtest.Eventually(t, "the replayed one to fail", func() bool {
 		l, err := d.Get(t.Context(), letters[0].ID)
 		require.NoError(t, err)
 		return l.State == deadletter.Open && l.Attempts > letters[0].Attempts
@@ -354,14 +357,14 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 	}
 	want = append(want, "3", "5")
 	slices.Sort(want)
-	eventually(t, "the replayed ones", func() bool { return slices.Equal(want, store.values()) })
+	streamtest.Eventually(t, "the replayed ones", func() bool { return slices.Equal(want, store.values()) })
 	open, err := d.List(t.Context(), deadletter.Filter{State: deadletter.Open})
 	require.NoError(t, err)
 	assert.Empty(t, open)
-	eventually(t, "every position to be committed, the second copies' too", func() bool {
-		lags, err := Lag(t.Context(), e.conn, map[string][]string{cfg.Group: {topic, record.ReplayTopic(cfg.Group)}})
+	streamtest.Eventually(t, "every position to be committed, the second copies' too", func() bool {
+		lags, err := admin.Lag(t.Context(), e.Conn, map[string][]string{cfg.Group: {topic, record.ReplayTopic(cfg.Group)}})
 		require.NoError(t, err)
-		return !slices.ContainsFunc(lags, func(l PartitionLag) bool { return l.Lag > 0 })
+		return !slices.ContainsFunc(lags, func(l admin.PartitionLag) bool { return l.Lag > 0 })
 	})
 	stop()
 }
@@ -370,13 +373,13 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 func TestRetryTopics(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
-		topic := e.topic(t, 1)
-		cfg := e.group(t)
-		again := e.group(t)
+		topic := e.Topic(t, 1)
+		cfg := e.Group(t)
+		again := e.Group(t)
 		again.Group = record.RetryGroup(cfg.Group)
 		delays := []time.Duration{100 * time.Millisecond, 300 * time.Millisecond}
 		e.groupTopics(t, cfg.Group, delays...)
-		p := e.publisher(t)
+		p := e.Publisher(t)
 		var store ledger
 		var mu sync.Mutex
 		visits := map[string][]time.Time{}
@@ -399,10 +402,10 @@ func TestRetryTopics(t *testing.T) {
 				return no.Err()
 			},
 		})
-		emit(t, p, topic, 0, 0, 6)
-		eventually(t, "all but the one that never works", func() bool { return slices.Equal([]string{"0", "1", "3", "4", "5"}, store.values()) })
-		d := deadletter.New(e.conn, p, "", []string{cfg.Group})
-		eventually(t, "the dead letter", func() bool {
+		streamtest.Emit(t, p, topic, 0, 0, 6)
+		streamtest.Eventually(t, "all but the one that never works", func() bool { return slices.Equal([]string{"0", "1", "3", "4", "5"}, store.values()) })
+		d := deadletter.New(e.Conn, p, "", []string{cfg.Group})
+		streamtest.Eventually(t, "the dead letter", func() bool {
 			letters, err := d.List(t.Context(), deadletter.Filter{})
 			require.NoError(t, err)
 			return len(letters) == 1 && letters[0].Origin.Offset == 2 && letters[0].Attempts == 3
@@ -416,4 +419,16 @@ func TestRetryTopics(t *testing.T) {
 			assert.GreaterOrEqual(t, visits[v][2].Sub(visits[v][1]), delays[1]-time.Millisecond)
 		}
 	})
+}
+
+func TestReplayRate(t *testing.T) {
+	t.Parallel()
+	e := fakeEngine(t)
+	d, group, _ := e.deadLetters(t, 40)
+	began := time.Now()
+	n, err := d.Replay(t.Context(), deadletter.Filter{Group: group}, deadletter.ReplayOptions{Rate: 50})
+	require.NoError(t, err)
+	assert.Equal(t, 40, n)
+	assert.Greater(t, time.Since(began), 500*time.Millisecond)
+	assert.Less(t, time.Since(began), 3*time.Second)
 }

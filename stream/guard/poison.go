@@ -1,4 +1,4 @@
-package stream
+package guard
 
 import (
 	"context"
@@ -295,7 +295,7 @@ func (g *guard) retryChain() []message.HandlerMiddleware {
 // waits behind one that is due later.
 func (g *guard) delay(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
-		if b := BatchOf(msg); b != nil && len(b.Records) > 0 {
+		if b := batchOf(msg); b != nil && len(b.Records) > 0 {
 			visit, ok := g.visits[b.Topic]
 			if !ok {
 				return nil, fmt.Errorf("topic %s is not a retry topic of group %s", b.Topic, g.o.Group)

@@ -1,4 +1,4 @@
-package stream
+package admin
 
 import (
 	"strconv"
@@ -17,24 +17,24 @@ func TestEpoch(t *testing.T) {
 	onEngines(t, func(t *testing.T, e *engine) {
 		meta := e.newName()
 		spec := TopicSpec{Name: meta, Partitions: 1, Compact: true}
-		require.NoError(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{spec}))
-		p := e.publisher(t)
+		require.NoError(t, EnsureTopics(t.Context(), e.Conn, []TopicSpec{spec}))
+		p := e.Publisher(t)
 		requireEpoch := func(want int) {
 			t.Helper()
-			epoch, err := Epoch(t.Context(), e.conn, meta)
+			epoch, err := Epoch(t.Context(), e.Conn, meta)
 			require.NoError(t, err)
 			require.Equal(t, want, epoch)
 		}
 		requireEpoch(FirstEpoch)
-		id, err := LogID(t.Context(), e.conn, p, meta, true)
+		id, err := LogID(t.Context(), e.Conn, p, meta, true)
 		require.NoError(t, err)
 		for _, want := range []int{129, 130} {
-			epoch, err := RaiseEpoch(t.Context(), e.conn, p, meta)
+			epoch, err := RaiseEpoch(t.Context(), e.Conn, p, meta)
 			require.NoError(t, err)
 			require.Equal(t, want, epoch)
 			requireEpoch(want)
 		}
-		again, err := LogID(t.Context(), e.conn, p, meta, false)
+		again, err := LogID(t.Context(), e.Conn, p, meta, false)
 		require.NoError(t, err)
 		require.Equal(t, id, again, "the id stays")
 
@@ -46,19 +46,19 @@ func TestEpoch(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				epoch, err := RaiseEpoch(t.Context(), e.conn, p, meta)
+				epoch, err := RaiseEpoch(t.Context(), e.Conn, p, meta)
 				assert.NoError(t, err)
 				assert.Greater(t, epoch, 130)
 			})
 		}
 		wg.Wait()
-		highest, last, err := readEpochs(t.Context(), e.conn, meta)
+		highest, last, err := readEpochs(t.Context(), e.Conn, meta)
 		require.NoError(t, err)
 		require.Greater(t, highest, 130)
 		require.Equal(t, highest, last)
 
 		require.NoError(t, writeEpoch(t.Context(), p, meta, LastEpoch))
-		_, err = RaiseEpoch(t.Context(), e.conn, p, meta)
+		_, err = RaiseEpoch(t.Context(), e.Conn, p, meta)
 		require.Equal(t, fault.Permanent, fault.ClassOf(err), "there is none above the last")
 		requireEpoch(LastEpoch)
 	})
@@ -70,11 +70,11 @@ func TestAnEpochThatIsNoneIsAnError(t *testing.T) {
 		e := fakeEngine(t)
 		meta := e.newName()
 		spec := TopicSpec{Name: meta, Partitions: 1, Compact: true}
-		require.NoError(t, EnsureTopics(t.Context(), e.conn, []TopicSpec{spec}))
-		require.NoError(t, e.publisher(t).Emit(t.Context(), []record.Record{
+		require.NoError(t, EnsureTopics(t.Context(), e.Conn, []TopicSpec{spec}))
+		require.NoError(t, e.Publisher(t).Emit(t.Context(), []record.Record{
 			{Topic: meta, Key: []byte(epochKey), Value: []byte(value)},
 		}))
-		_, err := Epoch(t.Context(), e.conn, meta)
+		_, err := Epoch(t.Context(), e.Conn, meta)
 		require.Equal(t, fault.Permanent, fault.ClassOf(err), value)
 		require.ErrorContains(t, err, strconv.Quote(value))
 	}

@@ -1,4 +1,4 @@
-package stream
+package wire
 
 import (
 	"sync"
@@ -16,16 +16,16 @@ const (
 )
 
 // worthwhile decides which batches are compressed. Topics of packed numbers hardly get smaller, and trying costs as much as encoding them. Safe for concurrent use.
-type adaptiveCompression struct {
-	codec compress.Codec
+type Compression struct {
+	Codec compress.Codec
 
 	mu      sync.Mutex
 	passing map[string]int // topic → batches still to be sent as they are
 }
 
 // codecFor returns the codec for a batch of so many bytes, nil for none.
-func (w *adaptiveCompression) codecFor(topic string, size int) compress.Codec {
-	if w.codec == nil || size < leastCompressed {
+func (w *Compression) CodecFor(topic string, size int) compress.Codec {
+	if w.Codec == nil || size < leastCompressed {
 		return nil
 	}
 	w.mu.Lock()
@@ -34,11 +34,11 @@ func (w *adaptiveCompression) codecFor(topic string, size int) compress.Codec {
 		w.passing[topic]--
 		return nil
 	}
-	return w.codec
+	return w.Codec
 }
 
 // compressed notes what became of a batch that was compressed.
-func (w *adaptiveCompression) compressed(topic string, size, packed int) {
+func (w *Compression) Compressed(topic string, size, packed int) {
 	if float64(packed) <= (1-leastGain)*float64(size) {
 		return
 	}

@@ -1,4 +1,4 @@
-package stream
+package admin
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -21,7 +22,7 @@ const (
 
 // Epoch returns the log's epoch, from FirstEpoch to LastEpoch: what stands in the compacted
 // metaTopic, or FirstEpoch when nothing does. A process reads it at its start.
-func Epoch(ctx context.Context, conn *Conn, metaTopic string) (int, error) {
+func Epoch(ctx context.Context, conn *stream.Conn, metaTopic string) (int, error) {
 	highest, _, err := readEpochs(ctx, conn, metaTopic)
 	return highest, err
 }
@@ -31,7 +32,7 @@ func Epoch(ctx context.Context, conn *Conn, metaTopic string) (int, error) {
 // in stores are then lower than those of new records, whatever the offsets. Nothing that writes
 // positions may run meanwhile, since a process knows the epoch it was started with. At LastEpoch it
 // is a permanent error. When it fails the epoch may have been raised.
-func RaiseEpoch(ctx context.Context, conn *Conn, emitter Emitter, metaTopic string) (int, error) {
+func RaiseEpoch(ctx context.Context, conn *stream.Conn, emitter Emitter, metaTopic string) (int, error) {
 	epoch, _, err := readEpochs(ctx, conn, metaTopic)
 	if err != nil {
 		return 0, err
@@ -68,7 +69,7 @@ func writeEpoch(ctx context.Context, emitter Emitter, metaTopic string, epoch in
 }
 
 // readEpochs returns the highest epoch in the topic and the last.
-func readEpochs(ctx context.Context, conn *Conn, metaTopic string) (highest, last int, err error) {
+func readEpochs(ctx context.Context, conn *stream.Conn, metaTopic string) (highest, last int, err error) {
 	highest, last = FirstEpoch, FirstEpoch
 	err = conn.Read(ctx, record.TopicPartition{Topic: metaTopic}, 0, -1, func(r *record.Record) error {
 		if string(r.Key) != epochKey || len(r.Value) == 0 {
