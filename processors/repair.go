@@ -143,7 +143,7 @@ func (r *repair) read(ctx context.Context, partition int, to map[string]int64) e
 			)
 		}
 	}
-	err := NewFold(r, r.embed.log, "", DefaultFoldConfig()).Take(ctx, spans)
+	err := NewReplay(r, r.embed.log, "", DefaultReplayConfig()).Run(ctx, spans)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fault.Wait(
 			fmt.Errorf(

@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/processors"
@@ -300,7 +298,7 @@ func (r *rebuild) run(ctx context.Context) error {
 	skipped := ""
 	if n := r.skipped.Load(); n > 0 {
 		skipped = fmt.Sprintf(
-			"; %d records were unwell and skipped, as when they became dead letters", n,
+			"; %d failing records were skipped, as when they became dead letters", n,
 		)
 	}
 	r.Say(
@@ -515,44 +513,4 @@ func (r *rebuild) resetPositions(ctx context.Context, places []place) error {
 		}
 	}
 	return nil
-}
-
-// fold returns a Fold that reports to this rebuild.
-func (r *rebuild) fold(p processors.Processor, splittable bool) *processors.Fold {
-	c := processors.DefaultFoldConfig()
-	c.Splittable = splittable
-	c.Progress = func(n int64) {
-		r.done.Add(n)
-		r.Progress(min(r.done.Load(), r.total.Load()), r.total.Load())
-	}
-	c.Skipped = func(rec *record.Record, err error) {
-		r.skipped.Add(1)
-		r.Log.Debug(
-			"skipped", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset,
-			"reason", err,
-		)
-	}
-	return processors.NewFold(p, r.kafka, r.logID, c)
-}
-
-// foldWorkers is how many partitions are folded at once.
-const foldWorkers = 4
-
-// byPartition folds the spans of each partition number by the fold for it, several at once; those
-// of one number share users and take turns.
-func byPartition(
-	ctx context.Context,
-	spans []processors.Span,
-	fold func(partition int) *processors.Fold,
-) error {
-	parts := make(map[int][]processors.Span)
-	for _, s := range spans {
-		parts[s.Partition] = append(parts[s.Partition], s)
-	}
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(foldWorkers)
-	for n, list := range parts {
-		group.Go(func() error { return fold(n).Take(gctx, list) })
-	}
-	return group.Wait()
 }

@@ -174,11 +174,13 @@ func fill(t *testing.T, in *apptest.Installation) {
 		{http.MethodPut, "/v1/users/user-4", `{"attributes":{"country":"FR"}}`},
 		{
 			http.MethodPost, "/v1/events",
-			`{"event_id":"same","source":"t","user_id":"user-5","item_id":"film-1","action":"like"}`,
+			`{"event_id":"same","source":"t","user_id":"user-5",` +
+				`"item_id":"film-1","action":"like"}`,
 		},
 		{
 			http.MethodPost, "/v1/events",
-			`{"event_id":"same","source":"t","user_id":"user-5","item_id":"film-1","action":"like"}`,
+			`{"event_id":"same","source":"t","user_id":"user-5",` +
+				`"item_id":"film-1","action":"like"}`,
 		},
 	} {
 		code, out := in.Call(t, x.method, x.path, orNil(x.body))
@@ -425,7 +427,7 @@ func underLoad(t *testing.T, in *apptest.Installation) *apptest.Installation {
 	in = restart(t, in.Config())
 	in.Settle(t, 60*time.Second)
 	require.Equal(
-		t, before, pictureOf(t, in), "what was switched to under load is what the whole log says",
+		t, before, pictureOf(t, in), "the store switched to under load equals a replay of the whole log",
 	)
 	return in
 }

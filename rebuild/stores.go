@@ -21,8 +21,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// of returns the spans of a group that are not empty.
-func of(places []place, group string) []processors.Span {
+// spansOf returns the spans of a group that are not empty.
+func spansOf(places []place, group string) []processors.Span {
 	var out []processors.Span
 	for i := range places {
 		if s := places[i].span; places[i].group == group && s.From < s.To {
@@ -113,7 +113,7 @@ func (v *vectors) take(ctx context.Context, places []place) error {
 	if err := v.takeItems(ctx); err != nil {
 		return err
 	}
-	spans := of(places, schemas.GroupEmbed)
+	spans := spansOf(places, schemas.GroupEmbed)
 	var parts []record.Assignment
 	for _, s := range spans {
 		if key := (partitionOf{schemas.GroupEmbed, s.Topic, s.Partition}); !v.assigned[key] {
@@ -124,12 +124,15 @@ func (v *vectors) take(ctx context.Context, places []place) error {
 			})
 		}
 	}
-	// Its ring of negatives begins with items of the catalogue.
+	// Its ring of negatives begins with items of the catalog.
 	if err := v.embed.Assign(ctx, parts); err != nil {
 		return err
 	}
-	fold := v.r.fold(v.embed, true)
-	return byPartition(ctx, spans, func(int) *processors.Fold { return fold })
+	replay, err := v.r.replay(schemas.GroupEmbed, v.embed)
+	if err != nil {
+		return err
+	}
+	return byPartition(ctx, spans, replay)
 }
 
 func (v *vectors) learned() processors.Learned { return v.factors.Learned() }
@@ -222,8 +225,8 @@ type graphRebuild struct {
 	r     *rebuild
 	store graphStore
 	// clear empties the store.
-	clear func(ctx context.Context) error
-	fold  *processors.Fold
+	clear  func(ctx context.Context) error
+	replay *processors.Replay
 }
 
 func (s *graphRebuild) groups() (all, exclusive []string) {
@@ -242,23 +245,18 @@ func (s *graphRebuild) begin(ctx context.Context) error {
 	if err := s.clear(ctx); err != nil {
 		return err
 	}
-	s.prepare()
-	return nil
+	return s.prepare()
 }
 
-func (s *graphRebuild) prepare() {
-	s.fold = s.r.fold(
-		processors.NewGraph(
-			s.store, processors.Streams{Log: s.r.kafka, Emit: processors.Discard{}}, s.r.erasures,
-		),
-		true,
-	)
+func (s *graphRebuild) prepare() (err error) {
+	streams := processors.Streams{Log: s.r.kafka, Emit: processors.Discard{}}
+	p := processors.NewGraph(s.store, streams, s.r.erasures)
+	s.replay, err = s.r.replay(schemas.GroupGraph, p)
+	return err
 }
 
 func (s *graphRebuild) take(ctx context.Context, places []place) error {
-	return byPartition(
-		ctx, of(places, schemas.GroupGraph), func(int) *processors.Fold { return s.fold },
-	)
+	return byPartition(ctx, spansOf(places, schemas.GroupGraph), s.replay)
 }
 
 func (s *graphRebuild) finish(ctx context.Context) (string, error) {
@@ -297,7 +295,8 @@ func (t *tables) analytics(ctx context.Context, s processors.Span) (*processors.
 	switch {
 	case strings.HasSuffix(s.Topic, record.PoisonTopic("")):
 		known = t.r.letters
-	case known.Len() > 0 && (s.Topic == schemas.TopicInteractions || s.Topic == schemas.TopicRecommendations):
+	case known.Len() > 0 &&
+		(s.Topic == schemas.TopicInteractions || s.Topic == schemas.TopicRecommendations):
 		marked, err := processors.Marked(ctx, t.r.kafka, s.Topic, s.Partition, s.From)
 		if err != nil {
 			return nil, err
@@ -316,24 +315,28 @@ func (t *tables) analytics(ctx context.Context, s processors.Span) (*processors.
 
 func (t *tables) take(ctx context.Context, places []place) error {
 	var letters, others []processors.Span
-	for _, s := range of(places, schemas.GroupAnalytics) {
+	for _, s := range spansOf(places, schemas.GroupAnalytics) {
 		if strings.HasSuffix(s.Topic, record.PoisonTopic("")) {
 			letters = append(letters, s)
 		} else {
 			others = append(others, s)
 		}
 	}
-	// An erasure takes all of the person's dead letters; those set aside after it come after it.
+	// An erasure takes all of the person's dead letters; those written after it come after it.
 	for _, step := range [][]processors.Span{others, letters} {
 		group, gctx := errgroup.WithContext(ctx)
-		group.SetLimit(foldWorkers)
+		group.SetLimit(replayWorkers)
 		for _, s := range step {
 			group.Go(func() error {
 				p, err := t.analytics(gctx, s)
 				if err != nil {
 					return err
 				}
-				if err := t.r.fold(p, false).Take(gctx, []processors.Span{s}); err != nil {
+				replay, err := t.r.replay(schemas.GroupAnalytics, p)
+				if err != nil {
+					return err
+				}
+				if err := replay.Run(gctx, []processors.Span{s}); err != nil {
 					return err
 				}
 				return p.Flush(gctx)
@@ -419,7 +422,9 @@ func (s *embeddedRebuild) begin(ctx context.Context) (err error) {
 		return err
 	}
 	s.graph = graphRebuild{r: s.r, store: s.engines.Graph}
-	s.graph.prepare()
+	if err := s.graph.prepare(); err != nil {
+		return err
+	}
 	s.rows.r, s.rows.store = s.r, s.engines.Analytics
 	s.vectors, err = s.r.newVectors(s.engines.Users, s.engines.Items)
 	return err
