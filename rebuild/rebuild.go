@@ -27,7 +27,7 @@ type Options struct {
 	Wait bool
 	// AcceptPartial accepts a log whose beginning has been deleted.
 	AcceptPartial bool
-	// Say tells the operator something. Progress is told of offsets taken and of how many there are
+	// Say tells the operator something. Progress is told of offsets filled and of how many there are
 	// in all.
 	Say      func(format string, args ...any)
 	Progress func(done, total int64)
@@ -57,7 +57,7 @@ type rebuild struct {
 	store storeRebuild
 	// erasures are those known at the start; letters the same with the time when the log took them.
 	erasures, letters    *processors.Erasures
-	taken                map[partitionOf]int64
+	filled                map[partitionOf]int64
 	done, total, skipped atomic.Int64
 }
 
@@ -68,8 +68,8 @@ type storeRebuild interface {
 	groups() (all, exclusive []string)
 	// begin makes the new store, empty, and drops what an earlier rebuild left behind.
 	begin(ctx context.Context) error
-	// take hands it what it has not had yet: the spans of the places.
-	take(ctx context.Context, places []place) error
+	// fill hands it the spans of the places that it has not had yet.
+	fill(ctx context.Context, places []place) error
 	// finish makes it the live one and drops the old one. It returns what it holds, for a person.
 	finish(ctx context.Context) (string, error)
 }
@@ -107,7 +107,7 @@ type partitionOf struct {
 	partition    int
 }
 
-func (p *place) of() partitionOf { return partitionOf{p.group, p.span.Topic, p.span.Partition} }
+func (p *place) key() partitionOf { return partitionOf{p.group, p.span.Topic, p.span.Partition} }
 
 // places returns where the groups stand. stopped says that they will not move any more: then a
 // partition without a position is covered to its end.
@@ -130,7 +130,7 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 			group: l.Group,
 			span:  processors.Span{Topic: l.Topic, Partition: l.Partition, From: l.First},
 		}
-		p.at, p.reset = settle(l)
+		p.at, p.reset = resolvePosition(l)
 		if stopped && l.HighWatermark > l.First {
 			if err := r.recover(ctx, &p, l); err != nil {
 				return nil, err
@@ -138,7 +138,7 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 		}
 		switch p.span.To = p.at; p.group {
 		case schemas.GroupGraph:
-			// edges are free of order and repetition: nobody has to agree on a position
+			// edges do not depend on order or repetition: no position matters
 			p.span.To = l.HighWatermark
 		case schemas.GroupCatalog:
 			p.span.To = p.span.From
@@ -165,8 +165,8 @@ func (r *rebuild) recover(ctx context.Context, p *place, l *admin.PartitionLag) 
 			}
 		}
 		after := max(l.Committed, l.First)
-		if doubt, err := record.ParseIntent(l.Metadata); err == nil && doubt != nil {
-			after = doubt.Last + 1
+		if intent, err := record.ParseIntent(l.Metadata); err == nil && intent != nil {
+			after = intent.Last + 1
 		}
 		if at := learned.Next(r.epoch, p.span.Topic, p.span.Partition); at > after &&
 			at <= l.HighWatermark {
@@ -184,15 +184,15 @@ func (r *rebuild) learned() processors.Learned {
 	return nil
 }
 
-// settle returns a group's position and why it cannot stay, with the one to take its place.
-func settle(l *admin.PartitionLag) (at int64, reset string) {
+// resolvePosition returns a group's position and why it cannot stay, with the one to take its place.
+func resolvePosition(l *admin.PartitionLag) (at int64, reset string) {
 	if l.Committed < 0 {
 		return l.First, ""
 	}
 	after := l.Committed
-	doubt, err := record.ParseIntent(l.Metadata)
-	if err == nil && doubt != nil {
-		after = doubt.Last + 1
+	intent, err := record.ParseIntent(l.Metadata)
+	if err == nil && intent != nil {
+		after = intent.Last + 1
 	}
 	at = min(max(l.Committed, l.First), l.HighWatermark)
 	switch {
@@ -255,7 +255,7 @@ func compacted(topic string) bool {
 // run rebuilds the store.
 func (r *rebuild) run(ctx context.Context) error {
 	started := time.Now()
-	r.taken = make(map[partitionOf]int64)
+	r.filled = make(map[partitionOf]int64)
 	if err := r.loadErasures(ctx); err != nil {
 		return err
 	}
@@ -380,7 +380,7 @@ const nearEnough = 2000
 // follow fills the new store while the groups run, until it is close behind them.
 func (r *rebuild) follow(ctx context.Context, places []place) error {
 	for {
-		if err := r.take(ctx, places); err != nil {
+		if err := r.fill(ctx, places); err != nil {
 			return err
 		}
 		var err error
@@ -393,29 +393,29 @@ func (r *rebuild) follow(ctx context.Context, places []place) error {
 	}
 }
 
-// left counts the offsets that have not been taken.
+// left counts the offsets that have not been filled.
 func (r *rebuild) left(places []place) int64 {
 	var n int64
 	for i := range places {
 		s := &places[i].span
-		n += max(0, s.To-max(s.From, r.taken[places[i].of()]))
+		n += max(0, s.To-max(s.From, r.filled[places[i].key()]))
 	}
 	return n
 }
 
-// take brings the store to the places.
-func (r *rebuild) take(ctx context.Context, places []place) error {
+// fill brings the store to the places.
+func (r *rebuild) fill(ctx context.Context, places []place) error {
 	r.total.Add(r.left(places))
 	r.Progress(r.done.Load(), r.total.Load())
 	ahead := slices.Clone(places)
 	for i := range ahead {
-		ahead[i].span.From = max(ahead[i].span.From, r.taken[ahead[i].of()])
+		ahead[i].span.From = max(ahead[i].span.From, r.filled[ahead[i].key()])
 	}
-	if err := r.store.take(ctx, ahead); err != nil {
+	if err := r.store.fill(ctx, ahead); err != nil {
 		return err
 	}
 	for i := range places {
-		r.taken[places[i].of()] = places[i].span.To
+		r.filled[places[i].key()] = places[i].span.To
 	}
 	r.done.Store(r.total.Load())
 	r.Progress(r.done.Load(), r.total.Load())
@@ -453,7 +453,7 @@ func (r *rebuild) catchUp(ctx context.Context) ([]place, error) {
 			return nil, err
 		}
 		if r.left(places) > nearEnough {
-			if err := r.take(ctx, places); err != nil {
+			if err := r.fill(ctx, places); err != nil {
 				return nil, err
 			}
 		}
@@ -468,7 +468,7 @@ func (r *rebuild) catchUp(ctx context.Context) ([]place, error) {
 // last covers the rest while the groups are down.
 func (r *rebuild) last(ctx context.Context, places []place) ([]place, error) {
 	for {
-		if err := r.take(ctx, places); err != nil {
+		if err := r.fill(ctx, places); err != nil {
 			return nil, err
 		}
 		after, err := r.places(ctx, true)

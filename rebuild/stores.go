@@ -109,7 +109,7 @@ func (v *vectors) takeItems(ctx context.Context) error {
 	return p.Settle(ctx)
 }
 
-func (v *vectors) take(ctx context.Context, places []place) error {
+func (v *vectors) fill(ctx context.Context, places []place) error {
 	if err := v.takeItems(ctx); err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func (s *qdrantRebuild) finish(ctx context.Context) (string, error) {
 	return s.count(ctx)
 }
 
-// graphRebuild empties the graph and applies every edge again: edges are free of order and
+// graphRebuild empties the graph and applies every edge again: edges do not depend on order or
 // repetition, so graph may run meanwhile.
 type graphRebuild struct {
 	r     *rebuild
@@ -255,7 +255,7 @@ func (s *graphRebuild) prepare() (err error) {
 	return err
 }
 
-func (s *graphRebuild) take(ctx context.Context, places []place) error {
+func (s *graphRebuild) fill(ctx context.Context, places []place) error {
 	return byPartition(ctx, spansOf(places, schemas.GroupGraph), s.replay)
 }
 
@@ -313,7 +313,7 @@ func (t *tables) analytics(ctx context.Context, s processors.Span) (*processors.
 	return p, nil
 }
 
-func (t *tables) take(ctx context.Context, places []place) error {
+func (t *tables) fill(ctx context.Context, places []place) error {
 	var letters, others []processors.Span
 	for _, s := range spansOf(places, schemas.GroupAnalytics) {
 		if strings.HasSuffix(s.Topic, record.PoisonTopic("")) {
@@ -430,9 +430,9 @@ func (s *embeddedRebuild) begin(ctx context.Context) (err error) {
 	return err
 }
 
-func (s *embeddedRebuild) take(ctx context.Context, places []place) error {
+func (s *embeddedRebuild) fill(ctx context.Context, places []place) error {
 	return errors.Join(
-		s.vectors.take(ctx, places), s.graph.take(ctx, places), s.rows.take(ctx, places),
+		s.vectors.fill(ctx, places), s.graph.fill(ctx, places), s.rows.fill(ctx, places),
 	)
 }
 
