@@ -21,6 +21,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream/internal/wire"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // The SASL mechanisms that SASLConfig.Mechanism may name.
@@ -293,7 +294,18 @@ func (c *Conn) leaders(ctx context.Context, topic string, fresh bool) ([]int32, 
 	return l.leaders, nil
 }
 
-// forget drops what is known of a topic's leaders.
+// knownLeader returns the partition's leader as far as it is known, else -1.
+func (c *Conn) knownLeader(tp record.TopicPartition) int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.layouts[tp.Topic].leaders
+	if tp.Partition >= len(l) {
+		return -1
+	}
+	return l[tp.Partition]
+}
+
+// Forget drops what is known of a topic's leaders.
 func (c *Conn) Forget(topic string) {
 	c.mu.Lock()
 	delete(c.layouts, topic)
@@ -326,8 +338,8 @@ func (c *Conn) counts(ctx context.Context, topics []string) map[string]int {
 	return out
 }
 
-// full returns the name of a topic or group on the broker.
+// Full returns the name of a topic or group on the broker.
 func (c *Conn) Full(name string) string { return c.cfg.Prefix + name }
 
-// logical returns the name without the prefix.
+// Logical returns the name without the prefix.
 func (c *Conn) Logical(name string) string { return strings.TrimPrefix(name, c.cfg.Prefix) }

@@ -144,6 +144,7 @@ type generation struct {
 	endLive context.CancelCauseFunc
 	lease   *lease
 	commits *committer
+	fetch   *fetcher
 	parts   []*partition
 
 	coordinator *coordinator
@@ -160,6 +161,7 @@ func (s *subscription) takePart(ended context.Context, kg *kafka.Generation) {
 	g.coordinator = &coordinator{conn: s.conn, group: s.cfg.Group}
 	g.lease = newLease(g)
 	g.commits = newCommitter(g)
+	g.fetch = newFetcher(g)
 
 	var helpers sync.WaitGroup
 	helpers.Go(g.lease.run)
@@ -197,11 +199,9 @@ func (c *Conn) assignedTo(kg *kafka.Generation) []record.TopicPartition {
 // work runs the workers and the fetcher until the generation ends and the workers are done.
 func (g *generation) work() {
 	var workers, helpers sync.WaitGroup
-	fetch := newFetcher(g)
-	helpers.Go(fetch.run)
+	helpers.Go(g.fetch.run)
 	helpers.Go(g.watch)
 	for _, p := range g.parts {
-		p.wakeFetcher = fetch.wakeUp
 		workers.Go(p.run)
 	}
 	<-g.live.Done()
@@ -270,10 +270,14 @@ type trackedConn struct {
 }
 
 func (c *trackedConn) Close() error {
-	c.tracker.mu.Lock()
-	delete(c.tracker.open, c)
-	c.tracker.mu.Unlock()
+	c.tracker.closed(c)
 	return c.Conn.Close()
+}
+
+func (t *connTracker) closed(c *trackedConn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.open, c)
 }
 
 // dialer returns a copy of d whose connections are tracked.

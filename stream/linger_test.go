@@ -42,7 +42,9 @@ func TestBatchesGrowWithTheLoad(t *testing.T) {
 					cfg.TopicLinger = map[string]time.Duration{"": c.after}
 				}
 				require.NoError(t, cfg.Validate())
-				p := newPartition(&generation{subscription: &subscription{Subscriber: &Subscriber{cfg: cfg}}, live: t.Context()}, record.Assignment{})
+				g := &generation{subscription: &subscription{Subscriber: &Subscriber{cfg: cfg}}, live: t.Context()}
+				g.fetch = newFetcher(g)
+				p := newPartition(g, record.Assignment{})
 				p.worked = c.worked
 				offset := int64(0)
 				add := func(n int) {

@@ -13,11 +13,10 @@ import (
 
 // partition is one partition in one generation: the queue that the fetcher fills and the worker that empties it.
 type partition struct {
-	g           *generation
-	tp          record.TopicPartition
-	repeat      *record.Intent
-	wakeFetcher func()
-	changed     chan struct{} // the queue has changed; capacity 1
+	g       *generation
+	tp      record.TopicPartition
+	repeat  *record.Intent
+	changed chan struct{} // the queue has changed; capacity 1
 
 	mu       sync.Mutex
 	chunks   [][]record.Record // fetched and not handed out
@@ -41,7 +40,7 @@ type partition struct {
 
 func newPartition(g *generation, a record.Assignment) *partition {
 	return &partition{
-		g: g, tp: a.TopicPartition, repeat: a.Repeat, changed: make(chan struct{}, 1), wakeFetcher: func() {},
+		g: g, tp: a.TopicPartition, repeat: a.Repeat, changed: make(chan struct{}, 1),
 		next: a.Next, high: a.HighWatermark,
 		position: a.Next, uncertain: a.Repeat != nil, closed: a.Repeat == nil && a.Committed == a.Next,
 	}
@@ -161,7 +160,7 @@ func (p *partition) repeatRange() bool {
 	p.mu.Lock()
 	p.repeat = nil
 	p.mu.Unlock()
-	p.wakeFetcher()
+	p.g.fetch.wakeUp()
 	records = slices.DeleteFunc(records, func(rec record.Record) bool { return r.Excludes(rec.Offset) })
 	if len(records) > 0 { // else compaction or retention has left nothing to repeat
 		b := p.batch(records, r.First, r.Last)
@@ -217,7 +216,7 @@ func (p *partition) nextRecords() []record.Record {
 	records := p.take(func(_ *record.Record, n, bytes int) bool {
 		return n <= p.g.cfg.MaxRecords && (n == 1 || bytes <= maxBytes)
 	})
-	p.wakeFetcher()
+	p.g.fetch.wakeUp()
 	return records
 }
 

@@ -94,7 +94,7 @@ func (p *Publisher) markReady(q *sendQueue) {
 // startSenders starts a sender for each broker that has ready queues and may have another request under way.
 func (p *Publisher) startSenders() {
 	for _, q := range p.ready {
-		leader := p.leaderOf(q.tp)
+		leader := p.conn.knownLeader(q.tp)
 		if p.senders[leader] < p.cfg.MaxInFlight {
 			p.senders[leader]++
 			p.working.Add(1)
@@ -102,17 +102,6 @@ func (p *Publisher) startSenders() {
 			return // it starts the next one after it has taken its share
 		}
 	}
-}
-
-// leaderOf returns the partition's leader as far as it is known, else -1.
-func (p *Publisher) leaderOf(tp record.TopicPartition) int32 {
-	p.conn.mu.Lock()
-	defer p.conn.mu.Unlock()
-	l := p.conn.layouts[tp.Topic].leaders
-	if tp.Partition >= len(l) {
-		return -1
-	}
-	return l[tp.Partition]
 }
 
 // send sends requests to one broker until nothing is ready for it.
@@ -141,7 +130,7 @@ func (p *Publisher) take(leader int32) []*parcel {
 	var parcels []*parcel
 	total := 0
 	p.ready = slices.DeleteFunc(p.ready, func(q *sendQueue) bool {
-		if total >= p.cfg.MaxRequestBytes || p.leaderOf(q.tp) != leader {
+		if total >= p.cfg.MaxRequestBytes || p.conn.knownLeader(q.tp) != leader {
 			return false
 		}
 		n, size := 0, 0
