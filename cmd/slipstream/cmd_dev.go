@@ -12,10 +12,12 @@ func newDev() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything in one process, with nothing installed",
-		Long: `Run everything in one process: a Kafka broker on localhost (any Kafka client can connect), stores in one SQLite file, all processors and the API. Data is kept in
---data and is there again at the next start. With --demo a simulated audience uses a movie-like catalogue.
+		Long: `Run everything in one process: a Kafka broker on localhost (any Kafka client can
+connect), stores in one SQLite file, all processors and the API. The data in --data outlives the
+process. With --demo a simulated audience uses a movie-like catalog.
 
-The embedded broker is for development on one machine: it holds its log in memory and on disk, up to 1 GiB.`,
+The embedded broker is for development on one machine. It holds its log in memory and on disk, up
+to 1 GiB.`,
 		Example: "  slipstream dev --demo\n  slipstream dev --http 127.0.0.1:9090 --kafka " +
 			"127.0.0.1:19092 --data /tmp/slipstream",
 		Args: cobra.NoArgs,

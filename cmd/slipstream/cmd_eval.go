@@ -19,9 +19,9 @@ import (
 func newEval() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "eval",
-		Short: "Measure the quality of recommendations on a data set, beside baselines",
-		Long: `Eval streams a data set through the model that serves, in the order of time, and measures what the lists made on the way were
-worth. Nothing is started and nothing is stored.`,
+		Short: "Measure the quality of recommendations on a data set, against baselines",
+		Long: `Eval streams a data set through the production model in time order and measures the quality
+of the lists made on the way. It starts no engine and stores nothing.`,
 	}
 	cmd.AddCommand(newEvalPrequential(), newEvalLeaveOneOut())
 	return cmd
@@ -55,20 +55,22 @@ func addEvalFlags(cmd *cobra.Command) *evalFlags {
 		"write the lists of the first method to this file, as CSV: user,item,timestamp,list",
 	)
 	f.IntVar(&e.dim, "model-dim", d.Dim, "length of the model's vectors")
-	f.IntVar(&e.negatives, "model-negatives", d.Negatives, "items drawn beside each positive event")
+	f.IntVar(
+		&e.negatives, "model-negatives", d.Negatives, "negative items sampled per positive event",
+	)
 	f.Float64Var(
 		&e.contentWeight, "content-weight", d.ContentWeight,
 		"how much the content of a new item counts, with --content",
 	)
 	f.Float64Var(
 		&e.friendEven, "friend-weight", d.FriendWeight,
-		"events of one's own that outweigh the friends, with --friends",
+		"number of own events at which friends count half, with --friends",
 	)
 	f.IntVar(&e.partitions, "lag-partitions", 4, "for the method lagged: partitions of users")
 	f.IntVar(
 		&e.window, "lag-window", 0,
-		"for the method lagged: events between two exchanges of gradients and rows (0: two per "+
-			"three items, 64 to 1,000)",
+		"for the method lagged: events between two exchanges of gradients and item factors (0: "+
+			"two per three items, 64 to 1,000)",
 	)
 	f.BoolVar(&e.int8, "lag-int8", true, "for the method lagged: rank by vectors of 8 bits")
 	return e
@@ -138,10 +140,11 @@ func newEvalPrequential() *cobra.Command {
 		takenAgain       bool
 	)
 	cmd := &cobra.Command{
-		Use: "prequential", Short: "Test, then learn, for each event in the order of time",
-		Long: `Before each event, all items that the user has not taken are ranked; then the event is learned. An item seen for the first time, which nobody
-could have ranked, counts as a miss. The first tenth of the stream is only learned. By default so many of the other events are judged, chosen by a hash of their
-place, that about 100,000 are; --sample 1 judges all, and so does --lists unless --sample is given.`,
+		Use: "prequential", Short: "Test, then learn, for each event in time order",
+		Long: `Before each event, all items that the user has not taken are ranked. Then the event is
+learned. An item seen for the first time cannot be ranked and counts as a miss. The first tenth of
+the stream is learned only. Of the other events about 100,000 are judged by default, chosen by a
+hash of their position. --sample 1 judges all, and so does --lists unless --sample is given.`,
 		Example: `  slipstream eval prequential --format ml-100k --path ml-100k.zip
   slipstream eval prequential --format csv --path events.csv --methods model --lists lists.csv`,
 		Args: cobra.NoArgs,
@@ -152,7 +155,7 @@ place, that about 100,000 are; --sample 1 judges all, and so does --lists unless
 	f.StringVar(
 		&format, "format", "",
 		"ml-100k, ml-1m, ml-latest, hetrec-lastfm or csv (user,item,timestamp[,value] with a "+
-			"header); empty: recognised",
+			"header); empty: detected",
 	)
 	f.StringVar(
 		&set.Items, "items", "",
@@ -163,11 +166,11 @@ place, that about 100,000 are; --sample 1 judges all, and so does --lists unless
 	f.BoolVar(&friends, "friends", false, "let friends help new users")
 	f.BoolVar(
 		&takenAgain, "taken-again", false,
-		"items that a user has taken may come back (music), and are judged",
+		"items that a user has taken may be recommended again (music), and are judged",
 	)
 	f.BoolVar(
 		&set.TimedOnly, "timed-only", false,
-		"leave out interactions whose time the data set does not tell",
+		"leave out interactions without a time in the data set",
 	)
 	f.Float64Var(&sample, "sample", 0, "share of the events judged")
 	f.Float64Var(
@@ -204,11 +207,13 @@ func newEvalLeaveOneOut() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "leave-one-out",
 		Short: "Stream the train file once, then find each user's held-out item",
-		Long: `The files are those of the neural collaborative filtering benchmark (He et al. 2017), plain or gzipped: train and test hold user, item, rating and
-timestamp, separated by tabs; negatives holds (user,item) and item numbers. The held-out item is ranked among its negatives and among all items the user has not
-taken.`,
-		Example: `  slipstream eval leave-one-out --train ml-1m.train.rating --test ml-1m.test.rating --negatives ml-1m.test.negative`,
-		Args:    cobra.NoArgs,
+		Long: `The files are those of the neural collaborative filtering benchmark (He et al. 2017), plain
+or gzipped: train and test hold user, item, rating and timestamp, separated by tabs; negatives holds
+(user,item) and item numbers. The held-out item is ranked among its negatives, and among all items
+that the user has not taken.`,
+		Example: "  slipstream eval leave-one-out --train ml-1m.train.rating " +
+			"--test ml-1m.test.rating --negatives ml-1m.test.negative",
+		Args: cobra.NoArgs,
 	}
 	e := addEvalFlags(cmd)
 	f := cmd.Flags()
@@ -216,7 +221,7 @@ taken.`,
 	f.StringVar(&test, "test", "", "one held-out item per user")
 	f.StringVar(
 		&negatives, "negatives", "",
-		"items among which each held-out one is to be found; empty: only the whole catalogue",
+		"items among which each held-out item is ranked; empty: only the whole catalog",
 	)
 	_ = cmd.MarkFlagRequired("train")
 	_ = cmd.MarkFlagRequired("test")

@@ -31,14 +31,14 @@ func (f *poisonFilter) add(cmd *cobra.Command) {
 		&f.group, "group", "", "only of this processor: "+strings.Join(processors.Groups(), ", "),
 	)
 	fl.StringVar(
-		&f.reason, "reason", "", "only whose reason contains this, upper and lower case alike",
+		&f.reason, "reason", "", "only whose reason contains this text, ignoring case",
 	)
 	fl.StringVar(&f.class, "class", "", "only of this class: permanent, unknown, transient")
 	fl.StringVar(&f.topic, "topic", "", "only from this topic")
 	fl.StringVar(
-		&f.since, "since", "", "only set aside since: a time (2026-01-31T12:00:00Z) or an age (2h)",
+		&f.since, "since", "", "only written since: a time (2026-01-31T12:00:00Z) or an age (2h)",
 	)
-	fl.StringVar(&f.until, "until", "", "only set aside before: a time or an age")
+	fl.StringVar(&f.until, "until", "", "only written before: a time or an age")
 }
 
 func (f *poisonFilter) filter(ids []string) (deadletter.Filter, error) {
@@ -83,8 +83,12 @@ func newPoison() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "poison",
 		Short: "List, show, replay and drop dead letters",
-		Long: `Dead letters are records that a processor could not take in: they stand, byte for byte and with their story, in <processor>.poison, while their
-neighbours went on. Read why with list and show; fix the cause; give them back with replay (replaying twice counts once); or drop them with a reason.`,
+		Long: `A dead letter is a record that a processor could not process. Its bytes are kept in the
+topic <processor>.poison, with its error and origin in the headers. The other records of its batch
+were processed.
+
+Read the errors with list and show. Fix the cause, then replay the dead letters (replaying twice
+counts once), or drop them with a reason.`,
 	}
 	cmd.AddCommand(newPoisonList(), newPoisonShow(), newPoisonReplay(), newPoisonDrop())
 	return cmd
@@ -116,8 +120,8 @@ func newPoisonList() *cobra.Command {
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.state, "state", "open", "open, replayed, dropped, or empty for all")
-	cmd.Flags().IntVar(&f.limit, "limit", 100, "at most so many")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	cmd.Flags().IntVar(&f.limit, "limit", 100, "most dead letters to list")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
 			filter, err := f.filter(nil)
@@ -149,7 +153,7 @@ func printLetters(w io.Writer, letters []deadletter.Letter, asJSON bool) error {
 		return err
 	}
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(tw, "ID\tSET ASIDE\tGROUP\tPOSITION\tCLASS\tSTATE\tREASON")
+	fmt.Fprintln(tw, "ID\tWRITTEN\tGROUP\tPOSITION\tCLASS\tSTATE\tREASON")
 	for _, l := range letters {
 		fmt.Fprintf(
 			tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, l.WrittenAt.Format(time.RFC3339), l.Group,
@@ -223,7 +227,7 @@ func readable(b []byte) string {
 func newPoisonShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
-		Short: "Show one dead letter: its story, headers and payload (decoded, or in hex)",
+		Short: "Show one dead letter: its error, origin, headers and payload (decoded, or in hex)",
 		Args:  cobra.ExactArgs(1),
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
@@ -251,15 +255,15 @@ func newPoisonReplay() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "replay [ID…]",
-		Short: "Give dead letters back to their processor; replaying twice counts once",
+		Short: "Return dead letters to their processor; replaying twice counts once",
 		Example: "  slipstream poison replay 4c0e…\n  slipstream poison replay --reason \"no " +
 			"such column\" --rate 100\n  slipstream poison replay --all",
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f.add(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "every open dead letter")
-	cmd.Flags().Float64Var(&rate, "rate", 0, "at most so many a second; 0 is without bound")
-	cmd.Flags().StringVar(&reason, "note", "", "why, for whoever asks later")
+	cmd.Flags().Float64Var(&rate, "rate", 0, "most dead letters per second; 0: no limit")
+	cmd.Flags().StringVar(&reason, "note", "", "a note to keep with the replay: why")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 && !all && !f.narrow() {
 			return errors.New(
@@ -300,7 +304,7 @@ func newPoisonDrop() *cobra.Command {
 	cmd.Flags().StringVar(&reason, "because", "", "why (required)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if reason == "" {
-			return errors.New("--because is missing: say why, for whoever asks later")
+			return errors.New("--because is missing: give the reason, which is kept")
 		}
 		if len(args) == 0 && !all && !f.narrow() {
 			return errors.New(

@@ -23,25 +23,26 @@ func newReplay() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay PATH",
 		Short: "Replay a public data set, as it was downloaded, in time order",
-		Long: `Replay a public data set, as it was downloaded (folder or zip), in time order: its items, users and friendships first, then its interactions. Event ids are
-functions of the data, so replaying it again counts once.
+		Long: `Replay a public data set, as it was downloaded (folder or zip), in time order: items, users
+and friendships first, then interactions. Event ids are derived from the data, so replaying it again
+counts once.
 
-Formats, recognised by themselves: ` + formats(),
+Detected formats: ` + formats(),
 		Example: "  slipstream replay ml-100k/\n  slipstream replay ml-1m.zip --items items.csv " +
 			"--rate 1000",
 		Args: cobra.ExactArgs(1),
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f := cmd.Flags()
-	f.StringVar(&format, "format", "", "read it as this format instead of recognising it")
+	f.StringVar(&format, "format", "", "the format, instead of detecting it")
 	f.StringVar(
 		&items, "items", "",
 		"CSV with more about the items: item_id,title,genres,directors,actors,… with lists "+
 			"separated by |",
 	)
-	f.BoolVar(&tags, "tags", false, "take the tags that users gave as content of the items")
-	f.Float64Var(&o.Rate, "rate", 0, "interactions a second; 0 is as many as the log takes")
-	f.IntVar(&o.Limit, "limit", 0, "so many interactions; 0 is all")
+	f.BoolVar(&tags, "tags", false, "use the tags that users gave as content of the items")
+	f.Float64Var(&o.Rate, "rate", 0, "interactions per second; 0: as many as the log accepts")
+	f.IntVar(&o.Limit, "limit", 0, "most interactions to replay; 0: all")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, _, err := s.load(cmd)
 		if err != nil {
@@ -104,25 +105,28 @@ func newSimulate() *cobra.Command {
 	c := simulator.DefaultConfig()
 	cmd := &cobra.Command{
 		Use:   "simulate",
-		Short: "Play an audience with latent tastes, friends and a movie-like catalogue",
-		Long: `Play an audience with latent tastes, friends and a movie-like catalogue against a running Slipstream: people look at the lists that the recommendations topic
-holds for them, click, watch, rate, skip and make friends. The same seed gives the same world.`,
+		Short: "Simulate an audience with latent tastes, friends and a movie-like catalog",
+		Long: `Simulate an audience with latent tastes, friends and a movie-like catalog against a running
+Slipstream. People look at their lists on the recommendations topic, click, watch, rate, skip and
+make friends. The same seed gives the same world.`,
 		Args: cobra.NoArgs,
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f := cmd.Flags()
 	f.IntVar(&c.Users, "users", c.Users, "people at the start")
 	f.IntVar(&c.Items, "items", c.Items, "films at the start")
-	f.Float64Var(&c.Rate, "rate", c.Rate, "events a second; 0 is as many as the log takes")
+	f.Float64Var(&c.Rate, "rate", c.Rate, "events per second; 0: as many as the log accepts")
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "decides the world")
 	f.StringVar(
 		&c.Run, "run", "",
-		"tells runs over one world apart: the same seed and run give the same events (default: "+
-			"the time of the start)",
+		"name of this run over the world: the same seed and run give the same events (default: "+
+			"the start time)",
 	)
-	f.IntVar(&c.Limit, "limit", 0, "end after so many events; 0 is never")
-	f.DurationVar(&c.Duration, "duration", 0, "end after so long; 0 is never")
-	f.IntVar(&c.Warmup, "warmup", c.Warmup, "events at once at the start, dated before it")
+	f.IntVar(&c.Limit, "limit", 0, "end after this many events; 0: never")
+	f.DurationVar(&c.Duration, "duration", 0, "end after this time; 0: never")
+	f.IntVar(
+		&c.Warmup, "warmup", c.Warmup, "events sent at once at the start, dated before it",
+	)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, log, err := s.load(cmd)
 		if err != nil {

@@ -20,20 +20,25 @@ func newRebuild() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "rebuild --store qdrant|neo4j|clickhouse|embedded",
-		Short: "Make a store anew from the log, beside the live one",
-		Long: `Make a store anew from the log: when it was wiped, when Kafka was, when offsets have expired, or when its layout changes.
+		Short: "Rebuild a store from the log, beside the live one",
+		Long: `Rebuild a store from the log: after the store or Kafka was wiped, after committed offsets
+expired, or when the layout of the store changes.
 
-The new store is filled beside the live one, up to where its processors stand, and takes its place when they have stopped; when they start
-again they go on exactly there. Until then the live store is untouched: a rebuild that is interrupted can be started again and starts over.
+The new store is filled beside the live one, up to the positions of its processors. It replaces the
+live store once they have stopped. When they start again, they continue at exactly these positions.
+Until then the live store is untouched. An interrupted rebuild can be run again; it starts over.
 
-  qdrant      new collections behind the same aliases; embed has to stop for the last step. Users get their history, seen items and
-              counts as they were, their vectors by the item factors as they are now
-  clickhouse  a second database whose tables are exchanged with the live ones; analytics has to stop for the last step
-  neo4j       the graph is emptied and every edge applied again; nothing has to stop, friends are missing meanwhile
+  qdrant      new collections behind the same aliases. embed has to stop for the last step. Users
+              keep their history, seen items and counts; their vectors are computed from the current
+              item factors
+  clickhouse  a second database whose tables are exchanged with the live ones. analytics has to stop
+              for the last step
+  neo4j       the graph is emptied and every edge is applied again. Nothing has to stop. Friends are
+              missing meanwhile
   embedded    the file of "slipstream dev", which must not run
 
-It reaches as far back as the log: topics.retention for interactions and friendships, 30 days for served lists and dead letters.
-A log whose beginning is gone is refused unless --partial is given.`,
+A rebuild reaches as far back as the log: topics.retention for interactions and friendships, 30 days
+for served lists and dead letters. If the beginning of the log is gone, --partial is required.`,
 		Example: "  slipstream rebuild --store qdrant --wait\n  slipstream rebuild --store " +
 			"embedded --data .slipstream",
 		Args: cobra.NoArgs,
@@ -41,7 +46,7 @@ A log whose beginning is gone is refused unless --partial is given.`,
 	s := addSettings(cmd, kafkaFlags(storeFlags(), map[string]string{"data": "data_dir"}), nil)
 	f := cmd.Flags()
 	f.StringVar(
-		&store, "store", "", "the store to make anew: qdrant, neo4j, clickhouse or embedded",
+		&store, "store", "", "the store to rebuild: qdrant, neo4j, clickhouse or embedded",
 	)
 	f.BoolVar(
 		&wait, "wait", false,
@@ -49,7 +54,7 @@ A log whose beginning is gone is refused unless --partial is given.`,
 	)
 	f.BoolVar(
 		&partial, "partial", false,
-		"accept that the beginning of the log is gone, and what stood there with it",
+		"accept that the beginning of the log is gone, so that its events are missing",
 	)
 	_ = cmd.MarkFlagRequired("store")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -69,7 +74,7 @@ A log whose beginning is gone is refused unless --partial is given.`,
 	return cmd
 }
 
-// report returns how a rebuild speaks to a person: lines, and a bar below them.
+// report returns the callbacks that show a rebuild: lines of text, and a progress bar below them.
 func report(
 	out, errOut io.Writer,
 	what string,

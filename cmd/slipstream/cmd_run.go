@@ -12,7 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 )
 
-// startLimit is how long a start waits for engines that are not there yet.
+// startLimit is how long a start waits for engines that are not reachable yet.
 const startLimit = 2 * time.Minute
 
 func newRun() *cobra.Command {
@@ -20,10 +20,13 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the processors and the API on Kafka, Qdrant, Neo4j and ClickHouse",
-		Long: `Run the processors and the API on Kafka, Qdrant, Neo4j and ClickHouse. Topics, collections, constraints and tables are created when they are
-missing; for engines that are away it waits two minutes. Start more instances with the same settings to scale out; --only lets parts scale apart.
+		Long: `Run the processors and the API on Kafka, Qdrant, Neo4j and ClickHouse. Missing topics,
+collections, constraints and tables are created. It waits up to two minutes for engines that are not
+reachable. Start more instances with the same settings to scale out. With --only, processors scale
+separately.
 
-SIGTERM and Ctrl-C finish what is in flight, write down positions and leave; a second instance takes over at once.`,
+SIGTERM and Ctrl-C finish what is in flight, commit positions and leave the consumer groups, so that
+another instance takes over at once.`,
 		Example: "  slipstream run\n  slipstream run --only embed,catalog\n  " +
 			"KAFKA_BROKERS=kafka:9092 QDRANT_ADDR=qdrant:6334 slipstream run",
 		Args: cobra.NoArgs,
@@ -66,12 +69,12 @@ func newMigrate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Create or upgrade topics, collections, constraints and tables",
-		Long: `Create what is missing of topics, collections, constraints and tables, and write the log id into
-each store. Running it again changes nothing.
+		Long: `Create missing topics, collections, constraints and tables, and write the log id into each
+store. Running it again changes nothing.
 
---raise-epoch is for a log whose offsets start anew: its topics were restored from a copy, or made
-again with another number of partitions. Stores then take every new record for newer than what they
-hold. Stop the processors first.`,
+--raise-epoch is for a log whose offsets start again: its topics were restored from a backup, or
+created again with another number of partitions. Every new record then counts as newer than what the
+stores hold. Stop the processors first.`,
 		Args: cobra.NoArgs,
 	}
 	raise := cmd.Flags().Bool(
@@ -120,8 +123,9 @@ func newConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Show the effective configuration, secrets hidden",
-		Long: `Show the effective configuration as YAML, with secrets hidden: defaults, then the file that --config or SLIPSTREAM_CONFIG names, then the
-environment, then flags. The output is a valid configuration file once the secrets are filled in.`,
+		Long: `Show the effective configuration as YAML, with secrets hidden. Later sources win: defaults,
+the file named by --config or SLIPSTREAM_CONFIG, the environment, flags. The output is a valid
+configuration file once the secrets are filled in.`,
 		Args: cobra.NoArgs,
 	}
 	s := addSettings(

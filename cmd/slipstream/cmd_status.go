@@ -20,8 +20,8 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "status", Short: "Show lag, rates and dead letters", Args: cobra.NoArgs,
 		Long: "Show how far each processor is behind the log, how fast topics grow and " +
-			"processors move, and how many dead letters wait. It asks Kafka only, so it works " +
-			"while everything else is down.",
+			"processors move, and how many dead letters are open. It asks Kafka only, so it " +
+			"works while everything else is down.",
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
@@ -50,7 +50,7 @@ func newStatus() *cobra.Command {
 
 func printStatus(w io.Writer, st app.Status) error {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "PROCESSOR\tLAG\tPER SECOND\tRANGES IN WORK\tDEAD LETTERS\t")
+	fmt.Fprintln(tw, "PROCESSOR\tLAG\tPER SECOND\tBATCHES IN WORK\tDEAD LETTERS\t")
 	for _, g := range st.Groups {
 		fmt.Fprintf(
 			tw, "%s\t%d\t%.1f\t%d\t%d\t\n", g.Group, g.Lag, g.PerSecond, g.InDoubt, g.DeadLetters,

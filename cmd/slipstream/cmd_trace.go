@@ -17,15 +17,16 @@ func newTrace() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "trace EVENT_ID",
-		Short: "Show where an event is: its place on the log, and which processors and stores " +
+		Short: "Show where an event is: its position on the log, and which processors and stores " +
 			"are past it",
 		Args: cobra.ExactArgs(1),
-		Long: `Show where an event is: topic, partition and offset, which processors (and so which stores) are past it, or its dead letter. It reads the log, so it needs
-no store; --since bounds how far back it looks.`,
+		Long: `Show where an event is: topic, partition and offset, which processors (and so which stores)
+are past it, or its dead letter. It reads the log only, so it needs no store. --since bounds how far
+back it looks.`,
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	cmd.Flags().DurationVar(
-		&since, "since", 0, "look only at events that the log took within this time; 0 is all",
+		&since, "since", 0, "search only events accepted within this time; 0: all",
 	)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -58,15 +59,14 @@ no store; --since bounds how far back it looks.`,
 		}
 		for _, t := range found {
 			fmt.Fprintf(
-				cmd.OutOrStdout(), "%s partition %d offset %d, key %s, taken by the log at %s\n",
+				cmd.OutOrStdout(), "%s partition %d offset %d, key %s, accepted at %s\n",
 				t.Topic, t.Partition, t.Offset, t.Key, t.AcceptedAt.Format(time.RFC3339Nano),
 			)
 			for _, g := range t.Groups {
 				line := fmt.Sprintf("  %-10s %-12s %s", g.Group, g.State, g.Store)
 				if g.DeadLetter != "" {
-					line += fmt.Sprintf(
-						" — %s (slipstream poison show %s)", firstLine(g.Reason, 120), g.DeadLetter,
-					)
+					reason := firstLine(g.Reason, 120)
+					line += fmt.Sprintf(" — %s (slipstream poison show %s)", reason, g.DeadLetter)
 				}
 				fmt.Fprintln(cmd.OutOrStdout(), line)
 			}
