@@ -106,7 +106,7 @@ func (v *vectors) takeItems(ctx context.Context) error {
 	if err := p.Assign(ctx, parts); err != nil {
 		return err
 	}
-	return p.Settle(ctx)
+	return p.IndexAll(ctx)
 }
 
 func (v *vectors) take(ctx context.Context, places []place) error {
@@ -336,7 +336,7 @@ func (t *tables) take(ctx context.Context, places []place) error {
 				if err := t.r.fold(p, false).Take(gctx, []processors.Span{s}); err != nil {
 					return err
 				}
-				return p.Flush(gctx)
+				return p.WriteProgress(gctx)
 			})
 		}
 		if err := group.Wait(); err != nil {
