@@ -52,8 +52,8 @@ func FromDataset(set *datasets.Dataset, content, friends bool) *Data {
 	if friends {
 		for f := range set.Friendships() {
 			a, b := d.User(f.UserID), d.User(f.FriendID)
-			d.befriend(a, b)
-			d.befriend(b, a)
+			d.addFriend(a, b)
+			d.addFriend(b, a)
 		}
 	}
 	return d
@@ -62,7 +62,7 @@ func FromDataset(set *datasets.Dataset, content, friends bool) *Data {
 // Features returns the content features of an item, as the catalog names them.
 func Features(x *schemas.Item) []string { return x.Features() }
 
-func (d *Data) befriend(a, b int32) {
+func (d *Data) addFriend(a, b int32) {
 	for len(d.Friends) <= int(a) {
 		d.Friends = append(d.Friends, nil)
 	}

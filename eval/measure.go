@@ -72,7 +72,8 @@ var (
 	}
 )
 
-func (b bounds) of(n int) int {
+// group returns the index of the group that n belongs to.
+func (b bounds) group(n int) int {
 	i, found := slices.BinarySearch(b.from, n)
 	if !found {
 		i--

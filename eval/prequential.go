@@ -125,8 +125,8 @@ func Prequential(ctx context.Context, d *Data, m Method, o Options) (Result, err
 			}
 			all.add(rank, o.K)
 			windows[n*o.Windows/len(d.Events)].add(rank, o.K)
-			byHistory[historyBounds.of(len(j.taken[e.User]))].add(rank, o.K)
-			byItem[itemBounds.of(j.counts[e.Item])].add(rank, o.K)
+			byHistory[historyBounds.group(len(j.taken[e.User]))].add(rank, o.K)
+			byItem[itemBounds.group(j.counts[e.Item])].add(rank, o.K)
 			if o.OnList != nil {
 				if err := o.OnList(e, list); err != nil {
 					return Result{}, fmt.Errorf("write list: %w", err)

@@ -351,7 +351,7 @@ func (l *Learner) noteUser(u *User, e Event) bool {
 	if e.Strength < 0 {
 		return false
 	}
-	u.take(Taken{Key: key, Weight: min(e.Strength, 10), At: e.At}, l.cfg.LongItems)
+	u.appendHistory(Taken{Key: key, Weight: min(e.Strength, 10), At: e.At}, l.cfg.LongItems)
 	if u.Events < math.MaxUint32 {
 		u.Events++
 	}

@@ -54,9 +54,9 @@ func (r *negatives) add(i Index) {
 	}
 }
 
-// Recall puts a positive event of the past, on the item at i, into the ring of recent positives;
+// AddNegative puts a positive event of the past, on the item at i, into the ring of recent positives;
 // its count has told of it long ago.
-func (t *Table) Recall(i Index) {
+func (t *Table) AddNegative(i Index) {
 	t.negatives.mu.Lock()
 	defer t.negatives.mu.Unlock()
 	t.negatives.add(i)

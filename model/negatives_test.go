@@ -38,8 +38,8 @@ func TestPositivesOfAnyone(t *testing.T) {
 	want("others took a", a, b, b, a)
 	l.Step(&u, Event{Item: b, Strength: 1})
 	want("learned and counted at once", a, b, b, a, b)
-	here.Recall(a)
-	want("recalled", a, b, b, a, b, a)
+	here.AddNegative(a)
+	want("seeded", a, b, b, a, b, a)
 
 	here.FillNegatives(1)
 	n := len(here.negatives.ring)

@@ -50,8 +50,8 @@ func (u *User) Forget(key Key) {
 	u.seen.remove(key)
 }
 
-// take appends an item to the history, of which the latest n are kept.
-func (u *User) take(item Taken, n int) {
+// appendHistory appends an item to the history, of which the latest n are kept.
+func (u *User) appendHistory(item Taken, n int) {
 	if len(u.History) >= n {
 		drop := len(u.History) - n + 1
 		u.History = u.History[:copy(u.History, u.History[drop:])]

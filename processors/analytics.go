@@ -45,7 +45,7 @@ func AnalyticsDeclaration() Declaration {
 		New: func(d Deps) Instance {
 			p := NewAnalytics(d.Analytics, d.Streams.Log, d.Erasures, d.Settings.RecentIDs)
 			return Instance{Processor: p, Tasks: []Task{
-				{Name: "write progress", Interval: 2 * time.Second, Run: p.Flush, AtEnd: p.Flush},
+				{Name: "write progress", Interval: 2 * time.Second, Run: p.WriteProgress, AtEnd: p.WriteProgress},
 			}}
 		},
 	}
@@ -64,7 +64,7 @@ type Analytics struct {
 	mu       sync.Mutex
 	windows  map[partitionKey]*window
 	progress map[partitionKey]sinks.Progress
-	// unsaved are the partitions whose progress has moved since the last Flush.
+	// unsaved are the partitions whose progress has moved since the last WriteProgress.
 	unsaved map[partitionKey]struct{}
 }
 
@@ -139,7 +139,7 @@ func holdsInteractions(topic string) bool {
 	return topic == schemas.TopicInteractions || topic == record.ReplayTopic(schemas.GroupAnalytics)
 }
 
-// Revoke forgets partitions that have gone. How far they came is still to be told by Flush; a store
+// Revoke forgets partitions that have gone. How far they came is still to be told by WriteProgress; a store
 // that knows better ignores it.
 func (p *Analytics) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
@@ -323,7 +323,7 @@ func (in *insertion) deadLetter(
 	return row, row.LastFailedAt, err == nil && !in.p.namesErased(r), err
 }
 
-// note keeps how far the partition is complete until Flush writes it.
+// note keeps how far the partition is complete until WriteProgress writes it.
 func (p *Analytics) note(b *record.Batch, newest time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -340,9 +340,9 @@ func (p *Analytics) note(b *record.Batch, newest time.Time) {
 	p.unsaved[key] = struct{}{}
 }
 
-// Flush tells the store how far each partition is complete. Call it every few seconds: between
+// WriteProgress tells the store how far each partition is complete. Call it every few seconds: between
 // calls what the store says is behind, never ahead.
-func (p *Analytics) Flush(ctx context.Context) error {
+func (p *Analytics) WriteProgress(ctx context.Context) error {
 	p.mu.Lock()
 	moved := p.unsaved
 	p.unsaved = make(map[partitionKey]struct{})

@@ -154,7 +154,7 @@ func TestAStoreAheadOfItsGroupIsRefused(t *testing.T) {
 	t.Parallel()
 	a := openAnalytics(t)
 	require.NoError(t, a.handle(t, like("ann", 1, noon), like("ann", 2, noon)))
-	require.NoError(t, a.Flush(t.Context()))
+	require.NoError(t, a.WriteProgress(t.Context()))
 	progress, err := a.store.GetProgress(t.Context())
 	require.NoError(t, err)
 	require.Len(t, progress, 1)

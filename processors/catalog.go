@@ -33,8 +33,8 @@ func CatalogDeclaration() Declaration {
 			)
 			return Instance{Processor: p, Pending: p.Pending, Tasks: []Task{
 				{
-					Name: "index items", Interval: 50 * time.Millisecond, Run: p.Flush,
-					AtEnd: p.Settle,
+					Name: "index items", Interval: 50 * time.Millisecond, Run: p.IndexDue,
+					AtEnd: p.IndexAll,
 				},
 			}}
 		},
@@ -124,13 +124,13 @@ type catalogPart struct {
 	sums    *model.Sums
 	entries map[string]*entry
 	// unpublished factors have moved in memory and not yet on the log; dirty items have moved on
-	// the log and not yet in the index; moved are those of them that Flush has not looked at since.
+	// the log and not yet in the index; moved are those of them that IndexDue has not looked at since.
 	unpublished, dirty, moved map[string]struct{}
 	// indexed is what stands in the index, as far as this process wrote it.
 	indexed map[string]indexedItem
-	// lastIndexed is when the index was written to, lastMoved when Flush saw an item move,
-	// lastSettled when all that was dirty was written.
-	lastIndexed, lastMoved, lastSettled time.Time
+	// lastIndexed is when the index was written to, lastMoved when IndexDue saw an item move,
+	// lastIndexedAll when all that was dirty was written.
+	lastIndexed, lastMoved, lastIndexedAll time.Time
 	// pause is how long the index is left alone after lastIndexed.
 	pause time.Duration
 }
@@ -164,7 +164,7 @@ func (p *Catalog) part(partition int) *catalogPart {
 }
 
 // all returns the partitions that are worked on.
-func (p *Catalog) all() []*catalogPart {
+func (p *Catalog) assignedParts() []*catalogPart {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Collect(maps.Values(p.parts))
@@ -231,14 +231,14 @@ func (p *Catalog) restore(ctx context.Context, n int) error {
 	}
 	return p.log.Read(ctx, schemas.TopicItems, n, 0, -1, func(r *record.Record) error {
 		if x, err := schemas.DecodeItem(r); err == nil {
-			part.take(x, r.Offset, r.Time)
+			part.acceptContent(x, r.Offset, r.Time)
 		}
 		return nil
 	})
 }
 
 // take notes an item's content if it is newer than what is known, and tells whether it is.
-func (part *catalogPart) take(x schemas.Item, offset int64, at time.Time) bool {
+func (part *catalogPart) acceptContent(x schemas.Item, offset int64, at time.Time) bool {
 	e := part.entries[x.ItemID]
 	if e == nil {
 		e = &entry{offset: -1}
@@ -296,7 +296,7 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.
 			rejects.Add(i, err)
 			continue
 		}
-		if part.take(x, offset, r.Time) {
+		if part.acceptContent(x, offset, r.Time) {
 			changed[x.ItemID] = struct{}{}
 		}
 	}
@@ -310,7 +310,7 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.
 	if err := p.publish(ctx, part, b); err != nil {
 		return err
 	}
-	// New content is acknowledged only when it can be found; learned movement may wait for Flush.
+	// New content is acknowledged only when it can be found; learned movement may wait for IndexDue.
 	if err := p.index(ctx, part, slices.Collect(maps.Keys(changed))); err != nil {
 		return err
 	}
@@ -450,22 +450,22 @@ const indexRest = 20
 // An item that was taken is written to the index anew, and so is one that has moved far since it
 // was written: its vector by more than vectorTolerance of its length (which is some hundredth of a
 // score) or its bias by more than biasTolerance, in log-odds. What has moved less, mostly because
-// others were taken and not it, waits until nothing has moved for settleAfter, or settleEvery has
+// others were taken and not it, waits until nothing has moved for indexAllAfter, or indexAllEvery has
 // passed: in a small catalogue nearly every vector moves a little all the time, and hardly a list
 // would be another one for it.
 const (
 	vectorTolerance = 0.1
 	biasTolerance   = 0.05
-	settleAfter     = 3 * time.Second
-	settleEvery     = 30 * time.Second
+	indexAllAfter   = 3 * time.Second
+	indexAllEvery   = 30 * time.Second
 )
 
-// Flush writes the items that moved to the index, each at most once per IndexEvery, or more often
+// IndexDue writes the items that moved to the index, each at most once per IndexEvery, or more often
 // when that is cheap. Call it many times a second. Items that could not be written stay due; the
 // error tells why.
-func (p *Catalog) Flush(ctx context.Context) error {
+func (p *Catalog) IndexDue(ctx context.Context) error {
 	var errs []error
-	for _, part := range p.all() {
+	for _, part := range p.assignedParts() {
 		part.mu.Lock()
 		if begun := p.now(); begun.Sub(part.lastIndexed) >= part.pause {
 			if due := p.due(part, begun); len(due) > 0 {
@@ -482,10 +482,10 @@ func (p *Catalog) Flush(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Settle writes all items that stand in the index other than on the log. Call it in the end.
-func (p *Catalog) Settle(ctx context.Context) error {
+// IndexAll writes all items that stand in the index other than on the log. Call it in the end.
+func (p *Catalog) IndexAll(ctx context.Context) error {
 	var errs []error
-	for _, part := range p.all() {
+	for _, part := range p.assignedParts() {
 		part.mu.Lock()
 		errs = append(errs, p.index(ctx, part, slices.Collect(maps.Keys(part.dirty))))
 		part.mu.Unlock()
@@ -496,7 +496,7 @@ func (p *Catalog) Settle(ctx context.Context) error {
 // Pending returns how many items stand in the index other than on the log.
 func (p *Catalog) Pending() int {
 	n := 0
-	for _, part := range p.all() {
+	for _, part := range p.assignedParts() {
 		part.mu.Lock()
 		n += len(part.dirty)
 		part.mu.Unlock()
@@ -510,8 +510,8 @@ func (p *Catalog) due(part *catalogPart, now time.Time) []string {
 	if len(part.moved) > 0 {
 		part.lastMoved = now
 	}
-	if now.Sub(part.lastSettled) >= settleEvery || now.Sub(part.lastMoved) >= settleAfter {
-		part.lastSettled = now
+	if now.Sub(part.lastIndexedAll) >= indexAllEvery || now.Sub(part.lastMoved) >= indexAllAfter {
+		part.lastIndexedAll = now
 		return slices.Collect(maps.Keys(part.dirty))
 	}
 	if len(part.moved) == 0 {

@@ -31,7 +31,7 @@ func EmbedDeclaration() Declaration {
 			c.Corrupt, c.Repaired = d.Hooks.UserCorrupt, d.Hooks.UserRepaired
 			p := NewEmbed(d.Users, d.Streams, d.ItemFactors, d.Erasures, c)
 			return Instance{Processor: p, Tasks: []Task{
-				{Name: "look after erased users", Interval: erasureInterval, Run: p.Flush},
+				{Name: "recheck erased users", Interval: erasureInterval, Run: p.RecheckErasures},
 			}}
 		},
 	}
@@ -86,8 +86,8 @@ type Embed struct {
 
 	mu    sync.Mutex
 	parts map[int]*embedPart
-	// recalled says that the ring of negatives has its start.
-	recalled bool
+	// seeded says that the ring of negatives has its start.
+	seeded bool
 }
 
 var _ Processor = (*Embed)(nil)
@@ -126,20 +126,20 @@ type embedPart struct {
 	repair *repair
 }
 
-// erasedUser is where an erasure stands, and how many more times Flush looks whether a late writer
+// erasedUser is where an erasure stands, and how many more times RecheckErasures looks whether a late writer
 // has brought the person back.
 type erasedUser struct {
-	topic string
-	at    sinks.Position
-	looks int
+	topic    string
+	at       sinks.Position
+	rechecks int
 }
 
 // erasureInterval is the time between looks at people who were erased lately.
 const erasureInterval = 10 * time.Second
 
-// looksAfterErasure times the interval of Flush is far longer than a write of a member that has
+// erasureRechecks times the interval of RecheckErasures is far longer than a write of a member that has
 // lost its partition can be under way.
-const looksAfterErasure = 30
+const erasureRechecks = 30
 
 // userState is a user's point, decoded.
 type userState struct {
@@ -178,7 +178,7 @@ func (p *Embed) part(partition int) *embedPart {
 // Assign rebuilds the window of recent ids and, at first, the ring of negatives from the log, and
 // forgets cached users: another member may have moved them.
 func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
-	recalled := p.recall(len(parts))
+	seeded := p.seedNegatives(len(parts))
 	for _, a := range parts {
 		part := p.part(a.Partition)
 		part.mu.Lock()
@@ -197,15 +197,15 @@ func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 					if u, err := schemas.DecodeUser(r); err == nil {
 						w.seen(r.Offset, markerIdentity(&u))
 						part.erased[u.UserID] = &erasedUser{
-							a.Topic, p.position(r.Offset), looksAfterErasure,
+							a.Topic, p.position(r.Offset), erasureRechecks,
 						}
 					}
 					return nil
 				}
 				if err == nil { // else it was set aside when it was read first
 					w.seen(r.Offset, identity(r, &x))
-					if a.Next-r.Offset <= recalled {
-						p.remember(&x)
+					if a.Next-r.Offset <= seeded {
+						p.addNegative(&x)
 					}
 				}
 				return nil
@@ -225,25 +225,25 @@ func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 // recall fills the ring of negatives by the items' counts, once, and returns how many of the latest
 // events of each of n partitions are to follow. Later the ring follows what is learned here and, by
 // the counts, elsewhere.
-func (p *Embed) recall(n int) int64 {
+func (p *Embed) seedNegatives(n int) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.recalled || n == 0 {
+	if p.seeded || n == 0 {
 		return 0
 	}
-	p.recalled = true
+	p.seeded = true
 	p.factors.mu.RLock()
 	defer p.factors.mu.RUnlock()
 	p.factors.table.FillNegatives(p.factors.table.Config().Seed)
 	return int64(p.factors.table.Config().Buffer / n)
 }
 
-// remember puts a positive of the past into the ring of negatives.
-func (p *Embed) remember(x *schemas.Interaction) {
+// addNegative puts a positive event of the past into the ring of negatives.
+func (p *Embed) addNegative(x *schemas.Interaction) {
 	p.factors.mu.RLock()
 	defer p.factors.mu.RUnlock()
 	if i := p.factors.table.Lookup(model.KeyOf(x.ItemID)); i != model.None && p.strength(x) > 0 {
-		p.factors.table.Recall(i)
+		p.factors.table.AddNegative(i)
 	}
 }
 
@@ -627,7 +627,7 @@ func (p *Embed) commit(
 	}
 	for id, at := range erased {
 		part.cache.Remove(id)
-		part.erased[id] = &erasedUser{b.Topic, at, looksAfterErasure}
+		part.erased[id] = &erasedUser{b.Topic, at, erasureRechecks}
 	}
 	return nil
 }
@@ -670,20 +670,20 @@ func (p *Embed) forget(
 	return nil
 }
 
-// Flush looks whether a write that was long under way has brought back somebody who was erased
+// RecheckErasures looks whether a write that was long under way has brought back somebody who was erased
 // lately, and removes the point again. Call it every ten seconds.
-func (p *Embed) Flush(ctx context.Context) error {
+func (p *Embed) RecheckErasures(ctx context.Context) error {
 	p.mu.Lock()
 	parts := maps.Clone(p.parts)
 	p.mu.Unlock()
 	var errs []error
 	for n, part := range parts {
-		errs = append(errs, p.lookAfterErased(ctx, n, part))
+		errs = append(errs, p.recheckErased(ctx, n, part))
 	}
 	return errors.Join(errs...)
 }
 
-func (p *Embed) lookAfterErased(ctx context.Context, partition int, part *embedPart) error {
+func (p *Embed) recheckErased(ctx context.Context, partition int, part *embedPart) error {
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	if len(part.erased) == 0 {
@@ -711,7 +711,7 @@ func (p *Embed) lookAfterErased(ctx context.Context, partition int, part *embedP
 		}
 	}
 	for id, e := range part.erased {
-		if e.looks--; e.looks <= 0 {
+		if e.rechecks--; e.rechecks <= 0 {
 			delete(part.erased, id)
 		}
 	}

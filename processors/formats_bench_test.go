@@ -18,7 +18,7 @@ func BenchmarkGradientMessages(b *testing.B) {
 			e := NewEmbed(nil, Streams{}, rows, NewErasures(), DefaultEmbedConfig(6))
 			part := e.part(3)
 			for n := range 4000 {
-				rows.table.Recall(rows.table.Intern(fmt.Sprintf("item-%d", n)))
+				rows.table.AddNegative(rows.table.Intern(fmt.Sprintf("item-%d", n)))
 			}
 			users := make([]model.User, 50)
 			for n := range 64*events + 3000 {

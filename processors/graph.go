@@ -27,7 +27,7 @@ func GraphDeclaration() Declaration {
 		New: func(d Deps) Instance {
 			p := NewGraph(d.Graph, d.Streams, d.Erasures)
 			return Instance{Processor: p, Tasks: []Task{
-				{Name: "look after erased friends", Interval: erasureInterval, Run: p.Flush},
+				{Name: "recheck erased friends", Interval: erasureInterval, Run: p.RecheckErasures},
 			}}
 		},
 	}
@@ -43,14 +43,14 @@ type Graph struct {
 	log      Log
 
 	mu sync.Mutex
-	// erased are the people who were erased lately, with how many more times Flush erases them
+	// erased are the people who were erased lately, with how many more times RecheckErasures erases them
 	// again.
 	erased map[string]*erasedFriend
 }
 
 type erasedFriend struct {
 	sinks.Erasure
-	looks int
+	rechecks int
 }
 
 var _ Processor = (*Graph)(nil)
@@ -66,7 +66,7 @@ func NewGraph(graph EdgeStore, streams Streams, erasures *Erasures) *Graph {
 // recentFriendships is how many offsets before an assigned position are searched for erasures.
 const recentFriendships = 10_000
 
-// Assign looks for recent erasures: Flush goes on with them.
+// Assign looks for recent erasures: RecheckErasures goes on with them.
 func (p *Graph) Assign(ctx context.Context, parts []record.Assignment) error {
 	for _, a := range parts {
 		if a.Topic != schemas.TopicFriendships {
@@ -102,15 +102,15 @@ func (p *Graph) remember(erased []sinks.Erasure) {
 	defer p.mu.Unlock()
 	for _, e := range erased {
 		if old := p.erased[e.UserID]; old == nil || !e.At.Before(old.At) {
-			p.erased[e.UserID] = &erasedFriend{e, looksAfterErasure}
+			p.erased[e.UserID] = &erasedFriend{e, erasureRechecks}
 		}
 	}
 }
 
-// Flush erases again who was erased lately. A friendship is keyed by its pair, so one from before
+// RecheckErasures erases again who was erased lately. A friendship is keyed by its pair, so one from before
 // the erasure may stand in another partition than the marker, and come to a member that has not
 // heard of the erasure yet. Call it every ten seconds.
-func (p *Graph) Flush(ctx context.Context) error {
+func (p *Graph) RecheckErasures(ctx context.Context) error {
 	p.mu.Lock()
 	again := make([]sinks.Erasure, 0, len(p.erased))
 	for _, e := range p.erased {
@@ -124,7 +124,7 @@ func (p *Graph) Flush(ctx context.Context) error {
 	defer p.mu.Unlock()
 	for _, e := range again {
 		if x := p.erased[e.UserID]; x != nil && x.At.Equal(e.At) {
-			if x.looks--; x.looks <= 0 {
+			if x.rechecks--; x.rechecks <= 0 {
 				delete(p.erased, e.UserID)
 			}
 		}

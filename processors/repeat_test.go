@@ -258,7 +258,7 @@ func TestErasedUserWhomALateWriterBringsBackIsRemovedAgain(t *testing.T) {
 		require.Equal(t, 1, e.events(t, "ann"), "the late write has landed")
 		// A successor knows of the erasure from the compacted topic.
 		owner.erasures.Add(schemas.Erasure{UserKey: schemas.Key("ann"), ErasedAt: noon})
-		require.NoError(t, owner.Flush(t.Context()))
+		require.NoError(t, owner.RecheckErasures(t.Context()))
 		require.Equal(t, -1, e.events(t, "ann"))
 	}
 	require.Equal(t, 1, e.events(t, "bob"))
@@ -267,7 +267,7 @@ func TestErasedUserWhomALateWriterBringsBackIsRemovedAgain(t *testing.T) {
 		t, log.Emit(t.Context(), []record.Record{like("ann", 2, noon.Add(time.Second))}),
 	)
 	require.NoError(t, e.Handle(t.Context(), log.batch(schemas.TopicInteractions, 3)))
-	require.NoError(t, e.Flush(t.Context()))
+	require.NoError(t, e.RecheckErasures(t.Context()))
 	require.Equal(t, 1, e.events(t, "ann"), "who comes back of their own will stays")
 }
 
@@ -315,7 +315,7 @@ func TestFriendshipThatComesToWhoHasNotHeardOfTheErasureIsErasedAgain(t *testing
 		edges, err := store.CountEdges(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, int64(2), edges)
-		require.NoError(t, owner.Flush(t.Context()))
+		require.NoError(t, owner.RecheckErasures(t.Context()))
 		edges, err = store.CountEdges(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, int64(1), edges, "the one from after the erasure")

@@ -278,7 +278,7 @@ func (s *scenario) count(t *testing.T) map[string]float64 {
 			require.NoError(t, c.Handle(t.Context(), b))
 		}
 	}
-	require.NoError(t, c.Settle(t.Context()))
+	require.NoError(t, c.IndexAll(t.Context()))
 	found, err := s.store.GetItems(t.Context(), ids)
 	require.NoError(t, err)
 	out := make(map[string]float64)

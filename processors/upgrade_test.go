@@ -251,7 +251,7 @@ func factors(t *testing.T, b *before, log *memoryLog) string {
 			},
 		),
 	)
-	require.NoError(t, c.Settle(t.Context()))
+	require.NoError(t, c.IndexAll(t.Context()))
 	items, err := store.GetItems(t.Context(), []string{"i1", "i2", "i3", "i4"})
 	require.NoError(t, err)
 	require.Len(t, items, 4)

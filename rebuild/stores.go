@@ -106,7 +106,7 @@ func (v *vectors) takeItems(ctx context.Context) error {
 	if err := p.Assign(ctx, parts); err != nil {
 		return err
 	}
-	return p.Settle(ctx)
+	return p.IndexAll(ctx)
 }
 
 func (v *vectors) fill(ctx context.Context, places []place) error {
@@ -339,7 +339,7 @@ func (t *tables) fill(ctx context.Context, places []place) error {
 				if err := replay.Run(gctx, []processors.Span{s}); err != nil {
 					return err
 				}
-				return p.Flush(gctx)
+				return p.WriteProgress(gctx)
 			})
 		}
 		if err := group.Wait(); err != nil {

@@ -54,20 +54,20 @@ func (c *itemCache) forget(key uint64, justNow bool) {
 
 // shelf holds the items that the lists of one call need. Its items are shared with the cache and
 // must not be changed.
-type shelf struct {
+type itemSet struct {
 	cache *itemCache
 	items map[uint64]*sinks.Item
 	// asked are the keys looked for, found or not: nothing is asked for twice.
 	asked map[uint64]struct{}
 }
 
-func (c *itemCache) shelf() *shelf {
-	return &shelf{cache: c, items: make(map[uint64]*sinks.Item), asked: make(map[uint64]struct{})}
+func (c *itemCache) newItemSet() *itemSet {
+	return &itemSet{cache: c, items: make(map[uint64]*sinks.Item), asked: make(map[uint64]struct{})}
 }
 
 // load puts the items on the shelf, what is not remembered with one call to the index. After an
 // error those that were remembered are there.
-func (s *shelf) load(ctx context.Context, keys []uint64) error {
+func (s *itemSet) load(ctx context.Context, keys []uint64) error {
 	var missing []uint64
 	for _, key := range keys {
 		if _, twice := s.asked[key]; twice {

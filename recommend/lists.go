@@ -25,14 +25,14 @@ const (
 const maxTrendingCandidates = 50
 
 // pool collects the candidates of one list.
-type pool struct {
+type candidatePool struct {
 	candidates []model.Candidate
-	entries    []pooled // beside candidates
+	entries    []poolEntry // beside candidates
 	places     map[uint64]int
 }
 
-// pooled is what a list says of a candidate.
-type pooled struct {
+// poolEntry is what a list says of a candidate.
+type poolEntry struct {
 	key     uint64
 	item    *sinks.Item
 	source  string // the first that brought it
@@ -45,12 +45,12 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 		return r.trendingFor(ctx, j), ctx.Err()
 	}
 	trend := r.trending.Load()
-	most := len(j.found) + len(j.fresh) + len(j.lent) + min(
+	most := len(j.found) + len(j.fresh) + len(j.social) + min(
 		maxTrendingCandidates, len(trend.top(0)),
 	)
-	p := &pool{
+	p := &candidatePool{
 		places: make(map[uint64]int, most), candidates: make([]model.Candidate, 0, most),
-		entries: make([]pooled, 0, most),
+		entries: make([]poolEntry, 0, most),
 	}
 	for _, h := range j.found {
 		if at := p.add(j.items, h.Key, SourceVectors); at >= 0 {
@@ -62,7 +62,7 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 			p.candidates[at].Content = float32(h.Score)
 		}
 	}
-	addCircle(j, p)
+	addSocial(j, p)
 	if j.Scenario == ScenarioHome {
 		addTrending(j, p, trend)
 	}
@@ -76,7 +76,7 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 	list.Items = make([]schemas.RecommendedItem, len(ranked))
 	for i, x := range ranked {
 		e := &p.entries[x.Candidate]
-		source := e.from(x.Source)
+		source := e.sourceOf(x.Source)
 		list.Items[i] = schemas.RecommendedItem{
 			ItemID: e.item.Content.ItemID, Rank: i + 1, Score: float64(x.Score),
 			Title:  e.item.Content.Title,
@@ -88,7 +88,7 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 
 // from names where an item came from: what the ranker says mattered, or the first generator that
 // brought it.
-func (e *pooled) from(ranked model.Source) string {
+func (e *poolEntry) sourceOf(ranked model.Source) string {
 	switch ranked {
 	case model.FromFriends:
 		return SourceFriends
@@ -103,7 +103,7 @@ func (e *pooled) from(ranked model.Source) string {
 
 // add takes an item in once, the first source that brings it is remembered, and returns its place;
 // -1 when nothing is known of the item.
-func (p *pool) add(items *shelf, key uint64, source string) int {
+func (p *candidatePool) add(items *itemSet, key uint64, source string) int {
 	if at, ok := p.places[key]; ok {
 		return at
 	}
@@ -113,7 +113,7 @@ func (p *pool) add(items *shelf, key uint64, source string) int {
 	}
 	at := len(p.candidates)
 	p.places[key] = at
-	p.entries = append(p.entries, pooled{key: key, item: item, source: source})
+	p.entries = append(p.entries, poolEntry{key: key, item: item, source: source})
 	p.candidates = append(p.candidates, model.Candidate{ID: item.Content.ItemID})
 	return at
 }
@@ -121,18 +121,18 @@ func (p *pool) add(items *shelf, key uint64, source string) int {
 // recentOfOthers is how many of the latest items of a friend or a similar user are looked at.
 const recentOfOthers = 10
 
-// lentItem is an item that friends or similar users took lately.
-type lentItem struct {
+// socialCandidate is an item that friends or similar users took lately.
+type socialCandidate struct {
 	key     uint64
 	friends int     // how many friends took it
 	weight  float64 // the same, weighed by recency
 }
 
 // lend collects what friends and similar users took lately, each item once, the latest first.
-func (r *Recommender) lend(j *job) []lentItem {
+func (r *Recommender) socialCandidates(j *job) []socialCandidate {
 	excluded := keySet(j.exclude)
 	places := make(map[uint64]int)
-	var lent []lentItem
+	var found []socialCandidate
 	now := r.now().Unix()
 	collect := func(people []neighbour, friends bool) {
 		for _, person := range people {
@@ -146,31 +146,31 @@ func (r *Recommender) lend(j *job) []lentItem {
 				}
 				at, ok := places[key]
 				if !ok {
-					at = len(lent)
+					at = len(found)
 					places[key] = at
-					lent = append(lent, lentItem{key: key})
+					found = append(found, socialCandidate{key: key})
 				}
 				if friends {
-					lent[at].friends++
-					lent[at].weight += model.Decay(
+					found[at].friends++
+					found[at].weight += model.Decay(
 						float64(now-h.At), r.cfg.FriendHalfLife.Seconds(),
 					)
 				}
 			}
 		}
 	}
-	collect(j.circle, true)
+	collect(j.friendNeighbours, true)
 	if j.Scenario == ScenarioHome {
 		collect(j.similar, false)
 	}
-	return lent
+	return found
 }
 
-// addCircle adds what friends and similar users took lately.
-func addCircle(j *job, p *pool) {
-	for _, x := range j.lent {
+// addSocial adds what friends and similar users took lately.
+func addSocial(j *job, p *candidatePool) {
+	for _, x := range j.social {
 		item := j.items.items[x.key]
-		if item == nil || !wanted(item, j.Genres) {
+		if item == nil || !eligible(item, j.Genres) {
 			continue
 		}
 		source := SourceSimilarUsers
@@ -191,7 +191,7 @@ func keySet(keys []uint64) map[uint64]struct{} {
 	return set
 }
 
-func wanted(item *sinks.Item, genres []string) bool {
+func eligible(item *sinks.Item, genres []string) bool {
 	if !item.Content.IsAvailable() {
 		return false
 	}
@@ -202,11 +202,11 @@ func wanted(item *sinks.Item, genres []string) bool {
 }
 
 // addTrending adds what is popular now.
-func addTrending(j *job, p *pool, trend *trendingList) {
+func addTrending(j *job, p *candidatePool, trend *trendingList) {
 	excluded := keySet(j.exclude)
 	for _, key := range trend.top(maxTrendingCandidates) {
 		item := j.items.items[key]
-		if _, no := excluded[key]; no || item == nil || !wanted(item, j.Genres) {
+		if _, no := excluded[key]; no || item == nil || !eligible(item, j.Genres) {
 			continue
 		}
 		p.add(j.items, key, SourceTrending)
@@ -215,7 +215,7 @@ func addTrending(j *job, p *pool, trend *trendingList) {
 
 // score completes the candidates: the model's score where the index has not given it (the same
 // inner product), and popularity.
-func (p *pool) score(j *job, trend *trendingList) {
+func (p *candidatePool) score(j *job, trend *trendingList) {
 	for i := range p.candidates {
 		c, e := &p.candidates[i], &p.entries[i]
 		if n := len(e.item.Vector); n > 0 && n == len(j.query) {
@@ -242,7 +242,7 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 	for _, x := range trend.items() {
 		key := schemas.Key(x.ItemID)
 		item, known := j.items.items[key]
-		if _, no := excluded[key]; no || known && !wanted(item, j.Genres) ||
+		if _, no := excluded[key]; no || known && !eligible(item, j.Genres) ||
 			!known && (ok || len(j.Genres) > 0) {
 			continue
 		}

@@ -74,9 +74,9 @@ func DefaultConfig() Config {
 const (
 	// maxCachedSimilar bounds the memory of who is like whom: some 200 bytes a user.
 	maxCachedSimilar = 50_000
-	// settledEvents is after how many events those who are like a user are remembered: before, each
+	// similarCacheEvents is after how many events those who are like a user are remembered: before, each
 	// event says more than all others.
-	settledEvents = 10
+	similarCacheEvents = 10
 )
 
 // longCandidates is how many are enough for a long list.
@@ -200,13 +200,14 @@ type job struct {
 	query   []float32
 	exclude []uint64
 	friends []string
-	circle  []neighbour // friends who have a point
-	similar []neighbour
+	// friendNeighbours are the friends who have a point, similar the similar users.
+	friendNeighbours []neighbour
+	similar          []neighbour
 	// unreadable says why the user's own state cannot be decoded; nil when it can.
 	unreadable error
-	// lent are the latest items of the circle and of similar users.
-	lent    []lentItem
-	items   *shelf          // what the lists of this call need to know of items
+	// social are the latest items of both.
+	social  []socialCandidate
+	items   *itemSet        // what the lists of this call need to know of items
 	found   []sinks.ItemHit // nearest by vector
 	fresh   []sinks.ItemHit // new items that fit by content
 	degrade map[string]bool
@@ -243,7 +244,7 @@ func (r *Recommender) Recommend(
 // made without this neighbour. Only a canceled context is an error.
 func (r *Recommender) Answers(ctx context.Context, requests []Request) ([]Answer, error) {
 	jobs := make([]*job, len(requests))
-	items := r.items.shelf()
+	items := r.items.newItemSet()
 	for i, q := range requests {
 		if q.N <= 0 {
 			q.N = r.cfg.Length
@@ -283,12 +284,12 @@ func (r *Recommender) gather(ctx context.Context, jobs []*job) error {
 	wg.Wait()
 	r.mark(jobs, DegradedFriends, graphErr)
 	if r.mark(jobs, DegradedVectors, usersErr) {
-		r.mark(jobs, DegradedVectors, r.readCircle(ctx, jobs))
-		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.known(jobs)))
+		r.mark(jobs, DegradedVectors, r.readNeighbours(ctx, jobs))
+		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.neededItems(jobs)))
 		r.mark(jobs, DegradedVectors, r.search(ctx, jobs))
 	} else {
 		// what is remembered still has titles
-		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.known(jobs)))
+		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.neededItems(jobs)))
 	}
 	if ctx.Err() != nil {
 		return fault.As(fault.Canceled, ctx.Err())
@@ -302,7 +303,7 @@ func (r *Recommender) mark(jobs []*job, part string, err error) bool {
 		return true
 	}
 	level := slog.LevelWarn
-	if errors.Is(err, errResting) {
+	if errors.Is(err, errBackingOff) {
 		level = slog.LevelDebug // was told when it began
 	}
 	r.cfg.Log.Log(
@@ -363,21 +364,21 @@ type neighbour struct {
 }
 
 // Lists do without friends, so nobody waits long for a store that was away a moment ago: for
-// friendsRest it is not asked, and then briefly.
+// friendsBackoff it is not asked, and then briefly.
 const (
-	friendsRest  = 5 * time.Second
-	friendsProbe = time.Second
+	friendsBackoff      = 5 * time.Second
+	friendsProbeTimeout = time.Second
 )
 
-var errResting = errors.New("out of reach a moment ago")
+var errBackingOff = errors.New("out of reach a moment ago")
 
 func (r *Recommender) readFriends(parent context.Context, jobs []*job) error {
 	timeout := r.cfg.StoreTimeout
 	if failed := r.friendsFailed.Load(); failed != 0 {
-		if r.now().Sub(time.Unix(0, failed)) < friendsRest {
-			return errResting
+		if r.now().Sub(time.Unix(0, failed)) < friendsBackoff {
+			return errBackingOff
 		}
-		timeout = min(timeout, friendsProbe)
+		timeout = min(timeout, friendsProbeTimeout)
 	}
 	ctx, cancel := context.WithTimeout(parent, timeout)
 	defer cancel()
@@ -407,8 +408,8 @@ func (r *Recommender) askFriends(ctx context.Context, jobs []*job) error {
 	return nil
 }
 
-// readCircle reads the points of friends and of similar users, and finishes the queries.
-func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
+// readNeighbours reads the points of friends and of similar users, and finishes the queries.
+func (r *Recommender) readNeighbours(ctx context.Context, jobs []*job) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.StoreTimeout)
 	defer cancel()
 	similar := make([][]string, len(jobs))
@@ -423,7 +424,7 @@ func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
 			continue
 		}
 		// fewer: erased since
-		if ids, ok := r.similar.GetIfPresent(j.UserID); ok && j.state.Events >= settledEvents {
+		if ids, ok := r.similar.GetIfPresent(j.UserID); ok && j.state.Events >= similarCacheEvents {
 			similar[i] = ids
 			for _, id := range ids {
 				want[id] = struct{}{}
@@ -447,7 +448,7 @@ func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
 			similar[i] = append(similar[i], n.ID)
 			want[n.ID] = struct{}{}
 		}
-		if jobs[i].state.Events >= settledEvents {
+		if jobs[i].state.Events >= similarCacheEvents {
 			r.similar.Set(jobs[i].UserID, similar[i])
 		}
 	}
@@ -492,11 +493,11 @@ func (r *Recommender) readCircle(ctx context.Context, jobs []*job) error {
 	}
 	for i, j := range jobs {
 		if j.unreadable == nil {
-			j.circle = pick(j, DegradedFriends, j.friends)
+			j.friendNeighbours = pick(j, DegradedFriends, j.friends)
 			j.similar = pick(j, DegradedSimilar, similar[i])
 		}
 		j.finish(r.cfg)
-		j.lent = r.lend(j)
+		j.social = r.socialCandidates(j)
 	}
 	return nil
 }
@@ -507,16 +508,16 @@ func (j *job) finish(cfg Config) {
 	if j.point != nil && len(j.point.Vector) == dim+1 {
 		j.query = slices.Clone(j.point.Vector)
 	}
-	var lent [][]float32
-	for _, f := range j.circle {
-		lent = append(lent, f.vector)
+	var friends [][]float32
+	for _, f := range j.friendNeighbours {
+		friends = append(friends, f.vector)
 	}
-	if j.query == nil && len(lent) > 0 {
+	if j.query == nil && len(friends) > 0 {
 		j.query = make([]float32, dim+1)
 		j.query[dim] = model.BiasScale
 	}
 	if j.query != nil {
-		model.AddFriends(cfg.Model, j.query, j.state.Events, lent)
+		model.AddFriends(cfg.Model, j.query, j.state.Events, friends)
 	}
 	for _, id := range j.Exclude {
 		j.exclude = append(j.exclude, schemas.Key(id))
@@ -604,7 +605,7 @@ func (r *Recommender) readItems(ctx context.Context, jobs []*job, keys []uint64)
 
 // known returns the keys of the items that the lists will need whatever the search finds:
 // histories, what others took, what is popular.
-func (r *Recommender) known(jobs []*job) []uint64 {
+func (r *Recommender) neededItems(jobs []*job) []uint64 {
 	keys := slices.Clone(r.trending.Load().top(0))
 	for _, j := range jobs {
 		for i, h := range slices.Backward(j.state.History) {
@@ -613,7 +614,7 @@ func (r *Recommender) known(jobs []*job) []uint64 {
 			}
 			keys = append(keys, uint64(h.Key))
 		}
-		for _, x := range j.lent {
+		for _, x := range j.social {
 			keys = append(keys, x.key)
 		}
 	}

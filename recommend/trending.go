@@ -79,7 +79,7 @@ func (r *Recommender) Trending(
 	genres []string,
 ) (schemas.Recommendation, error) {
 	j := &job{
-		Request: Request{N: n, Genres: genres}, items: r.items.shelf(),
+		Request: Request{N: n, Genres: genres}, items: r.items.newItemSet(),
 		degrade: make(map[string]bool),
 	}
 	r.mark([]*job{j}, DegradedVectors, r.readItems(ctx, []*job{j}, r.trending.Load().top(0)))
@@ -127,7 +127,7 @@ func (r *Recommender) Similar(
 
 // interleave takes from each result in turn, each item once.
 func interleave(
-	of sinks.Item,
+	item sinks.Item,
 	found [][]sinks.ItemHit,
 	queries []sinks.ItemQuery,
 	n int,
@@ -152,7 +152,7 @@ func interleave(
 				Source: SourceVectors, Reason: "taken by the same people",
 			}
 			if queries[q].Content {
-				x.Source, x.Reason = SourceContent, shared(of, hit.Item)
+				x.Source, x.Reason = SourceContent, commonTrait(item, hit.Item)
 			}
 			out = append(out, x)
 		}
@@ -164,7 +164,7 @@ func interleave(
 }
 
 // shared says what two items have in common.
-func shared(a, b sinks.Item) string {
+func commonTrait(a, b sinks.Item) string {
 	for _, f := range []struct {
 		words string
 		a, b  []string

@@ -175,9 +175,9 @@ func TestPragmas(t *testing.T) {
 	}
 }
 
-// TestAFailedCommitLeavesMirrorAndFileAlike lets a commit fail for real: a deferred foreign key is
+// TestAFailedCommitKeepsMirrorAndFileEqual lets a commit fail for real: a deferred foreign key is
 // checked only then.
-func TestAFailedCommitLeavesMirrorAndFileAlike(t *testing.T) {
+func TestAFailedCommitKeepsMirrorAndFileEqual(t *testing.T) {
 	t.Parallel()
 	s := openForTest(t)
 	require.NoError(t, s.PutUsers(t.Context(), testSource, batchOf(userAt("u1", 1))))
