@@ -68,8 +68,8 @@ func (w *watched) eventsOf(t *testing.T) map[string]int {
 
 func at(offset int64) sinks.Position { return sinks.PositionOf(sinks.FirstEpoch, offset) }
 
-// busy is a log of interactions: the first two are handled, and the batch of the next four moves two
-// users, one of them new, and erases one.
+// busy is a log of interactions: the first two are handled, and the batch of the next four moves
+// two users, one of them new, and erases one.
 func busy(t *testing.T) (*watched, *record.Batch) {
 	t.Helper()
 	w := watch(t)
@@ -539,8 +539,8 @@ func TestALookForErasedUsersThatFailsIsRepeated(t *testing.T) {
 	require.Empty(t, users(t, w.store.Store))
 }
 
-// Until the look finds it, an event of a person who has come back meets the state that a late writer
-// has brought back, or the empty point that the erasure has left.
+// Until the look finds it, an event of a person who has come back meets the state that a late
+// writer has brought back, or the empty point that the erasure has left.
 func TestWhoComesBackAfterAnErasureBeginsAnew(t *testing.T) {
 	t.Parallel()
 	src := sinks.Source{Topic: schemas.TopicInteractions}
@@ -561,7 +561,7 @@ func TestWhoComesBackAfterAnErasureBeginsAnew(t *testing.T) {
 	cfg.Corrupt = func(id string, _ error) { corrupt = append(corrupt, id) }
 	e, _ = w.embedKnowing(t, 3, cfg)
 	require.NoError(t, e.Handle(t.Context(), w.span(schemas.TopicInteractions, 3, 3)))
-	require.Equal(t, map[string]int{"ann": 1, "bob": 1}, w.eventsOf(t), "an empty point stood there")
+	require.Equal(t, map[string]int{"ann": 1, "bob": 1}, w.eventsOf(t), "over an empty point")
 	require.Empty(t, corrupt)
 }
 

@@ -61,7 +61,8 @@ func recommends(t *testing.T) *recommendTest {
 func due(user string, offset, accepted int) record.Record {
 	return (&schemas.ProfileChanged{
 		UserID: user, Topic: schemas.TopicInteractions, Partition: 3, Offset: int64(offset),
-		EventID: fmt.Sprint(user, "-", offset), OccurredAt: noon.Add(time.Duration(offset) * time.Minute),
+		EventID:    fmt.Sprint(user, "-", offset),
+		OccurredAt: noon.Add(time.Duration(offset) * time.Minute),
 		AcceptedAt: noon.Add(time.Duration(accepted) * time.Second),
 	}).Message()
 }
