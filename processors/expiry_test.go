@@ -1,7 +1,6 @@
 package processors_test
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -10,17 +9,12 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
-	"github.com/slipstream-rec/slipstream/sinks/sqlite"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func TestExpiry(t *testing.T) {
 	t.Parallel()
-	store, err := sqlite.Open(t.Context(), sqlite.Config{Path: filepath.Join(t.TempDir(), "x.db")})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
-
+	store := openStore(t)
 	at := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	put := func(id string, offset int64, changed time.Time) {
 		require.NoError(t, store.PutUsers(t.Context(), sinks.Source{

@@ -260,6 +260,7 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 	}
 	if len(list.Items) == 0 && ok {
 		list.Items = r.byBias(ctx, j)
+		list.Degraded = j.degraded() // the index may have failed
 	}
 	return list
 }

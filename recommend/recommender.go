@@ -658,7 +658,7 @@ func (r *Recommender) head(j *job, strategy string) schemas.Recommendation {
 	list := schemas.Recommendation{
 		UserID: j.UserID, Strategy: strategy, Variant: variant, Version: now.UnixMicro(),
 		GeneratedAt: now, ExpiresAt: now.Add(r.cfg.TTL),
-		CausedBy: j.CausedBy, Degraded: []string{},
+		CausedBy: j.CausedBy, Degraded: j.degraded(),
 	}
 	list.RecommendationID = uuid.NewSHA1(
 		uuid.NameSpaceOID,
@@ -671,12 +671,18 @@ func (r *Recommender) head(j *job, strategy string) schemas.Recommendation {
 			j.CausedBy.Offset,
 		),
 	).String()
-	for part := range j.degrade {
-		list.Degraded = append(list.Degraded, part)
-	}
-	slices.Sort(list.Degraded)
 	if list.CausedBy.Trigger == "" {
 		list.CausedBy.Trigger = "request"
 	}
 	return list
+}
+
+// degraded names the parts that failed so far.
+func (j *job) degraded() []string {
+	parts := make([]string, 0, len(j.degrade))
+	for part := range j.degrade {
+		parts = append(parts, part)
+	}
+	slices.Sort(parts)
+	return parts
 }
