@@ -105,11 +105,11 @@ func TestCatalogWithoutALeaseHasNoEffect(t *testing.T) {
 			b := w.log.batch(topic, w.add(t, batch...))
 			b.Lease = w.leaseFor(0)
 			require.ErrorIs(t, c.Handle(t.Context(), b), errLeaseLost)
-			require.NoError(t, c.Flush(t.Context()))
+			require.NoError(t, c.IndexDue(t.Context()))
 			require.Empty(t, w.done, "the next owner does it")
 			b.Lease = nil
 			require.NoError(t, c.Handle(t.Context(), b))
-			require.NoError(t, c.Flush(t.Context()))
+			require.NoError(t, c.IndexDue(t.Context()))
 			require.Equal(t, catalogOrder, w.done)
 		})
 	}
@@ -160,7 +160,7 @@ func TestOnlyItemsThatMovedArePublished(t *testing.T) {
 	require.Len(t, keysOf(c.log, schemas.TopicItemVectors), 3)
 	require.Equal(t, "One again", c.title(t, "i1"), "the last of a batch counts")
 	c.done = nil
-	require.NoError(t, c.Settle(t.Context()))
+	require.NoError(t, c.IndexAll(t.Context()))
 	require.Empty(t, c.done, "all of it is in the index")
 }
 
@@ -293,7 +293,7 @@ func TestGradientsOfASourceAreAppliedOnce(t *testing.T) {
 					}
 					require.NoError(t, owner.take(t, batch...))
 				}
-				require.NoError(t, owner.Settle(t.Context()))
+				require.NoError(t, owner.IndexAll(t.Context()))
 				require.InDelta(t, c.count, storedItems(t, w.store.Store)["i1"].Count, 0)
 				require.Zero(t, owner.Pending())
 			})
@@ -306,11 +306,11 @@ func TestGradientsThatWereAppliedAreNotPublishedAgain(t *testing.T) {
 	m := gradients(t, model.Default(), likes("ann", 1))
 	c := watch(t).catalog(t)
 	require.NoError(t, c.take(t, m[0]))
-	require.NoError(t, c.Settle(t.Context()))
+	require.NoError(t, c.IndexAll(t.Context()))
 	was := storedItems(t, c.store.Store)["i1"]
 	c.done = nil
 	require.NoError(t, c.take(t, m[0]))
-	require.NoError(t, c.Settle(t.Context()))
+	require.NoError(t, c.IndexAll(t.Context()))
 	require.Empty(t, c.done)
 	require.Equal(t, was, storedItems(t, c.store.Store)["i1"])
 }
@@ -335,7 +335,7 @@ func TestGradientsAreOnTheLogWhereverTheirBatchBrokeOff(t *testing.T) {
 				require.NoError(t, c.Handle(t.Context(), b))
 				// What is on the log is what a process that begins now knows.
 				next := w.catalog(t)
-				require.NoError(t, next.Settle(t.Context()))
+				require.NoError(t, next.IndexAll(t.Context()))
 				found := storedItems(t, w.store.Store)
 				require.InDelta(t, 2, found["i1"].Count, 0)
 				require.InDelta(t, 1, found["i2"].Count, 0)
@@ -353,7 +353,7 @@ func TestUnreadableGradientsAreNamed(t *testing.T) {
 	empty.Value = nil
 	c := watch(t).catalog(t)
 	require.Equal(t, []int{0, 2}, rejectedAt(t, c.take(t, cut, m[0], empty)))
-	require.NoError(t, c.Settle(t.Context()))
+	require.NoError(t, c.IndexAll(t.Context()))
 	require.InDelta(t, 1, storedItems(t, c.store.Store)["i1"].Count, 0)
 }
 
@@ -363,7 +363,7 @@ func TestItemsThatOnlyGradientsTellOfAreIndexedByTheirID(t *testing.T) {
 	c := w.catalog(t)
 	first := w.add(t, gradients(t, model.Default(), likes("ann", 1))...)
 	require.NoError(t, c.Handle(t.Context(), w.log.batch(schemas.TopicItemGradients, first)))
-	require.NoError(t, c.Settle(t.Context()))
+	require.NoError(t, c.IndexAll(t.Context()))
 	found := storedItems(t, w.store.Store)["i1"]
 	require.Empty(t, found.Content.Title)
 	require.Equal(t, w.log.records[schemas.TopicItemGradients][0].Time, found.ChangedAt)
@@ -382,7 +382,7 @@ func TestAssignmentFindsWhatTheIndexIsBehindWith(t *testing.T) {
 	require.NoError(t, c.take(t, m[0])) // the log has it, the index does not
 	successor := w.catalog(t)
 	require.Equal(t, 1, successor.Pending())
-	require.NoError(t, successor.Flush(t.Context()))
+	require.NoError(t, successor.IndexDue(t.Context()))
 	require.Zero(t, successor.Pending())
 	require.InDelta(t, 1, storedItems(t, w.store.Store)["i1"].Count, 0)
 
@@ -391,7 +391,7 @@ func TestAssignmentFindsWhatTheIndexIsBehindWith(t *testing.T) {
 	lost.store = &watchedStore{Store: openStore(t), effects: lost.effects}
 	again := lost.catalog(t)
 	require.Equal(t, 2, again.Pending(), "the index is a new one")
-	require.NoError(t, again.Settle(t.Context()))
+	require.NoError(t, again.IndexAll(t.Context()))
 	require.Equal(t, []string{"index items"}, lost.done)
 	require.Equal(t, "Two", again.title(t, "i2"))
 	require.InDelta(t, 1, storedItems(t, lost.store.Store)["i1"].Count, 0)
@@ -407,7 +407,7 @@ func TestAssignmentBeginsAnew(t *testing.T) {
 	require.NoError(t, c.take(t, film("i1", "One")))
 	require.NoError(t, c.take(t, gradients(t, model.Default(), likes("ann", 1))[0]))
 	require.Equal(t, 1, c.Pending())
-	require.NoError(t, w.catalog(t).Settle(t.Context()), "another owner has done it")
+	require.NoError(t, w.catalog(t).IndexAll(t.Context()), "another owner has done it")
 	require.NoError(t, c.Assign(t.Context(), assigned(0, catalogTopics...)))
 	require.Zero(t, c.Pending())
 
@@ -433,8 +433,8 @@ func TestRevokedPartitionsAreLeftAlone(t *testing.T) {
 	c.Revoke([]record.TopicPartition{{Topic: schemas.TopicItemGradients}})
 	w.done = nil
 	require.Zero(t, c.Pending())
-	require.NoError(t, c.Flush(t.Context()))
-	require.NoError(t, c.Settle(t.Context()))
+	require.NoError(t, c.IndexDue(t.Context()))
+	require.NoError(t, c.IndexAll(t.Context()))
 	require.Empty(t, w.done)
 }
 
@@ -457,7 +457,7 @@ func nudged(t *testing.T, times int) (*catalogTest, []record.Record) {
 	m := gradients(t, slow(), batches...)
 	c := watch(t).catalogWith(t, slow(), 1)
 	require.NoError(t, c.take(t, m[0], m[1]))
-	require.NoError(t, c.Flush(t.Context()))
+	require.NoError(t, c.IndexDue(t.Context()))
 	require.Zero(t, c.Pending())
 	return c, m[2:]
 }
@@ -474,17 +474,17 @@ func TestItemsThatWereTakenAreIndexedBeforeThoseThatHardlyMoved(t *testing.T) {
 	c.now = c.now.Add(time.Second)
 	require.NoError(t, c.take(t, m[0]))
 	require.Equal(t, 2, c.Pending(), "one was taken and the other one has moved")
-	require.NoError(t, c.Flush(t.Context()))
+	require.NoError(t, c.IndexDue(t.Context()))
 	require.InDelta(t, 2, c.count(t, "i1"), 0)
 	require.Equal(t, 1, c.Pending())
 	require.Equal(t, was, storedItems(t, c.store.Store)["i2"])
 
 	moved := c.now
 	c.now = moved.Add(3*time.Second - time.Nanosecond)
-	require.NoError(t, c.Flush(t.Context()))
+	require.NoError(t, c.IndexDue(t.Context()))
 	require.Equal(t, 1, c.Pending(), "it may move again")
 	c.now = moved.Add(3 * time.Second)
-	require.NoError(t, c.Flush(t.Context()))
+	require.NoError(t, c.IndexDue(t.Context()))
 	require.Zero(t, c.Pending(), "nothing has moved for three seconds")
 	require.Greater(t, storedItems(t, c.store.Store)["i2"].Version, was.Version)
 }
@@ -499,7 +499,7 @@ func TestItemsThatMoveAllTheTimeAreIndexedEveryThirtySeconds(t *testing.T) {
 			c.now = begun.Add(30 * time.Second)
 		}
 		require.NoError(t, c.take(t, m[n]))
-		require.NoError(t, c.Flush(t.Context()))
+		require.NoError(t, c.IndexDue(t.Context()))
 		require.InDelta(t, float64(n+2), c.count(t, "i1"), 0)
 		if n > 0 { // at the beginning the last of everything was just now
 			require.Equal(t, n == 15, c.Pending() == 0, "after %s", c.now.Sub(begun))
@@ -526,18 +526,18 @@ func TestTheIndexRestsTwentyTimesAsLongAsItWorks(t *testing.T) {
 			require.NoError(t, x.take(t, m[0]))
 			if c.fails {
 				x.failAt = len(x.done) + 1
-				require.Error(t, x.Flush(t.Context()))
+				require.Error(t, x.IndexDue(t.Context()))
 				require.Positive(t, x.Pending())
 			} else {
-				require.NoError(t, x.Flush(t.Context()))
+				require.NoError(t, x.IndexDue(t.Context()))
 			}
 			written, count := x.now, x.count(t, "i1")
 			require.NoError(t, x.take(t, m[1]))
 			x.now = written.Add(c.rest - time.Nanosecond)
-			require.NoError(t, x.Flush(t.Context()))
+			require.NoError(t, x.IndexDue(t.Context()))
 			require.InDelta(t, count, x.count(t, "i1"), 0, "it rests")
 			x.now = written.Add(c.rest)
-			require.NoError(t, x.Flush(t.Context()))
+			require.NoError(t, x.IndexDue(t.Context()))
 			require.InDelta(t, 3, x.count(t, "i1"), 0)
 		})
 	}
@@ -551,11 +551,11 @@ func TestAnItemThatMovedFarIsIndexedAtOnce(t *testing.T) {
 	m := gradients(t, cfg, batches...)
 	c := watch(t).catalogWith(t, cfg, 1)
 	require.NoError(t, c.take(t, m[0], m[1]))
-	require.NoError(t, c.Flush(t.Context()))
+	require.NoError(t, c.IndexDue(t.Context()))
 	c.now = c.now.Add(time.Second)
 	require.NoError(t, c.take(t, m[2]))
 	require.Equal(t, 2, c.Pending())
-	require.NoError(t, c.Flush(t.Context()))
+	require.NoError(t, c.IndexDue(t.Context()))
 	require.Zero(t, c.Pending())
 }
 

@@ -230,7 +230,7 @@ func itemCounts(t *testing.T, log *memoryLog) map[string]float64 {
 		b.Records, b.Last = b.Records[:1], b.First
 		require.NoError(t, c.Handle(t.Context(), b))
 	}
-	require.NoError(t, c.Settle(t.Context()))
+	require.NoError(t, c.IndexAll(t.Context()))
 	out := make(map[string]float64)
 	for id, x := range storedItems(t, store) { //nolint:gocritic // a few
 		out[id] = x.Count

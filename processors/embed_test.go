@@ -504,11 +504,11 @@ func TestALateWriterIsLookedForThirtyTimes(t *testing.T) {
 			require.NoError(t, e.Handle(t.Context(), w.span(schemas.TopicInteractions, 1, 1)))
 			require.Empty(t, w.eventsOf(t))
 			for range c.before {
-				require.NoError(t, e.Flush(t.Context()))
+				require.NoError(t, e.RecheckErasures(t.Context()))
 			}
 			src := sinks.Source{Topic: schemas.TopicInteractions}
 			require.NoError(t, w.store.PutUsers(t.Context(), src, []sinks.User{late}))
-			require.NoError(t, e.Flush(t.Context()))
+			require.NoError(t, e.RecheckErasures(t.Context()))
 			require.Equal(t, c.stays, len(w.eventsOf(t)) > 0)
 		})
 	}
@@ -528,14 +528,14 @@ func TestALookForErasedUsersThatFailsIsRepeated(t *testing.T) {
 
 	w.store.away = fault.Transientf("refused")
 	for range 40 {
-		require.ErrorIs(t, e.Flush(t.Context()), w.store.away)
+		require.ErrorIs(t, e.RecheckErasures(t.Context()), w.store.away)
 	}
 	w.store.away = nil
 	for step := range 2 { // the empty point, and its removal
 		w.failAt = len(w.done) + 1 + step
-		require.Error(t, e.Flush(t.Context()))
+		require.Error(t, e.RecheckErasures(t.Context()))
 	}
-	require.NoError(t, e.Flush(t.Context()))
+	require.NoError(t, e.RecheckErasures(t.Context()))
 	require.Empty(t, users(t, w.store.Store))
 }
 
