@@ -21,12 +21,16 @@ func sortPartitions(tps []record.TopicPartition) {
 	})
 }
 
-// copartitioned is kafka-go's range balancer on sorted partitions. Brokers list partitions in any order, and the balancer cuts the list as it
-// comes: without sorting, partitions of the same number of two topics end up with different members.
+// copartitioned is kafka-go's range balancer on sorted partitions. Brokers list partitions in any
+// order, and the balancer cuts the list as it comes: without sorting, partitions of the same number
+// of two topics end up with different members.
 type copartitioned struct{ kafka.RangeGroupBalancer }
 
 // AssignGroups decides which member gets which partitions.
-func (b copartitioned) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+func (b copartitioned) AssignGroups(
+	members []kafka.GroupMember,
+	partitions []kafka.Partition,
+) kafka.GroupMemberAssignments {
 	sorted := slices.Clone(partitions)
 	slices.SortFunc(sorted, func(a, b kafka.Partition) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.ID, b.ID))
@@ -36,8 +40,8 @@ func (b copartitioned) AssignGroups(members []kafka.GroupMember, partitions []ka
 
 func isPermanent(err error) bool { return fault.ClassOf(wire.Classify(err)) == fault.Permanent }
 
-// prepare finds out where each partition stands and asks the Assigned hook. It returns false when the generation ended before that or there
-// is nothing to work on.
+// prepare finds out where each partition stands and asks the Assigned hook. It returns false when
+// the generation ended before that or there is nothing to work on.
 func (g *generation) prepare(tps []record.TopicPartition) bool {
 	var assigned []record.Assignment
 	if len(tps) > 0 {
@@ -120,8 +124,8 @@ func (g *generation) stopPartition(tp record.TopicPartition, err error) {
 	}
 }
 
-// positions reads the group's offsets and the log's bounds. A partition that must not be worked on comes back with a negative Start and has
-// been reported.
+// positions reads the group's offsets and the log's bounds. A partition that must not be worked on
+// comes back with a negative Start and has been reported.
 func (g *generation) positions(tps []record.TopicPartition) ([]record.Assignment, error) {
 	ctx, cancel := context.WithTimeout(g.live, g.cfg.RequestTimeout)
 	defer cancel()
@@ -152,19 +156,26 @@ func (g *generation) positions(tps []record.TopicPartition) ([]record.Assignment
 	for topic, parts := range res.Topics {
 		for _, p := range parts {
 			if p.Error != nil {
-				return nil, fmt.Errorf("read the group's offset of %s/%d: %w", topic, p.Partition, wire.Classify(p.Error))
+				return nil, fmt.Errorf(
+					"read the group's offset of %s/%d: %w", topic, p.Partition,
+					wire.Classify(p.Error),
+				)
 			}
-			offsets[record.TopicPartition{Topic: g.conn.Logical(topic), Partition: p.Partition}] = committed{p.CommittedOffset, p.Metadata}
+			tp := record.TopicPartition{Topic: g.conn.Logical(topic), Partition: p.Partition}
+			offsets[tp] = committed{p.CommittedOffset, p.Metadata}
 		}
 	}
 	out := make([]record.Assignment, len(tps))
 	for i, tp := range tps {
 		c, ok := offsets[tp]
 		if !ok {
-			return nil, fault.Transientf("the broker's answer leaves out the group's offset of %s", tp)
+			return nil, fault.Transientf(
+				"the broker's answer leaves out the group's offset of %s", tp,
+			)
 		}
 		out[i] = g.placed(record.Assignment{
-			TopicPartition: tp, Committed: max(c.offset, -1), First: bounds[tp].First, HighWatermark: bounds[tp].HighWatermark,
+			TopicPartition: tp, Committed: max(c.offset, -1), First: bounds[tp].First,
+			HighWatermark: bounds[tp].HighWatermark,
 		}, c.metadata)
 	}
 	return out, nil
@@ -185,7 +196,9 @@ func (g *generation) placed(a record.Assignment, metadata string) record.Assignm
 		r, err := record.ParseIntent(metadata)
 		err = fault.As(fault.Permanent, err)
 		if err == nil && r != nil && r.First != a.Committed {
-			err = fault.Permanentf("the committed offset %d and its range %v do not belong together", a.Committed, r)
+			err = fault.Permanentf(
+				"the committed offset %d and its range %v do not belong together", a.Committed, r,
+			)
 		}
 		if err != nil {
 			g.stopPartition(a.TopicPartition, err)
@@ -200,11 +213,25 @@ func (g *generation) placed(a record.Assignment, metadata string) record.Assignm
 	var err error
 	switch {
 	case after > a.HighWatermark:
-		err = fmt.Errorf("%w: group %s stands at %d of %s, which ends at %d: the log was replaced or cut; `slipstream rebuild` starts over from the log",
-			ErrOffsetBeyondEnd, g.cfg.Group, after, a.TopicPartition, a.HighWatermark)
+		err = fmt.Errorf(
+			"%w: group %s stands at %d of %s, which ends at %d: the log was replaced or cut; "+
+				"`slipstream rebuild` starts over from the log",
+			ErrOffsetBeyondEnd,
+			g.cfg.Group,
+			after,
+			a.TopicPartition,
+			a.HighWatermark,
+		)
 	case a.Committed < a.First:
-		err = fmt.Errorf("%w: group %s stands at %d of %s, which begins at %d: records were deleted before they were read; `slipstream rebuild` starts over from what is left",
-			ErrOffsetExpired, g.cfg.Group, a.Committed, a.TopicPartition, a.First)
+		err = fmt.Errorf(
+			"%w: group %s stands at %d of %s, which begins at %d: records were deleted before "+
+				"they were read; `slipstream rebuild` starts over from what is left",
+			ErrOffsetExpired,
+			g.cfg.Group,
+			a.Committed,
+			a.TopicPartition,
+			a.First,
+		)
 	default:
 		return a
 	}
@@ -213,7 +240,10 @@ func (g *generation) placed(a record.Assignment, metadata string) record.Assignm
 		a.Next = -1
 		return a
 	}
-	g.log.Warn("starting again at the first offset", "topic", a.Topic, "partition", a.Partition, "first", a.First, "reason", err)
+	g.log.Warn(
+		"starting again at the first offset", "topic", a.Topic, "partition", a.Partition, "first",
+		a.First, "reason", err,
+	)
 	a.Next = a.First
 	if a.Repeat != nil && (after > a.HighWatermark || a.Repeat.Last < a.First) {
 		a.Repeat = nil // nothing of it is left, or other records stand there now

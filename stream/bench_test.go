@@ -20,7 +20,8 @@ func cpu() float64 {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
 
-// BenchmarkRealThroughput writes and reads records of about 250 bytes, on 8 partitions of the broker that KAFKA_BROKERS names.
+// BenchmarkRealThroughput writes and reads records of about 250 bytes, on 8 partitions of the
+// broker that KAFKA_BROKERS names.
 func BenchmarkRealThroughput(b *testing.B) {
 	e := realEngine(b)
 	const partitions, n = 8, 400_000
@@ -32,13 +33,21 @@ func BenchmarkRealThroughput(b *testing.B) {
 			p, err := NewPublisher(e.conn, cfg)
 			require.NoError(b, err)
 			defer p.Close()
-			value := []byte(fmt.Sprintf(`{"id":"%s","kind":"interaction","text":"%s"}`, strings.Repeat("0123456789abcdef", 2), strings.Repeat("some words ", 14)))
+			value := []byte(
+				fmt.Sprintf(
+					`{"id":"%s","kind":"interaction","text":"%s"}`,
+					strings.Repeat("0123456789abcdef", 2), strings.Repeat("some words ", 14),
+				),
+			)
 			for b.Loop() {
 				measure(b, n/2, func() {
 					for i := 0; i < n/2; i += 1000 {
 						records := make([]record.Record, 1000)
 						for j := range records {
-							records[j] = record.Record{Topic: topic, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "user-%d", (i+j)%5000), Value: value}
+							records[j] = record.Record{
+								Topic: topic, Partition: record.AnyPartition,
+								Key: fmt.Appendf(nil, "user-%d", (i+j)%5000), Value: value,
+							}
 						}
 						require.NoError(b, p.Emit(b.Context(), records))
 					}

@@ -14,8 +14,9 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// committer is the only one to commit in its generation, one request at a time: concurrent commits would overtake each other. What comes in
-// while a request is under way goes out together in the next.
+// committer is the only one to commit in its generation, one request at a time: concurrent commits
+// would overtake each other. What comes in while a request is under way goes out together in the
+// next.
 type committer struct {
 	g *generation
 
@@ -34,14 +35,22 @@ type commitEntry struct {
 }
 
 func newCommitter(g *generation) *committer {
-	return &committer{g: g, pending: map[record.TopicPartition]*commitEntry{}, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+	return &committer{
+		g: g, pending: map[record.TopicPartition]*commitEntry{}, wake: make(chan struct{}, 1),
+		stopped: make(chan struct{}),
+	}
 }
 
 // set notes a position, to be committed within the commit interval.
 func (c *committer) set(tp record.TopicPartition, offset int64) { c.put(tp, offset, "", nil) }
 
 // write commits an offset with metadata and returns when the broker has it.
-func (c *committer) write(ctx context.Context, tp record.TopicPartition, offset int64, metadata string) error {
+func (c *committer) write(
+	ctx context.Context,
+	tp record.TopicPartition,
+	offset int64,
+	metadata string,
+) error {
 	done := make(chan error, 1)
 	c.put(tp, offset, metadata, done)
 	select {
@@ -54,7 +63,12 @@ func (c *committer) write(ctx context.Context, tp record.TopicPartition, offset 
 	}
 }
 
-func (c *committer) put(tp record.TopicPartition, offset int64, metadata string, waiter chan error) {
+func (c *committer) put(
+	tp record.TopicPartition,
+	offset int64,
+	metadata string,
+	waiter chan error,
+) {
 	c.mu.Lock()
 	e := c.pending[tp]
 	if e == nil {
@@ -124,7 +138,8 @@ func (c *committer) last(ctx context.Context) {
 	}
 }
 
-// flush commits what is pending and tries again what is transient, until nothing is left or ctx ends.
+// flush commits what is pending and tries again what is transient, until nothing is left or ctx
+// ends.
 func (c *committer) flush(ctx context.Context) {
 	b := fault.Backoff{First: 10 * time.Millisecond, Max: time.Second}
 	for {
@@ -174,18 +189,28 @@ func (c *committer) putBack(left map[record.TopicPartition]*commitEntry) {
 }
 
 // send performs one commit. It returns the entries to try again, and the last error.
-func (c *committer) send(ctx context.Context, batch map[record.TopicPartition]*commitEntry) (left map[record.TopicPartition]*commitEntry, err error) {
-	req := &offsetcommit.Request{GroupID: c.g.conn.Full(c.g.cfg.Group), GenerationID: int32(c.g.id), MemberID: c.g.member, RetentionTimeMs: -1}
+func (c *committer) send(
+	ctx context.Context,
+	batch map[record.TopicPartition]*commitEntry,
+) (left map[record.TopicPartition]*commitEntry, err error) {
+	req := &offsetcommit.Request{
+		GroupID: c.g.conn.Full(c.g.cfg.Group), GenerationID: int32(c.g.id), MemberID: c.g.member,
+		RetentionTimeMs: -1,
+	}
 	byTopic := map[string]int{}
 	for tp, e := range batch {
 		t, ok := byTopic[tp.Topic]
 		if !ok {
 			t = len(req.Topics)
 			byTopic[tp.Topic] = t
-			req.Topics = append(req.Topics, offsetcommit.RequestTopic{Name: c.g.conn.Full(tp.Topic)})
+			req.Topics = append(
+				req.Topics, offsetcommit.RequestTopic{Name: c.g.conn.Full(tp.Topic)},
+			)
 		}
 		req.Topics[t].Partitions = append(req.Topics[t].Partitions, offsetcommit.RequestPartition{
-			PartitionIndex: int32(tp.Partition), CommittedOffset: e.offset, CommittedMetadata: e.metadata, CommittedLeaderEpoch: -1,
+			PartitionIndex: int32(
+				tp.Partition,
+			), CommittedOffset: e.offset, CommittedMetadata: e.metadata, CommittedLeaderEpoch: -1,
 		})
 	}
 	sent := time.Now()
@@ -196,7 +221,9 @@ func (c *committer) send(ctx context.Context, batch map[record.TopicPartition]*c
 	outcome := make(map[record.TopicPartition]error, len(batch))
 	for _, t := range m.(*offsetcommit.Response).Topics {
 		for _, p := range t.Partitions {
-			outcome[record.TopicPartition{Topic: c.g.conn.Logical(t.Name), Partition: int(p.PartitionIndex)}] = c.g.coordinator.noted(p.ErrorCode)
+			topic := c.g.conn.Logical(t.Name)
+			tp := record.TopicPartition{Topic: topic, Partition: int(p.PartitionIndex)}
+			outcome[tp] = c.g.coordinator.noted(p.ErrorCode)
 		}
 	}
 	return c.settle(batch, func(tp record.TopicPartition) error {
@@ -208,7 +235,11 @@ func (c *committer) send(ctx context.Context, batch map[record.TopicPartition]*c
 	}, sent)
 }
 
-func (c *committer) settle(batch map[record.TopicPartition]*commitEntry, outcome func(record.TopicPartition) error, sent time.Time) (map[record.TopicPartition]*commitEntry, error) {
+func (c *committer) settle(
+	batch map[record.TopicPartition]*commitEntry,
+	outcome func(record.TopicPartition) error,
+	sent time.Time,
+) (map[record.TopicPartition]*commitEntry, error) {
 	left := map[record.TopicPartition]*commitEntry{}
 	var last error
 	for tp, e := range batch {

@@ -65,11 +65,13 @@ type Config struct {
 	SASL     SASLConfig
 	// DialTimeout bounds the making of one connection, with TLS and SASL. Default 5 s.
 	DialTimeout time.Duration
-	// RequestTimeout bounds every exchange with a broker that has no tighter bound of its own. Default 10 s.
+	// RequestTimeout bounds every exchange with a broker that has no tighter bound of its own.
+	// Default 10 s.
 	RequestTimeout time.Duration
 	// OpenTimeout is how long Open keeps trying to reach a first broker. Default 15 s.
 	OpenTimeout time.Duration
-	// MetadataTTL is the longest time that the knowledge of topics and leaders is used before it is asked for again. Default 2 s.
+	// MetadataTTL is the longest time that the knowledge of topics and leaders is used before it is
+	// asked for again. Default 2 s.
 	MetadataTTL time.Duration
 }
 
@@ -97,7 +99,9 @@ func (c Config) Validate() error {
 		}
 	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
-		errs = append(errs, errors.New("a client certificate needs both a certificate and a key file"))
+		errs = append(
+			errs, errors.New("a client certificate needs both a certificate and a key file"),
+		)
 	}
 	switch c.SASL.Mechanism {
 	case "":
@@ -113,9 +117,9 @@ func (c Config) Validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"dial time-out", c.DialTimeout},
-		{"request time-out", c.RequestTimeout},
-		{"open time-out", c.OpenTimeout},
+		{"dial timeout", c.DialTimeout},
+		{"request timeout", c.RequestTimeout},
+		{"open timeout", c.OpenTimeout},
 		{"metadata TTL", c.MetadataTTL},
 	} {
 		if d.value <= 0 {
@@ -132,7 +136,10 @@ func (c Config) tlsConfig() (*tls.Config, error) {
 	if !c.TLS.Enabled {
 		return nil, nil
 	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName, InsecureSkipVerify: c.TLS.InsecureSkipVerify}
+	t := &tls.Config{
+		MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName,
+		InsecureSkipVerify: c.TLS.InsecureSkipVerify,
+	}
 	if c.TLS.CAFile != "" {
 		pem, err := os.ReadFile(c.TLS.CAFile)
 		if err != nil {
@@ -140,7 +147,9 @@ func (c Config) tlsConfig() (*tls.Config, error) {
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read certificate authorities: %s holds no PEM certificate", c.TLS.CAFile)
+			return nil, fmt.Errorf(
+				"read certificate authorities: %s holds no PEM certificate", c.TLS.CAFile,
+			)
 		}
 	}
 	if c.TLS.CertFile != "" {
@@ -165,8 +174,9 @@ func (c Config) mechanism() (sasl.Mechanism, error) {
 	return nil, nil
 }
 
-// Conn is the process's one connection pool to the cluster, shared by publishers, subscribers, readers and administration: a topic made
-// through one pool would be unknown to another for seconds. Safe for concurrent use.
+// Conn is the process's one connection pool to the cluster, shared by publishers, subscribers,
+// readers and administration: a topic made through one pool would be unknown to another for
+// seconds. Safe for concurrent use.
 type Conn struct {
 	cfg       Config
 	addr      net.Addr
@@ -175,8 +185,9 @@ type Conn struct {
 	dialer    *kafka.Dialer
 	cancel    context.CancelFunc
 
-	mu      sync.Mutex
-	layouts map[string]topicLayout // by topic; entries older than the metadata TTL are asked for again
+	mu sync.Mutex
+	// by topic; entries older than the metadata TTL are asked for again
+	layouts map[string]topicLayout
 }
 
 // topicLayout is what the process knows of a topic.
@@ -204,11 +215,13 @@ func Open(ctx context.Context, cfg Config) (*Conn, error) {
 		cfg:  cfg,
 		addr: kafka.TCP(cfg.Brokers...),
 		transport: &kafka.Transport{
-			Dial: dial, DialTimeout: cfg.DialTimeout, IdleTimeout: 30 * time.Second, MetadataTTL: cfg.MetadataTTL,
-			ClientID: cfg.ClientID, TLS: t, SASL: mechanism, Context: background,
+			Dial: dial, DialTimeout: cfg.DialTimeout, IdleTimeout: 30 * time.Second,
+			MetadataTTL: cfg.MetadataTTL,
+			ClientID:    cfg.ClientID, TLS: t, SASL: mechanism, Context: background,
 		},
 		dialer: &kafka.Dialer{
-			ClientID: cfg.ClientID, Timeout: cfg.DialTimeout, DialFunc: dial, TLS: t, SASLMechanism: mechanism,
+			ClientID: cfg.ClientID, Timeout: cfg.DialTimeout, DialFunc: dial, TLS: t,
+			SASLMechanism: mechanism,
 		},
 		cancel:  cancel,
 		layouts: map[string]topicLayout{},
@@ -231,8 +244,13 @@ func (c *Conn) reach(ctx context.Context) error {
 			return nil
 		}
 		if !fault.Sleep(ctx, 200*time.Millisecond) {
-			return fmt.Errorf("open kafka: no answer from %s within %v (is it running? KAFKA_BROKERS says where it is): %w",
-				strings.Join(c.cfg.Brokers, ","), c.cfg.OpenTimeout, wire.Classify(err))
+			return fmt.Errorf(
+				"open kafka: no answer from %s within %v (is it running? KAFKA_BROKERS says "+
+					"where it is): %w",
+				strings.Join(c.cfg.Brokers, ","),
+				c.cfg.OpenTimeout,
+				wire.Classify(err),
+			)
 		}
 	}
 }
@@ -251,14 +269,18 @@ func (c *Conn) Close() error {
 }
 
 // roundTrip sends req with a deadline: a dead peer must not hang an exchange.
-func (c *Conn) roundTrip(ctx context.Context, timeout time.Duration, req protocol.Message) (protocol.Message, error) {
+func (c *Conn) roundTrip(
+	ctx context.Context,
+	timeout time.Duration,
+	req protocol.Message,
+) (protocol.Message, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	return c.transport.RoundTrip(ctx, c.addr, req)
 }
 
-// leaders returns the leader of each partition of the topic, -1 where there is none. With fresh the brokers are asked, else only when what is
-// known is older than the metadata TTL.
+// leaders returns the leader of each partition of the topic, -1 where there is none. With fresh the
+// brokers are asked, else only when what is known is older than the metadata TTL.
 func (c *Conn) leaders(ctx context.Context, topic string, fresh bool) ([]int32, error) {
 	c.mu.Lock()
 	known, ok := c.layouts[topic]
@@ -267,7 +289,9 @@ func (c *Conn) leaders(ctx context.Context, topic string, fresh bool) ([]int32, 
 		return known.leaders, nil
 	}
 	asked := time.Now()
-	m, err := c.ask(ctx, c.cfg.RequestTimeout, &metadata.Request{TopicNames: []string{c.Full(topic)}})
+	m, err := c.ask(
+		ctx, c.cfg.RequestTimeout, &metadata.Request{TopicNames: []string{c.Full(topic)}},
+	)
 	if err != nil {
 		return nil, fmt.Errorf("look up topic %s: %w", topic, wire.Classify(err))
 	}
@@ -312,7 +336,8 @@ func (c *Conn) Forget(topic string) {
 	c.mu.Unlock()
 }
 
-// Partitions returns the number of partitions of a topic. A topic that does not exist is a transient error.
+// Partitions returns the number of partitions of a topic. A topic that does not exist is a
+// transient error.
 func (c *Conn) Partitions(ctx context.Context, topic string) (int, error) {
 	l, err := c.leaders(ctx, topic, true)
 	return len(l), err
@@ -327,11 +352,13 @@ func (c *Conn) Exists(ctx context.Context, topic string) (bool, error) {
 	return err == nil, err
 }
 
-// counts returns how many partitions the topics have, 0 for one that does not exist; those that could not be asked for are left out.
+// counts returns how many partitions the topics have, 0 for one that does not exist; those that
+// could not be asked for are left out.
 func (c *Conn) counts(ctx context.Context, topics []string) map[string]int {
 	out := make(map[string]int, len(topics))
 	for _, topic := range topics {
-		if n, err := c.Partitions(ctx, topic); err == nil || errors.Is(err, kafka.UnknownTopicOrPartition) {
+		if n, err := c.Partitions(ctx, topic); err == nil ||
+			errors.Is(err, kafka.UnknownTopicOrPartition) {
 			out[topic] = n
 		}
 	}

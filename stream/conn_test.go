@@ -28,7 +28,7 @@ func TestConfigValidate(t *testing.T) {
 		"unknown SASL mechanism": func(c *Config) { c.SASL.Mechanism = "GSSAPI" },
 		"needs a user name":      func(c *Config) { c.SASL.Mechanism = SASLPlain },
 		"client certificate":     func(c *Config) { c.TLS.CertFile = "x" },
-		"dial time-out":          func(c *Config) { c.DialTimeout = 0 },
+		"dial timeout":           func(c *Config) { c.DialTimeout = 0 },
 	} {
 		c := DefaultConfig("a:1")
 		change(&c)

@@ -47,7 +47,10 @@ func (c *batchLease) Exclude(ctx context.Context, offsets ...int64) error {
 	}
 	if c.p.g.cfg.Intents {
 		if err := c.p.g.commits.write(ctx, c.p.tp, r.First, r.String()); err != nil {
-			return fmt.Errorf("exclude %d records from %s, offsets %d to %d: %w", len(offsets), c.p.tp, r.First, r.Last, err)
+			return fmt.Errorf(
+				"exclude %d records from %s, offsets %d to %d: %w", len(offsets), c.p.tp, r.First,
+				r.Last, err,
+			)
 		}
 	}
 	c.intent = r
@@ -57,7 +60,9 @@ func (c *batchLease) Exclude(ctx context.Context, offsets ...int64) error {
 
 // withoutExcluded copies: the handler may hold the old slice.
 func withoutExcluded(records []record.Record, r record.Intent) []record.Record {
-	return slices.DeleteFunc(slices.Clone(records), func(rec record.Record) bool { return r.Excludes(rec.Offset) })
+	return slices.DeleteFunc(
+		slices.Clone(records), func(rec record.Record) bool { return r.Excludes(rec.Offset) },
+	)
 }
 
 // again returns the batch for another delivery.
@@ -70,7 +75,8 @@ func (c *batchLease) again() *record.Batch {
 	return &next
 }
 
-// deliver hands out the batch until it is acknowledged. It returns false when the generation ended before that.
+// deliver hands out the batch until it is acknowledged. It returns false when the generation ended
+// before that.
 func (p *partition) deliver(b *record.Batch) bool {
 	g, control := p.g, b.Lease.(*batchLease)
 	wait := fault.Backoff{First: g.cfg.RedeliverMin, Max: g.cfg.RedeliverMax}
@@ -101,8 +107,8 @@ func (p *partition) deliver(b *record.Batch) bool {
 	}
 }
 
-// settlement waits for Ack or Nack. When the generation's time is over the message's context ends, and the handler gets a moment to return:
-// an Ack in it still counts, unless the member is fenced.
+// settlement waits for Ack or Nack. When the generation's time is over the message's context ends,
+// and the handler gets a moment to return: an Ack in it still counts, unless the member is fenced.
 func (p *partition) settlement(msg *message.Message, cancel context.CancelFunc) (acked bool) {
 	g := p.g
 	select {
@@ -120,7 +126,10 @@ func (p *partition) settlement(msg *message.Message, cancel context.CancelFunc) 
 		return !errors.Is(context.Cause(g.ctx), errFenced)
 	case <-msg.Nacked():
 	case <-grace.C:
-		g.log.Warn("a handler did not return when its context ended; its lease is revoked", "topic", p.tp.Topic, "partition", p.tp.Partition)
+		g.log.Warn(
+			"a handler did not return when its context ended; its lease is revoked", "topic",
+			p.tp.Topic, "partition", p.tp.Partition,
+		)
 	}
 	return false
 }
@@ -131,7 +140,9 @@ func (p *partition) message(b *record.Batch) (*message.Message, context.CancelFu
 	if p.g.cfg.MaxRecords == 1 && len(b.Records) == 1 {
 		msg = recordMessage(&b.Records[0])
 	} else {
-		msg = message.NewMessage(fmt.Sprintf("%s/%d/%d-%d", b.Topic, b.Partition, b.First, b.Last), nil)
+		msg = message.NewMessage(
+			fmt.Sprintf("%s/%d/%d-%d", b.Topic, b.Partition, b.First, b.Last), nil,
+		)
 	}
 	msg.Metadata[MetadataTopic] = b.Topic
 	msg.Metadata[MetadataPartition] = strconv.Itoa(b.Partition)

@@ -16,7 +16,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// A handler behind the guard, on a broker in the process: one record is bad, its neighbours go on, and the bad one is found among the dead letters.
+// A handler behind the guard, on a broker in the process: one record is bad, its neighbours go on,
+// and the bad one is found among the dead letters.
 func ExampleRouter() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "example")
@@ -30,12 +31,32 @@ func ExampleRouter() {
 	conn, err := stream.Open(ctx, stream.DefaultConfig(broker.Addr()))
 	check(err)
 	defer conn.Close()
-	check(admin.EnsureTopics(ctx, conn, []admin.TopicSpec{{Name: "numbers", Partitions: 1}, {Name: record.PoisonTopic("sum"), Partitions: 1}}))
+	check(
+		admin.EnsureTopics(
+			ctx,
+			conn,
+			[]admin.TopicSpec{
+				{Name: "numbers", Partitions: 1}, {Name: record.PoisonTopic("sum"), Partitions: 1},
+			},
+		),
+	)
 	publisher, err := stream.NewPublisher(conn, stream.DefaultPublisherConfig())
 	check(err)
 	defer publisher.Close()
 	for _, n := range []string{"1", "two", "3"} {
-		check(publisher.Emit(ctx, []record.Record{{Topic: "numbers", Partition: record.AnyPartition, Key: []byte("k"), Value: []byte(n)}}))
+		check(
+			publisher.Emit(
+				ctx,
+				[]record.Record{
+					{
+						Topic:     "numbers",
+						Partition: record.AnyPartition,
+						Key:       []byte("k"),
+						Value:     []byte(n),
+					},
+				},
+			),
+		)
 	}
 
 	subscriber, err := stream.NewSubscriber(conn, stream.DefaultSubscriberConfig("sum"))
@@ -46,7 +67,8 @@ func ExampleRouter() {
 	check(err)
 	sum, all := 0, make(chan struct{})
 	check(router.Handle(guard.Options{
-		Name: "sum", Group: "sum", Topics: []string{"numbers"}, Subscriber: subscriber, Emitter: publisher,
+		Name: "sum", Group: "sum", Topics: []string{"numbers"}, Subscriber: subscriber,
+		Emitter: publisher,
 		Handler: func(_ context.Context, b *record.Batch) error {
 			var bad fault.Reject
 			for i, r := range b.Records {
@@ -69,7 +91,8 @@ func ExampleRouter() {
 	check(router.Run(ctx))
 
 	fmt.Println("sum", sum)
-	letters, err := deadletter.New(conn, publisher, "", []string{"sum"}).List(ctx, deadletter.Filter{Since: time.Now().Add(-time.Hour)})
+	letters, err := deadletter.New(conn, publisher, "", []string{"sum"}).
+		List(ctx, deadletter.Filter{Since: time.Now().Add(-time.Hour)})
 	check(err)
 	for _, l := range letters {
 		fmt.Println(l.Origin, l.Class, l.Reason, l.State)

@@ -16,10 +16,12 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// maxFetches bounds the exchanges under way at once with one broker: one that waits for idle partitions, and some for busy ones.
+// maxFetches bounds the exchanges under way at once with one broker: one that waits for idle
+// partitions, and some for busy ones.
 const maxFetches = 3
 
-// fetcher fills the partitions' queues. It asks only for partitions with room, which is how a slow handler holds the flow back.
+// fetcher fills the partitions' queues. It asks only for partitions with room, which is how a slow
+// handler holds the flow back.
 type fetcher struct {
 	g     *generation
 	wake  chan struct{}
@@ -55,7 +57,8 @@ func (f *fetcher) run() {
 	}
 }
 
-// start begins an exchange with each broker that has partitions to ask for, and returns when to look again at the latest.
+// start begins an exchange with each broker that has partitions to ask for, and returns when to
+// look again at the latest.
 func (f *fetcher) start() time.Duration {
 	now := time.Now()
 	byLeader := map[int32][]*partition{}
@@ -90,7 +93,8 @@ func (f *fetcher) start() time.Duration {
 	return 100 * time.Millisecond
 }
 
-// byTopic puts the partitions of a topic together, as the request needs them, and leaves the topics in the order of their turn.
+// byTopic puts the partitions of a topic together, as the request needs them, and leaves the topics
+// in the order of their turn.
 func byTopic(parts []*partition) {
 	order := map[string]int{}
 	for _, p := range parts {
@@ -98,7 +102,10 @@ func byTopic(parts []*partition) {
 			order[p.tp.Topic] = len(order)
 		}
 	}
-	slices.SortStableFunc(parts, func(a, b *partition) int { return cmp.Compare(order[a.tp.Topic], order[b.tp.Topic]) })
+	slices.SortStableFunc(
+		parts,
+		func(a, b *partition) int { return cmp.Compare(order[a.tp.Topic], order[b.tp.Topic]) },
+	)
 }
 
 func (f *fetcher) leader(tp record.TopicPartition) (int32, error) {
@@ -124,7 +131,8 @@ func (f *fetcher) exchange(leader int32, parts []*partition) {
 	}()
 	c := f.g.cfg
 	req := &wire.Fetch{
-		Leader: leader, ClientID: f.g.conn.cfg.ClientID, Prefix: f.g.conn.cfg.Prefix, MaxWaitMillis: int32(c.FetchMaxWait.Milliseconds()), MinBytes: int32(c.FetchMinBytes),
+		Leader: leader, ClientID: f.g.conn.cfg.ClientID, Prefix: f.g.conn.cfg.Prefix,
+		MaxWaitMillis: int32(c.FetchMaxWait.Milliseconds()), MinBytes: int32(c.FetchMinBytes),
 		MaxBytes: int32(c.FetchMaxBytes), PartitionMax: int32(c.FetchPartitionBytes),
 	}
 	byName := make(map[record.TopicPartition]*partition, len(parts))
@@ -201,17 +209,32 @@ func (f *fetcher) refused(p *partition, res *wire.Fetched) {
 	b, at := bounds[p.tp], p.fetchOffset()
 	switch {
 	case at < b.First:
-		err = fmt.Errorf("%w: reading %s at %d, but it begins at %d now: records were deleted before they were read; a longer retention or a faster group helps",
-			ErrOffsetExpired, p.tp, at, b.First)
+		err = fmt.Errorf(
+			"%w: reading %s at %d, but it begins at %d now: records were deleted before they "+
+				"were read; a longer retention or a faster group helps",
+			ErrOffsetExpired,
+			p.tp,
+			at,
+			b.First,
+		)
 	case at > b.HighWatermark:
-		err = fmt.Errorf("%w: reading %s at %d, but it ends at %d now: the log was replaced or cut; `slipstream rebuild` starts over from the log",
-			ErrOffsetBeyondEnd, p.tp, at, b.HighWatermark)
+		err = fmt.Errorf(
+			"%w: reading %s at %d, but it ends at %d now: the log was replaced or cut; "+
+				"`slipstream rebuild` starts over from the log",
+			ErrOffsetBeyondEnd,
+			p.tp,
+			at,
+			b.HighWatermark,
+		)
 	default: // it fits again
 		f.delay(p, kafka.OffsetOutOfRange)
 		return
 	}
 	if f.g.cfg.OffsetPolicy == GoToFirst {
-		f.g.log.Warn("starting again at the first offset", "topic", p.tp.Topic, "partition", p.tp.Partition, "first", b.First, "reason", err)
+		f.g.log.Warn(
+			"starting again at the first offset", "topic", p.tp.Topic, "partition", p.tp.Partition,
+			"first", b.First, "reason", err,
+		)
 		p.jump(b.First, b.HighWatermark)
 		return
 	}

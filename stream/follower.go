@@ -46,7 +46,12 @@ type followed struct {
 
 // NewFollower returns a Follower that calls fn for each record, one at a time, in order within a
 // partition. The record is fn's to keep. An error of fn ends Run.
-func NewFollower(conn *Conn, topic string, log *slog.Logger, fn func(*record.Record) error) *Follower {
+func NewFollower(
+	conn *Conn,
+	topic string,
+	log *slog.Logger,
+	fn func(*record.Record) error,
+) *Follower {
 	return &Follower{
 		conn: conn, topic: topic, log: log, fn: fn, slowest: slowestRetry,
 		caughtUp: make(chan struct{}), ended: make(chan struct{}),

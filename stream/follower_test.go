@@ -83,7 +83,9 @@ func within(t *testing.T, d time.Duration) context.Context {
 func TestFollowerOfAnEmptyTopicIsCaughtUpAtOnce(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
-	f := NewFollower(e.conn, e.topic(t, 1), testLogger(t), func(*record.Record) error { return nil })
+	f := NewFollower(
+		e.conn, e.topic(t, 1), testLogger(t), func(*record.Record) error { return nil },
+	)
 	stop := f.start(t)
 	require.NoError(t, f.WaitCaughtUp(t.Context()))
 	require.NoError(t, stop())

@@ -125,7 +125,10 @@ func (w *following) setLayout(leaders []int32, err error) {
 	w.mu.Lock()
 	logged := w.layout.succeeded()
 	for i := len(w.partitions); i < len(leaders); i++ {
-		w.partitions = append(w.partitions, &followed{tp: record.TopicPartition{Topic: w.topic, Partition: i}, target: -1})
+		w.partitions = append(
+			w.partitions,
+			&followed{tp: record.TopicPartition{Topic: w.topic, Partition: i}, target: -1},
+		)
 	}
 	w.mu.Unlock()
 	if logged {
@@ -191,7 +194,10 @@ func (w *following) ask(ctx context.Context, leader int32, parts []*followed) {
 // setEnds takes in where the logs of partitions begin and end. The follower goes to their
 // beginnings.
 func (w *following) setEnds(
-	parts []*followed, ends map[record.TopicPartition]Bounds, failed map[record.TopicPartition]error, err error,
+	parts []*followed,
+	ends map[record.TopicPartition]Bounds,
+	failed map[record.TopicPartition]error,
+	err error,
 ) {
 	if err != nil {
 		w.fail(err, parts...)
@@ -222,7 +228,12 @@ func (w *following) setEnds(
 }
 
 // takeAll hands on what a broker has answered to a fetch.
-func (w *following) takeAll(parts []*followed, results []wire.Fetched, empty bool, err error) error {
+func (w *following) takeAll(
+	parts []*followed,
+	results []wire.Fetched,
+	empty bool,
+	err error,
+) error {
 	if err != nil {
 		w.fail(err, parts...)
 		return nil

@@ -20,9 +20,12 @@ import (
 // Why the context of a generation ended.
 var (
 	errGenerationEnded = fault.As(fault.Canceled, errors.New("the group's generation has ended"))
-	errDrained         = fault.As(fault.Canceled, errors.New("the group's generation has ended and the time to drain has passed"))
-	errFenced          = errors.New("this member has lost its place in the group")
-	errNewPartitions   = errors.New("the topics' partitions have changed")
+	errDrained         = fault.As(
+		fault.Canceled,
+		errors.New("the group's generation has ended and the time to drain has passed"),
+	)
+	errFenced        = errors.New("this member has lost its place in the group")
+	errNewPartitions = errors.New("the topics' partitions have changed")
 )
 
 // subscription is one member of the group, from Subscribe to the closing of its channel.
@@ -34,8 +37,9 @@ type subscription struct {
 	conns  connTracker
 	warned atomic.Int64           // when the log was last told of a failure
 	member atomic.Pointer[string] // as the broker calls it, since the first generation
-	// known are the partitions of the topics as they were before the member joined, or as watch saw them last: whoever assigns looks later, so a change in
-	// between is noticed, at the price of joining once more.
+	// known are the partitions of the topics as they were before the member joined, or as watch saw
+	// them last: whoever assigns looks later, so a change in between is noticed, at the price of
+	// joining once more.
 	known map[string]int
 }
 
@@ -76,16 +80,19 @@ func (s *subscription) run(ctx context.Context, group *kafka.ConsumerGroup) {
 	close(s.out)
 }
 
-// leave ends the generation, which drains, and leaves the group. When the member is just joining again, that can take as long as the other
-// members take; then the broker is told directly that it leaves, and at last the connections are cut. A member that is cut off during its
-// first join is taken for gone when its session expires.
+// leave ends the generation, which drains, and leaves the group. When the member is just joining
+// again, that can take as long as the other members take; then the broker is told directly that it
+// leaves, and at last the connections are cut. A member that is cut off during its first join is
+// taken for gone when its session expires.
 func (s *subscription) leave(group *kafka.ConsumerGroup) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		group.Close()
 	}()
-	for i, wait := range []time.Duration{2 * s.cfg.DrainTimeout, 2*s.cfg.DrainTimeout + time.Second} {
+	for i, wait := range []time.Duration{
+		2 * s.cfg.DrainTimeout, 2*s.cfg.DrainTimeout + time.Second,
+	} {
 		timer := time.NewTimer(wait)
 		select {
 		case <-done:
@@ -118,13 +125,15 @@ func (s *subscription) resign() {
 	}
 }
 
-// failed reports something that is tried again. The log is told every ten seconds: an outage is one piece of news, not hundreds.
+// failed reports something that is tried again. The log is told every ten seconds: an outage is one
+// piece of news, not hundreds.
 func (s *subscription) failed(err error) {
 	if s.cfg.Hooks.Error != nil {
 		s.cfg.Hooks.Error(err)
 	}
 	now := time.Now().UnixNano()
-	if last := s.warned.Load(); now-last < int64(10*time.Second) || !s.warned.CompareAndSwap(last, now) {
+	if last := s.warned.Load(); now-last < int64(10*time.Second) ||
+		!s.warned.CompareAndSwap(last, now) {
 		return
 	}
 	s.log.Warn("consumer group: trying again", "topics", s.topics, "error", err)
@@ -132,8 +141,8 @@ func (s *subscription) failed(err error) {
 
 // generation is the time between two rebalances, in which this member owns some partitions.
 //
-// Its two contexts: live ends when the generation does; from then on nothing new is begun. ctx ends DrainTimeout later, or at once when the
-// member is fenced; then nothing may act any more.
+// Its two contexts: live ends when the generation does; from then on nothing new is begun. ctx ends
+// DrainTimeout later, or at once when the member is fenced; then nothing may act any more.
 type generation struct {
 	*subscription
 	id      int
@@ -225,7 +234,9 @@ func (g *generation) work() {
 // finish commits what was acknowledged and gives up everything else.
 func (g *generation) finish(helpers *sync.WaitGroup) {
 	if !errors.Is(context.Cause(g.ctx), errFenced) {
-		ctx, cancel := context.WithTimeout(g.values, min(g.cfg.RequestTimeout, g.cfg.SessionTimeout/6))
+		ctx, cancel := context.WithTimeout(
+			g.values, min(g.cfg.RequestTimeout, g.cfg.SessionTimeout/6),
+		)
 		g.commits.last(ctx)
 		cancel()
 	}
@@ -241,13 +252,16 @@ func (g *generation) fence(err error) {
 	g.end(fault.As(fault.Canceled, fmt.Errorf("%w: %w", errFenced, err)))
 }
 
-// watch ends the generation when a topic gets partitions or comes into being, so that they are assigned.
+// watch ends the generation when a topic gets partitions or comes into being, so that they are
+// assigned.
 func (g *generation) watch() {
 	for {
 		for topic, n := range g.conn.counts(g.live, g.topics) {
 			before, ok := g.known[topic]
 			if g.known[topic] = n; ok && before != n {
-				g.log.Info("partitions changed, joining again", "topic", topic, "before", before, "now", n)
+				g.log.Info(
+					"partitions changed, joining again", "topic", topic, "before", before, "now", n,
+				)
 				g.endLive(errNewPartitions)
 				return
 			}

@@ -22,8 +22,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// rangeStore is a store that applies a range once: what a repeat with the same bounds brings is dropped, as ClickHouse's tokens do. Anything else
-// that overlaps what it has is an error.
+// rangeStore is a store that applies a range once: what a repeat with the same bounds brings is
+// dropped, as ClickHouse's tokens do. Anything else that overlaps what it has is an error.
 type rangeStore struct {
 	mu      sync.Mutex
 	applied map[record.TopicPartition]map[[2]int64]bool
@@ -33,7 +33,10 @@ type rangeStore struct {
 }
 
 func newRangeStore() *rangeStore {
-	return &rangeStore{applied: map[record.TopicPartition]map[[2]int64]bool{}, count: map[string]int{}, last: map[record.TopicPartition]int64{}}
+	return &rangeStore{
+		applied: map[record.TopicPartition]map[[2]int64]bool{}, count: map[string]int{},
+		last: map[record.TopicPartition]int64{},
+	}
 }
 
 func (l *rangeStore) apply(b *record.Batch) error {
@@ -48,12 +51,16 @@ func (l *rangeStore) apply(b *record.Batch) error {
 	if done[[2]int64{b.First, b.Last}] {
 		l.repeats++
 		if !b.Repeat {
-			return fmt.Errorf("%s %d-%d came again without saying so", b.TopicPartition(), b.First, b.Last)
+			return fmt.Errorf(
+				"%s %d-%d came again without saying so", b.TopicPartition(), b.First, b.Last,
+			)
 		}
 		return nil
 	}
 	if b.First != l.last[b.TopicPartition()]+1 {
-		return fmt.Errorf("%s: %d-%d follows %d", b.TopicPartition(), b.First, b.Last, l.last[b.TopicPartition()])
+		return fmt.Errorf(
+			"%s: %d-%d follows %d", b.TopicPartition(), b.First, b.Last, l.last[b.TopicPartition()],
+		)
 	}
 	done[[2]int64{b.First, b.Last}] = true
 	l.last[b.TopicPartition()] = b.Last
@@ -69,7 +76,8 @@ func (l *rangeStore) total() int {
 	return len(l.count)
 }
 
-// TestMembersComeAndGo: members join, leave, and stop in the middle of a batch, while records come in. Every record counts once, in order.
+// TestMembersComeAndGo: members join, leave, and stop in the middle of a batch, while records come
+// in. Every record counts once, in order.
 func TestMembersComeAndGo(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
@@ -77,7 +85,8 @@ func TestMembersComeAndGo(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("seed %d", seed)
 		topic, cfg, p := e.topic(t, partitions), e.ranged(t), e.publisher(t)
-		cfg.MaxRecords, cfg.RebalanceTimeout, cfg.DrainTimeout = 40, 2*time.Second, 300*time.Millisecond
+		cfg.MaxRecords = 40
+		cfg.RebalanceTimeout, cfg.DrainTimeout = 2*time.Second, 300*time.Millisecond
 		if e.fake != nil { // Kafka allows no session shorter than 6 s
 			cfg.SessionTimeout, cfg.HeartbeatInterval = 2*time.Second, 100*time.Millisecond
 		}
@@ -90,7 +99,10 @@ func TestMembersComeAndGo(t *testing.T) {
 				for partition := range partitions {
 					records := make([]record.Record, 50)
 					for j := range records {
-						records[j] = record.Record{Topic: topic, Partition: partition, Value: fmt.Appendf(nil, "%d/%d", partition, i+j)}
+						records[j] = record.Record{
+							Topic: topic, Partition: partition,
+							Value: fmt.Appendf(nil, "%d/%d", partition, i+j),
+						}
 					}
 					if err := p.Emit(ctx, records); err != nil && ctx.Err() == nil {
 						t.Error(err)
@@ -122,7 +134,14 @@ func TestMembersComeAndGo(t *testing.T) {
 }
 
 // member takes part for a while, working as a processor does.
-func (e *engine) member(ctx context.Context, t *testing.T, cfg SubscriberConfig, topic string, l *rangeStore, rnd *rand.Rand) {
+func (e *engine) member(
+	ctx context.Context,
+	t *testing.T,
+	cfg SubscriberConfig,
+	topic string,
+	l *rangeStore,
+	rnd *rand.Rand,
+) {
 	s, err := NewSubscriber(e.conn, cfg)
 	if err != nil {
 		t.Error(err)
@@ -133,7 +152,8 @@ func (e *engine) member(ctx context.Context, t *testing.T, cfg SubscriberConfig,
 		t.Error(err)
 		return
 	}
-	// It leaves after some batches, or when nothing comes for a while; sometimes already while it joins.
+	// It leaves after some batches, or when nothing comes for a while; sometimes already while it
+	// joins.
 	patience := 5 * time.Second
 	if rnd.IntN(10) == 0 {
 		patience = 50 * time.Millisecond
@@ -152,7 +172,8 @@ func (e *engine) member(ctx context.Context, t *testing.T, cfg SubscriberConfig,
 	}
 }
 
-// handle treats a message as a processor would, which now and then refuses it, or dies before or after its effects.
+// handle treats a message as a processor would, which now and then refuses it, or dies before or
+// after its effects.
 func (l *rangeStore) handle(t *testing.T, m *message.Message, rnd *rand.Rand) {
 	b := BatchOf(m)
 	outcome := rnd.IntN(50)
@@ -251,13 +272,20 @@ func TestCoPartitionedTopicsComeTogether(t *testing.T) {
 
 func TestAssignmentIsByPartitionNumber(t *testing.T) {
 	t.Parallel()
-	members := []kafka.GroupMember{{ID: "y", Topics: []string{"a", "b"}}, {ID: "x", Topics: []string{"b", "a"}}}
+	members := []kafka.GroupMember{
+		{ID: "y", Topics: []string{"a", "b"}}, {ID: "x", Topics: []string{"b", "a"}},
+	}
 	var partitions []kafka.Partition
 	for i := range 7 {
-		partitions = append(partitions, kafka.Partition{Topic: "a", ID: i}, kafka.Partition{Topic: "b", ID: 6 - i})
+		partitions = append(
+			partitions, kafka.Partition{Topic: "a", ID: i}, kafka.Partition{Topic: "b", ID: 6 - i},
+		)
 	}
 	for range 20 {
-		rand.Shuffle(len(partitions), func(i, j int) { partitions[i], partitions[j] = partitions[j], partitions[i] })
+		rand.Shuffle(
+			len(partitions),
+			func(i, j int) { partitions[i], partitions[j] = partitions[j], partitions[i] },
+		)
 		got := copartitioned{}.AssignGroups(members, partitions)
 		require.Equal(t, got["x"]["a"], got["x"]["b"])
 		require.Equal(t, got["y"]["a"], got["y"]["b"])
@@ -275,9 +303,20 @@ func TestOffsetsThatDoNotFitTheLog(t *testing.T) {
 	}
 	require.NoError(t, e.fake.DeleteRecords(topic, 1, 5))
 	commit := func(group string) {
-		_, err := e.conn.client.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{
-			topic: {{Partition: 0, Offset: 99}, {Partition: 1, Offset: 2}, {Partition: 2, Offset: 4}},
-		}})
+		_, err := e.conn.client.OffsetCommit(
+			t.Context(),
+			&kafka.OffsetCommitRequest{
+				GroupID:      group,
+				GenerationID: -1,
+				Topics: map[string][]kafka.OffsetCommit{
+					topic: {
+						{Partition: 0, Offset: 99},
+						{Partition: 1, Offset: 2},
+						{Partition: 2, Offset: 4},
+					},
+				},
+			},
+		)
 		require.NoError(t, err)
 	}
 	t.Run("stop", func(t *testing.T) {
@@ -318,9 +357,16 @@ func TestOffsetsThatDoNotFitTheLog(t *testing.T) {
 	})
 	t.Run("foreign metadata", func(t *testing.T) {
 		cfg := e.ranged(t)
-		_, err := e.conn.client.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: cfg.Group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{
-			topic: {{Partition: 2, Offset: 4, Metadata: "somebody else's"}},
-		}})
+		_, err := e.conn.client.OffsetCommit(
+			t.Context(),
+			&kafka.OffsetCommitRequest{
+				GroupID:      cfg.Group,
+				GenerationID: -1,
+				Topics: map[string][]kafka.OffsetCommit{
+					topic: {{Partition: 2, Offset: 4, Metadata: "somebody else's"}},
+				},
+			},
+		)
 		require.NoError(t, err)
 		stopped := make(chan error, 3)
 		cfg.Hooks.PartitionStopped = func(_ record.TopicPartition, err error) { stopped <- err }
@@ -343,10 +389,14 @@ func TestAssignedHook(t *testing.T) {
 		if calls.Add(1) < 3 {
 			return fault.Transientf("the store is not up yet")
 		}
-		return PartitionErrors{as[0].TopicPartition: fmt.Errorf("%w: run rebuild", ErrOffsetMissing)}
+		return PartitionErrors{
+			as[0].TopicPartition: fmt.Errorf("%w: run rebuild", ErrOffsetMissing),
+		}
 	}
 	stopped := make(chan error, 2)
-	cfg.Hooks.PartitionStopped = func(tp record.TopicPartition, err error) { stopped <- fmt.Errorf("%s: %w", tp, err) }
+	cfg.Hooks.PartitionStopped = func(tp record.TopicPartition, err error) {
+		stopped <- fmt.Errorf("%s: %w", tp, err)
+	}
 	out, stop := e.subscribe(t, cfg, topic)
 	m := receive(t, out)
 	require.EqualValues(t, 3, calls.Load(), "no batch before the hook has agreed")
@@ -398,7 +448,9 @@ func TestCommitsAreTriedAgain(t *testing.T) {
 	emit(t, e.publisher(t), topic, 0, 0, 5)
 	h := e.fake.Fault(
 		kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.RebalanceInProgress, Count: 2},
-		kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.CoordinatorLoadInProgress, Count: 2},
+		kfake.Fault{
+			Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.CoordinatorLoadInProgress, Count: 2,
+		},
 	)
 	out, stop := e.subscribe(t, cfg, topic)
 	m := receive(t, out)
@@ -416,8 +468,14 @@ func TestFetchFailuresAreWaitedOut(t *testing.T) {
 	e := fakeEngine(t, kfake.NumBrokers(3))
 	topic, cfg, p := e.topic(t, 3), e.group(t), e.publisher(t)
 	e.fake.Fault(
-		kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Partitions: []int32{0}, Err: kerr.NotLeaderForPartition, Count: 3},
-		kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Partitions: []int32{1}, Err: kerr.UnknownTopicOrPartition, Count: 2},
+		kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Partitions: []int32{0},
+			Err: kerr.NotLeaderForPartition, Count: 3,
+		},
+		kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Partitions: []int32{1},
+			Err: kerr.UnknownTopicOrPartition, Count: 2,
+		},
 	)
 	out, stop := e.subscribe(t, cfg, topic)
 	next := map[int]int{}
@@ -439,7 +497,8 @@ func TestFetchFailuresAreWaitedOut(t *testing.T) {
 	stop()
 }
 
-// TestManyBrokers: the group's coordinator is one broker, the leaders are all of them, and both move.
+// TestManyBrokers: the group's coordinator is one broker, the leaders are all of them, and both
+// move.
 func TestManyBrokers(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t, kfake.NumBrokers(5))
@@ -504,7 +563,10 @@ func TestBytesBoundBatches(t *testing.T) {
 		for i := range b.Records {
 			size += wire.SizeOf(&b.Records[i])
 		}
-		require.True(t, size <= 10_000 || len(b.Records) == 1, "%d bytes in %d records", size, len(b.Records))
+		require.True(
+			t, size <= 10_000 || len(b.Records) == 1, "%d bytes in %d records", size,
+			len(b.Records),
+		)
 		got += len(b.Records)
 		m.Ack()
 	}
@@ -530,7 +592,8 @@ func TestBatchOfAPlainMessage(t *testing.T) {
 	require.Nil(t, b.Draining())
 }
 
-// The partitions are looked at before the member joins: a topic that comes into being while it joins must not be taken for one that was there.
+// The partitions are looked at before the member joins: a topic that comes into being while it
+// joins must not be taken for one that was there.
 func TestATopicThatAppearsWhileTheMemberJoinsIsNoticed(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
@@ -542,7 +605,10 @@ func TestATopicThatAppearsWhileTheMemberJoinsIsNoticed(t *testing.T) {
 		once.Do(func() { assert.NoError(t, e.fake.CreateTopic(late, 1, nil)) })
 	}
 	out, stop := e.subscribe(t, cfg, topic, late)
-	eventually(t, "the topic is there", func() bool { n, _ := e.conn.Partitions(t.Context(), late); return n == 1 })
+	eventually(
+		t, "the topic is there",
+		func() bool { n, _ := e.conn.Partitions(t.Context(), late); return n == 1 },
+	)
 	emit(t, e.publisher(t), late, 0, 0, 1)
 	m := receive(t, out)
 	require.Equal(t, late, BatchOf(m).Topic)

@@ -21,8 +21,15 @@ func without(in record.Intent, offsets []int64) (record.Intent, error) {
 	}
 	out := record.Intent{First: in.First, Last: in.Last, Excluded: all}
 	if n := len(out.String()); n > maxMetadata {
-		return in, fault.Permanentf("exclude %d records of %d-%d: the list needs %d bytes, a commit "+
-			"holds %d; use smaller batches", len(all), in.First, in.Last, n, maxMetadata)
+		return in, fault.Permanentf(
+			"exclude %d records of %d-%d: the list needs %d bytes, a commit "+
+				"holds %d; use smaller batches",
+			len(all),
+			in.First,
+			in.Last,
+			n,
+			maxMetadata,
+		)
 	}
 	return out, nil
 }

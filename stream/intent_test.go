@@ -33,7 +33,7 @@ func TestIntentExclusionsAreBounded(t *testing.T) {
 	require.Equal(t, thousand, again, "excluding twice is excluding once")
 }
 
-// ranged is a group with written-down ranges.
+// ranged is a group with intents.
 func (e *engine) ranged(t testing.TB) SubscriberConfig {
 	cfg := e.group(t)
 	cfg.Intents, cfg.MaxRecords = true, 10
@@ -84,7 +84,10 @@ func TestRangeInDoubtIsRepeatedByTheNextOwner(t *testing.T) {
 		emit(t, p, topic, 0, 14, 30) // there is more now, and the next owner takes larger batches
 		stop()
 		require.Error(t, crashed.Context().Err())
-		require.Equal(t, fault.Canceled, fault.ClassOf(BatchOf(crashed).CheckLease(t.Context())), "the lease has gone with the generation")
+		require.Equal(
+			t, fault.Canceled, fault.ClassOf(BatchOf(crashed).CheckLease(t.Context())),
+			"the lease has gone with the generation",
+		)
 		crashed.Ack() // too late: without effect
 		_, metadata := e.committed(t, cfg.Group, topic, 0)
 		require.Equal(t, "v1:10-13", metadata)
@@ -190,7 +193,8 @@ func TestLeaseNeedsAYoungHeartbeat(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
 	topic, cfg := e.topic(t, 1), e.ranged(t)
-	cfg.SessionTimeout, cfg.HeartbeatInterval = 30*time.Second, 9*time.Second // none during the test
+	// none during the test
+	cfg.SessionTimeout, cfg.HeartbeatInterval = 30*time.Second, 9*time.Second
 	emit(t, e.publisher(t), topic, 0, 0, 5)
 	out, stop := e.subscribe(t, cfg, topic)
 	defer stop()
@@ -216,8 +220,11 @@ func TestLeaseNeedsAYoungHeartbeat(t *testing.T) {
 func TestRangesOverCompactedGaps(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
-	topic := e.topic(t, 1, kafka.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "compact"},
-		kafka.ConfigEntry{ConfigName: "segment.bytes", ConfigValue: "1000"}, kafka.ConfigEntry{ConfigName: "min.cleanable.dirty.ratio", ConfigValue: "0"})
+	topic := e.topic(
+		t, 1, kafka.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "compact"},
+		kafka.ConfigEntry{ConfigName: "segment.bytes", ConfigValue: "1000"},
+		kafka.ConfigEntry{ConfigName: "min.cleanable.dirty.ratio", ConfigValue: "0"},
+	)
 	cfg, p := e.ranged(t), e.publisher(t)
 	for range 3 {
 		for i := range 40 { // one batch each, so that whole batches disappear
@@ -257,7 +264,8 @@ func TestRangesOverCompactedGaps(t *testing.T) {
 	stop()
 }
 
-// TestRangesWithNothingLeftAtTheEnd: the newest records of a compacted topic were tombstones, and are gone. Nobody may wait for them.
+// TestRangesWithNothingLeftAtTheEnd: the newest records of a compacted topic were tombstones, and
+// are gone. Nobody may wait for them.
 func TestRangesWithNothingLeftAtTheEnd(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
@@ -265,7 +273,8 @@ func TestRangesWithNothingLeftAtTheEnd(t *testing.T) {
 	for i := range 15 { // a batch each
 		emit(t, e.publisher(t), topic, 0, i, 1)
 	}
-	// The broker never removes its last records itself: from offset 10 on this one answers as Kafka does when they are gone.
+	// The broker never removes its last records itself: from offset 10 on this one answers as Kafka
+	// does when they are gone.
 	e.fake.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		e.fake.KeepControl()
 		req := r.(*kmsg.FetchRequest)
@@ -281,7 +290,13 @@ func TestRangesWithNothingLeftAtTheEnd(t *testing.T) {
 		return res, nil, true
 	})
 	read := 0
-	require.NoError(t, e.conn.Read(t.Context(), record.TopicPartition{Topic: topic, Partition: 0}, 0, -1, func(*record.Record) error { read++; return nil }))
+	require.NoError(
+		t,
+		e.conn.Read(
+			t.Context(), record.TopicPartition{Topic: topic, Partition: 0}, 0, -1,
+			func(*record.Record) error { read++; return nil },
+		),
+	)
 	require.Positive(t, read)
 
 	follower := NewFollower(e.conn, topic, testLogger(t), func(*record.Record) error { return nil })
@@ -293,15 +308,24 @@ func TestRangesWithNothingLeftAtTheEnd(t *testing.T) {
 	require.NoError(t, <-done)
 
 	cfg := e.ranged(t)
-	_, err := e.conn.client.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: cfg.Group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{
-		topic: {{Partition: 0, Offset: 3, Metadata: record.Intent{First: 3, Last: 14}.String()}},
-	}})
+	_, err := e.conn.client.OffsetCommit(
+		t.Context(),
+		&kafka.OffsetCommitRequest{
+			GroupID:      cfg.Group,
+			GenerationID: -1,
+			Topics: map[string][]kafka.OffsetCommit{
+				topic: {
+					{Partition: 0, Offset: 3, Metadata: record.Intent{First: 3, Last: 14}.String()},
+				},
+			},
+		},
+	)
 	require.NoError(t, err)
 	out, stop := e.subscribe(t, cfg, topic)
 	m := receive(t, out)
 	b := BatchOf(m)
 	require.True(t, b.Repeat)
-	require.EqualValues(t, 14, b.Last, "the bounds are those that were written down")
+	require.EqualValues(t, 14, b.Last, "the bounds are those that were committed")
 	m.Ack()
 	eventually(t, "the range is closed", func() bool {
 		offset, metadata := e.committed(t, cfg.Group, topic, 0)

@@ -80,9 +80,12 @@ func open(t testing.TB, brokers ...string) *Conn {
 func (e *engine) topic(t testing.TB, partitions int, configs ...kafka.ConfigEntry) string {
 	t.Helper()
 	name := fmt.Sprintf("%s-%s", e.name, uuid.NewString()[:8])
-	res, err := e.conn.client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
-		Topic: name, NumPartitions: partitions, ReplicationFactor: 1, ConfigEntries: configs,
-	}}})
+	res, err := e.conn.client.CreateTopics(
+		t.Context(),
+		&kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+			Topic: name, NumPartitions: partitions, ReplicationFactor: 1, ConfigEntries: configs,
+		}}},
+	)
 	require.NoError(t, err)
 	require.NoError(t, res.Errors[name])
 	return name
@@ -119,7 +122,11 @@ func (e *engine) publisher(t testing.TB) *Publisher {
 }
 
 // subscriber joins a group; the returned function closes it.
-func (e *engine) subscribe(t testing.TB, cfg SubscriberConfig, topics ...string) (<-chan *message.Message, func()) {
+func (e *engine) subscribe(
+	t testing.TB,
+	cfg SubscriberConfig,
+	topics ...string,
+) (<-chan *message.Message, func()) {
 	t.Helper()
 	s, err := NewSubscriber(e.conn, cfg)
 	require.NoError(t, err)
@@ -162,7 +169,10 @@ func receive(t testing.TB, out <-chan *message.Message) *message.Message {
 // committed returns a partition's committed offset and metadata.
 func (e *engine) committed(t testing.TB, group, topic string, partition int) (int64, string) {
 	t.Helper()
-	res, err := e.conn.client.OffsetFetch(t.Context(), &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: {partition}}})
+	res, err := e.conn.client.OffsetFetch(
+		t.Context(),
+		&kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: {partition}}},
+	)
 	require.NoError(t, err)
 	if errors.Is(res.Error, kafka.GroupIdNotFound) {
 		return -1, ""

@@ -14,16 +14,17 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 )
 
-// lease is this member's knowledge that it still owns its partitions: the broker gives them to nobody else before the session time-out has
-// passed since the last sign of life that it answered. Signs of life are heartbeats and commits. The time of sending counts, not that of the
-// answer, and the clock is the monotonic one, so that a paused process notices.
+// lease is this member's knowledge that it still owns its partitions: the broker gives them to
+// nobody else before the session timeout has passed since the last sign of life that it answered.
+// Signs of life are heartbeats and commits. The time of sending counts, not that of the answer, and
+// the clock is the monotonic one, so that a paused process notices.
 type lease struct {
 	g *generation
 
 	mu      sync.Mutex
 	renewed time.Time
-	// rebalancing is when a heartbeat first said that a rebalance has begun. The member is still in the group, but no longer than the
-	// rebalance time-out if it does not join again.
+	// rebalancing is when a heartbeat first said that a rebalance has begun. The member is still in
+	// the group, but no longer than the rebalance timeout if it does not join again.
 	rebalancing time.Time
 	revoked     bool
 
@@ -32,15 +33,17 @@ type lease struct {
 
 func newLease(g *generation) *lease { return &lease{g: g, renewed: time.Now()} }
 
-// run sends heartbeats of our own, since kafka-go does not tell when its own were answered and stops them when the generation ends. An error is
-// not reported here: it matters when the lease is checked, and kafka-go's own heartbeat ends the generation.
+// run sends heartbeats of our own, since kafka-go does not tell when its own were answered and
+// stops them when the generation ends. An error is not reported here: it matters when the lease is
+// checked, and kafka-go's own heartbeat ends the generation.
 func (l *lease) run() {
 	for fault.Sleep(l.g.live, l.g.cfg.HeartbeatInterval) {
 		if l.age() >= l.g.cfg.HeartbeatInterval/2 {
 			_ = l.beat(l.g.ctx)
 		}
 	}
-	// The generation has ended: because of a rebalance, in which we may still finish what is in work, or because we were expelled?
+	// The generation has ended: because of a rebalance, in which we may still finish what is in
+	// work, or because we were expelled?
 	_ = l.beat(l.g.ctx)
 	for fault.Sleep(l.g.ctx, l.g.cfg.HeartbeatInterval) {
 		_ = l.beat(l.g.ctx)
@@ -88,7 +91,12 @@ func (l *lease) check(ctx context.Context) error {
 	revoked := l.revoked
 	l.mu.Unlock()
 	if revoked || l.g.ctx.Err() != nil {
-		return fault.As(fault.Canceled, fmt.Errorf("lease of group %s, generation %d: %w", l.g.cfg.Group, l.g.id, errGenerationEnded))
+		return fault.As(
+			fault.Canceled,
+			fmt.Errorf(
+				"lease of group %s, generation %d: %w", l.g.cfg.Group, l.g.id, errGenerationEnded,
+			),
+		)
 	}
 	err := l.beat(ctx)
 	if err == nil && l.valid() {
@@ -97,8 +105,12 @@ func (l *lease) check(ctx context.Context) error {
 	if err == nil {
 		err = errors.New("no answered heartbeat that is young enough")
 	}
-	// Canceled whatever the cause: whether the partition is still ours is not known, so the batch is to be left alone.
-	return &fault.Error{Class: fault.Canceled, Err: fmt.Errorf("lease of group %s, generation %d: %w", l.g.cfg.Group, l.g.id, err)}
+	// Canceled whatever the cause: whether the partition is still ours is not known, so the batch
+	// is to be left alone.
+	return &fault.Error{
+		Class: fault.Canceled,
+		Err:   fmt.Errorf("lease of group %s, generation %d: %w", l.g.cfg.Group, l.g.id, err),
+	}
 }
 
 // beat sends one heartbeat.
@@ -106,9 +118,15 @@ func (l *lease) beat(ctx context.Context) error {
 	l.asking.Lock()
 	defer l.asking.Unlock()
 	sent := time.Now()
-	m, err := l.g.coordinator.ask(ctx, min(l.g.cfg.RequestTimeout, l.g.cfg.SessionTimeout/3), &heartbeat.Request{
-		GroupID: l.g.conn.Full(l.g.cfg.Group), GenerationID: int32(l.g.id), MemberID: l.g.member,
-	})
+	m, err := l.g.coordinator.ask(
+		ctx,
+		min(l.g.cfg.RequestTimeout, l.g.cfg.SessionTimeout/3),
+		&heartbeat.Request{
+			GroupID: l.g.conn.Full(
+				l.g.cfg.Group,
+			), GenerationID: int32(l.g.id), MemberID: l.g.member,
+		},
+	)
 	if err == nil {
 		err = l.g.coordinator.noted(m.(*heartbeat.Response).ErrorCode)
 	}

@@ -23,14 +23,35 @@ func TestBatchesGrowWithTheLoad(t *testing.T) {
 		want    int
 		after   time.Duration
 	}{
-		{"quick handling: next to no wait", 50 * time.Millisecond, 0, 2 * time.Millisecond, 1, 3, 2 * time.Millisecond},
+		{
+			"quick handling: next to no wait", 50 * time.Millisecond, 0, 2 * time.Millisecond, 1, 3,
+			2 * time.Millisecond,
+		},
 		{"the first batch does not wait", 50 * time.Millisecond, 0, 0, 1, 1, 0},
-		{"slow handling: as long as it took", 50 * time.Millisecond, 0, 30 * time.Millisecond, 1, 31, 30 * time.Millisecond},
-		{"slower still: not longer than Linger", 50 * time.Millisecond, 0, time.Minute, 1, 51, 50 * time.Millisecond},
-		{"not shorter than LingerMin", 50 * time.Millisecond, 20 * time.Millisecond, time.Millisecond, 1, 21, 20 * time.Millisecond},
-		{"a backlog fills the batch at once", 50 * time.Millisecond, 20 * time.Millisecond, time.Minute, 100, 100, 0},
-		{"a batch that fills up goes", 500 * time.Millisecond, 0, time.Minute, 60, 100, 40 * time.Millisecond},
-		{"a topic with a wait of its own", 50 * time.Millisecond, 0, 2 * time.Millisecond, 1, 81, 80 * time.Millisecond},
+		{
+			"slow handling: as long as it took", 50 * time.Millisecond, 0, 30 * time.Millisecond, 1,
+			31, 30 * time.Millisecond,
+		},
+		{
+			"slower still: not longer than Linger", 50 * time.Millisecond, 0, time.Minute, 1, 51,
+			50 * time.Millisecond,
+		},
+		{
+			"not shorter than LingerMin", 50 * time.Millisecond, 20 * time.Millisecond,
+			time.Millisecond, 1, 21, 20 * time.Millisecond,
+		},
+		{
+			"a backlog fills the batch at once", 50 * time.Millisecond, 20 * time.Millisecond,
+			time.Minute, 100, 100, 0,
+		},
+		{
+			"a batch that fills up goes", 500 * time.Millisecond, 0, time.Minute, 60, 100,
+			40 * time.Millisecond,
+		},
+		{
+			"a topic with a wait of its own", 50 * time.Millisecond, 0, 2 * time.Millisecond, 1, 81,
+			80 * time.Millisecond,
+		},
 		{"without Linger a batch is what there is", 0, 0, time.Minute, 7, 7, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -42,7 +63,10 @@ func TestBatchesGrowWithTheLoad(t *testing.T) {
 					cfg.TopicLinger = map[string]time.Duration{"": c.after}
 				}
 				require.NoError(t, cfg.Validate())
-				g := &generation{subscription: &subscription{Subscriber: &Subscriber{cfg: cfg}}, live: t.Context()}
+				g := &generation{
+					subscription: &subscription{Subscriber: &Subscriber{cfg: cfg}},
+					live:         t.Context(),
+				}
 				g.fetch = newFetcher(g)
 				p := newPartition(g, record.Assignment{})
 				p.worked = c.worked

@@ -25,7 +25,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// TestBrokerRestart: the broker goes away and comes back with its log. Publisher, members and followers go on by themselves.
+// TestBrokerRestart: the broker goes away and comes back with its log. Publisher, members and
+// followers go on by themselves.
 func TestBrokerRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -37,7 +38,10 @@ func TestBrokerRestart(t *testing.T) {
 	port, err := strconv.Atoi(text)
 	require.NoError(t, err)
 	start := func() *kfake.Cluster {
-		cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(port), kfake.DataDir(dir), kfake.SyncWrites(), kfake.GroupMinSessionTimeout(100*time.Millisecond))
+		cluster, err := kfake.NewCluster(
+			kfake.NumBrokers(1), kfake.Ports(port), kfake.DataDir(dir), kfake.SyncWrites(),
+			kfake.GroupMinSessionTimeout(100*time.Millisecond),
+		)
 		require.NoError(t, err)
 		return cluster
 	}
@@ -78,7 +82,10 @@ func TestBrokerRestart(t *testing.T) {
 		for partition := range 2 {
 			records := make([]record.Record, 30)
 			for i := range records {
-				records[i] = record.Record{Topic: topic, Partition: partition, Value: fmt.Appendf(nil, "%d/%d", partition, from+i)}
+				records[i] = record.Record{
+					Topic: topic, Partition: partition,
+					Value: fmt.Appendf(nil, "%d/%d", partition, from+i),
+				}
 			}
 			require.NoError(t, p.Emit(t.Context(), records))
 		}
@@ -95,7 +102,9 @@ func TestBrokerRestart(t *testing.T) {
 	cluster = start()
 	defer func() { cluster.Close() }()
 	<-emitted
-	eventually(t, "the others are seen after the restart", func() bool { return seen.total() == 120 })
+	eventually(
+		t, "the others are seen after the restart", func() bool { return seen.total() == 120 },
+	)
 	eventually(t, "the follower goes on", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
@@ -115,7 +124,10 @@ func TestSASL(t *testing.T) {
 	for _, mechanism := range []string{SASLPlain, SASLScramSHA256, SASLScramSHA512} {
 		t.Run(mechanism, func(t *testing.T) {
 			t.Parallel()
-			cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.Superuser(mechanism, "ann", "secret"))
+			cluster, err := kfake.NewCluster(
+				kfake.NumBrokers(1), kfake.EnableSASL(),
+				kfake.Superuser(mechanism, "ann", "secret"),
+			)
 			require.NoError(t, err)
 			defer cluster.Close()
 			cfg := DefaultConfig(cluster.ListenAddrs()...)
@@ -135,16 +147,27 @@ func TestTLS(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		SerialNumber: big.NewInt(1),
+		NotBefore:    time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}
 	der, err := x509.CreateCertificate(cryptorand.Reader, template, template, &key.PublicKey, key)
 	require.NoError(t, err)
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.TLS(&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}))
+	cluster, err := kfake.NewCluster(
+		kfake.NumBrokers(1),
+		kfake.TLS(
+			&tls.Config{
+				Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+			},
+		),
+	)
 	require.NoError(t, err)
 	defer cluster.Close()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	require.NoError(
+		t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
+	)
 	cfg := DefaultConfig(cluster.ListenAddrs()...)
 	cfg.TLS = TLSConfig{Enabled: true, CAFile: ca}
 	roundTrip(t, cfg)
@@ -158,7 +181,8 @@ func TestTLS(t *testing.T) {
 	require.ErrorContains(t, err, "missing.pem")
 }
 
-// roundTrip writes and reads a record, as a member of a group: its connections are made elsewhere than the others.
+// roundTrip writes and reads a record, as a member of a group: its connections are made elsewhere
+// than the others.
 func roundTrip(t *testing.T, cfg Config) {
 	t.Helper()
 	conn, err := Open(t.Context(), cfg)

@@ -11,7 +11,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// partition is one partition in one generation: the queue that the fetcher fills and the worker that empties it.
+// partition is one partition in one generation: the queue that the fetcher fills and the worker
+// that empties it.
 type partition struct {
 	g       *generation
 	tp      record.TopicPartition
@@ -32,21 +33,23 @@ type partition struct {
 	gap wire.EndGap // the fetcher's own
 
 	// The worker's own.
-	position  int64         // the next offset to hand out
-	worked    time.Duration // how long the batch before took, from writing it down to its acknowledgement
-	uncertain bool          // a range is written down whose batch is not acknowledged
-	closed    bool          // the broker has, or is about to have, the position without a range
+	position int64 // the next offset to hand out
+	// how long the batch before took, from committing its intent to its acknowledgement
+	worked    time.Duration
+	uncertain bool // a range is committed whose batch is not acknowledged
+	closed    bool // the broker has, or is about to have, the position without a range
 }
 
 func newPartition(g *generation, a record.Assignment) *partition {
 	return &partition{
 		g: g, tp: a.TopicPartition, repeat: a.Repeat, changed: make(chan struct{}, 1),
-		next: a.Next, high: a.HighWatermark,
-		position: a.Next, uncertain: a.Repeat != nil, closed: a.Repeat == nil && a.Committed == a.Next,
+		next: a.Next, high: a.HighWatermark, position: a.Next, uncertain: a.Repeat != nil,
+		closed: a.Repeat == nil && a.Committed == a.Next,
 	}
 }
 
-// hasRoom reports whether the fetcher may ask for more: until the next batch is there, or the range to repeat is complete.
+// hasRoom reports whether the fetcher may ask for more: until the next batch is there, or the range
+// to repeat is complete.
 func (p *partition) hasRoom(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -56,7 +59,8 @@ func (p *partition) hasRoom(now time.Time) bool {
 	if p.repeat != nil && p.next <= p.repeat.Last {
 		return true
 	}
-	return p.records < max(p.g.cfg.MaxRecords, 64) && p.bytes < max(p.g.cfg.batchBytes(p.tp), 64<<10)
+	return p.records < max(p.g.cfg.MaxRecords, 64) &&
+		p.bytes < max(p.g.cfg.batchBytes(p.tp), 64<<10)
 }
 
 // add takes what was fetched from p.next on.
@@ -150,7 +154,7 @@ func (p *partition) run() {
 	p.close()
 }
 
-// repeatRange hands out the range in doubt, with the same bounds and the same records left out.
+// repeatRange hands out the uncertain intent, with the same bounds and the same records left out.
 func (p *partition) repeatRange() bool {
 	r := *p.repeat
 	if p.await(nil, func() bool { return p.next > r.Last }) != ready {
@@ -161,7 +165,9 @@ func (p *partition) repeatRange() bool {
 	p.repeat = nil
 	p.mu.Unlock()
 	p.g.fetch.wakeUp()
-	records = slices.DeleteFunc(records, func(rec record.Record) bool { return r.Excludes(rec.Offset) })
+	records = slices.DeleteFunc(
+		records, func(rec record.Record) bool { return r.Excludes(rec.Offset) },
+	)
 	if len(records) > 0 { // else compaction or retention has left nothing to repeat
 		b := p.batch(records, r.First, r.Last)
 		b.Repeat = true
@@ -190,7 +196,8 @@ func (p *partition) close() {
 	}
 }
 
-// nextRecords waits for the next batch's records; nil means that the generation has ended. While nothing comes the last range is closed.
+// nextRecords waits for the next batch's records; nil means that the generation has ended. While
+// nothing comes the last range is closed.
 func (p *partition) nextRecords() []record.Record {
 	for {
 		idle := time.NewTimer(p.g.cfg.IdleClose)
@@ -209,7 +216,10 @@ func (p *partition) nextRecords() []record.Record {
 	if wait := p.g.cfg.linger(p.tp.Topic, p.worked); wait > 0 {
 		linger := time.NewTimer(wait)
 		defer linger.Stop()
-		if p.await(linger.C, func() bool { return p.records >= p.g.cfg.MaxRecords || p.bytes >= maxBytes }) == ended {
+		if p.await(
+			linger.C,
+			func() bool { return p.records >= p.g.cfg.MaxRecords || p.bytes >= maxBytes },
+		) == ended {
 			return nil
 		}
 	}
@@ -220,7 +230,8 @@ func (p *partition) nextRecords() []record.Record {
 	return records
 }
 
-// skipGap moves the position over offsets that hold no records, at the end of what was fetched: compacted ones, or transaction markers.
+// skipGap moves the position over offsets that hold no records, at the end of what was fetched:
+// compacted ones, or transaction markers.
 func (p *partition) skipGap() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -260,7 +271,8 @@ func (p *partition) await(timeout <-chan time.Time, cond func() bool) awaited {
 	}
 }
 
-// take removes records from the front of the queue while more, called with the record and the number and size including it, is true.
+// take removes records from the front of the queue while more, called with the record and the
+// number and size including it, is true.
 func (p *partition) take(more func(rec *record.Record, n, bytes int) bool) []record.Record {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -298,18 +310,22 @@ func (p *partition) batch(records []record.Record, first, last int64) *record.Ba
 	high := p.high
 	p.mu.Unlock()
 	b := &record.Batch{
-		Range: record.Range{LogID: p.g.cfg.LogID, Topic: p.tp.Topic, Partition: p.tp.Partition, First: first, Last: last},
+		Range: record.Range{
+			LogID: p.g.cfg.LogID, Topic: p.tp.Topic, Partition: p.tp.Partition, First: first,
+			Last: last,
+		},
 		Group: p.g.cfg.Group, Records: records, HighWatermark: high,
 	}
 	b.Lease = &batchLease{p: p, intent: record.Intent{First: first, Last: last}, batch: b}
 	return b
 }
 
-// writeDown commits the range before its effects. Whatever range stood there before is closed by it.
+// writeDown commits the range before its effects. Whatever range stood there before is closed by
+// it.
 func (p *partition) commitIntent(r record.Intent) bool {
 	err := p.g.commits.write(p.g.ctx, p.tp, r.First, r.String())
 	if err != nil && p.g.ctx.Err() == nil {
-		p.g.stopPartition(p.tp, fmt.Errorf("write down range %v: %w", r, err))
+		p.g.stopPartition(p.tp, fmt.Errorf("commit intent %v: %w", r, err))
 	}
 	return err == nil
 }

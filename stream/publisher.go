@@ -17,35 +17,41 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Names of a Watermill message's metadata that stand for parts of a record. On the way out MetadataKey gives the record's key; the others
-// are set by the Subscriber and never become headers.
+// Names of a Watermill message's metadata that stand for parts of a record. On the way out
+// MetadataKey gives the record's key; the others are set by the Subscriber and never become
+// headers.
 const (
 	MetadataKey       = "kafka_key"
 	MetadataTopic     = "kafka_topic"
 	MetadataPartition = "kafka_partition"
-	MetadataFirst     = "kafka_first" // the offset of the first record; with a batch of one, of the record
-	MetadataLast      = "kafka_last"
-	MetadataTime      = "kafka_time" // RFC 3339; batches of one only
+	// the offset of the first record; with a batch of one, of the record
+	MetadataFirst = "kafka_first"
+	MetadataLast  = "kafka_last"
+	MetadataTime  = "kafka_time" // RFC 3339; batches of one only
 
-	// HeaderUUID is the header that carries a Watermill message's UUID, as in Watermill's own Kafka adapter.
+	// HeaderUUID is the header that carries a Watermill message's UUID, as in Watermill's own Kafka
+	// adapter.
 	HeaderUUID = "_watermill_message_uuid"
 )
 
 // PublisherConfig says how records are sent. Take DefaultPublisherConfig and change what you need.
 type PublisherConfig struct {
-	// Compression is "none", "gzip", "snappy", "lz4" or "zstd". Default lz4. Small batches, and those of topics that do not get
-	// smaller, are sent as they are.
+	// Compression is "none", "gzip", "snappy", "lz4" or "zstd". Default lz4. Small batches, and
+	// those of topics that do not get smaller, are sent as they are.
 	Compression string
-	// MaxBatchBytes bounds what one request carries for one partition, before compression. Keep it below the topics' max.message.bytes.
-	// A larger single record is tried alone. Default 512 KiB.
+	// MaxBatchBytes bounds what one request carries for one partition, before compression. Keep it
+	// below the topics' max.message.bytes. A larger single record is tried alone. Default 512 KiB.
 	MaxBatchBytes int
 	// MaxRequestBytes bounds one request. Default 4 MiB.
 	MaxRequestBytes int
-	// MaxInFlight bounds the requests under way at once to one broker; one partition never has two. Default 3.
+	// MaxInFlight bounds the requests under way at once to one broker; one partition never has two.
+	// Default 3.
 	MaxInFlight int
-	// RequestTimeout bounds one exchange. Default 10 s; keep it below half the session time-out of the groups that emit.
+	// RequestTimeout bounds one exchange. Default 10 s; keep it below half the session timeout of
+	// the groups that emit.
 	RequestTimeout time.Duration
-	// Timeout bounds how long transient errors are tried again before Emit gives up; the context may end it earlier. Default 30 s.
+	// Timeout bounds how long transient errors are tried again before Emit gives up; the context
+	// may end it earlier. Default 30 s.
 	Timeout time.Duration
 }
 
@@ -68,10 +74,18 @@ func (c PublisherConfig) Validate() error {
 		errs = append(errs, err)
 	}
 	if c.MaxBatchBytes < 1024 {
-		errs = append(errs, fmt.Errorf("MaxBatchBytes must be at least 1024, not %d", c.MaxBatchBytes))
+		errs = append(
+			errs, fmt.Errorf("MaxBatchBytes must be at least 1024, not %d", c.MaxBatchBytes),
+		)
 	}
 	if c.MaxRequestBytes < c.MaxBatchBytes {
-		errs = append(errs, fmt.Errorf("MaxRequestBytes (%d) must be at least MaxBatchBytes (%d)", c.MaxRequestBytes, c.MaxBatchBytes))
+		errs = append(
+			errs,
+			fmt.Errorf(
+				"MaxRequestBytes (%d) must be at least MaxBatchBytes (%d)", c.MaxRequestBytes,
+				c.MaxBatchBytes,
+			),
+		)
 	}
 	if c.MaxInFlight < 1 {
 		errs = append(errs, fmt.Errorf("MaxInFlight must be at least 1, not %d", c.MaxInFlight))
@@ -96,7 +110,8 @@ func (c PublisherConfig) codec() (compress.Codec, error) {
 	return kind.Codec(), nil
 }
 
-// EmitError is returned by Publisher.Emit when some records, or all, were not acknowledged. The others were. Get at it with errors.As.
+// EmitError is returned by Publisher.Emit when some records, or all, were not acknowledged. The
+// others were. Get at it with errors.As.
 type EmitError struct {
 	// Failed lists the records by their index in the call, in order.
 	Failed []fault.Rejection
@@ -108,14 +123,18 @@ func (e *EmitError) Error() string {
 	if len(e.Failed) == 0 {
 		return "no records failed"
 	}
-	return fmt.Sprintf("%d of %d records not acknowledged, the first (index %d): %v", len(e.Failed), e.Total, e.Failed[0].Index, e.Failed[0].Err)
+	return fmt.Sprintf(
+		"%d of %d records not acknowledged, the first (index %d): %v", len(e.Failed), e.Total,
+		e.Failed[0].Index, e.Failed[0].Err,
+	)
 }
 
 // Rejections returns Failed: packages that do not know this one ask for it by this method.
 func (e *EmitError) Rejections() []fault.Rejection { return e.Failed }
 
-// orNil returns nil when nothing failed, else the error under the class that decides for the whole call: transient before unknown before
-// permanent, so that a record that is refused does not make its neighbours' outage look permanent.
+// orNil returns nil when nothing failed, else the error under the class that decides for the whole
+// call: transient before unknown before permanent, so that a record that is refused does not make
+// its neighbours' outage look permanent.
 func (e *EmitError) orNil() error {
 	if len(e.Failed) == 0 {
 		return nil
@@ -132,11 +151,13 @@ func (e *EmitError) orNil() error {
 	return fault.As(fault.Permanent, e)
 }
 
-// Publisher sends records and returns when all in-sync replicas have them. It implements Watermill's message.Publisher.
+// Publisher sends records and returns when all in-sync replicas have them. It implements
+// Watermill's message.Publisher.
 //
-// Concurrent callers share requests: while a request for a partition is under way what comes in for it is collected, so that no linger is
-// needed. The order of a partition's records is the order of the calls. After an ambiguous failure (a time-out) a record may be there
-// although its error says otherwise, or twice: consumers drop repeats. Safe for concurrent use.
+// Concurrent callers share requests: while a request for a partition is under way what comes in for
+// it is collected, so that no linger is needed. The order of a partition's records is the order of
+// the calls. After an ambiguous failure (a timeout) a record may be there although its error says
+// otherwise, or twice: consumers drop repeats. Safe for concurrent use.
 type Publisher struct {
 	conn *Conn
 	cfg  PublisherConfig
@@ -171,16 +192,17 @@ func NewPublisher(conn *Conn, cfg PublisherConfig) (*Publisher, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Publisher{
-		conn: conn, cfg: cfg, compression: wire.Compression{Codec: codec}, requests: ctx, cancel: cancel,
-		queues: map[record.TopicPartition]*sendQueue{}, senders: map[int32]int{},
+		conn: conn, cfg: cfg, compression: wire.Compression{Codec: codec}, requests: ctx,
+		cancel: cancel, queues: map[record.TopicPartition]*sendQueue{}, senders: map[int32]int{},
 	}, nil
 }
 
 // errPublisherClosed is what calls after Close get.
 var errPublisherClosed = fault.As(fault.Canceled, errors.New("publisher is closed"))
 
-// Publish sends the messages to the topic and returns when all are acknowledged. A message's key is its MetadataKey; the other metadata
-// and the UUID become headers. The contexts of the messages are honoured: the first one bounds the call.
+// Publish sends the messages to the topic and returns when all are acknowledged. A message's key is
+// its MetadataKey; the other metadata and the UUID become headers. The contexts of the messages are
+// honored: the first one bounds the call.
 func (p *Publisher) Publish(topic string, messages ...*message.Message) error {
 	if len(messages) == 0 {
 		return nil
@@ -213,18 +235,26 @@ func recordOf(topic string, m *message.Message) record.Record {
 	return r
 }
 
-// reserved reports whether metadata of this name stands for a part of the record rather than a header.
+// reserved reports whether metadata of this name stands for a part of the record rather than a
+// header.
 func reserved(name string) bool {
 	switch name {
-	case MetadataKey, MetadataTopic, MetadataPartition, MetadataFirst, MetadataLast, MetadataTime, HeaderUUID:
+	case MetadataKey,
+		MetadataTopic,
+		MetadataPartition,
+		MetadataFirst,
+		MetadataLast,
+		MetadataTime,
+		HeaderUUID:
 		return true
 	}
 	return false
 }
 
-// Emit sends the records and returns when all in-sync replicas have them, or with an *EmitError that names those that failed. A negative
-// Partition lets the key choose (murmur2, as the Java client does); a record without a key goes to any. Transient errors are tried again
-// until ctx ends or the configured time-out. The records must not be changed during the call.
+// Emit sends the records and returns when all in-sync replicas have them, or with an *EmitError
+// that names those that failed. A negative Partition lets the key choose (murmur2, as the Java
+// client does); a record without a key goes to any. Transient errors are tried again until ctx ends
+// or the configured timeout. The records must not be changed during the call.
 func (p *Publisher) Emit(ctx context.Context, records []record.Record) error {
 	if len(records) == 0 {
 		return nil
@@ -262,7 +292,11 @@ func (p *Publisher) Emit(ctx context.Context, records []record.Record) error {
 }
 
 // route gives each record its partition; what cannot be routed fails in the call at once.
-func (p *Publisher) route(ctx context.Context, call *emitCall, records []record.Record) []*sendItem {
+func (p *Publisher) route(
+	ctx context.Context,
+	call *emitCall,
+	records []record.Record,
+) []*sendItem {
 	items := make([]*sendItem, 0, len(records))
 	backing := make([]sendItem, len(records))
 	counts := map[string]int{}
@@ -284,20 +318,26 @@ func (p *Publisher) route(ctx context.Context, call *emitCall, records []record.
 		partition := r.Partition
 		switch {
 		case partition >= n:
-			call.errs[i] = fault.Permanentf("emit to %s: there is no partition %d, the topic has %d", r.Topic, partition, n)
+			call.errs[i] = fault.Permanentf(
+				"emit to %s: there is no partition %d, the topic has %d", r.Topic, partition, n,
+			)
 			continue
 		case partition < 0 && r.Key == nil:
 			partition = int(p.roundRobin.Add(1) % uint32(n))
 		case partition < 0:
 			partition = record.PartitionOf(r.Key, n)
 		}
-		backing[i] = sendItem{call: call, index: i, record: r, size: wire.SizeOf(r), to: record.TopicPartition{Topic: r.Topic, Partition: partition}}
+		backing[i] = sendItem{
+			call: call, index: i, record: r, size: wire.SizeOf(r),
+			to: record.TopicPartition{Topic: r.Topic, Partition: partition},
+		}
 		items = append(items, &backing[i])
 	}
 	return items
 }
 
-// partitions returns the number of partitions of the topic, and waits for a topic that is just being made.
+// partitions returns the number of partitions of the topic, and waits for a topic that is just
+// being made.
 func (p *Publisher) partitions(ctx context.Context, topic string) (int, error) {
 	deadline := time.Now().Add(2*p.conn.cfg.MetadataTTL + time.Second)
 	for {
@@ -309,7 +349,9 @@ func (p *Publisher) partitions(ctx context.Context, topic string) (int, error) {
 			err = fault.Transientf("topic %s has no partitions yet", topic)
 		}
 		if errors.Is(err, kafka.UnknownTopicOrPartition) && time.Now().After(deadline) {
-			return 0, fmt.Errorf("topic %s does not exist; `slipstream migrate` makes the topics: %w", topic, err)
+			return 0, fmt.Errorf(
+				"topic %s does not exist; `slipstream migrate` makes the topics: %w", topic, err,
+			)
 		}
 		if fault.ClassOf(err) != fault.Transient || !fault.Sleep(ctx, 100*time.Millisecond) {
 			return 0, err
@@ -317,7 +359,8 @@ func (p *Publisher) partitions(ctx context.Context, topic string) (int, error) {
 	}
 }
 
-// Close waits for the calls under way, which end by their own contexts and time-outs, and releases the publisher. Later calls fail.
+// Close waits for the calls under way, which end by their own contexts and timeouts, and releases
+// the publisher. Later calls fail.
 func (p *Publisher) Close() error {
 	p.mu.Lock()
 	p.closed = true

@@ -46,7 +46,17 @@ func TestEmitKeepsRecordsAsTheyAre(t *testing.T) {
 			require.NoError(t, err)
 			at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
 			in := []record.Record{
-				{Topic: topic, Partition: 1, Key: []byte("k"), Value: []byte(strings.Repeat("compressible ", 100)), Time: at, Headers: []record.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}, {Key: "nil", Value: nil}}},
+				{
+					Topic:     topic,
+					Partition: 1,
+					Key:       []byte("k"),
+					Value:     []byte(strings.Repeat("compressible ", 100)),
+					Time:      at,
+					Headers: []record.Header{
+						{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")},
+						{Key: "nil", Value: nil},
+					},
+				},
 				{Topic: topic, Partition: 1, Key: []byte("k"), Value: nil},
 				{Topic: topic, Partition: 1, Key: nil, Value: []byte{}},
 			}
@@ -73,7 +83,12 @@ func TestEmitSpreadsByKeyAsTheJavaClientDoes(t *testing.T) {
 	topic, p := e.topic(t, 12), e.publisher(t)
 	var in []record.Record
 	for i := range 500 {
-		in = append(in, record.Record{Topic: topic, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "user-%d", i)})
+		in = append(
+			in,
+			record.Record{
+				Topic: topic, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "user-%d", i),
+			},
+		)
 	}
 	require.NoError(t, p.Emit(t.Context(), in))
 	total := 0
@@ -96,7 +111,10 @@ func TestPartitionOfAgreesWithKafkaGo(t *testing.T) {
 		}
 		for i := range 200 {
 			key := []byte(strings.Repeat(fmt.Sprint(i), i%7))
-			require.Equal(t, b.Balance(kafka.Message{Key: key}, ids...), record.PartitionOf(key, n), "%q of %d", key, n)
+			require.Equal(
+				t, b.Balance(kafka.Message{Key: key}, ids...), record.PartitionOf(key, n),
+				"%q of %d", key, n,
+			)
 		}
 	}
 }
@@ -104,7 +122,9 @@ func TestPartitionOfAgreesWithKafkaGo(t *testing.T) {
 func TestEmitNamesTheRecordsThatFailed(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
-		topic := e.topic(t, 1, kafka.ConfigEntry{ConfigName: "max.message.bytes", ConfigValue: "20000"})
+		topic := e.topic(
+			t, 1, kafka.ConfigEntry{ConfigName: "max.message.bytes", ConfigValue: "20000"},
+		)
 		cfg := DefaultPublisherConfig()
 		cfg.Compression = "none"
 		p, err := NewPublisher(e.conn, cfg)
@@ -112,7 +132,9 @@ func TestEmitNamesTheRecordsThatFailed(t *testing.T) {
 		t.Cleanup(func() { p.Close() })
 		in := make([]record.Record, 50)
 		for i := range in {
-			in[i] = record.Record{Topic: topic, Partition: record.AnyPartition, Value: make([]byte, 1000)}
+			in[i] = record.Record{
+				Topic: topic, Partition: record.AnyPartition, Value: make([]byte, 1000),
+			}
 		}
 		in[7].Value = make([]byte, 30000)
 		in[20].Partition = 3
@@ -133,7 +155,12 @@ func TestEmitTriesTransientErrorsAgain(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
 	topic, p := e.topic(t, 3), e.publisher(t)
-	h := e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{1}, Err: kerr.NotLeaderForPartition, Count: 2})
+	h := e.fake.Fault(
+		kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{1},
+			Err: kerr.NotLeaderForPartition, Count: 2,
+		},
+	)
 	in := make([]record.Record, 300)
 	for i := range in {
 		in[i] = record.Record{Topic: topic, Partition: i % 3, Value: fmt.Appendf(nil, "%03d", i)}
@@ -143,7 +170,9 @@ func TestEmitTriesTransientErrorsAgain(t *testing.T) {
 	for partition, records := range e.all(t, topic) {
 		require.Len(t, records, 100)
 		for i, r := range records {
-			require.Equal(t, fmt.Sprintf("%03d", 3*i+partition), string(r.Value), "in the order of the call")
+			require.Equal(
+				t, fmt.Sprintf("%03d", 3*i+partition), string(r.Value), "in the order of the call",
+			)
 		}
 	}
 }
@@ -152,7 +181,11 @@ func TestEmitEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
 	topic, p := e.topic(t, 1), e.publisher(t)
-	h := e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: kerr.NotEnoughReplicas, Count: -1})
+	h := e.fake.Fault(
+		kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: kerr.NotEnoughReplicas, Count: -1,
+		},
+	)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	err := p.Emit(ctx, []record.Record{{Topic: topic, Value: []byte("x")}})
@@ -162,7 +195,10 @@ func TestEmitEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, partial.Failed[0].Err, kafka.NotEnoughReplicas, "the last answer is told")
 	canceled, stop := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, stop)
-	require.Equal(t, fault.Canceled, fault.ClassOf(p.Emit(canceled, []record.Record{{Topic: topic, Value: []byte("y")}})))
+	require.Equal(
+		t, fault.Canceled,
+		fault.ClassOf(p.Emit(canceled, []record.Record{{Topic: topic, Value: []byte("y")}})),
+	)
 	eventually(t, "the request under way is over: that one may still land", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -170,7 +206,9 @@ func TestEmitEndsWithItsContext(t *testing.T) {
 	})
 	h.Remove()
 	emit(t, p, topic, 0, 0, 1)
-	require.Equal(t, "0", string(e.all(t, topic)[0][0].Value), "what was given up is not sent later")
+	require.Equal(
+		t, "0", string(e.all(t, topic)[0][0].Value), "what was given up is not sent later",
+	)
 }
 
 func TestEmitToAMissingTopicIsNobodysFault(t *testing.T) {
@@ -190,7 +228,10 @@ func TestEmitSharesRequestsAndKeepsOrder(t *testing.T) {
 		for c := range 16 {
 			callers.Go(func() {
 				for i := range 50 {
-					r := record.Record{Topic: topic, Partition: record.AnyPartition, Key: fmt.Appendf(nil, "%d", c), Value: fmt.Appendf(nil, "%d", i)}
+					r := record.Record{
+						Topic: topic, Partition: record.AnyPartition,
+						Key: fmt.Appendf(nil, "%d", c), Value: fmt.Appendf(nil, "%d", i),
+					}
 					if err := p.Emit(t.Context(), []record.Record{r}); err != nil {
 						t.Error(err)
 					}
@@ -218,7 +259,12 @@ func TestEmitSurvivesALeaderThatMoves(t *testing.T) {
 	topic, p := e.topic(t, 6), e.publisher(t)
 	for round := range 5 {
 		for partition := range int32(6) {
-			require.NoError(t, e.fake.MoveTopicPartition(topic, partition, (e.fake.LeaderFor(topic, partition)+1)%3))
+			require.NoError(
+				t,
+				e.fake.MoveTopicPartition(
+					topic, partition, (e.fake.LeaderFor(topic, partition)+1)%3,
+				),
+			)
 		}
 		for partition := range 6 {
 			emit(t, p, topic, partition, round*10, 10)
@@ -276,14 +322,19 @@ func TestPublisherClose(t *testing.T) {
 	require.NoError(t, p.Close())
 	require.NoError(t, p.Close())
 	calls.Wait()
-	require.Equal(t, fault.Canceled, fault.ClassOf(p.Emit(t.Context(), []record.Record{{Topic: topic}})))
+	require.Equal(
+		t, fault.Canceled, fault.ClassOf(p.Emit(t.Context(), []record.Record{{Topic: topic}})),
+	)
 }
 
 // A record that is refused does not make its neighbours' outage look permanent.
 func TestTheClassOfAPartialFailure(t *testing.T) {
 	t.Parallel()
-	outage, refused := wire.Classify(kafka.NotLeaderForPartition), wire.Classify(kafka.MessageSizeTooLarge)
-	err := (&EmitError{Total: 4, Failed: []fault.Rejection{{Index: 1, Err: refused}, {Index: 3, Err: outage}}}).orNil()
+	outage, refused := wire.Classify(kafka.NotLeaderForPartition), wire.Classify(
+		kafka.MessageSizeTooLarge,
+	)
+	failed := []fault.Rejection{{Index: 1, Err: refused}, {Index: 3, Err: outage}}
+	err := (&EmitError{Total: 4, Failed: failed}).orNil()
 	require.Equal(t, fault.Transient, fault.ClassOf(err))
 	var partial *EmitError
 	require.ErrorAs(t, err, &partial)

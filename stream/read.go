@@ -22,7 +22,10 @@ type Bounds struct {
 }
 
 // Offsets returns the bounds of every partition of the topics.
-func (c *Conn) Offsets(ctx context.Context, topics ...string) (map[record.TopicPartition]Bounds, error) {
+func (c *Conn) Offsets(
+	ctx context.Context,
+	topics ...string,
+) (map[record.TopicPartition]Bounds, error) {
 	parts := map[string][]int{}
 	for _, topic := range topics {
 		n, err := c.Partitions(ctx, topic)
@@ -37,7 +40,10 @@ func (c *Conn) Offsets(ctx context.Context, topics ...string) (map[record.TopicP
 }
 
 // bounds asks the leaders of the partitions.
-func (c *Conn) bounds(ctx context.Context, parts map[string][]int) (map[record.TopicPartition]Bounds, error) {
+func (c *Conn) bounds(
+	ctx context.Context,
+	parts map[string][]int,
+) (map[record.TopicPartition]Bounds, error) {
 	byLeader := map[int32][]record.TopicPartition{}
 	out := map[record.TopicPartition]Bounds{}
 	for topic, ids := range parts {
@@ -49,7 +55,9 @@ func (c *Conn) bounds(ctx context.Context, parts map[string][]int) (map[record.T
 			tp := record.TopicPartition{Topic: topic, Partition: id}
 			if id < 0 || id >= len(leaders) || leaders[id] < 0 {
 				c.Forget(topic)
-				return nil, fmt.Errorf("look up the ends of %s: %w", tp, wire.Classify(kafka.LeaderNotAvailable))
+				return nil, fmt.Errorf(
+					"look up the ends of %s: %w", tp, wire.Classify(kafka.LeaderNotAvailable),
+				)
 			}
 			byLeader[leaders[id]] = append(byLeader[leaders[id]], tp)
 		}
@@ -69,12 +77,14 @@ func (c *Conn) bounds(ctx context.Context, parts map[string][]int) (map[record.T
 	return out, nil
 }
 
-// ends asks one broker for both ends of the partitions. failed holds the errors of those for which it
-// has no answer.
+// ends asks one broker for both ends of the partitions. failed holds the errors of those for which
+// it has no answer.
 func (c *Conn) ends(
 	ctx context.Context, leader int32, tps []record.TopicPartition,
 ) (ends map[record.TopicPartition]Bounds, failed map[record.TopicPartition]error, err error) {
-	ends, failed = make(map[record.TopicPartition]Bounds, len(tps)), map[record.TopicPartition]error{}
+	ends, failed = make(
+		map[record.TopicPartition]Bounds, len(tps),
+	), map[record.TopicPartition]error{}
 	for _, tp := range tps {
 		ends[tp] = Bounds{First: -1, HighWatermark: -1}
 	}
@@ -85,13 +95,16 @@ func (c *Conn) ends(
 	}
 	for _, tp := range tps {
 		if b := ends[tp]; failed[tp] == nil && (b.First < 0 || b.HighWatermark < 0) {
-			failed[tp] = fault.Transientf("look up the ends of %s: the broker's answer leaves it out", tp)
+			failed[tp] = fault.Transientf(
+				"look up the ends of %s: the broker's answer leaves it out", tp,
+			)
 		}
 	}
 	return ends, failed, nil
 }
 
-// listOffsets asks one broker for one end of the partitions and notes the answers in out, or in failed.
+// listOffsets asks one broker for one end of the partitions and notes the answers in out, or in
+// failed.
 func (c *Conn) listOffsets(
 	ctx context.Context, leader int32, tps []record.TopicPartition, end int64,
 	out map[record.TopicPartition]Bounds, failed map[record.TopicPartition]error,
@@ -141,10 +154,16 @@ const (
 	slowestRetry = 2 * time.Second // the longest pause after a failure
 )
 
-// Read calls fn for the records of one partition with offsets from ≤ offset < to, in order. A negative to means the high watermark at
-// the time of the call; a from before the oldest record means the oldest. Transient errors are tried again until ctx ends. An error of fn ends
-// the reading and is returned. The record is fn's to keep.
-func (c *Conn) Read(ctx context.Context, tp record.TopicPartition, from, to int64, fn func(*record.Record) error) error {
+// Read calls fn for the records of one partition with offsets from ≤ offset < to, in order. A
+// negative to means the high watermark at the time of the call; a from before the oldest record
+// means the oldest. Transient errors are tried again until ctx ends. An error of fn ends the
+// reading and is returned. The record is fn's to keep.
+func (c *Conn) Read(
+	ctx context.Context,
+	tp record.TopicPartition,
+	from, to int64,
+	fn func(*record.Record) error,
+) error {
 	var b Bounds
 	err := retry(ctx, func() error {
 		all, err := c.bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
@@ -192,15 +211,22 @@ func retry(ctx context.Context, f func() error) error {
 	return fault.Retry(ctx, fault.Backoff{First: 20 * time.Millisecond, Max: slowestRetry}, f)
 }
 
-// fetchOne fetches one partition. An offset out of range is answered with the log's start and no records when it is before it.
-func (c *Conn) fetchOne(ctx context.Context, tp record.TopicPartition, offset int64) (res *wire.Fetched, empty bool, err error) {
+// fetchOne fetches one partition. An offset out of range is answered with the log's start and no
+// records when it is before it.
+func (c *Conn) fetchOne(
+	ctx context.Context,
+	tp record.TopicPartition,
+	offset int64,
+) (res *wire.Fetched, empty bool, err error) {
 	leaders, err := c.leaders(ctx, tp.Topic, false)
 	if err != nil {
 		return nil, false, err
 	}
 	if tp.Partition >= len(leaders) || leaders[tp.Partition] < 0 {
 		c.Forget(tp.Topic)
-		return nil, false, fmt.Errorf("partition %s: %w", tp, wire.Classify(kafka.LeaderNotAvailable))
+		return nil, false, fmt.Errorf(
+			"partition %s: %w", tp, wire.Classify(kafka.LeaderNotAvailable),
+		)
 	}
 	results, empty, err := c.fetch(ctx, leaders[tp.Partition], []wire.Ask{{TP: tp, Offset: offset}})
 	if err != nil {
@@ -219,9 +245,13 @@ func (c *Conn) fetchOne(ctx context.Context, tp record.TopicPartition, offset in
 				return nil, false, err
 			}
 			if b := all[tp]; offset < b.First {
-				return &wire.Fetched{TP: tp, LogStart: b.First, HighWatermark: b.HighWatermark}, false, nil
+				return &wire.Fetched{
+					TP: tp, LogStart: b.First, HighWatermark: b.HighWatermark,
+				}, false, nil
 			}
-			return nil, false, fmt.Errorf("fetch %s at %d: %w", tp, offset, wire.Classify(wire.Code(res.Code)))
+			return nil, false, fmt.Errorf(
+				"fetch %s at %d: %w", tp, offset, wire.Classify(wire.Code(res.Code)),
+			)
 		default:
 			c.Forget(tp.Topic)
 			return nil, false, fmt.Errorf("fetch %s: %w", tp, wire.Classify(wire.Code(res.Code)))
@@ -231,10 +261,15 @@ func (c *Conn) fetchOne(ctx context.Context, tp record.TopicPartition, offset in
 }
 
 // fetch performs one exchange for a reader without a group.
-func (c *Conn) fetch(ctx context.Context, leader int32, asks []wire.Ask) (results []wire.Fetched, empty bool, err error) {
+func (c *Conn) fetch(
+	ctx context.Context,
+	leader int32,
+	asks []wire.Ask,
+) (results []wire.Fetched, empty bool, err error) {
 	req := &wire.Fetch{
-		Leader: leader, ClientID: c.cfg.ClientID, Prefix: c.cfg.Prefix, MaxWaitMillis: int32(readMaxWait.Milliseconds()),
-		MaxBytes: readMaxBytes, PartitionMax: readMaxBytes / 4, Asks: asks,
+		Leader: leader, ClientID: c.cfg.ClientID, Prefix: c.cfg.Prefix,
+		MaxWaitMillis: int32(readMaxWait.Milliseconds()),
+		MaxBytes:      readMaxBytes, PartitionMax: readMaxBytes / 4, Asks: asks,
 	}
 	if _, err := c.roundTrip(ctx, readMaxWait+c.cfg.RequestTimeout, req); err != nil {
 		return nil, false, wire.Classify(err)

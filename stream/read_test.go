@@ -37,10 +37,16 @@ func TestReadPartition(t *testing.T) {
 		require.Empty(t, read(500, -1))
 		require.Len(t, read(-7, 1000), 100)
 		boom := errors.New("boom")
-		require.ErrorIs(t, e.conn.Read(t.Context(), tp, 0, -1, func(*record.Record) error { return boom }), boom)
+		require.ErrorIs(
+			t, e.conn.Read(t.Context(), tp, 0, -1, func(*record.Record) error { return boom }),
+			boom,
+		)
 		bounds, err := e.conn.Offsets(t.Context(), topic)
 		require.NoError(t, err)
-		require.Equal(t, map[record.TopicPartition]Bounds{{Topic: topic, Partition: 0}: {0, 0}, tp: {0, 100}}, bounds)
+		require.Equal(
+			t, map[record.TopicPartition]Bounds{{Topic: topic, Partition: 0}: {0, 0}, tp: {0, 100}},
+			bounds,
+		)
 	})
 }
 
@@ -50,13 +56,30 @@ func TestReadPartitionWaitsOutFailures(t *testing.T) {
 	topic := e.topic(t, 1)
 	emit(t, e.publisher(t), topic, 0, 0, 10)
 	require.NoError(t, e.fake.DeleteRecords(topic, 0, 3))
-	e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: 2})
+	e.fake.Fault(
+		kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: 2,
+		},
+	)
 	n := 0
-	require.NoError(t, e.conn.Read(t.Context(), record.TopicPartition{Topic: topic, Partition: 0}, 0, -1, func(*record.Record) error { n++; return nil }))
+	require.NoError(
+		t,
+		e.conn.Read(
+			t.Context(), record.TopicPartition{Topic: topic, Partition: 0}, 0, -1,
+			func(*record.Record) error { n++; return nil },
+		),
+	)
 	require.Equal(t, 7, n)
-	e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: -1})
+	e.fake.Fault(
+		kfake.Fault{
+			Keys: []kmsg.Key{kmsg.Fetch}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: -1,
+		},
+	)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	err := e.conn.Read(ctx, record.TopicPartition{Topic: topic, Partition: 0}, 0, -1, func(*record.Record) error { return nil })
+	err := e.conn.Read(
+		ctx, record.TopicPartition{Topic: topic, Partition: 0}, 0, -1,
+		func(*record.Record) error { return nil },
+	)
 	require.Equal(t, fault.Transient, fault.ClassOf(err), err)
 }

@@ -14,12 +14,21 @@ import (
 )
 
 // ask sends a request to any broker.
-func (c *Conn) ask(ctx context.Context, timeout time.Duration, req protocol.Message) (protocol.Message, error) {
+func (c *Conn) ask(
+	ctx context.Context,
+	timeout time.Duration,
+	req protocol.Message,
+) (protocol.Message, error) {
 	return wire.Answer(c.roundTrip(ctx, timeout, wire.Direct(req, c.cfg.ClientID)))
 }
 
 // askBroker sends a request to one broker.
-func (c *Conn) askBroker(ctx context.Context, timeout time.Duration, broker int32, req protocol.Message) (protocol.Message, error) {
+func (c *Conn) askBroker(
+	ctx context.Context,
+	timeout time.Duration,
+	broker int32,
+	req protocol.Message,
+) (protocol.Message, error) {
 	return wire.Answer(c.roundTrip(ctx, timeout, wire.DirectTo(req, c.cfg.ClientID, broker)))
 }
 
@@ -33,8 +42,13 @@ type coordinator struct {
 	known  bool
 }
 
-// ask sends a request to the group's coordinator. Hand the error code of the answer to noted, which sees when it is another one now.
-func (c *coordinator) ask(ctx context.Context, timeout time.Duration, req protocol.Message) (protocol.Message, error) {
+// ask sends a request to the group's coordinator. Hand the error code of the answer to noted, which
+// sees when it is another one now.
+func (c *coordinator) ask(
+	ctx context.Context,
+	timeout time.Duration,
+	req protocol.Message,
+) (protocol.Message, error) {
 	broker, err := c.find(ctx, timeout)
 	if err != nil {
 		return nil, err
@@ -54,7 +68,9 @@ func (c *coordinator) find(ctx context.Context, timeout time.Duration) (int32, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	res, err := c.conn.client.FindCoordinator(ctx, &kafka.FindCoordinatorRequest{Key: c.conn.Full(c.group)})
+	res, err := c.conn.client.FindCoordinator(
+		ctx, &kafka.FindCoordinatorRequest{Key: c.conn.Full(c.group)},
+	)
 	if err == nil {
 		err = res.Error
 	}
@@ -71,13 +87,15 @@ func (c *coordinator) forget() {
 	c.known = false
 }
 
-// noted looks at an error code of an answer: when the coordinator has moved it is looked up again the next time.
+// noted looks at an error code of an answer: when the coordinator has moved it is looked up again
+// the next time.
 func (c *coordinator) noted(code int16) error {
 	if code == 0 {
 		return nil
 	}
 	err := wire.Code(code)
-	if errors.Is(err, kafka.NotCoordinatorForGroup) || errors.Is(err, kafka.GroupCoordinatorNotAvailable) {
+	if errors.Is(err, kafka.NotCoordinatorForGroup) ||
+		errors.Is(err, kafka.GroupCoordinatorNotAvailable) {
 		c.forget()
 	}
 	return err

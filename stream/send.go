@@ -56,7 +56,8 @@ type sendQueue struct {
 	items []*sendItem
 	busy  bool // a request is under way, or a pause after a failed one
 	ready bool // listed in Publisher.ready
-	// limit is the number of records the next request may carry, 0 for any: it is halved while the broker says that a batch is too large.
+	// limit is the number of records the next request may carry, 0 for any: it is halved while the
+	// broker says that a batch is too large.
 	limit    int
 	failures int
 }
@@ -91,7 +92,8 @@ func (p *Publisher) markReady(q *sendQueue) {
 	}
 }
 
-// startSenders starts a sender for each broker that has ready queues and may have another request under way.
+// startSenders starts a sender for each broker that has ready queues and may have another request
+// under way.
 func (p *Publisher) startSenders() {
 	for _, q := range p.ready {
 		leader := p.conn.knownLeader(q.tp)
@@ -161,7 +163,9 @@ func (p *Publisher) exchange(leader int32, parcels []*parcel) {
 		fail(wire.Classify(protocol.ErrNoLeader))
 		return
 	}
-	req := &rawproduce.Request{Acks: int16(kafka.RequireAll), Timeout: int32(p.cfg.RequestTimeout.Milliseconds() / 2)}
+	req := &rawproduce.Request{
+		Acks: int16(kafka.RequireAll), Timeout: int32(p.cfg.RequestTimeout.Milliseconds() / 2),
+	}
 	if err := p.encode(req, parcels); err != nil {
 		fail(err)
 		return
@@ -177,7 +181,8 @@ func (p *Publisher) exchange(leader int32, parcels []*parcel) {
 	p.outcomes(parcels, m.(*produce.Response))
 }
 
-// encode fills the request. Records whose call has given them up are left out: their memory is the caller's again.
+// encode fills the request. Records whose call has given them up are left out: their memory is the
+// caller's again.
 func (p *Publisher) encode(req *rawproduce.Request, parcels []*parcel) error {
 	p.encoding.RLock()
 	defer p.encoding.RUnlock()
@@ -210,7 +215,9 @@ func (p *Publisher) encode(req *rawproduce.Request, parcels []*parcel) error {
 			req.Topics = append(req.Topics, rawproduce.RequestTopic{Topic: p.conn.Full(topic)})
 		}
 		req.Topics[t].Partitions = append(req.Topics[t].Partitions, rawproduce.RequestPartition{
-			Partition: int32(pa.queue.tp.Partition), RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(body)},
+			Partition: int32(
+				pa.queue.tp.Partition,
+			), RecordSet: protocol.RawRecordSet{Reader: bytes.NewReader(body)},
 		})
 	}
 	return nil
@@ -223,14 +230,18 @@ func (p *Publisher) outcomes(parcels []*parcel, res *produce.Response) {
 	for _, t := range res.Topics {
 		for _, part := range t.Partitions {
 			i := slices.IndexFunc(parcels, func(pa *parcel) bool {
-				return pa.queue.tp == record.TopicPartition{Topic: p.conn.Logical(t.Topic), Partition: int(part.Partition)}
+				return pa.queue.tp == record.TopicPartition{
+					Topic: p.conn.Logical(t.Topic), Partition: int(part.Partition),
+				}
 			})
 			switch {
 			case i < 0:
 			case part.ErrorCode == 0:
 				parcels[i].err = nil
 			case part.ErrorMessage != "":
-				parcels[i].err = wire.Classify(fmt.Errorf("%w (%s)", kafka.Error(part.ErrorCode), part.ErrorMessage))
+				parcels[i].err = wire.Classify(
+					fmt.Errorf("%w (%s)", kafka.Error(part.ErrorCode), part.ErrorMessage),
+				)
 			default:
 				parcels[i].err = wire.Classify(kafka.Error(part.ErrorCode))
 			}
@@ -249,7 +260,8 @@ func (p *Publisher) settle(parcels []*parcel) {
 			}
 			p.release(q, nil, false)
 		case len(pa.items) > 1 && fault.ClassOf(pa.err) == fault.Permanent:
-			// One record is too large or refused, or all together are: halve until it stands alone, so that the others do not pay for it.
+			// One record is too large or refused, or all together are: halve until it stands alone,
+			// so that the others do not pay for it.
 			p.mu.Lock()
 			q.limit = max(1, len(pa.items)/2)
 			p.mu.Unlock()
@@ -268,7 +280,8 @@ func (p *Publisher) settle(parcels []*parcel) {
 // sendBackoff is how long a queue waits after failures in a row.
 var sendBackoff = fault.Backoff{First: 40 * time.Millisecond, Max: time.Second}
 
-// retry tries the items again after a pause, without holding up the sender. Those whose call has ended are settled by the call.
+// retry tries the items again after a pause, without holding up the sender. Those whose call has
+// ended are settled by the call.
 func (p *Publisher) retry(q *sendQueue, pa *parcel) {
 	p.mu.Lock()
 	q.failures++
@@ -298,7 +311,10 @@ func (i *sendItem) expired() error {
 	err := i.call.ctx.Err()
 	switch {
 	case i.last != nil && errors.Is(err, context.Canceled):
-		return fault.As(fault.Canceled, fmt.Errorf("emit to %s: %w; before that: %v", i.to, err, i.last)) //nolint:errorlint // the class is that of the end
+		//nolint:errorlint // the class is that of the end
+		return fault.As(
+			fault.Canceled, fmt.Errorf("emit to %s: %w; before that: %v", i.to, err, i.last),
+		)
 	case i.last != nil:
 		return fmt.Errorf("emit to %s: gave up: %w", i.to, i.last)
 	}
@@ -339,7 +355,9 @@ func (p *Publisher) abandon(items []*sendItem) {
 		}
 		seen[it.to] = true
 		q := p.queues[it.to]
-		q.items = slices.DeleteFunc(q.items, func(other *sendItem) bool { return other.settled.Load() })
+		q.items = slices.DeleteFunc(
+			q.items, func(other *sendItem) bool { return other.settled.Load() },
+		)
 	}
 	p.mu.Unlock()
 	// The caller may change the records from now on: wait for an encoder that still reads them.

@@ -28,7 +28,8 @@ func conformance(outer *testing.T, e *engine, ranges bool) {
 		cfg := e.group(outer)
 		cfg.Group, cfg.MaxRecords, cfg.InitPartitions, cfg.Intents = group, 1, 1, ranges
 		cfg.DrainTimeout = 200 * time.Millisecond
-		cfg.RedeliverMin, cfg.RedeliverMax = time.Millisecond, 5*time.Millisecond // the suite refuses hundreds of times
+		// the suite refuses hundreds of times
+		cfg.RedeliverMin, cfg.RedeliverMax = time.Millisecond, 5*time.Millisecond
 		sub, err := NewSubscriber(e.conn, cfg)
 		require.NoError(t, err)
 		pub, err := NewPublisher(e.conn, DefaultPublisherConfig())
@@ -42,9 +43,13 @@ func conformance(outer *testing.T, e *engine, ranges bool) {
 	}
 	tests.TestPubSub(outer,
 		tests.Features{
-			ConsumerGroups: true, GuaranteedOrder: true, Persistent: true, NewSubscriberReceivesOldMessages: true,
-			GenerateTopicFunc: func(tctx tests.TestContext) string { return e.name + "-" + tctx.TestID.String() },
-			// The long cases wait for fifty members to leave one by one: once, and not on a real broker.
+			ConsumerGroups: true, GuaranteedOrder: true, Persistent: true,
+			NewSubscriberReceivesOldMessages: true,
+			GenerateTopicFunc: func(tctx tests.TestContext) string {
+				return e.name + "-" + tctx.TestID.String()
+			},
+			// The long cases wait for fifty members to leave one by one: once, and not on a real
+			// broker.
 			ForceShort: ranges || e.fake == nil,
 		},
 		func(t *testing.T) (message.Publisher, message.Subscriber) {
@@ -56,7 +61,8 @@ func conformance(outer *testing.T, e *engine, ranges bool) {
 	)
 }
 
-// initializingPublisher makes a topic before the first message: the suite publishes before it subscribes, and brokers do not make topics by use.
+// initializingPublisher makes a topic before the first message: the suite publishes before it
+// subscribes, and brokers do not make topics by use.
 type initializingPublisher struct {
 	*Publisher
 	sub *Subscriber

@@ -30,7 +30,12 @@ func (e *engine) newName() string { return e.Name + "-" + uuid.NewString()[:8] }
 type counter struct{ n atomic.Int64 }
 
 // count reads the topic as a member of the group until stop.
-func (e *engine) count(t *testing.T, cfg stream.SubscriberConfig, topic string, c *counter) (stop func()) {
+func (e *engine) count(
+	t *testing.T,
+	cfg stream.SubscriberConfig,
+	topic string,
+	c *counter,
+) (stop func()) {
 	t.Helper()
 	out, leave := e.Subscribe(t, cfg, topic)
 	done := make(chan struct{})

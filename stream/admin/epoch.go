@@ -32,14 +32,22 @@ func Epoch(ctx context.Context, conn *stream.Conn, metaTopic string) (int, error
 // in stores are then lower than those of new records, whatever the offsets. Nothing that writes
 // positions may run meanwhile, since a process knows the epoch it was started with. At LastEpoch it
 // is a permanent error. When it fails the epoch may have been raised.
-func RaiseEpoch(ctx context.Context, conn *stream.Conn, emitter Emitter, metaTopic string) (int, error) {
+func RaiseEpoch(
+	ctx context.Context,
+	conn *stream.Conn,
+	emitter Emitter,
+	metaTopic string,
+) (int, error) {
 	epoch, _, err := readEpochs(ctx, conn, metaTopic)
 	if err != nil {
 		return 0, err
 	}
 	if epoch >= LastEpoch {
-		return 0, fault.Permanentf("the log is in epoch %d, the last one: copy it to new topics under "+
-			"another prefix and rebuild the stores", epoch)
+		return 0, fault.Permanentf(
+			"the log is in epoch %d, the last one: copy it to new topics under "+
+				"another prefix and rebuild the stores",
+			epoch,
+		)
 	}
 	if err := writeEpoch(ctx, emitter, metaTopic, epoch+1); err != nil {
 		return 0, err
@@ -61,7 +69,9 @@ func RaiseEpoch(ctx context.Context, conn *stream.Conn, emitter Emitter, metaTop
 }
 
 func writeEpoch(ctx context.Context, emitter Emitter, metaTopic string, epoch int) error {
-	r := record.Record{Topic: metaTopic, Key: []byte(epochKey), Value: strconv.AppendInt(nil, int64(epoch), 10)}
+	r := record.Record{
+		Topic: metaTopic, Key: []byte(epochKey), Value: strconv.AppendInt(nil, int64(epoch), 10),
+	}
 	if err := emitter.Emit(ctx, []record.Record{r}); err != nil {
 		return fmt.Errorf("write the log's epoch: %w", err)
 	}
@@ -69,20 +79,30 @@ func writeEpoch(ctx context.Context, emitter Emitter, metaTopic string, epoch in
 }
 
 // readEpochs returns the highest epoch in the topic and the last.
-func readEpochs(ctx context.Context, conn *stream.Conn, metaTopic string) (highest, last int, err error) {
+func readEpochs(
+	ctx context.Context,
+	conn *stream.Conn,
+	metaTopic string,
+) (highest, last int, err error) {
 	highest, last = FirstEpoch, FirstEpoch
-	err = conn.Read(ctx, record.TopicPartition{Topic: metaTopic}, 0, -1, func(r *record.Record) error {
-		if string(r.Key) != epochKey || len(r.Value) == 0 {
+	err = conn.Read(
+		ctx,
+		record.TopicPartition{Topic: metaTopic},
+		0,
+		-1,
+		func(r *record.Record) error {
+			if string(r.Key) != epochKey || len(r.Value) == 0 {
+				return nil
+			}
+			epoch, err := strconv.Atoi(string(r.Value))
+			if err != nil || epoch < FirstEpoch || epoch > LastEpoch {
+				return fault.Permanentf("offset %d of %s: epoch %q: want %d to %d",
+					r.Offset, metaTopic, r.Value, FirstEpoch, LastEpoch)
+			}
+			highest, last = max(highest, epoch), epoch
 			return nil
-		}
-		epoch, err := strconv.Atoi(string(r.Value))
-		if err != nil || epoch < FirstEpoch || epoch > LastEpoch {
-			return fault.Permanentf("offset %d of %s: epoch %q: want %d to %d",
-				r.Offset, metaTopic, r.Value, FirstEpoch, LastEpoch)
-		}
-		highest, last = max(highest, epoch), epoch
-		return nil
-	})
+		},
+	)
 	if err != nil {
 		return 0, 0, fmt.Errorf("read the log's epoch: %w", err)
 	}

@@ -24,15 +24,20 @@ type PartitionLag struct {
 	First, HighWatermark int64
 	// Committed is the group's offset, -1 when there is none.
 	Committed int64
-	// Lag is how many offsets lie between the group's position and the end; without a commit, those of the whole partition. On a compacted topic
-	// fewer of them hold a record.
+	// Lag is how many offsets lie between the group's position and the end; without a commit, those
+	// of the whole partition. On a compacted topic fewer of them hold a record.
 	Lag int64
-	// Metadata is what the group has committed beside its offset: the range in doubt, see Range.
+	// Metadata is what the group has committed beside its offset: the uncertain intent, see Range.
 	Metadata string
 }
 
-// Lag returns the lag of each group on each partition of its topics, sorted. A group without topics is asked for all that it has commits for.
-func Lag(ctx context.Context, conn *stream.Conn, groups map[string][]string) ([]PartitionLag, error) {
+// Lag returns the lag of each group on each partition of its topics, sorted. A group without topics
+// is asked for all that it has commits for.
+func Lag(
+	ctx context.Context,
+	conn *stream.Conn,
+	groups map[string][]string,
+) ([]PartitionLag, error) {
 	var out []PartitionLag
 	for _, group := range slices.Sorted(maps.Keys(groups)) {
 		lags, err := committed(ctx, conn, group, groups[group])
@@ -45,7 +50,12 @@ func Lag(ctx context.Context, conn *stream.Conn, groups map[string][]string) ([]
 }
 
 // committed returns the group's commits; with topics, those of all their partitions.
-func committed(ctx context.Context, conn *stream.Conn, group string, topics []string) ([]PartitionLag, error) {
+func committed(
+	ctx context.Context,
+	conn *stream.Conn,
+	group string,
+	topics []string,
+) ([]PartitionLag, error) {
 	req := &kafka.OffsetFetchRequest{GroupID: conn.Full(group)}
 	for _, topic := range topics {
 		n, err := conn.Partitions(ctx, topic)
@@ -63,7 +73,8 @@ func committed(ctx context.Context, conn *stream.Conn, group string, topics []st
 	if err == nil {
 		err = res.Error
 	}
-	if errors.Is(err, kafka.GroupIdNotFound) { // kfake's answer for a group that nobody has joined yet; Kafka says that it has no commits
+	// kfake's answer for a group that nobody has joined yet; Kafka says that it has no commits
+	if errors.Is(err, kafka.GroupIdNotFound) {
 		return uncommitted(conn, group, req.Topics), nil
 	}
 	if err != nil {
@@ -73,9 +84,22 @@ func committed(ctx context.Context, conn *stream.Conn, group string, topics []st
 	for topic, parts := range res.Topics {
 		for _, p := range parts {
 			if p.Error != nil {
-				return nil, fmt.Errorf("read committed offset of %s/%d: %w", topic, p.Partition, wire.Classify(p.Error))
+				return nil, fmt.Errorf(
+					"read committed offset of %s/%d: %w", topic, p.Partition,
+					wire.Classify(p.Error),
+				)
 			}
-			out = append(out, PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: conn.Logical(topic), Partition: p.Partition}, Committed: p.CommittedOffset, Metadata: p.Metadata})
+			out = append(
+				out,
+				PartitionLag{
+					Group: group,
+					TopicPartition: record.TopicPartition{
+						Topic: conn.Logical(topic), Partition: p.Partition,
+					},
+					Committed: p.CommittedOffset,
+					Metadata:  p.Metadata,
+				},
+			)
 		}
 	}
 	slices.SortFunc(out, func(a, b PartitionLag) int {
@@ -97,7 +121,10 @@ func addBounds(ctx context.Context, conn *stream.Conn, lags []PartitionLag) erro
 	for _, l := range lags {
 		if !seen[l.TopicPartition] {
 			seen[l.TopicPartition] = true
-			ask[conn.Full(l.Topic)] = append(ask[conn.Full(l.Topic)], kafka.FirstOffsetOf(l.Partition), kafka.LastOffsetOf(l.Partition))
+			ask[conn.Full(l.Topic)] = append(
+				ask[conn.Full(l.Topic)], kafka.FirstOffsetOf(l.Partition),
+				kafka.LastOffsetOf(l.Partition),
+			)
 		}
 	}
 	res, err := conn.Client().ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: ask})
@@ -108,14 +135,17 @@ func addBounds(ctx context.Context, conn *stream.Conn, lags []PartitionLag) erro
 	for topic, parts := range res.Topics {
 		for _, p := range parts {
 			if p.Error != nil {
-				return fmt.Errorf("list offsets of %s/%d: %w", topic, p.Partition, wire.Classify(p.Error))
+				return fmt.Errorf(
+					"list offsets of %s/%d: %w", topic, p.Partition, wire.Classify(p.Error),
+				)
 			}
 			bounds[record.TopicPartition{Topic: conn.Logical(topic), Partition: p.Partition}] = p
 		}
 	}
 	for i := range lags {
 		l := &lags[i]
-		l.First, l.HighWatermark = bounds[l.TopicPartition].FirstOffset, bounds[l.TopicPartition].LastOffset
+		b := bounds[l.TopicPartition]
+		l.First, l.HighWatermark = b.FirstOffset, b.LastOffset
 		l.Lag = max(l.HighWatermark-max(l.Committed, l.First), 0)
 	}
 	return nil
@@ -126,7 +156,14 @@ func uncommitted(conn *stream.Conn, group string, topics map[string][]int) []Par
 	var out []PartitionLag
 	for topic, partitions := range topics {
 		for _, p := range partitions {
-			out = append(out, PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: conn.Logical(topic), Partition: p}, Committed: -1})
+			out = append(
+				out,
+				PartitionLag{
+					Group:          group,
+					TopicPartition: record.TopicPartition{Topic: conn.Logical(topic), Partition: p},
+					Committed:      -1,
+				},
+			)
 		}
 	}
 	return out
@@ -135,12 +172,23 @@ func uncommitted(conn *stream.Conn, group string, topics map[string][]int) []Par
 // ErrGroupActive says that a group's offsets cannot be changed because it has members.
 var ErrGroupActive = errors.New("the consumer group has members")
 
-// ResetOffsets moves a group to the given offsets, for whoever rebuilds a store from the log, and forgets ranges in doubt. The group must have no members: a
-// member would go on from where it is, and commit over it.
-func ResetOffsets(ctx context.Context, conn *stream.Conn, group string, to map[record.TopicPartition]int64) error {
-	req := &kafka.OffsetCommitRequest{GroupID: conn.Full(group), GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
+// ResetOffsets moves a group to the given offsets, for whoever rebuilds a store from the log, and
+// forgets uncertain intents. The group must have no members: a member would go on from where it is,
+// and commit over it.
+func ResetOffsets(
+	ctx context.Context,
+	conn *stream.Conn,
+	group string,
+	to map[record.TopicPartition]int64,
+) error {
+	req := &kafka.OffsetCommitRequest{
+		GroupID: conn.Full(group), GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{},
+	}
 	for tp, offset := range to {
-		req.Topics[conn.Full(tp.Topic)] = append(req.Topics[conn.Full(tp.Topic)], kafka.OffsetCommit{Partition: tp.Partition, Offset: offset})
+		req.Topics[conn.Full(tp.Topic)] = append(
+			req.Topics[conn.Full(tp.Topic)],
+			kafka.OffsetCommit{Partition: tp.Partition, Offset: offset},
+		)
 	}
 	if len(to) == 0 {
 		return nil
@@ -161,7 +209,15 @@ func ResetOffsets(ctx context.Context, conn *stream.Conn, group string, to map[r
 		return nil
 	})
 	if wire.Fenced(err) {
-		return fault.As(fault.Permanent, fmt.Errorf("reset offsets of group %s: %w: stop every process that runs it, and wait until its session time-out has passed", group, ErrGroupActive))
+		return fault.As(
+			fault.Permanent,
+			fmt.Errorf(
+				"reset offsets of group %s: %w: stop every process that runs it, and wait until "+
+					"its session timeout has passed",
+				group,
+				ErrGroupActive,
+			),
+		)
 	}
 	if err != nil {
 		return fmt.Errorf("reset offsets of group %s: %w", group, err)

@@ -13,12 +13,14 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 )
 
-// Members returns the members of a group, each as client@host, sorted: whoever is working for it, or is about to. A group that does not exist has none.
+// Members returns the members of a group, each as client@host, sorted: whoever is working for it,
+// or is about to. A group that does not exist has none.
 func Members(ctx context.Context, conn *stream.Conn, group string) ([]string, error) {
 	var out []string
 	// A fresh coordinator is not available for a moment.
 	err := retry(ctx, func() error {
-		res, err := conn.Client().DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{conn.Full(group)}})
+		res, err := conn.Client().
+			DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{conn.Full(group)}})
 		if err != nil {
 			return wire.Classify(err)
 		}

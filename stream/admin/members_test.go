@@ -25,6 +25,8 @@ func TestMembers(t *testing.T) {
 		streamtest.Eventually(t, "the record", func() bool { return store.n.Load() == 1 })
 		require.Len(t, members(), 1)
 		stop()
-		streamtest.Eventually(t, "the member to have left", func() bool { return len(members()) == 0 })
+		streamtest.Eventually(
+			t, "the member to have left", func() bool { return len(members()) == 0 },
+		)
 	})
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/fault"
@@ -26,8 +25,8 @@ type Emitter interface {
 	Emit(ctx context.Context, records []record.Record) error
 }
 
-// retry calls f until it succeeds, fails for good, or ctx ends: a fresh coordinator is not available
-// for a moment.
+// retry calls f until it succeeds, fails for good, or ctx ends: a fresh coordinator is not
+// available for a moment.
 func retry(ctx context.Context, f func() error) error {
 	return fault.Retry(ctx, fault.Backoff{First: 20 * time.Millisecond, Max: 2 * time.Second}, f)
 }
@@ -38,9 +37,11 @@ type TopicSpec struct {
 	Partitions int
 	// Replication is the number of copies; 0 leaves it to the brokers.
 	Replication int
-	// Compact keeps the latest record of each key for good; with a positive RetentionMs old ones go all the same.
+	// Compact keeps the latest record of each key for good; with a positive RetentionMs old ones go
+	// all the same.
 	Compact bool
-	// RetentionMs and RetentionBytes (per partition) bound what is kept: 0 leaves it to the brokers, -1 is without bound.
+	// RetentionMs and RetentionBytes (per partition) bound what is kept: 0 leaves it to the
+	// brokers, -1 is without bound.
 	RetentionMs, RetentionBytes int64
 	// Config holds further topic configurations by Kafka's names; it has the last word.
 	Config map[string]string
@@ -68,12 +69,17 @@ func (s TopicSpec) configs() map[string]string {
 // usableWithin bounds how long EnsureTopics waits for new topics to have leaders.
 const usableWithin = 30 * time.Second
 
-// EnsureTopics creates the topics that are missing, brings the configurations of the others in line, and returns when all can be written and read. Calling it
-// again, or from several processes at once, is harmless. A topic with another number of partitions is an error: keys would move between partitions.
+// EnsureTopics creates the topics that are missing, brings the configurations of the others in
+// line, and returns when all can be written and read. Calling it again, or from several processes
+// at once, is harmless. A topic with another number of partitions is an error: keys would move
+// between partitions.
 func EnsureTopics(ctx context.Context, conn *stream.Conn, specs []TopicSpec) error {
 	for _, s := range specs {
 		if s.Name == "" || s.Partitions < 1 {
-			return fault.Permanentf("topic %q with %d partitions: want a name and at least one partition", s.Name, s.Partitions)
+			return fault.Permanentf(
+				"topic %q with %d partitions: want a name and at least one partition", s.Name,
+				s.Partitions,
+			)
 		}
 	}
 	found, err := layouts(ctx, conn, specs)
@@ -106,12 +112,17 @@ func createTopics(ctx context.Context, conn *stream.Conn, specs []TopicSpec) err
 	}
 	req := &kafka.CreateTopicsRequest{}
 	for _, s := range specs {
-		t := kafka.TopicConfig{Topic: conn.Full(s.Name), NumPartitions: s.Partitions, ReplicationFactor: -1}
+		t := kafka.TopicConfig{
+			Topic: conn.Full(s.Name), NumPartitions: s.Partitions, ReplicationFactor: -1,
+		}
 		if s.Replication > 0 {
 			t.ReplicationFactor = s.Replication
 		}
 		for _, name := range slices.Sorted(maps.Keys(s.configs())) {
-			t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: s.configs()[name]})
+			t.ConfigEntries = append(
+				t.ConfigEntries,
+				kafka.ConfigEntry{ConfigName: name, ConfigValue: s.configs()[name]},
+			)
 		}
 		req.Topics = append(req.Topics, t)
 	}
@@ -121,15 +132,21 @@ func createTopics(ctx context.Context, conn *stream.Conn, specs []TopicSpec) err
 	}
 	var errs []error
 	for _, s := range specs {
-		if err := res.Errors[conn.Full(s.Name)]; err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
+		if err := res.Errors[conn.Full(s.Name)]; err != nil &&
+			!errors.Is(err, kafka.TopicAlreadyExists) {
 			errs = append(errs, fmt.Errorf("create topic %s: %w", s.Name, wire.Classify(err)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// layouts returns the existing ones of the topics, with the number of partitions that have a leader and of all.
-func layouts(ctx context.Context, conn *stream.Conn, specs []TopicSpec) (map[string]kafka.Topic, error) {
+// layouts returns the existing ones of the topics, with the number of partitions that have a leader
+// and of all.
+func layouts(
+	ctx context.Context,
+	conn *stream.Conn,
+	specs []TopicSpec,
+) (map[string]kafka.Topic, error) {
 	names := make([]string, len(specs))
 	for i, s := range specs {
 		names[i] = conn.Full(s.Name)
@@ -167,7 +184,10 @@ func awaitTopics(ctx context.Context, conn *stream.Conn, specs []TopicSpec) erro
 			return err
 		}
 		if !fault.Sleep(ctx, 50*time.Millisecond) {
-			return fmt.Errorf("wait for topic %s to be usable: %w", waitingFor, errors.Join(err, fault.As(fault.Transient, ctx.Err())))
+			return fmt.Errorf(
+				"wait for topic %s to be usable: %w", waitingFor,
+				errors.Join(err, fault.As(fault.Transient, ctx.Err())),
+			)
 		}
 	}
 }
@@ -212,25 +232,42 @@ func notUsable(ctx context.Context, conn *stream.Conn, specs []TopicSpec) (strin
 	return "", nil
 }
 
-// samePartitions returns an error that says what to do when a topic has another number of partitions. One that is just being made may have none yet.
+// samePartitions returns an error that says what to do when a topic has another number of
+// partitions. One that is just being made may have none yet.
 func samePartitions(t kafka.Topic, s TopicSpec) error {
 	n := len(t.Partitions)
 	if n == 0 || n == s.Partitions {
 		return nil
 	}
-	return fault.Permanentf("topic %s has %d partitions, not %d: changing the number would move keys between partitions and break their order. "+
-		"Configure %d, or choose another topic prefix and replay into it, or delete the topic if its data may go", t.Name, n, s.Partitions, n)
+	return fault.Permanentf(
+		"topic %s has %d partitions, not %d: changing the number would move keys between "+
+			"partitions and break their order. "+
+			"Configure %d, or choose another topic prefix and replay into it, or delete the "+
+			"topic if its data may go",
+		t.Name,
+		n,
+		s.Partitions,
+		n,
+	)
 }
 
-// usable reports whether a partition has answered without an error: whichever it is, the answer is to wait.
+// usable reports whether a partition has answered without an error: whichever it is, the answer is
+// to wait.
 func usable(err error) bool { return err == nil }
 
-// alignConfigs changes the topic configurations that differ from the specs. What a spec does not name stays as it is.
+// alignConfigs changes the topic configurations that differ from the specs. What a spec does not
+// name stays as it is.
 func alignConfigs(ctx context.Context, conn *stream.Conn, specs []TopicSpec) error {
 	ask := &kafka.DescribeConfigsRequest{}
 	for _, s := range specs {
 		if names := slices.Sorted(maps.Keys(s.configs())); len(names) > 0 {
-			ask.Resources = append(ask.Resources, kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: conn.Full(s.Name), ConfigNames: names})
+			ask.Resources = append(
+				ask.Resources,
+				kafka.DescribeConfigRequestResource{
+					ResourceType: kafka.ResourceTypeTopic, ResourceName: conn.Full(s.Name),
+					ConfigNames: names,
+				},
+			)
 		}
 	}
 	if len(ask.Resources) == 0 {
@@ -243,7 +280,9 @@ func alignConfigs(ctx context.Context, conn *stream.Conn, specs []TopicSpec) err
 	is := map[string]map[string]string{}
 	for _, r := range res.Resources {
 		if r.Error != nil {
-			return fmt.Errorf("read configuration of topic %s: %w", r.ResourceName, wire.Classify(r.Error))
+			return fmt.Errorf(
+				"read configuration of topic %s: %w", r.ResourceName, wire.Classify(r.Error),
+			)
 		}
 		is[r.ResourceName] = map[string]string{}
 		for _, e := range r.ConfigEntries {
@@ -252,10 +291,17 @@ func alignConfigs(ctx context.Context, conn *stream.Conn, specs []TopicSpec) err
 	}
 	change := &kafka.IncrementalAlterConfigsRequest{}
 	for _, s := range specs {
-		r := kafka.IncrementalAlterConfigsRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: conn.Full(s.Name)}
+		r := kafka.IncrementalAlterConfigsRequestResource{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: conn.Full(s.Name),
+		}
 		for _, name := range slices.Sorted(maps.Keys(s.configs())) {
 			if want := s.configs()[name]; !sameConfig(is[conn.Full(s.Name)][name], want) {
-				r.Configs = append(r.Configs, kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: want, ConfigOperation: kafka.ConfigOperationSet})
+				r.Configs = append(
+					r.Configs,
+					kafka.IncrementalAlterConfigsRequestConfig{
+						Name: name, Value: want, ConfigOperation: kafka.ConfigOperationSet,
+					},
+				)
 			}
 		}
 		if len(r.Configs) > 0 {
@@ -271,7 +317,9 @@ func alignConfigs(ctx context.Context, conn *stream.Conn, specs []TopicSpec) err
 	}
 	for _, r := range changed.Resources {
 		if r.Error != nil {
-			return fmt.Errorf("change configuration of topic %s: %w", r.ResourceName, wire.Classify(r.Error))
+			return fmt.Errorf(
+				"change configuration of topic %s: %w", r.ResourceName, wire.Classify(r.Error),
+			)
 		}
 	}
 	return nil
@@ -285,7 +333,8 @@ func sameConfig(a, b string) bool {
 	return slices.Equal(x, y)
 }
 
-// DeleteTopics deletes the topics and what is in them, and returns when they are gone. One that does not exist is no error.
+// DeleteTopics deletes the topics and what is in them, and returns when they are gone. One that
+// does not exist is no error.
 func DeleteTopics(ctx context.Context, conn *stream.Conn, names ...string) error {
 	if len(names) == 0 {
 		return nil
@@ -303,7 +352,8 @@ func DeleteTopics(ctx context.Context, conn *stream.Conn, names ...string) error
 	for i, name := range names {
 		specs[i].Name = name
 		conn.Forget(name)
-		if err := res.Errors[full[i]]; err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
+		if err := res.Errors[full[i]]; err != nil &&
+			!errors.Is(err, kafka.UnknownTopicOrPartition) {
 			errs = append(errs, fmt.Errorf("delete topic %s: %w", name, wire.Classify(err)))
 		}
 	}
@@ -318,61 +368,10 @@ func DeleteTopics(ctx context.Context, conn *stream.Conn, names ...string) error
 			return nil
 		}
 		if !fault.Sleep(ctx, 50*time.Millisecond) {
-			return fmt.Errorf("wait for %d topics to be gone: %w", len(names), errors.Join(err, fault.As(fault.Transient, ctx.Err())))
+			return fmt.Errorf(
+				"wait for %d topics to be gone: %w", len(names),
+				errors.Join(err, fault.As(fault.Transient, ctx.Err())),
+			)
 		}
 	}
-}
-
-// logIDKey is the key of the log's id in the meta topic.
-const logIDKey = "log_id"
-
-// LogID returns the random id of this log, which stands in the compacted metaTopic and in every store, so that a log wiped beside kept stores, or the
-// reverse, is noticed. With create a log without an id gets one; otherwise that is a permanent error that says what to do.
-func LogID(ctx context.Context, conn *stream.Conn, emitter Emitter, metaTopic string, create bool) (string, error) {
-	ids, err := readLogIDs(ctx, conn, metaTopic)
-	if err != nil {
-		return "", err
-	}
-	if len(ids) == 0 {
-		if !create {
-			return "", fault.Permanentf("the log has no id in topic %s: run migrate once before starting", metaTopic)
-		}
-		if err := writeLogID(ctx, emitter, metaTopic, uuid.NewString()); err != nil {
-			return "", err
-		}
-		if ids, err = readLogIDs(ctx, conn, metaTopic); err != nil {
-			return "", err
-		}
-		if len(ids) == 0 {
-			return "", fault.Transientf("the log's id was written to %s but cannot be read back", metaTopic)
-		}
-	}
-	// Two that write at once both take the first; writing it again makes sure that compaction, which keeps the last, agrees.
-	if first := ids[0]; ids[len(ids)-1] != first {
-		if err := writeLogID(ctx, emitter, metaTopic, first); err != nil {
-			return "", err
-		}
-	}
-	return ids[0], nil
-}
-
-func writeLogID(ctx context.Context, emitter Emitter, metaTopic, id string) error {
-	if err := emitter.Emit(ctx, []record.Record{{Topic: metaTopic, Partition: 0, Key: []byte(logIDKey), Value: []byte(id)}}); err != nil {
-		return fmt.Errorf("write the log's id: %w", err)
-	}
-	return nil
-}
-
-func readLogIDs(ctx context.Context, conn *stream.Conn, metaTopic string) ([]string, error) {
-	var ids []string
-	err := conn.Read(ctx, record.TopicPartition{Topic: metaTopic, Partition: 0}, 0, -1, func(r *record.Record) error {
-		if string(r.Key) == logIDKey && len(r.Value) > 0 {
-			ids = append(ids, string(r.Value))
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the log's id: %w", err)
-	}
-	return ids, nil
 }

@@ -20,7 +20,12 @@ func TestEnsureTopics(t *testing.T) {
 	onEngines(t, func(t *testing.T, e *engine) {
 		specs := []TopicSpec{
 			{Name: e.newName(), Partitions: 3, RetentionMs: -1, RetentionBytes: 1 << 30},
-			{Name: e.newName(), Partitions: 1, Compact: true, Config: map[string]string{"max.message.bytes": "2000000"}},
+			{
+				Name:       e.newName(),
+				Partitions: 1,
+				Compact:    true,
+				Config:     map[string]string{"max.message.bytes": "2000000"},
+			},
 		}
 		// Several at once, as when several processes start.
 		var wg sync.WaitGroup
@@ -30,7 +35,16 @@ func TestEnsureTopics(t *testing.T) {
 		wg.Wait()
 		// Usable at once, without another attempt.
 		p := e.Publisher(t)
-		require.NoError(t, p.Emit(t.Context(), []record.Record{{Topic: specs[0].Name, Partition: 2, Value: []byte("v")}, {Topic: specs[1].Name, Partition: 0, Key: []byte("k"), Value: []byte("v")}}))
+		require.NoError(
+			t,
+			p.Emit(
+				t.Context(),
+				[]record.Record{
+					{Topic: specs[0].Name, Partition: 2, Value: []byte("v")},
+					{Topic: specs[1].Name, Partition: 0, Key: []byte("k"), Value: []byte("v")},
+				},
+			),
+		)
 
 		// What differs is brought in line, what is not named stays.
 		specs[0].RetentionBytes = 1 << 29
@@ -44,7 +58,8 @@ func TestEnsureTopics(t *testing.T) {
 			{"cleanup.policy": "compact", "max.message.bytes": "2000000"},
 		} {
 			maps.Copy(want, specs[i].Config)
-			streamtest.Eventually(t, "the configuration", func() bool { // a broker learns of it from the controller
+			// a broker learns of it from the controller
+			streamtest.Eventually(t, "the configuration", func() bool {
 				is := e.configs(t, specs[i].Name)
 				for name, value := range want {
 					if is[name] != value {
@@ -55,27 +70,45 @@ func TestEnsureTopics(t *testing.T) {
 			})
 		}
 
-		// Another number of partitions is refused, with what to do; and whatever is wrong is said before anything is done.
+		// Another number of partitions is refused, with what to do; and whatever is wrong is said
+		// before anything is done.
 		specs[0].Partitions = 4
 		never := e.newName()
-		err := EnsureTopics(t.Context(), e.Conn, append(specs, TopicSpec{Name: never, Partitions: 1}))
+		err := EnsureTopics(
+			t.Context(), e.Conn, append(specs, TopicSpec{Name: never, Partitions: 1}),
+		)
 		require.ErrorContains(t, err, "has 3 partitions, not 4")
 		assert.Equal(t, fault.Permanent, fault.ClassOf(err))
 		_, err = e.Conn.Partitions(t.Context(), never)
 		require.ErrorIs(t, err, kafka.UnknownTopicOrPartition, "nothing was done")
-		require.ErrorContains(t, EnsureTopics(t.Context(), e.Conn, []TopicSpec{{Name: "x"}}), "at least one partition")
+		require.ErrorContains(
+			t, EnsureTopics(t.Context(), e.Conn, []TopicSpec{{Name: "x"}}),
+			"at least one partition",
+		)
 		require.NoError(t, EnsureTopics(t.Context(), e.Conn, nil))
 
-		require.NoError(t, DeleteTopics(t.Context(), e.Conn, specs[0].Name, specs[1].Name, e.newName()))
+		require.NoError(
+			t, DeleteTopics(t.Context(), e.Conn, specs[0].Name, specs[1].Name, e.newName()),
+		)
 		require.NoError(t, DeleteTopics(t.Context(), e.Conn))
 		// Gone for good: the same names with another shape.
-		require.NoError(t, EnsureTopics(t.Context(), e.Conn, []TopicSpec{{Name: specs[0].Name, Partitions: 4}}))
+		require.NoError(
+			t, EnsureTopics(t.Context(), e.Conn, []TopicSpec{{Name: specs[0].Name, Partitions: 4}}),
+		)
 	})
 }
 
 func (e *engine) configs(t *testing.T, topic string) map[string]string {
 	t.Helper()
-	res, err := e.Conn.Client().DescribeConfigs(t.Context(), &kafka.DescribeConfigsRequest{Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}}})
+	res, err := e.Conn.Client().
+		DescribeConfigs(
+			t.Context(),
+			&kafka.DescribeConfigsRequest{
+				Resources: []kafka.DescribeConfigRequestResource{
+					{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic},
+				},
+			},
+		)
 	require.NoError(t, err)
 	out := map[string]string{}
 	for _, c := range res.Resources[0].ConfigEntries {
@@ -93,9 +126,19 @@ func TestTopicSpecConfigs(t *testing.T) {
 	}{
 		{"plain", TopicSpec{}, map[string]string{}},
 		{"compact", TopicSpec{Compact: true}, map[string]string{"cleanup.policy": "compact"}},
-		{"compact for a while", TopicSpec{Compact: true, RetentionMs: 5}, map[string]string{"cleanup.policy": "compact,delete", "retention.ms": "5"}},
-		{"compact for good", TopicSpec{Compact: true, RetentionMs: -1}, map[string]string{"cleanup.policy": "compact", "retention.ms": "-1"}},
-		{"the last word", TopicSpec{RetentionBytes: 7, Config: map[string]string{"retention.bytes": "8"}}, map[string]string{"retention.bytes": "8"}},
+		{
+			"compact for a while", TopicSpec{Compact: true, RetentionMs: 5},
+			map[string]string{"cleanup.policy": "compact,delete", "retention.ms": "5"},
+		},
+		{
+			"compact for good", TopicSpec{Compact: true, RetentionMs: -1},
+			map[string]string{"cleanup.policy": "compact", "retention.ms": "-1"},
+		},
+		{
+			"the last word",
+			TopicSpec{RetentionBytes: 7, Config: map[string]string{"retention.bytes": "8"}},
+			map[string]string{"retention.bytes": "8"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -113,12 +156,33 @@ func TestLag(t *testing.T) {
 		p := e.Publisher(t)
 		streamtest.Emit(t, p, topic, 0, 0, 10)
 		streamtest.Emit(t, p, topic, 1, 0, 4)
-		streamtest.Eventually(t, "the commit", func() bool { // a fresh coordinator is not available for a moment
-			res, err := e.Conn.Client().OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: group, GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{topic: {{Partition: 0, Offset: 7, Metadata: record.Intent{First: 7, Last: 8}.String()}}}})
+		// a fresh coordinator is not available for a moment
+		streamtest.Eventually(t, "the commit", func() bool {
+			res, err := e.Conn.Client().
+				OffsetCommit(
+					t.Context(),
+					&kafka.OffsetCommitRequest{
+						GroupID: group, GenerationID: -1,
+						Topics: map[string][]kafka.OffsetCommit{
+							topic: {
+								{
+									Partition: 0, Offset: 7,
+									Metadata: record.Intent{First: 7, Last: 8}.String(),
+								},
+							},
+						},
+					},
+				)
 			return err == nil && res.Topics[topic][0].Error == nil
 		})
-		want := PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: topic, Partition: 0}, HighWatermark: 10, Committed: 7, Lag: 3, Metadata: "v1:7-8"}
-		never := PartitionLag{Group: group, TopicPartition: record.TopicPartition{Topic: topic, Partition: 1}, HighWatermark: 4, Committed: -1, Lag: 4}
+		want := PartitionLag{
+			Group: group, TopicPartition: record.TopicPartition{Topic: topic, Partition: 0},
+			HighWatermark: 10, Committed: 7, Lag: 3, Metadata: "v1:7-8",
+		}
+		never := PartitionLag{
+			Group: group, TopicPartition: record.TopicPartition{Topic: topic, Partition: 1},
+			HighWatermark: 4, Committed: -1, Lag: 4,
+		}
 		got, err := Lag(t.Context(), e.Conn, map[string][]string{group: {topic}})
 		require.NoError(t, err)
 		assert.Equal(t, []PartitionLag{want, never}, got)
@@ -140,7 +204,9 @@ func TestResetOffsets(t *testing.T) {
 		streamtest.Emit(t, p, topic, 0, 0, 10)
 		var store counter
 		run := func() func() { return e.count(t, cfg, topic, &store) }
-		to := map[record.TopicPartition]int64{{Topic: topic, Partition: 0}: 4, {Topic: topic, Partition: 1}: 0}
+		to := map[record.TopicPartition]int64{
+			{Topic: topic, Partition: 0}: 4, {Topic: topic, Partition: 1}: 0,
+		}
 		stop := run()
 		streamtest.Eventually(t, "the records", func() bool { return store.n.Load() == 10 })
 		err := ResetOffsets(t.Context(), e.Conn, cfg.Group, to)
@@ -164,7 +230,12 @@ func TestLogID(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
 		meta := e.newName()
-		require.NoError(t, EnsureTopics(t.Context(), e.Conn, []TopicSpec{{Name: meta, Partitions: 1, Compact: true}}))
+		require.NoError(
+			t,
+			EnsureTopics(
+				t.Context(), e.Conn, []TopicSpec{{Name: meta, Partitions: 1, Compact: true}},
+			),
+		)
 		p := e.Publisher(t)
 		_, err := LogID(t.Context(), e.Conn, p, meta, false)
 		require.ErrorContains(t, err, "run migrate")

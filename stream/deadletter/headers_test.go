@@ -11,28 +11,34 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// The values are what every version has written: dead letters of old are still found, under the same
-// id, also where the installation has a prefix.
+// The values are what every version has written: dead letters of old are still found, under the
+// same id, also where the installation has a prefix.
 func TestIDsAndHeadersStayWhatTheyWere(t *testing.T) {
 	t.Parallel()
-	at := record.Position{TopicPartition: record.TopicPartition{Topic: "shop.interactions", Partition: 3}, Offset: 11}
+	at := record.Position{
+		TopicPartition: record.TopicPartition{Topic: "shop.interactions", Partition: 3}, Offset: 11,
+	}
 	assert.Equal(t, "92338c82-1630-57d6-800f-adcfa8fdc791", ID("shop.embed", at))
 	h := Headers{
 		Group: "shop.embed", Handler: "embed", Subscriber: "shop.embed", Origin: at,
 		Time: time.UnixMilli(1).UTC(), Class: fault.Unknown, Reason: "why", Attempts: 5,
-		FirstFailure: time.UnixMilli(2).UTC(), LastFailure: time.UnixMilli(3).UTC(), Unnamed: 2, OmittedBytes: 9,
+		FirstFailure: time.UnixMilli(2).
+			UTC(),
+		LastFailure: time.UnixMilli(3).UTC(), Unnamed: 2, OmittedBytes: 9,
 	}
 	got := map[string]string{}
 	for _, h := range h.On(nil) {
 		got[h.Key] = string(h.Value)
 	}
 	assert.Equal(t, map[string]string{
-		"reason_poisoned": "why", "topic_poisoned": "shop.interactions", "handler_poisoned": "embed",
-		"subscriber_poisoned": "shop.embed", "id_poisoned": "92338c82-1630-57d6-800f-adcfa8fdc791", "group_poisoned": "shop.embed",
-		"partition_poisoned": "3", "offset_poisoned": "11", "time_poisoned": "1970-01-01T00:00:00.001Z",
+		"reason_poisoned": "why", "topic_poisoned": "shop.interactions",
+		"handler_poisoned":    "embed",
+		"subscriber_poisoned": "shop.embed", "id_poisoned": "92338c82-1630-57d6-800f-adcfa8fdc791",
+		"group_poisoned": "shop.embed", "partition_poisoned": "3", "offset_poisoned": "11",
+		"time_poisoned":  "1970-01-01T00:00:00.001Z",
 		"class_poisoned": "unknown", "attempts_poisoned": "5", "unnamed_poisoned": "2",
-		"first_failure_poisoned": "1970-01-01T00:00:00.002Z", "last_failure_poisoned": "1970-01-01T00:00:00.003Z",
-		"omitted_bytes_poisoned": "9",
+		"first_failure_poisoned": "1970-01-01T00:00:00.002Z",
+		"last_failure_poisoned":  "1970-01-01T00:00:00.003Z", "omitted_bytes_poisoned": "9",
 	}, got)
 
 	l, ok := Parse(&record.Record{Topic: "embed.poison", Offset: 4, Headers: h.On(nil)}, "shop.")
@@ -47,13 +53,20 @@ func TestHeadersRoundTrip(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 4, 5, 6, 7, 8e6, time.UTC)
 	s := Headers{
-		Group: "g", Handler: "h", Subscriber: "s", Origin: record.Position{TopicPartition: record.TopicPartition{Topic: "t", Partition: 2}, Offset: 1 << 40}, Time: at, Class: fault.Transient, Reason: "why – 日本",
-		Attempts: 3, FirstFailure: at.Add(time.Second), LastFailure: at.Add(time.Hour), Unnamed: 4, OmittedBytes: 5,
+		Group: "g", Handler: "h", Subscriber: "s",
+		Origin: record.Position{
+			TopicPartition: record.TopicPartition{Topic: "t", Partition: 2}, Offset: 1 << 40,
+		},
+		Time: at, Class: fault.Transient, Reason: "why – 日本",
+		Attempts: 3, FirstFailure: at.Add(time.Second), LastFailure: at.Add(time.Hour), Unnamed: 4,
+		OmittedBytes: 5,
 	}
 	got, ok := HeadersOf(&record.Record{Headers: s.On([]record.Header{{Key: "a", Value: nil}})})
 	require.True(t, ok)
 	assert.Equal(t, s, got)
-	_, ok = HeadersOf(&record.Record{Headers: []record.Header{{Key: record.HeaderTopic, Value: []byte("t")}}})
+	_, ok = HeadersOf(
+		&record.Record{Headers: []record.Header{{Key: record.HeaderTopic, Value: []byte("t")}}},
+	)
 	assert.False(t, ok)
 	assert.Equal(t, "日本…", Clip("日本語", 7))
 }

@@ -97,10 +97,14 @@ type resolution struct {
 func parseResolution(r *record.Record) (res resolution, ok bool) {
 	res = resolution{
 		id: r.Header(record.HeaderID), state: State(r.Header(record.HeaderResolution)),
-		reason: r.Header(record.HeaderResolutionReason), at: parseStamp(r.Header(record.HeaderResolvedAt)),
+		reason: r.Header(
+			record.HeaderResolutionReason,
+		), at: parseStamp(r.Header(record.HeaderResolvedAt)),
 	}
 	res.resolves.Topic = r.Topic
-	_, err := fmt.Sscanf(r.Header(record.HeaderResolves), "%d/%d", &res.resolves.Partition, &res.resolves.Offset)
+	_, err := fmt.Sscanf(
+		r.Header(record.HeaderResolves), "%d/%d", &res.resolves.Partition, &res.resolves.Offset,
+	)
 	return res, err == nil && res.id != "" && (res.state == Replayed || res.state == Dropped)
 }
 

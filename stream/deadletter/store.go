@@ -21,7 +21,10 @@ type Log interface {
 	Partitions(ctx context.Context, topic string) (int, error)
 	// Read calls fn for the records with from ≤ offset < to, in order. A negative to means the end
 	// at the time of the call.
-	Read(ctx context.Context, tp record.TopicPartition, from, to int64, fn func(*record.Record) error) error
+	Read(
+		ctx context.Context, tp record.TopicPartition, from, to int64,
+		fn func(*record.Record) error,
+	) error
 }
 
 // Emitter writes records and returns when all replicas have them. A *stream.Publisher is one.
@@ -105,8 +108,8 @@ func (s *Store) read(ctx context.Context, group string) (map[string]*Letter, err
 			if res, ok := parseResolution(r); ok {
 				resolutions[res.resolves] = res
 			} else if l, ok := Parse(r, s.prefix); ok {
-				// A record without a key may be written to another partition the second time: the later one
-				// counts.
+				// A record without a key may be written to another partition the second time: the
+				// later one counts.
 				if old, ok := letters[l.ID]; !ok || !l.WrittenAt.Before(old.WrittenAt) {
 					letters[l.ID] = &l
 				}
@@ -149,8 +152,12 @@ func (s *Store) Replay(ctx context.Context, f Filter, o ReplayOptions) (int, err
 	var errs []error
 	letters = slices.DeleteFunc(letters, func(l Letter) bool {
 		if l.OmittedBytes > 0 {
-			errs = append(errs, fault.Permanentf("dead letter %s cannot be replayed: its value of %d bytes was "+
-				"too large to be kept: read it at %s, and drop the dead letter", l.ID, l.OmittedBytes, l.Origin))
+			errs = append(
+				errs,
+				fault.Permanentf("dead letter %s cannot be replayed: its value of %d bytes was "+
+					"too large to be kept: read it at %s, and drop the dead "+
+					"letter", l.ID, l.OmittedBytes, l.Origin),
+			)
 		}
 		return l.OmittedBytes > 0
 	})
@@ -225,8 +232,11 @@ func (s *Store) chosen(ctx context.Context, f Filter) ([]Letter, error) {
 		}
 	}
 	slices.SortFunc(letters, func(a, b Letter) int {
-		return cmp.Or(strings.Compare(a.Origin.Topic, b.Origin.Topic),
-			cmp.Compare(a.Origin.Partition, b.Origin.Partition), cmp.Compare(a.Origin.Offset, b.Origin.Offset))
+		return cmp.Or(
+			strings.Compare(a.Origin.Topic, b.Origin.Topic),
+			cmp.Compare(a.Origin.Partition, b.Origin.Partition),
+			cmp.Compare(a.Origin.Offset, b.Origin.Offset),
+		)
 	})
 	return letters, nil
 }
@@ -242,7 +252,10 @@ func (s *Store) resolve(ctx context.Context, letters []Letter, state State, reas
 				{Key: record.HeaderResolution, Value: []byte(state)},
 				{Key: record.HeaderResolutionReason, Value: []byte(Clip(reason, MaxReasonBytes))},
 				{Key: record.HeaderResolvedAt, Value: []byte(at)},
-				{Key: record.HeaderResolves, Value: fmt.Appendf(nil, "%d/%d", l.At.Partition, l.At.Offset)},
+				{
+					Key:   record.HeaderResolves,
+					Value: fmt.Appendf(nil, "%d/%d", l.At.Partition, l.At.Offset),
+				},
 			},
 		}
 	}

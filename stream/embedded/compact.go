@@ -12,14 +12,16 @@ import (
 	"sync/atomic"
 )
 
-// wantsCompaction reports whether the compacted topics have grown enough since the last time to be worth it.
+// wantsCompaction reports whether the compacted topics have grown enough since the last time to be
+// worth it.
 func (b *Broker) wantsCompaction(logs []partitionLog) bool {
 	if b.cfg.CompactAfterBytes < 0 {
 		return false
 	}
 	var last int64
 	if raw, err := os.ReadFile(b.compactedFile()); err == nil {
-		last, _ = strconv.ParseInt(strings.TrimSpace(string(raw)), 10, 64) // unreadable means never: compacting once more does no harm
+		// unreadable means never: compacting once more does no harm
+		last, _ = strconv.ParseInt(strings.TrimSpace(string(raw)), 10, 64)
 	}
 	_, now := totals(logs)
 	return now > last+b.cfg.CompactAfterBytes
@@ -27,12 +29,16 @@ func (b *Broker) wantsCompaction(logs []partitionLog) bool {
 
 func (b *Broker) compactedFile() string { return filepath.Join(b.cfg.Dir, "compacted-bytes") }
 
-// openCompacting opens the log, compacts it and serves it. It returns false when compaction has failed: the files are as before and the
-// log is closed.
+// openCompacting opens the log, compacts it and serves it. It returns false when compaction has
+// failed: the files are as before and the log is closed.
 //
-// kfake compacts by deleting a partition's files and writing them anew, so the files are linked aside first; as long as the links are there, a
-// start puts them back.
-func (b *Broker) openCompacting(ctx context.Context, aside *aside, logs []partitionLog) (bool, error) {
+// kfake compacts by deleting a partition's files and writing them anew, so the files are linked
+// aside first; as long as the links are there, a start puts them back.
+func (b *Broker) openCompacting(
+	ctx context.Context,
+	aside *aside,
+	logs []partitionLog,
+) (bool, error) {
 	if err := aside.take(logs); err != nil {
 		return false, fmt.Errorf("embedded broker: link files aside before compaction: %w", err)
 	}
@@ -49,7 +55,9 @@ func (b *Broker) openCompacting(ctx context.Context, aside *aside, logs []partit
 		b.log.Error("embedded broker: compaction failed, the log stays as it was", "dir", b.cfg.Dir)
 		b.cluster.Close()
 		if _, err := aside.recover(); err != nil {
-			return false, fmt.Errorf("embedded broker: put files back after a failed compaction: %w", err)
+			return false, fmt.Errorf(
+				"embedded broker: put files back after a failed compaction: %w", err,
+			)
 		}
 		return false, nil
 	}
@@ -72,8 +80,9 @@ func (b *Broker) step(name string) {
 	}
 }
 
-// aside is the folder that holds hard links to the files of compacted partitions while they are being compacted. It is complete exactly as long as it
-// has its name: it is made under another one and renamed, and renamed again before it is removed.
+// aside is the folder that holds hard links to the files of compacted partitions while they are
+// being compacted. It is complete exactly as long as it has its name: it is made under another one
+// and renamed, and renamed again before it is removed.
 type aside struct {
 	dir, making, gone string
 	logDir            string
@@ -106,7 +115,8 @@ func (a *aside) take(logs []partitionLog) error {
 	return syncDir(filepath.Dir(a.dir))
 }
 
-// recover puts back what take has linked, if it is there, and reports whether it was. It can be interrupted and repeated.
+// recover puts back what take has linked, if it is there, and reports whether it was. It can be
+// interrupted and repeated.
 func (a *aside) recover() (bool, error) {
 	if err := a.clean(); err != nil {
 		return false, err
@@ -146,7 +156,8 @@ func (a *aside) clean() error {
 	return errors.Join(os.RemoveAll(a.making), os.RemoveAll(a.gone))
 }
 
-// linkFiles hard-links every file of one folder into another, or copies where the file system has no hard links.
+// linkFiles hard-links every file of one folder into another, or copies where the file system has
+// no hard links.
 func linkFiles(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {

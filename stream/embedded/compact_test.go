@@ -17,7 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// fillCompacted leaves a folder with a compacted topic of 500 records and 20 keys beside a plain one, and returns the latest record of each key.
+// fillCompacted leaves a folder with a compacted topic of 500 records and 20 keys beside a plain
+// one, and returns the latest record of each key.
 func fillCompacted(t *testing.T, cfg Config) map[string]string {
 	t.Helper()
 	cfg.CompactAfterBytes = -1
@@ -75,7 +76,8 @@ func TestCrashDuringCompaction(t *testing.T) {
 				cfg := compactingConfig(dir)
 				startChildCompacting(t, dir, step)
 				if gone {
-					// kfake deletes a partition's files before it writes them anew; this is the moment in between.
+					// kfake deletes a partition's files before it writes them anew; this is the
+					// moment in between.
 					pdir := filepath.Join(dir, "log", "partitions", "state-0")
 					files, err := os.ReadDir(pdir)
 					require.NoError(t, err)
@@ -169,7 +171,9 @@ func TestKillWhileWriting(t *testing.T) {
 		c := startChild(t, dir, "")
 		cl := client(t, c.addr)
 		if round == 0 {
-			createTopic(t, cl, "state", 1, map[string]*string{"cleanup.policy": kadm.StringPtr("compact")})
+			createTopic(
+				t, cl, "state", 1, map[string]*string{"cleanup.policy": kadm.StringPtr("compact")},
+			)
 		}
 		produce(t, cl, "state", 200, 500, 7)
 		c.stop(t, syscall.SIGKILL)
@@ -192,7 +196,10 @@ func TestAllowance(t *testing.T) {
 		{"nothing", nil, 100, math.MaxInt64},
 		{"fits", []partitionLog{part(50, false), part(50, true)}, 100, math.MaxInt64},
 		{"one large", []partitionLog{part(200, false)}, 100, 100},
-		{"small ones are left alone", []partitionLog{part(10, false), part(200, false), part(300, false)}, 110, 50},
+		{
+			"small ones are left alone",
+			[]partitionLog{part(10, false), part(200, false), part(300, false)}, 110, 50,
+		},
 		{"compacted ones come first", []partitionLog{part(60, true), part(100, false)}, 100, 40},
 		{"compacted ones do not fit", []partitionLog{part(160, true), part(100, false)}, 100, -1},
 	} {

@@ -1,14 +1,20 @@
-// Package embedded runs a Kafka broker inside the process, for development and tests on one machine: franz-go's kfake behind a loopback listener,
-// kept in a folder, so that every Kafka client can connect and nothing has to be installed.
+// Package embedded runs a Kafka broker inside the process, for development and tests on one
+// machine: franz-go's kfake behind a loopback listener, kept in a folder, so that every Kafka
+// client can connect and nothing has to be installed.
 //
-// As it comes, kfake loses data in a few ordinary situations. This package is the guards against them:
+// As it comes, kfake loses data in a few ordinary situations. This package is the guards against
+// them:
 //
-//   - nothing expires by time: neither records nor a group's offsets; topics that ask for retention.ms get none
-//   - logs are bounded by bytes, in whole small segments, and a partition is never emptied, since an empty one forgets its offsets
-//   - compaction runs only inside Start, before clients are served, with the partitions' files linked aside first; a start that finds the links
+//   - nothing expires by time: neither records nor a group's offsets; topics that ask for
+//     retention.ms get none
+//   - logs are bounded by bytes, in whole small segments, and a partition is never emptied, since
+//     an empty one forgets its offsets
+//   - compaction runs only inside Start, before clients are served, with the partitions' files
+//     linked aside first; a start that finds the links
 //     puts them back
 //   - a folder is locked, so that two processes cannot write it
-//   - memory at start equals the size of the log, so the log has a cap (Config.MaxLogBytes): beyond it the oldest segments of the largest
+//   - memory at start equals the size of the log, so the log has a cap (Config.MaxLogBytes): beyond
+//     it the oldest segments of the largest
 //     partitions that are not compacted go, with a warning
 //
 // It is no replacement for a Kafka cluster: one node, no replicas, one thread.
@@ -31,25 +37,29 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// Config says where the broker keeps its log and where it listens. Take DefaultConfig and change what differs.
+// Config says where the broker keeps its log and where it listens. Take DefaultConfig and change
+// what differs.
 type Config struct {
-	// Dir is the folder of the log. It is created if needed, and belongs to one process at a time. Required.
+	// Dir is the folder of the log. It is created if needed, and belongs to one process at a time.
+	// Required.
 	Dir string
 	// Addr is the loopback address to listen on, such as 127.0.0.1:9092. Port 0 takes a free one.
 	Addr string
-	// MaxLogBytes caps the size of all partitions together, and with it the memory needed at start. It is checked every CheckEvery, so it can be
-	// exceeded by what is written in between. Default 1 GiB, at least 16 MiB.
+	// MaxLogBytes caps the size of all partitions together, and with it the memory needed at start.
+	// It is checked every CheckEvery, so it can be exceeded by what is written in between. Default
+	// 1 GiB, at least 16 MiB.
 	MaxLogBytes int64
-	// SegmentBytes is the size of a partition's files: what retention removes at once. Zero derives it from MaxLogBytes (a 512th, at least 1 MiB,
-	// at most 64 MiB), so that few files are open.
+	// SegmentBytes is the size of a partition's files: what retention removes at once. Zero derives
+	// it from MaxLogBytes (a 512th, at least 1 MiB, at most 64 MiB), so that few files are open.
 	SegmentBytes int64
 	// CheckEvery is how often retention by bytes and MaxLogBytes are applied. Default 5 s.
 	CheckEvery time.Duration
-	// CompactAfterBytes is by how much the compacted topics must have grown since the last compaction for a start to compact again. Default 32 MiB;
-	// negative never compacts.
+	// CompactAfterBytes is by how much the compacted topics must have grown since the last
+	// compaction for a start to compact again. Default 32 MiB; negative never compacts.
 	CompactAfterBytes int64
-	// Sync makes every write durable against a crash of the machine, at the cost of speed. Without it an acknowledged record survives every crash of
-	// the process, as with a single Kafka broker's defaults.
+	// Sync makes every write durable against a crash of the machine, at the cost of speed. Without
+	// it an acknowledged record survives every crash of the process, as with a single Kafka
+	// broker's defaults.
 	Sync bool
 	// Log receives warnings; nil is slog.Default().
 	Log *slog.Logger
@@ -60,7 +70,10 @@ type Config struct {
 
 // DefaultConfig returns the defaults for a log in dir: 127.0.0.1:9092, at most 1 GiB.
 func DefaultConfig(dir string) Config {
-	return Config{Dir: dir, Addr: "127.0.0.1:9092", MaxLogBytes: 1 << 30, CheckEvery: 5 * time.Second, CompactAfterBytes: 32 << 20}
+	return Config{
+		Dir: dir, Addr: "127.0.0.1:9092", MaxLogBytes: 1 << 30, CheckEvery: 5 * time.Second,
+		CompactAfterBytes: 32 << 20,
+	}
 }
 
 const (
@@ -78,22 +91,38 @@ func (c Config) Validate() error {
 	}
 	host, port, err := net.SplitHostPort(c.Addr)
 	if err != nil {
-		return fmt.Errorf("embedded broker: Addr %q: want host:port, such as 127.0.0.1:9092: %w", c.Addr, err)
+		return fmt.Errorf(
+			"embedded broker: Addr %q: want host:port, such as 127.0.0.1:9092: %w", c.Addr, err,
+		)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("embedded broker: Addr %q is not a loopback address: the broker knows no authentication, so it listens on 127.0.0.1 only", c.Addr)
+		return fmt.Errorf(
+			"embedded broker: Addr %q is not a loopback address: the broker knows no "+
+				"authentication, so it listens on 127.0.0.1 only",
+			c.Addr,
+		)
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		return fmt.Errorf("embedded broker: Addr %q: the port must be a number from 0 to 65535", c.Addr)
+		return fmt.Errorf(
+			"embedded broker: Addr %q: the port must be a number from 0 to 65535", c.Addr,
+		)
 	}
 	if c.MaxLogBytes < minLogBytes {
-		return fmt.Errorf("embedded broker: MaxLogBytes is %d: want at least %d (16 MiB)", c.MaxLogBytes, minLogBytes)
+		return fmt.Errorf(
+			"embedded broker: MaxLogBytes is %d: want at least %d (16 MiB)", c.MaxLogBytes,
+			minLogBytes,
+		)
 	}
 	if c.SegmentBytes != 0 && c.SegmentBytes < minSegmentBytes {
-		return fmt.Errorf("embedded broker: SegmentBytes is %d: want 0 or at least %d (64 KiB)", c.SegmentBytes, minSegmentBytes)
+		return fmt.Errorf(
+			"embedded broker: SegmentBytes is %d: want 0 or at least %d (64 KiB)", c.SegmentBytes,
+			minSegmentBytes,
+		)
 	}
 	if c.CheckEvery <= 0 {
-		return fmt.Errorf("embedded broker: CheckEvery is %s: want a positive duration", c.CheckEvery)
+		return fmt.Errorf(
+			"embedded broker: CheckEvery is %s: want a positive duration", c.CheckEvery,
+		)
 	}
 	return nil
 }
@@ -118,8 +147,9 @@ type Broker struct {
 	once    sync.Once
 }
 
-// Start opens or creates the log in cfg.Dir and serves it on cfg.Addr. It returns when clients are served. An error says what to do: the folder
-// is used by another process, the port is taken, the log is larger than the cap.
+// Start opens or creates the log in cfg.Dir and serves it on cfg.Addr. It returns when clients are
+// served. An error says what to do: the folder is used by another process, the port is taken, the
+// log is larger than the cap.
 func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -166,14 +196,20 @@ func (b *Broker) open(ctx context.Context) error {
 	aside := asideAt(b.cfg.Dir, b.logDir())
 	restored, err := aside.recover()
 	if err != nil {
-		return fmt.Errorf("embedded broker: put back the files of an interrupted compaction: %w", err)
+		return fmt.Errorf(
+			"embedded broker: put back the files of an interrupted compaction: %w", err,
+		)
 	}
 	if restored {
-		b.log.Warn("a compaction was interrupted: its partitions are as they were before it", "dir", b.cfg.Dir)
+		b.log.Warn(
+			"a compaction was interrupted: its partitions are as they were before it", "dir",
+			b.cfg.Dir,
+		)
 	}
-	// The members that a clean stop wrote down belong to processes that are gone: keeping them would make the first rebalance wait for
-	// their session time-outs.
-	if err := os.Remove(filepath.Join(b.logDir(), "session_state.json")); err != nil && !errors.Is(err, os.ErrNotExist) {
+	// The members that a clean stop wrote down belong to processes that are gone: keeping them
+	// would make the first rebalance wait for their session timeouts.
+	if err := os.Remove(filepath.Join(b.logDir(), "session_state.json")); err != nil &&
+		!errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("embedded broker: remove old sessions: %w", err)
 	}
 	logs, err := scan(b.logDir())
@@ -200,7 +236,8 @@ func (b *Broker) open(ctx context.Context) error {
 	return nil
 }
 
-// openCluster starts kfake behind a listener that accepts nobody yet. Warnings go to the log, and to onWarn if it is not nil.
+// openCluster starts kfake behind a listener that accepts nobody yet. Warnings go to the log, and
+// to onWarn if it is not nil.
 func (b *Broker) openCluster(ctx context.Context, onWarn func(string)) error {
 	_, port, _ := net.SplitHostPort(b.cfg.Addr)
 	portNumber, _ := strconv.Atoi(port)
@@ -211,7 +248,10 @@ func (b *Broker) openCluster(ctx context.Context, onWarn func(string)) error {
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
 			inner, err := (&net.ListenConfig{}).Listen(ctx, network, b.cfg.Addr)
 			if err != nil {
-				return nil, fmt.Errorf("listen on %s (is another broker running? stop it or take another address): %w", b.cfg.Addr, err)
+				return nil, fmt.Errorf(
+					"listen on %s (is another broker running? stop it or take another address): %w",
+					b.cfg.Addr, err,
+				)
 			}
 			ln = newListener(inner)
 			return ln, nil

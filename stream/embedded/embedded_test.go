@@ -40,19 +40,33 @@ func start(t *testing.T, cfg Config) *Broker {
 
 func client(t *testing.T, addr string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.FetchMaxWait(50 * time.Millisecond), kgo.DisableClientMetrics()}, opts...)...)
+	cl, err := kgo.NewClient(
+		append(
+			[]kgo.Opt{
+				kgo.SeedBrokers(addr), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+				kgo.ProducerBatchCompression(kgo.NoCompression()),
+				kgo.FetchMaxWait(50 * time.Millisecond), kgo.DisableClientMetrics(),
+			},
+			opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(cl.Close)
 	return cl
 }
 
-func createTopic(t *testing.T, cl *kgo.Client, topic string, partitions int32, configs map[string]*string) {
+func createTopic(
+	t *testing.T,
+	cl *kgo.Client,
+	topic string,
+	partitions int32,
+	configs map[string]*string,
+) {
 	t.Helper()
 	_, err := kadm.NewClient(cl).CreateTopic(t.Context(), partitions, 1, configs, topic)
 	require.NoError(t, err)
 }
 
-// produce writes n records of size bytes to partition 0, a batch each, with keys k0, k1, …, modulo keys if it is not 0.
+// produce writes n records of size bytes to partition 0, a batch each, with keys k0, k1, …, modulo
+// keys if it is not 0.
 func produce(t *testing.T, cl *kgo.Client, topic string, n, size, keys int) {
 	t.Helper()
 	value := make([]byte, size)
@@ -62,7 +76,10 @@ func produce(t *testing.T, cl *kgo.Client, topic string, n, size, keys int) {
 		if keys > 0 {
 			k = i % keys
 		}
-		r := &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "k%d", k), Value: append(fmt.Appendf(nil, "%d:", i), value...)}
+		r := &kgo.Record{
+			Topic: topic, Key: fmt.Appendf(nil, "k%d", k),
+			Value: append(fmt.Appendf(nil, "%d:", i), value...),
+		}
 		require.NoError(t, cl.ProduceSync(t.Context(), r).FirstErr())
 	}
 }
@@ -81,11 +98,22 @@ func read(t *testing.T, addr, topic string) []*kgo.Record {
 	for at := first; at < end; {
 		req := kmsg.NewPtrFetchRequest()
 		req.MinBytes, req.MaxBytes = 1, 8<<20
-		req.Topics = []kmsg.FetchRequestTopic{{Topic: topic, TopicID: meta.Topics[topic].ID, Partitions: []kmsg.FetchRequestTopicPartition{{FetchOffset: at, PartitionMaxBytes: 8 << 20, CurrentLeaderEpoch: -1}}}}
+		req.Topics = []kmsg.FetchRequestTopic{
+			{
+				Topic:   topic,
+				TopicID: meta.Topics[topic].ID,
+				Partitions: []kmsg.FetchRequestTopicPartition{
+					{FetchOffset: at, PartitionMaxBytes: 8 << 20, CurrentLeaderEpoch: -1},
+				},
+			},
+		}
 		res, err := req.RequestWith(t.Context(), cl.Broker(0))
 		require.NoError(t, err)
 		require.Len(t, res.Topics, 1)
-		f, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Topic: topic, Offset: at}, &res.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
+		f, next := kgo.ProcessFetchPartition(
+			kgo.ProcessFetchPartitionOpts{Topic: topic, Offset: at}, &res.Topics[0].Partitions[0],
+			kgo.DefaultDecompressor(), nil,
+		)
 		require.NoError(t, f.Err)
 		require.Greater(t, next, at, "the log ends before its high watermark")
 		at = next
@@ -147,7 +175,12 @@ func TestSurvivesStop(t *testing.T) {
 				require.Len(t, read(t, c.addr, "events"), (round+1)*50)
 				want = read(t, c.addr, "events")
 				commit := kadm.Offsets{}
-				commit.Add(kadm.Offset{Topic: "events", Partition: 0, At: int64((round + 1) * 50), Metadata: fmt.Sprintf("v1:%d-%d", (round+1)*50, (round+1)*50+7)})
+				commit.Add(
+					kadm.Offset{
+						Topic: "events", Partition: 0, At: int64((round + 1) * 50),
+						Metadata: fmt.Sprintf("v1:%d-%d", (round+1)*50, (round+1)*50+7),
+					},
+				)
 				require.NoError(t, adm.CommitAllOffsets(t.Context(), "group", commit))
 				c.stop(t, tc.sig)
 			}
@@ -162,13 +195,27 @@ func TestTimeDeletesNothing(t *testing.T) {
 	cl := client(t, b.Addr())
 	adm := kadm.NewClient(cl)
 	createTopic(t, cl, "plain", 1, map[string]*string{"retention.ms": kadm.StringPtr("1")})
-	createTopic(t, cl, "compacted", 1, map[string]*string{"cleanup.policy": kadm.StringPtr("compact,delete"), "retention.ms": kadm.StringPtr("1")})
+	createTopic(
+		t,
+		cl,
+		"compacted",
+		1,
+		map[string]*string{
+			"cleanup.policy": kadm.StringPtr("compact,delete"), "retention.ms": kadm.StringPtr("1"),
+		},
+	)
 	old := time.Now().Add(-30 * 24 * time.Hour)
 	for _, topic := range []string{"plain", "compacted"} {
 		for i := range 3 {
-			require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "k%d", i), Value: []byte("v"), Timestamp: old}).FirstErr())
+			r := &kgo.Record{
+				Topic: topic, Key: fmt.Appendf(nil, "k%d", i), Value: []byte("v"), Timestamp: old,
+			}
+			require.NoError(t, cl.ProduceSync(t.Context(), r).FirstErr())
 		}
-		set := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "retention.ms", Value: kadm.StringPtr("1")}, {Op: kadm.SetConfig, Name: "max.message.bytes", Value: kadm.StringPtr("2000000")}}
+		set := []kadm.AlterConfig{
+			{Op: kadm.SetConfig, Name: "retention.ms", Value: kadm.StringPtr("1")},
+			{Op: kadm.SetConfig, Name: "max.message.bytes", Value: kadm.StringPtr("2000000")},
+		}
 		changed, err := adm.AlterTopicConfigs(t.Context(), set, topic)
 		require.NoError(t, err)
 		require.NoError(t, changed[0].Err)
@@ -182,10 +229,18 @@ func TestTimeDeletesNothing(t *testing.T) {
 	assert.Len(t, read(t, b.Addr(), "compacted"), 3)
 
 	// Nor do the group's offsets expire, and nobody can change that.
-	res, err := adm.AlterBrokerConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "log.retention.ms", Value: kadm.StringPtr("1")}})
+	res, err := adm.AlterBrokerConfigs(
+		t.Context(),
+		[]kadm.AlterConfig{
+			{Op: kadm.SetConfig, Name: "log.retention.ms", Value: kadm.StringPtr("1")},
+		},
+	)
 	require.NoError(t, err)
 	require.ErrorIs(t, res[0].Err, kerr.PolicyViolation)
-	res, err = adm.AlterBrokerConfigsState(t.Context(), []kadm.AlterConfig{{Name: "offsets.retention.minutes", Value: kadm.StringPtr("1")}})
+	res, err = adm.AlterBrokerConfigsState(
+		t.Context(),
+		[]kadm.AlterConfig{{Name: "offsets.retention.minutes", Value: kadm.StringPtr("1")}},
+	)
 	require.NoError(t, err)
 	require.ErrorIs(t, res[0].Err, kerr.PolicyViolation)
 	described, err := adm.DescribeBrokerConfigs(t.Context(), 0)
@@ -205,7 +260,15 @@ func TestPartitionIsNeverEmptied(t *testing.T) {
 	cfg.SegmentBytes = minSegmentBytes
 	b := start(t, cfg)
 	cl := client(t, b.Addr())
-	createTopic(t, cl, "small", 1, map[string]*string{"retention.bytes": kadm.StringPtr("1"), "segment.bytes": kadm.StringPtr("1000000000")})
+	createTopic(
+		t,
+		cl,
+		"small",
+		1,
+		map[string]*string{
+			"retention.bytes": kadm.StringPtr("1"), "segment.bytes": kadm.StringPtr("1000000000"),
+		},
+	)
 	produce(t, cl, "small", 30, 400<<10, 0)
 	b.cluster.ApplyRetention()
 	first, end := bounds(t, b.Addr(), "small")
@@ -215,7 +278,12 @@ func TestPartitionIsNeverEmptied(t *testing.T) {
 
 	// Deleting everything on request would forget the offsets at the next start.
 	req := kmsg.NewPtrDeleteRecordsRequest()
-	req.Topics = []kmsg.DeleteRecordsRequestTopic{{Topic: "small", Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: -1}}}}
+	req.Topics = []kmsg.DeleteRecordsRequestTopic{
+		{
+			Topic:      "small",
+			Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: -1}},
+		},
+	}
 	for range 2 { // the refusal stays
 		res, err := req.RequestWith(t.Context(), cl)
 		require.NoError(t, err)
@@ -238,7 +306,9 @@ func TestCap(t *testing.T) {
 	for _, topic := range []string{"large", "small"} {
 		createTopic(t, cl, topic, 1, nil)
 	}
-	createTopic(t, cl, "compacted", 1, map[string]*string{"cleanup.policy": kadm.StringPtr("compact")})
+	createTopic(
+		t, cl, "compacted", 1, map[string]*string{"cleanup.policy": kadm.StringPtr("compact")},
+	)
 	produce(t, cl, "small", 10, 100<<10, 0)
 	produce(t, cl, "compacted", 10, 100<<10, 0)
 	produce(t, cl, "large", 48, 512<<10, 0)
@@ -281,7 +351,9 @@ func TestCapRefusesWhatCannotBeTrimmed(t *testing.T) {
 	cfg.CompactAfterBytes = -1
 	b := start(t, cfg)
 	cl := client(t, b.Addr())
-	createTopic(t, cl, "compacted", 1, map[string]*string{"cleanup.policy": kadm.StringPtr("compact")})
+	createTopic(
+		t, cl, "compacted", 1, map[string]*string{"cleanup.policy": kadm.StringPtr("compact")},
+	)
 	produce(t, cl, "compacted", 60, 800<<10, 0)
 	require.NoError(t, b.Close())
 	cfg.MaxLogBytes = minLogBytes
@@ -342,14 +414,18 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// A clean stop writes down the members it has; they would hold up the next process's first rebalance for their session time-out.
+// A clean stop writes down the members it has; they would hold up the next process's first
+// rebalance for their session timeout.
 func TestOldMembersAreForgotten(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(t.TempDir())
 	b := start(t, cfg)
 	createTopic(t, client(t, b.Addr()), "events", 1, nil)
 	member := func(b *Broker) *kgo.Client {
-		return client(t, b.Addr(), kgo.ConsumerGroup("group"), kgo.ConsumeTopics("events"), kgo.SessionTimeout(45*time.Second), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		return client(
+			t, b.Addr(), kgo.ConsumerGroup("group"), kgo.ConsumeTopics("events"),
+			kgo.SessionTimeout(45*time.Second), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		)
 	}
 	produce(t, client(t, b.Addr()), "events", 1, 10, 0)
 	first := member(b)
@@ -392,7 +468,9 @@ func TestTornTail(t *testing.T) {
 	produce(t, cl, "events", 20, 100, 0)
 	require.NoError(t, b.Close())
 	// What a crash of the machine leaves: half a batch at the end.
-	f, err := os.OpenFile(filepath.Join(b.logDir(), "partitions", "events-0", "0.dat"), os.O_APPEND|os.O_WRONLY, 0)
+	f, err := os.OpenFile(
+		filepath.Join(b.logDir(), "partitions", "events-0", "0.dat"), os.O_APPEND|os.O_WRONLY, 0,
+	)
 	require.NoError(t, err)
 	_, err = f.Write(make([]byte, 40))
 	require.NoError(t, err)

@@ -14,7 +14,10 @@ import (
 var ErrInUse = errors.New("the folder is in use by another process")
 
 func errInUse(dir string) error {
-	return fmt.Errorf("embedded broker: %w: %s: stop the other process, or give this one a folder of its own", ErrInUse, dir)
+	return fmt.Errorf(
+		"embedded broker: %w: %s: stop the other process, or give this one a folder of its own",
+		ErrInUse, dir,
+	)
 }
 
 // Ten years: as good as never, and far from overflowing a time.Duration.
@@ -34,64 +37,95 @@ func brokerConfigs(segmentBytes int64) map[string]string {
 
 // guardRequests changes or refuses the requests that would undo a guard.
 func (b *Broker) guardRequests() {
-	b.cluster.ControlKey(int16(kmsg.CreateTopics), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		r := req.(*kmsg.CreateTopicsRequest)
-		for i := range r.Topics {
-			t := &r.Topics[i]
-			t.Configs = slices.DeleteFunc(t.Configs, func(c kmsg.CreateTopicsRequestTopicConfig) bool { return b.drops(t.Topic, c.Name, c.Value) })
-			for j := range t.Configs {
-				t.Configs[j].Value = b.bounded(t.Configs[j].Name, t.Configs[j].Value)
+	b.cluster.ControlKey(
+		int16(kmsg.CreateTopics),
+		func(req kmsg.Request) (kmsg.Response, error, bool) {
+			r := req.(*kmsg.CreateTopicsRequest)
+			for i := range r.Topics {
+				t := &r.Topics[i]
+				t.Configs = slices.DeleteFunc(
+					t.Configs,
+					func(c kmsg.CreateTopicsRequestTopicConfig) bool {
+						return b.drops(t.Topic, c.Name, c.Value)
+					},
+				)
+				for j := range t.Configs {
+					t.Configs[j].Value = b.bounded(t.Configs[j].Name, t.Configs[j].Value)
+				}
 			}
-		}
-		return nil, nil, false
-	})
-	b.cluster.ControlKey(int16(kmsg.AlterConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		r := req.(*kmsg.AlterConfigsRequest)
-		for i := range r.Resources {
-			t := &r.Resources[i]
-			if t.ResourceType != kmsg.ConfigResourceTypeTopic {
-				return refuse(b, r, "broker configurations are fixed")
+			return nil, nil, false
+		},
+	)
+	b.cluster.ControlKey(
+		int16(kmsg.AlterConfigs),
+		func(req kmsg.Request) (kmsg.Response, error, bool) {
+			r := req.(*kmsg.AlterConfigsRequest)
+			for i := range r.Resources {
+				t := &r.Resources[i]
+				if t.ResourceType != kmsg.ConfigResourceTypeTopic {
+					return refuse(b, r, "broker configurations are fixed")
+				}
+				t.Configs = slices.DeleteFunc(
+					t.Configs,
+					func(c kmsg.AlterConfigsRequestResourceConfig) bool {
+						return b.drops(t.ResourceName, c.Name, c.Value)
+					},
+				)
+				for j := range t.Configs {
+					t.Configs[j].Value = b.bounded(t.Configs[j].Name, t.Configs[j].Value)
+				}
 			}
-			t.Configs = slices.DeleteFunc(t.Configs, func(c kmsg.AlterConfigsRequestResourceConfig) bool { return b.drops(t.ResourceName, c.Name, c.Value) })
-			for j := range t.Configs {
-				t.Configs[j].Value = b.bounded(t.Configs[j].Name, t.Configs[j].Value)
+			return nil, nil, false
+		},
+	)
+	b.cluster.ControlKey(
+		int16(kmsg.IncrementalAlterConfigs),
+		func(req kmsg.Request) (kmsg.Response, error, bool) {
+			r := req.(*kmsg.IncrementalAlterConfigsRequest)
+			for i := range r.Resources {
+				t := &r.Resources[i]
+				if t.ResourceType != kmsg.ConfigResourceTypeTopic {
+					return refuseIncremental(b, r, "broker configurations are fixed")
+				}
+				t.Configs = slices.DeleteFunc(
+					t.Configs,
+					func(c kmsg.IncrementalAlterConfigsRequestResourceConfig) bool {
+						return b.drops(t.ResourceName, c.Name, c.Value)
+					},
+				)
+				for j := range t.Configs {
+					t.Configs[j].Value = b.bounded(t.Configs[j].Name, t.Configs[j].Value)
+				}
 			}
-		}
-		return nil, nil, false
-	})
-	b.cluster.ControlKey(int16(kmsg.IncrementalAlterConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		r := req.(*kmsg.IncrementalAlterConfigsRequest)
-		for i := range r.Resources {
-			t := &r.Resources[i]
-			if t.ResourceType != kmsg.ConfigResourceTypeTopic {
-				return refuseIncremental(b, r, "broker configurations are fixed")
-			}
-			t.Configs = slices.DeleteFunc(t.Configs, func(c kmsg.IncrementalAlterConfigsRequestResourceConfig) bool {
-				return b.drops(t.ResourceName, c.Name, c.Value)
-			})
-			for j := range t.Configs {
-				t.Configs[j].Value = b.bounded(t.Configs[j].Name, t.Configs[j].Value)
-			}
-		}
-		return nil, nil, false
-	})
-	// A request to delete records may empty a partition, and an empty one forgets its offsets at the next start.
-	b.cluster.ControlKey(int16(kmsg.DeleteRecords), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
-		return refuseDeleteRecords(b, req.(*kmsg.DeleteRecordsRequest))
-	})
+			return nil, nil, false
+		},
+	)
+	// A request to delete records may empty a partition, and an empty one forgets its offsets at
+	// the next start.
+	b.cluster.ControlKey(
+		int16(kmsg.DeleteRecords),
+		func(req kmsg.Request) (kmsg.Response, error, bool) {
+			b.cluster.KeepControl()
+			return refuseDeleteRecords(b, req.(*kmsg.DeleteRecordsRequest))
+		},
+	)
 }
 
-// drops reports whether a topic's configuration must not reach kfake: time never deletes a record here.
+// drops reports whether a topic's configuration must not reach kfake: time never deletes a record
+// here.
 func (b *Broker) drops(topic, name string, value *string) bool {
 	if name != "retention.ms" || value == nil || *value == "-1" {
 		return false
 	}
-	b.log.Debug("the embedded broker keeps records by bytes only: retention.ms is ignored", "topic", topic, "retention_ms", *value)
+	b.log.Debug(
+		"the embedded broker keeps records by bytes only: retention.ms is ignored", "topic", topic,
+		"retention_ms", *value,
+	)
 	return true
 }
 
-// bounded raises a retention by bytes that could empty a partition, and lowers a segment that retention could not remove in small steps.
+// bounded raises a retention by bytes that could empty a partition, and lowers a segment that
+// retention could not remove in small steps.
 func (b *Broker) bounded(name string, value *string) *string {
 	if value == nil {
 		return nil
@@ -119,19 +153,27 @@ func refuse(b *Broker, r *kmsg.AlterConfigsRequest, why string) (kmsg.Response, 
 	for _, t := range r.Resources {
 		p := kmsg.NewAlterConfigsResponseResource()
 		p.ResourceType, p.ResourceName = t.ResourceType, t.ResourceName
-		p.ErrorCode, p.ErrorMessage = kerr.PolicyViolation.Code, kmsg.StringPtr("embedded broker: "+why)
+		p.ErrorCode, p.ErrorMessage = kerr.PolicyViolation.Code, kmsg.StringPtr(
+			"embedded broker: "+why,
+		)
 		resp.Resources = append(resp.Resources, p)
 	}
 	return resp, nil, true
 }
 
-func refuseIncremental(b *Broker, r *kmsg.IncrementalAlterConfigsRequest, why string) (kmsg.Response, error, bool) {
+func refuseIncremental(
+	b *Broker,
+	r *kmsg.IncrementalAlterConfigsRequest,
+	why string,
+) (kmsg.Response, error, bool) {
 	b.cluster.KeepControl()
 	resp := r.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
 	for _, t := range r.Resources {
 		p := kmsg.NewIncrementalAlterConfigsResponseResource()
 		p.ResourceType, p.ResourceName = t.ResourceType, t.ResourceName
-		p.ErrorCode, p.ErrorMessage = kerr.PolicyViolation.Code, kmsg.StringPtr("embedded broker: "+why)
+		p.ErrorCode, p.ErrorMessage = kerr.PolicyViolation.Code, kmsg.StringPtr(
+			"embedded broker: "+why,
+		)
 		resp.Resources = append(resp.Resources, p)
 	}
 	return resp, nil, true
@@ -149,6 +191,9 @@ func refuseDeleteRecords(b *Broker, r *kmsg.DeleteRecordsRequest) (kmsg.Response
 		}
 		resp.Topics = append(resp.Topics, rt)
 	}
-	b.log.Warn("the embedded broker deletes no records on request: they go by retention.bytes and MaxLogBytes")
+	b.log.Warn(
+		"the embedded broker deletes no records on request: they go by retention.bytes and " +
+			"MaxLogBytes",
+	)
 	return resp, nil, true
 }

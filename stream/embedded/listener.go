@@ -18,7 +18,10 @@ type listener struct {
 }
 
 func newListener(inner net.Listener) *listener {
-	return &listener{Listener: inner, gate: make(chan struct{}), closed: make(chan struct{}), conns: map[net.Conn]struct{}{}}
+	return &listener{
+		Listener: inner, gate: make(chan struct{}), closed: make(chan struct{}),
+		conns: map[net.Conn]struct{}{},
+	}
 }
 
 // open lets clients in; those that have connected meanwhile are served now.

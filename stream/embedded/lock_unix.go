@@ -10,7 +10,8 @@ import (
 	"syscall"
 )
 
-// folderLock is held by the process that uses a folder; the system frees it when the process ends, however it ends.
+// folderLock is held by the process that uses a folder; the system frees it when the process ends,
+// however it ends.
 type folderLock struct{ f *os.File }
 
 func lockFolder(dir string) (*folderLock, error) {
@@ -28,7 +29,8 @@ func lockFolder(dir string) (*folderLock, error) {
 	return &folderLock{f}, nil
 }
 
-// release unlocks before it closes: a child that is being forked at this moment holds a copy of the descriptor, and with it the lock.
+// release unlocks before it closes: a child that is being forked at this moment holds a copy of the
+// descriptor, and with it the lock.
 func (l *folderLock) release() error {
 	return errors.Join(syscall.Flock(int(l.f.Fd()), syscall.LOCK_UN), l.f.Close())
 }

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// folderLock is held by the process that uses a folder; the system frees it when the process ends, however it ends.
+// folderLock is held by the process that uses a folder; the system frees it when the process ends,
+// however it ends.
 type folderLock struct{ f *os.File }
 
 func lockFolder(dir string) (*folderLock, error) {
@@ -18,7 +19,8 @@ func lockFolder(dir string) (*folderLock, error) {
 		return nil, fmt.Errorf("embedded broker: open the lock file: %w", err)
 	}
 	const flags = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
-	if err := windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &windows.Overlapped{}); err != nil {
+	err = windows.LockFileEx(windows.Handle(f.Fd()), flags, 0, 1, 0, &windows.Overlapped{})
+	if err != nil {
 		_ = f.Close()
 		if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
 			return nil, errInUse(dir)

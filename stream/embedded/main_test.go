@@ -67,7 +67,8 @@ type child struct {
 	addr string
 }
 
-// startChild starts a broker in a process of its own and returns when it serves, or, with killAt, when it is dead.
+// startChild starts a broker in a process of its own and returns when it serves, or, with killAt,
+// when it is dead.
 func startChild(t *testing.T, dir, killAt string, env ...string) *child {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])

@@ -28,8 +28,9 @@ type segment struct {
 	bytes int64
 }
 
-// scan lists the partitions of kfake's folder; none if it is new. It reads the two things of kfake's format that the guards need: the names in
-// topics.json and the segments' names. A test holds them.
+// scan lists the partitions of kfake's folder; none if it is new. It reads the two things of
+// kfake's format that the guards need: the names in topics.json and the segments' names. A test
+// holds them.
 func scan(logDir string) ([]partitionLog, error) {
 	raw, err := os.ReadFile(filepath.Join(logDir, "topics.json"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -53,7 +54,9 @@ func scan(logDir string) ([]partitionLog, error) {
 		for p := range t.Partitions {
 			l := partitionLog{
 				topic: t.Name, partition: p,
-				dir:       filepath.Join(logDir, "partitions", fmt.Sprintf("%s-%d", url.PathEscape(t.Name), p)),
+				dir: filepath.Join(
+					logDir, "partitions", fmt.Sprintf("%s-%d", url.PathEscape(t.Name), p),
+				),
 				compacted: strings.Contains(t.Configs["cleanup.policy"], "compact"),
 			}
 			if err := l.readSegments(); err != nil {
@@ -104,8 +107,9 @@ func totals(logs []partitionLog) (all, compacted int64) {
 	return all, compacted
 }
 
-// allowance returns how many bytes each partition that is not compacted may keep so that everything fits into maxBytes: large ones shrink to a
-// common size, small ones are left alone. It is MaxInt64 when everything fits, negative when the compacted ones alone do not.
+// allowance returns how many bytes each partition that is not compacted may keep so that everything
+// fits into maxBytes: large ones shrink to a common size, small ones are left alone. It is MaxInt64
+// when everything fits, negative when the compacted ones alone do not.
 func allowance(logs []partitionLog, maxBytes int64) int64 {
 	all, compacted := totals(logs)
 	if all <= maxBytes {
@@ -132,8 +136,8 @@ func allowance(logs []partitionLog, maxBytes int64) int64 {
 	return math.MaxInt64
 }
 
-// excess returns how many of the oldest segments must go for the partition to keep at most keepBytes. The newest one always stays: an emptied
-// partition forgets its offsets.
+// excess returns how many of the oldest segments must go for the partition to keep at most
+// keepBytes. The newest one always stays: an emptied partition forgets its offsets.
 func (l *partitionLog) excess(keepBytes int64) int {
 	n, bytes := 0, l.bytes
 	for n < len(l.segments)-1 && bytes > keepBytes {

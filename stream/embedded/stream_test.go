@@ -23,7 +23,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// The way the project uses the broker: topics from a table, a group with written-down ranges, and a broker that is killed under it and comes back on its address.
+// The way the project uses the broker: topics from a table, a group with intents, and a
+// broker that is killed under it and comes back on its address.
 func TestStreamOverRestarts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -55,20 +56,33 @@ func TestStreamOverRestarts(t *testing.T) {
 			logID = id
 			var records []record.Record
 			for i := range 200 {
-				records = append(records, record.Record{Topic: "events", Partition: record.AnyPartition, Key: fmt.Appendf(nil, "k%d", i), Value: fmt.Appendf(nil, "%d-%d", round, i)})
+				records = append(
+					records,
+					record.Record{
+						Topic: "events", Partition: record.AnyPartition,
+						Key: fmt.Appendf(nil, "k%d", i), Value: fmt.Appendf(nil, "%d-%d", round, i),
+					},
+				)
 			}
 			require.NoError(t, pub.Emit(t.Context(), records))
 
 			cfg := stream.DefaultSubscriberConfig("group")
 			cfg.Intents, cfg.MaxRecords, cfg.IdleClose = true, 50, 50*time.Millisecond
-			cfg.SessionTimeout, cfg.HeartbeatInterval, cfg.RebalanceTimeout, cfg.DrainTimeout = 6*time.Second, time.Second, 6*time.Second, time.Second
+			cfg.SessionTimeout, cfg.HeartbeatInterval = 6*time.Second, time.Second
+			cfg.RebalanceTimeout, cfg.DrainTimeout = 6*time.Second, time.Second
 			cfg.Logger = slog.New(slog.DiscardHandler)
 			sub, err := stream.NewSubscriber(conn, cfg)
 			require.NoError(t, err)
-			router, err := guard.NewRouter(guard.RouterConfig{CloseTimeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler)})
+			router, err := guard.NewRouter(
+				guard.RouterConfig{
+					CloseTimeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler),
+				},
+			)
 			require.NoError(t, err)
 			require.NoError(t, router.Handle(guard.Options{
-				Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, Backoff: fault.Backoff{First: time.Millisecond, Max: time.Millisecond},
+				Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub,
+				Emitter: pub,
+				Backoff: fault.Backoff{First: time.Millisecond, Max: time.Millisecond},
 				Handler: func(_ context.Context, b *record.Batch) error {
 					mu.Lock()
 					defer mu.Unlock()
@@ -90,7 +104,10 @@ func TestStreamOverRestarts(t *testing.T) {
 			if round > 0 {
 				want--
 			}
-			require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) >= want }, 20*time.Second, 10*time.Millisecond)
+			require.Eventually(
+				t, func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) >= want },
+				20*time.Second, 10*time.Millisecond,
+			)
 			require.Eventually(t, func() bool {
 				lags, err := admin.Lag(t.Context(), conn, map[string][]string{"group": {"events"}})
 				return err == nil && lags[0].Lag+lags[1].Lag == 0
@@ -100,7 +117,9 @@ func TestStreamOverRestarts(t *testing.T) {
 				c.stop(t, syscall.SIGTERM)
 			} else {
 				c.stop(t, syscall.SIGKILL)
-				require.NoError(t, router.Close(), "a dead broker must not keep anyone from stopping")
+				require.NoError(
+					t, router.Close(), "a dead broker must not keep anyone from stopping",
+				)
 			}
 			require.NoError(t, <-ran)
 		}()
@@ -110,7 +129,8 @@ func TestStreamOverRestarts(t *testing.T) {
 	}
 }
 
-// A broker that dies and comes back on its address is an outage: everything waits, goes on, and nothing is set aside.
+// A broker that dies and comes back on its address is an outage: everything waits, goes on, and
+// nothing becomes a dead letter.
 func TestBrokerComesBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -119,28 +139,50 @@ func TestBrokerComesBack(t *testing.T) {
 	conn, err := stream.Open(t.Context(), stream.DefaultConfig(addr))
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, admin.EnsureTopics(t.Context(), conn, []admin.TopicSpec{{Name: "events", Partitions: 2}, {Name: "results", Partitions: 2}, {Name: "group.poison", Partitions: 1}}))
+	require.NoError(
+		t,
+		admin.EnsureTopics(
+			t.Context(),
+			conn,
+			[]admin.TopicSpec{
+				{Name: "events", Partitions: 2}, {Name: "results", Partitions: 2},
+				{Name: "group.poison", Partitions: 1},
+			},
+		),
+	)
 	pub, err := stream.NewPublisher(conn, stream.DefaultPublisherConfig())
 	require.NoError(t, err)
 	defer pub.Close()
 	cfg := stream.DefaultSubscriberConfig("group")
 	cfg.Intents, cfg.MaxRecords, cfg.IdleClose = true, 20, 50*time.Millisecond
-	cfg.SessionTimeout, cfg.HeartbeatInterval, cfg.RebalanceTimeout, cfg.DrainTimeout, cfg.RequestTimeout = 3*time.Second, 200*time.Millisecond, 3*time.Second, 500*time.Millisecond, 2*time.Second
+	cfg.SessionTimeout, cfg.HeartbeatInterval = 3*time.Second, 200*time.Millisecond
+	cfg.RebalanceTimeout, cfg.DrainTimeout = 3*time.Second, 500*time.Millisecond
+	cfg.RequestTimeout = 2 * time.Second
 	cfg.JoinBackoff = 100 * time.Millisecond
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	sub, err := stream.NewSubscriber(conn, cfg)
 	require.NoError(t, err)
-	router, err := guard.NewRouter(guard.RouterConfig{CloseTimeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler)})
+	router, err := guard.NewRouter(
+		guard.RouterConfig{CloseTimeout: 5 * time.Second, Log: slog.New(slog.DiscardHandler)},
+	)
 	require.NoError(t, err)
 	var mu sync.Mutex
 	seen := map[string]bool{}
 	require.NoError(t, router.Handle(guard.Options{
-		Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub, MaxAttempts: 1, Backoff: fault.Backoff{First: 10 * time.Millisecond, Max: 200 * time.Millisecond},
-		Breaker: guard.Breaker{Delay: 200 * time.Millisecond},
+		Name: "work", Group: "group", Topics: []string{"events"}, Subscriber: sub, Emitter: pub,
+		MaxAttempts: 1,
+		Backoff:     fault.Backoff{First: 10 * time.Millisecond, Max: 200 * time.Millisecond},
+		Breaker:     guard.Breaker{Delay: 200 * time.Millisecond},
 		Handler: func(ctx context.Context, b *record.Batch) error {
 			var out []record.Record
 			for _, r := range b.Records {
-				out = append(out, record.Record{Topic: "results", Partition: record.AnyPartition, Key: r.Key, Value: r.Value})
+				out = append(
+					out,
+					record.Record{
+						Topic: "results", Partition: record.AnyPartition, Key: r.Key,
+						Value: r.Value,
+					},
+				)
 			}
 			if err := b.CheckLease(ctx); err != nil {
 				return err
@@ -165,7 +207,13 @@ func TestBrokerComesBack(t *testing.T) {
 		for i := range total / 10 {
 			var records []record.Record
 			for j := range 10 {
-				records = append(records, record.Record{Topic: "events", Partition: record.AnyPartition, Key: fmt.Appendf(nil, "k%d", j), Value: fmt.Appendf(nil, "%d", i*10+j)})
+				records = append(
+					records,
+					record.Record{
+						Topic: "events", Partition: record.AnyPartition,
+						Key: fmt.Appendf(nil, "k%d", j), Value: fmt.Appendf(nil, "%d", i*10+j),
+					},
+				)
 			}
 			if err := pub.Emit(t.Context(), records); err != nil {
 				emitting <- err
@@ -175,13 +223,20 @@ func TestBrokerComesBack(t *testing.T) {
 		emitting <- nil
 	}()
 	for kills := range 2 {
-		require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) > (kills+1)*100 }, 20*time.Second, time.Millisecond)
+		require.Eventually(
+			t, func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) > (kills+1)*100 },
+			20*time.Second, time.Millisecond,
+		)
 		c.stop(t, syscall.SIGKILL)
 		c = startChild(t, dir, "", childAddr+"="+addr)
 	}
 	require.NoError(t, <-emitting)
-	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) == total }, 30*time.Second, 10*time.Millisecond)
-	letters, err := deadletter.New(conn, pub, "", []string{"group"}).List(t.Context(), deadletter.Filter{})
+	require.Eventually(
+		t, func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) == total }, 30*time.Second,
+		10*time.Millisecond,
+	)
+	letters, err := deadletter.New(conn, pub, "", []string{"group"}).
+		List(t.Context(), deadletter.Filter{})
 	require.NoError(t, err)
 	assert.Empty(t, letters)
 	require.NoError(t, router.Close())

@@ -25,14 +25,18 @@ import (
 // groupTopics makes the topics that a group needs beside its input.
 func (e *engine) groupTopics(t *testing.T, group string, delays ...time.Duration) {
 	t.Helper()
-	specs := []admin.TopicSpec{{Name: record.PoisonTopic(group), Partitions: 2}, {Name: record.ReplayTopic(group), Partitions: 2}}
+	specs := []admin.TopicSpec{
+		{Name: record.PoisonTopic(group), Partitions: 2},
+		{Name: record.ReplayTopic(group), Partitions: 2},
+	}
 	for _, d := range delays {
 		specs = append(specs, admin.TopicSpec{Name: record.RetryTopic(group, d), Partitions: 1})
 	}
 	require.NoError(t, admin.EnsureTopics(t.Context(), e.Conn, specs))
 }
 
-// deadLetters returns the dead letters of a new group that has n of them, from offsets 0 to n-1 of "in"; every third has no key.
+// deadLetters returns the dead letters of a new group that has n of them, from offsets 0 to n-1 of
+// "in"; every third has no key.
 func (e *engine) deadLetters(t *testing.T, n int) (*deadletter.Store, string, *stream.Publisher) {
 	t.Helper()
 	group := e.newName()
@@ -41,10 +45,19 @@ func (e *engine) deadLetters(t *testing.T, n int) (*deadletter.Store, string, *s
 	records := make([]record.Record, n)
 	for i := range records {
 		s := deadletter.Headers{
-			Group: group, Handler: "work", Subscriber: group, Origin: record.Position{TopicPartition: record.TopicPartition{Topic: "in", Partition: 0}, Offset: int64(i)}, Time: time.UnixMilli(int64(i)).UTC(),
-			Class: fault.Permanent, Reason: fmt.Sprintf("Reason %d", i%2), Attempts: 1, FirstFailure: time.Now().UTC(), LastFailure: time.Now().UTC(),
+			Group: group, Handler: "work", Subscriber: group,
+			Origin: record.Position{
+				TopicPartition: record.TopicPartition{Topic: "in", Partition: 0}, Offset: int64(i),
+			},
+			Time:  time.UnixMilli(int64(i)).UTC(),
+			Class: fault.Permanent, Reason: fmt.Sprintf("Reason %d", i%2), Attempts: 1,
+			FirstFailure: time.Now().UTC(), LastFailure: time.Now().UTC(),
 		}
-		records[i] = record.Record{Topic: record.PoisonTopic(group), Partition: record.AnyPartition, Value: fmt.Appendf(nil, "v%d", i), Headers: s.On([]record.Header{{Key: "own", Value: []byte{0, 255}}})}
+		records[i] = record.Record{
+			Topic: record.PoisonTopic(group), Partition: record.AnyPartition,
+			Value:   fmt.Appendf(nil, "v%d", i),
+			Headers: s.On([]record.Header{{Key: "own", Value: []byte{0, 255}}}),
+		}
 		if i%3 != 0 {
 			records[i].Key = fmt.Appendf(nil, "k%d", i)
 		}
@@ -75,7 +88,16 @@ func TestDeadLetters(t *testing.T) {
 		}
 		assert.Equal(t, []int64{0, 1, 2, 3, 4, 5}, list(deadletter.Filter{}))
 		assert.Equal(t, []int64{1, 3, 5}, list(deadletter.Filter{Reason: "reason 1"}))
-		assert.Equal(t, []int64{0, 1, 2, 3, 4, 5}, list(deadletter.Filter{Group: group, Class: "permanent", Topic: "in", Since: before, State: deadletter.Open}))
+		assert.Equal(
+			t,
+			[]int64{0, 1, 2, 3, 4, 5},
+			list(
+				deadletter.Filter{
+					Group: group, Class: "permanent", Topic: "in", Since: before,
+					State: deadletter.Open,
+				},
+			),
+		)
 		assert.Empty(t, list(deadletter.Filter{Class: "unknown"}))
 		assert.Empty(t, list(deadletter.Filter{Topic: "out"}))
 		assert.Empty(t, list(deadletter.Filter{Until: before}))
@@ -83,7 +105,13 @@ func TestDeadLetters(t *testing.T) {
 		assert.Len(t, list(deadletter.Filter{Limit: 2}), 2)
 
 		id := func(offset int64) string {
-			return deadletter.ID(group, record.Position{TopicPartition: record.TopicPartition{Topic: "in", Partition: 0}, Offset: offset})
+			return deadletter.ID(
+				group,
+				record.Position{
+					TopicPartition: record.TopicPartition{Topic: "in", Partition: 0},
+					Offset:         offset,
+				},
+			)
 		}
 		l, err := d.Get(t.Context(), id(4))
 		require.NoError(t, err)
@@ -96,11 +124,20 @@ func TestDeadLetters(t *testing.T) {
 		require.ErrorIs(t, err, deadletter.ErrNotFound)
 
 		// Drop one, with and without a key; replay two; by id and by reason.
-		n, err := d.Drop(t.Context(), deadletter.Filter{IDs: []string{id(0), id(1)}}, "a test event")
+		n, err := d.Drop(
+			t.Context(), deadletter.Filter{IDs: []string{id(0), id(1)}}, "a test event",
+		)
 		require.NoError(t, err)
 		assert.Equal(t, 2, n)
 		var progress []int
-		n, err = d.Replay(t.Context(), deadletter.Filter{Reason: "Reason 1"}, deadletter.ReplayOptions{Reason: "fixed", Progress: func(done, total int) { progress = append(progress, done, total) }})
+		n, err = d.Replay(
+			t.Context(),
+			deadletter.Filter{Reason: "Reason 1"},
+			deadletter.ReplayOptions{
+				Reason:   "fixed",
+				Progress: func(done, total int) { progress = append(progress, done, total) },
+			},
+		)
 		require.NoError(t, err)
 		assert.Equal(t, 2, n, "3 and 5: 1 is dropped")
 		assert.Equal(t, []int{2, 2}, progress)
@@ -125,14 +162,22 @@ func TestDeadLetters(t *testing.T) {
 			} else {
 				assert.Nil(t, r.Key)
 			}
-			assert.Equal(t, []record.Header{{Key: "own", Value: []byte{0, 255}}}, deadletter.Own(r.Headers))
+			assert.Equal(
+				t, []record.Header{{Key: "own", Value: []byte{0, 255}}}, deadletter.Own(r.Headers),
+			)
 		}
 
 		// One that fails again is open again.
 		s, _ := deadletter.HeadersOf(&replayed[0])
 		s.Attempts++
-		again := record.Record{Topic: record.PoisonTopic(group), Partition: record.AnyPartition, Key: replayed[0].Key, Value: replayed[0].Value, Headers: s.On(nil)}
-		require.Eventually(t, func() bool { return time.Since(l.WrittenAt) > 2*time.Millisecond }, time.Second, time.Millisecond, "of two without a key the later one counts")
+		again := record.Record{
+			Topic: record.PoisonTopic(group), Partition: record.AnyPartition, Key: replayed[0].Key,
+			Value: replayed[0].Value, Headers: s.On(nil),
+		}
+		require.Eventually(
+			t, func() bool { return time.Since(l.WrittenAt) > 2*time.Millisecond }, time.Second,
+			time.Millisecond, "of two without a key the later one counts",
+		)
 		require.NoError(t, p.Emit(t.Context(), []record.Record{again}))
 		l, err = d.Get(t.Context(), s.ID())
 		require.NoError(t, err)
@@ -143,7 +188,9 @@ func TestDeadLetters(t *testing.T) {
 		// A mistyped id is an error, and nothing is done.
 		_, err = d.Drop(t.Context(), deadletter.Filter{IDs: []string{id(2), "typo"}}, "")
 		require.ErrorIs(t, err, deadletter.ErrNotFound)
-		_, err = d.Replay(t.Context(), deadletter.Filter{IDs: []string{"typo"}}, deadletter.ReplayOptions{})
+		_, err = d.Replay(
+			t.Context(), deadletter.Filter{IDs: []string{"typo"}}, deadletter.ReplayOptions{},
+		)
 		require.ErrorIs(t, err, deadletter.ErrNotFound)
 		assert.Contains(t, list(deadletter.Filter{State: deadletter.Open}), int64(2))
 		n, err = d.Drop(t.Context(), deadletter.Filter{Topic: "nothing"}, "")
@@ -156,8 +203,26 @@ func TestReplayWithoutValue(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
 	d, group, p := e.deadLetters(t, 2)
-	s := deadletter.Headers{Group: group, Origin: record.Position{TopicPartition: record.TopicPartition{Topic: "in", Partition: 0}, Offset: 77}, OmittedBytes: 9_000_000}
-	require.NoError(t, p.Emit(t.Context(), []record.Record{{Topic: record.PoisonTopic(group), Partition: record.AnyPartition, Headers: s.On(nil)}}))
+	s := deadletter.Headers{
+		Group: group,
+		Origin: record.Position{
+			TopicPartition: record.TopicPartition{Topic: "in", Partition: 0}, Offset: 77,
+		},
+		OmittedBytes: 9_000_000,
+	}
+	require.NoError(
+		t,
+		p.Emit(
+			t.Context(),
+			[]record.Record{
+				{
+					Topic:     record.PoisonTopic(group),
+					Partition: record.AnyPartition,
+					Headers:   s.On(nil),
+				},
+			},
+		),
+	)
 	n, err := d.Replay(t.Context(), deadletter.Filter{}, deadletter.ReplayOptions{})
 	require.ErrorContains(t, err, "in/0@77")
 	assert.Equal(t, 2, n)
@@ -171,11 +236,15 @@ func TestReplayStopsHalfway(t *testing.T) {
 	e := fakeEngine(t)
 	d, _, _ := e.deadLetters(t, 250)
 	ctx, cancel := context.WithCancel(t.Context())
-	n, err := d.Replay(ctx, deadletter.Filter{}, deadletter.ReplayOptions{Progress: func(done, _ int) {
-		if done == 200 {
-			cancel()
-		}
-	}})
+	n, err := d.Replay(
+		ctx,
+		deadletter.Filter{},
+		deadletter.ReplayOptions{Progress: func(done, _ int) {
+			if done == 200 {
+				cancel()
+			}
+		}},
+	)
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, "stopped after 200")
 	assert.Equal(t, 200, n)
@@ -191,12 +260,19 @@ func (e *engine) readAll(t *testing.T, topic string) []record.Record {
 	require.NoError(t, err)
 	var out []record.Record
 	for p := range n {
-		require.NoError(t, e.Conn.Read(t.Context(), record.TopicPartition{Topic: topic, Partition: p}, 0, -1, func(r *record.Record) error { out = append(out, *r); return nil }))
+		require.NoError(
+			t,
+			e.Conn.Read(
+				t.Context(), record.TopicPartition{Topic: topic, Partition: p}, 0, -1,
+				func(r *record.Record) error { out = append(out, *r); return nil },
+			),
+		)
 	}
 	return out
 }
 
-// ledger is a store whose effects count once per group and original position, as a consumer of replays is to do it.
+// ledger is a store whose effects count once per group and original position, as a consumer of
+// replays is to do it.
 type ledger struct {
 	mu      sync.Mutex
 	effects map[string]int
@@ -240,7 +316,9 @@ func (e *engine) runRouter(t *testing.T, handle ...Options) (stop func()) {
 	if os.Getenv("LOG") != "" { // not into the test: Watermill logs a last line after Close
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	r, err := NewRouter(RouterConfig{CloseTimeout: 5 * time.Second, Log: log, Prefix: e.Conn.Config().Prefix})
+	r, err := NewRouter(
+		RouterConfig{CloseTimeout: 5 * time.Second, Log: log, Prefix: e.Conn.Config().Prefix},
+	)
 	require.NoError(t, err)
 	for _, o := range handle {
 		require.NoError(t, r.Handle(o))
@@ -258,7 +336,8 @@ func (e *engine) runRouter(t *testing.T, handle ...Options) (stop func()) {
 	return stop
 }
 
-// The whole story on a broker: a bad record, a panic, an outage, a restart, dead letters, a replay that fails and one that succeeds, a second replay that counts once.
+// The whole story on a broker: a bad record, a panic, an outage, a restart, dead letters, a replay
+// that fails and one that succeeds, a second replay that counts once.
 func TestPoisonAndReplay(t *testing.T) {
 	t.Parallel()
 	for _, ranges := range []bool{false, true} {
@@ -305,15 +384,19 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 	}
 	run := func() func() {
 		return e.runRouter(t, Options{
-			Name: "work", Group: cfg.Group, Topics: []string{topic, record.ReplayTopic(cfg.Group)}, Subscriber: e.newSubscriber(t, cfg), Handler: handler, Emitter: p,
-			MaxAttempts: 3, Backoff: fault.Backoff{First: 5 * time.Millisecond, Max: 50 * time.Millisecond}, Breaker: Breaker{Failures: 3, Delay: 100 * time.Millisecond},
+			Name: "work", Group: cfg.Group, Topics: []string{topic, record.ReplayTopic(cfg.Group)},
+			Subscriber: e.newSubscriber(t, cfg), Handler: handler, Emitter: p, MaxAttempts: 3,
+			Backoff: fault.Backoff{First: 5 * time.Millisecond, Max: 50 * time.Millisecond},
+			Breaker: Breaker{Failures: 3, Delay: 100 * time.Millisecond},
 		})
 	}
 	stop := run()
 	streamtest.Emit(t, p, topic, 0, 0, 8)
 	streamtest.Emit(t, p, topic, 1, 10, 5)
 	want := []string{"0", "1", "10", "11", "12", "13", "14", "2", "4", "6", "7"}
-	streamtest.Eventually(t, "the good records", func() bool { return slices.Equal(want, store.values()) })
+	streamtest.Eventually(
+		t, "the good records", func() bool { return slices.Equal(want, store.values()) },
+	)
 	d := deadletter.New(e.Conn, p, "", []string{cfg.Group})
 	var letters []deadletter.Letter
 	streamtest.Eventually(t, "the dead letters", func() bool {
@@ -322,8 +405,16 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 		require.NoError(t, err)
 		return len(letters) == 2
 	})
-	slices.SortFunc(letters, func(a, b deadletter.Letter) int { return int(a.Origin.Offset - b.Origin.Offset) })
-	assert.Equal(t, record.Position{TopicPartition: record.TopicPartition{Topic: topic, Partition: 0}, Offset: 3}, letters[0].Origin)
+	slices.SortFunc(
+		letters, func(a, b deadletter.Letter) int { return int(a.Origin.Offset - b.Origin.Offset) },
+	)
+	assert.Equal(
+		t,
+		record.Position{
+			TopicPartition: record.TopicPartition{Topic: topic, Partition: 0}, Offset: 3,
+		},
+		letters[0].Origin,
+	)
 	assert.Equal(t, fault.Permanent, letters[0].Class)
 	assert.Equal(t, fault.Unknown, letters[1].Class)
 	assert.Contains(t, letters[1].Reason, "5 panics")
@@ -337,10 +428,14 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 	stop = run()
 	want = append(want, "20", "21", "22")
 	slices.Sort(want)
-	streamtest.Eventually(t, "what came during the outage", func() bool { return slices.Equal(want, store.values()) })
+	streamtest.Eventually(
+		t, "what came during the outage", func() bool { return slices.Equal(want, store.values()) },
+	)
 
 	// A replay without a fix fails again: still two dead letters, one of them open again.
-	n, err := d.Replay(t.Context(), deadletter.Filter{IDs: []string{letters[0].ID}}, deadletter.ReplayOptions{})
+	n, err := d.Replay(
+		t.Context(), deadletter.Filter{IDs: []string{letters[0].ID}}, deadletter.ReplayOptions{},
+	)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	streamtest.Eventually(t, "the replayed one to fail", func() bool {
@@ -351,18 +446,26 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 	fixed.Store("3", true)
 	fixed.Store("5", true)
 	for range 2 { // twice: it counts once
-		n, err = d.Replay(t.Context(), deadletter.Filter{IDs: []string{letters[0].ID, letters[1].ID}}, deadletter.ReplayOptions{})
+		n, err = d.Replay(
+			t.Context(), deadletter.Filter{IDs: []string{letters[0].ID, letters[1].ID}},
+			deadletter.ReplayOptions{},
+		)
 		require.NoError(t, err)
 		require.Equal(t, 2, n)
 	}
 	want = append(want, "3", "5")
 	slices.Sort(want)
-	streamtest.Eventually(t, "the replayed ones", func() bool { return slices.Equal(want, store.values()) })
+	streamtest.Eventually(
+		t, "the replayed ones", func() bool { return slices.Equal(want, store.values()) },
+	)
 	open, err := d.List(t.Context(), deadletter.Filter{State: deadletter.Open})
 	require.NoError(t, err)
 	assert.Empty(t, open)
 	streamtest.Eventually(t, "every position to be committed, the second copies' too", func() bool {
-		lags, err := admin.Lag(t.Context(), e.Conn, map[string][]string{cfg.Group: {topic, record.ReplayTopic(cfg.Group)}})
+		lags, err := admin.Lag(
+			t.Context(), e.Conn,
+			map[string][]string{cfg.Group: {topic, record.ReplayTopic(cfg.Group)}},
+		)
 		require.NoError(t, err)
 		return !slices.ContainsFunc(lags, func(l admin.PartitionLag) bool { return l.Lag > 0 })
 	})
@@ -384,8 +487,11 @@ func TestRetryTopics(t *testing.T) {
 		var mu sync.Mutex
 		visits := map[string][]time.Time{}
 		e.runRouter(t, Options{
-			Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, MaxAttempts: 1, Splittable: true,
-			Backoff: fault.Backoff{First: time.Millisecond, Max: time.Millisecond}, Retry: &Retry{Delays: delays, Subscriber: e.newSubscriber(t, again)},
+			Name: "work", Group: cfg.Group, Topics: []string{topic},
+			Subscriber: e.newSubscriber(t, cfg), Emitter: p, MaxAttempts: 1, Splittable: true,
+			Backoff: fault.Backoff{
+				First: time.Millisecond, Max: time.Millisecond,
+			}, Retry: &Retry{Delays: delays, Subscriber: e.newSubscriber(t, again)},
 			Handler: func(_ context.Context, b *record.Batch) error {
 				mu.Lock()
 				defer mu.Unlock()
@@ -403,7 +509,10 @@ func TestRetryTopics(t *testing.T) {
 			},
 		})
 		streamtest.Emit(t, p, topic, 0, 0, 6)
-		streamtest.Eventually(t, "all but the one that never works", func() bool { return slices.Equal([]string{"0", "1", "3", "4", "5"}, store.values()) })
+		streamtest.Eventually(
+			t, "all but the one that never works",
+			func() bool { return slices.Equal([]string{"0", "1", "3", "4", "5"}, store.values()) },
+		)
 		d := deadletter.New(e.Conn, p, "", []string{cfg.Group})
 		streamtest.Eventually(t, "the dead letter", func() bool {
 			letters, err := d.List(t.Context(), deadletter.Filter{})
@@ -426,7 +535,9 @@ func TestReplayRate(t *testing.T) {
 	e := fakeEngine(t)
 	d, group, _ := e.deadLetters(t, 40)
 	began := time.Now()
-	n, err := d.Replay(t.Context(), deadletter.Filter{Group: group}, deadletter.ReplayOptions{Rate: 50})
+	n, err := d.Replay(
+		t.Context(), deadletter.Filter{Group: group}, deadletter.ReplayOptions{Rate: 50},
+	)
 	require.NoError(t, err)
 	assert.Equal(t, 40, n)
 	assert.Greater(t, time.Since(began), 500*time.Millisecond)

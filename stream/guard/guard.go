@@ -2,7 +2,6 @@ package guard
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -21,7 +20,8 @@ type guard struct {
 	o       Options
 	log     *slog.Logger
 	breaker circuitbreaker.CircuitBreaker[any]
-	// visits tells the visit of a record by the topic it came from: what follows RetryTopic(group, Delays[i]) is Delays[i+1].
+	// visits tells the visit of a record by the topic it came from: what follows RetryTopic(group,
+	// Delays[i]) is Delays[i+1].
 	visits      map[string]int
 	replay      string // the group's replay topic
 	deadLetters string // and its poison topic
@@ -31,13 +31,17 @@ type guard struct {
 }
 
 func newGuard(o Options, prefix string, log *slog.Logger, closing <-chan struct{}) *guard {
-	g := &guard{o: o, log: log, visits: map[string]int{}, replay: record.ReplayTopic(o.Group), deadLetters: record.PoisonTopic(o.Group), closing: closing, prefix: prefix}
+	g := &guard{
+		o: o, log: log, visits: map[string]int{}, replay: record.ReplayTopic(o.Group),
+		deadLetters: record.PoisonTopic(o.Group), closing: closing, prefix: prefix,
+	}
 	for i, topic := range o.retryTopics() {
 		g.visits[topic] = i + 1
 	}
 	g.breaker = circuitbreaker.NewBuilder[any]().
 		WithFailureThreshold(o.Breaker.Failures).
-		WithSuccessThreshold(1). // half-open, one batch is tried, not as many as there may be failures
+		// half-open, one batch is tried, not as many as there may be failures
+		WithSuccessThreshold(1).
 		WithDelay(o.Breaker.Delay).
 		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
 			log.Warn("circuit breaker", "from", e.OldState.String(), "to", e.NewState.String())
@@ -53,8 +57,9 @@ type link struct {
 	wrap message.HandlerMiddleware
 }
 
-// links returns the chain, outermost first. The order is the point: an unknown failure, or a panic turned into one, is tried again before it is set
-// aside, and what sets aside sees every end of trying.
+// links returns the chain, outermost first. The order is the point: an unknown failure, or a panic
+// turned into one, is tried again before it is moved, and what moves records sees every end of
+// trying.
 func (g *guard) links() []link {
 	return []link{
 		{"telemetry", g.telemetry},
@@ -75,13 +80,15 @@ func (g *guard) chain() []message.HandlerMiddleware {
 
 // delivery is one message on its way through the chain. It belongs to one goroutine.
 type delivery struct {
-	batch *record.Batch // what the handler is to be called with: the message's batch, or a part of it
-	// max is how many charged attempts the part in hand has; attempts how many it has had, before how many the whole had before it was split.
+	// what the handler is to be called with: the message's batch, or a part of it
+	batch *record.Batch
+	// max is how many charged attempts the part in hand has; attempts how many it has had, before
+	// how many the whole had before it was split.
 	max, attempts, before int
 	first, last           time.Time // failures of what is in hand, or of the whole it is a part of
 	warned                time.Time
 	charged               int // attempts over all parts
-	moved                 int // records set aside
+	moved                 int // records moved
 }
 
 type deliveryKey struct{}
@@ -98,8 +105,12 @@ func (d *delivery) failed() {
 	}
 }
 
-// errLeft is what the router gets for a batch that is left alone: it refuses the message and logs nothing.
-var errLeft = fault.As(fault.Canceled, fmt.Errorf("left for the next owner of the partition: %w", context.Canceled))
+// errLeft is what the router gets for a batch that is left alone: it refuses the message and logs
+// nothing.
+var errLeft = fault.As(
+	fault.Canceled,
+	fmt.Errorf("left for the next owner of the partition: %w", context.Canceled),
+)
 
 // telemetry is the outermost link: it makes the delivery, and tells the hooks how it went.
 func (g *guard) telemetry(next message.HandlerFunc) message.HandlerFunc {
@@ -109,7 +120,10 @@ func (g *guard) telemetry(next message.HandlerFunc) message.HandlerFunc {
 			b = foreignBatch(g.o.Group, msg)
 		}
 		d := &delivery{batch: b, max: g.o.MaxAttempts}
-		e := BatchDone{Handler: g.o.Name, Group: g.o.Group, TopicPartition: b.TopicPartition(), Records: len(b.Records), Outcome: OutcomeDone}
+		e := BatchDone{
+			Handler: g.o.Name, Group: g.o.Group, TopicPartition: b.TopicPartition(),
+			Records: len(b.Records), Outcome: OutcomeDone,
+		}
 		e.Lag = max(b.HighWatermark-b.Last-1, 0)
 		if n := len(b.Records); n > 0 {
 			e.Newest = b.Records[n-1].Time
@@ -130,13 +144,20 @@ func (g *guard) telemetry(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-// foreignBatch makes a batch of a message that does not come from our Subscriber, so that the guard works behind every Watermill subscriber.
+// foreignBatch makes a batch of a message that does not come from our Subscriber, so that the guard
+// works behind every Watermill subscriber.
 func foreignBatch(group string, msg *message.Message) *record.Batch {
-	r := record.Record{Topic: message.SubscribeTopicFromCtx(msg.Context()), Partition: record.AnyPartition, Value: msg.Payload, Time: time.Now()}
+	r := record.Record{
+		Topic: message.SubscribeTopicFromCtx(msg.Context()), Partition: record.AnyPartition,
+		Value: msg.Payload, Time: time.Now(),
+	}
 	for k, v := range msg.Metadata {
 		r.Headers = append(r.Headers, record.Header{Key: k, Value: []byte(v)})
 	}
-	return &record.Batch{Group: group, Range: record.Range{Topic: r.Topic, Partition: r.Partition}, Records: []record.Record{r}, HighWatermark: 1}
+	return &record.Batch{
+		Group: group, Range: record.Range{Topic: r.Topic, Partition: r.Partition},
+		Records: []record.Record{r}, HighWatermark: 1,
+	}
 }
 
 // handler is the innermost link: it calls the handler with what is in hand.
@@ -151,7 +172,10 @@ func (g *guard) handler(message.HandlerFunc) message.HandlerFunc {
 		err := g.o.Handler(ctx, deliveryOf(msg).batch)
 		if err != nil && ctx.Err() != nil && classOfBatch(err) == fault.Unknown {
 			// Whatever a driver calls it: the time was over.
-			err = &fault.Error{Class: fault.Transient, Err: fmt.Errorf("no answer within %s: %w", g.o.Timeout, err)}
+			err = &fault.Error{
+				Class: fault.Transient,
+				Err:   fmt.Errorf("no answer within %s: %w", g.o.Timeout, err),
+			}
 		}
 		return nil, err
 	}
@@ -199,126 +223,26 @@ func (g *guard) retry(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-// tellRetry logs a batch's first failure, and then one a minute: an outage is one event, however often it is tried.
+// tellRetry logs a batch's first failure, and then one a minute: an outage is one event, however
+// often it is tried.
 func (g *guard) tellRetry(ctx context.Context, d *delivery, err error, wait time.Duration) {
 	level := slog.LevelDebug
 	if now := time.Now(); d.warned.IsZero() || now.Sub(d.warned) >= time.Minute {
 		level, d.warned = slog.LevelWarn, now
 	}
 	class := classOfBatch(err)
-	g.log.Log(ctx, level, "batch failed, trying again", "topic", d.batch.Topic, "partition", d.batch.Partition, "first", d.batch.First,
-		"class", class.String(), "attempt", d.attempts, "wait", wait, "err", deadletter.Clip(err.Error(), maxLoggedReason))
-	g.o.Hooks.Retrying(ctx, Retrying{Handler: g.o.Name, Group: g.o.Group, TopicPartition: d.batch.TopicPartition(), Class: class, Attempt: d.attempts, Wait: wait, Err: err})
-}
-
-type verdict int
-
-const (
-	done    verdict = iota
-	leave           // nobody is unwell: leave it uncommitted
-	hold            // the engine is unwell: wait, charge nothing
-	blocked         // the engine is well, and this partition waits (fault.Wait): charge nothing
-	charge          // unclear: one attempt less
-	settle          // decided: the link outside sets records aside
-)
-
-// judge says what follows from a failure's class: docs/adr/0003.
-func (g *guard) judge(ctx context.Context, d *delivery, err error) verdict {
-	if err == nil {
-		return done
-	}
-	// While stopping, a failure says nothing: the batch will be seen again.
-	if ctx.Err() != nil || g.stopping() {
-		return leave
-	}
-	if rejected, ok := rejectedOf(err); ok {
-		return g.judgeRejected(ctx, d, rejected)
-	}
-	switch fault.ClassOf(err) {
-	case fault.Canceled:
-		return leaveUnlessOurs(ctx, d)
-	case fault.Transient:
-		if fault.Waits(err) {
-			return blocked
-		}
-		return hold
-	case fault.Permanent:
-		if len(d.batch.Records) > 1 && !g.o.Splittable {
-			return charge // of all these records, hardly all are guilty: be slow to set them aside
-		}
-		return settle
-	case fault.Unknown:
-	}
-	return charge
-}
-
-// leaveUnlessOurs judges a failure that says that we are stopping, although nothing else says so. When the lease is over that is the reason. When the
-// batch is surely ours, something inside the handler was canceled for reasons of its own: giving the batch back would bring it back at once, without a word.
-func leaveUnlessOurs(ctx context.Context, d *delivery) verdict {
-	select {
-	case <-d.batch.Draining():
-		return leave
-	default:
-	}
-	if d.batch.CheckLease(ctx) != nil {
-		return leave
-	}
-	return hold
-}
-
-func (g *guard) judgeRejected(ctx context.Context, d *delivery, rejected *fault.Rejected) verdict {
-	var transient, unknown int
-	for _, r := range rejected.Records {
-		switch fault.ClassOf(r.Err) {
-		case fault.Canceled:
-			return leaveUnlessOurs(ctx, d)
-		case fault.Transient:
-			transient++
-		case fault.Unknown:
-			unknown++
-		case fault.Permanent: // needs no second look
-		}
-	}
-	if g.o.Retry != nil {
-		// Records may step aside, unless it is all of them: then it is the engine.
-		if transient > 0 && transient == len(d.batch.Records) || transient > 0 && !g.breaker.IsClosed() {
-			return hold
-		}
-		return settle
-	}
-	switch {
-	case transient > 0:
-		return hold
-	case unknown > 0:
-		return charge
-	}
-	return settle
-}
-
-func rejectedOf(err error) (*fault.Rejected, bool) {
-	var rejected *fault.Rejected
-	if errors.As(err, &rejected) && len(rejected.Records) > 0 {
-		return rejected, true
-	}
-	return nil, false
-}
-
-// classOfBatch is the class that stands in logs and metrics for a whole batch.
-func classOfBatch(err error) fault.Class {
-	if rejected, ok := rejectedOf(err); ok {
-		class := fault.Permanent
-		for _, r := range rejected.Records {
-			switch c := fault.ClassOf(r.Err); c {
-			case fault.Transient:
-				return c
-			case fault.Unknown:
-				class = c
-			case fault.Permanent, fault.Canceled:
-			}
-		}
-		return class
-	}
-	return fault.ClassOf(err)
+	g.log.Log(
+		ctx, level, "batch failed, trying again", "topic", d.batch.Topic, "partition",
+		d.batch.Partition, "first", d.batch.First, "class", class.String(), "attempt", d.attempts,
+		"wait", wait, "err", deadletter.Clip(err.Error(), maxLoggedReason),
+	)
+	g.o.Hooks.Retrying(
+		ctx,
+		Retrying{
+			Handler: g.o.Name, Group: g.o.Group, TopicPartition: d.batch.TopicPartition(),
+			Class: class, Attempt: d.attempts, Wait: wait, Err: err,
+		},
+	)
 }
 
 // admitted waits while the circuit breaker is open, and returns false when we are to stop.
@@ -341,7 +265,8 @@ func (g *guard) tellBreaker(v verdict) {
 	case hold:
 		g.breaker.RecordFailure()
 	case leave:
-		// Nothing was learned; but a half-open breaker has lent its only permit, and gets it back this way alone.
+		// Nothing was learned; but a half-open breaker has lent its only permit, and gets it back
+		// this way alone.
 		if g.breaker.IsHalfOpen() {
 			g.breaker.RecordFailure()
 		}
@@ -359,7 +284,8 @@ func (g *guard) stopping() bool {
 	}
 }
 
-// pause waits, and returns false when we are to stop, or to hand the batch's partition over, before the time is over.
+// pause waits, and returns false when we are to stop, or to hand the batch's partition over, before
+// the time is over.
 func (g *guard) pause(ctx context.Context, b *record.Batch, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

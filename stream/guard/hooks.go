@@ -15,9 +15,11 @@ type Outcome string
 const (
 	// OutcomeDone: every record has had its effects.
 	OutcomeDone Outcome = "done"
-	// OutcomeSetAside: some records were set aside as dead letters or into a retry topic, the others have had their effects.
-	OutcomeMoved Outcome = "set_aside"
-	// OutcomeLeft: left uncommitted, because we are stopping or the partition belongs to another member.
+	// OutcomeSetAside: some records became dead letters as dead letters or into a retry topic, the
+	// others have had their effects.
+	OutcomeMoved Outcome = "moved"
+	// OutcomeLeft: left uncommitted, because we are stopping or the partition belongs to another
+	// member.
 	OutcomeLeft Outcome = "left"
 )
 
@@ -64,8 +66,8 @@ type Moved struct {
 	Err      error
 }
 
-// Hooks tell what happens around handlers, for metrics and traces. Empty fields are allowed. They are called from the goroutines that process
-// batches, several at once, and must not block.
+// Hooks tell what happens around handlers, for metrics and traces. Empty fields are allowed. They
+// are called from the goroutines that process batches, several at once, and must not block.
 type Hooks struct {
 	// Started may return a context that carries a trace span; the handler and Done get it.
 	Started  func(ctx context.Context, handler string, b *record.Batch) context.Context
@@ -79,7 +81,9 @@ type Hooks struct {
 // filled returns the hooks with every empty field doing nothing.
 func (h Hooks) filled() Hooks {
 	if h.Started == nil {
-		h.Started = func(ctx context.Context, _ string, _ *record.Batch) context.Context { return ctx }
+		h.Started = func(ctx context.Context, _ string, _ *record.Batch) context.Context {
+			return ctx
+		}
 	}
 	if h.Done == nil {
 		h.Done = func(context.Context, BatchDone) {}

@@ -14,15 +14,15 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// poison is the link that sets records aside, and acknowledges a batch only after that.
+// poison is the link that moves records, and acknowledges a batch only after that.
 func (g *guard) poison(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		return nil, g.work(msg, next, deliveryOf(msg).batch)
 	}
 }
 
-// work brings about the effects of every record of the batch that can have them, and sets the others aside. It returns nil then, and errLeft when the
-// batch is to be left alone.
+// work brings about the effects of every record of the batch that can have them, and sets the
+// others aside. It returns nil then, and errLeft when the batch is to be left alone.
 func (g *guard) work(msg *message.Message, next message.HandlerFunc, b *record.Batch) error {
 	ctx, d := msg.Context(), deliveryOf(msg)
 	for len(b.Records) > 0 {
@@ -59,7 +59,8 @@ func (g *guard) work(msg *message.Message, next message.HandlerFunc, b *record.B
 	return nil
 }
 
-// named returns the records that err lists. A list with an index outside the batch is a mistake of the handler's, and trusted in nothing.
+// named returns the records that err lists. A list with an index outside the batch is a mistake of
+// the handler's, and trusted in nothing.
 func named(err error, records int) ([]fault.Rejection, bool, bool) {
 	rejected, ok := rejectedOf(err)
 	if !ok {
@@ -82,12 +83,13 @@ func all(b *record.Batch, err error) []fault.Rejection {
 	return out
 }
 
-// split finds the guilty records by halving: the first half is worked on before the second, so order within the batch stays. Each part is tried once,
-// since the whole has had its attempts.
+// split finds the offending records by halving: the first half is worked on before the second, so
+// order within the batch stays. Each part is tried once, since the whole has had its attempts.
 func (g *guard) split(msg *message.Message, next message.HandlerFunc, b *record.Batch) error {
 	d := deliveryOf(msg)
 	d.max, d.before = 1, d.before+d.attempts
-	// Both halves are cut before the first is worked on: taking records out of the batch may move what is behind them.
+	// Both halves are cut before the first is worked on: taking records out of the batch may move
+	// what is behind them.
 	middle := len(b.Records) / 2
 	for _, part := range []*record.Batch{partOf(b, 0, middle), partOf(b, middle, len(b.Records))} {
 		if err := g.work(msg, next, part); err != nil {
@@ -106,8 +108,9 @@ func partOf(b *record.Batch, from, to int) *record.Batch {
 	return &p
 }
 
-// exclude takes the rejected records out of the batch for good. They are safe elsewhere already: the other way round a crash in
-// between would lose them, while this way it only sets them aside again, under the same id.
+// exclude takes the rejected records out of the batch for good. They are safe elsewhere already:
+// the other way round a crash in between would lose them, while this way it only sets them aside
+// again, under the same id.
 func (g *guard) exclude(ctx context.Context, b *record.Batch, rejections []fault.Rejection) error {
 	offsets := make([]int64, len(rejections))
 	gone := make(map[int]bool, len(rejections))
@@ -121,13 +124,20 @@ func (g *guard) exclude(ctx context.Context, b *record.Batch, rejections []fault
 			rest = append(rest, b.Records[i])
 		}
 	}
-	err := g.insist(ctx, b, "write down excluded records", func(ctx context.Context) error { return b.Exclude(ctx, offsets...) })
+	err := g.insist(
+		ctx, b, "commit excluded records",
+		func(ctx context.Context) error { return b.Exclude(ctx, offsets...) },
+	)
 	if fault.ClassOf(err) == fault.Canceled {
 		return errLeft
 	}
 	if err != nil {
-		// The same rows are bad at every repeat, so the handler will name them again: worth a line, not worth stopping for.
-		g.log.Error("excluded records could not be written down", "topic", b.Topic, "partition", b.Partition, "first", b.First, "records", len(offsets), "err", err)
+		// The same rows are bad at every repeat, so the handler will name them again: worth a line,
+		// not worth stopping for.
+		g.log.Error(
+			"excluded records could not be committed", "topic", b.Topic, "partition",
+			b.Partition, "first", b.First, "records", len(offsets), "err", err,
+		)
 	}
 	b.Records = rest
 	return nil
@@ -136,15 +146,26 @@ func (g *guard) exclude(ctx context.Context, b *record.Batch, rejections []fault
 // maxLoggedReason keeps a flood of panics from drowning the log; the dead letter has more.
 const maxLoggedReason = 500
 
-// setAside writes the rejected records to the group's poison topic, or to the next retry topic. unnamed is not 0 when nobody knows which record of so
-// many is guilty. It does not return before the records are safe, unless we are to stop.
-func (g *guard) moveOut(ctx context.Context, d *delivery, b *record.Batch, rejections []fault.Rejection, unnamed int) error {
+// setAside writes the rejected records to the group's poison topic, or to the next retry topic.
+// unnamed is not 0 when nobody knows which record of so many is offending. It does not return
+// before the records are safe, unless we are to stop.
+func (g *guard) moveOut(
+	ctx context.Context,
+	d *delivery,
+	b *record.Batch,
+	rejections []fault.Rejection,
+	unnamed int,
+) error {
 	var out []record.Record
 	var told []Moved
 	for _, r := range rejections {
 		if rec := &b.Records[r.Index]; rec.Topic == g.deadLetters {
-			// It is in the poison topic already: setting it aside again would bring it back here, without end.
-			g.log.Error("a record of the poison topic cannot be processed either, it stays there", "at", rec.Position().String(), "err", deadletter.Clip(r.Err.Error(), maxLoggedReason))
+			// It is in the poison topic already: setting it aside again would bring it back here,
+			// without end.
+			g.log.Error(
+				"a record of the poison topic cannot be processed either, it stays there", "at",
+				rec.Position().String(), "err", deadletter.Clip(r.Err.Error(), maxLoggedReason),
+			)
 			d.moved++
 			continue
 		}
@@ -164,9 +185,15 @@ func (g *guard) moveOut(ctx context.Context, d *delivery, b *record.Batch, rejec
 	d.moved += len(out)
 	for _, e := range told {
 		if e.DeadLetter {
-			g.log.Error("record set aside as a dead letter", "id", e.ID, "at", e.Origin.String(), "class", e.Class.String(), "err", deadletter.Clip(e.Err.Error(), maxLoggedReason))
+			g.log.Error(
+				"record is a dead letter now", "id", e.ID, "at", e.Origin.String(), "class",
+				e.Class.String(), "err", deadletter.Clip(e.Err.Error(), maxLoggedReason),
+			)
 		} else {
-			g.log.Warn("record stepped aside", "to", e.Topic, "at", e.Origin.String(), "class", e.Class.String(), "err", deadletter.Clip(e.Err.Error(), maxLoggedReason))
+			g.log.Warn(
+				"record waits in a retry topic", "to", e.Topic, "at", e.Origin.String(), "class",
+				e.Class.String(), "err", deadletter.Clip(e.Err.Error(), maxLoggedReason),
+			)
 		}
 		g.o.Hooks.Moved(ctx, e)
 	}
@@ -174,13 +201,19 @@ func (g *guard) moveOut(ctx context.Context, d *delivery, b *record.Batch, rejec
 }
 
 // aside returns the record as it is written elsewhere.
-func (g *guard) moved(d *delivery, b *record.Batch, r fault.Rejection, unnamed int) (record.Record, Moved) {
+func (g *guard) moved(
+	d *delivery,
+	b *record.Batch,
+	r fault.Rejection,
+	unnamed int,
+) (record.Record, Moved) {
 	rec := &b.Records[r.Index]
 	h := deadletter.Headers{Origin: rec.Position(), Time: rec.Time, FirstFailure: d.first}
 	h.Origin.Topic = g.prefix + rec.Topic
 	visit := g.visits[rec.Topic]
 	if visit > 0 || rec.Topic == g.replay {
-		// Only our own topics are believed: elsewhere the headers are whatever a producer has written.
+		// Only our own topics are believed: elsewhere the headers are whatever a producer has
+		// written.
 		if old, ok := deadletter.HeadersOf(rec); ok {
 			h = old
 		}
@@ -190,7 +223,10 @@ func (g *guard) moved(d *delivery, b *record.Batch, r fault.Rejection, unnamed i
 	h.Attempts += max(d.before+d.attempts, 1)
 	h.LastFailure = d.last
 	topic, dead := g.destination(h.Class, visit)
-	out := record.Record{Topic: topic, Partition: record.AnyPartition, Key: rec.Key, Value: rec.Value, Headers: h.On(rec.Headers)}
+	out := record.Record{
+		Topic: topic, Partition: record.AnyPartition, Key: rec.Key, Value: rec.Value,
+		Headers: h.On(rec.Headers),
+	}
 	origin := h.Origin
 	origin.Topic = strings.TrimPrefix(origin.Topic, g.prefix)
 	return out, Moved{
@@ -207,7 +243,8 @@ func (g *guard) destination(class fault.Class, visit int) (topic string, dead bo
 	return record.RetryTopic(g.o.Group, g.o.Retry.Delays[visit]), false
 }
 
-// portion returns the end of the part of out that is written at once: one bad record of a batch must not make its whole portion too large.
+// portion returns the end of the part of out that is written at once: one bad record of a batch
+// must not make its whole portion too large.
 func portion(out []record.Record, start int) int {
 	const maxBytes = 512 << 10
 	bytes := 0
@@ -220,9 +257,13 @@ func portion(out []record.Record, start int) int {
 	return len(out)
 }
 
-// emitAside writes records that leave their batch. What is too large with its story leaves its value behind: better than stopping the partition for good.
+// emitAside writes records that leave their batch. What is too large with the headers of its
+// failure leaves its value behind: better than stopping the partition for good.
 func (g *guard) emitMoved(ctx context.Context, b *record.Batch, records []record.Record) error {
-	err := g.insist(ctx, b, "set records aside", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, records) })
+	err := g.insist(
+		ctx, b, "move records",
+		func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, records) },
+	)
 	switch {
 	case err == nil:
 		return nil
@@ -238,22 +279,38 @@ func (g *guard) emitMoved(ctx context.Context, b *record.Batch, records []record
 	}
 	r := records[0]
 	h, _ := deadletter.HeadersOf(&r)
-	g.log.Error("a record is too large to be set aside with its story, its value stays in the original topic only",
-		"at", h.Origin.String(), "bytes", len(r.Value), "err", err)
+	g.log.Error(
+		"a record is too large to be moved with the headers of its failure, its value stays in the original "+
+			"topic only",
+		"at",
+		h.Origin.String(),
+		"bytes",
+		len(r.Value),
+		"err",
+		err,
+	)
 	h.OmittedBytes, h.Reason = len(r.Value), deadletter.Clip(h.Reason, 256)
 	r.Topic, r.Value, r.Headers = g.deadLetters, nil, h.On(r.Headers)
-	err = g.insist(ctx, b, "set a record aside without its value", func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, []record.Record{r}) })
+	err = g.insist(
+		ctx, b, "move a record without its value",
+		func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, []record.Record{r}) },
+	)
 	if err != nil {
 		// Not even that: leave the batch, loudly. It comes again, and lag is the alarm.
-		g.log.Error("a record cannot be set aside", "at", h.Origin.String(), "err", err)
+		g.log.Error("a record cannot be moved", "at", h.Origin.String(), "err", err)
 		return errLeft
 	}
 	return nil
 }
 
-// insist calls f until it succeeds, fails for good (a permanent error), or we are to stop (a canceled one). Unknown errors count as transient: giving up
-// here would lose a record.
-func (g *guard) insist(ctx context.Context, b *record.Batch, what string, f func(context.Context) error) error {
+// insist calls f until it succeeds, fails for good (a permanent error), or we are to stop (a
+// canceled one). Unknown errors count as transient: giving up here would lose a record.
+func (g *guard) insist(
+	ctx context.Context,
+	b *record.Batch,
+	what string,
+	f func(context.Context) error,
+) error {
 	wait := fault.Backoff{First: g.o.Backoff.First, Max: g.o.Backoff.Max}
 	for attempt := 1; ; attempt++ {
 		err := f(ctx)
@@ -267,7 +324,10 @@ func (g *guard) insist(ctx context.Context, b *record.Batch, what string, f func
 			return err
 		}
 		pauseFor := wait.Next()
-		g.log.Warn("setting records aside fails, trying again", "step", what, "attempt", attempt, "wait", pauseFor, "err", err)
+		g.log.Warn(
+			"moving records fails, trying again", "step", what, "attempt", attempt, "wait",
+			pauseFor, "err", err,
+		)
 		if !g.pause(ctx, b, pauseFor) {
 			return errLeft
 		}
@@ -291,14 +351,16 @@ func (g *guard) retryChain() []message.HandlerMiddleware {
 	return append([]message.HandlerMiddleware{g.delay}, g.chain()...)
 }
 
-// delay holds a batch of a retry topic until the youngest of its records has waited long enough. All records of one topic have the same delay, so none
-// waits behind one that is due later.
+// delay holds a batch of a retry topic until the youngest of its records has waited long enough.
+// All records of one topic have the same delay, so none waits behind one that is due later.
 func (g *guard) delay(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		if b := batchOf(msg); b != nil && len(b.Records) > 0 {
 			visit, ok := g.visits[b.Topic]
 			if !ok {
-				return nil, fmt.Errorf("topic %s is not a retry topic of group %s", b.Topic, g.o.Group)
+				return nil, fmt.Errorf(
+					"topic %s is not a retry topic of group %s", b.Topic, g.o.Group,
+				)
 			}
 			due := b.Records[len(b.Records)-1].Time.Add(g.o.Retry.Delays[visit-1])
 			if wait := time.Until(due); wait > 0 && !g.pause(msg.Context(), b, wait) {

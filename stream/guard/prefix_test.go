@@ -36,8 +36,16 @@ func TestPrefix(t *testing.T) {
 	raw := fakeEngine(t)
 	e := raw.prefixed(t, "shop.")
 	delays := []time.Duration{50 * time.Millisecond}
-	require.NoError(t, admin.EnsureTopics(t.Context(), e.Conn, []admin.TopicSpec{{Name: "in", Partitions: 2}}))
-	require.NoError(t, admin.EnsureTopics(t.Context(), e.Conn, []admin.TopicSpec{{Name: "in", Partitions: 2, RetentionMs: -1}}), "again, with a change")
+	require.NoError(
+		t, admin.EnsureTopics(t.Context(), e.Conn, []admin.TopicSpec{{Name: "in", Partitions: 2}}),
+	)
+	require.NoError(
+		t,
+		admin.EnsureTopics(
+			t.Context(), e.Conn, []admin.TopicSpec{{Name: "in", Partitions: 2, RetentionMs: -1}},
+		),
+		"again, with a change",
+	)
 	e.groupTopics(t, "g", delays...)
 	p := e.Publisher(t)
 
@@ -92,7 +100,12 @@ func TestPrefix(t *testing.T) {
 	})
 	records := []record.Record{
 		{Topic: "in", Partition: 0, Value: []byte("good")},
-		{Topic: "in", Partition: 0, Value: []byte("bad"), Headers: []record.Header{{Key: "own", Value: []byte("1")}}},
+		{
+			Topic:     "in",
+			Partition: 0,
+			Value:     []byte("bad"),
+			Headers:   []record.Header{{Key: "own", Value: []byte("1")}},
+		},
 		{Topic: "in", Partition: 1, Value: []byte("good")},
 	}
 	require.NoError(t, p.Emit(t.Context(), records))
@@ -102,11 +115,19 @@ func TestPrefix(t *testing.T) {
 		require.NoError(t, err)
 		return letters
 	}
-	streamtest.Eventually(t, "the dead letter", func() bool { return len(list(deadletter.Filter{Group: "g", Topic: "in"})) == 1 })
+	streamtest.Eventually(
+		t, "the dead letter",
+		func() bool { return len(list(deadletter.Filter{Group: "g", Topic: "in"})) == 1 },
+	)
 
 	// A dead letter as every version before this wrote it, by hand.
-	at := record.Position{TopicPartition: record.TopicPartition{Topic: "shop.in", Partition: 1}, Offset: 77}
-	old := deadletter.Headers{Group: "shop.g", Handler: "work", Subscriber: "shop.g", Origin: at, Class: fault.Permanent, Reason: "old"}
+	at := record.Position{
+		TopicPartition: record.TopicPartition{Topic: "shop.in", Partition: 1}, Offset: 77,
+	}
+	old := deadletter.Headers{
+		Group: "shop.g", Handler: "work", Subscriber: "shop.g", Origin: at, Class: fault.Permanent,
+		Reason: "old",
+	}
 	require.NoError(t, raw.Publisher(t).Emit(t.Context(), []record.Record{{
 		Topic: "shop.g.poison", Partition: 0, Value: []byte("of old"), Headers: old.On(nil),
 	}}))
@@ -116,7 +137,10 @@ func TestPrefix(t *testing.T) {
 		assert.Equal(t, "g", l.Group)
 		assert.Equal(t, "in", l.Origin.Topic)
 	}
-	newID := deadletter.ID("shop.g", record.Position{TopicPartition: record.TopicPartition{Topic: "shop.in"}, Offset: 1})
+	newID := deadletter.ID(
+		"shop.g",
+		record.Position{TopicPartition: record.TopicPartition{Topic: "shop.in"}, Offset: 1},
+	)
 	_, err := store.Get(t.Context(), newID)
 	require.NoError(t, err)
 	_, err = store.Get(t.Context(), deadletter.ID("shop.g", at))
@@ -125,12 +149,21 @@ func TestPrefix(t *testing.T) {
 	// On the broker: full names, in topics and in headers.
 	var wire record.Record
 	for part := range 2 {
-		require.NoError(t, raw.Conn.Read(t.Context(), record.TopicPartition{Topic: "shop.g.poison", Partition: part}, 0, -1, func(r *record.Record) error {
-			if r.Header(record.HeaderID) == newID {
-				wire = *r
-			}
-			return nil
-		}))
+		require.NoError(
+			t,
+			raw.Conn.Read(
+				t.Context(),
+				record.TopicPartition{Topic: "shop.g.poison", Partition: part},
+				0,
+				-1,
+				func(r *record.Record) error {
+					if r.Header(record.HeaderID) == newID {
+						wire = *r
+					}
+					return nil
+				},
+			),
+		)
 	}
 	assert.Equal(t, "shop.g", wire.Header(record.HeaderGroup))
 	assert.Equal(t, "shop.g", wire.Header(record.HeaderSubscriber))
@@ -142,7 +175,10 @@ func TestPrefix(t *testing.T) {
 	fixed = true
 	mu.Unlock()
 	for range 2 {
-		n, err := store.Replay(t.Context(), deadletter.Filter{IDs: []string{newID, deadletter.ID("shop.g", at)}}, deadletter.ReplayOptions{})
+		n, err := store.Replay(
+			t.Context(), deadletter.Filter{IDs: []string{newID, deadletter.ID("shop.g", at)}},
+			deadletter.ReplayOptions{},
+		)
 		require.NoError(t, err)
 		require.Equal(t, 2, n)
 	}
@@ -176,12 +212,20 @@ func TestPrefix(t *testing.T) {
 	assert.Equal(t, int64(2), lags[0].Committed)
 	offset, _ := raw.Committed(t, "shop.g", "shop.in", 0)
 	assert.Equal(t, int64(2), offset)
-	require.NoError(t, admin.ResetOffsets(t.Context(), e.Conn, "g", map[record.TopicPartition]int64{{Topic: "in", Partition: 0}: 1}))
+	require.NoError(
+		t,
+		admin.ResetOffsets(
+			t.Context(), e.Conn, "g",
+			map[record.TopicPartition]int64{{Topic: "in", Partition: 0}: 1},
+		),
+	)
 	offset, _ = raw.Committed(t, "shop.g", "shop.in", 0)
 	assert.Equal(t, int64(1), offset)
 	bounds, err := e.Conn.Offsets(t.Context(), "in")
 	require.NoError(t, err)
-	assert.Equal(t, int64(2), bounds[record.TopicPartition{Topic: "in", Partition: 0}].HighWatermark)
+	assert.Equal(
+		t, int64(2), bounds[record.TopicPartition{Topic: "in", Partition: 0}].HighWatermark,
+	)
 
 	// Another installation on the same broker has neither the topic nor the group.
 	exists, err := raw.prefixed(t, "other.").Conn.Exists(t.Context(), "in")
@@ -196,12 +240,16 @@ func TestPrefix(t *testing.T) {
 func TestPrefixedFollower(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t).prefixed(t, "shop.")
-	require.NoError(t, admin.EnsureTopics(t.Context(), e.Conn, []admin.TopicSpec{{Name: "in", Partitions: 1}}))
+	require.NoError(
+		t, admin.EnsureTopics(t.Context(), e.Conn, []admin.TopicSpec{{Name: "in", Partitions: 1}}),
+	)
 	streamtest.Emit(t, e.Publisher(t), "in", 0, 0, 3)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	got := make(chan record.Record, 3)
-	f := stream.NewFollower(e.Conn, "in", streamtest.Logger(t), func(r *record.Record) error { got <- *r; return nil })
+	f := stream.NewFollower(
+		e.Conn, "in", streamtest.Logger(t), func(r *record.Record) error { got <- *r; return nil },
+	)
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
 	require.NoError(t, f.WaitCaughtUp(ctx))

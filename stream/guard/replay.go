@@ -11,13 +11,13 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Guard applies the failure policy of a Router's handlers to batches that its caller reads: a replay
-// of the log judges failures as the consumer group did. Safe for concurrent use.
+// Guard applies the failure policy of a Router's handlers to batches that its caller reads: a
+// replay of the log judges failures as the consumer group did. Safe for concurrent use.
 type Guard struct{ chain message.HandlerFunc }
 
-// NewGuard returns the guard of a handler. Topics, Subscriber and Retry of the options are not used.
-// Records that fail for good go to o.Emitter, as records for the group's dead-letter topic; a replay
-// that knows them already gives an Emitter that drops them.
+// NewGuard returns the guard of a handler. Topics, Subscriber and Retry of the options are not
+// used. Records that fail for good go to o.Emitter, as records for the group's dead-letter topic; a
+// replay that knows them already gives an Emitter that drops them.
 func New(o Options, cfg RouterConfig) (*Guard, error) {
 	o.Retry = nil
 	if err := o.validatePolicy(); err != nil {
@@ -47,8 +47,8 @@ func batchOf(msg *message.Message) *record.Batch {
 }
 
 // Handle returns nil when every record of the batch has had its effects or has gone to the Emitter.
-// Transient failures are waited out until ctx ends; then, and when the lease of the batch is over, it
-// returns an error of class canceled.
+// Transient failures are waited out until ctx ends; then, and when the lease of the batch is over,
+// it returns an error of class canceled.
 func (g *Guard) Handle(ctx context.Context, b *record.Batch) error {
 	msg := message.NewMessage(b.TopicPartition().String(), nil)
 	msg.SetContext(context.WithValue(ctx, handedKey{}, b))

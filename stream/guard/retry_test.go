@@ -23,17 +23,24 @@ import (
 )
 
 func withRetry(o *Options) {
-	o.Retry = &Retry{Delays: []time.Duration{10 * time.Second, time.Minute}, Subscriber: noSubscriber{}}
+	o.Retry = &Retry{
+		Delays: []time.Duration{10 * time.Second, time.Minute}, Subscriber: noSubscriber{},
+	}
 	o.MaxAttempts = 2
 }
 
-// back turns what was emitted into a batch of its topic, as the subscriber of the retry or replay topic would.
+// back turns what was emitted into a batch of its topic, as the subscriber of the retry or replay
+// topic would.
 func (b *bench) back(r record.Record, offset int64) *record.Batch {
 	r.Partition, r.Offset, r.Time = 0, offset, time.Now()
-	return &record.Batch{Group: "g", Range: record.Range{Topic: r.Topic, First: offset, Last: offset}, Records: []record.Record{r}, Lease: b.lease}
+	return &record.Batch{
+		Group: "g", Range: record.Range{Topic: r.Topic, First: offset, Last: offset},
+		Records: []record.Record{r}, Lease: b.lease,
+	}
 }
 
-// A record in trouble steps aside, comes back after its delays, and becomes a dead letter after the last; the others flow.
+// A record in trouble steps aside, comes back after its delays, and becomes a dead letter after the
+// last; the others flow.
 func TestRetryVisits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -65,9 +72,25 @@ func TestRetryVisits(t *testing.T) {
 		assert.Equal(t, "3", last.Header(record.HeaderAttempts))
 		assert.Equal(t, stamp(began), last.Header(record.HeaderFirstFailure))
 		assert.Equal(t, stamp(time.Now()), last.Header(record.HeaderLastFailure))
-		assert.Equal(t, deadletter.ID("g", record.Position{TopicPartition: record.TopicPartition{Topic: "in", Partition: 3}, Offset: 2}), last.Header(record.HeaderID))
-		assert.Equal(t, []record.Header{{Key: "own", Value: []byte("1")}, {Key: "own", Value: []byte{0, 255}}}, deadletter.Own(last.Headers))
-		assert.Equal(t, []bool{false, false, true}, []bool{b.told[0].DeadLetter, b.told[1].DeadLetter, b.told[2].DeadLetter})
+		assert.Equal(
+			t,
+			deadletter.ID(
+				"g",
+				record.Position{
+					TopicPartition: record.TopicPartition{Topic: "in", Partition: 3}, Offset: 2,
+				},
+			),
+			last.Header(record.HeaderID),
+		)
+		assert.Equal(
+			t,
+			[]record.Header{{Key: "own", Value: []byte("1")}, {Key: "own", Value: []byte{0, 255}}},
+			deadletter.Own(last.Headers),
+		)
+		assert.Equal(
+			t, []bool{false, false, true},
+			[]bool{b.told[0].DeadLetter, b.told[1].DeadLetter, b.told[2].DeadLetter},
+		)
 	})
 }
 
@@ -84,7 +107,10 @@ func TestRetryClasses(t *testing.T) {
 		{"transient", fault.Transientf("locked"), false, []string{"g.retry.10s:v2"}, false},
 		{"unknown", errors.New("what"), false, []string{"g.retry.10s:v2"}, false},
 		{"transient for all is the engine", fault.Transientf("down"), true, nil, true},
-		{"unknown for all", errors.New("what"), true, []string{"g.retry.10s:v1", "g.retry.10s:v2", "g.retry.10s:v3"}, false},
+		{
+			"unknown for all", errors.New("what"), true,
+			[]string{"g.retry.10s:v1", "g.retry.10s:v2", "g.retry.10s:v3"}, false,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -133,7 +159,11 @@ func TestRetryHoldsWhileBreakerIsOpen(t *testing.T) {
 func TestRetryDelayStops(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(context.Context, *record.Batch) error { t.Error("called too early"); return nil }, withRetry)
+		b := newBench(
+			t,
+			func(context.Context, *record.Batch) error { t.Error("called too early"); return nil },
+			withRetry,
+		)
 		time.AfterFunc(time.Second, func() { close(b.lease.drain) })
 		r := record.Record{Topic: "g.retry.1m", Value: []byte("v")}
 		require.False(t, b.through(t.Context(), b.back(r, 1), b.g.retryChain()))
@@ -145,8 +175,16 @@ func TestRetryDelayStops(t *testing.T) {
 func TestHeadersAreBelievedOnOwnTopicsOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t, func(context.Context, *record.Batch) error { return fault.Permanentf("bad") }, nil)
-		forged := deadletter.Headers{Group: "g", Origin: record.Position{TopicPartition: record.TopicPartition{Topic: "elsewhere", Partition: 1}, Offset: 7}, Attempts: 40}
+		b := newBench(
+			t, func(context.Context, *record.Batch) error { return fault.Permanentf("bad") }, nil,
+		)
+		forged := deadletter.Headers{
+			Group: "g",
+			Origin: record.Position{
+				TopicPartition: record.TopicPartition{Topic: "elsewhere", Partition: 1}, Offset: 7,
+			},
+			Attempts: 40,
+		}
 		in := b.batch("in", 1)
 		in.Records[0].Headers = forged.On(nil)
 		require.True(t, b.run(t.Context(), in))
@@ -164,7 +202,10 @@ func TestHeadersAreBelievedOnOwnTopicsOnly(t *testing.T) {
 func TestOptionsValidate(t *testing.T) {
 	t.Parallel()
 	good := func() Options {
-		return Options{Name: "n", Group: "g", Topics: []string{"t"}, Subscriber: noSubscriber{}, Handler: func(context.Context, *record.Batch) error { return nil }, Emitter: &emitted{}}
+		return Options{
+			Name: "n", Group: "g", Topics: []string{"t"}, Subscriber: noSubscriber{},
+			Handler: func(context.Context, *record.Batch) error { return nil }, Emitter: &emitted{},
+		}
 	}
 	require.NoError(t, good().Validate())
 	for _, tc := range []struct {
@@ -182,10 +223,14 @@ func TestOptionsValidate(t *testing.T) {
 		{"Backoff", func(o *Options) { o.Backoff = fault.Backoff{First: 2, Max: 1} }},
 		{"never come back", func(o *Options) { o.Retry = &Retry{Delays: []time.Duration{1}} }},
 		{"growing", func(o *Options) {
-			o.Retry = &Retry{Subscriber: noSubscriber{}, Delays: []time.Duration{time.Minute, time.Second}}
+			o.Retry = &Retry{
+				Subscriber: noSubscriber{}, Delays: []time.Duration{time.Minute, time.Second},
+			}
 		}},
 		{"growing", func(o *Options) {
-			o.Retry = &Retry{Subscriber: noSubscriber{}, Delays: []time.Duration{time.Minute, time.Minute}}
+			o.Retry = &Retry{
+				Subscriber: noSubscriber{}, Delays: []time.Duration{time.Minute, time.Minute},
+			}
 		}},
 		{"growing", func(o *Options) { o.Retry = &Retry{Subscriber: noSubscriber{}} }},
 	} {
@@ -210,7 +255,10 @@ func TestRouterOnAnySubscriber(t *testing.T) {
 		Handler: func(_ context.Context, b *record.Batch) error {
 			mu.Lock()
 			defer mu.Unlock()
-			got = append(got, fmt.Sprintf("%s %s %s", b.Topic, b.Records[0].Value, b.Records[0].Header("color")))
+			got = append(
+				got,
+				fmt.Sprintf("%s %s %s", b.Topic, b.Records[0].Value, b.Records[0].Header("color")),
+			)
 			if len(got) == 3 {
 				close(all)
 			}
@@ -270,7 +318,7 @@ func (s *slowSubscriber) Close() error {
 	return nil
 }
 
-// Close lets a handler finish, but not wait, and not beyond the time-out.
+// Close lets a handler finish, but not wait, and not beyond the timeout.
 func TestRouterClose(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -279,19 +327,38 @@ func TestRouterClose(t *testing.T) {
 		acked   bool
 		takes   time.Duration
 	}{
-		{"finishes", func(_ context.Context, stop func()) error { stop(); <-time.After(3 * time.Second); return nil }, true, 3 * time.Second},
+		{
+			"finishes",
+			func(_ context.Context, stop func()) error {
+				stop()
+				<-time.After(3 * time.Second)
+				return nil
+			},
+			true, 3 * time.Second,
+		},
 		{"waits out a failure", func(_ context.Context, stop func()) error {
 			time.AfterFunc(time.Millisecond, stop)
 			return fault.Transientf("down")
 		}, false, time.Millisecond},
-		{"takes too long", func(ctx context.Context, stop func()) error { stop(); <-ctx.Done(); return ctx.Err() }, false, 10 * time.Second},
+		{
+			"takes too long",
+			func(ctx context.Context, stop func()) error { stop(); <-ctx.Done(); return ctx.Err() },
+			false, 10 * time.Second,
+		},
 	} {
 		for _, how := range []string{"Close", "context"} {
 			t.Run(tc.name+" by "+how, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					s := &slowSubscriber{closed: make(chan struct{}), batch: &record.Batch{Records: []record.Record{{Topic: "in"}}}}
-					r, err := NewRouter(RouterConfig{CloseTimeout: 10 * time.Second, Log: slog.New(slog.DiscardHandler)})
+					s := &slowSubscriber{
+						closed: make(chan struct{}),
+						batch:  &record.Batch{Records: []record.Record{{Topic: "in"}}},
+					}
+					r, err := NewRouter(
+						RouterConfig{
+							CloseTimeout: 10 * time.Second, Log: slog.New(slog.DiscardHandler),
+						},
+					)
 					require.NoError(t, err)
 					ctx, cancel := context.WithCancel(t.Context())
 					defer cancel()
@@ -299,7 +366,22 @@ func TestRouterClose(t *testing.T) {
 					if how == "Close" {
 						stop = func() { go func() { assert.NoError(t, r.Close()) }() }
 					}
-					require.NoError(t, r.Handle(Options{Name: "n", Group: "g", Topics: []string{"in"}, Subscriber: s, Emitter: &emitted{}, Backoff: fault.Backoff{First: time.Minute, Max: time.Minute}, Handler: func(ctx context.Context, _ *record.Batch) error { return tc.handler(ctx, stop) }}))
+					require.NoError(
+						t,
+						r.Handle(
+							Options{
+								Name:       "n",
+								Group:      "g",
+								Topics:     []string{"in"},
+								Subscriber: s,
+								Emitter:    &emitted{},
+								Backoff:    fault.Backoff{First: time.Minute, Max: time.Minute},
+								Handler: func(ctx context.Context, _ *record.Batch) error {
+									return tc.handler(ctx, stop)
+								},
+							},
+						),
+					)
 					began := time.Now()
 					require.NoError(t, r.Run(ctx))
 					assert.Equal(t, tc.acked, s.acked)
@@ -310,4 +392,5 @@ func TestRouterClose(t *testing.T) {
 	}
 }
 
-// What others write into our topics must not confuse us: any headers are read without a panic, and what is read is written and read again alike.
+// What others write into our topics must not confuse us: any headers are read without a panic, and
+// what is read is written and read again alike.

@@ -48,7 +48,8 @@ func (c RouterConfig) Validate() error {
 	return nil
 }
 
-// Breaker is when a handler's engine counts as down, so that its partitions wait together instead of each knocking on its own.
+// Breaker is when a handler's engine counts as down, so that its partitions wait together instead
+// of each knocking on its own.
 type Breaker struct {
 	// Failures in a row open it. Default 5.
 	Failures uint
@@ -56,12 +57,14 @@ type Breaker struct {
 	Delay time.Duration
 }
 
-// Retry lets records in trouble step aside into delayed topics while the others flow. Only for handlers whose effects are free of order.
+// Retry lets records in trouble step aside into delayed topics while the others flow. Only for
+// handlers whose effects are free of order.
 type Retry struct {
-	// Delays are the waits before each further visit, growing. After the last the record becomes a dead letter. The topics are
-	// RetryTopic(group, delay).
+	// Delays are the waits before each further visit, growing. After the last the record becomes a
+	// dead letter. The topics are RetryTopic(group, delay).
 	Delays []time.Duration
-	// Subscriber reads the retry topics, in a group of its own: RetryGroup(group). The router closes it.
+	// Subscriber reads the retry topics, in a group of its own: RetryGroup(group). The router
+	// closes it.
 	Subscriber message.Subscriber
 }
 
@@ -69,27 +72,32 @@ type Retry struct {
 type Options struct {
 	// Name is the handler's, unique in the router. Required.
 	Name string
-	// Group is the consumer group of the subscriber; it names the poison, replay and retry topics. Required.
+	// Group is the consumer group of the subscriber; it names the poison, replay and retry topics.
+	// Required.
 	Group string
 	// Topics are subscribed together, in one member. Required.
 	Topics []string
-	// Subscriber delivers the batches. It belongs to this handler alone, and the router closes it. Required.
+	// Subscriber delivers the batches. It belongs to this handler alone, and the router closes it.
+	// Required.
 	Subscriber message.Subscriber
 	// Handler does the work. Required.
 	Handler Handler
 	// Emitter writes dead letters and records that step aside. Required.
 	Emitter Emitter
 
-	// MaxAttempts is how often a failure of unknown class is tried before the guilty record is set aside. Default 5.
+	// MaxAttempts is how often a failure of unknown class is tried before the offending record is
+	// set aside. Default 5.
 	MaxAttempts int
-	// Timeout bounds one call of the handler; reaching it is a transient failure. Keep it below the session time-out. Zero is none.
+	// Timeout bounds one call of the handler; reaching it is a transient failure. Keep it below the
+	// session timeout. Zero is none.
 	Timeout time.Duration
 	// Backoff is how long a failed batch waits. Default 100 ms to 30 s.
 	Backoff fault.Backoff
 	Breaker Breaker
-	// Splittable says that any part of a batch may be handed to the handler as a batch of its own, which is how the guard finds the guilty record when
-	// the handler does not name it. Not for handlers that depend on a batch's bounds. Without it, a whole batch that fails for no named reason
-	// becomes dead letters after MaxAttempts, even if the failure is permanent.
+	// Splittable says that any part of a batch may be handed to the handler as a batch of its own,
+	// which is how the guard finds the offending record when the handler does not name it. Not for
+	// handlers that depend on a batch's bounds. Without it, a whole batch that fails for no named
+	// reason becomes dead letters after MaxAttempts, even if the failure is permanent.
 	Splittable bool
 	// Retry is nil for handlers that depend on order: they try again in place.
 	Retry *Retry
@@ -153,26 +161,31 @@ func (o *Options) validatePolicy() error {
 	if o.Timeout < 0 {
 		wrong("Timeout is %s: want 0 for none, or a positive duration", o.Timeout)
 	}
-	if o.Backoff.First < 0 || o.Backoff.Max < 0 || (o.Backoff.Max > 0 && o.Backoff.Max < o.Backoff.First) {
+	if o.Backoff.First < 0 || o.Backoff.Max < 0 ||
+		(o.Backoff.Max > 0 && o.Backoff.Max < o.Backoff.First) {
 		wrong("Backoff from %s to %s: want 0 < First <= Max", o.Backoff.First, o.Backoff.Max)
 	}
 	if r := o.Retry; r != nil {
 		if r.Subscriber == nil {
 			wrong("Retry has no Subscriber: records that stepped aside would never come back")
 		}
-		if len(r.Delays) == 0 || r.Delays[0] <= 0 || !slices.IsSorted(r.Delays) || len(slices.Compact(slices.Clone(r.Delays))) != len(r.Delays) {
+		if len(r.Delays) == 0 || r.Delays[0] <= 0 || !slices.IsSorted(r.Delays) ||
+			len(slices.Compact(slices.Clone(r.Delays))) != len(r.Delays) {
 			wrong("Retry.Delays are %v: want growing positive durations", r.Delays)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Router runs handlers on Watermill's router, each behind the guard: the chain telemetry, poison, retry, recover, in this order from the outside. It
-// is where failures have their consequences, by their class:
+// Router runs handlers on Watermill's router, each behind the guard: the chain telemetry, poison,
+// retry, recover, in this order from the outside. It is where failures have their consequences, by
+// their class:
 //
 //   - permanent: that record becomes a dead letter at once, its neighbours go on
-//   - transient: the partition waits, with growing back-off and a circuit breaker; nothing is charged, nothing is set aside
-//   - unknown, also a panic: tried MaxAttempts times, then the guilty record is set aside
+//   - transient: the partition waits, with growing back-off and a circuit breaker; nothing is
+//     charged, nothing becomes a dead letter
+//   - unknown, also a panic: tried MaxAttempts times, then the offending record becomes a dead
+//     letter
 //   - canceled: left uncommitted for whoever comes next
 //
 // A batch is acknowledged after every record of it has had its effects or is safe in another topic.
@@ -197,7 +210,9 @@ func NewRouter(cfg RouterConfig) (*Router, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	inner, err := message.NewRouter(message.RouterConfig{CloseTimeout: cfg.CloseTimeout}, quietLogger(log))
+	inner, err := message.NewRouter(
+		message.RouterConfig{CloseTimeout: cfg.CloseTimeout}, quietLogger(log),
+	)
 	if err != nil {
 		return nil, fmt.Errorf("new router: %w", err)
 	}
@@ -206,7 +221,9 @@ func NewRouter(cfg RouterConfig) (*Router, error) {
 
 // quietLogger keeps Watermill's errors and turns its chatter into debug lines.
 func quietLogger(log *slog.Logger) watermill.LoggerAdapter {
-	return watermill.NewSlogLoggerWithLevelMapping(log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug})
+	return watermill.NewSlogLoggerWithLevelMapping(
+		log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug},
+	)
 }
 
 // Handle adds a handler. Call it before Run.
@@ -223,13 +240,21 @@ func (r *Router) Handle(o Options) error {
 	return nil
 }
 
-func (r *Router) add(name string, topics []string, sub message.Subscriber, chain []message.HandlerMiddleware) {
+func (r *Router) add(
+	name string,
+	topics []string,
+	sub message.Subscriber,
+	chain []message.HandlerMiddleware,
+) {
 	d := detach(sub)
 	r.mu.Lock()
 	r.subscribers = append(r.subscribers, d)
 	r.mu.Unlock()
-	// The handler itself is the chain's innermost link: the guard calls it with the batch it has in hand, which may be a part of the message's.
-	h := r.inner.AddConsumerHandler(name, strings.Join(topics, ","), d, func(*message.Message) error { return nil })
+	// The handler itself is the chain's innermost link: the guard calls it with the batch it has in
+	// hand, which may be a part of the message's.
+	h := r.inner.AddConsumerHandler(
+		name, strings.Join(topics, ","), d, func(*message.Message) error { return nil },
+	)
 	h.AddMiddleware(chain...)
 }
 
@@ -248,8 +273,9 @@ func (r *Router) Run(ctx context.Context) error {
 // Running is closed when all handlers have subscribed.
 func (r *Router) Running() <-chan struct{} { return r.inner.Running() }
 
-// Close stops taking batches, gives handlers CloseTimeout to finish what they have begun, cancels what is left, and closes the subscribers. Handlers
-// that wait out a failure stop waiting at once, and nothing is charged to their records. Closing again returns the same.
+// Close stops taking batches, gives handlers CloseTimeout to finish what they have begun, cancels
+// what is left, and closes the subscribers. Handlers that wait out a failure stop waiting at once,
+// and nothing is charged to their records. Closing again returns the same.
 func (r *Router) Close() error {
 	r.closeOnce.Do(func() {
 		close(r.closing)
@@ -274,8 +300,9 @@ func (r *Router) Close() error {
 	return r.closeErr
 }
 
-// detached is a subscriber whose subscriptions end by Close only. Watermill's router cancels a subscription's context at the moment it
-// begins to close, and work in flight would be cut off instead of finished.
+// detached is a subscriber whose subscriptions end by Close only. Watermill's router cancels a
+// subscription's context at the moment it begins to close, and work in flight would be cut off
+// instead of finished.
 type detached struct {
 	inner message.Subscriber
 

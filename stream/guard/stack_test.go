@@ -17,8 +17,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// A range is in doubt, some of its records are excluded and dead letters; whoever comes next repeats the same bounds without the same records, and sets
-// none of them aside again.
+// A range is in doubt, some of its records are excluded and dead letters; whoever comes next
+// repeats the same bounds without the same records, and sets none of them aside again.
 func TestGuardExclusionsSurvive(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
@@ -46,7 +46,10 @@ func TestGuardExclusionsSurvive(t *testing.T) {
 			return s
 		}
 		options := func(h Handler) Options {
-			return Options{Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: h}
+			return Options{
+				Name: "work", Group: cfg.Group, Topics: []string{topic},
+				Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: h,
+			}
 		}
 		working := make(chan struct{})
 		stop := e.runRouter(t, options(func(ctx context.Context, b *record.Batch) error {
@@ -54,7 +57,10 @@ func TestGuardExclusionsSurvive(t *testing.T) {
 			no := fault.Rejected{Undone: true}
 			for i, v := range s.values {
 				if v == "3" || v == "8" {
-					no.Records = append(no.Records, fault.Rejection{Index: i, Err: fault.Permanentf("%s is bad", v)})
+					no.Records = append(
+						no.Records,
+						fault.Rejection{Index: i, Err: fault.Permanentf("%s is bad", v)},
+					)
 				}
 			}
 			if len(no.Records) > 0 {
@@ -66,7 +72,9 @@ func TestGuardExclusionsSurvive(t *testing.T) {
 		}))
 		<-working
 		_, metadata := e.Committed(t, cfg.Group, topic, 0)
-		assert.Contains(t, metadata, "!", "the excluded offsets are written down before the rest has effects")
+		assert.Contains(
+			t, metadata, "!", "the excluded offsets are committed before the rest has effects",
+		)
 		stop()
 
 		done := make(chan struct{})
@@ -88,7 +96,8 @@ func TestGuardExclusionsSurvive(t *testing.T) {
 	})
 }
 
-// A member that waits out an outage hands partitions over when another one joins: it does not wait until its back-off is over.
+// A member that waits out an outage hands partitions over when another one joins: it does not wait
+// until its back-off is over.
 func TestHandoverDuringOutage(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
@@ -100,8 +109,11 @@ func TestHandoverDuringOutage(t *testing.T) {
 		streamtest.Emit(t, p, topic, 1, 10, 5)
 		member := func(h Handler) func() {
 			return e.runRouter(t, Options{
-				Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: h,
-				Backoff: fault.Backoff{First: 10 * time.Minute, Max: 10 * time.Minute}, Breaker: Breaker{Failures: 1, Delay: 10 * time.Minute},
+				Name: "work", Group: cfg.Group, Topics: []string{topic},
+				Subscriber: e.newSubscriber(t, cfg), Emitter: p, Handler: h,
+				Backoff: fault.Backoff{
+					First: 10 * time.Minute, Max: 10 * time.Minute,
+				}, Breaker: Breaker{Failures: 1, Delay: 10 * time.Minute},
 			})
 		}
 		waiting := make(chan struct{})
@@ -112,7 +124,12 @@ func TestHandoverDuringOutage(t *testing.T) {
 		})
 		<-waiting
 		got := make(chan string, 2)
-		member(func(_ context.Context, b *record.Batch) error { got <- b.TopicPartition().String(); return nil })
+		member(
+			func(_ context.Context, b *record.Batch) error {
+				got <- b.TopicPartition().String()
+				return nil
+			},
+		)
 		select {
 		case <-got:
 		case <-time.After(15 * time.Second):
@@ -122,8 +139,8 @@ func TestHandoverDuringOutage(t *testing.T) {
 	})
 }
 
-// Members come and go under load while records fail in every way: each record has its effect or is a dead letter, in order per key, and no dead letter has had
-// an effect.
+// Members come and go under load while records fail in every way: each record has its effect or is
+// a dead letter, in order per key, and no dead letter has had an effect.
 func TestChurn(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
@@ -138,7 +155,8 @@ func TestChurn(t *testing.T) {
 		effects, calls := map[string]bool{}, 0
 		generations := map[int]int{} // by member
 		members := 0
-		// member starts one and returns when all that run are in the same generation: the in-process broker never misses a member that leaves while it joins.
+		// member starts one and returns when all that run are in the same generation: the
+		// in-process broker never misses a member that leaves while it joins.
 		member := func() func() {
 			members++
 			me := members
@@ -151,8 +169,11 @@ func TestChurn(t *testing.T) {
 				}
 			}
 			stop := e.runRouter(t, Options{
-				Name: "work", Group: cfg.Group, Topics: []string{topic}, Subscriber: e.newSubscriber(t, mine), Emitter: p, MaxAttempts: 2, Splittable: true,
-				Backoff: fault.Backoff{First: time.Millisecond, Max: 5 * time.Millisecond}, Breaker: Breaker{Failures: 1000, Delay: time.Millisecond},
+				Name: "work", Group: cfg.Group, Topics: []string{topic},
+				Subscriber: e.newSubscriber(t, mine), Emitter: p, MaxAttempts: 2, Splittable: true,
+				Backoff: fault.Backoff{
+					First: time.Millisecond, Max: 5 * time.Millisecond,
+				}, Breaker: Breaker{Failures: 1000, Delay: time.Millisecond},
 				Handler: func(ctx context.Context, b *record.Batch) error {
 					if err := b.CheckLease(ctx); err != nil {
 						return err
@@ -170,7 +191,10 @@ func TestChurn(t *testing.T) {
 					}
 					for _, r := range b.Records {
 						if !b.Repeat && r.Offset <= last[b.Partition] && effects[string(r.Value)] {
-							t.Errorf("%s/%d@%d again, though nothing is in doubt", b.Topic, b.Partition, r.Offset)
+							t.Errorf(
+								"%s/%d@%d again, though nothing is in doubt", b.Topic, b.Partition,
+								r.Offset,
+							)
 						}
 						last[b.Partition] = max(last[b.Partition], r.Offset)
 						effects[string(r.Value)] = true
@@ -197,12 +221,17 @@ func TestChurn(t *testing.T) {
 		stops = append(stops, member())
 		stops[0]()
 		for part := range partitions {
-			streamtest.Emit(t, p, topic, part, part*total/partitions+total/partitions/2, total/partitions/2)
+			streamtest.Emit(
+				t, p, topic, part, part*total/partitions+total/partitions/2, total/partitions/2,
+			)
 		}
 		stops[1]()
 		member()
 		const bad = partitions * 3 // offsets 13, 413 and 813 of each
-		streamtest.Eventually(t, "all records", func() bool { mu.Lock(); defer mu.Unlock(); return len(effects) == total-bad })
+		streamtest.Eventually(
+			t, "all records",
+			func() bool { mu.Lock(); defer mu.Unlock(); return len(effects) == total-bad },
+		)
 		d := deadletter.New(e.Conn, p, "", []string{cfg.Group})
 		var letters []deadletter.Letter
 		streamtest.Eventually(t, "all dead letters", func() bool {

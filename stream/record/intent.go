@@ -42,8 +42,12 @@ func ParseIntent(metadata string) (*Intent, error) {
 		return nil, nil
 	}
 	bad := func(why string) (*Intent, error) {
-		return nil, fmt.Errorf("the committed metadata %.80q is not a batch intent of this version "+
-			"(%s): did another program commit for this group?", metadata, why)
+		return nil, fmt.Errorf(
+			"the committed metadata %.80q is not a batch intent of this version "+
+				"(%s): did another program commit for this group?",
+			metadata,
+			why,
+		)
 	}
 	body, ok := strings.CutPrefix(metadata, "v1:")
 	if !ok {

@@ -30,7 +30,8 @@ type Record struct {
 	Partition int
 	// Offset has no meaning on the way out.
 	Offset int64
-	// Time is the time of producing in UTC, never the time of the event. Zero on the way out is now.
+	// Time is the time of producing in UTC, never the time of the event. Zero on the way out is
+	// now.
 	Time time.Time
 	Key  []byte
 	// Value nil is a tombstone: compaction forgets the key.

@@ -18,7 +18,10 @@ func TestIntentMetadata(t *testing.T) {
 	}{
 		{"plain", Intent{First: 0, Last: 0}, "v1:0-0"},
 		{"long", Intent{First: 1000, Last: 1999}, "v1:1000-1999"},
-		{"excluded", Intent{First: 1000, Last: 1999, Excluded: []int64{1000, 1003, 1999}}, "v1:1000-1999!0,3,996"},
+		{
+			"excluded", Intent{First: 1000, Last: 1999, Excluded: []int64{1000, 1003, 1999}},
+			"v1:1000-1999!0,3,996",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			require.Equal(t, tt.want, tt.r.String())
@@ -31,7 +34,8 @@ func TestIntentMetadata(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, none)
 	for _, bad := range []string{
-		"x", "v2:1-2", "v1:", "v1:1", "v1:2-1", "v1:-1-2", "v1:1-2!", "v1:1-2!2", "v1:1-2!0,0", "v1:1-2!1,1", "v1:01-2", "v1:1-2!x", "v1:1-2 ",
+		"x", "v2:1-2", "v1:", "v1:1", "v1:2-1", "v1:-1-2", "v1:1-2!", "v1:1-2!2", "v1:1-2!0,0",
+		"v1:1-2!1,1", "v1:01-2", "v1:1-2!x", "v1:1-2 ",
 	} {
 		_, err := ParseIntent(bad)
 		require.Error(t, err, bad)
@@ -39,7 +43,10 @@ func TestIntentMetadata(t *testing.T) {
 }
 
 func FuzzParseIntent(f *testing.F) {
-	for _, s := range []string{"", "v1:1-2", "v1:1000-1999!0,3,996", "v1:9223372036854775806-9223372036854775807!1", strings.Repeat("v1:", 9)} {
+	for _, s := range []string{
+		"", "v1:1-2", "v1:1000-1999!0,3,996", "v1:9223372036854775806-9223372036854775807!1",
+		strings.Repeat("v1:", 9),
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -82,9 +82,10 @@ func open(t testing.TB, brokers ...string) *stream.Conn {
 func (e *Engine) Topic(t testing.TB, partitions int, configs ...kafka.ConfigEntry) string {
 	t.Helper()
 	name := fmt.Sprintf("%s-%s", e.Name, uuid.NewString()[:8])
-	res, err := e.Conn.Client().CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
-		Topic: name, NumPartitions: partitions, ReplicationFactor: 1, ConfigEntries: configs,
-	}}})
+	res, err := e.Conn.Client().
+		CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+			Topic: name, NumPartitions: partitions, ReplicationFactor: 1, ConfigEntries: configs,
+		}}})
 	require.NoError(t, err)
 	require.NoError(t, res.Errors[name])
 	return name
@@ -121,7 +122,11 @@ func (e *Engine) Publisher(t testing.TB) *stream.Publisher {
 }
 
 // Subscribe joins a group; the returned function closes it.
-func (e *Engine) Subscribe(t testing.TB, cfg stream.SubscriberConfig, topics ...string) (<-chan *message.Message, func()) {
+func (e *Engine) Subscribe(
+	t testing.TB,
+	cfg stream.SubscriberConfig,
+	topics ...string,
+) (<-chan *message.Message, func()) {
 	t.Helper()
 	s, err := stream.NewSubscriber(e.Conn, cfg)
 	require.NoError(t, err)
@@ -164,7 +169,11 @@ func Receive(t testing.TB, out <-chan *message.Message) *message.Message {
 // Committed returns a partition's committed offset and metadata.
 func (e *Engine) Committed(t testing.TB, group, topic string, partition int) (int64, string) {
 	t.Helper()
-	res, err := e.Conn.Client().OffsetFetch(t.Context(), &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: {partition}}})
+	res, err := e.Conn.Client().
+		OffsetFetch(
+			t.Context(),
+			&kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: {partition}}},
+		)
 	require.NoError(t, err)
 	if errors.Is(res.Error, kafka.GroupIdNotFound) {
 		return -1, ""

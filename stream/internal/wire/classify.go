@@ -33,37 +33,73 @@ func classOf(err error) fault.Class {
 	var code kafka.Error
 	var netErr net.Error
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, kafka.ErrGroupClosed), errors.Is(err, kafka.ErrGenerationEnded):
+	case errors.Is(err, context.Canceled),
+		errors.Is(err, kafka.ErrGroupClosed),
+		errors.Is(err, kafka.ErrGenerationEnded):
 		return fault.Canceled
 	case errors.As(err, &tooLarge):
 		return fault.Permanent
 	case errors.As(err, &code):
 		return classOfCode(code)
-	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, protocol.ErrNoLeader):
+	case errors.Is(err, protocol.ErrNoTopic),
+		errors.Is(err, protocol.ErrNoPartition),
+		errors.Is(err, protocol.ErrNoLeader):
 		return fault.Transient // the layout is a moment old, or the topic is about to be made
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe),
-		errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded),
-		errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
+	case errors.Is(err, io.EOF),
+		errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, io.ErrClosedPipe),
+		errors.Is(err, net.ErrClosed),
+		errors.Is(err, os.ErrDeadlineExceeded),
+		errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, syscall.ECONNREFUSED),
+		errors.Is(err, syscall.ECONNRESET),
+		errors.Is(err, syscall.EPIPE),
 		errors.As(err, &netErr):
 		return fault.Transient
 	}
 	return fault.Unknown
 }
 
-// classOfCode starts from kafka-go's Temporary and corrects it: for us a record is never to blame for the state of the cluster, for a missing
-// topic or for missing rights, so none of these may poison it.
+// classOfCode starts from kafka-go's Temporary and corrects it: for us a record is never to blame
+// for the state of the cluster, for a missing topic or for missing rights, so none of these may
+// poison it.
 func classOfCode(code kafka.Error) fault.Class {
 	switch code {
-	case kafka.InvalidMessageSize, kafka.MessageSizeTooLarge, kafka.RecordListTooLarge, kafka.InvalidTimestamp, kafka.InvalidRecord,
-		kafka.OffsetMetadataTooLarge, kafka.InvalidCommitOffsetSize, kafka.UnsupportedForMessageFormat, kafka.PolicyViolation:
+	case kafka.InvalidMessageSize,
+		kafka.MessageSizeTooLarge,
+		kafka.RecordListTooLarge,
+		kafka.InvalidTimestamp,
+		kafka.InvalidRecord,
+		kafka.OffsetMetadataTooLarge,
+		kafka.InvalidCommitOffsetSize,
+		kafka.UnsupportedForMessageFormat,
+		kafka.PolicyViolation:
 		return fault.Permanent
-	case kafka.IllegalGeneration, kafka.UnknownMemberId, kafka.FencedInstanceID, kafka.ProducerFenced, kafka.InvalidProducerEpoch:
+	case kafka.IllegalGeneration,
+		kafka.UnknownMemberId,
+		kafka.FencedInstanceID,
+		kafka.ProducerFenced,
+		kafka.InvalidProducerEpoch:
 		return fault.Canceled // another member or producer has taken over: the work is theirs now
-	case kafka.RebalanceInProgress, kafka.BrokerNotAvailable, kafka.ReplicaNotAvailable, kafka.OffsetOutOfRange,
-		kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed, kafka.ClusterAuthorizationFailed,
-		kafka.UnsupportedSASLMechanism, kafka.IllegalSASLState, kafka.SASLAuthenticationFailed, kafka.SecurityDisabled,
-		kafka.InvalidTopic, kafka.LogDirNotFound, kafka.ReassignmentInProgress, kafka.MemberIDRequired, kafka.StaleBrokerEpoch,
-		kafka.GroupMaxSizeReached, kafka.UnsupportedCompressionType, kafka.UnsupportedVersion:
+	case kafka.RebalanceInProgress,
+		kafka.BrokerNotAvailable,
+		kafka.ReplicaNotAvailable,
+		kafka.OffsetOutOfRange,
+		kafka.TopicAuthorizationFailed,
+		kafka.GroupAuthorizationFailed,
+		kafka.ClusterAuthorizationFailed,
+		kafka.UnsupportedSASLMechanism,
+		kafka.IllegalSASLState,
+		kafka.SASLAuthenticationFailed,
+		kafka.SecurityDisabled,
+		kafka.InvalidTopic,
+		kafka.LogDirNotFound,
+		kafka.ReassignmentInProgress,
+		kafka.MemberIDRequired,
+		kafka.StaleBrokerEpoch,
+		kafka.GroupMaxSizeReached,
+		kafka.UnsupportedCompressionType,
+		kafka.UnsupportedVersion:
 		return fault.Transient
 	}
 	if code.Temporary() {
@@ -74,5 +110,6 @@ func classOfCode(code kafka.Error) fault.Class {
 
 // Fenced reports whether err says that this member has lost its place in the group.
 func Fenced(err error) bool {
-	return errors.Is(err, kafka.IllegalGeneration) || errors.Is(err, kafka.UnknownMemberId) || errors.Is(err, kafka.FencedInstanceID)
+	return errors.Is(err, kafka.IllegalGeneration) || errors.Is(err, kafka.UnknownMemberId) ||
+		errors.Is(err, kafka.FencedInstanceID)
 }

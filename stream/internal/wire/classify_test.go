@@ -76,6 +76,7 @@ func TestClassify(t *testing.T) {
 			require.ErrorIs(t, Classify(tt.err), tt.err)
 		})
 	}
-	require.Equal(t, fault.Permanent, fault.ClassOf(Classify(kafka.MessageTooLargeError{}))) // not comparable, hence not in the table
+	// not comparable, hence not in the table
+	require.Equal(t, fault.Permanent, fault.ClassOf(Classify(kafka.MessageTooLargeError{})))
 	require.NoError(t, Classify(nil))
 }

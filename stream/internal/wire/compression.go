@@ -7,15 +7,18 @@ import (
 )
 
 const (
-	// leastCompressed is the size in bytes from which on a batch is worth compressing: below, setting the compressor up costs more than the bytes.
+	// leastCompressed is the size in bytes from which on a batch is worth compressing: below,
+	// setting the compressor up costs more than the bytes.
 	leastCompressed = 1 << 10
-	// leastGain is the share of its size that a batch must lose, else the topic's next batches are sent as they are.
+	// leastGain is the share of its size that a batch must lose, else the topic's next batches are
+	// sent as they are.
 	leastGain = 0.15
 	// uncompressedBatches is for how many batches of the topic that holds; then one is tried again.
 	uncompressedBatches = 200
 )
 
-// worthwhile decides which batches are compressed. Topics of packed numbers hardly get smaller, and trying costs as much as encoding them. Safe for concurrent use.
+// worthwhile decides which batches are compressed. Topics of packed numbers hardly get smaller, and
+// trying costs as much as encoding them. Safe for concurrent use.
 type Compression struct {
 	Codec compress.Codec
 

@@ -21,5 +21,7 @@ func TestATopicThatDoesNotGetSmallerIsSentAsItIsForAWhile(t *testing.T) {
 		require.NotNil(t, w.CodecFor("events", 10_000), "another topic is not concerned")
 	}
 	require.NotNil(t, w.CodecFor("numbers", 10_000), "it is tried again")
-	require.Nil(t, (&Compression{}).CodecFor("events", 10_000), "without a codec nothing is compressed")
+	require.Nil(
+		t, (&Compression{}).CodecFor("events", 10_000), "without a codec nothing is compressed",
+	)
 }

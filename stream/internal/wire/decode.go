@@ -30,15 +30,22 @@ const (
 
 var errCorrupt = errors.New("corrupt record batch")
 
-// decodeBatches returns the records at or after from. next is the offset after the last complete batch, which on a compacted topic
-// can be well after the last record; it is from when there is no complete batch. Keys and values are slices of data or of what was inflated.
-func DecodeBatches(tp record.TopicPartition, data []byte, from int64) (records []record.Record, next int64, err error) {
+// decodeBatches returns the records at or after from. next is the offset after the last complete
+// batch, which on a compacted topic can be well after the last record; it is from when there is no
+// complete batch. Keys and values are slices of data or of what was inflated.
+func DecodeBatches(
+	tp record.TopicPartition,
+	data []byte,
+	from int64,
+) (records []record.Record, next int64, err error) {
 	next = from
 	be := binary.BigEndian
 	for len(data) >= BatchHeader {
 		length := int(int32(be.Uint32(data[8:])))
 		if length < BatchHeader-batchPrefix {
-			return records, next, fmt.Errorf("%w at offset %d of %s: length %d", errCorrupt, next, tp, length)
+			return records, next, fmt.Errorf(
+				"%w at offset %d of %s: length %d", errCorrupt, next, tp, length,
+			)
 		}
 		if batchPrefix+length > len(data) {
 			break // cut off by the response's size limit
@@ -47,10 +54,18 @@ func DecodeBatches(tp record.TopicPartition, data []byte, from int64) (records [
 		data = data[batchPrefix+length:]
 		base := int64(be.Uint64(b))
 		if magic := b[16]; magic != 2 {
-			return records, next, fmt.Errorf("batch at offset %d of %s has format %d, only 2 can be read (Kafka 0.11 and later write it)", base, tp, magic)
+			return records, next, fmt.Errorf(
+				"batch at offset %d of %s has format %d, only 2 can be read (Kafka 0.11 and "+
+					"later write it)",
+				base,
+				tp,
+				magic,
+			)
 		}
 		if sum := crc32.Checksum(b[batchCRCFrom:], castagnoli); sum != be.Uint32(b[batchCRCAt:]) {
-			return records, next, fmt.Errorf("%w at offset %d of %s: checksum", errCorrupt, base, tp)
+			return records, next, fmt.Errorf(
+				"%w at offset %d of %s: checksum", errCorrupt, base, tp,
+			)
 		}
 		after := base + int64(int32(be.Uint32(b[23:]))) + 1
 		if after <= next {
@@ -66,7 +81,12 @@ func DecodeBatches(tp record.TopicPartition, data []byte, from int64) (records [
 	return records, next, nil
 }
 
-func decodeBatch(dst []record.Record, tp record.TopicPartition, b []byte, base, from int64) ([]record.Record, error) {
+func decodeBatch(
+	dst []record.Record,
+	tp record.TopicPartition,
+	b []byte,
+	base, from int64,
+) ([]record.Record, error) {
 	be := binary.BigEndian
 	attributes := be.Uint16(b[21:])
 	first, newest := int64(be.Uint64(b[27:])), int64(be.Uint64(b[35:]))
@@ -79,9 +99,12 @@ func decodeBatch(dst []record.Record, tp record.TopicPartition, b []byte, base, 
 		}
 	}
 	if count < 0 || count > len(body)/minRecordSize {
-		return dst, fmt.Errorf("%w at offset %d of %s: %d records in %d bytes", errCorrupt, base, tp, count, len(body))
+		return dst, fmt.Errorf(
+			"%w at offset %d of %s: %d records in %d bytes", errCorrupt, base, tp, count, len(body),
+		)
 	}
-	// Amortized, for a response can be made of thousands of batches of one; and bounded, for a count is only a claim.
+	// Amortized, for a response can be made of thousands of batches of one; and bounded, for a
+	// count is only a claim.
 	dst = slices.Grow(dst, min(count, 1<<16))
 	r := recordReader{b: body, keys: map[string]string{}}
 	for range count {

@@ -6,8 +6,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// Direct returns a message that sends req to any broker, past the transport's own handling: metadata
-// is not answered from its cache.
+// Direct returns a message that sends req to any broker, past the transport's own handling:
+// metadata is not answered from its cache.
 func Direct(req protocol.Message, clientID string) protocol.Message {
 	return &direct{inner: req, clientID: clientID}
 }
@@ -18,7 +18,8 @@ func DirectTo(req protocol.Message, clientID string, broker int32) protocol.Mess
 	return &directTo{direct: direct{inner: req, clientID: clientID}, broker: broker}
 }
 
-// direct sends a request of kafka-go past the transport's own handling: metadata is not answered from its cache.
+// direct sends a request of kafka-go past the transport's own handling: metadata is not answered
+// from its cache.
 type direct struct {
 	inner    protocol.Message
 	clientID string
@@ -40,7 +41,8 @@ func (d *direct) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	return answer{res}, err
 }
 
-// answer hides the type of a response from the transport, which would take it for the answer to a request of its own.
+// answer hides the type of a response from the transport, which would take it for the answer to a
+// request of its own.
 type answer struct{ protocol.Message }
 
 // Answer takes the response out of what an exchange with Direct or DirectTo returns.
@@ -51,7 +53,8 @@ func Answer(m protocol.Message, err error) (protocol.Message, error) {
 	return m, err
 }
 
-// directTo sends a request to one broker. kafka-go would look up a group's coordinator for every request, and sends heartbeats to any broker.
+// directTo sends a request to one broker. kafka-go would look up a group's coordinator for every
+// request, and sends heartbeats to any broker.
 type directTo struct {
 	direct
 	broker int32

@@ -14,14 +14,16 @@ import (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Sizes and places within a record batch of version 2, the only one written and read here (Kafka 0.11 and later).
+// Sizes and places within a record batch of version 2, the only one written and read here (Kafka
+// 0.11 and later).
 const (
-	BatchHeader    = 61 // bytes before the first record
-	batchPrefix    = 12 // base offset and length, which the length does not count
-	batchCRCAt     = 17
-	batchCRCFrom   = 21 // the checksum covers everything from here
-	MaxRecords     = 1 << 20
-	recordOverhead = 40 // an upper estimate for a record without headers: lengths, deltas, attributes
+	BatchHeader  = 61 // bytes before the first record
+	batchPrefix  = 12 // base offset and length, which the length does not count
+	batchCRCAt   = 17
+	batchCRCFrom = 21 // the checksum covers everything from here
+	MaxRecords   = 1 << 20
+	// an upper estimate for a record without headers: lengths, deltas, attributes
+	recordOverhead = 40
 )
 
 // SizeOf estimates what a record adds to a batch, from above.
@@ -33,8 +35,14 @@ func SizeOf(r *record.Record) int {
 	return n
 }
 
-// AppendBatch appends the records as one batch, compressed with codec (nil: not at all). A zero time becomes now.
-func AppendBatch(dst []byte, records []*record.Record, codec compress.Codec, now time.Time) ([]byte, error) {
+// AppendBatch appends the records as one batch, compressed with codec (nil: not at all). A zero
+// time becomes now.
+func AppendBatch(
+	dst []byte,
+	records []*record.Record,
+	codec compress.Codec,
+	now time.Time,
+) ([]byte, error) {
 	start := len(dst)
 	first, newest := int64(0), int64(0)
 	dst = append(dst, make([]byte, BatchHeader)...)
@@ -82,7 +90,9 @@ func AppendBatch(dst []byte, records []*record.Record, codec compress.Codec, now
 }
 
 func appendRecord(dst []byte, r *record.Record, timeDelta, offsetDelta int64) []byte {
-	n := 1 + varintLen(timeDelta) + varintLen(offsetDelta) + bytesLen(r.Key) + bytesLen(r.Value) + varintLen(int64(len(r.Headers)))
+	n := 1 + varintLen(timeDelta) + varintLen(offsetDelta) + bytesLen(r.Key) + bytesLen(
+		r.Value,
+	) + varintLen(int64(len(r.Headers)))
 	for i := range r.Headers {
 		h := &r.Headers[i]
 		n += varintLen(int64(len(h.Key))) + len(h.Key) + bytesLen(h.Value)

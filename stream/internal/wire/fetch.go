@@ -11,11 +11,13 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Kafka's Fetch in version 11 (brokers since 2.3), encoded here rather than by kafka-go: one exchange asks for many partitions, and records are
-// slices of the response, at a third of the cost. It travels on kafka-go's Transport.
+// Kafka's Fetch in version 11 (brokers since 2.3), encoded here rather than by kafka-go: one
+// exchange asks for many partitions, and records are slices of the response, at a third of the
+// cost. It travels on kafka-go's Transport.
 const (
-	fetchVersion     = 11
-	maxFetchResponse = 1 << 29 // beyond any sensible message.max.bytes: a broken length, not a response
+	fetchVersion = 11
+	// beyond any sensible message.max.bytes: a broken length, not a response
+	maxFetchResponse = 1 << 29
 )
 
 // fetchAsk is one partition in a fetch.
@@ -44,7 +46,8 @@ type Fetch struct {
 
 	Bytes   int
 	Results []Fetched
-	// empty is true when there was nothing to return for any partition, and the broker was not holding back.
+	// empty is true when there was nothing to return for any partition, and the broker was not
+	// holding back.
 	Empty bool
 }
 
@@ -70,7 +73,10 @@ func (f *Fetch) Required(versions map[protocol.ApiKey]int16) bool {
 // RawExchange writes the request and reads the response. The connection has a deadline.
 func (f *Fetch) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	if f.offered < fetchVersion {
-		return nil, fmt.Errorf("the broker speaks Fetch up to version %d, %d is needed: Kafka 2.3 or later", f.offered, fetchVersion)
+		return nil, fmt.Errorf(
+			"the broker speaks Fetch up to version %d, %d is needed: Kafka 2.3 or later", f.offered,
+			fetchVersion,
+		)
 	}
 	if _, err := rw.Write(f.encode()); err != nil {
 		return nil, err
@@ -182,9 +188,10 @@ func (f *Fetch) decode(body []byte) error {
 	return r.err
 }
 
-// endGap notices that no records are left between an offset and the end of the log: compaction may remove the newest ones too, when they are
-// tombstones. A broker then answers with nothing although the high watermark is further on. An answer that is empty because others have filled
-// it, or because of a quota, does not count, and it takes two in a row.
+// endGap notices that no records are left between an offset and the end of the log: compaction may
+// remove the newest ones too, when they are tombstones. A broker then answers with nothing although
+// the high watermark is further on. An answer that is empty because others have filled it, or
+// because of a quota, does not count, and it takes two in a row.
 type EndGap struct{ at, high int64 }
 
 // next returns the offset to go on at.
@@ -247,7 +254,8 @@ func (r *wireReader) string() string { return string(r.take(max(0, int(r.int16()
 
 func (r *wireReader) bytes() []byte { return r.take(max(0, int(r.int32()))) }
 
-// count reads an array's length; each element takes at least size bytes, so that a broken length cannot make us loop.
+// count reads an array's length; each element takes at least size bytes, so that a broken length
+// cannot make us loop.
 func (r *wireReader) count(size int) int {
 	n := int(r.int32())
 	if n <= 0 || r.err != nil {

@@ -21,7 +21,9 @@ func sampleRecords(n int) []*record.Record {
 	out := make([]*record.Record, n)
 	for i := range out {
 		out[i] = &record.Record{
-			Time: time.UnixMilli(1_700_000_000_000 + int64(i*7-3)), Key: fmt.Appendf(nil, "key %d", i), Value: []byte(strings.Repeat("v", i*3)),
+			Time: time.UnixMilli(
+				1_700_000_000_000 + int64(i*7-3),
+			), Key: fmt.Appendf(nil, "key %d", i), Value: []byte(strings.Repeat("v", i*3)),
 			Headers: []record.Header{{Key: "h", Value: fmt.Appendf(nil, "%d", i)}},
 		}
 	}
@@ -38,11 +40,15 @@ func place(batch []byte, base int64) []byte {
 
 func TestBatchRoundTrip(t *testing.T) {
 	t.Parallel()
-	for _, codec := range []compress.Codec{nil, &compress.GzipCodec, &compress.SnappyCodec, &compress.Lz4Codec, &compress.ZstdCodec} {
+	for _, codec := range []compress.Codec{
+		nil, &compress.GzipCodec, &compress.SnappyCodec, &compress.Lz4Codec, &compress.ZstdCodec,
+	} {
 		in := sampleRecords(50)
 		b, err := AppendBatch(nil, in, codec, time.Now())
 		require.NoError(t, err)
-		got, next, err := DecodeBatches(record.TopicPartition{Topic: "t", Partition: 3}, place(b, 100), 0)
+		got, next, err := DecodeBatches(
+			record.TopicPartition{Topic: "t", Partition: 3}, place(b, 100), 0,
+		)
 		require.NoError(t, err)
 		require.EqualValues(t, 150, next)
 		require.Len(t, got, 50)
@@ -94,9 +100,12 @@ func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 	}
 	log := bytes.Join([][]byte{
 		batch(10, 2, nil),
-		batch(12, 2, func(b []byte) { binary.BigEndian.PutUint32(b[23:], 7) }),            // six records compacted away at the end: up to 19
-		batch(20, 2, func(b []byte) { binary.BigEndian.PutUint16(b[21:], attrControl) }),  // a transaction's marker
-		batch(30, 2, func(b []byte) { binary.BigEndian.PutUint16(b[21:], attrAppended) }), // time of the broker
+		// six records compacted away at the end: up to 19
+		batch(12, 2, func(b []byte) { binary.BigEndian.PutUint32(b[23:], 7) }),
+		// a transaction's marker
+		batch(20, 2, func(b []byte) { binary.BigEndian.PutUint16(b[21:], attrControl) }),
+		// time of the broker
+		batch(30, 2, func(b []byte) { binary.BigEndian.PutUint16(b[21:], attrAppended) }),
 	}, nil)
 	got, next, err := DecodeBatches(tp, log, 11)
 	require.NoError(t, err)
@@ -133,10 +142,14 @@ func FuzzDecodeBatches(f *testing.F) {
 		if len(data) > BatchHeader {
 			n := min(int(uint32(batchPrefix)+binary.BigEndian.Uint32(data[8:])), len(data))
 			if n > batchCRCFrom {
-				binary.BigEndian.PutUint32(data[batchCRCAt:], crc32.Checksum(data[batchCRCFrom:n], castagnoli))
+				binary.BigEndian.PutUint32(
+					data[batchCRCAt:], crc32.Checksum(data[batchCRCFrom:n], castagnoli),
+				)
 			}
 		}
-		records, next, err := DecodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0)
+		records, next, err := DecodeBatches(
+			record.TopicPartition{Topic: "t", Partition: 0}, data, 0,
+		)
 		if err == nil && next < 0 {
 			t.Fatalf("went backwards to %d", next)
 		}
@@ -149,7 +162,12 @@ func FuzzDecodeBatches(f *testing.F) {
 }
 
 func FuzzDecodeFetch(f *testing.F) {
-	f.Add([]byte{0, 0, 0, fetchCorrelation, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 't', 0, 0, 0, 0})
+	f.Add(
+		[]byte{
+			0, 0, 0, fetchCorrelation, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 't', 0, 0, 0,
+			0,
+		},
+	)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		req := Fetch{Asks: []Ask{{TP: record.TopicPartition{Topic: "t", Partition: 0}}}}
 		_ = req.decode(body)
@@ -159,7 +177,10 @@ func FuzzDecodeFetch(f *testing.F) {
 func BenchmarkDecode(b *testing.B) {
 	in := make([]*record.Record, 1000)
 	for i := range in {
-		in[i] = &record.Record{Key: fmt.Appendf(nil, "user-%d", i), Value: []byte(strings.Repeat("x", 220)), Headers: []record.Header{{Key: "ce_type", Value: []byte("interaction.recorded.v1")}}}
+		in[i] = &record.Record{
+			Key: fmt.Appendf(nil, "user-%d", i), Value: []byte(strings.Repeat("x", 220)),
+			Headers: []record.Header{{Key: "ce_type", Value: []byte("interaction.recorded.v1")}},
+		}
 	}
 	data, err := AppendBatch(nil, in, nil, time.Now())
 	if err != nil {
@@ -167,7 +188,8 @@ func BenchmarkDecode(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := DecodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0); err != nil {
+		_, _, err := DecodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0)
+		if err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -177,7 +199,10 @@ func BenchmarkDecode(b *testing.B) {
 func BenchmarkEncode(b *testing.B) {
 	in := make([]*record.Record, 1000)
 	for i := range in {
-		in[i] = &record.Record{Key: fmt.Appendf(nil, "user-%d", i), Value: []byte(strings.Repeat("x", 220)), Headers: []record.Header{{Key: "ce_type", Value: []byte("interaction.recorded.v1")}}}
+		in[i] = &record.Record{
+			Key: fmt.Appendf(nil, "user-%d", i), Value: []byte(strings.Repeat("x", 220)),
+			Headers: []record.Header{{Key: "ce_type", Value: []byte("interaction.recorded.v1")}},
+		}
 	}
 	for _, codec := range []compress.Codec{nil, &compress.Lz4Codec, &compress.SnappyCodec} {
 		name := "none"
