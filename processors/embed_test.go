@@ -339,7 +339,7 @@ func TestNegativesAreRecentPositivesAlsoAfterARestart(t *testing.T) {
 			like("a", 1, noon), like("b", 2, noon), like("c", 3, noon),
 		},
 		embedReplay: {
-			like("d", 4, noon), like("e", 5, noon), act("f", 6, "dislike", noon),
+			like("d", 4, noon), act("e", 5, "view", noon), act("f", 6, "dislike", noon),
 		},
 	}
 	before := embed(newMemoryLog(), 0)
