@@ -268,9 +268,7 @@ func identity(r *record.Record, x *schemas.Interaction) [2]uint64 {
 
 // markerIdentity returns the key for deduplicating an erasure marker. After a crash the marker is
 // written again, and must not erase what the user has done since.
-func markerIdentity(
-	u *schemas.User,
-) [2]uint64 {
+func markerIdentity(u *schemas.User) [2]uint64 {
 	return eventKey("erasure of "+u.Source, u.EventID)
 }
 
@@ -707,7 +705,8 @@ func (p *Embed) recheckErased(ctx context.Context, partition int, part *embedPar
 		part.cache.Remove(point.ID)
 	}
 	for topic, users := range back {
-		if err := p.forget(ctx, sinks.Source{Topic: topic, Partition: partition}, users); err != nil {
+		src := sinks.Source{Topic: topic, Partition: partition}
+		if err := p.forget(ctx, src, users); err != nil {
 			return err
 		}
 	}
