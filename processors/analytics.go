@@ -35,8 +35,8 @@ func AnalyticsDeclaration() Declaration {
 		BatchIntents: true,
 		Writes:       []Store{StoreAnalytics}, Fills: "rows and sums for analysts",
 		Tune: func(d Deps) Tuning {
-			// An insert costs the store much the same with one row as with a thousand, and so does
-			// a fetch the broker.
+			// An insert of one row costs the store about as much as one of a thousand rows. The
+			// same holds for a fetch from the broker.
 			return Tuning{FetchMinBytes: 64 << 10, TopicLinger: map[string]time.Duration{
 				schemas.TopicInteractions:    d.Settings.InsertInterval,
 				schemas.TopicRecommendations: d.Settings.InsertInterval,
@@ -51,20 +51,20 @@ func AnalyticsDeclaration() Declaration {
 	}
 }
 
-// Analytics writes rows for analysts: interactions, served lists, the catalogue, users' attributes
-// and dead letters. Rows are a function of the log alone and each range is one insert, so that a
-// repeated range is the same insert again and the store drops it.
+// Analytics writes rows for analysts: interactions, served lists, the catalog, users' attributes
+// and dead letters. Rows depend on the log alone and each range is one insert. So a repeated range
+// is the same insert again, and the store drops it.
 type Analytics struct {
 	store    RowStore
 	log      Log
 	erasures *Erasures
-	// recentIDs is over how many offsets of a partition an event that was sent twice counts once.
+	// recentIDs is the size of the deduplication window, in offsets per partition.
 	recentIDs int
 
 	mu       sync.Mutex
 	windows  map[partitionKey]*window
 	progress map[partitionKey]sinks.Progress
-	// unsaved are the partitions whose progress has moved since the last WriteProgress.
+	// unsaved are the partitions with progress since the last WriteProgress.
 	unsaved map[partitionKey]struct{}
 }
 
@@ -76,8 +76,8 @@ type partitionKey struct {
 var _ Processor = (*Analytics)(nil)
 
 // NewAnalytics returns the processor of the topics interactions, recommendations, items, users,
-// analytics.replay and every dead-letter topic. recentIDs is the size of the window in which an
-// event that was sent twice counts once, in offsets per partition.
+// analytics.replay and every dead-letter topic. recentIDs is the size of the deduplication window,
+// in offsets per partition.
 func NewAnalytics(store RowStore, log Log, erasures *Erasures, recentIDs int) *Analytics {
 	return &Analytics{
 		store: store, log: log, erasures: erasures, recentIDs: recentIDs,
@@ -86,9 +86,9 @@ func NewAnalytics(store RowStore, log Log, erasures *Erasures, recentIDs int) *A
 	}
 }
 
-// Assign rebuilds the windows of recent ids from the log. A store that is ahead of a group without
-// a position means that offsets were lost: going on would count everything again, so it is a
-// permanent error.
+// Assign rebuilds the deduplication windows from the log. If the store has progress in a partition
+// where the group has no committed offset, the offsets were lost. Going on would count everything
+// again, so that is a permanent error.
 func (p *Analytics) Assign(ctx context.Context, parts []record.Assignment) error {
 	stored, err := p.store.GetProgress(ctx)
 	if err != nil {
@@ -139,8 +139,8 @@ func holdsInteractions(topic string) bool {
 	return topic == schemas.TopicInteractions || topic == record.ReplayTopic(schemas.GroupAnalytics)
 }
 
-// Revoke forgets partitions that have gone. How far they came is still to be told by WriteProgress; a store
-// that knows better ignores it.
+// Revoke drops the windows of the partitions. Their progress is still written by the next
+// WriteProgress; a store that is further ahead ignores it.
 func (p *Analytics) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,7 +161,7 @@ func (p *Analytics) window(b *record.Batch) *window {
 	return w
 }
 
-// Handle inserts the rows of the batch and erases the users whose erasure stands in line.
+// Handle inserts the rows of the batch and applies its erasures.
 func (p *Analytics) Handle(ctx context.Context, b *record.Batch) error {
 	if err := b.CheckLease(ctx); err != nil {
 		return err
@@ -181,21 +181,21 @@ func (p *Analytics) Handle(ctx context.Context, b *record.Batch) error {
 	return in.rejects.Err()
 }
 
-// insertion turns the records of a batch into rows and remembers which record each row is of.
+// insertion turns the records of a batch into rows and keeps track of each row's record.
 type insertion struct {
 	p     *Analytics
 	batch *record.Batch
 
 	// records holds, for each row, the index of its record in the batch.
 	records []int
-	// erased are the erasures that stand in line.
+	// erased are the erasures in the batch.
 	erased []sinks.Erasure
 	// newest is the time of the newest event among the rows.
 	newest  time.Time
 	rejects fault.Reject
 }
 
-// rows decodes the batch by the kind of its topic.
+// rows decodes the batch according to its topic.
 func (in *insertion) rows() (sinks.Rows, error) {
 	switch topic := in.batch.Topic; {
 	case holdsInteractions(topic):
@@ -219,8 +219,8 @@ func (in *insertion) rows() (sinks.Rows, error) {
 	}
 }
 
-// collect turns the records of a batch into rows, in order. row also returns the time of what the
-// record is about and whether to keep it. Its errors are rejections. Erasures in line are noted.
+// collect turns the records of a batch into rows, in order. row also returns the event time and
+// whether to keep the row. Its errors are rejections. Erasure markers are collected in in.erased.
 func collect[T any](
 	in *insertion, row func(r *record.Record) (x T, at time.Time, keep bool, err error),
 ) []T {
@@ -263,7 +263,7 @@ func (in *insertion) byRecord(err error) error {
 	return out
 }
 
-// marker notes an erasure that stands in line.
+// marker applies an erasure marker.
 func (in *insertion) marker(r *record.Record) error {
 	if err := appendErasure(&in.erased, r); err != nil {
 		return err
@@ -304,7 +304,7 @@ func (in *insertion) user(
 	r *record.Record,
 ) (row sinks.UserRow, at time.Time, keep bool, err error) {
 	if len(r.Value) == 0 {
-		return row, at, false, nil // the tombstone behind an erasure
+		return row, at, false, nil // the tombstone after an erasure
 	}
 	x, err := schemas.DecodeUser(r)
 	if err == nil && x.Erased {
@@ -315,7 +315,7 @@ func (in *insertion) user(
 	return row, x.OccurredAt, !in.p.erasures.Covers(x.UserID, x.OccurredAt), err
 }
 
-// deadLetter keeps the dead letters of every group, and what became of them.
+// deadLetter makes the row of a dead letter or of its resolution, from any group.
 func (in *insertion) deadLetter(
 	r *record.Record,
 ) (row sinks.DeadLetterRow, at time.Time, keep bool, err error) {
@@ -323,7 +323,7 @@ func (in *insertion) deadLetter(
 	return row, row.LastFailedAt, err == nil && !in.p.namesErased(r), err
 }
 
-// note keeps how far the partition is complete until WriteProgress writes it.
+// note records the partition's progress for the next WriteProgress.
 func (p *Analytics) note(b *record.Batch, newest time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -340,8 +340,8 @@ func (p *Analytics) note(b *record.Batch, newest time.Time) {
 	p.unsaved[key] = struct{}{}
 }
 
-// WriteProgress tells the store how far each partition is complete. Call it every few seconds: between
-// calls what the store says is behind, never ahead.
+// WriteProgress writes up to which offset each partition is complete. Call it every few seconds.
+// The stored progress may be behind, never ahead.
 func (p *Analytics) WriteProgress(ctx context.Context) error {
 	p.mu.Lock()
 	moved := p.unsaved

@@ -1,10 +1,10 @@
-// Package processors holds the decisions, one file per processor: what a batch of events does to
-// the stores and which events follow from it.
+// Package processors holds the processors, one file each: what a batch of events changes in the
+// stores, and which events it causes.
 //
-// A processor is a function of the events and of what the stores say. It knows no Kafka, no
-// Watermill, no driver and no clock (time comes in as a function). It reports unwell records by
-// *fault.Rejected and everything else by the class of its error; what follows from them is decided
-// elsewhere, in one place (package stream's guard).
+// A processor depends only on the events and the contents of the stores. It knows no Kafka, no
+// Watermill, no driver and no clock (time is passed in as a function). It reports failing records
+// with *fault.Rejected and everything else by the class of its error. The guard (package
+// stream/guard) decides what follows from that.
 package processors
 
 import (
@@ -17,26 +17,26 @@ import (
 // Processor handles batches of the partitions that this process owns.
 type Processor interface {
 	// Assign prepares for partitions, before their first batch. It may be called again for a
-	// partition, after Revoke or without.
+	// partition, with or without a Revoke between.
 	Assign(ctx context.Context, parts []record.Assignment) error
-	// Revoke forgets partitions whose work has ended here.
+	// Revoke drops the state of partitions that this process no longer owns.
 	Revoke(parts []record.TopicPartition)
-	// Handle brings about the effects of b. Batches of one partition come one at a time, in order;
-	// of several partitions at once.
+	// Handle applies the effects of b. Batches of one partition come one at a time, in order; those
+	// of different partitions come concurrently.
 	Handle(ctx context.Context, b *record.Batch) error
 }
 
 // Emitter writes messages to the log.
 type Emitter interface {
-	// Emit returns after every message is acknowledged by all replicas, or with an error; then some
-	// may have been written.
+	// Emit returns when all in-sync replicas have acknowledged every message, or with an error.
+	// After an error some messages may have been written.
 	Emit(ctx context.Context, batch []record.Record) error
 }
 
 // Log reads partitions of the log without a group.
 type Log interface {
 	// Read calls f for the records of a partition with from ≤ offset < to, in order. A negative to
-	// means to the end as it is now. Offsets that are gone are skipped. The record is f's to keep.
+	// is the current end of the partition. Deleted offsets are skipped. f may keep the record.
 	Read(
 		ctx context.Context,
 		topic string,

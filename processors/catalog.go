@@ -41,13 +41,14 @@ func CatalogDeclaration() Declaration {
 	}
 }
 
-// Gradients accumulate until there are learnBytes of them, but at most for Settings.LearnInterval,
-// before item factors take one step and are published: fewer, larger steps are more stable, and
-// every step writes whole items again. An event touches a hundred items, so after a few hundred
-// events nearly every item of a small catalog has moved, and waiting for more costs nothing. The
-// bytes keep the window within what the learner bears (about one event per item of the catalog)
-// when it reads a backlog: bytesPerItem for each item of the partition where that is more, so that
-// a larger catalog is not written more often.
+// Gradients accumulate for at most Settings.LearnInterval or learnBytes. Then item factors take one
+// step and are published. Fewer, larger steps are more stable, and every step writes whole items
+// again. An event touches about a hundred items, so after a few hundred events nearly every item of
+// a small catalog has moved, and waiting longer costs nothing.
+//
+// The byte limit matters in a backlog. Learning stays stable while a step sums up at most about one
+// event per item of the catalog. For a large catalog the limit is bytesPerItem per item of the
+// partition, so that its items are not written more often.
 const (
 	learnBytes   = 512 << 10
 	bytesPerItem = 1 << 10
@@ -69,9 +70,9 @@ func catalogTuning(d Deps) Tuning {
 type CatalogConfig struct {
 	// Partitions is the number of partitions of items, item-gradients and item-vectors.
 	Partitions int
-	// IndexEvery is how long at most an item that was taken, or has moved far, waits before it is
-	// written to the vector index. It waits no longer than writing items takes times indexRest, so
-	// hardly at all in light traffic. Default 1 s.
+	// IndexEvery is the maximum time until an item that was taken, or has moved far, is written to
+	// the vector index. The time is also at most indexRest times the duration of the last write, so
+	// in light traffic an item hardly waits. Default 1 s.
 	IndexEvery time.Duration
 	// ContentDim is the length of content vectors. Default 64.
 	ContentDim int
@@ -91,7 +92,7 @@ type ItemStore interface {
 	ItemVersions(ctx context.Context, f func(id string, version uint64) error) error
 }
 
-// Catalog owns the items of its partitions: it takes in their content, steps their factors with the
+// Catalog owns the items of its partitions. It reads their content, updates their factors with the
 // gradient sums of embed, writes both to the compacted topic item-vectors (its only durable state)
 // and keeps the vector index up to date.
 type Catalog struct {
@@ -118,30 +119,31 @@ func NewCatalog(
 	}
 }
 
-// catalogPart is what is kept for partition n of each of the topics.
+// catalogPart is the state of one partition number, for all input topics.
 type catalogPart struct {
 	mu      sync.Mutex
 	sums    *model.Sums
 	entries map[string]*entry
-	// unpublished factors have moved in memory and not yet on the log; dirty items have moved on
-	// the log and not yet in the index; moved are those of them that IndexDue has not looked at since.
+	// unpublished are ids whose factors changed in memory but are not on the log yet. dirty are
+	// items that are on the log but not in the index yet. moved is the part of dirty that IndexDue
+	// has not checked since the change.
 	unpublished, dirty, moved map[string]struct{}
-	// indexed is what stands in the index, as far as this process wrote it.
+	// indexed is what this process last wrote to the index.
 	indexed map[string]indexedItem
-	// lastIndexed is when the index was written to, lastMoved when IndexDue saw an item move,
-	// lastIndexedAll when all that was dirty was written.
+	// lastIndexed is the time of the last write to the index, lastMoved the last time that IndexDue
+	// saw a change, lastIndexedAll the last time that all dirty items were written.
 	lastIndexed, lastMoved, lastIndexedAll time.Time
-	// pause is how long the index is left alone after lastIndexed.
+	// pause is the least time between lastIndexed and the next write.
 	pause time.Duration
 }
 
-// indexedItem is what an item's point was made of.
+// indexedItem is what an item's point in the index was made of.
 type indexedItem struct {
 	vector []float32
 	count  float64
 }
 
-// entry is an item's content and its place on the log.
+// entry is an item's content and its offset in the topic items, -1 if there is none.
 type entry struct {
 	content   schemas.Item
 	offset    int64
@@ -163,15 +165,15 @@ func (p *Catalog) part(partition int) *catalogPart {
 	return part
 }
 
-// all returns the partitions that are worked on.
+// assignedParts returns the partitions that this process owns.
 func (p *Catalog) assignedParts() []*catalogPart {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Collect(maps.Values(p.parts))
 }
 
-// Assign restores the factors and the content of the partitions from the log, and finds out which
-// items the index is behind with.
+// Assign restores the factors and the content of the partitions from the log, and finds the items
+// that are stale in the index.
 func (p *Catalog) Assign(ctx context.Context, parts []record.Assignment) error {
 	partitions := make(map[int]bool)
 	for _, a := range parts {
@@ -237,7 +239,7 @@ func (p *Catalog) restore(ctx context.Context, n int) error {
 	})
 }
 
-// take notes an item's content if it is newer than what is known, and tells whether it is.
+// acceptContent stores an item's content unless newer content is known. It returns whether it did.
 func (part *catalogPart) acceptContent(x schemas.Item, offset int64, at time.Time) bool {
 	e := part.entries[x.ItemID]
 	if e == nil {
@@ -248,8 +250,8 @@ func (part *catalogPart) acceptContent(x schemas.Item, offset int64, at time.Tim
 		return false
 	}
 	if x.Withdrawn {
-		// A withdrawal says nothing but that; the title is still wanted for the histories of people
-		// who took the item.
+		// A withdrawal has no other content. The old title is still needed for reasons: the item
+		// stays in users' histories.
 		withdrawn := e.content
 		withdrawn.ItemID, withdrawn.Withdrawn = x.ItemID, true
 		x = withdrawn
@@ -258,7 +260,7 @@ func (part *catalogPart) acceptContent(x schemas.Item, offset int64, at time.Tim
 	return true
 }
 
-// Revoke forgets partitions that have gone. Their factors stay as a cache.
+// Revoke drops the state of the partitions. Their factors stay as a cache.
 func (p *Catalog) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -267,7 +269,7 @@ func (p *Catalog) Revoke(parts []record.TopicPartition) {
 	}
 }
 
-// Handle takes in content or gradients.
+// Handle applies item content or gradients.
 func (p *Catalog) Handle(ctx context.Context, b *record.Batch) error {
 	part := p.part(b.Partition)
 	part.mu.Lock()
@@ -310,15 +312,16 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.
 	if err := p.publish(ctx, part, b); err != nil {
 		return err
 	}
-	// New content is acknowledged only when it can be found; learned movement may wait for IndexDue.
+	// The batch is done only when its new content can be searched. Learned changes may wait for
+	// IndexDue.
 	if err := p.index(ctx, part, slices.Collect(maps.Keys(changed))); err != nil {
 		return err
 	}
 	return rejects.Err()
 }
 
-// checkPartition refuses items that were written to a partition which their key does not choose:
-// two members would own them.
+// checkPartition rejects an item in a partition that its key does not hash to: two members would
+// own the item.
 func (p *Catalog) checkPartition(x *schemas.Item, partition int) error {
 	if want := record.PartitionOf([]byte(x.ItemID), p.cfg.Partitions); want != partition {
 		return fmt.Errorf("item %q stands in partition %d but its key belongs in %d: write it "+
@@ -329,8 +332,8 @@ func (p *Catalog) checkPartition(x *schemas.Item, partition int) error {
 	return nil
 }
 
-// firstOffset is the offset at which a record was first read: a replayed dead letter must not undo
-// what came after it.
+// firstOffset returns the offset at which a record was first read. A replayed dead letter must not
+// overwrite newer content.
 func firstOffset(r *record.Record) (int64, error) {
 	h := r.Header(record.HeaderOffset)
 	if h == "" || r.Topic == schemas.TopicItems {
@@ -352,8 +355,8 @@ func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *rec
 		r := &b.Records[i]
 		err := p.merge(part, r)
 		if errors.Is(err, model.ErrNewerFormat) {
-			// The partition waits for the upgrade. What stands before the message is applied, and
-			// left out when the batch comes again.
+			// The partition waits for the upgrade. Messages before this one are applied now, and
+			// skipped when the batch is delivered again.
 			newer = fault.Transientf("%s/%d/%d: %w: upgrade this instance",
 				r.Topic, r.Partition, r.Offset, err)
 			break
@@ -373,8 +376,8 @@ func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *rec
 	return rejects.Err()
 }
 
-// merge adds the gradients of one message to the part's sums, but for items that have had the
-// message already. The factors' lock is held.
+// merge adds the gradients of one message to the part's sums, except for items that have already
+// applied the message. The caller holds the factors' lock.
 func (p *Catalog) merge(part *catalogPart, r *record.Record) error {
 	src, at, sums, err := decodeGradients(r.Value)
 	if err != nil {
@@ -409,8 +412,8 @@ func (p *Catalog) merge(part *catalogPart, r *record.Record) error {
 	return nil
 }
 
-// publish writes the factors that moved to item-vectors. They stay unpublished until the log has
-// them, so a repeat after a failure publishes what an earlier attempt applied.
+// publish writes changed factors to item-vectors. Ids stay unpublished until the write succeeds, so
+// a retry publishes what an earlier attempt applied.
 func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *record.Batch) error {
 	if len(part.unpublished) == 0 {
 		return nil
@@ -444,15 +447,15 @@ func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *record.Batc
 	return nil
 }
 
-// indexRest is how many times as long as it was written to the index is left alone.
+// indexRest is the pause after a write to the index, as a multiple of its duration.
 const indexRest = 20
 
-// An item that was taken is written to the index anew, and so is one that has moved far since it
-// was written: its vector by more than vectorTolerance of its length (which is some hundredth of a
-// score) or its bias by more than biasTolerance, in log-odds. What has moved less, mostly because
-// others were taken and not it, waits until nothing has moved for indexAllAfter, or indexAllEvery has
-// passed: in a small catalogue nearly every vector moves a little all the time, and hardly a list
-// would be another one for it.
+// An item is written to the index again when it was taken or when it has moved far since the last
+// write: its vector by more than vectorTolerance of its length (about a hundredth of a score) or
+// its bias by more than biasTolerance, in log-odds. Smaller changes come mostly from other items
+// being taken. They wait until nothing has moved for indexAllAfter, or until indexAllEvery has
+// passed. In a small catalog nearly every vector moves a little all the time, and that hardly
+// changes any list.
 const (
 	vectorTolerance = 0.1
 	biasTolerance   = 0.05
@@ -460,9 +463,9 @@ const (
 	indexAllEvery   = 30 * time.Second
 )
 
-// IndexDue writes the items that moved to the index, each at most once per IndexEvery, or more often
-// when that is cheap. Call it many times a second. Items that could not be written stay due; the
-// error tells why.
+// IndexDue writes changed items to the index, each at most once per IndexEvery, or more often when
+// writes are fast. Call it many times a second. After an error the items that were not written stay
+// due.
 func (p *Catalog) IndexDue(ctx context.Context) error {
 	var errs []error
 	for _, part := range p.assignedParts() {
@@ -482,7 +485,7 @@ func (p *Catalog) IndexDue(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// IndexAll writes all items that stand in the index other than on the log. Call it in the end.
+// IndexAll writes all items that are stale in the index. Call it after the last batch.
 func (p *Catalog) IndexAll(ctx context.Context) error {
 	var errs []error
 	for _, part := range p.assignedParts() {
@@ -493,7 +496,7 @@ func (p *Catalog) IndexAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Pending returns how many items stand in the index other than on the log.
+// Pending returns the number of items that are stale in the index.
 func (p *Catalog) Pending() int {
 	n := 0
 	for _, part := range p.assignedParts() {
@@ -504,8 +507,8 @@ func (p *Catalog) Pending() int {
 	return n
 }
 
-// due returns the items to be written now: every dirty one when it is time for that, else those
-// that have moved far since they were looked at last.
+// due returns the items to write now: all dirty ones when it is time for that, else those that have
+// moved far since the last check.
 func (p *Catalog) due(part *catalogPart, now time.Time) []string {
 	if len(part.moved) > 0 {
 		part.lastMoved = now
@@ -537,7 +540,7 @@ func (p *Catalog) due(part *catalogPart, now time.Time) []string {
 	return due
 }
 
-// isNear tells whether two points of an item, the bias last, give nearly the same scores.
+// isNear tells whether two points of an item (vector, then bias) give nearly the same scores.
 func isNear(a, b []float32) bool {
 	n := len(a) - 1
 	if d := model.BiasScale * float64(a[n]-b[n]); math.Abs(d) > biasTolerance {
@@ -546,10 +549,10 @@ func isNear(a, b []float32) bool {
 	return model.Distance(a[:n], b[:n]) <= vectorTolerance*model.Length(b[:n])
 }
 
-// indexBatch bounds one call to the index: some 500 bytes an item.
+// indexBatch bounds one call to the index: about 500 bytes per item.
 const indexBatch = 500
 
-// index writes the items' points. The part's lock is held.
+// index writes the items' points. The caller holds the part's lock.
 func (p *Catalog) index(ctx context.Context, part *catalogPart, ids []string) error {
 	for chunk := range slices.Chunk(ids, indexBatch) {
 		points := make([]sinks.Item, 0, len(chunk))
@@ -570,7 +573,7 @@ func (p *Catalog) index(ctx context.Context, part *catalogPart, ids []string) er
 	return nil
 }
 
-// point returns the item's point. The factors' lock is held for reading.
+// point returns the item's point. The caller holds the factors' lock for reading.
 func (p *Catalog) point(id string, e *entry) sinks.Item {
 	t := p.factors.table
 	x := sinks.Item{

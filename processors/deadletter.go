@@ -11,10 +11,10 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// maxDeadValue bounds the value kept for analysts; the dead letter itself is whole on its topic.
+// maxDeadValue bounds the value kept for analysts. The dead letter on its topic is complete.
 const maxDeadValue = 64 << 10
 
-// deadLetterRow reads the story of a dead letter, or of its resolution, from the headers.
+// deadLetterRow makes a row from the headers of a dead letter or of its resolution.
 func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 	row := sinks.DeadLetterRow{
 		ID: r.Header(record.HeaderID), Group: r.Header(record.HeaderGroup),
@@ -38,15 +38,15 @@ func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 	return row, nil
 }
 
-// namesErased tells whether a dead letter speaks of a person who was erased after it had been set
-// aside: whoever comes to the letter later than to the erasure must not bring it back.
+// namesErased tells whether a dead letter names a user who was erased after the letter was written.
+// Then it must not be stored again.
 func (p *Analytics) namesErased(r *record.Record) bool {
 	key := string(r.Key)
 	var value struct {
 		UserID   string `json:"user_id"`
 		FriendID string `json:"friend_id"`
 	}
-	_ = json.Unmarshal(r.Value, &value) // most of them cannot be read: then the key has to do
+	_ = json.Unmarshal(r.Value, &value) // most cannot be decoded: then only the key is checked
 	users := []string{key, value.UserID, value.FriendID}
 	if a, b, pair := strings.Cut(key, "|"); pair {
 		users = append(users, a, b)

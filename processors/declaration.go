@@ -11,31 +11,30 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Declaration declares a processor, once. Whatever must know of it derives from the declaration:
-// the router, topics and their documents, lag, status, trace, rebuilds, --only, the torture and the
-// benchmarks.
+// Declaration declares a processor, once. The router, topics and their documents, lag, status,
+// trace, rebuilds, --only, the torture and the benchmarks all derive from it.
 type Declaration struct {
 	// Name is the name of the processor and of its consumer group.
 	Name string
-	// Inputs are the topics that it reads, beside the replay topic of its dead letters.
+	// Inputs are the topics that it reads, besides the replay topic of its dead letters.
 	Inputs []string
 	// ReadsDeadLetters adds the dead-letter topic of every processor to the inputs.
 	ReadsDeadLetters bool
-	// Internal processors read records for the sake of owning a partition: there is nothing to
-	// fail, so they have no dead letters, no replay topic and no lag.
+	// Internal processors read a topic only to own its partition. Nothing can fail, so they have no
+	// dead letters, no replay topic and no lag.
 	Internal bool
 	// BatchIntents commits the range of a batch before its effects, so that a repeated batch is the
 	// same batch. It is for effects that depend on order or count what they see.
 	BatchIntents bool
-	// Splittable batches may be handled in parts: that is how an offending record is found that the
-	// processor does not name itself.
+	// Splittable batches may be handled in parts. The guard splits a batch to find an offending
+	// record that the processor does not name.
 	Splittable bool
 	// RetryTopics lets a failing record wait in <name>.retry.<delay> while the others go on. It is
 	// for effects that do not depend on order.
 	RetryTopics bool
 	// Writes names the stores that it fills.
 	Writes []Store
-	// Fills says in words what it fills, for people.
+	// Fills describes for people what it writes.
 	Fills string
 	// Tune adapts the subscriber; nil leaves the configured settings.
 	Tune func(Deps) Tuning
@@ -54,8 +53,7 @@ const (
 	StoreAnalytics Store = "analytics"
 )
 
-// Tuning is how the batches of a processor differ from the configured ones. The zero value changes
-// nothing.
+// Tuning overrides the configured batching for a processor. The zero value changes nothing.
 type Tuning struct {
 	// MinLinger is the least time that a batch waits for more records.
 	MinLinger time.Duration
@@ -66,29 +64,29 @@ type Tuning struct {
 	// FetchMinBytes is the least data that a broker returns before its wait expires. Raise it when
 	// batches linger anyway: fewer requests.
 	FetchMinBytes int
-	// BatchBytes bounds the bytes of a batch of a topic; 0 leaves the configured bound, which it
-	// never exceeds.
+	// BatchBytes bounds the bytes of a batch of a topic, up to the configured bound; 0 is the
+	// configured bound.
 	BatchBytes func(topic string) int
 }
 
-// Task is work that recurs in every process that runs the processor.
+// Task is a periodic task of every process that runs the processor.
 type Task struct {
 	Name     string
 	Interval time.Duration
 	Run      func(ctx context.Context) error
-	// AtEnd runs once, after the last batch and before the stores close; nil: nothing.
+	// AtEnd runs once, after the last batch and before the stores close; may be nil.
 	AtEnd func(ctx context.Context) error
-	// Begun, where it is set, tells whether Run has found something to work on. Until then it runs
-	// more often.
+	// Begun tells whether Run has found something to work on. Until then Run is called more often.
+	// May be nil.
 	Begun func() bool
 }
 
-// Instance is a processor with what belongs to it in a running process.
+// Instance is a processor in a running process, with its periodic tasks.
 type Instance struct {
 	Processor
 	Tasks []Task
-	// Pending is how many effects are not in the store yet although their batches are done; nil
-	// means none, ever.
+	// Pending returns the number of effects that are not in the store yet although their batches
+	// are done; nil means there are never any.
 	Pending func() int
 }
 
@@ -104,7 +102,7 @@ type AnalyticsStore interface {
 	TrendSource
 }
 
-// Deps is what processors are made of. A process fills what the processors that it runs need.
+// Deps are the dependencies of processors. A process fills those that its processors need.
 type Deps struct {
 	Streams   Streams
 	Users     UserStore
@@ -127,22 +125,22 @@ type Deps struct {
 type Settings struct {
 	// Partitions is the partition count of the topics keyed by user and by item.
 	Partitions int
-	// RecentIDs is over how many offsets of a partition an event that was sent twice counts once.
+	// RecentIDs is the size of the deduplication window, in offsets per partition.
 	RecentIDs int
-	// Epoch is the log's (admin.Epoch).
+	// Epoch is the epoch of the log (admin.Epoch).
 	Epoch int
-	// InsertInterval is how long rows for analysts gather before they are inserted.
+	// InsertInterval is how long rows for analysts accumulate before they are inserted.
 	InsertInterval time.Duration
 	// LearnInterval is the maximum time that gradients accumulate before item factors are updated.
 	LearnInterval time.Duration
-	// Trending is what is popular, recomputed every TrendingInterval.
+	// Trending is the query for trending items, run every TrendingInterval.
 	Trending         sinks.TrendingQuery
 	TrendingInterval time.Duration
-	// UserTTL is after how long without an event a user is forgotten; 0 is never.
+	// UserTTL is the time without events after which a user is deleted; 0 is never.
 	UserTTL time.Duration
 }
 
-// Hooks tell of happenings. A nil hook tells nobody. They must not block.
+// Hooks are callbacks for observation. A nil hook is not called. Hooks must not block.
 type Hooks struct {
 	// ListPublished is called for each list once the log has it.
 	ListPublished func(list *schemas.Recommendation)
@@ -174,7 +172,7 @@ func Declared(name string) (Declaration, bool) {
 	return Declaration{}, false
 }
 
-// Topics returns everything that the processor reads, replayed dead letters included.
+// Topics returns all topics that the processor reads, including the replay topic.
 func (d Declaration) Topics() []string {
 	topics := slices.Clone(d.Inputs)
 	if d.Internal {
@@ -200,8 +198,8 @@ func Groups() []string {
 	return names
 }
 
-// Topics declares every topic: those of schemas, and of each processor its dead letters, their
-// replay and its retries.
+// Topics returns all topics: those of package schemas, and the dead-letter, replay and retry topics
+// of each processor.
 func Topics(c schemas.TopicsConfig) []schemas.Topic {
 	topics := schemas.Topics(c)
 	for _, d := range Table() {
@@ -230,8 +228,8 @@ func GroupTopics(retryDelays []time.Duration) map[string][]string {
 	return groups
 }
 
-// Readers names the processors that handle the records of a topic. A record that cannot be read is
-// a dead letter of each.
+// Readers names the processors that handle the records of a topic. A record that cannot be decoded
+// becomes a dead letter of each.
 func Readers(topic string) []string {
 	var names []string
 	for _, d := range Table() {

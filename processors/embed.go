@@ -39,20 +39,19 @@ func EmbedDeclaration() Declaration {
 
 // EmbedConfig holds the settings of Embed.
 type EmbedConfig struct {
-	// RecentIDs is over how many offsets of a partition an event that was sent twice counts once.
-	// Default 50,000.
+	// RecentIDs is the size of the deduplication window, in offsets per partition. Default 50,000.
 	RecentIDs int
-	// CachedUsers is how many user states are kept in memory per partition, some 1 kB each. Default
+	// CachedUsers is the number of user states cached per partition, about 1 kB each. Default
 	// 20,000.
 	CachedUsers int
 	// ItemPartitions is the number of partitions of items, item-gradients and item-vectors.
 	ItemPartitions int
-	// Epoch is the log's (admin.Epoch). It stands in every position that is written. Default
+	// Epoch is the epoch of the log (admin.Epoch). It is part of every position written. Default
 	// sinks.FirstEpoch.
 	Epoch int
-	// Corrupt is told of a user whose stored state cannot be decoded, and who is about to be
-	// rebuilt from the log; Repaired of one who has been, with the number of positive events.
-	// They may be called by several goroutines at once, and must not block. nil is nobody.
+	// Corrupt is called when the stored state of a user cannot be decoded and is about to be
+	// rebuilt from the log. Repaired is called when it has been rebuilt, with the number of
+	// positive events. Both may be called concurrently and must not block. nil is no call.
 	Corrupt  func(userID string, err error)
 	Repaired func(userID string, events int)
 }
@@ -72,10 +71,10 @@ type UserStore interface {
 	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
 }
 
-// Embed moves the vectors: each interaction changes its user's state at once and adds gradients for
-// item factors, which go to their owner as one message per range and item partition. Order of
-// effects: sums acknowledged, then user states written, then (by the caller) the range closed; the
-// other way round a crash would lose gradients.
+// Embed learns from interactions. Each one updates its user's state at once and adds gradients for
+// item factors. The sums go to the items' owner as one message per range and item partition. The
+// order of effects is: sums acknowledged, user states written, range closed (by the caller). In any
+// other order a crash could lose gradients.
 type Embed struct {
 	users    UserStore
 	emit     Emitter
@@ -86,7 +85,7 @@ type Embed struct {
 
 	mu    sync.Mutex
 	parts map[int]*embedPart
-	// seeded says that the ring of negatives has its start.
+	// seeded is set when the ring of negatives has been filled once.
 	seeded bool
 }
 
@@ -108,50 +107,50 @@ func NewEmbed(
 	}
 }
 
-// embedPart is what is kept for partition n of interactions and of the replay topic alike: both
-// hold the same users.
+// embedPart is the state of one partition number, for interactions and the replay topic together:
+// both hold the same users.
 type embedPart struct {
 	mu      sync.Mutex
 	learner *model.Learner
 	sums    *model.Sums
 	windows map[string]*window
 	cache   *simplelru.LRU[string, *userState]
-	// erased are the people who were erased lately.
+	// erased are the users erased recently.
 	erased map[string]*erasedUser
-	// next is the offset after the last batch handled, by topic; unfinished are the topics whose
-	// next batch has begun: it may have had effects.
+	// next is the offset after the last batch handled, by topic. unfinished are the topics whose
+	// next batch has started and may have had effects.
 	next       map[string]int64
 	unfinished map[string]bool
-	// repair is the rebuilding of users that a batch of the replay topic is at, or nil.
+	// repair is the rebuild that the current batch of the replay topic works on, or nil.
 	repair *repair
 }
 
-// erasedUser is where an erasure stands, and how many more times RecheckErasures looks whether a late writer
-// has brought the person back.
+// erasedUser is the position of an erasure, and how many more times RecheckErasures checks that no
+// late write has restored the user.
 type erasedUser struct {
 	topic    string
 	at       sinks.Position
 	rechecks int
 }
 
-// erasureInterval is the time between looks at people who were erased lately.
+// erasureInterval is the time between two checks of recent erasures.
 const erasureInterval = 10 * time.Second
 
-// erasureRechecks times the interval of RecheckErasures is far longer than a write of a member that has
-// lost its partition can be under way.
+// erasureRechecks times erasureInterval is far longer than a write of a member that has lost its
+// partition can take.
 const erasureRechecks = 30
 
 // userState is a user's point, decoded.
 type userState struct {
 	point sinks.User
 	model model.User
-	// repaired is set when the state was made anew because the stored one is corrupt; pending are
-	// events to be learned from then (see repair).
+	// repaired is set when the state was rebuilt because the stored one is corrupt. pending are the
+	// events still to be learned from then (see repair).
 	repaired bool
 	pending  []pendingEvent
 }
 
-// position returns the position of an offset that is read now.
+// position returns the position of an offset in the current epoch.
 func (p *Embed) position(offset int64) sinks.Position {
 	return sinks.PositionOf(p.cfg.Epoch, offset)
 }
@@ -175,8 +174,8 @@ func (p *Embed) part(partition int) *embedPart {
 	return part
 }
 
-// Assign rebuilds the window of recent ids and, at first, the ring of negatives from the log, and
-// forgets cached users: another member may have moved them.
+// Assign rebuilds the deduplication window and, the first time, the ring of negatives from the log.
+// It drops cached users: another member may have changed them.
 func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 	seeded := p.seedNegatives(len(parts))
 	for _, a := range parts {
@@ -202,7 +201,7 @@ func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 					}
 					return nil
 				}
-				if err == nil { // else it was set aside when it was read first
+				if err == nil { // else it became a dead letter when first read
 					w.seen(r.Offset, identity(r, &x))
 					if a.Next-r.Offset <= seeded {
 						p.addNegative(&x)
@@ -222,9 +221,9 @@ func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 	return nil
 }
 
-// recall fills the ring of negatives by the items' counts, once, and returns how many of the latest
-// events of each of n partitions are to follow. Later the ring follows what is learned here and, by
-// the counts, elsewhere.
+// seedNegatives fills the ring of negatives by the items' counts, once, and returns how many of the
+// latest events of each of n partitions to add. Later the ring follows the events learned here and,
+// through the counts, those learned elsewhere.
 func (p *Embed) seedNegatives(n int) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -238,7 +237,7 @@ func (p *Embed) seedNegatives(n int) int64 {
 	return int64(p.factors.table.Config().Buffer / n)
 }
 
-// addNegative puts a positive event of the past into the ring of negatives.
+// addNegative adds the item of a past positive event to the ring of negatives.
 func (p *Embed) addNegative(x *schemas.Interaction) {
 	p.factors.mu.RLock()
 	defer p.factors.mu.RUnlock()
@@ -247,7 +246,7 @@ func (p *Embed) addNegative(x *schemas.Interaction) {
 	}
 }
 
-// Revoke forgets what belongs to partitions that have gone.
+// Revoke drops the state of the partitions.
 func (p *Embed) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -256,8 +255,8 @@ func (p *Embed) Revoke(parts []record.TopicPartition) {
 	}
 }
 
-// identity is what tells a repeated event: source and id, or for a replayed dead letter its first
-// position.
+// identity returns the key for deduplication: source and id, or the first position of a replayed
+// dead letter.
 func identity(r *record.Record, x *schemas.Interaction) [2]uint64 {
 	if r.Topic != schemas.TopicInteractions {
 		if id := r.Header(record.HeaderID); id != "" {
@@ -267,16 +266,14 @@ func identity(r *record.Record, x *schemas.Interaction) [2]uint64 {
 	return eventKey(x.Source, x.EventID)
 }
 
-// markerIdentity tells a repeated erasure marker: the erasure is spread again after a crash, and
-// must not take what the person has done since.
-func markerIdentity(
-	u *schemas.User,
-) [2]uint64 {
+// markerIdentity returns the key for deduplicating an erasure marker. After a crash the marker is
+// written again, and must not erase what the user has done since.
+func markerIdentity(u *schemas.User) [2]uint64 {
 	return eventKey("erasure of "+u.Source, u.EventID)
 }
 
-// embedEvent is one step of a batch: an event to learn from or, with erased set, an erasure or,
-// with repair set, a request to rebuild the user if the stored state is corrupt.
+// embedEvent is one step of a batch: an event to learn from, an erasure (erased is set), or a
+// request to rebuild the user if the stored state is corrupt (repair is set).
 type embedEvent struct {
 	index  int
 	x      schemas.Interaction
@@ -284,9 +281,9 @@ type embedEvent struct {
 	repair bool
 }
 
-// Handle learns from the batch. A user whose stored state is corrupt is left out and rebuilt from
-// the log, see repair. For one whose state a newer version wrote, the partition waits: only the
-// newer version may go on with it.
+// Handle learns from the batch. A user whose stored state is corrupt is skipped and rebuilt from
+// the log, see repair. If a newer version of the program wrote a user's state, the partition waits:
+// only the newer version may update it.
 func (p *Embed) Handle(ctx context.Context, b *record.Batch) error {
 	part := p.part(b.Partition)
 	if err := p.prepareRepair(ctx, part, b); err != nil {
@@ -311,7 +308,8 @@ func (p *Embed) Handle(ctx context.Context, b *record.Batch) error {
 	events, deferred := p.leaveOut(b, events, corrupt, states)
 	changed, erased := p.learn(part, b, events, states)
 	if err := p.commit(ctx, part, b, changed, erased, deferred); err != nil {
-		// What was learned is not in the store: forget it, the range comes again.
+		// The store does not have what was learned. Drop it from the cache: the range is delivered
+		// again.
 		for _, s := range changed {
 			part.cache.Remove(s.state.point.ID)
 		}
@@ -324,7 +322,7 @@ func (p *Embed) Handle(ctx context.Context, b *record.Batch) error {
 	return rejects.Err()
 }
 
-// decode returns the steps of a batch. w is the window of recent ids of its partition.
+// decode returns the steps of a batch. w is the deduplication window of its partition.
 func (p *Embed) decode(w *window, b *record.Batch) ([]embedEvent, *fault.Reject) {
 	var rejects fault.Reject
 	w.rewind(b.First)
@@ -382,8 +380,8 @@ func (p *Embed) strength(x *schemas.Interaction) float32 {
 	return signals.Strength(string(x.Action), value, x.Value != nil)
 }
 
-// load returns the states of the users of events, from memory or from the store, new ones for
-// people seen for the first time, and the points whose states are corrupt.
+// load returns the states of the events' users, from the cache or the store, with new states for
+// unknown users. corrupt holds the points whose states cannot be decoded.
 func (p *Embed) load(
 	ctx context.Context, part *embedPart, b *record.Batch, events []embedEvent,
 ) (states map[string]*userState, corrupt map[string]*sinks.User, err error) {
@@ -407,7 +405,7 @@ func (p *Embed) load(
 	for i, point := range points {
 		s := &userState{point: point}
 		if at, ok := p.erasures.At(point.ID); ok && !point.LastEventAt.After(at) {
-			continue // a late writer brought back a person who was erased since
+			continue // a late write restored an erased user
 		}
 		if point.Erased() {
 			states[point.ID] = s
@@ -437,14 +435,14 @@ func (p *Embed) load(
 	return states, corrupt, nil
 }
 
-// newerState is why a partition waits when a newer version of the program has written the state of
-// one of its users.
+// newerState is the error with which a partition waits when a newer version of the program wrote
+// the state of one of its users.
 func newerState(userID string, err error) error {
 	return fault.Wait(fmt.Errorf("the state of user %q was written by a newer version; "+
 		"finish the rolling upgrade, the partition waits until then: %w", userID, err))
 }
 
-// intern returns the rows of the items of events, made where they are new.
+// intern returns the table index of each event's item. New items are added to the table.
 func (p *Embed) intern(events []embedEvent) []model.Index {
 	indexes := make([]model.Index, len(events))
 	p.factors.mu.Lock()
@@ -457,19 +455,19 @@ func (p *Embed) intern(events []embedEvent) []model.Index {
 	return indexes
 }
 
-// changedUser is a user whose state moved in a batch, or had moved when an earlier delivery of the
-// batch broke off.
+// changedUser is a user whose state changed in this batch, or in an earlier, interrupted delivery
+// of it.
 type changedUser struct {
 	state *userState
-	// moved is false when the store has all of it already: then only the list is due, in case that
-	// nobody was told.
+	// moved is false when the store already has the new state. Then only the profile change is
+	// emitted, in case the earlier delivery did not.
 	moved bool
-	// first and last are the indexes of the oldest and newest record that moved it.
+	// first and last are the indexes of the oldest and newest record of the user.
 	first, last int
 	event       schemas.Interaction
 }
 
-// learn moves states and collects sums. It returns who changed and who is to be deleted.
+// learn updates states and collects gradient sums. It returns the changed users and those to erase.
 func (p *Embed) learn(
 	part *embedPart, b *record.Batch, events []embedEvent, states map[string]*userState,
 ) (changed []*changedUser, erased map[string]sinks.Position) {
@@ -499,7 +497,7 @@ func (p *Embed) learn(
 		s := states[e.x.UserID]
 		at := p.position(r.Offset)
 		absorbed, ok := s.point.Positions[b.Topic]
-		repeated := ok && at <= absorbed // this user's state has it already
+		repeated := ok && at <= absorbed // the user's state already has it
 		if e.erased && repeated {
 			delete(byUser, e.x.UserID)
 			continue
@@ -511,7 +509,7 @@ func (p *Embed) learn(
 			continue
 		}
 		if e.repair && !repeated && !s.repaired {
-			continue // the state is sound: an earlier request has had its effect
+			continue // the state is sound: an earlier request repaired it
 		}
 		delete(erased, e.x.UserID)
 		c := byUser[e.x.UserID]
@@ -567,12 +565,12 @@ func (s *userState) absorbed(topic string, at sinks.Position) {
 	s.point.Positions = positions
 }
 
-// seedOf makes a repeat of an event draw the same negatives.
+// seedOf derives the seed from the event's position, so that a retry draws the same negatives.
 func seedOf(topic string, partition int, offset int64) uint64 {
 	return uint64(offset)*0x9e3779b97f4a7c15 ^ uint64(partition)<<32 ^ schemas.Key(topic)
 }
 
-// commit brings about the effects, in the order that loses nothing.
+// commit applies the effects in the order that loses nothing (see Embed).
 func (p *Embed) commit(
 	ctx context.Context, part *embedPart, b *record.Batch, changed []*changedUser,
 	erased map[string]sinks.Position, deferred map[string]*deferral,
@@ -632,7 +630,8 @@ func (p *Embed) commit(
 	return nil
 }
 
-// profileChange tells of a user whom the records of a batch from index first to last have moved.
+// profileChange returns the change of a user's profile by the records of a batch from index first
+// to last.
 func profileChange(
 	b *record.Batch,
 	first, last int,
@@ -645,10 +644,10 @@ func profileChange(
 	}
 }
 
-// forget removes users' points as of the positions at which their erasures stand. A plain deletion
-// by a member that has meanwhile lost the partition would take what its successor has learned of a
-// person who came back; so each point becomes an empty one, in the way a newer point withstands,
-// and the empty ones are removed.
+// forget removes users' points as of the positions of their erasures. A plain deletion is not safe:
+// a member that has lost the partition could delete what its successor learned about a user who
+// returned. So each point is first replaced by an empty one at the erasure's position, which never
+// overwrites a newer point, and then the empty points are removed.
 func (p *Embed) forget(
 	ctx context.Context, src sinks.Source, erased map[string]sinks.Position,
 ) error {
@@ -663,15 +662,15 @@ func (p *Embed) forget(
 	if err := p.users.PutUsers(ctx, src, empty); err != nil {
 		return fmt.Errorf("erase %d users: %w", len(erased), err)
 	}
-	// Only an empty point has never changed. Another partition's may be among them.
+	// Only empty points have a zero ChangedAt. This may include empty points of other partitions.
 	if _, err := p.users.ExpireUsers(ctx, time.Unix(1, 0), math.MaxInt32); err != nil {
 		return fmt.Errorf("erase %d users: %w", len(erased), err)
 	}
 	return nil
 }
 
-// RecheckErasures looks whether a write that was long under way has brought back somebody who was erased
-// lately, and removes the point again. Call it every ten seconds.
+// RecheckErasures checks whether a late write has restored a recently erased user, and removes the
+// point again. Call it every ten seconds.
 func (p *Embed) RecheckErasures(ctx context.Context) error {
 	p.mu.Lock()
 	parts := maps.Clone(p.parts)
@@ -696,7 +695,7 @@ func (p *Embed) recheckErased(ctx context.Context, partition int, part *embedPar
 	back := make(map[string]map[string]sinks.Position)
 	for _, point := range points {
 		if at, ok := p.erasures.At(point.ID); !ok || point.LastEventAt.After(at) {
-			continue // has come back of their own will
+			continue // the user has returned since
 		}
 		e := part.erased[point.ID]
 		if back[e.topic] == nil {
@@ -706,7 +705,8 @@ func (p *Embed) recheckErased(ctx context.Context, partition int, part *embedPar
 		part.cache.Remove(point.ID)
 	}
 	for topic, users := range back {
-		if err := p.forget(ctx, sinks.Source{Topic: topic, Partition: partition}, users); err != nil {
+		src := sinks.Source{Topic: topic, Partition: partition}
+		if err := p.forget(ctx, src, users); err != nil {
 			return err
 		}
 	}

@@ -19,13 +19,14 @@ func EraseDeclaration() Declaration {
 	}
 }
 
-// Erase spreads the erasure of a person from the topic users: first to the compacted topic erasures
-// (so that late events are dropped), then as a marker into every topic keyed by user (so that each
-// processor erases in line, in order), and last as tombstones to the compacted topics.
+// Erase distributes the erasure of a user from the topic users. It writes first to the compacted
+// topic erasures, so that late events are dropped; then a marker into every topic keyed by user, so
+// that each processor erases in order with the user's events; and last tombstones to the compacted
+// topics.
 type Erase struct {
 	stateless
 	emit Emitter
-	// marked are the topics that an erasure is marked in.
+	// marked are the topics that get a marker for each erasure.
 	marked []string
 }
 
@@ -34,8 +35,7 @@ var _ Processor = (*Erase)(nil)
 // NewErase returns the processor of the topic users.
 func NewErase(emit Emitter) *Erase { return &Erase{emit: emit, marked: schemas.MarkedTopics()} }
 
-// Handle spreads the erasures of b. Repeating it is harmless: markers carry the time of the
-// erasure.
+// Handle distributes the erasures of b. It is idempotent: markers carry the time of the erasure.
 func (p *Erase) Handle(ctx context.Context, b *record.Batch) error {
 	var (
 		known, markers, tombstones []record.Record

@@ -8,8 +8,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Erasures knows who was erased and when, by hash. It is filled from the compacted topic erasures
-// before work starts and kept up to date from it. Safe for concurrent use.
+// Erasures holds which users were erased and when, by hash of the id. A follower of the compacted
+// topic erasures fills it before work starts and keeps it up to date. Safe for concurrent use.
 type Erasures struct {
 	mu sync.RWMutex
 	at map[uint64]time.Time
@@ -18,7 +18,7 @@ type Erasures struct {
 // NewErasures returns an empty set.
 func NewErasures() *Erasures { return &Erasures{at: make(map[uint64]time.Time)} }
 
-// Apply takes in one record of the topic erasures. An unreadable record is an error.
+// Apply applies one record of the topic erasures. A record that cannot be decoded is an error.
 func (e *Erasures) Apply(r *record.Record) error {
 	if len(r.Value) == 0 {
 		return nil
@@ -31,7 +31,7 @@ func (e *Erasures) Apply(r *record.Record) error {
 	return nil
 }
 
-// Add notes one erasure; of two for a user the later one holds.
+// Add adds an erasure. Of several for a user the latest counts.
 func (e *Erasures) Add(x schemas.Erasure) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -40,7 +40,7 @@ func (e *Erasures) Add(x schemas.Erasure) {
 	}
 }
 
-// Covers tells whether an event of the user that happened at t is to be dropped.
+// Covers tells whether an event of the user at time t is to be dropped.
 func (e *Erasures) Covers(userID string, t time.Time) bool {
 	at, ok := e.At(userID)
 	return ok && !t.After(at)
@@ -57,7 +57,7 @@ func (e *Erasures) At(userID string) (time.Time, bool) {
 	return at, ok
 }
 
-// Without returns a copy that does not know the given users yet.
+// Without returns a copy without the given users (by key).
 func (e *Erasures) Without(users map[uint64]struct{}) *Erasures {
 	e.mu.RLock()
 	defer e.mu.RUnlock()

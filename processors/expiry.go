@@ -16,8 +16,7 @@ type UserExpirer interface {
 	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
 }
 
-// ExpiryJob forgets what has had its time: users of whom the log has brought nothing for long, and
-// current lists whose expires_at has passed.
+// ExpiryJob deletes users without recent events, and current lists whose expires_at has passed.
 type ExpiryJob struct {
 	users      UserExpirer
 	log        Log
@@ -27,8 +26,8 @@ type ExpiryJob struct {
 	now        func() time.Time
 }
 
-// NewExpiryJob returns the job. partitions is the number of partitions of recommendations.current;
-// users stay for userTTL after their latest change, for ever if it is 0.
+// NewExpiryJob returns the job. partitions is the number of partitions of recommendations.current.
+// Users are deleted userTTL after their latest change, never if it is 0.
 func NewExpiryJob(
 	users UserExpirer,
 	streams Streams,
@@ -42,7 +41,7 @@ func NewExpiryJob(
 	}
 }
 
-// Run does both. A part that fails does not keep the other from being done.
+// Run does both. If one part fails, the other is still done.
 func (j *ExpiryJob) Run(ctx context.Context) error {
 	return errors.Join(j.expireUsers(ctx), j.expireLists(ctx))
 }
@@ -65,7 +64,7 @@ func (j *ExpiryJob) expireUsers(ctx context.Context) error {
 	}
 }
 
-// expireLists writes tombstones for lists that have expired, so that compaction forgets them.
+// expireLists writes tombstones for expired lists, so that compaction removes them.
 func (j *ExpiryJob) expireLists(ctx context.Context) error {
 	now := j.now()
 	for p := range j.partitions {

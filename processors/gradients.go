@@ -11,20 +11,20 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// The value of a gradient message is a marker and the model's form of gradient sums, in which one
-// section more holds the source and the position. Its first version had no marker:
+// The value of a gradient message is a marker followed by the model's form of gradient sums. One
+// additional section holds the source and the position. The first version had no marker:
 //
 //	source (oldSource, uvarint), offset (varint), sums
 //
-// The marker would be a source beyond all bounds there, so neither is taken for the other.
+// There the marker would be a source out of bounds, so the versions cannot be confused.
 const (
 	gradientsMarker  = "\xff\xff\xff\xff\x0f"
 	gradientsVersion = 2
 	tagSource        = model.FirstCallerTag
 )
 
-// gradientMessages packs the sums, one message per item partition. The position is the range's
-// last: whoever repeats the range repeats it, and the owner applies the first.
+// gradientMessages packs the sums, one message per item partition. The position is that of the
+// range's last offset. A repeated range has the same position, so the owner applies it once.
 func (p *Embed) gradientMessages(part *embedPart, b *record.Batch) ([]record.Record, error) {
 	src, err := sourceOf(b.Topic, b.Partition)
 	if err != nil {
@@ -61,7 +61,7 @@ func (p *Embed) gradientMessages(part *embedPart, b *record.Batch) ([]record.Rec
 	return out, nil
 }
 
-// decodeGradients reads where a gradient message comes from, and returns the sums for
+// decodeGradients reads the source and position of a gradient message, and returns the sums for
 // model.Sums.Merge. The error is model.ErrNewerFormat when a newer version of the program wrote the
 // message, else permanent.
 func decodeGradients(value []byte) (src source, at sinks.Position, sums []byte, err error) {
@@ -104,7 +104,8 @@ func decodeOldGradients(value []byte) (src source, at sinks.Position, sums []byt
 		return src, 0, nil, fault.Permanentf("gradient sums: unreadable source or position")
 	}
 	if len(r.data) == 0 || r.data[0] != 1 {
-		// Later versions have the marker. This must not look like one, for which a partition waits.
+		// Later versions have the marker. This value is corrupt and must not be reported as a newer
+		// version, for which the partition would wait.
 		return src, 0, nil, fault.Permanentf(
 			"gradient sums: neither the first version nor a later one",
 		)

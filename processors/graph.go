@@ -33,8 +33,8 @@ func GraphDeclaration() Declaration {
 	}
 }
 
-// Graph keeps the friendship edges in the graph. Its effects are free of order and repetition: the
-// last write by event time wins in the store.
+// Graph writes friendship edges to the graph. Its effects do not depend on order or repetition: in
+// the store the last write by event time wins.
 type Graph struct {
 	stateless
 	graph    EdgeStore
@@ -43,8 +43,7 @@ type Graph struct {
 	log      Log
 
 	mu sync.Mutex
-	// erased are the people who were erased lately, with how many more times RecheckErasures erases them
-	// again.
+	// erased are the recently erased users, each with the number of remaining rechecks.
 	erased map[string]*erasedFriend
 }
 
@@ -63,10 +62,11 @@ func NewGraph(graph EdgeStore, streams Streams, erasures *Erasures) *Graph {
 	}
 }
 
-// recentFriendships is how many offsets before an assigned position are searched for erasures.
+// recentFriendships is the number of offsets before an assigned position that are searched for
+// erasures.
 const recentFriendships = 10_000
 
-// Assign looks for recent erasures: RecheckErasures goes on with them.
+// Assign finds recent erasures for RecheckErasures.
 func (p *Graph) Assign(ctx context.Context, parts []record.Assignment) error {
 	for _, a := range parts {
 		if a.Topic != schemas.TopicFriendships {
@@ -107,9 +107,9 @@ func (p *Graph) remember(erased []sinks.Erasure) {
 	}
 }
 
-// RecheckErasures erases again who was erased lately. A friendship is keyed by its pair, so one from before
-// the erasure may stand in another partition than the marker, and come to a member that has not
-// heard of the erasure yet. Call it every ten seconds.
+// RecheckErasures erases recently erased users again. A friendship is keyed by its pair, so an
+// older one may be in another partition than the erasure marker, and a member may handle it before
+// it knows of the erasure. Call it every ten seconds.
 func (p *Graph) RecheckErasures(ctx context.Context) error {
 	p.mu.Lock()
 	again := make([]sinks.Erasure, 0, len(p.erased))
@@ -132,9 +132,9 @@ func (p *Graph) RecheckErasures(ctx context.Context) error {
 	return nil
 }
 
-// Handle applies the edges of b, then the erasures, and makes new lists due for the people
-// concerned. Erasures after edges is right in whatever order they stand: an erasure takes edges up
-// to its time only.
+// Handle applies the edges of b, then the erasures, and emits profile changes for the users
+// concerned. Applying erasures last is right in any order of records: an erasure removes only edges
+// up to its time.
 func (p *Graph) Handle(ctx context.Context, b *record.Batch) error {
 	var (
 		edges   []sinks.Edge
@@ -194,7 +194,7 @@ func (p *Graph) Handle(ctx context.Context, b *record.Batch) error {
 	return rejects.Err()
 }
 
-// appendErasure reads an erasure marker.
+// appendErasure decodes an erasure marker and appends it to list.
 func appendErasure(list *[]sinks.Erasure, r *record.Record) error {
 	u, err := schemas.DecodeUser(r)
 	if err != nil {

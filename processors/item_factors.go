@@ -10,22 +10,22 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// ItemFactors are the learned item factors of this process: those that it owns (catalog steps them)
-// and a read-only cache of the others (embed and catalog read them), fed from the compacted topic
-// item-vectors. Safe for concurrent use.
+// ItemFactors are the learned item factors of this process: those that it owns (updated by catalog)
+// and a read-only cache of the others (read by embed and catalog). A follower of the compacted
+// topic item-vectors feeds it. Safe for concurrent use.
 type ItemFactors struct {
 	mu    sync.RWMutex
 	table *model.Table
 	meta  map[string]*factorsMeta
 }
 
-// factorsMeta is what the owner keeps beside the numbers.
+// factorsMeta is what the owner keeps besides the numbers.
 type factorsMeta struct {
 	// version grows with every change of the factors or of the item's content.
 	version uint64
-	// applied is what gradients have been applied.
+	// applied are the positions of the gradients applied so far.
 	applied applied
-	// unknown are the sections that a newer program added to the record: they are written back.
+	// unknown are the sections that a newer program added to the record. They are written back.
 	unknown model.Sections
 }
 
@@ -34,14 +34,14 @@ func NewItemFactors(cfg model.Config) *ItemFactors {
 	return &ItemFactors{table: model.NewTable(cfg), meta: make(map[string]*factorsMeta)}
 }
 
-// Apply takes in one record of the topic item-vectors; a record that is not newer than what is here
-// changes nothing.
+// Apply applies one record of the topic item-vectors. A record that is not newer than the factors
+// in memory changes nothing.
 //
-// A record in a newer format is an error (model.ErrNewerFormat), which ends the follower and with
-// it the process, at the start or later. Without the record embed would learn against factors that
-// stand still, and catalog would overwrite them with what it knows: both are worse than a process
-// that says that it has to be upgraded. Additions to the format are sections and need no new
-// version, so this concerns changes that an older program must not ignore.
+// A record in a newer format is an error (model.ErrNewerFormat). It ends the follower and with it
+// the process, at the start or later. If the record were skipped, embed would learn against stale
+// factors and catalog would overwrite them. A process that says it has to be upgraded is better
+// than both. Additions to the format are sections and need no new version, so this concerns only
+// changes that an older program must not ignore.
 func (f *ItemFactors) Apply(rec *record.Record) error {
 	id := string(rec.Key)
 	f.mu.Lock()
@@ -72,9 +72,9 @@ func (f *ItemFactors) Apply(rec *record.Record) error {
 	return nil
 }
 
-// restorer is Apply for the owner at assignment: of what the log says the highest version counts,
-// also against a still higher one in memory that never got there. The highest is not always the
-// last: a member that has lost the partition may have written after its successor.
+// restorer returns an Apply for the owner at assignment: the highest version on the log counts,
+// even if memory has a higher one that was never published. The highest is not always the last: a
+// member that has lost the partition may have written after its successor.
 func (f *ItemFactors) restorer() func(*record.Record) error {
 	highest := make(map[string]uint64)
 	return func(rec *record.Record) error {
@@ -97,7 +97,7 @@ func (f *ItemFactors) restorer() func(*record.Record) error {
 	}
 }
 
-// remove must be called with the lock held.
+// remove deletes an item's factors. The caller holds the lock.
 func (f *ItemFactors) remove(id string) {
 	delete(f.meta, id)
 	if i := f.table.Lookup(model.KeyOf(id)); i != model.None {
@@ -105,7 +105,8 @@ func (f *ItemFactors) remove(id string) {
 	}
 }
 
-// touch returns the owner's notes of an item, new ones for a new item. The lock must be held.
+// touch returns the owner's metadata of an item and adds it for a new item. The caller holds the
+// lock.
 func (f *ItemFactors) touch(id string) *factorsMeta {
 	m := f.meta[id]
 	if m == nil {
@@ -129,8 +130,8 @@ func (f *ItemFactors) Len() int {
 	return f.table.Len()
 }
 
-// The value of a record of item-vectors is the model's form of item factors, in which one section
-// more holds the version and the positions applied. In its first version these stood in front:
+// The value of a record of item-vectors is the model's form of item factors. One additional section
+// holds the version and the positions applied. In the first version these came first:
 //
 //	1, version (uvarint), n (uvarint), n × (source (oldSource), offset (varint)), factors
 const (
@@ -138,7 +139,7 @@ const (
 	tagOwner       = model.FirstCallerTag
 )
 
-// appendRecord appends the value of an item's record. The lock must be held for reading.
+// appendRecord appends the value of an item's record. The caller holds the lock for reading.
 func (f *ItemFactors) appendRecord(b []byte, id string) []byte {
 	m := f.touchRead(id)
 	var room [256]byte
@@ -147,10 +148,10 @@ func (f *ItemFactors) appendRecord(b []byte, id string) []byte {
 	return f.table.AppendRow(b, f.table.Lookup(model.KeyOf(id)), others...)
 }
 
-// factorsRecord is the value of a record of item-vectors, of which the numbers are not read yet.
+// factorsRecord is the value of a record of item-vectors whose numbers are not decoded yet.
 type factorsRecord struct {
 	meta *factorsMeta
-	// old are the factors in their first version; when nil, they are in sections.
+	// old are the factors in the first version; when nil, they are in sections.
 	old      []byte
 	sections model.Sections
 }
@@ -182,7 +183,7 @@ func decodeFactors(b []byte) (*factorsRecord, error) {
 	return x, nil
 }
 
-// factorsTags are the sections that this version knows.
+// factorsTags are the tags of the sections that this version knows.
 var factorsTags = append(model.RowTags(), tagOwner)
 
 func decodeOldFactors(body []byte) (*factorsRecord, error) {
@@ -203,7 +204,7 @@ func decodeOldFactors(body []byte) (*factorsRecord, error) {
 	return x, nil
 }
 
-// load puts the factors into the table.
+// load writes the factors into the table.
 func (x *factorsRecord) load(t *model.Table, id string) error {
 	var err error
 	if x.old != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// PeriodicDeclaration declares the jobs that one instance runs for all.
+// PeriodicDeclaration declares the periodic tasks that run on one instance only.
 func PeriodicDeclaration() Declaration {
 	return Declaration{
 		Name: schemas.GroupPeriodic, Inputs: []string{schemas.TopicMeta}, Internal: true,
@@ -29,11 +29,11 @@ func PeriodicDeclaration() Declaration {
 	}
 }
 
-// expiryInterval is how often what has expired is looked for: lists and users live for days.
+// expiryInterval is the time between two runs of expiry. Lists and users live for days.
 const expiryInterval = time.Hour
 
-// Periodic runs tasks on one instance at a time: the one that owns the single partition of the
-// topic that it reads.
+// Periodic runs tasks on one instance at a time: the owner of the single partition of its input
+// topic.
 type Periodic struct {
 	tasks []Task
 	// repeat runs a task at its interval until ctx ends.
@@ -68,7 +68,7 @@ func (p *Periodic) Assign(ctx context.Context, parts []record.Assignment) error 
 	return nil
 }
 
-// Revoke stops them.
+// Revoke stops the tasks.
 func (p *Periodic) Revoke([]record.TopicPartition) { p.end() }
 
 func (p *Periodic) end() {
@@ -81,5 +81,5 @@ func (p *Periodic) end() {
 	}
 }
 
-// Handle ignores the records: owning the partition is what matters.
+// Handle ignores the records: only owning the partition matters.
 func (p *Periodic) Handle(context.Context, *record.Batch) error { return nil }

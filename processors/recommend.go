@@ -22,9 +22,8 @@ func RecommendDeclaration() Declaration {
 		Splittable: true, RetryTopics: true,
 		Fills: "recommendations",
 		Tune: func(Deps) Tuning {
-			// When making lists is slow, changes wait for more of the same user: one list answers
-			// them all. Changes are small, so their batches are larger: in a backlog fewer lists
-			// are made that the next event makes stale.
+			// Profile changes are small, so their batches are larger and linger longer. In a
+			// backlog, one list then answers several changes of a user.
 			return Tuning{MinLinger: 250 * time.Millisecond, BatchFactor: 4}
 		},
 		New: func(d Deps) Instance {
@@ -37,23 +36,24 @@ func RecommendDeclaration() Declaration {
 	}
 }
 
-// Recommend answers changed profiles with lists. A user's changes within a batch are conflated: one
-// list answers them all, and the oldest of them counts for freshness.
+// Recommend publishes a list for each changed profile. A user's changes within a batch are
+// conflated: one list answers them all, and its freshness is measured from the oldest.
 type Recommend struct {
 	stateless
 	recommender *recommend.Recommender
 	emit        Emitter
 	erasures    *Erasures
 
-	// published is told of each list once the log has it; nil is nobody.
+	// published is called for each list once it is on the log; may be nil.
 	published func(list *schemas.Recommendation)
 
 	mu sync.Mutex
-	// answered are, by partition, the people of a batch in work whose lists are out already.
+	// answered holds, by partition, the users of the current batch whose lists are already
+	// published.
 	answered map[partitionKey]*answered
 }
 
-// answered is how far a batch has come.
+// answered is the progress of a batch.
 type answered struct {
 	first, last int64
 	users       map[string]struct{}
@@ -61,8 +61,8 @@ type answered struct {
 
 var _ Processor = (*Recommend)(nil)
 
-// NewRecommend returns the processor of changed profiles. published is told of each list once the
-// log has it; it must not block, and nil is nobody.
+// NewRecommend returns the processor of changed profiles. published is called for each list once it
+// is on the log; it must not block, and may be nil.
 func NewRecommend(
 	recommender *recommend.Recommender,
 	emit Emitter,
@@ -75,20 +75,20 @@ func NewRecommend(
 	}
 }
 
-// listsAtOnce bounds how many lists are asked of the stores in one call, so that a large batch is
-// many calls that come back in time and not one that does not.
+// listsAtOnce bounds the lists made in one call to the stores, so that a large batch does not run
+// into their timeouts.
 const listsAtOnce = 50
 
-// Handle publishes a list for every user of the batch, on recommendations and on
-// recommendations.current, the oldest change first. A batch that is tried again, because a store
-// did not answer or the time was up, goes on with the lists that are missing; one that comes again
-// after a crash gets lists with a higher version. Without vectors it waits: the list that stands is
-// better than one made of what is left.
+// Handle publishes a list for every user of the batch, to recommendations and
+// recommendations.current, the oldest change first. A retry in this process makes only the missing
+// lists. A batch that is delivered again after a crash gets new lists with a higher version. When
+// the vectors cannot be read, Handle fails and the batch waits: the current list is better than one
+// made without vectors.
 //
-// A user whose own state cannot be decoded does not hold up the lists of the others. If a newer
-// version wrote the state, the partition waits after that, since only the newer version can make
-// the list. If it is corrupt, the list that stands stays, and embed is asked to rebuild the user:
-// then the profile has changed, and a list is due again.
+// A user whose state cannot be decoded does not hold up the other users. If a newer version of the
+// program wrote the state, the partition waits after the other lists are published: only the newer
+// version can make this list. If the state is corrupt, the current list stays and embed is asked to
+// rebuild the user. The rebuild changes the profile, which leads to a new list.
 func (p *Recommend) Handle(ctx context.Context, b *record.Batch) error {
 	requests, tombstones, rejects := p.requests(b)
 	out := p.resume(b)
@@ -122,7 +122,8 @@ func (p *Recommend) Handle(ctx context.Context, b *record.Batch) error {
 	return rejects.Err()
 }
 
-// resume returns how far the batch has come, at first nowhere. A partition has one batch in work.
+// resume returns the progress of the batch, empty at the first attempt. A partition has one batch
+// at a time.
 func (p *Recommend) resume(b *record.Batch) *answered {
 	key := partitionKey{b.Topic, b.Partition}
 	p.mu.Lock()
@@ -135,7 +136,8 @@ func (p *Recommend) resume(b *record.Batch) *answered {
 	return a
 }
 
-// Revoke forgets partitions that have gone: another member starts their batches anew.
+// Revoke drops the progress of the partitions: another member starts their batches from the
+// beginning.
 func (p *Recommend) Revoke(parts []record.TopicPartition) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,8 +146,8 @@ func (p *Recommend) Revoke(parts []record.TopicPartition) {
 	}
 }
 
-// lists makes and publishes lists. It returns those users, with the error, whose states a newer
-// version wrote.
+// lists makes and publishes lists. newer holds the users whose states a newer version of the
+// program wrote, with the error.
 func (p *Recommend) lists(
 	ctx context.Context, b *record.Batch, requests []recommend.Request,
 ) (newer map[string]error, err error) {
@@ -158,7 +160,7 @@ func (p *Recommend) lists(
 	published := make([]*schemas.Recommendation, 0, len(answers))
 	for i := range answers {
 		list := &answers[i].List
-		// An erasure may have come while the list was made.
+		// The user may have been erased while the list was made.
 		if p.erasures.Covers(list.UserID, list.CausedBy.OccurredAt) {
 			continue
 		}
@@ -195,7 +197,7 @@ func (p *Recommend) lists(
 	return newer, nil
 }
 
-// publish writes to the log while the batch is surely ours.
+// publish checks the lease of the batch and writes to the log.
 func (p *Recommend) publish(ctx context.Context, b *record.Batch, out []record.Record) error {
 	if len(out) == 0 {
 		return nil

@@ -17,18 +17,17 @@ import (
 
 // How embed rebuilds a user whose stored state is corrupt, while the other users go on.
 //
-// The positions of the point can be read without the state. They split the user's events on the
-// log in two. Those up to a position have been absorbed: their gradients are on the log, and a
-// rebuild replays them for the user's side alone. Those after it have never been learned from: they
-// are pending, and are learned from with gradients.
+// The positions of the point can be read without the state. They split the user's events on the log
+// in two. Those up to a position have been absorbed: their gradients are on the log, and a rebuild
+// replays them for the user's side alone. Those after it have not been learned from: they are
+// pending. The rebuild learns from them and emits their gradients.
 //
-//  1. A batch that touches the user leaves his events out, so they become pending, and writes a
+//  1. A batch that touches the user skips the user's events, so they become pending, and writes a
 //     repair request to the same partition of embed's replay topic before its range is closed.
-//     So there is always a request on the log that has not been handled, whoever owns the
-//     partition.
-//  2. The batch that holds the request reads the user's history, in as many attempts as that takes.
-//     Only this partition of the replay topic waits, which is mostly empty. While it waits, new
-//     events of the user are pending too.
+//     So the log always has an unhandled request, whoever owns the partition.
+//  2. The batch that holds the request reads the user's history, over several attempts if needed.
+//     Meanwhile only this partition of the replay topic waits, and it is mostly empty. New events
+//     of the user become pending too.
 //  3. When it has caught up with what the batches of interactions have handled, it learns from the
 //     pending events in order, as if they stood in this batch, and writes the point with the offset
 //     of the request as the new position in the replay topic. The stored position is lower, so the
@@ -39,8 +38,8 @@ import (
 // the positions that are stored, and step 3 changes both with one write. Both topics of a partition
 // belong to the same member, and embedPart.mu keeps their batches apart.
 
-// RepairRequest returns the message that asks embed to look at the stored state of a user, and to
-// rebuild it when it is corrupt. x says which change of the profile found it so.
+// RepairRequest returns the message that asks embed to check the stored state of a user, and to
+// rebuild it if it is corrupt. x is the profile change that found the corrupt state.
 func RepairRequest(x *schemas.ProfileChanged) record.Record {
 	m := x.Message()
 	m.Topic = record.ReplayTopic(schemas.GroupEmbed)
@@ -57,7 +56,7 @@ func decodeRepairRequest(r *record.Record) (x schemas.ProfileChanged, ok bool) {
 	return x, err == nil
 }
 
-// repair reads the history of users of one partition. It is kept over the attempts of the batch
+// repair reads the history of users of one partition. It lives across the attempts of the batch
 // that holds their requests.
 type repair struct {
 	embed       *Embed
@@ -69,7 +68,7 @@ type repair struct {
 	next map[string]int64
 }
 
-// userRepair is a user on the way from no event to the last one.
+// userRepair is the state of a user during the rebuild.
 type userRepair struct {
 	// absorbed are the positions of the corrupt point.
 	absorbed map[string]sinks.Position
@@ -77,7 +76,7 @@ type userRepair struct {
 	pending  []pendingEvent
 }
 
-// pendingEvent is an event that no state has absorbed and no gradients tell of.
+// pendingEvent is an event that is in no state and whose gradients were not emitted.
 type pendingEvent struct {
 	schemas.Interaction
 	topic     string
@@ -98,7 +97,7 @@ func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 		w = newWindow(r.embed.cfg.RecentIDs)
 		r.windows[b.Topic] = w
 	}
-	events, _ := r.embed.decode(w, b) // what is rejected was a dead letter when it was read first
+	events, _ := r.embed.decode(w, b) // rejected records became dead letters when first read
 	events = slices.DeleteFunc(
 		events,
 		func(e embedEvent) bool { return e.repair || r.users[e.x.UserID] == nil },
@@ -163,8 +162,8 @@ func (r *repair) read(ctx context.Context, partition int, to map[string]int64) e
 	return nil
 }
 
-// result returns the user as of the offsets read, or nil when the repair is not for this point.
-// Every attempt of the batch gets a copy.
+// result returns the rebuilt user as of the offsets read, or nil when the repair is not for this
+// point. Every attempt of the batch gets its own copy.
 func (r *repair) result(point *sinks.User) *userState {
 	if r == nil {
 		return nil
@@ -175,7 +174,7 @@ func (r *repair) result(point *sinks.User) *userState {
 	}
 	s := &userState{point: u.state.point, repaired: true, pending: u.pending}
 	if err := s.model.Decode(u.state.model.Append(nil)); err != nil {
-		panic(err) // was written a moment ago
+		panic(err) // it was encoded a line above
 	}
 	s.point.ID = point.ID
 	s.point.Positions = maps.Clone(point.Positions) // never lower than they were
@@ -185,8 +184,8 @@ func (r *repair) result(point *sinks.User) *userState {
 	return s
 }
 
-// prepareRepair reads the history of the users whose repair the batch requests and whose states are
-// corrupt, as far as it can be read without holding up the partition of interactions.
+// prepareRepair reads the history of the users that the batch asks to repair. It does not hold the
+// part's lock while reading, so batches of interactions go on.
 func (p *Embed) prepareRepair(ctx context.Context, part *embedPart, b *record.Batch) error {
 	requests := make(map[string]sinks.Position)
 	for i := range b.Records {
@@ -255,23 +254,23 @@ func (p *Embed) repairOf(
 	return r, nil
 }
 
-// finishRepair catches up with what the batches of interactions have handled meanwhile. part.mu is
-// held, so nothing comes after it.
+// finishRepair reads the interactions handled since prepareRepair. The caller holds part.mu, so
+// there are no more after that.
 func (p *Embed) finishRepair(ctx context.Context, part *embedPart, b *record.Batch) error {
 	r := part.repairFor(b)
 	if r == nil {
 		return nil
 	}
 	if part.unfinished[schemas.TopicInteractions] {
-		// The batch has left these users out, and its gradient sums may be on the log already:
-		// it must leave them out again.
+		// The batch skipped these users and its gradient sums may be on the log already, so its
+		// retry must skip them again.
 		return fault.Wait(errors.New("rebuild users: a batch of interactions is being tried again"))
 	}
 	return r.read(ctx, b.Partition, part.handled(b))
 }
 
-// repairFor returns the repair that batch b is at, or nil: another batch must not use it, since it
-// may have read a part of the history only.
+// repairFor returns the repair that belongs to batch b, or nil. Another batch must not use it: it
+// may have read only a part of the history.
 func (part *embedPart) repairFor(b *record.Batch) *repair {
 	r := part.repair
 	if r == nil || b.Topic == schemas.TopicInteractions || r.first != b.First || r.last != b.Last {
@@ -280,7 +279,7 @@ func (part *embedPart) repairFor(b *record.Batch) *repair {
 	return r
 }
 
-// handled returns the offsets up to which a repair by batch b of the replay topic reads.
+// handled returns the offsets, by topic, up to which a repair by batch b of the replay topic reads.
 func (part *embedPart) handled(b *record.Batch) map[string]int64 {
 	to := map[string]int64{b.Topic: b.First}
 	if next, ok := part.next[schemas.TopicInteractions]; ok {
@@ -289,14 +288,14 @@ func (part *embedPart) handled(b *record.Batch) map[string]int64 {
 	return to
 }
 
-// deferral is a user with a corrupt state whose events were left out of a batch.
+// deferral is a user with a corrupt state whose events a batch skips.
 type deferral struct {
-	first, last int // indexes of the oldest and newest record left out
+	first, last int // indexes of the oldest and newest record skipped
 	event       schemas.Interaction
 }
 
-// leaveOut removes the events of users with corrupt states from a batch, but for what comes after
-// an erasure: for this no state is needed. It adds blank states for those who were erased.
+// leaveOut removes the events of users with corrupt states from a batch. Events from an erasure on
+// stay, since they need no earlier state; for these users it adds blank states.
 func (p *Embed) leaveOut(
 	b *record.Batch,
 	events []embedEvent,

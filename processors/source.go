@@ -12,19 +12,19 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// embedInputs are the topics that embed learns from. A topic's place in this list is its input
-// number, which stands in gradient messages and item factors on the log for ever: append to the
-// list, and never reorder it.
+// embedInputs are the topics that embed learns from. A topic's index in this list is its input
+// number. Gradient messages and item factors on the log hold these numbers: append to the list, and
+// never reorder it.
 var embedInputs = []string{
 	0: schemas.TopicInteractions,
 	1: record.ReplayTopic(schemas.GroupEmbed),
 }
 
-// source is what gradient sums come from: one partition of one input of embed.
+// source is the origin of gradient sums: one partition of one input of embed.
 type source struct{ input, partition int }
 
-// sourceOf returns the source that a partition of a topic is. A topic that is no input of embed is
-// a fault of the wiring.
+// sourceOf returns the source for a partition of a topic. A topic that is not an input of embed is
+// a programming error.
 func sourceOf(topic string, partition int) (source, error) {
 	input := slices.Index(embedInputs, topic)
 	if input < 0 {
@@ -33,16 +33,16 @@ func sourceOf(topic string, partition int) (source, error) {
 	return source{input, partition}, nil
 }
 
-// oldSource returns the source that the first version of the formats wrote as one number: the
-// partition, and in the lowest bit whether it is one of the replay topic.
+// oldSource decodes a source of the first version of the formats: one number, the partition with
+// the input number in the lowest bit.
 func oldSource(code uint64) source { return source{int(code & 1), int(code >> 1)} }
 
 func (s source) compare(other source) int {
 	return cmp.Or(cmp.Compare(s.input, other.input), cmp.Compare(s.partition, other.partition))
 }
 
-// applied is, per source, the position of the last gradient message that an item's factors have
-// taken a step with. It is in order of the sources.
+// applied holds, per source, the position of the last gradient message applied to an item's
+// factors. It is sorted by source.
 type applied []appliedPosition
 
 type appliedPosition struct {
@@ -62,7 +62,7 @@ func (a applied) has(s source, p sinks.Position) bool {
 	return ok && p <= a[i].position
 }
 
-// set notes the position of a source.
+// set sets the position of a source.
 func (a *applied) set(s source, p sinks.Position) {
 	i, ok := a.find(s)
 	if !ok {
@@ -71,8 +71,8 @@ func (a *applied) set(s source, p sinks.Position) {
 	(*a)[i].position = p
 }
 
-// append writes the positions in runs of the same input and epoch, which there are mostly one or
-// two of: input, epoch, length, and then partition and offset of each.
+// append writes the positions in runs of the same input and epoch, usually one or two: input,
+// epoch, length, and then partition and offset of each.
 func (a applied) append(b []byte) []byte {
 	for len(a) > 0 {
 		input, epoch, n := a[0].source.input, a[0].position.Epoch(), 1
@@ -106,7 +106,7 @@ func (a *applied) read(r *varints) {
 	}
 }
 
-// appendPosition writes where a gradient message comes from.
+// appendPosition writes the source and position of a gradient message.
 func appendPosition(b []byte, s source, p sinks.Position) []byte {
 	return applied{{s, p}}.append(b)
 }
@@ -119,7 +119,7 @@ var (
 	errBounds   = errors.New("a number is out of bounds")
 )
 
-// varints reads numbers off the front of data. The first failure sticks.
+// varints reads numbers from the front of data. The first error is kept.
 type varints struct {
 	data []byte
 	err  error
@@ -171,7 +171,7 @@ func (r *varints) position(epoch int) sinks.Position {
 	return p
 }
 
-// oldPosition reads what the first version of the formats wrote: an offset without an epoch.
+// oldPosition reads a position of the first version of the formats: an offset without an epoch.
 func (r *varints) oldPosition() sinks.Position {
 	p := sinks.StoredPosition(r.int())
 	if r.err == nil && !p.IsValid() {

@@ -17,7 +17,7 @@ type TrendSource interface {
 	TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sinks.Scored, error)
 }
 
-// TrendingJob recomputes what is popular now from the hourly rollups.
+// TrendingJob computes the trending list from the hourly rollups.
 type TrendingJob struct {
 	store TrendSource
 	emit  Emitter

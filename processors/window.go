@@ -2,10 +2,10 @@ package processors
 
 import "github.com/cespare/xxhash/v2"
 
-// window remembers the ids of the events on the last size offsets of one partition, so that an
-// event that an application sent twice counts once. Whether an event is a repetition is a function
-// of the log alone (did the same id stand on one of the size offsets before?), so every reader, and
-// every repeat of a range, decides alike. Not safe for concurrent use.
+// window is the deduplication window: the ids of the events at the last size offsets of one
+// partition. An event that an application sent twice counts once. Whether an event is a duplicate
+// depends on the log alone (is the same id at one of the size offsets before?), so every reader and
+// every repeat of a range decides the same. Not safe for concurrent use.
 type window struct {
 	size    int64
 	entries []windowEntry // in order of offset
@@ -14,7 +14,7 @@ type window struct {
 
 type windowEntry struct {
 	id [2]uint64
-	// offset of this event; previous is that of the same id before, or -1.
+	// offset of this event; previous is the offset of the same id before it, or -1.
 	offset, previous int64
 }
 
@@ -35,7 +35,7 @@ func eventKey(source, id string) [2]uint64 {
 	return [2]uint64{a, d.Sum64()}
 }
 
-// rewind forgets offset and what came after: the same offsets are about to come again.
+// rewind drops the entries from offset on: the same offsets are about to be delivered again.
 func (w *window) rewind(offset int64) {
 	n := len(w.entries)
 	for n > 0 && w.entries[n-1].offset >= offset {
@@ -50,8 +50,8 @@ func (w *window) rewind(offset int64) {
 	w.entries = w.entries[:n]
 }
 
-// seen notes that the event stands at offset, and tells whether it stood on one of the size offsets
-// before. Offsets only grow between rewinds.
+// seen adds the event at offset, and tells whether it was at one of the size offsets before.
+// Offsets only grow between rewinds.
 func (w *window) seen(offset int64, id [2]uint64) bool {
 	w.trim(offset)
 	previous, ok := w.newest[id]
@@ -63,7 +63,7 @@ func (w *window) seen(offset int64, id [2]uint64) bool {
 	return ok && offset-previous <= w.size
 }
 
-// trim forgets what is too old for a decision even after a rewind by one more window.
+// trim drops entries that are too old to matter even after a rewind by a whole window.
 func (w *window) trim(offset int64) {
 	if len(w.entries) == 0 || offset-w.entries[0].offset <= 2*w.size {
 		return

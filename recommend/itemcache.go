@@ -10,22 +10,22 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// itemCache remembers items that were read lately, for titles, reasons and diversity. A little
-// staleness of what was learned is fine there; a change of an item's content is not, so that a
-// record of the topic items makes the cache forget the item. Safe for concurrent use.
+// itemCache caches recently read items for titles, reasons and diversity. Slightly stale item
+// factors do no harm there, stale content does: a record of the topic items evicts the item. Safe
+// for concurrent use.
 type itemCache struct {
 	items ItemFinder
 	cache *otter.Cache[uint64, *sinks.Item]
-	// changed are the items whose content has just changed on the log: until the index surely has
-	// the change they are read anew each time.
+	// changed holds items whose content has just changed on the log. They are not cached until the
+	// index must have the change.
 	changed *otter.Cache[uint64, struct{}]
 }
 
 const (
-	// maxCachedItems bounds the cache: some 2 kB an item.
+	// maxCachedItems bounds the cache: about 2 kB per item.
 	maxCachedItems = 50_000
-	// indexDelay is how long the index may take, when all is well, to show a change that stands on
-	// the log.
+	// indexDelay is the longest time, in normal operation, until the index shows a change on the
+	// log.
 	indexDelay = 5 * time.Second
 )
 
@@ -43,8 +43,7 @@ func newItemCache(items ItemFinder, ttl time.Duration) *itemCache {
 	}
 }
 
-// forget makes the next readers ask the index; just now says that the change is so new that the
-// index may not have it.
+// forget evicts an item. justNow says that the change is so new that the index may not have it.
 func (c *itemCache) forget(key uint64, justNow bool) {
 	if justNow {
 		c.changed.Set(key, struct{}{})
@@ -52,12 +51,12 @@ func (c *itemCache) forget(key uint64, justNow bool) {
 	c.cache.Invalidate(key)
 }
 
-// shelf holds the items that the lists of one call need. Its items are shared with the cache and
-// must not be changed.
+// itemSet holds the items that the lists of one call need. They are shared with the cache and must
+// not be changed.
 type itemSet struct {
 	cache *itemCache
 	items map[uint64]*sinks.Item
-	// asked are the keys looked for, found or not: nothing is asked for twice.
+	// asked holds the keys looked up so far, found or not. No key is looked up twice.
 	asked map[uint64]struct{}
 }
 
@@ -65,8 +64,8 @@ func (c *itemCache) newItemSet() *itemSet {
 	return &itemSet{cache: c, items: make(map[uint64]*sinks.Item), asked: make(map[uint64]struct{})}
 }
 
-// load puts the items on the shelf, what is not remembered with one call to the index. After an
-// error those that were remembered are there.
+// load adds the items to the set. Items that are not cached are read with one call to the index.
+// After an error the set has the cached ones.
 func (s *itemSet) load(ctx context.Context, keys []uint64) error {
 	var missing []uint64
 	for _, key := range keys {

@@ -12,7 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// The sources of recommended items, as they stand in lists.
+// The candidate sources, as named in lists.
 const (
 	SourceVectors      = "vectors"
 	SourceSimilarUsers = "similar_users"
@@ -21,25 +21,25 @@ const (
 	SourceTrending     = "trending"
 )
 
-// maxTrendingCandidates is how many of the most popular items are looked at for a list.
+// maxTrendingCandidates is the number of most popular items considered for a list.
 const maxTrendingCandidates = 50
 
-// pool collects the candidates of one list.
+// candidatePool collects the candidates of one list, each item once.
 type candidatePool struct {
 	candidates []model.Candidate
-	entries    []poolEntry // beside candidates
+	entries    []poolEntry // parallel to candidates
 	places     map[uint64]int
 }
 
-// poolEntry is what a list says of a candidate.
+// poolEntry is what a list tells about a candidate.
 type poolEntry struct {
 	key     uint64
 	item    *sinks.Item
-	source  string // the first that brought it
+	source  string // the first source that found it
 	friends int    // how many friends took it
 }
 
-// list ranks what was found for a job.
+// list ranks the candidates of a job.
 func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation, error) {
 	if j.holdout || j.query == nil {
 		return r.trendingFor(ctx, j), ctx.Err()
@@ -86,8 +86,8 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 	return list, ctx.Err()
 }
 
-// from names where an item came from: what the ranker says mattered, or the first generator that
-// brought it.
+// sourceOf returns the source shown in the list: the one that mattered most in ranking, else the
+// first that found the item.
 func (e *poolEntry) sourceOf(ranked model.Source) string {
 	switch ranked {
 	case model.FromFriends:
@@ -101,8 +101,8 @@ func (e *poolEntry) sourceOf(ranked model.Source) string {
 	return e.source
 }
 
-// add takes an item in once, the first source that brings it is remembered, and returns its place;
-// -1 when nothing is known of the item.
+// add adds an item once, keeps the first source that found it, and returns its index. The index is
+// -1 when the item is unknown.
 func (p *candidatePool) add(items *itemSet, key uint64, source string) int {
 	if at, ok := p.places[key]; ok {
 		return at
@@ -118,17 +118,17 @@ func (p *candidatePool) add(items *itemSet, key uint64, source string) int {
 	return at
 }
 
-// recentOfOthers is how many of the latest items of a friend or a similar user are looked at.
+// recentOfOthers is the number of latest items considered per friend or similar user.
 const recentOfOthers = 10
 
-// socialCandidate is an item that friends or similar users took lately.
+// socialCandidate is an item that friends or similar users took recently.
 type socialCandidate struct {
 	key     uint64
 	friends int     // how many friends took it
-	weight  float64 // the same, weighed by recency
+	weight  float64 // the same, weighted by recency
 }
 
-// lend collects what friends and similar users took lately, each item once, the latest first.
+// socialCandidates collects what friends and similar users took recently, each item once.
 func (r *Recommender) socialCandidates(j *job) []socialCandidate {
 	excluded := keySet(j.exclude)
 	places := make(map[uint64]int)
@@ -166,7 +166,7 @@ func (r *Recommender) socialCandidates(j *job) []socialCandidate {
 	return found
 }
 
-// addSocial adds what friends and similar users took lately.
+// addSocial adds the social candidates.
 func addSocial(j *job, p *candidatePool) {
 	for _, x := range j.social {
 		item := j.items.items[x.key]
@@ -201,7 +201,7 @@ func eligible(item *sinks.Item, genres []string) bool {
 	)
 }
 
-// addTrending adds what is popular now.
+// addTrending adds the items that are popular now.
 func addTrending(j *job, p *candidatePool, trend *trendingList) {
 	excluded := keySet(j.exclude)
 	for _, key := range trend.top(maxTrendingCandidates) {
@@ -213,8 +213,8 @@ func addTrending(j *job, p *candidatePool, trend *trendingList) {
 	}
 }
 
-// score completes the candidates: the model's score where the index has not given it (the same
-// inner product), and popularity.
+// score completes the candidates with popularity and, where the index did not return it, the
+// model's score (the same inner product).
 func (p *candidatePool) score(j *job, trend *trendingList) {
 	for i := range p.candidates {
 		c, e := &p.candidates[i], &p.entries[i]
@@ -228,9 +228,9 @@ func (p *candidatePool) score(j *job, trend *trendingList) {
 	}
 }
 
-// trendingFor returns the list for somebody unknown, for the hold-out, and for when nothing else is
-// left. Before the first computation of what is trending the learner's biases stand in for it: they
-// rise and fall with popularity.
+// trendingFor returns the trending list. It is for unknown users, for the hold-out, and the
+// fallback when there are no candidates. Before trending is first computed, items are ranked by
+// their learned bias, which follows popularity.
 func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommendation {
 	trend := r.trending.Load()
 	if trend == nil {
@@ -265,7 +265,7 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 	return list
 }
 
-// byBias returns the items that an empty history would be shown.
+// byBias returns the items with the highest bias: the list for an empty history.
 func (r *Recommender) byBias(ctx context.Context, j *job) []schemas.RecommendedItem {
 	query := make([]float32, r.cfg.Model.Dim+1)
 	query[r.cfg.Model.Dim] = model.BiasScale
@@ -297,7 +297,7 @@ type takenItem struct {
 	liked bool
 }
 
-// explainedItems is how many of the latest items are looked at for a reason.
+// explainedItems is the number of latest items searched for a reason.
 const explainedItems = 20
 
 func (j *job) explainer() *explainer {
@@ -313,7 +313,7 @@ func (j *job) explainer() *explainer {
 	return e
 }
 
-// reason says why an item is in the list, in words.
+// reason says in words why an item is in the list.
 func (e *explainer) reason(item *sinks.Item, source string, friends int) string {
 	switch source {
 	case SourceFriends:
@@ -378,7 +378,7 @@ func (e *explainer) sharedGenre(item *sinks.Item) string {
 	return "more " + best
 }
 
-// nearest returns the item of the history whose learned vector points most in the same direction.
+// nearest returns the item of the history with the most similar learned vector (cosine).
 func (e *explainer) nearest(item *sinks.Item) (takenItem, bool) {
 	best, at := float32(0), -1
 	for i, t := range e.taken {

@@ -23,40 +23,40 @@ import (
 type Config struct {
 	Model model.Config
 	Blend model.Blend
-	// Length is how many items a list has when the request does not say. Default 20.
+	// Length is the length of a list when the request does not give one. Default 20.
 	Length int
-	// Candidates is how many nearest items are ranked, at least three for each place of the list.
-	// Default 60.
+	// Candidates is the number of nearest items that are ranked, at least three times the length of
+	// the list. Default 60.
 	Candidates int
-	// NewItems is how many items that hardly anyone has taken are looked for by content;
-	// NewItemCount is what "hardly" means. Defaults 10 and 5.
+	// NewItems is the number of cold-start candidates found by content. An item is cold while it
+	// has at most NewItemCount interactions. Defaults 10 and 5.
 	NewItems     int
 	NewItemCount float64
-	// SimilarUsers is how many people like the user lend their latest items; 0 asks for none.
+	// SimilarUsers is the number of similar users whose latest items become candidates; 0 is none.
 	// Default 5.
 	SimilarUsers int
-	// Friends is how many friends of a user are looked at. Default 50.
+	// Friends is the maximum number of friends considered per user. Default 50.
 	Friends int
-	// FriendHalfLife is after how long a friend's choice counts half. Default 14 days.
+	// FriendHalfLife is the half-life of a friend's interaction as a signal. Default 14 days.
 	FriendHalfLife time.Duration
-	// TakenReturn lets items come back that a user has taken (music, groceries); those that were
-	// refused never do. Default false (films).
+	// TakenReturn allows recommending items that the user has already taken (music, groceries).
+	// Refused items never return. Default false (films).
 	TakenReturn bool
-	// Holdout is the share of users, 0 to 1, who get the baseline (trending), so that the
-	// recommender's worth can be measured. Default 0.05.
+	// Holdout is the share of users, 0 to 1, who get the baseline (trending), so that the lift of
+	// the recommender can be measured. Default 0.05.
 	Holdout float64
 	// Variant names this configuration in lists, so that click-through can be compared. Default
 	// "default".
 	Variant string
-	// TTL is how long a list stands. Default 24 h.
+	// TTL is the time until a list expires. Default 24 h.
 	TTL time.Duration
-	// ItemTTL is how long what was learned about an item may be remembered, for reasons and
-	// diversity, and who is like a user; an item's content is forgotten as soon as it changes,
-	// where ApplyItem is told. Default 30 s.
+	// ItemTTL is how long items (for reasons and diversity) and similar users are cached. An item
+	// is evicted at once when ApplyItem sees a change of its content. Default 30 s.
 	ItemTTL time.Duration
-	// StoreTimeout bounds each store: after it the list is made from what is left. Default 1 s.
+	// StoreTimeout bounds each call to a store. After it the list is made without that store.
+	// Default 1 s.
 	StoreTimeout time.Duration
-	// Log is told of stores that do not answer.
+	// Log gets a line for each store that does not answer.
 	Log *slog.Logger
 }
 
@@ -72,14 +72,14 @@ func DefaultConfig() Config {
 }
 
 const (
-	// maxCachedSimilar bounds the memory of who is like whom: some 200 bytes a user.
+	// maxCachedSimilar bounds the cache of similar users: about 200 bytes per user.
 	maxCachedSimilar = 50_000
-	// similarCacheEvents is after how many events those who are like a user are remembered: before, each
-	// event says more than all others.
+	// similarCacheEvents is the number of events from which a user's similar users are cached.
+	// Before that, each event changes them a lot.
 	similarCacheEvents = 10
 )
 
-// longCandidates is how many are enough for a long list.
+// longCandidates is enough candidates for a long list.
 const longCandidates = 300
 
 // Names of the stores in Recommendation.Degraded.
@@ -94,13 +94,13 @@ const (
 const (
 	// ScenarioHome is the default: everything blended.
 	ScenarioHome = ""
-	// ScenarioNew is for what hardly anyone has taken yet.
+	// ScenarioNew is for new items: cold-start candidates only.
 	ScenarioNew = "new"
-	// ScenarioFriends is for what friends took.
+	// ScenarioFriends is for items that friends took.
 	ScenarioFriends = "friends"
 )
 
-// ErrUnknownItem is returned for an item that the catalogue does not have.
+// ErrUnknownItem is returned for an item that is not in the catalog.
 var ErrUnknownItem = errors.New("unknown item")
 
 // UserFinder is what a Recommender needs of the store of users. sinktest.Users says what its
@@ -136,16 +136,15 @@ type Recommender struct {
 	cfg      Config
 	now      func() time.Time
 	trending *atomic.Pointer[trendingList]
-	// similar are the ids of people like a user, as they were found lately: tastes move more slowly
-	// than people act.
+	// similar caches the ids of similar users: tastes change more slowly than users act.
 	similar *otter.Cache[string, []string]
-	// friendsFailed is when friends were out of reach last, in Unix nanoseconds; 0 when they were
-	// not.
+	// friendsFailed is the time of the graph's last failure, in Unix nanoseconds; 0 after a
+	// success.
 	friendsFailed *atomic.Int64
 }
 
-// Erasures says since when a user is erased: what is older must not be shown. Safe for concurrent
-// use.
+// Erasures tells when a user was erased. Older data of the user must not be shown. Safe for
+// concurrent use.
 type Erasures interface {
 	At(userID string) (at time.Time, erased bool)
 }
@@ -173,8 +172,7 @@ func New(stores Stores, erasures Erasures, cfg Config, now func() time.Time) *Re
 	}
 }
 
-// WithStoreTimeout returns a recommender over the same stores that waits longer, or shorter, for
-// each of them.
+// WithStoreTimeout returns a recommender over the same stores with another StoreTimeout.
 func (r *Recommender) WithStoreTimeout(d time.Duration) *Recommender {
 	other := *r
 	other.cfg.StoreTimeout = d
@@ -184,7 +182,7 @@ func (r *Recommender) WithStoreTimeout(d time.Duration) *Recommender {
 // Request asks for one list.
 type Request struct {
 	UserID string
-	// N is the length wanted, 1 to 200; 0 is the configured one.
+	// N is the length of the list, 1 to 200; 0 is the configured one.
 	N        int
 	Exclude  []string
 	Genres   []string
@@ -192,7 +190,7 @@ type Request struct {
 	CausedBy schemas.CausedBy
 }
 
-// job is a request on its way to a list.
+// job is the state of one request while its list is made.
 type job struct {
 	Request
 	point   *sinks.User
@@ -200,29 +198,29 @@ type job struct {
 	query   []float32
 	exclude []uint64
 	friends []string
-	// friendNeighbours are the friends who have a point, similar the similar users.
+	// friendNeighbours are the friends who have a vector, similar the similar users.
 	friendNeighbours []neighbour
 	similar          []neighbour
 	// unreadable says why the user's own state cannot be decoded; nil when it can.
 	unreadable error
-	// social are the latest items of both.
+	// social are the latest items of both, as candidates.
 	social  []socialCandidate
-	items   *itemSet        // what the lists of this call need to know of items
+	items   *itemSet        // shared by the jobs of one call
 	found   []sinks.ItemHit // nearest by vector
 	fresh   []sinks.ItemHit // new items that fit by content
 	degrade map[string]bool
 	holdout bool
 }
 
-// Answer is the list that a request got.
+// Answer is the list for a request.
 type Answer struct {
 	List schemas.Recommendation
 	// StateErr is not nil when the user's own state cannot be decoded: model.ErrNewerFormat or
-	// model.ErrCorrupt. Then the list is what is trending, and degraded by vectors.
+	// model.ErrCorrupt. Then the list is the trending one, degraded by vectors.
 	StateErr error
 }
 
-// Recommend is Answers for callers to whom a list is enough.
+// Recommend is Answers for callers that need only the lists.
 func (r *Recommender) Recommend(
 	ctx context.Context,
 	requests []Request,
@@ -238,10 +236,10 @@ func (r *Recommender) Recommend(
 	return lists, nil
 }
 
-// Answers makes a list for each request, in order. A store that does not answer makes lists poorer
-// and marks them degraded; it is no error. Neither is a state that cannot be decoded: it concerns
-// the list of its user, and the lists of those whose friend or similar user it is, who are then
-// made without this neighbour. Only a canceled context is an error.
+// Answers makes a list for each request, in order. When a store does not answer, lists are made
+// without it and marked degraded; that is no error. A user state that cannot be decoded is no error
+// either: the user gets the trending list, and lists that have this user as a neighbour are made
+// without that neighbour. Only a canceled context is an error.
 func (r *Recommender) Answers(ctx context.Context, requests []Request) ([]Answer, error) {
 	jobs := make([]*job, len(requests))
 	items := r.items.newItemSet()
@@ -268,12 +266,12 @@ func (r *Recommender) Answers(ctx context.Context, requests []Request) ([]Answer
 	return out, nil
 }
 
-// heldOut is a stable function of the user.
+// heldOut tells whether the user is in the hold-out, by a hash of the id.
 func (r *Recommender) heldOut(userID string) bool {
 	return float64(schemas.Key("holdout:"+userID)%10_000) < r.cfg.Holdout*10_000
 }
 
-// gather asks the stores, each once for all jobs. What fails marks the jobs.
+// gather reads the stores, each once for all jobs. A failure marks the jobs as degraded.
 func (r *Recommender) gather(ctx context.Context, jobs []*job) error {
 	var (
 		wg                 sync.WaitGroup
@@ -288,7 +286,7 @@ func (r *Recommender) gather(ctx context.Context, jobs []*job) error {
 		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.neededItems(jobs)))
 		r.mark(jobs, DegradedVectors, r.search(ctx, jobs))
 	} else {
-		// what is remembered still has titles
+		// cached items still have titles
 		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.neededItems(jobs)))
 	}
 	if ctx.Err() != nil {
@@ -297,14 +295,14 @@ func (r *Recommender) gather(ctx context.Context, jobs []*job) error {
 	return nil
 }
 
-// mark notes on the jobs that a part failed, and tells whether it did not.
+// mark marks the jobs as degraded by a part when err is not nil. It returns whether err is nil.
 func (r *Recommender) mark(jobs []*job, part string, err error) bool {
 	if err == nil {
 		return true
 	}
 	level := slog.LevelWarn
 	if errors.Is(err, errBackingOff) {
-		level = slog.LevelDebug // was told when it began
+		level = slog.LevelDebug // logged at the first failure
 	}
 	r.cfg.Log.Log(
 		context.Background(), level, "recommendations are degraded", "part", part, "lists",
@@ -338,8 +336,8 @@ func (r *Recommender) readUsers(ctx context.Context, jobs []*job) error {
 		}
 		jobs := byID[point.ID]
 		for _, j := range jobs {
-			// Without the items that the user has taken, the vector would bring them back: the
-			// list is made as if the point were out of reach.
+			// Without the list of taken items, the vector would recommend them again. So the list
+			// is made as if the vectors could not be read.
 			if err := j.state.Decode(point.State); err != nil {
 				j.unreadable = fmt.Errorf("state of user %q: %w", point.ID, err)
 				continue
@@ -351,7 +349,7 @@ func (r *Recommender) readUsers(ctx context.Context, jobs []*job) error {
 	return nil
 }
 
-// forgotten tells whether a point is of a person who was erased since.
+// forgotten tells whether the user was erased after the point was written.
 func (r *Recommender) forgotten(point *sinks.User) bool {
 	at, ok := r.erasures.At(point.ID)
 	return point.Erased() || ok && !point.LastEventAt.After(at)
@@ -363,14 +361,14 @@ type neighbour struct {
 	history []model.Taken
 }
 
-// Lists do without friends, so nobody waits long for a store that was away a moment ago: for
-// friendsBackoff it is not asked, and then briefly.
+// Lists can do without friends, so a graph that has just failed must not slow them down. It is not
+// asked for friendsBackoff, and then with the shorter friendsProbeTimeout.
 const (
 	friendsBackoff      = 5 * time.Second
 	friendsProbeTimeout = time.Second
 )
 
-var errBackingOff = errors.New("out of reach a moment ago")
+var errBackingOff = errors.New("the graph failed a moment ago")
 
 func (r *Recommender) readFriends(parent context.Context, jobs []*job) error {
 	timeout := r.cfg.StoreTimeout
@@ -408,7 +406,7 @@ func (r *Recommender) askFriends(ctx context.Context, jobs []*job) error {
 	return nil
 }
 
-// readNeighbours reads the points of friends and of similar users, and finishes the queries.
+// readNeighbours reads friends and similar users, and finishes the queries.
 func (r *Recommender) readNeighbours(ctx context.Context, jobs []*job) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.StoreTimeout)
 	defer cancel()
@@ -423,7 +421,7 @@ func (r *Recommender) readNeighbours(ctx context.Context, jobs []*job) error {
 			j.Scenario != ScenarioHome {
 			continue
 		}
-		// fewer: erased since
+		// it may hold fewer than N users: some were erased
 		if ids, ok := r.similar.GetIfPresent(j.UserID); ok && j.state.Events >= similarCacheEvents {
 			similar[i] = ids
 			for _, id := range ids {
@@ -502,7 +500,7 @@ func (r *Recommender) readNeighbours(ctx context.Context, jobs []*job) error {
 	return nil
 }
 
-// finish computes the query and what must not come.
+// finish computes the query and the excluded items.
 func (j *job) finish(cfg Config) {
 	dim := cfg.Model.Dim
 	if j.point != nil && len(j.point.Vector) == dim+1 {
@@ -535,7 +533,8 @@ func (j *job) finish(cfg Config) {
 	}
 }
 
-// search asks the index for all jobs at once: what is nearest, and what is new and fits by content.
+// search queries the index once for all jobs: nearest items by vector, and cold-start candidates by
+// content.
 func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.StoreTimeout)
 	defer cancel()
@@ -593,7 +592,7 @@ func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 	return r.readItems(ctx, jobs, keys)
 }
 
-// readItems puts items on the shelf of the jobs, which they share.
+// readItems loads items into the item set that the jobs share.
 func (r *Recommender) readItems(ctx context.Context, jobs []*job, keys []uint64) error {
 	if len(jobs) == 0 || len(keys) == 0 {
 		return nil
@@ -603,8 +602,8 @@ func (r *Recommender) readItems(ctx context.Context, jobs []*job, keys []uint64)
 	return jobs[0].items.load(ctx, keys)
 }
 
-// known returns the keys of the items that the lists will need whatever the search finds:
-// histories, what others took, what is popular.
+// neededItems returns the keys of the items that the lists need besides the search results:
+// histories, social candidates and trending items.
 func (r *Recommender) neededItems(jobs []*job) []uint64 {
 	keys := slices.Clone(r.trending.Load().top(0))
 	for _, j := range jobs {
@@ -621,10 +620,10 @@ func (r *Recommender) neededItems(jobs []*job) []uint64 {
 	return keys
 }
 
-// tasteItems is how many of the latest items make up what a user likes by content.
+// tasteItems is the number of latest items that make up a user's content profile.
 const tasteItems = 10
 
-// taste returns the sum of the content vectors of what the user took lately, or nil.
+// taste returns the sum of the content vectors of the user's latest items, or nil.
 func (j *job) taste() []float32 {
 	var sum []float32
 	for i, h := range slices.Backward(j.state.History) {

@@ -11,7 +11,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// trendingList is what is popular now. A nil list is empty.
+// trendingList is the current trending list. A nil list is empty.
 type trendingList struct {
 	list   schemas.Trending
 	keys   []uint64
@@ -25,7 +25,7 @@ func (t *trendingList) items() []schemas.TrendingItem {
 	return t.list.Items
 }
 
-// top returns the keys of the n most popular items, of all for 0. The slice is not to be changed.
+// top returns the keys of the n most popular items, or all of them for 0. Do not modify the slice.
 func (t *trendingList) top(n int) []uint64 {
 	if t == nil {
 		return nil
@@ -36,7 +36,7 @@ func (t *trendingList) top(n int) []uint64 {
 	return t.keys[:n]
 }
 
-// share returns an item's popularity as a share of the most popular one's.
+// share returns an item's popularity relative to the most popular item, 0 to 1.
 func (t *trendingList) share(key uint64) float64 {
 	if t == nil {
 		return 0
@@ -44,7 +44,7 @@ func (t *trendingList) share(key uint64) float64 {
 	return t.shares[key]
 }
 
-// ApplyTrending takes in one record of the topic trending.
+// ApplyTrending applies one record of the topic trending.
 func (r *Recommender) ApplyTrending(rec *record.Record) error {
 	if len(rec.Value) == 0 {
 		return nil
@@ -65,14 +65,14 @@ func (r *Recommender) ApplyTrending(rec *record.Record) error {
 	return nil
 }
 
-// ApplyItem takes in one record of the topic items: what was remembered of the item is forgotten.
+// ApplyItem applies one record of the topic items: it evicts the item from the cache.
 func (r *Recommender) ApplyItem(rec *record.Record) error {
 	r.items.forget(schemas.Key(string(rec.Key)), r.now().Sub(rec.Time) < time.Minute)
 	return nil
 }
 
-// Trending returns the n most popular items, of the given genres if there are any, as a list for
-// nobody.
+// Trending returns the n most popular items, of the given genres if there are any, as a list
+// without a user.
 func (r *Recommender) Trending(
 	ctx context.Context,
 	n int,
@@ -87,8 +87,8 @@ func (r *Recommender) Trending(
 	return list, ctx.Err()
 }
 
-// Similar returns the n items most like one item: by what people take together and, for items that
-// hardly anyone has taken, by content. ErrUnknownItem when the catalogue does not have it.
+// Similar returns the n items most similar to one item: by learned vector and by content. A cold
+// item has only the latter. The error is ErrUnknownItem when the item is not in the catalog.
 func (r *Recommender) Similar(
 	ctx context.Context,
 	itemID string,
@@ -106,7 +106,7 @@ func (r *Recommender) Similar(
 	var queries []sinks.ItemQuery
 	if item.Count > r.cfg.NewItemCount && len(item.Vector) > 0 {
 		v := slices.Clone(item.Vector)
-		v[len(v)-1] = 0 // likeness, not popularity
+		v[len(v)-1] = 0 // similarity only, without popularity
 		queries = append(queries, sinks.ItemQuery{Vector: v, N: n, Exclude: self})
 	}
 	if item.ContentVector != nil {
@@ -125,7 +125,7 @@ func (r *Recommender) Similar(
 	return list, nil
 }
 
-// interleave takes from each result in turn, each item once.
+// interleave merges the results round-robin, each item once.
 func interleave(
 	item sinks.Item,
 	found [][]sinks.ItemHit,
@@ -163,7 +163,7 @@ func interleave(
 	return out
 }
 
-// shared says what two items have in common.
+// commonTrait says what two items have in common.
 func commonTrait(a, b sinks.Item) string {
 	for _, f := range []struct {
 		words string
@@ -182,7 +182,7 @@ func commonTrait(a, b sinks.Item) string {
 	return "similar content"
 }
 
-// SuggestFriends returns people whom the user might know: friends of friends.
+// SuggestFriends returns users whom the user might know: friends of friends.
 func (r *Recommender) SuggestFriends(
 	ctx context.Context,
 	userID string,
