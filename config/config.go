@@ -2,15 +2,15 @@
 // defaults < file < environment < flags.
 //
 // The struct is composed of plain sections, so that this package knows no other: the program maps a
-// section onto the configuration of the package it is meant for. Each field's tags are its whole
-// documentation: the key in the file (koanf), the well-known environment variable if it has one
-// (env; SLIPSTREAM_<KEY> always works), whether it is a secret, and the help that the command line
-// and docs/CONFIGURATION.md show.
+// section onto the configuration of the package it is meant for. The tags of a field document it
+// fully: the key in the file (koanf), the well-known environment variable if it has one (env;
+// SLIPSTREAM_<KEY> always works), whether it is a secret, and the help that the command line and
+// docs/CONFIGURATION.md show.
 package config
 
 import "time"
 
-// Config is everything that can be set. Take Default, or Load.
+// Config is everything that can be set. Start from Default, or use Load.
 type Config struct {
 	DataDir    string     `koanf:"data_dir" help:"folder of the embedded broker and stores (dev)"`
 	Log        Log        `koanf:"log"`
@@ -67,34 +67,34 @@ type Kafka struct {
 
 // Topics says how topics are made. It matters at their creation, except for RetryDelays.
 type Topics struct {
-	Partitions        int             `koanf:"partitions" help:"partitions of the busy topics; cannot be changed later without a rebuild, since keys would move"`
+	Partitions        int             `koanf:"partitions" help:"partitions of the busy topics; changing it later needs a rebuild, since keys would move to other partitions"`
 	ReplicationFactor int             `koanf:"replication_factor" help:"copies of each partition; 0: the broker's default"`
-	Retention         time.Duration   `koanf:"retention" help:"how long events are kept in the log, from the time of producing; 0: for ever. A rebuild, and an erasure's reach, go as far as the log"`
-	RetryDelays       []time.Duration `koanf:"retry_delays" help:"delays of the retry topics, growing; used where effects are free of order"`
+	Retention         time.Duration   `koanf:"retention" help:"how long events are kept in the log, counted from their time; 0: forever. Rebuilds and erasures reach back as far as the log"`
+	RetryDelays       []time.Duration `koanf:"retry_delays" help:"delays of the retry topics, in increasing order; used where the order of effects does not matter"`
 }
 
 // Stream sizes batches and times the consumer groups.
 type Stream struct {
-	MaxRecords        int           `koanf:"max_records" help:"most records in a micro-batch"`
-	MaxBytes          Bytes         `koanf:"max_bytes" help:"most bytes in a micro-batch"`
-	Linger            time.Duration `koanf:"linger" help:"longest wait for a batch to fill up: it waits as long as the batch before took to handle, so hardly at all in light traffic, and a backlog never waits"`
-	LearnInterval     time.Duration `koanf:"learn_interval" help:"how long at most what events teach is collected before the items move: shorter is fresher and writes more"`
-	InsertInterval    time.Duration `koanf:"insert_interval" help:"how long at most rows for analysts are collected before they are inserted: shorter is fresher and costs the store more"`
-	RequestTimeout    time.Duration `koanf:"request_timeout" help:"bound of an exchange with a broker"`
-	SessionTimeout    time.Duration `koanf:"session_timeout" help:"silence after which a member loses its partitions; every insert and produce is bounded below it"`
-	RebalanceTimeout  time.Duration `koanf:"rebalance_timeout" help:"longest time for all members to join anew"`
-	HeartbeatInterval time.Duration `koanf:"heartbeat_interval" help:"time between heartbeats; at most a third of the session time-out"`
-	RecentIDs         int           `koanf:"recent_ids" help:"latest event ids remembered per partition: an event sent twice within them counts once"`
-	StopTimeout       time.Duration `koanf:"stop_timeout" help:"longest time for what is in flight to finish when stopping"`
+	MaxRecords        int           `koanf:"max_records" help:"maximum records in a micro-batch"`
+	MaxBytes          Bytes         `koanf:"max_bytes" help:"maximum bytes in a micro-batch"`
+	Linger            time.Duration `koanf:"linger" help:"maximum time a batch waits to fill up. It waits as long as the previous batch took to handle: briefly in light traffic, and not at all in a backlog"`
+	LearnInterval     time.Duration `koanf:"learn_interval" help:"maximum time gradients accumulate before item vectors are updated; shorter is fresher and writes more"`
+	InsertInterval    time.Duration `koanf:"insert_interval" help:"maximum time analytics rows accumulate before they are inserted; shorter is fresher and costs the store more"`
+	RequestTimeout    time.Duration `koanf:"request_timeout" help:"timeout of one request to a broker"`
+	SessionTimeout    time.Duration `koanf:"session_timeout" help:"time without a heartbeat after which a member loses its partitions; the timeouts of stores must be shorter"`
+	RebalanceTimeout  time.Duration `koanf:"rebalance_timeout" help:"maximum time for all members to rejoin"`
+	HeartbeatInterval time.Duration `koanf:"heartbeat_interval" help:"time between heartbeats; at most a third of session_timeout"`
+	RecentIDs         int           `koanf:"recent_ids" help:"latest event ids remembered per partition; an event that is sent again within them counts once"`
+	StopTimeout       time.Duration `koanf:"stop_timeout" help:"maximum time for batches in flight to finish at shutdown"`
 }
 
 // Guard says what happens to events that fail.
 type Guard struct {
-	MaxAttempts     int           `koanf:"max_attempts" help:"attempts at an event whose failure nobody can explain, before it becomes a dead letter; outages charge none"`
-	MinBackoff      time.Duration `koanf:"min_backoff" help:"wait before the second attempt; it doubles, with jitter"`
-	MaxBackoff      time.Duration `koanf:"max_backoff" help:"longest wait between attempts"`
-	BreakerFailures int           `koanf:"breaker_failures" help:"failures of a store in a row that open its circuit breaker"`
-	BreakerDelay    time.Duration `koanf:"breaker_delay" help:"how long an open breaker waits before it lets a trial through"`
+	MaxAttempts     int           `koanf:"max_attempts" help:"attempts at an event that fails for an unknown reason, before it becomes a dead letter; attempts during outages do not count"`
+	MinBackoff      time.Duration `koanf:"min_backoff" help:"wait before the second attempt; it doubles with each attempt, with jitter"`
+	MaxBackoff      time.Duration `koanf:"max_backoff" help:"maximum wait between attempts"`
+	BreakerFailures int           `koanf:"breaker_failures" help:"consecutive failures of a store that open its circuit breaker"`
+	BreakerDelay    time.Duration `koanf:"breaker_delay" help:"time an open breaker waits before it allows a trial"`
 }
 
 // Qdrant says how to reach the vectors.
@@ -103,8 +103,8 @@ type Qdrant struct {
 	APIKey           string        `koanf:"api_key" env:"QDRANT_API_KEY" secret:"true" help:"API key; empty: none"`
 	TLS              StoreTLS      `koanf:"tls"`
 	CollectionPrefix string        `koanf:"collection_prefix" help:"put before the name of every collection"`
-	Quantisation     bool          `koanf:"quantisation" help:"keep int8 vectors in memory beside the full ones on disk: a quarter of the memory, about 1 % of recall"`
-	Timeout          time.Duration `koanf:"timeout" help:"bound of one call"`
+	Quantisation     bool          `koanf:"quantisation" help:"keep int8 vectors in memory and the full ones on disk: a quarter of the memory for about 1 % less recall"`
+	Timeout          time.Duration `koanf:"timeout" help:"timeout of one call"`
 }
 
 // Neo4j says how to reach the friendships.
@@ -115,36 +115,36 @@ type Neo4j struct {
 	Database    string        `koanf:"database" env:"NEO4J_DATABASE" help:"database; empty: the server's default"`
 	CAFile      string        `koanf:"ca_file" help:"PEM file of the authorities to trust with a +s URI; empty: the system's"`
 	LabelPrefix string        `koanf:"label_prefix" help:"put before every label, relationship type and constraint, so that several installations share a database"`
-	Timeout     time.Duration `koanf:"timeout" help:"bound of one call"`
+	Timeout     time.Duration `koanf:"timeout" help:"timeout of one call"`
 }
 
 // ClickHouse says how to reach the aggregates.
 type ClickHouse struct {
 	Addr               string        `koanf:"addr" env:"CLICKHOUSE_ADDR" help:"host:port of the native interface; several, separated by commas, are tried in order"`
-	Database           string        `koanf:"database" env:"CLICKHOUSE_DATABASE" help:"database; made by migrate when it is not there"`
+	Database           string        `koanf:"database" env:"CLICKHOUSE_DATABASE" help:"database; migrate creates it when it is missing"`
 	Username           string        `koanf:"username" env:"CLICKHOUSE_USERNAME" help:"user name"`
 	Password           string        `koanf:"password" env:"CLICKHOUSE_PASSWORD" secret:"true" help:"password"`
 	TLS                StoreTLS      `koanf:"tls"`
-	Timeout            time.Duration `koanf:"timeout" help:"bound of one call"`
-	InteractionDays    int           `koanf:"interaction_days" help:"how long raw interactions are kept, from when the log took them; 0: for ever. The sums stay"`
-	RecommendationDays int           `koanf:"recommendation_days" help:"how long served lists are kept; 0: for ever. The sums stay"`
-	DeadLetterDays     int           `koanf:"dead_letter_days" help:"how long the rows of dead letters are kept; 0: for ever"`
+	Timeout            time.Duration `koanf:"timeout" help:"timeout of one call"`
+	InteractionDays    int           `koanf:"interaction_days" help:"days that raw interactions are kept, counted from their acceptance by the log; 0: forever. Aggregates are kept"`
+	RecommendationDays int           `koanf:"recommendation_days" help:"days that served lists are kept; 0: forever. Aggregates are kept"`
+	DeadLetterDays     int           `koanf:"dead_letter_days" help:"days that the rows of dead letters are kept; 0: forever"`
 }
 
 // HTTP says how the API is served.
 type HTTP struct {
 	Addr              string        `koanf:"addr" help:"host:port to listen on; without a host, on every address"`
-	APIKeys           []APIKey      `koanf:"api_keys" help:"who may do what; empty: anyone may do everything. In a variable: name:role+role:key, separated by commas"`
+	APIKeys           []APIKey      `koanf:"api_keys" help:"callers and their roles; empty: anyone may do everything. In a variable: name:role+role:key, separated by commas"`
 	CertFile          string        `koanf:"cert_file" help:"PEM file of the server's certificate; empty: plain HTTP"`
 	KeyFile           string        `koanf:"key_file" help:"PEM file of the certificate's key"`
 	MaxBodyBytes      Bytes         `koanf:"max_body_bytes" help:"largest request body, after decompression"`
 	MaxEventBytes     Bytes         `koanf:"max_event_bytes" help:"largest single event"`
-	MaxInflightBytes  Bytes         `koanf:"max_inflight_bytes" help:"bodies worked on at once; beyond it requests are answered 429"`
-	ReadHeaderTimeout time.Duration `koanf:"read_header_timeout" help:"bound of reading a request's headers"`
-	ReadTimeout       time.Duration `koanf:"read_timeout" help:"bound of reading a whole request"`
-	RequestTimeout    time.Duration `koanf:"request_timeout" help:"bound of answering a request"`
+	MaxInflightBytes  Bytes         `koanf:"max_inflight_bytes" help:"total size of the bodies in flight; requests beyond it are answered 429"`
+	ReadHeaderTimeout time.Duration `koanf:"read_header_timeout" help:"timeout of reading a request's headers"`
+	ReadTimeout       time.Duration `koanf:"read_timeout" help:"timeout of reading a whole request"`
+	RequestTimeout    time.Duration `koanf:"request_timeout" help:"timeout of answering a request"`
 	IdleTimeout       time.Duration `koanf:"idle_timeout" help:"how long a connection without requests is kept"`
-	ShutdownTimeout   time.Duration `koanf:"shutdown_timeout" help:"longest time for running requests to finish when stopping"`
+	ShutdownTimeout   time.Duration `koanf:"shutdown_timeout" help:"maximum time for running requests to finish at shutdown"`
 }
 
 // The roles that an API key may have.
@@ -169,32 +169,32 @@ type APIKey struct {
 
 // Model sizes and steers the learner. Its defaults are those of package model.
 type Model struct {
-	Dim           int                `koanf:"dim" help:"length of the vectors, a multiple of 8; rows on the log have this length: another one needs another topic prefix"`
-	Negatives     int                `koanf:"negatives" help:"items drawn beside each positive event"`
+	Dim           int                `koanf:"dim" help:"length of the vectors, a multiple of 8. Item factors on the log have this length: to change it, use another topic prefix"`
+	Negatives     int                `koanf:"negatives" help:"negative items sampled per positive event"`
 	Rate          float64            `koanf:"rate" help:"step size of the learner"`
-	Seed          uint64             `koanf:"seed" help:"decides the first vectors of new items; the same in every process"`
-	MaxSeen       int                `koanf:"max_seen" help:"items remembered as taken or refused per user"`
-	ContentWeight float64            `koanf:"content_weight" help:"how much genres, people and tags of a new item count; 0: not at all"`
-	FriendWeight  float64            `koanf:"friend_weight" help:"events of one's own that outweigh the friends; 0: friends do not count"`
-	Weights       map[string]float64 `koanf:"weights" help:"what an action means to the learner, where it differs from the default: above 0 interest, below 0 refusal. In a variable: purchase=1.5,view=0.5"`
+	Seed          uint64             `koanf:"seed" help:"seed of the initial vectors of new items; must be the same in every process"`
+	MaxSeen       int                `koanf:"max_seen" help:"taken or refused items remembered per user"`
+	ContentWeight float64            `koanf:"content_weight" help:"weight of a new item's genres, people and tags; 0: they do not count"`
+	FriendWeight  float64            `koanf:"friend_weight" help:"number of own events at which friends count half; 0: friends do not count"`
+	Weights       map[string]float64 `koanf:"weights" help:"weights of actions for the learner, where they differ from the default: above 0 interest, below 0 refusal. In a variable: purchase=1.5,view=0.5"`
 }
 
 // Recommend shapes the lists.
 type Recommend struct {
 	ListLength       int           `koanf:"list_length" help:"items in a published list"`
-	Candidates       int           `koanf:"candidates" help:"nearest items that are ranked for a list"`
-	AllowTaken       bool          `koanf:"allow_taken" help:"whether items that a user has taken may come back: no for films, yes for music or groceries"`
-	Diversity        float64       `koanf:"diversity" help:"0: best scores only; 1: as unlike each other as possible"`
-	HoldoutShare     float64       `koanf:"holdout_share" help:"share of the users, chosen by a stable hash, who get the baseline"`
-	Variant          string        `koanf:"variant" help:"name of this configuration in lists, for comparing click-through"`
+	Candidates       int           `koanf:"candidates" help:"nearest items retrieved and ranked for a list"`
+	AllowTaken       bool          `koanf:"allow_taken" help:"whether items that a user has taken may be recommended again: no for films, yes for music or groceries"`
+	Diversity        float64       `koanf:"diversity" help:"0: best scores only; 1: as different from each other as possible"`
+	HoldoutShare     float64       `koanf:"holdout_share" help:"share of the users who get the baseline, chosen by a stable hash"`
+	Variant          string        `koanf:"variant" help:"name of this configuration in lists, to compare click-through"`
 	TTL              time.Duration `koanf:"ttl" help:"how long a list is valid"`
-	FriendsLimit     int           `koanf:"friends_limit" help:"most friends looked at for a list"`
-	TrendingHalfLife time.Duration `koanf:"trending_half_life" help:"age at which an interaction counts half for what is trending"`
-	TrendingInterval time.Duration `koanf:"trending_interval" help:"time between computations of what is trending"`
-	UserTTL          time.Duration `koanf:"user_ttl" help:"how long a user of whom nothing new comes is kept among the vectors; 0: for ever"`
+	FriendsLimit     int           `koanf:"friends_limit" help:"maximum friends considered for a list"`
+	TrendingHalfLife time.Duration `koanf:"trending_half_life" help:"age at which an interaction counts half for trending"`
+	TrendingInterval time.Duration `koanf:"trending_interval" help:"time between computations of trending"`
+	UserTTL          time.Duration `koanf:"user_ttl" help:"time without events after which a user's vector is deleted; 0: never"`
 }
 
-// Default returns the configuration that is used where nothing else is said.
+// Default returns the configuration that applies where nothing else is set.
 func Default() Config {
 	return Config{
 		DataDir: ".slipstream",

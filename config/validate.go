@@ -121,7 +121,7 @@ func (t Topics) validate(p *problems) {
 	)
 	p.need(
 		t.Retention == 0 || t.Retention >= time.Hour,
-		"topics.retention: %s would lose events before they are read; use 1h or more, or 0 for ever",
+		"topics.retention: %s would lose events before they are read; use 1h or more; 0: forever",
 		duration(t.Retention),
 	)
 	for i, d := range t.RetryDelays {
@@ -165,7 +165,7 @@ func (s Stream) validate(p *problems) {
 	)
 	p.need(
 		s.HeartbeatInterval > 0 && s.HeartbeatInterval <= s.SessionTimeout/3,
-		"stream.heartbeat_interval: %s is not within a third of the session time-out (%s)",
+		"stream.heartbeat_interval: %s is not within a third of stream.session_timeout (%s)",
 		duration(s.HeartbeatInterval),
 		duration(s.SessionTimeout/3),
 	)
@@ -195,7 +195,7 @@ func (c Config) validateStores(p *problems) {
 		"recommendation_days": c.ClickHouse.RecommendationDays,
 		"dead_letter_days":    c.ClickHouse.DeadLetterDays,
 	} {
-		p.need(days >= 0, "clickhouse.%s: %d is below 0; use 0 for ever", key, days)
+		p.need(days >= 0, "clickhouse.%s: %d is below 0; use 0 to keep them forever", key, days)
 	}
 	p.need(c.ClickHouse.Database != "", "clickhouse.database: name one")
 	u, err := url.Parse(c.Neo4j.URI)
