@@ -279,16 +279,8 @@ func (g *guard) emitMoved(ctx context.Context, b *record.Batch, records []record
 	}
 	r := records[0]
 	h, _ := deadletter.HeadersOf(&r)
-	g.log.Error(
-		"a record is too large to be moved with the headers of its failure, its value stays in the original "+
-			"topic only",
-		"at",
-		h.Origin.String(),
-		"bytes",
-		len(r.Value),
-		"err",
-		err,
-	)
+	g.log.Error("a record is too large to be moved whole, its value stays in its topic only",
+		"at", h.Origin.String(), "bytes", len(r.Value), "err", err)
 	h.OmittedBytes, h.Reason = len(r.Value), deadletter.Clip(h.Reason, 256)
 	r.Topic, r.Value, r.Headers = g.deadLetters, nil, h.On(r.Headers)
 	err = g.insist(
