@@ -165,7 +165,8 @@ func TestRowsOfDeadLettersTellWhatBecameOfThem(t *testing.T) {
 	require.Len(t, rows, 3)
 	want := sinks.DeadLetterRow{
 		ID: "embed/interactions/3/17", Group: "embed",
-		Topic: "interactions", Partition: 3, Offset: 17, Class: "permanent", Reason: "odd", Attempts: 2, FirstFailedAt: noon,
+		Topic: "interactions", Partition: 3, Offset: 17,
+		Class: "permanent", Reason: "odd", Attempts: 2, FirstFailedAt: noon,
 		LastFailedAt: noon.Add(time.Minute), Key: "ann", Value: large.Value[:64<<10],
 		PoisonOffset: 0, RecordedAt: rows[0].RecordedAt, State: "open",
 	}

@@ -351,8 +351,11 @@ func TestUnreadableGradientsAreNamed(t *testing.T) {
 	cut.Value = cut.Value[:len(cut.Value)-1]
 	empty := m[0]
 	empty.Value = nil
+	short := model.Default()
+	short.Dim /= 2
+	foreign := gradients(t, short, likes("ann", 1))[0]
 	c := watch(t).catalog(t)
-	require.Equal(t, []int{0, 2}, rejectedAt(t, c.take(t, cut, m[0], empty)))
+	require.Equal(t, []int{0, 1, 3}, rejectedAt(t, c.take(t, cut, foreign, m[0], empty)))
 	require.NoError(t, c.IndexAll(t.Context()))
 	require.InDelta(t, 1, storedItems(t, c.store.Store)["i1"].Count, 0)
 }

@@ -94,10 +94,16 @@ func TestEmbedHasItsEffectsInOrder(t *testing.T) {
 	require.NoError(t, w.embed(t, 2).Handle(t.Context(), b))
 	require.Equal(t, embedOrder, w.done)
 	require.Equal(t, map[string]learned{
-		"ann": {2, 2, map[string]sinks.Position{schemas.TopicInteractions: at(2)},
-			noon.Add(time.Minute), b.Records[0].Time},
-		"bob": {2, 2, map[string]sinks.Position{schemas.TopicInteractions: at(5)},
-			noon, b.Records[3].Time},
+		"ann": {
+			2, 2,
+			map[string]sinks.Position{schemas.TopicInteractions: at(2)},
+			noon.Add(time.Minute), b.Records[0].Time,
+		},
+		"bob": {
+			2, 2,
+			map[string]sinks.Position{schemas.TopicInteractions: at(5)},
+			noon, b.Records[3].Time,
+		},
 	}, w.learned(t))
 }
 
@@ -181,10 +187,14 @@ func TestProfileChangesTellOfTheNewestAndTheOldestRecord(t *testing.T) {
 		changes[x.UserID] = x
 	}
 	require.Equal(t, map[string]schemas.ProfileChanged{
-		"ann": {UserID: "ann", Topic: schemas.TopicInteractions, Offset: 3, EventID: "ann-2",
-			OccurredAt: noon.Add(time.Minute), AcceptedAt: b.Records[1].Time},
-		"bob": {UserID: "bob", Topic: schemas.TopicInteractions, Offset: 2, EventID: "bob-1",
-			OccurredAt: noon, AcceptedAt: b.Records[2].Time},
+		"ann": {
+			UserID: "ann", Topic: schemas.TopicInteractions, Offset: 3, EventID: "ann-2",
+			OccurredAt: noon.Add(time.Minute), AcceptedAt: b.Records[1].Time,
+		},
+		"bob": {
+			UserID: "bob", Topic: schemas.TopicInteractions, Offset: 2, EventID: "bob-1",
+			OccurredAt: noon, AcceptedAt: b.Records[2].Time,
+		},
 	}, changes)
 }
 
@@ -200,10 +210,16 @@ func TestAnEventCountsOnceInWhateverRangeItComes(t *testing.T) {
 		{"its beginning", 0, 1, map[string]int{"ann": 2, "bob": 1}, []string{"ann", "bob"}},
 		{"its end", 2, 2, map[string]int{"ann": 2, "bob": 1}, []string{"ann"}},
 		{"the next record", 3, 3, map[string]int{"ann": 3, "bob": 1}, []string{"ann"}},
-		{"the end and more", 2, 4, map[string]int{"ann": 3, "bob": 1, "carl": 1},
-			[]string{"ann", "carl"}},
-		{"all of it and more", 0, 5, map[string]int{"ann": 3, "bob": 2, "carl": 1},
-			[]string{"ann", "bob", "carl"}},
+		{
+			"the end and more", 2, 4,
+			map[string]int{"ann": 3, "bob": 1, "carl": 1},
+			[]string{"ann", "carl"},
+		},
+		{
+			"all of it and more", 0, 5,
+			map[string]int{"ann": 3, "bob": 2, "carl": 1},
+			[]string{"ann", "bob", "carl"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -334,7 +350,7 @@ func TestNegativesAreRecentPositivesAlsoAfterARestart(t *testing.T) {
 			t.Context(), assigned(next, schemas.TopicInteractions, embedReplay)))
 		return e
 	}
-	var batches = map[string][]record.Record{
+	batches := map[string][]record.Record{
 		schemas.TopicInteractions: {
 			like("a", 1, noon), like("b", 2, noon), like("c", 3, noon),
 		},
@@ -401,9 +417,11 @@ func TestUnreadableInteractionsAreNamed(t *testing.T) {
 	broken.Value = []byte("{")
 	unreadable := like("ann", 1, noon)
 	unreadable.Value = []byte("{")
-	w.add(t, unreadable, like("ann", 2, noon), broken, like("bob", 2, noon))
-	err := w.embed(t, 0).Handle(t.Context(), w.span(schemas.TopicInteractions, 0, 3))
-	require.Equal(t, []int{0, 2}, rejectedAt(t, err))
+	stray := repairRequest("ann") // is a request on the replay topic only
+	stray.Topic = schemas.TopicInteractions
+	w.add(t, unreadable, like("ann", 2, noon), broken, like("bob", 2, noon), stray)
+	err := w.embed(t, 0).Handle(t.Context(), w.span(schemas.TopicInteractions, 0, 4))
+	require.Equal(t, []int{0, 2, 4}, rejectedAt(t, err))
 	require.Equal(t, map[string]int{"ann": 1, "bob": 1}, w.eventsOf(t))
 }
 

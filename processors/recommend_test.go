@@ -108,14 +108,24 @@ func TestChangesOfAUserAreAnsweredByOneList(t *testing.T) {
 		users   []string
 		causes  []schemas.CausedBy
 	}{
-		{"one change", []record.Record{due("ann", 1, 1)},
-			[]string{"ann"}, []schemas.CausedBy{cause("ann", 1, 1)}},
-		{"the last is the cause, the oldest counts for freshness",
+		{
+			"one change",
+			[]record.Record{due("ann", 1, 1)},
+			[]string{"ann"},
+			[]schemas.CausedBy{cause("ann", 1, 1)},
+		},
+		{
+			"the last is the cause, the oldest counts for freshness",
 			[]record.Record{due("ann", 1, 1), due("bob", 2, 2), due("ann", 3, 3)},
-			[]string{"ann", "bob"}, []schemas.CausedBy{cause("ann", 3, 1), cause("bob", 2, 2)}},
-		{"also when it comes later",
+			[]string{"ann", "bob"},
+			[]schemas.CausedBy{cause("ann", 3, 1), cause("bob", 2, 2)},
+		},
+		{
+			"also when it comes later",
 			[]record.Record{due("bob", 2, 2), due("ann", 3, 3), due("ann", 4, 1), due("ann", 5, 2)},
-			[]string{"bob", "ann"}, []schemas.CausedBy{cause("bob", 2, 2), cause("ann", 5, 1)}},
+			[]string{"bob", "ann"},
+			[]schemas.CausedBy{cause("bob", 2, 2), cause("ann", 5, 1)},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -157,12 +167,30 @@ func TestListsOfErasedUsersAreWithdrawn(t *testing.T) {
 		users   []string
 		current map[string]bool // whether the list stands
 	}{
-		{"a change before the marker", []record.Record{due("ann", 1, 1), marker, due("bob", 2, 2)},
-			[]string{"bob"}, map[string]bool{"ann": false, "bob": true}},
-		{"a late one behind it", []record.Record{marker, due("ann", 5, 1)},
-			nil, map[string]bool{"ann": false}},
-		{"one that happened since", []record.Record{marker, due("ann", 6, 1)},
-			[]string{"ann"}, map[string]bool{"ann": true}},
+		{
+			"a change before the marker",
+			[]record.Record{due("ann", 1, 1), marker, due("bob", 2, 2)},
+			[]string{"bob"},
+			map[string]bool{"ann": false, "bob": true},
+		},
+		{
+			"a late one behind it",
+			[]record.Record{marker, due("ann", 5, 1)},
+			nil,
+			map[string]bool{"ann": false},
+		},
+		{
+			"one that happened since",
+			[]record.Record{marker, due("ann", 6, 1)},
+			[]string{"ann"},
+			map[string]bool{"ann": true},
+		},
+		{
+			"a late one behind one that happened since",
+			[]record.Record{marker, due("ann", 6, 1), due("ann", 5, 2)},
+			[]string{"ann"},
+			map[string]bool{"ann": true},
+		},
 		{"on both sides of it", []record.Record{
 			due("ann", 1, 1), due("bob", 2, 2), marker, due("ann", 6, 1), due("ann", 7, 2),
 		}, []string{"bob", "ann"}, map[string]bool{"ann": true, "bob": true}},
