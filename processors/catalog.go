@@ -324,7 +324,7 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.
 // own the item.
 func (p *Catalog) checkPartition(x *schemas.Item, partition int) error {
 	if want := record.PartitionOf([]byte(x.ItemID), p.cfg.Partitions); want != partition {
-		return fmt.Errorf("item %q stands in partition %d but its key belongs in %d: write it "+
+		return fmt.Errorf("item %q is in partition %d but its key belongs in %d: write it "+
 			"with key = item_id and the murmur2 partitioner (librdkafka: "+
 			"partitioner=murmur2_random)",
 			x.ItemID, partition, want)

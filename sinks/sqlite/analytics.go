@@ -82,8 +82,9 @@ func (a *Analytics) Insert(ctx context.Context, r record.Range, rows sinks.Rows)
 // land notes that the range lands in table; first is false when it has before.
 func land(tx *sql.Tx, r record.Range, table string) (first bool, err error) {
 	res, err := tx.Exec(
-		"INSERT OR IGNORE INTO landed_ranges (log_id, topic, partition, into_table, "+
-			"first_offset, last_offset) VALUES (?, ?, ?, ?, ?, ?)",
+		`INSERT OR IGNORE INTO landed_ranges (
+			log_id, topic, partition, into_table, first_offset, last_offset
+		) VALUES (?, ?, ?, ?, ?, ?)`,
 		r.LogID, r.Topic, r.Partition, table, r.First, r.Last,
 	)
 	if err != nil {
@@ -94,8 +95,8 @@ func land(tx *sql.Tx, r record.Range, table string) (first bool, err error) {
 		return false, err
 	}
 	_, err = tx.Exec(
-		"DELETE FROM landed_ranges WHERE log_id = ? AND topic = ? AND partition = ? AND "+
-			"into_table = ? AND first_offset < ?",
+		`DELETE FROM landed_ranges
+		WHERE log_id = ? AND topic = ? AND partition = ? AND into_table = ? AND first_offset < ?`,
 		r.LogID, r.Topic, r.Partition, table, r.First-keptOffsets,
 	)
 	return true, err
@@ -113,7 +114,7 @@ func (a *Analytics) SetProgress(ctx context.Context, p []sinks.Progress) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("sqlite: write progress: %w", err)
 	}
-	told := func(t time.Time, layout string) string {
+	timeOrEmpty := func(t time.Time, layout string) string {
 		if t.IsZero() {
 			return ""
 		}
@@ -124,12 +125,13 @@ func (a *Analytics) SetProgress(ctx context.Context, p []sinks.Progress) error {
 			_, err := tx.Exec(
 				`INSERT INTO progress_rows (topic, partition, offset, occurred_at, recorded_at)
 				VALUES (?, ?, ?, ?, ?)
-				ON CONFLICT (topic, partition) DO UPDATE
-				SET offset = excluded.offset, occurred_at = excluded.occurred_at,
-				recorded_at = excluded.recorded_at
+				ON CONFLICT (topic, partition) DO UPDATE SET
+					offset = excluded.offset,
+					occurred_at = excluded.occurred_at,
+					recorded_at = excluded.recorded_at
 				WHERE excluded.offset >= progress_rows.offset`,
-				x.Topic, x.Partition, x.Offset, told(x.OccurredAt, microLayout),
-				told(x.RecordedAt, milliLayout),
+				x.Topic, x.Partition, x.Offset,
+				timeOrEmpty(x.OccurredAt, microLayout), timeOrEmpty(x.RecordedAt, milliLayout),
 			)
 			if err != nil {
 				return err

@@ -115,11 +115,9 @@ func (a *Analytics) TrendingItems(
 	)
 	err := a.each(
 		ctx,
-		"SELECT hour, item_id, action, events FROM item_hours WHERE hour BETWEEN ? AND ? ORDER "+
-			"BY hour",
-		[]any{
-			from.UTC().Format(hourLayout), lastHour.UTC().Format(hourLayout),
-		},
+		`SELECT hour, item_id, action, events FROM item_hours
+		WHERE hour BETWEEN ? AND ? ORDER BY hour`,
+		[]any{from.UTC().Format(hourLayout), lastHour.UTC().Format(hourLayout)},
 		func(scan func(...any) error) error {
 			var (
 				h, item, action string
@@ -133,9 +131,8 @@ func (a *Analytics) TrendingItems(
 				if err != nil {
 					return err
 				}
-				hour, decay = h, math.Exp2(
-					-max(0, float64(until.Sub(start)-30*time.Minute))/float64(q.HalfLife),
-				)
+				age := max(0, float64(until.Sub(start)-30*time.Minute))
+				hour, decay = h, math.Exp2(-age/float64(q.HalfLife))
 			}
 			if w, ok := q.Weights[schemas.Action(action)]; ok {
 				scores[item] += w * events * decay
@@ -163,10 +160,10 @@ func (a *Analytics) CountInteractions(ctx context.Context) (sinks.Counts, error)
 	var c sinks.Counts
 	err := a.reader.QueryRowContext(
 		ctx,
-		"SELECT (SELECT count(*) FROM interactions), (SELECT ifnull(sum(events), 0) FROM "+
-			"item_hours), (SELECT ifnull(sum(events), 0) FROM user_days)",
-	).
-		Scan(&c.Rows, &c.ItemHours, &c.UserDays)
+		`SELECT (SELECT count(*) FROM interactions),
+			(SELECT ifnull(sum(events), 0) FROM item_hours),
+			(SELECT ifnull(sum(events), 0) FROM user_days)`,
+	).Scan(&c.Rows, &c.ItemHours, &c.UserDays)
 	if err != nil {
 		return sinks.Counts{}, a.failed(ctx, "count interactions", err)
 	}
@@ -202,22 +199,35 @@ func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error
 					"DELETE FROM user_versions WHERE user_id = ? AND occurred_at <= ?",
 					[]any{u.UserID, at},
 				},
-				{
-					"DELETE FROM dead_letter_rows WHERE key = ?1 OR json_valid(CAST(value AS " +
-						"TEXT)) AND CAST(value AS TEXT) ->> 'user_id' = ?1",
+				{`
+					DELETE FROM dead_letter_rows
+					WHERE key = ?1
+					OR json_valid(CAST(value AS TEXT)) AND CAST(value AS TEXT) ->> 'user_id' = ?1`,
 					[]any{u.UserID},
 				},
-				{`DELETE FROM dead_letter_rows WHERE (topic LIKE 'friendships%'
-				OR consumer_group IN ('graph', 'befriend')) AND (substr(key, 1, length(?1) + 1) = ?1 || '|'
-					OR substr(key, -length(?1) - 1) = '|' || ?1 OR json_valid(CAST(value AS TEXT))
-					AND CAST(value AS TEXT) ->> 'friend_id' = ?1)`, []any{u.UserID}},
+				{`
+					DELETE FROM dead_letter_rows
+					WHERE (topic LIKE 'friendships%' OR consumer_group IN ('graph', 'befriend'))
+					AND (
+						substr(key, 1, length(?1) + 1) = ?1 || '|'
+						OR substr(key, -length(?1) - 1) = '|' || ?1
+						OR json_valid(CAST(value AS TEXT))
+						AND CAST(value AS TEXT) ->> 'friend_id' = ?1
+					)`,
+					[]any{u.UserID},
+				},
 				{"DELETE FROM user_days WHERE user_id = ? AND day <= ?", []any{u.UserID, day}},
-				{`INSERT INTO user_days (user_id, day, action, events, value_count, value_sum,
-				last_at)
+				{`
+					INSERT INTO user_days (
+						user_id, day, action, events, value_count, value_sum, last_at
+					)
 					SELECT user_id, substr(occurred_at, 1, 10), action, count(*), count(value),
-					ifnull(sum(value), 0), max(occurred_at)
-					FROM interactions WHERE user_id = ?1 AND occurred_at >= ?2
-					AND occurred_at <= ?2 || ' 24' GROUP BY action`, []any{u.UserID, day}},
+						ifnull(sum(value), 0), max(occurred_at)
+					FROM interactions
+					WHERE user_id = ?1 AND occurred_at >= ?2 AND occurred_at <= ?2 || ' 24'
+					GROUP BY action`,
+					[]any{u.UserID, day},
+				},
 			} {
 				if _, err := tx.Exec(step.query, step.args...); err != nil {
 					return err

@@ -11,7 +11,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Layouts of the times as analysts read them; of one length each, so that they sort as text.
+// Layouts of times in tables for analysts. Each has a fixed length, so that times sort as text.
 const (
 	microLayout = "2006-01-02 15:04:05.000000"
 	milliLayout = "2006-01-02 15:04:05.000"
@@ -40,7 +40,7 @@ func jsonArray[T any](list []T) string {
 	return string(b)
 }
 
-// insertionOf says how the rows are written.
+// insertionOf returns the statement and arguments that write the rows.
 func insertionOf(r record.Range, rows sinks.Rows) insertion {
 	switch rows := rows.(type) {
 	case sinks.InteractionRows:
@@ -60,10 +60,11 @@ func insertionOf(r record.Range, rows sinks.Rows) insertion {
 func interactionInsertion(r record.Range, rows []sinks.InteractionRow) insertion {
 	return insertion{
 		table: "interactions", rows: len(rows),
-		query: `INSERT INTO interactions (event_id, source, user_id, item_id, action, value,
-		occurred_at, session_id, recommendation_id, context,
-			log_topic, log_partition, log_offset, recorded_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		query: `
+			INSERT INTO interactions (
+				event_id, source, user_id, item_id, action, value, occurred_at, session_id,
+				recommendation_id, context, log_topic, log_partition, log_offset, recorded_at
+			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		args: func(i int) []any {
 			x := &rows[i]
 			var value any
@@ -72,9 +73,9 @@ func interactionInsertion(r record.Range, rows []sinks.InteractionRow) insertion
 			}
 			return []any{
 				x.EventID, x.Source, x.UserID, x.ItemID, string(x.Action), value,
-				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)), x.SessionID,
-				x.RecommendationID, rowvalidate.JSONObject(x.Context), r.Topic, r.Partition,
-				x.Offset, millis(x.RecordedAt),
+				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)),
+				x.SessionID, x.RecommendationID, rowvalidate.JSONObject(x.Context),
+				r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
 			}
 		},
 		sums: func(tx *sql.Tx) error { return sumInteractions(tx, rows) },
@@ -84,20 +85,23 @@ func interactionInsertion(r record.Range, rows []sinks.InteractionRow) insertion
 func recommendationInsertion(r record.Range, rows []sinks.RecommendationRow) insertion {
 	return insertion{
 		table: "recommendations", rows: len(rows),
-		query: `INSERT INTO recommendations (recommendation_id, user_id, strategy, variant, version,
-		generated_at, expires_at, "trigger", caused_topic, caused_partition,
-			caused_offset, caused_event_id, caused_at, accepted_at, degraded, items, log_topic,
-			log_partition, log_offset, recorded_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		query: `
+			INSERT INTO recommendations (
+				recommendation_id, user_id, strategy, variant, version, generated_at, expires_at,
+				"trigger", caused_topic, caused_partition, caused_offset, caused_event_id,
+				caused_at, accepted_at, degraded, items, log_topic, log_partition, log_offset,
+				recorded_at
+			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		args: func(i int) []any {
 			x := &rows[i]
 			c := x.CausedBy
 			return []any{
 				x.RecommendationID, x.UserID, x.Strategy, x.Variant, x.Version,
 				micros(rowvalidate.OrElse(x.GeneratedAt, x.RecordedAt)), microsOrNull(x.ExpiresAt),
-				c.Trigger, c.Topic, c.Partition, c.Offset, c.EventID, microsOrNull(c.OccurredAt),
-				microsOrNull(c.AcceptedAt), jsonArray(x.Degraded), jsonArray(x.Items), r.Topic,
-				r.Partition, x.Offset, millis(x.RecordedAt),
+				c.Trigger, c.Topic, c.Partition, c.Offset, c.EventID,
+				microsOrNull(c.OccurredAt), microsOrNull(c.AcceptedAt),
+				jsonArray(x.Degraded), jsonArray(x.Items),
+				r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
 			}
 		},
 		sums: func(tx *sql.Tx) error { return sumRecommendations(tx, rows) },
@@ -107,18 +111,28 @@ func recommendationInsertion(r record.Range, rows []sinks.RecommendationRow) ins
 func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 	return insertion{
 		table: "item_versions", rows: len(rows),
-		query: `INSERT INTO item_versions (item_id, title, genres, actors, directors, tags,
-		description, published_at, available, withdrawn, attributes, occurred_at,
-			log_topic, log_partition, log_offset, recorded_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (item_id) DO UPDATE SET title = excluded.title, genres = excluded.genres,
-			actors = excluded.actors, directors = excluded.directors,
-			tags = excluded.tags, description = excluded.description,
-			published_at = excluded.published_at, available = excluded.available,
-			withdrawn = excluded.withdrawn,
-			attributes = excluded.attributes, occurred_at = excluded.occurred_at,
-			log_topic = excluded.log_topic, log_partition = excluded.log_partition,
-			log_offset = excluded.log_offset, recorded_at = excluded.recorded_at
+		query: `
+			INSERT INTO item_versions (
+				item_id, title, genres, actors, directors, tags, description, published_at,
+				available, withdrawn, attributes, occurred_at, log_topic, log_partition,
+				log_offset, recorded_at
+			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (item_id) DO UPDATE SET
+				title = excluded.title,
+				genres = excluded.genres,
+				actors = excluded.actors,
+				directors = excluded.directors,
+				tags = excluded.tags,
+				description = excluded.description,
+				published_at = excluded.published_at,
+				available = excluded.available,
+				withdrawn = excluded.withdrawn,
+				attributes = excluded.attributes,
+				occurred_at = excluded.occurred_at,
+				log_topic = excluded.log_topic,
+				log_partition = excluded.log_partition,
+				log_offset = excluded.log_offset,
+				recorded_at = excluded.recorded_at
 			WHERE excluded.log_offset >= item_versions.log_offset`,
 		args: func(i int) []any {
 			x := &rows[i]
@@ -130,8 +144,8 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 				x.ItemID, x.Title, jsonArray(x.Genres), jsonArray(x.Actors), jsonArray(x.Directors),
 				jsonArray(x.Tags), x.Description, published, x.IsAvailable(), x.Withdrawn,
 				rowvalidate.JSONObject(x.Attributes),
-				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)), r.Topic, r.Partition,
-				x.Offset, millis(x.RecordedAt),
+				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)),
+				r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
 			}
 		},
 	}
@@ -140,19 +154,26 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 	return insertion{
 		table: "user_versions", rows: len(rows),
-		query: `INSERT INTO user_versions (user_id, attributes, erased, occurred_at, log_topic,
-		log_partition, log_offset, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (user_id) DO UPDATE SET attributes = excluded.attributes,
-			erased = excluded.erased, occurred_at = excluded.occurred_at,
-			log_topic = excluded.log_topic, log_partition = excluded.log_partition,
-			log_offset = excluded.log_offset, recorded_at = excluded.recorded_at
+		query: `
+			INSERT INTO user_versions (
+				user_id, attributes, erased, occurred_at, log_topic, log_partition, log_offset,
+				recorded_at
+			) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (user_id) DO UPDATE SET
+				attributes = excluded.attributes,
+				erased = excluded.erased,
+				occurred_at = excluded.occurred_at,
+				log_topic = excluded.log_topic,
+				log_partition = excluded.log_partition,
+				log_offset = excluded.log_offset,
+				recorded_at = excluded.recorded_at
 			WHERE excluded.log_offset >= user_versions.log_offset`,
 		args: func(i int) []any {
 			x := &rows[i]
 			return []any{
 				x.UserID, rowvalidate.JSONObject(x.Attributes), x.Erased,
-				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)), r.Topic, r.Partition,
-				x.Offset, millis(x.RecordedAt),
+				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)),
+				r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
 			}
 		},
 	}
@@ -161,10 +182,12 @@ func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 func deadLetterInsertion(r record.Range, rows []sinks.DeadLetterRow) insertion {
 	return insertion{
 		table: "dead_letter_rows", rows: len(rows),
-		query: `INSERT INTO dead_letter_rows (id, consumer_group, topic, partition, offset, class,
-		reason, attempts, key, value, state, note, first_failed_at,
-			last_failed_at, poison_offset, log_topic, log_partition, recorded_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		query: `
+			INSERT INTO dead_letter_rows (
+				id, consumer_group, topic, partition, offset, class, reason, attempts, key, value,
+				state, note, first_failed_at, last_failed_at, poison_offset, log_topic,
+				log_partition, recorded_at
+			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		args: func(i int) []any {
 			x := &rows[i]
 			value := x.Value
@@ -172,11 +195,11 @@ func deadLetterInsertion(r record.Range, rows []sinks.DeadLetterRow) insertion {
 				value = []byte{}
 			}
 			return []any{
-				x.ID, x.Group, x.Topic, x.Partition, x.Offset, x.Class, x.Reason, x.Attempts, x.Key,
-				value, x.State, x.Note,
+				x.ID, x.Group, x.Topic, x.Partition, x.Offset, x.Class, x.Reason, x.Attempts,
+				x.Key, value, x.State, x.Note,
 				millis(rowvalidate.OrElse(x.FirstFailedAt, x.RecordedAt)),
-				millis(rowvalidate.OrElse(x.LastFailedAt, x.RecordedAt)), x.PoisonOffset, r.Topic,
-				r.Partition, millis(x.RecordedAt),
+				millis(rowvalidate.OrElse(x.LastFailedAt, x.RecordedAt)),
+				x.PoisonOffset, r.Topic, r.Partition, millis(x.RecordedAt),
 			}
 		},
 	}

@@ -34,34 +34,54 @@ func (t sumTable) add(key sumKey, value *float64, at string) {
 }
 
 const (
-	addItemHour = `INSERT INTO item_hours (hour, item_id, action, events, value_count, value_sum,
-	last_at) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (hour, item_id, action) DO UPDATE SET events = events + excluded.events,
-value_count = value_count + excluded.value_count,
-value_sum = value_sum + excluded.value_sum, last_at = max(last_at, excluded.last_at)`
-	addUserDay = `INSERT INTO user_days (day, user_id, action, events, value_count, value_sum,
-	last_at) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (user_id, day, action) DO UPDATE SET events = events + excluded.events,
-value_count = value_count + excluded.value_count,
-value_sum = value_sum + excluded.value_sum, last_at = max(last_at, excluded.last_at)`
-	addFeedback = `INSERT INTO recommendation_sums (recommendation_id, lists, strategy, variant,
-	"trigger", served_at, items, degraded, feedback_at, impressions, clicks, conversions, refusals)
-VALUES (?, 0, '', '', '', '', 0, 0, ?, ?, ?, ?, ?)
-ON CONFLICT (recommendation_id) DO UPDATE SET feedback_at = max(feedback_at, excluded.feedback_at),
-impressions = impressions + excluded.impressions,
-clicks = clicks + excluded.clicks, conversions = conversions + excluded.conversions,
-refusals = refusals + excluded.refusals`
-	addList = `INSERT INTO recommendation_sums (recommendation_id, lists, strategy, variant,
-	"trigger", served_at, items, degraded, feedback_at, impressions, clicks, conversions, refusals)
-VALUES (?, 1, ?, ?, ?, ?, ?, ?, '', 0, 0, 0, 0)
-ON CONFLICT (recommendation_id) DO UPDATE SET lists = 1, strategy = max(strategy,
-excluded.strategy), variant = max(variant, excluded.variant),
-"trigger" = max("trigger", excluded."trigger"), served_at = max(served_at, excluded.served_at),
-items = max(items, excluded.items), degraded = max(degraded, excluded.degraded)`
+	addItemHour = `
+		INSERT INTO item_hours (
+			hour, item_id, action, events, value_count, value_sum, last_at
+		) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (hour, item_id, action) DO UPDATE SET
+			events = events + excluded.events,
+			value_count = value_count + excluded.value_count,
+			value_sum = value_sum + excluded.value_sum,
+			last_at = max(last_at, excluded.last_at)`
+
+	addUserDay = `
+		INSERT INTO user_days (
+			day, user_id, action, events, value_count, value_sum, last_at
+		) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (user_id, day, action) DO UPDATE SET
+			events = events + excluded.events,
+			value_count = value_count + excluded.value_count,
+			value_sum = value_sum + excluded.value_sum,
+			last_at = max(last_at, excluded.last_at)`
+
+	addFeedback = `
+		INSERT INTO recommendation_sums (
+			recommendation_id, lists, strategy, variant, "trigger", served_at, items, degraded,
+			feedback_at, impressions, clicks, conversions, refusals
+		) VALUES (?, 0, '', '', '', '', 0, 0, ?, ?, ?, ?, ?)
+		ON CONFLICT (recommendation_id) DO UPDATE SET
+			feedback_at = max(feedback_at, excluded.feedback_at),
+			impressions = impressions + excluded.impressions,
+			clicks = clicks + excluded.clicks,
+			conversions = conversions + excluded.conversions,
+			refusals = refusals + excluded.refusals`
+
+	addList = `
+		INSERT INTO recommendation_sums (
+			recommendation_id, lists, strategy, variant, "trigger", served_at, items, degraded,
+			feedback_at, impressions, clicks, conversions, refusals
+		) VALUES (?, 1, ?, ?, ?, ?, ?, ?, '', 0, 0, 0, 0)
+		ON CONFLICT (recommendation_id) DO UPDATE SET
+			lists = 1,
+			strategy = max(strategy, excluded.strategy),
+			variant = max(variant, excluded.variant),
+			"trigger" = max("trigger", excluded."trigger"),
+			served_at = max(served_at, excluded.served_at),
+			items = max(items, excluded.items),
+			degraded = max(degraded, excluded.degraded)`
 )
 
-// sumInteractions adds the rows to every sum made from interactions, conflated: one statement per
-// key.
+// sumInteractions adds the rows to the sums made from interactions, with one statement per key.
 func sumInteractions(tx *sql.Tx, rows []sinks.InteractionRow) error {
 	hours, days := make(sumTable), make(sumTable)
 	feedback := make(map[string]*[4]int64)
@@ -149,8 +169,8 @@ func sumRecommendations(tx *sql.Tx, rows []sinks.RecommendationRow) error {
 		x := &rows[i]
 		if _, err := stmt.Exec(
 			x.RecommendationID, x.Strategy, x.Variant, x.CausedBy.Trigger,
-			micros(rowvalidate.OrElse(x.GeneratedAt, x.RecordedAt)), len(x.Items),
-			len(x.Degraded) > 0,
+			micros(rowvalidate.OrElse(x.GeneratedAt, x.RecordedAt)),
+			len(x.Items), len(x.Degraded) > 0,
 		); err != nil {
 			return err
 		}

@@ -11,10 +11,13 @@ import (
 
 // applyEdge is last write wins: the comparison of rows looks at the time first, then at the event's
 // id, byte by byte.
-const applyEdge = `INSERT INTO edges (a, b, removed, at, event_id) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (a, b) DO UPDATE SET removed = excluded.removed, at = excluded.at,
-event_id = excluded.event_id
-WHERE (excluded.at, excluded.event_id) > (edges.at, edges.event_id)`
+const applyEdge = `
+	INSERT INTO edges (a, b, removed, at, event_id) VALUES (?, ?, ?, ?, ?)
+	ON CONFLICT (a, b) DO UPDATE SET
+		removed = excluded.removed,
+		at = excluded.at,
+		event_id = excluded.event_id
+	WHERE (excluded.at, excluded.event_id) > (edges.at, edges.event_id)`
 
 // ApplyEdges applies the changes.
 func (s *Store) ApplyEdges(ctx context.Context, batch []sinks.Edge) error {
@@ -45,8 +48,10 @@ func (s *Store) ApplyEdges(ctx context.Context, batch []sinks.Edge) error {
 }
 
 // Each of the two halves comes in order from its index, so that the limit ends the search early.
-const selectFriends = `SELECT b AS friend FROM edges WHERE a = ?1 AND removed = 0
-UNION ALL SELECT a FROM edges WHERE b = ?1 AND removed = 0 ORDER BY friend LIMIT ?2`
+const selectFriends = `
+	SELECT b AS friend FROM edges WHERE a = ?1 AND removed = 0
+	UNION ALL SELECT a FROM edges WHERE b = ?1 AND removed = 0
+	ORDER BY friend LIMIT ?2`
 
 // Friends returns the friends of each user.
 func (s *Store) Friends(
@@ -93,8 +98,8 @@ func scanStrings(rows *sql.Rows, err error) ([]string, error) {
 // prefers to read every edge.
 const selectSuggestions = `WITH
 friend (id) AS MATERIALIZED (
-    SELECT b FROM edges WHERE a = ?1 AND removed = 0 UNION ALL SELECT a FROM edges WHERE b = ?1
-AND removed = 0),
+    SELECT b FROM edges WHERE a = ?1 AND removed = 0
+    UNION ALL SELECT a FROM edges WHERE b = ?1 AND removed = 0),
 second (id, via) AS (
     SELECT e.b, f.id FROM friend f CROSS JOIN edges e ON e.a = f.id WHERE e.removed = 0
     UNION ALL SELECT e.a, f.id FROM friend f CROSS JOIN edges e ON e.b = f.id WHERE e.removed = 0)

@@ -10,8 +10,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-const selectItems = "SELECT key, version, count, changed_at, vector, content_vector, content " +
-	"FROM item_points"
+const selectItems = `SELECT key, version, count, changed_at, vector, content_vector, content
+	FROM item_points`
 
 // GetItems returns the items found, with vectors.
 func (s *Store) GetItems(ctx context.Context, ids []string) ([]sinks.Item, error) {
@@ -147,8 +147,9 @@ func insertItems(
 	ctx context.Context, tx *sql.Tx, items map[uint64]*sinks.Item,
 ) ([]itemEntry, error) {
 	stmt, err := tx.Prepare(
-		"INSERT OR REPLACE INTO item_points (key, id, version, count, changed_at, vector, " +
-			"content_vector, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		`INSERT OR REPLACE INTO item_points (
+			key, id, version, count, changed_at, vector, content_vector, content
+		) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 	)
 	if err != nil {
 		return nil, err

@@ -291,8 +291,8 @@ func (s *Store) LogID(ctx context.Context) (string, error) {
 func (s *Store) SetLogID(ctx context.Context, id string) error {
 	return s.write(ctx, "write the log id", nil, func(tx *sql.Tx) error {
 		_, err := tx.Exec(
-			"INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value "+
-				"= excluded.value",
+			`INSERT INTO meta (name, value) VALUES (?, ?)
+			ON CONFLICT (name) DO UPDATE SET value = excluded.value`,
 			logIDName, id,
 		)
 		return err

@@ -10,8 +10,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-const selectUsers = "SELECT id, vector, state, positions, last_event_at, changed_at FROM " +
-	"user_points"
+const selectUsers = `SELECT id, vector, state, positions, last_event_at, changed_at
+	FROM user_points`
 
 // GetUsers returns the users found.
 func (s *Store) GetUsers(ctx context.Context, ids []string) ([]sinks.User, error) {
@@ -163,8 +163,9 @@ func insertUsers(
 	ctx context.Context, tx *sql.Tx, users map[uint64]*sinks.User,
 ) ([]entry[string], error) {
 	stmt, err := tx.Prepare(
-		"INSERT OR REPLACE INTO user_points (key, id, vector, state, positions, last_event_at, " +
-			"changed_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		`INSERT OR REPLACE INTO user_points (
+			key, id, vector, state, positions, last_event_at, changed_at
+		) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 	)
 	if err != nil {
 		return nil, err
@@ -223,8 +224,9 @@ func (s *Store) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, e
 		func(tx *sql.Tx) (err error) {
 			keys, err = scanKeys(
 				tx,
-				"DELETE FROM user_points WHERE key IN (SELECT key FROM user_points WHERE "+
-					"changed_at < ? ORDER BY changed_at LIMIT ?) RETURNING key",
+				`DELETE FROM user_points WHERE key IN (
+					SELECT key FROM user_points WHERE changed_at < ? ORDER BY changed_at LIMIT ?
+				) RETURNING key`,
 				nanos(t), max(0, limit),
 			)
 			return err

@@ -6,8 +6,11 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- One row per user. (The names users and items belong to the analysts' views of 0002, as in ClickHouse.) key is the 64-bit hash of the id (schemas.Key), so that a point is found by one integer look-up.
--- Vectors are 32-bit floats, little endian; times are nanoseconds since 1970 (the lowest integer stands for "never").
+-- One row per user. (The names users and items belong to the analysts' views of 0002, as in
+-- ClickHouse.) key is the 64-bit hash of the id (schemas.Key), so that a point is found by one
+-- integer look-up.
+-- Vectors are 32-bit floats, little endian; times are nanoseconds since 1970 (the lowest integer
+-- stands for "never").
 CREATE TABLE user_points (
     key           INTEGER PRIMARY KEY,
     id            TEXT    NOT NULL,
@@ -21,7 +24,8 @@ CREATE TABLE user_points (
 -- For expiry, which asks for the users that were changed least recently.
 CREATE INDEX user_points_changed_at ON user_points (changed_at);
 
--- One row per item. content is the catalog's JSON. version is an unsigned number kept as its bits: compared in Go, never in SQL.
+-- One row per item. content is the catalog's JSON. version is an unsigned number kept as its bits:
+-- compared in Go, never in SQL.
 CREATE TABLE item_points (
     key            INTEGER PRIMARY KEY,
     id             TEXT    NOT NULL,
@@ -33,7 +37,8 @@ CREATE TABLE item_points (
     content        TEXT    NOT NULL
 );
 
--- One row per pair of users, a < b, with the newest change of their friendship; removed = 1 is a tombstone.
+-- One row per pair of users, a < b, with the newest change of their friendship; removed = 1 is a
+-- tombstone.
 CREATE TABLE edges (
     a        TEXT    NOT NULL,
     b        TEXT    NOT NULL,
