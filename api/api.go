@@ -1,8 +1,8 @@
-// Package api is the HTTP server: recommendations over REST, the producers' way in for events, dead
-// letters and state for operators, and an OpenAPI document of it all.
+// Package api is the HTTP server: recommendations over REST, the gateway for events, dead letters
+// and status for operators, and an OpenAPI document of all of them.
 //
-// It answers from the same recommender that fills the recommendations topic. What stands on the
-// stream (dead letters, lag) comes in through the small interfaces of this package.
+// It answers from the same recommender that fills the recommendations topic. Dead letters and lag
+// come from the log through the small interfaces of this package.
 package api
 
 import (
@@ -25,7 +25,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Recommender makes lists; *recommend.Recommender is one.
+// Recommender makes lists. *recommend.Recommender implements it.
 type Recommender interface {
 	Recommend(ctx context.Context, requests []recommend.Request) ([]schemas.Recommendation, error)
 	Similar(ctx context.Context, itemID string, n int) (schemas.Recommendation, error)
@@ -33,7 +33,7 @@ type Recommender interface {
 	SuggestFriends(ctx context.Context, userID string, n int) ([]sinks.Suggestion, error)
 }
 
-// Gateway mounts the handlers that take events; *gateway.Gateway is one.
+// Gateway mounts the handlers that accept events. *gateway.Gateway implements it.
 type Gateway interface {
 	Register(r gateway.Router)
 }
@@ -43,40 +43,40 @@ type Emitter interface {
 	Emit(ctx context.Context, batch []record.Record) error
 }
 
-// Deps are what the server is made of.
+// Deps are the dependencies of the server.
 type Deps struct {
 	// Recommender is required.
 	Recommender Recommender
 	// Gateway is required.
 	Gateway Gateway
-	// Emitter takes the lists that were answered to users, for the topic recommendations. Required.
+	// Emitter writes the served lists to the topic recommendations. Required.
 	Emitter Emitter
 	// DeadLetters is required.
 	DeadLetters DeadLetters
-	// Status says how the pipeline is. Required.
+	// Status returns the state of the pipeline. Required.
 	Status func(ctx context.Context) (Status, error)
-	// Checks are what /readyz asks.
+	// Checks are the readiness checks of /readyz.
 	Checks []Check
 	// Metrics serves /metrics; nil leaves it out.
 	Metrics http.Handler
 	// AsyncAPI is served under /asyncapi.yaml; empty leaves it out.
 	AsyncAPI []byte
-	// Version is that of the program.
+	// Version is the version of the program.
 	Version string
 	// Log is slog.Default when nil.
 	Log *slog.Logger
-	// Hooks tell what happens, for metrics.
+	// Hooks are callbacks for metrics.
 	Hooks Hooks
 }
 
-// Hooks tell what happens. Empty fields are allowed. They are called from many goroutines and must
+// Hooks are callbacks for metrics. Any of them may be nil. They are called concurrently and must
 // not block.
 type Hooks struct {
-	// Answered is told of each request; route is the pattern that matched, not the path.
+	// Answered is called for each request. route is the pattern that matched, not the path.
 	Answered func(method, route string, status int, d time.Duration)
-	// Served is told of each list that a user was given.
+	// Served is called for each list that was returned to a user.
 	Served func(list *schemas.Recommendation)
-	// Unlogged is told how many served lists could not be written to the log and were given up.
+	// Unlogged is called with the number of served lists that could not be written to the log.
 	Unlogged func(lists int)
 }
 
@@ -147,7 +147,7 @@ func (s *Server) mount() error {
 	}
 
 	c := huma.DefaultConfig("Slipstream", s.deps.Version)
-	// Neither a page that loads scripts from elsewhere, nor $schema in bodies: a list is the same
+	// No page that loads scripts from other hosts. No $schema in bodies, since a list is the same
 	// here and on the topic.
 	c.DocsPath, c.OpenAPIPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
 	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
@@ -186,7 +186,7 @@ func (s *Server) OpenAPI() ([]byte, error) { return s.openAPI.YAML() }
 func static(contentType string, body []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
-		// The client may be gone; there is nobody else to tell.
+		// The error means that the client is gone.
 		_, _ = w.Write(body)
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/slipstream-rec/slipstream/config"
 )
 
-// keyring finds callers by the hash of their key, so that the time it takes says nothing about
-// keys. An empty one lets everybody do everything.
+// keyring finds callers by the hash of their key, so that the lookup time reveals nothing about
+// keys. An empty keyring allows everything.
 type keyring map[[sha256.Size]byte]config.APIKey
 
 func newKeyring(keys []config.APIKey) (keyring, error) {
@@ -37,7 +37,7 @@ func newKeyring(keys []config.APIKey) (keyring, error) {
 	return ring, nil
 }
 
-// allow tells whether the request may do what a role may. The status is 401 or 403 when it may not.
+// allow checks that the request has a role. The status is 200, 401 or 403.
 func (k keyring) allow(r *http.Request, role string) (status int, detail string) {
 	if len(k) == 0 {
 		return http.StatusOK, ""
@@ -62,7 +62,7 @@ func (k keyring) allow(r *http.Request, role string) (status int, detail string)
 	return http.StatusOK, ""
 }
 
-// permit answers the request if it may not do what a role may.
+// permit returns true if the request has a role. Otherwise it answers the request.
 func (s *Server) permit(w http.ResponseWriter, r *http.Request, role string) bool {
 	status, detail := s.keys.allow(r, role)
 	if status == http.StatusOK {
@@ -86,8 +86,8 @@ func (s *Server) require(role string) func(http.Handler) http.Handler {
 	}
 }
 
-// guarded completes an operation: the role it needs, in the document and in fact, the
-// bound of its body, and the errors that any operation can have.
+// guarded completes an operation: it checks and documents the role, bounds the body, and documents
+// the errors that every operation can return.
 func (s *Server) guarded(o huma.Operation, role string) huma.Operation {
 	o.Security, o.MaxBodyBytes = secured(role), int64(s.cfg.MaxBodyBytes)
 	o.Errors = append(
@@ -106,7 +106,8 @@ func secured(role string) []map[string][]string {
 	return []map[string][]string{{"bearer": {role}}, {"key": {role}}}
 }
 
-// detached returns a context that the request's deadline does not end, only its client.
+// detached returns a context without the deadline of the request. It ends when the client
+// disconnects.
 func detached(ctx context.Context) context.Context {
 	if c, ok := ctx.Value(clientKey{}).(context.Context); ok {
 		return c

@@ -12,15 +12,15 @@ import (
 // Check is one thing that the process needs.
 type Check struct {
 	Name string
-	// Required makes the process not ready when it fails; without it, it is ready and degraded.
+	// Required makes the process not ready when the check fails. Otherwise it is ready but degraded.
 	Required bool
 	Ping     func(ctx context.Context) error
 }
 
 const (
 	checkTimeout = 2 * time.Second
-	// checkAge is how long the result of the checks is used again, so that being asked often costs
-	// the stores nothing.
+	// checkAge is how long the result of the checks is cached, so that frequent probes do not load
+	// the stores.
 	checkAge = time.Second
 )
 
@@ -34,11 +34,11 @@ const (
 // checked is the body of /readyz.
 type checked struct {
 	Status string `json:"status"`
-	// Checks holds "ok" or what is wrong.
+	// Checks holds "ok" or the error of each check.
 	Checks map[string]string `json:"checks"`
 }
 
-// readiness asks the checks, each at most every checkAge.
+// readiness runs the checks, at most once per checkAge.
 type readiness struct {
 	checks   []Check
 	stopping atomic.Bool
@@ -61,7 +61,7 @@ func (r *readiness) get(ctx context.Context) checked {
 	if !r.at.IsZero() && time.Since(r.at) < checkAge {
 		return r.last
 	}
-	// Whoever asked first may leave: the result is for the others too.
+	// The first caller may disconnect, but the result is for the others too.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
 	errs := make([]error, len(r.checks))
@@ -87,14 +87,14 @@ func (r *readiness) get(ctx context.Context) checked {
 	return result
 }
 
-// getHealth says that the process is alive: it does not look at anything else, since a restart
-// would not help a store.
+// getHealth says that the process is alive. It checks nothing else, since a restart would not
+// repair a store.
 func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write([]byte(`{"status":"alive"}` + "\n"))
 }
 
-// getReady says whether requests should come here.
+// getReady says whether this process should receive requests.
 func (s *Server) getReady(w http.ResponseWriter, r *http.Request) {
 	result := s.ready.get(r.Context())
 	w.Header().Set("Content-Type", "application/json")

@@ -17,7 +17,7 @@ import (
 func problem(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", gateway.ContentTypeProblem)
 	w.WriteHeader(status)
-	// The client may be gone; there is nobody else to tell.
+	// The error means that the client is gone.
 	_ = json.NewEncoder(w).Encode(
 		gateway.Problem{
 			Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail,
@@ -25,7 +25,7 @@ func problem(w http.ResponseWriter, status int, detail string) {
 	)
 }
 
-// observe tells the hooks of each answer.
+// observe calls the hook for each answer.
 func (s *Server) observe(next http.Handler) http.Handler {
 	if s.deps.Hooks.Answered == nil {
 		return next
@@ -34,7 +34,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		started := time.Now()
 		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		defer func() {
-			route := "other" // paths that nothing matches have no bound
+			route := "other" // unmatched paths would give unlimited label values
 			if c := chi.RouteContext(r.Context()); c != nil && c.RoutePattern() != "" {
 				route = c.RoutePattern()
 			}
@@ -48,7 +48,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 	})
 }
 
-// recover answers 500 to a request whose handler panics: the others go on.
+// recover answers 500 to a request whose handler panics. Other requests continue.
 func (s *Server) recover(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -71,7 +71,7 @@ func (s *Server) recover(next http.Handler) http.Handler {
 	})
 }
 
-// clientKey finds the context that only the client's leaving ends.
+// clientKey is the key of the context that ends only when the client disconnects.
 type clientKey struct{}
 
 // limit bounds the time of a request. Sizes are bounded where bodies are read.

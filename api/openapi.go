@@ -21,7 +21,7 @@ const (
 
 func ref(name string) *huma.Schema { return &huma.Schema{Ref: "#/components/schemas/" + name} }
 
-// schemaName tells types of the same name apart.
+// schemaName gives types of the same name different names.
 func schemaName(t reflect.Type, hint string) string {
 	if t == reflect.TypeFor[schemas.Problem]() {
 		return "FieldProblem"
@@ -29,22 +29,22 @@ func schemaName(t reflect.Type, hint string) string {
 	return huma.DefaultSchemaNamer(t, hint)
 }
 
-// describe puts into the document what is the same for all operations, and the JSON Schemas of
-// events and lists as they stand in the repository.
+// describe adds the common parts of all operations to the document, and the JSON Schemas of events
+// and lists from the repository.
 func describe(o *huma.OpenAPI) error {
 	o.Info.Description = "Recommendations that reflect an event within a second. Errors are " +
 		"application/problem+json (RFC 9457). " +
-		"429 and 503 carry Retry-After: the same request may be sent again then; events count " +
-		"once by their source and id. " +
-		"What goes over Kafka is in asyncapi.yaml."
+		"429 and 503 carry Retry-After: send the same request again after it. An event counts " +
+		"once by its source and id. " +
+		"The Kafka topics are in asyncapi.yaml."
 	o.Info.License = nil
 	o.Servers = []*huma.Server{{URL: "http://127.0.0.1:8080", Description: "slipstream dev"}}
 	o.Tags = []*huma.Tag{
-		{Name: tagList, Description: "Lists, made when they are asked for."},
+		{Name: tagList, Description: "Lists, made on request."},
 		{
 			Name: tagEvents,
-			Description: "What people do, the catalogue, people and friendships. An answer of " +
-				"202 means: the log has it.",
+			Description: "Interactions, items, users and friendships. An answer of 202 means " +
+				"that the log has the event.",
 		},
 		{Name: tagOperate, Description: "State and dead letters."},
 	}
@@ -81,8 +81,7 @@ func describe(o *huma.OpenAPI) error {
 	return nil
 }
 
-// inline takes a JSON Schema into the document as it is, but for what would give it an address of
-// its own.
+// inline returns a JSON Schema for the document, without the fields that give it its own address.
 func inline(raw []byte) (*huma.Schema, error) {
 	var fields map[string]any
 	if err := json.Unmarshal(raw, &fields); err != nil {
@@ -93,8 +92,8 @@ func inline(raw []byte) (*huma.Schema, error) {
 	return &huma.Schema{Extensions: fields}, nil
 }
 
-// describeGateway puts the producers' handlers into the document; they read bodies that no
-// framework does.
+// describeGateway adds the handlers of the gateway to the document. They read bodies that the
+// framework does not support.
 func describeGateway(o *huma.OpenAPI) {
 	problemSchema := o.Components.Schemas.Schema(
 		reflect.TypeFor[gateway.Problem](), true, "Problem",
@@ -121,14 +120,14 @@ func describeGateway(o *huma.OpenAPI) {
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: good}},
 		}}
 		for status, what := range map[int]string{
-			http.StatusBadRequest: "Refused: the detail says which field is wrong, " +
-				"and how.",
+			http.StatusBadRequest: "Refused: the detail names the invalid field and the " +
+				"problem.",
 			http.StatusUnauthorized:          "No API key, or an unknown one.",
 			http.StatusForbidden:             "The API key lacks the role emit.",
 			http.StatusRequestEntityTooLarge: "Too large.",
 			http.StatusUnsupportedMediaType: "The Content-Type or Content-Encoding is not " +
-				"understood.",
-			http.StatusTooManyRequests:    "Too much at once: see Retry-After.",
+				"supported.",
+			http.StatusTooManyRequests:    "Too many requests in flight: see Retry-After.",
 			http.StatusServiceUnavailable: "The log does not answer: see Retry-After.",
 		} {
 			op.Responses[strconv.Itoa(status)] = &huma.Response{
@@ -144,13 +143,13 @@ func describeGateway(o *huma.OpenAPI) {
 	array := &huma.Schema{OneOf: []*huma.Schema{events, {Type: huma.TypeArray, Items: events}}}
 	add(&huma.Operation{
 		OperationID: "emit", Method: http.MethodPost, Path: "/v1/events", Summary: "Emit events",
-		Description: "One event, an array, NDJSON (one event a line), or CloudEvents: " +
-			"structured, in a batch, or binary (ce- headers). gzip is understood. " +
-			"When some events of many are refused the others are taken, and errors says which " +
-			"and why.",
+		Description: "One event, an array, NDJSON (one event per line), or CloudEvents: " +
+			"structured, in a batch, or binary (ce- headers). gzip is supported. When some " +
+			"events of a request are refused, the others are accepted, and errors names the " +
+			"refused ones.",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			"application/json":     {Schema: array},
-			"application/x-ndjson": event("One event a line."),
+			"application/x-ndjson": event("One event per line."),
 			"application/cloudevents+json": event(
 				"A CloudEvent 1.0; type is the kind, data the event.",
 			),
@@ -162,7 +161,10 @@ func describeGateway(o *huma.OpenAPI) {
 		}},
 	}, answer)
 
-	put := func(id, method, path, summary, description string, kind schemas.Kind, body bool, names ...string) {
+	put := func(
+		id, method, path, summary, description string,
+		kind schemas.Kind, body bool, names ...string,
+	) {
 		op := &huma.Operation{
 			OperationID: id, Method: method, Path: path, Summary: summary, Description: description,
 		}
@@ -177,11 +179,11 @@ func describeGateway(o *huma.OpenAPI) {
 		}
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
-			Description: "The event's id: sent again with it, it counts once.",
+			Description: "The event's id. An event that is sent again with it counts once.",
 		})
 		if body {
 			op.RequestBody = &huma.RequestBody{
-				Description: "The fields beside those in the path.",
+				Description: "The fields that are not in the path.",
 				Content: map[string]*huma.MediaType{
 					"application/json": {Schema: ref(string(kind))},
 				},
@@ -191,8 +193,8 @@ func describeGateway(o *huma.OpenAPI) {
 	}
 	put(
 		"put-item", http.MethodPut, "/v1/items/{id}", "Add or change an item",
-		"The whole item: it can be recommended within a second.", schemas.KindItemUpdated, true,
-		"id",
+		"Replaces the whole item. It can be recommended within a second.",
+		schemas.KindItemUpdated, true, "id",
 	)
 	put(
 		"withdraw-item", http.MethodDelete, "/v1/items/{id}", "Withdraw an item",
@@ -204,8 +206,8 @@ func describeGateway(o *huma.OpenAPI) {
 		schemas.KindUserUpdated, true, "id",
 	)
 	put("erase-user", http.MethodDelete, "/v1/users/{id}", "Erase a user",
-		"Everything of the user up to now goes from every store, in order with their events; "+
-			"events from before that come later are dropped.", schemas.KindUserErased, false, "id")
+		"Deletes all data of the user up to now from every store, in order with their events. "+
+			"Older events that arrive later are dropped.", schemas.KindUserErased, false, "id")
 	put(
 		"add-friend", http.MethodPut, "/v1/users/{id}/friends/{friend}", "Add a friendship",
 		"Friendships have no direction.", schemas.KindFriendshipAdded, true, "id", "friend",

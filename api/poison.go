@@ -32,13 +32,13 @@ type DeadLetters interface {
 // Letter is a dead letter as it is shown.
 type Letter struct {
 	ID             string    `json:"id"`
-	Group          string    `json:"group" doc:"The consumer group that could not handle it."`
+	Group          string    `json:"group" doc:"The consumer group that could not process it."`
 	Topic          string    `json:"topic"`
 	Partition      int       `json:"partition"`
 	Offset         int64     `json:"offset"`
-	RecordedAt     time.Time `json:"recorded_at" doc:"When the log took the record."`
-	Key            string    `json:"key" doc:"The record's key; in hexadecimal after 0x when it is no text."`
-	Class          string    `json:"class" doc:"permanent: the event is wrong; unknown: the attempts were used up."`
+	RecordedAt     time.Time `json:"recorded_at" doc:"When the log accepted the record."`
+	Key            string    `json:"key" doc:"The record's key; hexadecimal after 0x when it is not text."`
+	Class          string    `json:"class" doc:"permanent: the event is invalid; unknown: all attempts failed."`
 	Reason         string    `json:"reason"`
 	Attempts       int       `json:"attempts"`
 	FirstFailureAt time.Time `json:"first_failure_at"`
@@ -49,7 +49,7 @@ type Letter struct {
 	Resolution     string    `json:"resolution,omitempty" doc:"The reason given when it was replayed or dropped."`
 }
 
-// wholeLetter is a dead letter with what was in the record.
+// wholeLetter is a dead letter with the headers and value of the record.
 type wholeLetter struct {
 	Letter
 	Headers []shownHeader `json:"headers" nullable:"false"`
@@ -98,10 +98,10 @@ type listInput struct {
 	Class  string    `query:"class" enum:"permanent,unknown,transient" doc:"Only of this class of failure."`
 	Topic  string    `query:"topic" doc:"Only from this topic."`
 	Reason string    `query:"reason" doc:"Only with this text in the reason."`
-	Since  time.Time `query:"since" doc:"Only set aside then or later."`
-	Until  time.Time `query:"until" doc:"Only set aside before."`
+	Since  time.Time `query:"since" doc:"Only written at this time or later."`
+	Until  time.Time `query:"until" doc:"Only written before this time."`
 	State  string    `query:"state" enum:"open,replayed,dropped" doc:"Only in this state."`
-	Limit  int       `query:"limit" minimum:"1" maximum:"10000" default:"100" doc:"At most so many, the newest."`
+	Limit  int       `query:"limit" minimum:"1" maximum:"10000" default:"100" doc:"Maximum number, newest first."`
 }
 
 type listOutput struct {
@@ -116,17 +116,17 @@ type letterOutput struct {
 	Body         wholeLetter
 }
 
-// Choice says which dead letters are meant, in the body of a request to replay or drop.
+// Choice selects dead letters in the body of a request to replay or drop.
 type Choice struct {
-	IDs    []string  `json:"ids,omitempty" maxItems:"10000" doc:"These."`
+	IDs    []string  `json:"ids,omitempty" maxItems:"10000" doc:"Those with these ids."`
 	Group  string    `json:"group,omitempty" doc:"Those of this consumer group."`
 	Class  string    `json:"class,omitempty" enum:"permanent,unknown,transient" doc:"Those of this class of failure."`
 	Topic  string    `json:"topic,omitempty" doc:"Those from this topic."`
 	Reason string    `json:"reason,omitempty" doc:"Those with this text in the reason."`
-	Since  time.Time `json:"since,omitzero" required:"false" doc:"Those set aside then or later."`
-	Until  time.Time `json:"until,omitzero" required:"false" doc:"Those set aside before."`
-	All    bool      `json:"all,omitempty" doc:"All that are open: needed when nothing else chooses."`
-	Note   string    `json:"note,omitempty" maxLength:"1000" doc:"Why, for whoever looks later."`
+	Since  time.Time `json:"since,omitzero" required:"false" doc:"Those written at this time or later."`
+	Until  time.Time `json:"until,omitzero" required:"false" doc:"Those written before this time."`
+	All    bool      `json:"all,omitempty" doc:"All open ones: required when nothing else is selected."`
+	Note   string    `json:"note,omitempty" maxLength:"1000" doc:"The reason, which is kept."`
 }
 
 func (c *Choice) filter() (deadletter.Filter, error) {
@@ -145,7 +145,7 @@ func (c *Choice) filter() (deadletter.Filter, error) {
 type replayInput struct {
 	Body struct {
 		Choice
-		Rate float64 `json:"rate,omitempty" minimum:"0" doc:"At most so many a second; 0: as fast as it goes. The answer comes when all are sent."`
+		Rate float64 `json:"rate,omitempty" minimum:"0" doc:"Maximum dead letters per second; 0: no limit. The answer comes when all are sent."`
 	}
 }
 
@@ -155,7 +155,7 @@ type dropInput struct {
 
 type countOutput struct {
 	Body struct {
-		Count int `json:"count" doc:"How many."`
+		Count int `json:"count" doc:"Number of dead letters."`
 	}
 }
 
@@ -164,7 +164,7 @@ func (s *Server) deadLetters(doc huma.API) {
 		OperationID: "list-dead-letters", Method: http.MethodGet, Path: "/v1/poison",
 		Tags:        []string{tagOperate},
 		Summary:     "Dead letters",
-		Description: "Events that were set aside for a person, newest first.",
+		Description: "Records that could not be processed, newest first.",
 	}, config.RoleOperate), s.listDeadLetters)
 	huma.Register(doc, s.guarded(huma.Operation{
 		OperationID: "show-dead-letter", Method: http.MethodGet, Path: "/v1/poison/{id}",
@@ -176,23 +176,23 @@ func (s *Server) deadLetters(doc huma.API) {
 		OperationID: "replay-dead-letters", Method: http.MethodPost, Path: "/v1/poison/replay",
 		Tags:    []string{tagOperate},
 		Summary: "Replay dead letters",
-		Description: "Sends those that are open and match to their group again. Replaying one " +
-			"twice counts once. What cannot be handled this time either comes back as open.",
+		Description: "Sends the open dead letters that match to their group again. Replaying " +
+			"one twice counts once. One that fails again becomes open again.",
 		Middlewares: huma.Middlewares{patient},
 	}, config.RoleOperate), s.replayDeadLetters)
 	huma.Register(doc, s.guarded(huma.Operation{
 		OperationID: "drop-dead-letters", Method: http.MethodPost, Path: "/v1/poison/drop",
 		Tags:    []string{tagOperate},
 		Summary: "Drop dead letters",
-		Description: "Marks those that are open and match as not to be replayed. They stay on " +
-			"the log until its retention takes them.",
+		Description: "Marks the open dead letters that match as dropped. They stay on the log " +
+			"until its retention deletes them.",
 	}, config.RoleOperate), s.dropDeadLetters)
 }
 
-// patient takes the server's bound of writing off an answer that may take long on purpose.
+// patient removes the write timeout of an answer that may take long on purpose.
 func patient(ctx huma.Context, next func(huma.Context)) {
 	_, w := humachi.Unwrap(ctx)
-	// Not every writer can; then the bound stays.
+	// Not every writer supports it. Then the timeout stays.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	next(ctx)
 }
@@ -205,7 +205,7 @@ func (s *Server) listDeadLetters(ctx context.Context, in *listInput) (*listOutpu
 	if err != nil {
 		return nil, s.fail(ctx, "list dead letters", err)
 	}
-	out := &listOutput{CacheControl: private}
+	out := &listOutput{CacheControl: cachePrivate}
 	out.Body.DeadLetters = make([]Letter, len(found))
 	for i := range found {
 		out.Body.DeadLetters[i] = show(&found[i])
@@ -226,7 +226,7 @@ func (s *Server) showDeadLetter(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, s.fail(ctx, "show a dead letter", err)
 	}
-	return &letterOutput{CacheControl: private, Body: showWhole(&l)}, nil
+	return &letterOutput{CacheControl: cachePrivate, Body: showWhole(&l)}, nil
 }
 
 func (s *Server) replayDeadLetters(ctx context.Context, in *replayInput) (*countOutput, error) {

@@ -21,17 +21,19 @@ type generalList schemas.Recommendation
 func (generalList) Schema(huma.Registry) *huma.Schema { return ref(generalListName) }
 
 // MarshalJSON writes what schemas.Recommendation does.
-func (l generalList) MarshalJSON() ([]byte, error) { return schemas.Recommendation(l).MarshalJSON() }
+func (l generalList) MarshalJSON() ([]byte, error) {
+	return schemas.Recommendation(l).MarshalJSON()
+}
 
 // UserParam is a user in the path. It is exported for the OpenAPI generator, which does not see
 // into other embedded types.
 type UserParam struct {
-	ID string `path:"id" minLength:"1" maxLength:"256" doc:"The user's id; one that nobody has heard of gets what is trending."`
+	ID string `path:"id" minLength:"1" maxLength:"256" doc:"The user's id. An unknown user gets trending items."`
 }
 
 // LengthParam says how many items are wanted.
 type LengthParam struct {
-	N int `query:"n" minimum:"1" maximum:"200" doc:"How many. Without it, as configured (recommend.list_length)."`
+	N int `query:"n" minimum:"1" maximum:"200" doc:"Number of items. Default: recommend.list_length."`
 }
 
 // GenreParam restricts a list to genres.
@@ -43,11 +45,11 @@ type recommendInput struct {
 	UserParam
 	LengthParam
 	GenreParam
-	Exclude  []string `query:"exclude,explode" maxItems:"1000" doc:"Items that must not come; may be repeated."`
-	Scenario string   `query:"scenario" enum:"home,new,friends" default:"home" doc:"What the list is for: everything blended, what hardly anyone has taken yet, or what friends took."`
+	Exclude  []string `query:"exclude,explode" maxItems:"1000" doc:"Items to leave out; may be repeated."`
+	Scenario string   `query:"scenario" enum:"home,new,friends" default:"home" doc:"What the list is for: all sources blended, cold-start items, or items that friends took."`
 }
 
-// personalOutput holds the list as it goes onto the topic, byte for byte: it is encoded once.
+// personalOutput holds the list byte for byte as it is written to the topic: it is encoded once.
 type personalOutput struct {
 	CacheControl string `header:"Cache-Control"`
 	ContentType  string `header:"Content-Type" hidden:"true"`
@@ -71,9 +73,9 @@ type suggestionsOutput struct {
 }
 
 const (
-	private = "private, no-store"  // a list is older than the user's next event
-	public  = "public, max-age=10" // trending is computed every minute
-	tagList = "Recommendations"
+	cachePrivate = "private, no-store"  // a list is outdated by the user's next event
+	cachePublic  = "public, max-age=10" // trending is computed every 15 seconds
+	tagList      = "Recommendations"
 )
 
 func (s *Server) recommendations(doc huma.API) {
@@ -81,11 +83,11 @@ func (s *Server) recommendations(doc huma.API) {
 		OperationID: "recommend", Method: http.MethodGet, Path: "/v1/users/{id}/recommendations",
 		Tags:    []string{tagList},
 		Summary: "Recommendations for a user",
-		Description: "The same lists as on the recommendations topic, made now. An unknown user " +
-			"gets what is trending, marked so by strategy. When a store " +
-			"does not answer, the list is made from what is left and names what is missing in " +
-			"degraded. Each list is written to the topic too: " +
-			"send its recommendation_id along with the interactions that it leads to.",
+		Description: "The same lists as on the recommendations topic, made on request. An " +
+			"unknown user gets trending items, and strategy says so. When a store does not " +
+			"answer, the list is made without it, and degraded names what is missing. Each list " +
+			"is written to the topic too: send its recommendation_id with the interactions that " +
+			"it leads to.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The list, as on the topic.",
 			Content: map[string]*huma.MediaType{
@@ -95,11 +97,10 @@ func (s *Server) recommendations(doc huma.API) {
 	}, config.RoleRead), s.recommend)
 	huma.Register(doc, s.guarded(huma.Operation{
 		OperationID: "similar", Method: http.MethodGet, Path: "/v1/items/{id}/similar",
-		Tags:    []string{tagList},
-		Summary: "Items like an item",
-		Description: "By what people take together and, for items that hardly anyone has taken, " +
-			"by content.",
-		Errors: []int{http.StatusNotFound},
+		Tags:        []string{tagList},
+		Summary:     "Items similar to an item",
+		Description: "By co-occurrence in interactions and, for cold-start items, by content.",
+		Errors:      []int{http.StatusNotFound},
 	}, config.RoleRead), s.similar)
 	huma.Register(doc, s.guarded(huma.Operation{
 		OperationID: "trending", Method: http.MethodGet, Path: "/v1/trending",
@@ -137,7 +138,7 @@ func (s *Server) recommend(ctx context.Context, in *recommendInput) (*personalOu
 		s.deps.Hooks.Served(list)
 	}
 	return &personalOutput{
-		CacheControl: private, ContentType: schemas.ContentTypeJSON, Body: m.Value,
+		CacheControl: cachePrivate, ContentType: schemas.ContentTypeJSON, Body: m.Value,
 	}, nil
 }
 
@@ -149,14 +150,14 @@ func (s *Server) similar(ctx context.Context, in *struct {
 	list, err := s.deps.Recommender.Similar(ctx, in.ID, orTwenty(in.N))
 	if errors.Is(err, recommend.ErrUnknownItem) {
 		return nil, huma.Error404NotFound(
-			"the catalogue has no item " + in.ID + ": PUT /v1/items/{id} adds one, and it is " +
+			"the catalog has no item " + in.ID + ": PUT /v1/items/{id} adds one, and it is " +
 				"known within a second",
 		)
 	}
 	if err != nil {
 		return nil, s.fail(ctx, "find similar items", err)
 	}
-	return &generalOutput{CacheControl: public, Body: generalList(list)}, nil
+	return &generalOutput{CacheControl: cachePublic, Body: generalList(list)}, nil
 }
 
 func (s *Server) trending(ctx context.Context, in *struct {
@@ -166,9 +167,9 @@ func (s *Server) trending(ctx context.Context, in *struct {
 ) (*generalOutput, error) {
 	list, err := s.deps.Recommender.Trending(ctx, orTwenty(in.N), in.Genre)
 	if err != nil {
-		return nil, s.fail(ctx, "find what is trending", err)
+		return nil, s.fail(ctx, "find trending items", err)
 	}
-	return &generalOutput{CacheControl: public, Body: generalList(list)}, nil
+	return &generalOutput{CacheControl: cachePublic, Body: generalList(list)}, nil
 }
 
 func (s *Server) suggest(ctx context.Context, in *struct {
@@ -184,7 +185,7 @@ func (s *Server) suggest(ctx context.Context, in *struct {
 		found = []sinks.Suggestion{}
 	}
 	return &suggestionsOutput{
-		CacheControl: private, Body: suggestions{UserID: in.ID, Suggestions: found},
+		CacheControl: cachePrivate, Body: suggestions{UserID: in.ID, Suggestions: found},
 	}, nil
 }
 
@@ -195,8 +196,8 @@ func orTwenty(n int) int {
 	return n
 }
 
-// fail turns an error into an answer. What is inside is for the log; the caller learns whether to
-// try again.
+// fail turns an error into an answer. The error is logged. The caller only learns whether to try
+// again.
 func (s *Server) fail(ctx context.Context, doing string, err error) error {
 	switch {
 	case ctx.Err() != nil,

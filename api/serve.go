@@ -22,8 +22,8 @@ func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve answers requests from l until ctx ends. Then /readyz says no, running requests get
-// ShutdownTimeout to finish, and the lists that were served are written. It closes l.
+// Serve answers requests from l until ctx ends. Then /readyz answers 503, running requests get
+// ShutdownTimeout to finish, and the served lists are written to the log. It closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:           s.handler,
@@ -33,7 +33,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		IdleTimeout:       s.cfg.IdleTimeout,
 		MaxHeaderBytes:    64 << 10,
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12},
-		// broken clients, which are no business of ours
+		// These are errors of clients.
 		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
@@ -75,7 +75,7 @@ func (s *Server) shutdown(ctx context.Context, srv *http.Server) error {
 	err := srv.Shutdown(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.log.Warn(
-			"requests were cut off, since they did not end within http.shutdown_timeout", "timeout",
+			"requests were aborted: they did not end within http.shutdown_timeout", "timeout",
 			s.cfg.ShutdownTimeout,
 		)
 		return srv.Close()

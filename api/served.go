@@ -14,9 +14,9 @@ const (
 	maxTogether  = 500
 )
 
-// servedLog writes the lists that were answered to users onto the topic of recommendations, so that
-// clicks can be joined with them. It does so behind the answers: while the log does not take them,
-// at most maxUnwritten wait, and further ones are given up and counted.
+// servedLog writes served lists to the topic recommendations, so that clicks can be joined with
+// them. It writes in the background. During an outage of the log at most maxUnwritten lists wait;
+// further ones are dropped and counted.
 type servedLog struct {
 	emitter  Emitter
 	log      *slog.Logger
@@ -43,7 +43,7 @@ func (s *servedLog) add(list record.Record) {
 	}
 }
 
-// run writes until ctx ends, then writes what is left for at most patience.
+// run writes until ctx ends. Then it writes the remaining lists for at most patience.
 func (s *servedLog) run(ctx context.Context, patience time.Duration) {
 	for {
 		select {
@@ -69,7 +69,7 @@ func (s *servedLog) finish(ctx context.Context, patience time.Duration) {
 	}
 }
 
-// together takes what has come meanwhile.
+// together returns first and the lists that are queued, at most maxTogether.
 func (s *servedLog) together(first record.Record) []record.Record {
 	batch := []record.Record{first}
 	for len(batch) < maxTogether {
@@ -83,8 +83,8 @@ func (s *servedLog) together(first record.Record) []record.Record {
 	return batch
 }
 
-// write tries until it succeeds or ctx ends; then one more time, so that a stop does not lose what
-// the log would take.
+// write retries until it succeeds or ctx ends. Then it tries once more, so that a shutdown does not
+// lose lists that the log would accept.
 func (s *servedLog) write(ctx context.Context, batch []record.Record, patience time.Duration) {
 	b := fault.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
 	var err error
@@ -96,13 +96,13 @@ func (s *servedLog) write(ctx context.Context, batch []record.Record, patience t
 		s.log.Warn("served lists wait for the log", "lists", len(batch), "wait", wait, "error", err)
 		again = fault.Sleep(ctx, wait)
 	}
-	if patience == 0 { // the stop came in between
+	if patience == 0 { // ctx ended during a wait
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if err = s.emitter.Emit(last, batch); err == nil {
 			return
 		}
 	}
-	s.log.Warn("served lists were given up", "lists", len(batch), "error", err)
+	s.log.Warn("served lists were dropped", "lists", len(batch), "error", err)
 	s.unlogged(len(batch))
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/slipstream-rec/slipstream/config"
 )
 
-// Status is how the pipeline is.
+// Status is the state of the pipeline.
 type Status struct {
 	Version   string    `json:"version"`
 	StartedAt time.Time `json:"started_at"`
@@ -23,24 +23,24 @@ type Status struct {
 type EngineStatus struct {
 	Name  string `json:"name"`
 	Up    bool   `json:"up"`
-	Error string `json:"error,omitempty" doc:"What it said, when it is not up."`
+	Error string `json:"error,omitempty" doc:"Its error when it is not up."`
 }
 
-// GroupStatus is how far a consumer group is.
+// GroupStatus is the progress of a consumer group.
 type GroupStatus struct {
 	Group string `json:"group"`
-	Lag   int64  `json:"lag" doc:"Events that it is behind, over all partitions."`
-	// OpenDeadLetters counts those that wait for a person.
+	Lag   int64  `json:"lag" doc:"Events that are not processed yet, over all partitions."`
+	// OpenDeadLetters counts the dead letters that are neither replayed nor dropped.
 	OpenDeadLetters int               `json:"open_dead_letters"`
 	Partitions      []PartitionStatus `json:"partitions" nullable:"false"`
 }
 
-// PartitionStatus is how far a group is on one partition.
+// PartitionStatus is the progress of a group on one partition.
 type PartitionStatus struct {
 	Topic     string `json:"topic"`
 	Partition int    `json:"partition"`
-	Committed int64  `json:"committed" doc:"The group's offset; -1 when it has none."`
-	End       int64  `json:"end" doc:"The offset that the next event will get."`
+	Committed int64  `json:"committed" doc:"The committed offset; -1 when there is none."`
+	End       int64  `json:"end" doc:"The offset of the next event (high watermark)."`
 	Lag       int64  `json:"lag"`
 }
 
@@ -50,7 +50,7 @@ func (s *Server) status(doc huma.API) {
 	huma.Register(doc, s.guarded(huma.Operation{
 		OperationID: "status", Method: http.MethodGet, Path: "/v1/status",
 		Tags:        []string{tagOperate},
-		Summary:     "How the pipeline is",
+		Summary:     "State of the pipeline",
 		Description: "Engines, lag of every consumer group, and open dead letters.",
 	}, config.RoleOperate), func(ctx context.Context, _ *struct{}) (*struct {
 		CacheControl string `header:"Cache-Control"`
@@ -64,6 +64,6 @@ func (s *Server) status(doc huma.API) {
 		return &struct {
 			CacheControl string `header:"Cache-Control"`
 			Body         Status
-		}{private, st}, nil
+		}{cachePrivate, st}, nil
 	})
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream"
 )
 
-// app is one running process: the log, the stores, the processors that were asked for, and the API.
+// App is one running process: the log, the stores, the selected processors and the API.
 type App struct {
 	cfg     config.Config
 	log     *slog.Logger
@@ -30,34 +30,33 @@ type App struct {
 	kafka   *Kafka
 	engines *Engines
 	logID   string
-	// epoch is the log's when the process started.
+	// epoch is the log's epoch at the start of the process.
 	epoch int
 
 	erasures    *processors.Erasures
 	factors     *processors.ItemFactors
 	recommender *recommend.Recommender
 	followers   []*stream.Follower
-	// pending are the processors' effects that are not in their stores yet although their batches
-	// are done.
+	// pending count the effects of finished batches that are not in the stores yet, by processor.
 	pending []func() int
 	// only are the processors that run here.
 	only []string
-	// embedded is set when the broker is the embedded one, whose offsets may be forgotten.
+	// embedded is set for the embedded broker, which may lose committed offsets.
 	embedded bool
 
 	version string
 	started time.Time
-	// listening gets the API's address once.
+	// listening receives the address of the API once.
 	listening chan string
 	ready     chan struct{}
 	once      sync.Once
 	health    health
 }
 
-// apiName is what --only calls the API.
+// apiName is the name of the API for --only.
 const apiName = "api"
 
-// ProcessorNames are the names that --only takes: the processors and the API.
+// ProcessorNames returns the names that --only accepts: the processors and the API.
 func ProcessorNames() []string {
 	var names []string
 	for _, d := range processors.Table() {
@@ -81,24 +80,24 @@ func ParseOnly(only []string) ([]string, error) {
 	return only, nil
 }
 
-// Options say how a process differs from the whole on its engines.
+// Options selects what a process runs and on which engines.
 type Options struct {
 	// Only names the processors to run here, of ProcessorNames; nil runs all of them.
 	Only []string
-	// Embedded uses the embedded store in cfg.DataDir in place of Qdrant, Neo4j and ClickHouse. The
-	// broker is then an embedded one too, which may forget offsets.
+	// Embedded uses the embedded store in cfg.DataDir instead of Qdrant, Neo4j and ClickHouse. The
+	// broker is then the embedded one too, which may lose committed offsets.
 	Embedded bool
-	// WaitForEngines is how long Open waits for engines that are not there yet. 0 fails at once.
+	// WaitForEngines is how long Open waits for engines that are not reachable. 0 fails at once.
 	WaitForEngines time.Duration
-	// Version is what the API tells of the build.
+	// Version is the version of the build that the API shows.
 	Version string
 	// Log defaults to slog.Default().
 	Log *slog.Logger
 }
 
-// Open connects to the log and the stores, creates or upgrades what they need, and prepares what a
-// process holds in memory. Errors of class fault.Transient mean that an engine is away; others say
-// what to do. Close the App.
+// Open connects to the log and the stores, migrates them, and prepares the state that a process
+// holds in memory. An error of class fault.Transient means that an engine is not reachable; other
+// errors say what to do. Close the App.
 func Open(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 	only, err := ParseOnly(o.Only)
 	if err != nil {
@@ -109,7 +108,7 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 		o.Log = slog.Default()
 	}
 	metrics := telemetry.NewMetrics(o.Version)
-	return untilThere(ctx, o.Log, o.WaitForEngines, func(ctx context.Context) (*App, error) {
+	return retryStart(ctx, o.Log, o.WaitForEngines, func(ctx context.Context) (*App, error) {
 		return open(ctx, cfg, o, metrics)
 	})
 }
@@ -175,7 +174,7 @@ func Migrate(
 	)
 }
 
-// prepare fills what every process holds in memory and names the topics that it follows.
+// prepare creates the state that a process holds in memory and the followers that fill it.
 func (a *App) prepare() error {
 	m := ModelConfig(a.cfg)
 	if err := m.Validate(); err != nil {
@@ -200,21 +199,22 @@ func (a *App) prepare() error {
 	return nil
 }
 
-// RecommendConfig is what the configuration says of lists.
+// RecommendConfig returns the configuration of the recommender.
 func RecommendConfig(cfg config.Config, m model.Config, log *slog.Logger) recommend.Config {
 	c := recommend.DefaultConfig()
 	c.Model, c.Log = m, log
-	c.Length, c.Candidates, c.TakenReturn = cfg.Recommend.ListLength, cfg.Recommend.Candidates, cfg.Recommend.AllowTaken
-	c.Holdout, c.TTL, c.Friends, c.Variant = cfg.Recommend.HoldoutShare, cfg.Recommend.TTL, cfg.Recommend.FriendsLimit, cfg.Recommend.Variant
-	c.Blend.Diversity = cfg.Recommend.Diversity
+	r := cfg.Recommend
+	c.Length, c.Candidates, c.TakenReturn = r.ListLength, r.Candidates, r.AllowTaken
+	c.Holdout, c.TTL, c.Friends, c.Variant = r.HoldoutShare, r.TTL, r.FriendsLimit, r.Variant
+	c.Blend.Diversity = r.Diversity
 	return c
 }
 
 func (a *App) runs(name string) bool { return slices.Contains(a.only, name) }
 
-// Run works until ctx ends, then drains and returns. Call it once.
+// Run processes events until ctx ends, then drains and returns. Call it once.
 func (a *App) Run(ctx context.Context) error {
-	relaxCollector(a.embedded)
+	relaxGC(a.embedded)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	support, sctx := errgroup.WithContext(background)
@@ -224,7 +224,7 @@ func (a *App) Run(ctx context.Context) error {
 	if err := catchUp(ctx, a.log, followerReport, a.followers); err != nil {
 		stopBackground()
 		if failed := support.Wait(); failed != nil {
-			return failed // the others were stopped because of it
+			return failed // the other followers were stopped because of it
 		}
 		return fault.IgnoreCanceled(err)
 	}
@@ -251,7 +251,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.runs("api") {
 		work.Go(func() error { return a.serve(wctx) })
 	}
-	work.Go(func() error { // a follower that fails must stop the work that relies on it
+	work.Go(func() error { // a failed follower must stop the processors that rely on it
 		select {
 		case <-sctx.Done():
 			if ctx.Err() == nil {
@@ -262,7 +262,7 @@ func (a *App) Run(ctx context.Context) error {
 		return nil
 	})
 	err = work.Wait()
-	// What was learned and not yet indexed goes out before the stores close.
+	// Learned vectors that are not indexed yet are written before the stores close.
 	final, cancel := context.WithTimeout(background, a.cfg.Stream.StopTimeout)
 	defer cancel()
 	for _, t := range tasks {
@@ -272,7 +272,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	stopBackground()
 	failed := support.Wait()
-	if errors.Is(err, failed) { // it has ended the work
+	if errors.Is(err, failed) { // err contains it already
 		failed = nil
 	}
 	return errors.Join(err, failed)
@@ -308,10 +308,10 @@ func (a *App) Engines() *Engines { return a.engines }
 // Ready is closed when the processors have joined their groups.
 func (a *App) Ready() <-chan struct{} { return a.ready }
 
-// Listening gets the address of the API, once.
+// Listening receives the address of the API once.
 func (a *App) Listening() <-chan string { return a.listening }
 
-// Indexed tells whether every item that this process owns stands in the index as on the log.
+// Indexed reports whether the index holds the newest version of every item of this process.
 func (a *App) Indexed() bool {
 	for _, pending := range a.pending {
 		if pending() > 0 {
@@ -321,16 +321,16 @@ func (a *App) Indexed() bool {
 	return true
 }
 
-// Rates returns the process's counters since its start.
+// Rates returns the counters of the process since its start.
 func (a *App) Rates() (Totals, error) {
 	t, err := a.metrics.Totals()
 	return Totals{Produced: t.Produced, Poisoned: t.Poisoned, Consumed: t.Consumed, Lag: t.Lag}, err
 }
 
-// Totals are counters of a process since its start, and its lag now.
+// Totals are the counters of a process since its start, and its current lag.
 type Totals struct {
 	Produced int64
-	// Consumed counts records by consumer group; Lag by group too.
+	// Consumed and Lag count records by consumer group.
 	Consumed map[string]int64
 	Lag      map[string]int64
 	Poisoned int64

@@ -23,12 +23,12 @@ type CurrentLists struct {
 
 var _ simulator.Lists = (*CurrentLists)(nil)
 
-// NewCurrentLists returns no lists.
+// NewCurrentLists returns a follower without lists.
 func NewCurrentLists() *CurrentLists {
 	return &CurrentLists{lists: make(map[string]*schemas.Recommendation)}
 }
 
-// Apply takes in one record.
+// Apply applies one record.
 func (c *CurrentLists) Apply(r *record.Record) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -42,7 +42,7 @@ func (c *CurrentLists) Apply(r *record.Record) error {
 	}
 	list, err := schemas.DecodeRecommendation(r)
 	if err != nil {
-		return nil // what others write there must not end the simulation
+		return nil // a foreign record must not end the simulation
 	}
 	if old := c.lists[user]; old != nil && old.Version > list.Version {
 		return nil
@@ -61,14 +61,14 @@ func (c *CurrentLists) Latest(_ context.Context, userID string) (*schemas.Recomm
 	return c.lists[userID], nil
 }
 
-// Someone returns a user who has a personal list, "" when nobody has.
+// Someone returns a user who has a personal list, or "".
 func (c *CurrentLists) Someone() string {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.personal
 }
 
-// Simulate plays the audience until ctx ends, with lists from the log.
+// Simulate runs the simulated audience until ctx ends. Its lists come from the log.
 func Simulate(
 	ctx context.Context, k *Kafka, log *slog.Logger, c simulator.Config, lists *CurrentLists,
 ) error {

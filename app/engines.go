@@ -18,7 +18,7 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks/sqlite"
 )
 
-// StoreFile is the file of the embedded store in the data folder, LogFolder the folder of the
+// StoreFile is the file of the embedded store in the data folder. LogFolder is the folder of the
 // embedded log.
 const (
 	StoreFile = "slipstream.db"
@@ -31,18 +31,18 @@ type Engines struct {
 	Items     ItemStore
 	Graph     GraphStore
 	Analytics AnalyticsStore
-	// Stores are the same by name, each once, with the consumer groups that fill them.
+	// Stores lists each store once, with its name and the consumer groups that fill it.
 	Stores []NamedStore
 }
 
-// UserStore is what the processors, the recommender and a rebuild need of the store of users.
+// UserStore is what the processors, the recommender and a rebuild need of the user store.
 type UserStore interface {
 	processors.UserStore
 	recommend.UserFinder
 	CountUsers(ctx context.Context) (int64, error)
 }
 
-// ItemStore is what the processors, the recommender and a rebuild need of the store of items.
+// ItemStore is what the processors, the recommender and a rebuild need of the item store.
 type ItemStore interface {
 	processors.ItemStore
 	recommend.ItemFinder
@@ -64,7 +64,7 @@ type AnalyticsStore interface {
 	CountInteractions(ctx context.Context) (sinks.Counts, error)
 }
 
-// Store is what a running process needs of every store: its state, not its contents.
+// Store is what a process needs of every store beside its contents.
 type Store interface {
 	io.Closer
 	Migrate(ctx context.Context) error
@@ -80,7 +80,7 @@ type NamedStore struct {
 	Groups []string
 }
 
-// OpenEmbedded opens the one file behind all contracts.
+// OpenEmbedded opens the embedded store, one SQLite file that implements every contract.
 func OpenEmbedded(ctx context.Context, dir string) (*Engines, error) {
 	s, err := sqlite.Open(ctx, sqlite.Config{Path: filepath.Join(dir, StoreFile)})
 	if err != nil {
@@ -144,7 +144,7 @@ func OpenReal(ctx context.Context, cfg config.Config) (_ *Engines, err error) {
 	return e, nil
 }
 
-// closing is a store that is closed as a whole with others.
+// closing is a view of a store whose Close closes the whole store.
 type closing struct {
 	Store
 	close func() error
@@ -152,31 +152,35 @@ type closing struct {
 
 func (c closing) Close() error { return c.close() }
 
-// OpenQdrant connects to Qdrant as cfg says.
+// OpenQdrant connects to the configured Qdrant.
 func OpenQdrant(ctx context.Context, cfg config.Config) (*qdrant.Store, error) {
 	c := qdrant.DefaultConfig()
-	c.Addr, c.APIKey, c.CollectionPrefix, c.Timeout = cfg.Qdrant.Addr, cfg.Qdrant.APIKey, cfg.Qdrant.CollectionPrefix, cfg.Qdrant.Timeout
-	c.TLS, c.CAFile, c.ServerName = cfg.Qdrant.TLS.Enabled, cfg.Qdrant.TLS.CAFile, cfg.Qdrant.TLS.ServerName
+	q := cfg.Qdrant
+	c.Addr, c.APIKey, c.CollectionPrefix, c.Timeout = q.Addr, q.APIKey, q.CollectionPrefix, q.Timeout
+	c.TLS, c.CAFile, c.ServerName = q.TLS.Enabled, q.TLS.CAFile, q.TLS.ServerName
 	c.Dim, c.ContentDim = cfg.Model.Dim+1, model.DefaultContentDim
-	c.Users.Quantise, c.Items.Quantise = cfg.Qdrant.Quantisation, cfg.Qdrant.Quantisation
+	c.Users.Quantise, c.Items.Quantise = q.Quantisation, q.Quantisation
 	return qdrant.Open(ctx, c)
 }
 
-// OpenNeo4j connects to Neo4j as cfg says.
+// OpenNeo4j connects to the configured Neo4j.
 func OpenNeo4j(ctx context.Context, cfg config.Config) (*neo4j.Store, error) {
 	c := neo4j.DefaultConfig()
-	c.URI, c.Username, c.Password, c.Database = cfg.Neo4j.URI, cfg.Neo4j.Username, cfg.Neo4j.Password, cfg.Neo4j.Database
-	c.CAFile, c.Timeout, c.LabelPrefix = cfg.Neo4j.CAFile, cfg.Neo4j.Timeout, cfg.Neo4j.LabelPrefix
+	n := cfg.Neo4j
+	c.URI, c.Username, c.Password, c.Database = n.URI, n.Username, n.Password, n.Database
+	c.CAFile, c.Timeout, c.LabelPrefix = n.CAFile, n.Timeout, n.LabelPrefix
 	return neo4j.Open(ctx, c)
 }
 
-// OpenClickHouse connects to ClickHouse as cfg says.
+// OpenClickHouse connects to the configured ClickHouse.
 func OpenClickHouse(ctx context.Context, cfg config.Config) (*clickhouse.Store, error) {
 	c := clickhouse.DefaultConfig()
-	c.Addr, c.Database, c.Username, c.Password = cfg.ClickHouse.Addr, cfg.ClickHouse.Database, cfg.ClickHouse.Username, cfg.ClickHouse.Password
-	c.TLS, c.CAFile, c.ServerName = cfg.ClickHouse.TLS.Enabled, cfg.ClickHouse.TLS.CAFile, cfg.ClickHouse.TLS.ServerName
-	c.InsertTimeout, c.QueryTimeout = cfg.ClickHouse.Timeout, cfg.ClickHouse.Timeout
-	c.InteractionDays, c.RecommendationDays, c.DeadLetterDays = cfg.ClickHouse.InteractionDays, cfg.ClickHouse.RecommendationDays, cfg.ClickHouse.DeadLetterDays
+	h := cfg.ClickHouse
+	c.Addr, c.Database, c.Username, c.Password = h.Addr, h.Database, h.Username, h.Password
+	c.TLS, c.CAFile, c.ServerName = h.TLS.Enabled, h.TLS.CAFile, h.TLS.ServerName
+	c.InsertTimeout, c.QueryTimeout = h.Timeout, h.Timeout
+	c.InteractionDays, c.RecommendationDays = h.InteractionDays, h.RecommendationDays
+	c.DeadLetterDays = h.DeadLetterDays
 	return clickhouse.Open(ctx, c)
 }
 
@@ -189,7 +193,7 @@ func (e *Engines) Close() error {
 	return errors.Join(errs...)
 }
 
-// Migrate creates what the stores need.
+// Migrate creates or upgrades collections, constraints and tables.
 func (e *Engines) Migrate(ctx context.Context) error {
 	for _, s := range e.Stores {
 		if err := s.Migrate(ctx); err != nil {
@@ -199,8 +203,8 @@ func (e *Engines) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// adopt makes sure that the stores hold the events of this log and no other. consumed tells how
-// many records the groups have behind them.
+// adopt makes sure that the stores hold the events of this log and no other. consumed returns how
+// many records the groups have committed.
 func (e *Engines) adopt(
 	ctx context.Context,
 	logID string,
@@ -220,8 +224,8 @@ func (e *Engines) adopt(
 				return err
 			}
 			if n > 0 {
-				return fmt.Errorf("%s is empty but its consumer groups %v have %d records of "+
-					"the log behind them: was it wiped, or a rebuild interrupted? Run "+
+				return fmt.Errorf("%s is empty but its consumer groups %v have committed %d "+
+					"records: was it wiped, or was a rebuild interrupted? Run "+
 					"\"slipstream rebuild --store %s\" to fill it from the log",
 					s.Name, s.Groups, n, storeArgument(s.Name))
 			}
@@ -230,8 +234,8 @@ func (e *Engines) adopt(
 			}
 		default:
 			return fmt.Errorf("%s holds the events of another log (%s, this one is %s): was "+
-				"Kafka wiped, or is KAFKA_BROKERS wrong? To keep what it holds, point it at its "+
-				"own log; to make it anew from this one, run \"slipstream rebuild --store %s\"",
+				"Kafka wiped, or is KAFKA_BROKERS wrong? To keep the contents, connect the store "+
+				"to its own log. To replace them, run \"slipstream rebuild --store %s\"",
 				s.Name, have, logID, storeArgument(s.Name))
 		}
 	}
@@ -245,13 +249,14 @@ func storeArgument(name string) string {
 	return name
 }
 
-// ModelConfig is the model's configuration: its own defaults where the configuration says nothing
-// else.
+// ModelConfig returns the configuration of the model. Weights that are not configured keep the
+// model's defaults.
 func ModelConfig(cfg config.Config) model.Config {
 	m := model.Default()
-	m.Dim, m.Negatives, m.Rate, m.Seed, m.MaxSeen = cfg.Model.Dim, cfg.Model.Negatives, cfg.Model.Rate, cfg.Model.Seed, cfg.Model.MaxSeen
-	m.ContentWeight, m.FriendWeight = cfg.Model.ContentWeight, cfg.Model.FriendWeight
-	for action, w := range cfg.Model.Weights {
+	c := cfg.Model
+	m.Dim, m.Negatives, m.Rate, m.Seed, m.MaxSeen = c.Dim, c.Negatives, c.Rate, c.Seed, c.MaxSeen
+	m.ContentWeight, m.FriendWeight = c.ContentWeight, c.FriendWeight
+	for action, w := range c.Weights {
 		m.Signals.Weight[action] = w
 	}
 	return m

@@ -22,7 +22,7 @@ func TestStreamAndStoresAgreeAboutEpochs(t *testing.T) {
 	require.Equal(t, admin.LastEpoch, sinks.LastEpoch)
 }
 
-// raiseEpoch raises the epoch of a log that nothing runs on.
+// raiseEpoch raises the epoch of a log while no process uses it.
 func raiseEpoch(t *testing.T, dir string) {
 	t.Helper()
 	bc := embedded.DefaultConfig(filepath.Join(dir, app.LogFolder))

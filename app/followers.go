@@ -10,15 +10,15 @@ import (
 	"github.com/slipstream-rec/slipstream/stream"
 )
 
-// followerReport is the interval of the log lines of a start that waits for followers.
+// followerReport is the interval of the log lines while a start waits for followers.
 const followerReport = 5 * time.Second
 
 // waitingForTopic is what a start logs about each topic that it waits for.
 const waitingForTopic = "the start waits until a topic is read"
 
-// catchUp returns when every follower has handed on what its topic held at the start, or as soon as
-// one has failed. While it waits it logs, at the interval, each topic that is not read yet. It is a
-// warning: slipstream dev shows nothing below.
+// catchUp returns when every follower has applied the records that its topic held at the start, or
+// as soon as one has failed. Meanwhile it logs each topic that is not read yet, at the interval. It
+// logs a warning because slipstream dev hides lower levels.
 func catchUp(
 	ctx context.Context, log *slog.Logger, interval time.Duration, followers []*stream.Follower,
 ) error {

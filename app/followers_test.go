@@ -17,7 +17,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// embeddedApp is the whole application on embedded engines in a new folder, ready to be run.
+// embeddedApp returns the whole application on embedded engines in a new folder, ready to run.
 func embeddedApp(t *testing.T) *App {
 	t.Helper()
 	cfg := config.Default()
@@ -82,7 +82,7 @@ func TestAppThatIsStoppedWhileItStarts(t *testing.T) {
 	require.NoError(t, a.Run(ctx))
 }
 
-// logged hands on what is logged.
+// logged is a handler that sends log records to a channel.
 type logged struct {
 	slog.Handler
 	out chan slog.Record
@@ -91,13 +91,13 @@ type logged struct {
 func (l logged) Handle(_ context.Context, r slog.Record) error {
 	select {
 	case l.out <- r:
-	default: // nobody reads any more
+	default: // the test reads no more
 	}
 	return nil
 }
 
-// TestStartTellsWhatItWaitsFor: a start that takes long is not silent.
-func TestStartTellsWhatItWaitsFor(t *testing.T) {
+// A start that waits long logs what it waits for.
+func TestStartLogsWhatItWaitsFor(t *testing.T) {
 	t.Parallel()
 	a := embeddedApp(t)
 	for range 3 {

@@ -5,14 +5,13 @@ import (
 	"runtime/debug"
 )
 
-// gcPercent is by how much the heap may grow before it is collected. What lives long is small here,
-// some tens of MiB, and what an event leaves behind is much: collecting half as often as Go does by
-// itself saves a twentieth of the processor for half as much memory again.
+// gcPercent is the GOGC of a process. The live heap is small, some tens of MiB, and garbage per
+// event is high. GOGC=200 saves about 5 % CPU for about 50 % more heap.
 const gcPercent = 200
 
-// relaxCollector sets it where GOGC does not say otherwise. GOMEMLIMIT still bounds the whole. The
-// embedded broker keeps its log in the heap, and half of that again would be too much.
-func relaxCollector(embedded bool) {
+// relaxGC sets gcPercent unless GOGC is set. GOMEMLIMIT still applies. The embedded broker keeps
+// its log in the heap, where 50 % more would be too much.
+func relaxGC(embedded bool) {
 	if os.Getenv("GOGC") == "" && !embedded {
 		debug.SetGCPercent(gcPercent)
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// guardHooks turns what happens around handlers into metrics.
+// guardHooks turns the events of the guard into metrics and readiness.
 func (a *App) guardHooks() guard.Hooks {
 	m := a.metrics
 	waiting := func(group string, tp record.TopicPartition) string {
@@ -36,7 +36,7 @@ func (a *App) guardHooks() guard.Hooks {
 			if what := waiting(e.Group, e.TopicPartition); fault.Waits(e.Err) {
 				a.health.waits(what, e.Err)
 			} else {
-				a.health.goesOn(what) // fails for another reason now
+				a.health.goesOn(what) // it fails for another reason now
 			}
 		},
 		Moved: func(_ context.Context, e guard.Moved) {
@@ -81,9 +81,7 @@ func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 			a.log.Error("partition stopped", "group", group, "partition", tp.String(), "error", err)
 		},
 		Error: func(err error) {
-			a.log.Warn(
-				"the consumer group has trouble and tries again", "group", group, "error", err,
-			)
+			a.log.Warn("the consumer group failed and retries", "group", group, "error", err)
 		},
 	}
 }
@@ -93,7 +91,7 @@ func (k *Kafka) GroupTopics() map[string][]string {
 	return processors.GroupTopics(k.retryDelays)
 }
 
-// consumed returns how many records the groups have behind them.
+// consumed returns how many records the groups have committed.
 func (k *Kafka) consumed(ctx context.Context, groups []string) (int64, error) {
 	all := k.GroupTopics()
 	want := make(map[string][]string)
@@ -111,7 +109,7 @@ func (k *Kafka) consumed(ctx context.Context, groups []string) (int64, error) {
 	return n, nil
 }
 
-// countList tells the metrics of a list that an event has caused.
+// countList updates the metrics for a list that an event has caused.
 func (a *App) countList(list *schemas.Recommendation) {
 	a.metrics.Served(list.CausedBy.Trigger, list.Strategy, list.Variant, len(list.Degraded) > 0)
 	if t := list.CausedBy.AcceptedAt; !t.IsZero() {
@@ -134,7 +132,7 @@ func (a *App) measureLag(ctx context.Context) error {
 	return nil
 }
 
-// Degraded returns what an operator must look at, or nil: partitions that wait for a person.
+// Degraded returns an error that names the partitions which stopped or wait, or nil.
 func (a *App) Degraded() error { return a.health.err() }
 
 func (a *App) corruptUser(userID string, err error) {
@@ -149,15 +147,16 @@ func (a *App) repairedUser(userID string, events int) {
 	)
 }
 
-// health remembers what an operator must look at.
+// health tracks the partitions that stopped or wait. It is safe for concurrent use.
 type health struct {
-	mu      sync.Mutex
+	mu sync.Mutex
+	// stopped are the partitions that wait for an operator.
 	stopped map[string]error
-	// waiting are the partitions that wait and go on by themselves.
+	// waiting are the partitions that wait and continue by themselves.
 	waiting map[string]error
 }
 
-// waits notes that a partition waits for what err says, until goesOn.
+// waits records that a partition waits because of err, until goesOn.
 func (h *health) waits(what string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -182,7 +181,7 @@ func (h *health) stop(what string, err error) {
 	h.stopped[what] = err
 }
 
-// err returns what is wrong, or nil.
+// err returns an error that names every partition which stopped or waits, or nil.
 func (h *health) err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

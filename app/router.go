@@ -13,7 +13,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// router builds the handlers of the processors that run here, and returns their recurring tasks.
+// router builds the handlers of the processors that run here, and returns their periodic tasks.
 func (a *App) router() (*guard.Router, []processors.Task, error) {
 	cfg := guard.DefaultRouterConfig()
 	cfg.CloseTimeout, cfg.Log, cfg.Prefix = a.cfg.Stream.StopTimeout, a.log, a.cfg.Kafka.TopicPrefix
@@ -43,7 +43,7 @@ func (a *App) router() (*guard.Router, []processors.Task, error) {
 	return router, tasks, nil
 }
 
-// deps is what this process gives to its processors.
+// deps returns the dependencies of the processors.
 func (a *App) deps() processors.Deps {
 	e := a.engines
 	return processors.Deps{
@@ -60,11 +60,11 @@ func (a *App) deps() processors.Deps {
 	}
 }
 
-// listTimeout bounds each store when lists are made for the topic: nobody waits for the answer, and
-// waiting is better than a poorer list.
+// listTimeout bounds each call of a store for lists on the topic. No caller waits for such a list,
+// so a slow complete list is better than a degraded one.
 const listTimeout = 5 * time.Second
 
-// settings is what the configuration says to processors.
+// settings returns the configuration of the processors.
 func (a *App) settings() processors.Settings {
 	c := a.cfg
 	return processors.Settings{
@@ -144,7 +144,8 @@ func (a *App) subscriberConfig(group string) stream.SubscriberConfig {
 	s.LogID = a.logID
 	c := a.cfg.Stream
 	s.MaxRecords, s.MaxBytes, s.Linger = c.MaxRecords, int(c.MaxBytes), c.Linger
-	s.SessionTimeout, s.HeartbeatInterval, s.RebalanceTimeout, s.RequestTimeout = c.SessionTimeout, c.HeartbeatInterval, c.RebalanceTimeout, c.RequestTimeout
+	s.SessionTimeout, s.HeartbeatInterval = c.SessionTimeout, c.HeartbeatInterval
+	s.RebalanceTimeout, s.RequestTimeout = c.RebalanceTimeout, c.RequestTimeout
 	s.DrainTimeout = min(c.SessionTimeout/5, c.RebalanceTimeout/2)
 	s.Logger = a.log
 	if a.embedded {

@@ -14,7 +14,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/admin"
 )
 
-// BaseURL is where a person on this machine reaches the API that listens on addr.
+// BaseURL returns the URL of the API for callers on this machine. The API listens on addr.
 func BaseURL(addr string) string {
 	if strings.HasPrefix(addr, ":") || strings.HasPrefix(addr, "0.0.0.0:") {
 		addr = "127.0.0.1" + addr[strings.LastIndexByte(addr, ':'):]
@@ -42,13 +42,8 @@ func (a *App) newServer() (*api.Server, error) {
 		return nil, err
 	}
 	h, g := a.cfg.HTTP, gateway.DefaultConfig()
-	g.MaxRequestBytes, g.MaxEventBytes, g.MaxInFlightBytes = int64(
-		h.MaxBodyBytes,
-	), int(
-		h.MaxEventBytes,
-	), int64(
-		h.MaxInflightBytes,
-	)
+	g.MaxRequestBytes, g.MaxEventBytes = int64(h.MaxBodyBytes), int(h.MaxEventBytes)
+	g.MaxInFlightBytes = int64(h.MaxInflightBytes)
 	g.EmitTimeout = min(g.EmitTimeout, h.RequestTimeout)
 	g.OnEvents = func(kind schemas.Kind, _, refused int) {
 		if refused > 0 {
@@ -82,7 +77,7 @@ func (a *App) newServer() (*api.Server, error) {
 	})
 }
 
-// cause names what kind of event was refused, for a metric.
+// cause returns the metric label for a refused event of the kind.
 func cause(kind schemas.Kind) string {
 	if kind == "" {
 		return "unreadable"
@@ -90,8 +85,8 @@ func cause(kind schemas.Kind) string {
 	return string(kind)
 }
 
-// checks are what the process needs: Kafka and its groups to be of use at all; without a store it
-// answers from what is left.
+// checks returns the readiness checks. Kafka and the consumer groups are required. Without a store
+// the process is degraded: it answers from the other stores.
 func (a *App) checks() []api.Check {
 	checks := []api.Check{
 		{Name: "processors", Required: true, Ping: func(context.Context) error {
@@ -103,8 +98,7 @@ func (a *App) checks() []api.Check {
 			}
 		}},
 		{Name: "kafka", Required: true, Ping: a.kafka.ping},
-		// A stopped partition needs a person, and not that its process is passed over: it still
-		// answers.
+		// A stopped partition needs an operator. Its process still answers, so it stays ready.
 		{Name: "partitions", Ping: func(context.Context) error { return a.health.err() }},
 	}
 	for _, s := range a.engines.Stores {
@@ -113,13 +107,13 @@ func (a *App) checks() []api.Check {
 	return checks
 }
 
-// ping asks the brokers something small.
+// ping checks that the brokers answer.
 func (k *Kafka) ping(ctx context.Context) error {
 	_, err := k.conn.Offsets(ctx, schemas.TopicMeta)
 	return err
 }
 
-// status is how the pipeline is, for the API.
+// status returns the state of the pipeline for the API.
 func (a *App) status(ctx context.Context) (api.Status, error) {
 	st := api.Status{
 		Version: a.version, StartedAt: a.started, Engines: a.engineStatus(ctx),

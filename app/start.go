@@ -8,23 +8,23 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 )
 
-// How long a start waits for engines that are not there yet, and how it knocks.
+// The waits between attempts to start while an engine is not reachable.
 const (
-	startKnock   = 250 * time.Millisecond
-	slowestKnock = 5 * time.Second
+	minStartWait = 250 * time.Millisecond
+	maxStartWait = 5 * time.Second
 )
 
-// untilThere calls start until it succeeds, fails for a reason that waiting does not mend, or the
-// limit has passed: engines and instances are often started together, and an instance that is
-// restarted while an engine is away should be there when the engine is.
-func untilThere[T any](
+// retryStart calls start until it succeeds, fails with an error that is not transient, or the limit
+// has passed. Engines and instances are often started together, and an instance that is restarted
+// during an outage should come up when the outage ends.
+func retryStart[T any](
 	ctx context.Context,
 	log *slog.Logger,
 	limit time.Duration,
 	start func(context.Context) (T, error),
 ) (T, error) {
 	deadline := time.Now().Add(limit)
-	b := fault.Backoff{First: startKnock, Max: slowestKnock}
+	b := fault.Backoff{First: minStartWait, Max: maxStartWait}
 	for attempt := 1; ; attempt++ {
 		x, err := start(ctx)
 		wait := b.Next()
@@ -33,7 +33,7 @@ func untilThere[T any](
 			return x, err
 		}
 		if attempt == 1 {
-			log.Warn("waiting for what is needed to start", "for", limit, "error", err)
+			log.Warn("waiting for an engine to start", "for", limit, "error", err)
 		}
 		if !fault.Sleep(ctx, wait) {
 			return x, err

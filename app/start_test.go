@@ -19,23 +19,23 @@ func TestStartWaitsForEngines(t *testing.T) {
 	away := fault.Transientf("connection refused")
 	for _, tc := range []struct {
 		name string
-		// fails is how often the engine is away before it is there; err is what it says.
+		// fails is the number of attempts that fail with err.
 		fails int
 		err   error
 		tries int
 		ok    bool
 	}{
-		{"there at once", 0, nil, 1, true},
-		{"there soon", 5, away, 6, true},
-		{"never", 1 << 30, away, 0, false},
-		{"a mistake is told at once", 1, fault.Permanentf("wrong password"), 1, false},
-		{"so is what nobody knows", 1, errors.New("what?"), 1, false},
+		{"reachable at once", 0, nil, 1, true},
+		{"reachable soon", 5, away, 6, true},
+		{"never reachable", 1 << 30, away, 0, false},
+		{"a permanent error is returned at once", 1, fault.Permanentf("wrong password"), 1, false},
+		{"an unknown error is returned at once", 1, errors.New("what?"), 1, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				begin, tries := time.Now(), 0
-				_, err := untilThere(
+				_, err := retryStart(
 					t.Context(),
 					slog.New(slog.DiscardHandler),
 					limit,
@@ -62,11 +62,11 @@ func TestStartWaitsForEngines(t *testing.T) {
 	}
 }
 
-func TestStartStopsWaitingWhenAsked(t *testing.T) {
+func TestStartStopsWaitingWhenCanceled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := untilThere(
+	_, err := retryStart(
 		ctx, slog.New(slog.DiscardHandler), time.Hour,
 		func(context.Context) (int, error) { return 0, fault.Transientf("away") },
 	)

@@ -12,33 +12,33 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
 )
 
-// Status is how the pipeline stands.
+// Status is the state of the pipeline.
 type Status struct {
 	At     time.Time     `json:"at"`
 	Topics []TopicStatus `json:"topics"`
 	Groups []GroupStatus `json:"groups"`
 }
 
-// TopicStatus is how much a topic holds.
+// TopicStatus is the size and growth of a topic.
 type TopicStatus struct {
 	Topic string `json:"topic"`
-	// Records is what the log keeps; PerSecond is the rate at which it grew while we looked.
+	// Records is the number of records on the log. PerSecond is the rate of growth in the interval.
 	Records   int64   `json:"records"`
 	PerSecond float64 `json:"per_second"`
 }
 
-// GroupStatus is how far a consumer group is.
+// GroupStatus is the progress of a consumer group.
 type GroupStatus struct {
 	Group string `json:"group"`
 	Lag   int64  `json:"lag"`
-	// PerSecond is the rate at which the group's positions moved while we looked.
+	// PerSecond is the rate at which the group committed records in the interval.
 	PerSecond float64 `json:"per_second"`
-	// InDoubt counts partitions with a range that is being worked on.
-	InDoubt     int `json:"ranges_in_work"`
+	// Intents counts partitions with a batch intent: their batch is in work, or uncertain.
+	Intents     int `json:"ranges_in_work"`
 	DeadLetters int `json:"dead_letters_open"`
 }
 
-// Look compares two views of the log, taken interval apart.
+// Look compares two snapshots of the log, taken one interval apart.
 func (k *Kafka) Look(ctx context.Context, interval time.Duration) (Status, error) {
 	before, err := k.snapshot(ctx)
 	if err != nil {
@@ -74,7 +74,7 @@ func (k *Kafka) Look(ctx context.Context, interval time.Duration) (Status, error
 		out.Groups = append(
 			out.Groups,
 			GroupStatus{
-				Group: group, Lag: g.lag, InDoubt: g.inDoubt, DeadLetters: open[group],
+				Group: group, Lag: g.lag, Intents: g.intents, DeadLetters: open[group],
 				PerSecond: float64(g.position-before.groups[group].position) / seconds,
 			},
 		)
@@ -93,18 +93,19 @@ func (k *Kafka) Look(ctx context.Context, interval time.Duration) (Status, error
 type logView struct {
 	at     time.Time
 	topics map[string]struct{ records, end int64 }
-	groups map[string]struct {
-		lag, position int64
-		inDoubt       int
-	}
+	groups map[string]groupView
+}
+
+type groupView struct {
+	lag, position int64
+	intents       int
 }
 
 func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
-	v := logView{at: now(), topics: make(map[string]struct{ records, end int64 }),
-		groups: make(map[string]struct {
-			lag, position int64
-			inDoubt       int
-		})}
+	v := logView{
+		at: now(), topics: make(map[string]struct{ records, end int64 }),
+		groups: make(map[string]groupView),
+	}
 	var names []string
 	for _, t := range schemas.Topics(schemas.DefaultTopicsConfig()) {
 		if t.In || t.Out || t.Name == schemas.TopicProfileChanges ||
@@ -135,7 +136,7 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 		g.lag += l.Lag
 		g.position += max(0, l.Committed)
 		if l.Metadata != "" {
-			g.inDoubt++
+			g.intents++
 		}
 		v.groups[name] = g
 	}

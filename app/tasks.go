@@ -7,8 +7,8 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 )
 
-// Every runs f at an interval until ctx ends. A failure is logged when it begins and when it ends,
-// not each time.
+// Every runs f at an interval until ctx ends. It logs the first failure of a series and the first
+// success after it.
 func (a *App) Every(
 	ctx context.Context,
 	interval time.Duration,
@@ -29,23 +29,23 @@ func (a *App) Every(
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && !failing:
-			a.log.Warn("recurring work fails and is tried again", "work", name, "error", err)
+			a.log.Warn("a periodic task failed and is retried", "task", name, "error", err)
 		case err == nil && failing:
-			a.log.Info("recurring work succeeds again", "work", name)
+			a.log.Info("a periodic task succeeded again", "task", name)
 		}
 		failing = err != nil
 	}
 }
 
-// beginInterval is the time between runs that find nothing yet: a new installation should soon know
-// what is trending.
+// beginInterval is the time between runs that find no data yet, so that a new installation has
+// trending items soon.
 const beginInterval = time.Second
 
-// repeat runs a task at once, again until it has begun, and then at its interval.
+// repeat runs a task at once, retries it until it has found data, and then runs it at its interval.
 func (a *App) repeat(ctx context.Context, t processors.Task) {
 	for {
 		if err := t.Run(ctx); err != nil && ctx.Err() == nil {
-			a.log.Warn("recurring work fails and is tried again", "work", t.Name, "error", err)
+			a.log.Warn("a periodic task failed and is retried", "task", t.Name, "error", err)
 			break
 		}
 		if t.Begun == nil || t.Begun() {

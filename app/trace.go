@@ -14,7 +14,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Traced is where one event is.
+// Traced is the position of one event and the progress of the groups that read it.
 type Traced struct {
 	Topic      string        `json:"topic"`
 	Partition  int           `json:"partition"`
@@ -24,21 +24,21 @@ type Traced struct {
 	Groups     []TracedGroup `json:"groups"`
 }
 
-// TracedGroup is how far one consumer group is with it.
+// TracedGroup is the progress of one consumer group with an event.
 type TracedGroup struct {
 	Group string `json:"group"`
-	// Store is what the group fills.
+	// Store is the store that the group fills.
 	Store string `json:"store"`
 	// State is done, in work, waiting or dead letter.
 	State    string `json:"state"`
 	Position int64  `json:"position"`
-	// DeadLetter is the id to ask "poison show" for, and Reason why.
+	// DeadLetter is the id for "poison show". Reason is the error.
 	DeadLetter string `json:"dead_letter,omitempty"`
 	Reason     string `json:"reason,omitempty"`
 }
 
-// Trace finds the records with an event id in the topics that applications write, and says who is
-// past them.
+// Trace finds the records with an event id in the topics that applications write, and tells which
+// groups are past them. Records before after are ignored.
 func (k *Kafka) Trace(ctx context.Context, id string, after time.Time) ([]Traced, error) {
 	topics := []string{
 		schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers,
@@ -71,10 +71,10 @@ func (k *Kafka) Trace(ctx context.Context, id string, after time.Time) ([]Traced
 	if len(found) == 0 {
 		return nil, nil
 	}
-	return found, k.whoIsPast(ctx, found)
+	return found, k.traceGroups(ctx, found)
 }
 
-// carries tells whether a record has the event id, in its headers or in a plain value.
+// carries reports whether a record has the event id, in its headers or in a plain value.
 func carries(r *record.Record, id string) bool {
 	if h := r.Header(schemas.HeaderID); h != "" {
 		return h == id
@@ -91,7 +91,8 @@ func carries(r *record.Record, id string) bool {
 	return json.Unmarshal(r.Value, &plain) == nil && plain.EventID == id
 }
 
-func (k *Kafka) whoIsPast(ctx context.Context, found []Traced) error {
+// traceGroups adds the progress of the consumer groups to each event.
+func (k *Kafka) traceGroups(ctx context.Context, found []Traced) error {
 	lags, err := admin.Lag(ctx, k.conn, k.GroupTopics())
 	if err != nil {
 		return fmt.Errorf("read the positions of the groups: %w", err)
@@ -121,9 +122,8 @@ func (k *Kafka) whoIsPast(ctx context.Context, found []Traced) error {
 				if d.Group == l.Group && d.Origin.Topic == l.Topic &&
 					d.Origin.Partition == t.Partition &&
 					d.Origin.Offset == t.Offset {
-					g.State, g.DeadLetter, g.Reason = "dead letter ("+string(
-						d.State,
-					)+")", d.ID, d.Reason
+					g.State = "dead letter (" + string(d.State) + ")"
+					g.DeadLetter, g.Reason = d.ID, d.Reason
 				}
 			}
 			t.Groups = append(t.Groups, g)

@@ -13,7 +13,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// A partition that waits for the end of a rolling upgrade is named by readiness until it goes on.
+// Readiness names a partition that waits for the end of a rolling upgrade until it continues.
 func TestReadinessNamesAWaitingPartition(t *testing.T) {
 	t.Parallel()
 	a := &App{

@@ -2,11 +2,11 @@ package app
 
 import "sync"
 
-// writers lets the writing to some topics be held back. The zero value holds none. hold is called
-// before anybody writes; the rest is safe for concurrent use.
+// writers can block writes to some topics. The zero value blocks none. Call hold before the first
+// write; the other methods are safe for concurrent use.
 type writers struct{ topics map[string]*sync.RWMutex }
 
-// hold makes a topic one that can be stopped.
+// hold registers a topic whose writes can be stopped.
 func (w *writers) hold(topic string) {
 	if w.topics == nil {
 		w.topics = make(map[string]*sync.RWMutex)
@@ -14,7 +14,7 @@ func (w *writers) hold(topic string) {
 	w.topics[topic] = new(sync.RWMutex)
 }
 
-// enter waits until the topic may be written to; leave must be called after the write.
+// enter waits until writes to the topic are allowed. Call leave after the write.
 func (w *writers) enter(topic string) (leave func(), held bool) {
 	mu := w.topics[topic]
 	if mu == nil {
@@ -24,8 +24,8 @@ func (w *writers) enter(topic string) (leave func(), held bool) {
 	return mu.RUnlock, true
 }
 
-// stop waits for the writes under way and holds others back until resume; ok is false for a topic
-// that cannot be stopped.
+// stop waits for the writes in flight and blocks others until resume. ok is false for a topic that
+// is not registered.
 func (w *writers) stop(topic string) (resume func(), ok bool) {
 	mu := w.topics[topic]
 	if mu == nil {
@@ -35,10 +35,9 @@ func (w *writers) stop(topic string) (resume func(), ok bool) {
 	return mu.Unlock, true
 }
 
-// HoldWrites makes a topic one whose writes StopWrites can hold back. Call it before anybody
-// writes.
+// HoldWrites registers a topic for StopWrites. Call it before the first write.
 func (k *Kafka) HoldWrites(topic string) { k.writers.hold(topic) }
 
-// StopWrites waits for the writes to a topic that are under way and holds others back until resume.
-// ok is false for a topic that HoldWrites was not called for.
+// StopWrites waits for the writes to a topic that are in flight and blocks others until resume. ok
+// is false for a topic that HoldWrites was not called for.
 func (k *Kafka) StopWrites(topic string) (resume func(), ok bool) { return k.writers.stop(topic) }

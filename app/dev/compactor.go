@@ -14,27 +14,28 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// compactor compacts the log of the embedded broker while it runs: the broker itself does so at a
-// start only, because it cannot do it safely beside clients. The topics taken are those that nobody
-// but this process writes, so that writers can be held back for the moment it takes: what counts of
-// a partition is written to its end once more, and everything before that is forgotten. A crash in
-// between leaves records twice, which does no harm.
+// compactor compacts the log of the embedded broker while it runs. The broker itself compacts only
+// at its start, because it cannot do so safely beside clients.
+//
+// Only topics that this process alone writes are compacted, so that writes can be blocked
+// meanwhile. The latest record of each key is written to the end of the partition again, and all
+// records before are deleted. A crash in between leaves duplicate records, which is harmless.
 type compactor struct {
 	k      *app.Kafka
 	broker *embedded.Broker
-	// live are the bytes of what counted when a partition was compacted last.
+	// live is the size in bytes of the latest records at the last compaction of a partition.
 	live map[record.TopicPartition]int64
-	// least is from how many bytes on a partition is looked at.
+	// least is the size in bytes from which a partition is considered.
 	least int64
 }
 
 const (
 	compactInterval = 10 * time.Second
-	// A partition is compacted when it is compactFactor times as large as what counts of it, and
-	// has compactMinBytes bytes.
+	// A partition is compacted when it is compactFactor times as large as its latest records, and
+	// has at least compactMinBytes bytes.
 	compactFactor   = 4
 	compactMinBytes = 8 << 20
-	// tombstoneRetention is how long a deletion stays on the log for those who read it late.
+	// tombstoneRetention is how long a tombstone stays on the log for slow followers.
 	tombstoneRetention = 10 * time.Minute
 )
 
@@ -76,7 +77,7 @@ func (c *compactor) run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// compact is called while nobody writes to the topic.
+// compact compacts one partition. Writes to its topic must be blocked.
 func (c *compactor) compact(ctx context.Context, tp record.TopicPartition) error {
 	bounds, err := c.k.Conn().Offsets(ctx, tp.Topic)
 	if err != nil {

@@ -18,9 +18,9 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// The log of a process that runs for days must not grow by every version of every row, and nothing
-// that counts may go.
-func TestCompactorKeepsWhatCountsWhileOthersWrite(t *testing.T) {
+// The log of a process that runs for days must not keep every version of every item's factors, and
+// no latest record may be lost.
+func TestCompactorKeepsLatestRecordsDuringWrites(t *testing.T) {
 	bc := embedded.DefaultConfig(filepath.Join(t.TempDir(), app.LogFolder))
 	bc.Addr, bc.Log, bc.SegmentBytes = "127.0.0.1:0", apptest.Quiet(t), 64<<10
 	broker, err := embedded.Start(t.Context(), bc)

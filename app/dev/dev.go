@@ -22,14 +22,14 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/embedded"
 )
 
-// Defaults are what differs in one process on one machine.
+// Defaults sets the defaults that differ in one process on one machine.
 func Defaults(c *config.Config) {
 	c.Topics.Partitions = 4
 	c.Log.Level = "warn"
 	c.Recommend.TrendingInterval = 5 * time.Second
 }
 
-// wipe removes what Slipstream has put into dir, and nothing else.
+// wipe deletes the files of Slipstream in dir, and nothing else.
 func wipe(dir string) error {
 	names, err := filepath.Glob(filepath.Join(dir, app.StoreFile+"*"))
 	if err != nil {
@@ -45,7 +45,7 @@ func wipe(dir string) error {
 
 // Options say how to run.
 type Options struct {
-	// Demo plays a simulated audience of DemoRate events a second.
+	// Demo runs a simulated audience of DemoRate events per second.
 	Demo     bool
 	DemoRate float64
 	// Fresh deletes the data of earlier runs first.
@@ -54,9 +54,9 @@ type Options struct {
 	Kafka string
 	// Only are the processors to run, as for app.Options.
 	Only []string
-	// Version is the build's.
+	// Version is the version of the build.
 	Version string
-	// Out gets what a person is told, Log everything else.
+	// Out receives the messages for the user, Log everything else.
 	Out io.Writer
 	Log *slog.Logger
 }
@@ -89,8 +89,7 @@ func (d *dev) run(ctx context.Context) error {
 	broker, err := embedded.Start(ctx, bc)
 	if err != nil {
 		return fmt.Errorf(
-			"start the embedded Kafka broker (another address: --kafka, another folder: --data): %w",
-			err,
+			"start the embedded Kafka broker (--kafka sets the address, --data the folder): %w", err,
 		)
 	}
 	defer broker.Close()
@@ -112,12 +111,12 @@ func (d *dev) run(ctx context.Context) error {
 	}
 	err = group.Wait()
 	fmt.Fprintln(
-		d.Out, "\nstopping: what is in flight is finished, the data is kept in", d.cfg.DataDir,
+		d.Out, "\nstopping: batches in flight are finished, the data is kept in", d.cfg.DataDir,
 	)
 	return errors.Join(fault.IgnoreCanceled(err), a.Close(), broker.Close())
 }
 
-// play is the simulator of dev.
+// play runs the simulated audience.
 func (d *dev) play(ctx context.Context, a *app.App) error {
 	select {
 	case <-ctx.Done():
@@ -138,7 +137,7 @@ func (d *dev) welcome(brokerAddr string) {
 	)
 }
 
-// watch prints one line of rates and lag, refreshed, and once what to try.
+// watch prints one line of rates and lag, refreshed, and once a command to try.
 func (d *dev) watch(ctx context.Context, a *app.App, started time.Time) error {
 	select {
 	case <-ctx.Done():
@@ -197,8 +196,8 @@ func rateLine(before, after app.Totals, seconds float64) string {
 		), lag, after.Poisoned)
 }
 
-// hint prints, once, a command that works: for a user who has a personal list, or how to send a
-// first event.
+// hint prints a command to try: for a user who has a personal list, or to send a first event. It
+// returns false when there is no such user yet.
 func (d *dev) hint(ctx context.Context, a *app.App, started time.Time, tty bool) bool {
 	if !d.Demo {
 		fmt.Fprintf(
@@ -228,10 +227,10 @@ func firstEvent(addr string) string {
 	)
 }
 
-// httpTimeout bounds a call of this process's own API.
+// httpTimeout bounds a call of the API of this process.
 const httpTimeout = 3 * time.Second
 
-// reachable asks the API itself, so that the printed command works when it is printed.
+// reachable calls the API, so that the printed command works when it is printed.
 func (d *dev) reachable(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, httpTimeout)
 	defer cancel()
@@ -252,7 +251,7 @@ func (d *dev) reachable(ctx context.Context) error {
 	return nil
 }
 
-// isTerminal tells whether w is a terminal, where a line can be refreshed.
+// isTerminal reports whether w is a terminal, where a line can be refreshed.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

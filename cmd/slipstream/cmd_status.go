@@ -53,7 +53,7 @@ func printStatus(w io.Writer, st app.Status) error {
 	fmt.Fprintln(tw, "PROCESSOR\tLAG\tPER SECOND\tBATCHES IN WORK\tDEAD LETTERS\t")
 	for _, g := range st.Groups {
 		fmt.Fprintf(
-			tw, "%s\t%d\t%.1f\t%d\t%d\t\n", g.Group, g.Lag, g.PerSecond, g.InDoubt, g.DeadLetters,
+			tw, "%s\t%d\t%.1f\t%d\t%d\t\n", g.Group, g.Lag, g.PerSecond, g.Intents, g.DeadLetters,
 		)
 	}
 	fmt.Fprintln(tw, "\t\t\t\t\t")
