@@ -147,7 +147,7 @@ CREATE TABLE dead_letter_rows (
     topic           TEXT    NOT NULL,
     partition       INTEGER NOT NULL,
     offset          INTEGER NOT NULL,
-    class           TEXT    NOT NULL, -- permanent: the record is unwell; unknown: it failed at every attempt
+    class           TEXT    NOT NULL, -- permanent: the record is wrong; unknown: it failed at every attempt
     reason          TEXT    NOT NULL,
     attempts        INTEGER NOT NULL,
     key             TEXT    NOT NULL,
@@ -165,7 +165,7 @@ CREATE INDEX dead_letter_rows_id ON dead_letter_rows (id, recorded_at);
 CREATE INDEX dead_letter_rows_key ON dead_letter_rows (key);
 
 CREATE VIEW dead_letters AS
--- Records that were set aside, one row each, with what has become of them.
+-- Dead letters, one row each, with what has become of them.
 SELECT id, consumer_group, topic, partition, offset, class, reason, attempts, key, value, state, note, first_failed_at, last_failed_at, poison_offset, recorded_at
 FROM (SELECT *, row_number() OVER (PARTITION BY id ORDER BY recorded_at DESC, poison_offset DESC, state = 'open') AS newest FROM dead_letter_rows)
 WHERE newest = 1;
