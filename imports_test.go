@@ -29,22 +29,26 @@ var arrows = []struct {
 	{"internal/telemetry", nil, "metrics are called from hooks, so nobody needs to be known"},
 	{"fault", nil, "the vocabulary of failure is below everything"},
 	{
-		"internal/emittest", []string{"stream/record", "producers", "schemas"},
+		"internal/emittest",
+		[]string{"stream/record", "producers", "schemas"},
 		"tests of producers use it",
 	},
 	{"internal", nil, "internal packages are tools that know nothing of the product"},
 	{
-		"schemas", []string{"stream/record"},
+		"schemas",
+		[]string{"stream/record"},
 		"the vocabulary is below everything: it decodes and declares, others decide what follows",
 	},
 	{"model", nil, "the mathematics are pure functions"},
 	{"infra", nil, "deployment files only"},
 	{
-		"sinks/sinktest", []string{"stream/record", "sinks", "schemas", "fault", "internal/..."},
+		"sinks/sinktest",
+		[]string{"stream/record", "sinks", "schemas", "fault", "internal/..."},
 		"a suite knows its contract and no engine",
 	},
 	{
-		"sinks/qdrant", []string{"stream/record", "sinks", "schemas", "fault", "internal/..."},
+		"sinks/qdrant",
+		[]string{"stream/record", "sinks", "schemas", "fault", "internal/..."},
 		"an engine knows the contracts, and no other engine",
 	},
 	{
@@ -68,24 +72,29 @@ var arrows = []struct {
 	{"sinks", []string{"stream/record", "schemas", "fault"}, "contracts name no engine"},
 	{"stream/record", nil, "the words for the log are below everything"},
 	{
-		"stream/deadletter", []string{"stream/record", "fault"},
+		"stream/deadletter",
+		[]string{"stream/record", "fault"},
 		"what is known of dead letters needs no broker",
 	},
 	{"stream/internal/wire", []string{"stream/record", "fault"}, "bytes know no groups"},
 	{
-		"stream", []string{"fault", "internal/..."},
+		"stream",
+		[]string{"fault", "internal/..."},
 		"the stream carries records and knows no business words",
 	},
 	{
-		"recommend", []string{"stream/record", "schemas", "model", "sinks", "fault"},
+		"recommend",
+		[]string{"stream/record", "schemas", "model", "sinks", "fault"},
 		"the serving library knows contracts, and no processor",
 	},
 	{
-		"processors", []string{"stream/record", "schemas", "model", "recommend", "sinks", "fault"},
-		"processors are functions of events and of what the stores say; metrics reach them as hooks",
+		"processors",
+		[]string{"stream/record", "schemas", "model", "recommend", "sinks", "fault"},
+		"processors are functions of events and of what the stores say; hooks lead to metrics",
 	},
 	{
-		"producers", []string{"stream/record", "schemas", "fault", "internal/..."},
+		"producers",
+		[]string{"stream/record", "schemas", "fault", "internal/..."},
 		"what comes in knows neither engines nor processors",
 	},
 	{
@@ -140,31 +149,38 @@ var libraries = []struct {
 		"the embedded broker is the only user of franz-go",
 	},
 	{
-		"github.com/ThreeDotsLabs/watermill", []string{"stream", "producers", "app"},
+		"github.com/ThreeDotsLabs/watermill",
+		[]string{"stream", "producers", "app"},
 		"Watermill is the business of stream; producers know its Publisher",
 	},
 	{
-		"github.com/qdrant/", []string{"sinks/qdrant", "internal/apptest"},
+		"github.com/qdrant/",
+		[]string{"sinks/qdrant", "internal/apptest"},
 		"nobody outside sinks/qdrant sees a Qdrant type",
 	},
 	{
-		"github.com/neo4j/", []string{"sinks/neo4j", "app"},
+		"github.com/neo4j/",
+		[]string{"sinks/neo4j", "app"},
 		"nobody outside sinks/neo4j sees a Neo4j type",
 	},
 	{
-		"github.com/ClickHouse/", []string{"sinks/clickhouse", "internal/apptest", "test/torture"},
+		"github.com/ClickHouse/",
+		[]string{"sinks/clickhouse", "internal/apptest", "test/torture"},
 		"nobody outside sinks/clickhouse sees a ClickHouse type",
 	},
 	{
-		"modernc.org/sqlite", []string{"sinks/sqlite", "app"},
+		"modernc.org/sqlite",
+		[]string{"sinks/sqlite", "app"},
 		"nobody outside sinks/sqlite sees SQLite",
 	},
 	{
-		"database/sql", []string{"sinks", "internal/apptest", "test/torture"},
+		"database/sql",
+		[]string{"sinks", "internal/apptest", "test/torture"},
 		"SQL is the business of the engines",
 	},
 	{
-		"github.com/prometheus/", []string{"internal/telemetry", "app"},
+		"github.com/prometheus/",
+		[]string{"internal/telemetry", "app"},
 		"metrics are called from hooks",
 	},
 	{"github.com/spf13/cobra", []string{"cmd"}, "commands are in cmd"},
@@ -173,10 +189,12 @@ var libraries = []struct {
 	{"github.com/danielgtaylor/huma", []string{"api", "app"}, "OpenAPI is the business of api"},
 	{
 		"github.com/stretchr/testify",
-		[]string{"sinks/sinktest", "stream/internal/streamtest", "internal/apptest"}, "tests only",
+		[]string{"sinks/sinktest", "stream/internal/streamtest", "internal/apptest"},
+		"tests only",
 	},
 	{
-		"testing", []string{"sinks/sinktest", "internal/enginetest", "internal/apptest", "stream"},
+		"testing",
+		[]string{"sinks/sinktest", "internal/enginetest", "internal/apptest", "stream"},
 		"tests only",
 	},
 }

@@ -20,7 +20,7 @@ func TestPublicSignaturesNameNoInternalPackage(t *testing.T) {
 	t.Parallel()
 	files := 0
 	for file, source := range goFiles(t) {
-		if !public(filepath.ToSlash(file)) {
+		if !isPublic(filepath.ToSlash(file)) {
 			continue
 		}
 		fset := token.NewFileSet()
@@ -37,7 +37,7 @@ func TestPublicSignaturesNameNoInternalPackage(t *testing.T) {
 	require.Greater(t, files, 50, "files were looked at")
 }
 
-func public(file string) bool {
+func isPublic(file string) bool {
 	if strings.HasSuffix(file, "_test.go") || within(file, "cmd") || within(file, "test") {
 		return false
 	}
@@ -93,7 +93,7 @@ import (
 		"internal/x/x.go": false, "cmd/slipstream/x.go": false, "test/bench/x.go": false,
 		"stream/x_test.go": false,
 	} {
-		require.Equal(t, want, public(file), file)
+		require.Equal(t, want, isPublic(file), file)
 	}
 }
 

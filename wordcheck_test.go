@@ -107,7 +107,7 @@ func splitNames(text string) string {
 func wordsIn(name, text string) []finding {
 	var out []finding
 	lines := strings.Split(text, "\n")
-	split := splitNames(text)
+	split := splitNames(wireNames.ReplaceAllString(text, ""))
 	for i, w := range retiredWords {
 		for _, m := range expressions[i].FindAllStringIndex(split, -1) {
 			last, _ := utf8.DecodeLastRuneInString(split[:m[0]])

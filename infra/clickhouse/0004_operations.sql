@@ -1,4 +1,4 @@
--- What operators and the pipeline itself write down.
+-- What operators and the pipeline itself record.
 --
 -- +goose NO TRANSACTION
 -- +goose Up
@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS dead_letter_rows
     topic           LowCardinality(String) COMMENT 'Its topic.',
     partition       UInt16                 COMMENT 'Its partition.',
     offset          Int64                  COMMENT 'Its offset.',
-    class           LowCardinality(String) COMMENT 'permanent: the record is unwell; unknown: it failed at every attempt.',
+    class           LowCardinality(String) COMMENT 'permanent: the record is wrong; unknown: it failed at every attempt.',
     reason          String                 COMMENT 'Why, for a person.' CODEC(ZSTD(3)),
     attempts        UInt32                 COMMENT 'How often it was tried.',
     key             String                 COMMENT 'The record''s key.' CODEC(ZSTD(1)),
@@ -35,7 +35,7 @@ CREATE VIEW IF NOT EXISTS dead_letters
     topic           LowCardinality(String) COMMENT 'Its topic.',
     partition       UInt16                 COMMENT 'Its partition.',
     offset          Int64                  COMMENT 'Its offset.',
-    class           LowCardinality(String) COMMENT 'permanent: the record is unwell; unknown: it failed at every attempt.',
+    class           LowCardinality(String) COMMENT 'permanent: the record is wrong; unknown: it failed at every attempt.',
     reason          String                 COMMENT 'Why, for a person.',
     attempts        UInt32                 COMMENT 'How often it was tried.',
     key             String                 COMMENT 'The record''s key.',
@@ -51,7 +51,7 @@ SELECT id, consumer_group, topic, partition, offset, class, reason, attempts, ke
 FROM dead_letter_rows
 ORDER BY recorded_at DESC, poison_offset DESC, state = 'open'
 LIMIT 1 BY id
-COMMENT 'Records that were set aside, one row each, with what has become of them.';
+COMMENT 'Dead letters, one row each, with what has become of them.';
 
 CREATE TABLE IF NOT EXISTS progress_rows
 (
