@@ -175,7 +175,7 @@ func (c *committer) putBack(left map[record.TopicPartition]*commitEntry) {
 
 // send performs one commit. It returns the entries to try again, and the last error.
 func (c *committer) send(ctx context.Context, batch map[record.TopicPartition]*commitEntry) (left map[record.TopicPartition]*commitEntry, err error) {
-	req := &offsetcommit.Request{GroupID: c.g.conn.Full(c.g.cfg.Group), GenerationID: int32(c.g.id), MemberID: c.g.member, RetentionTimeMs: -1}
+	req := &offsetcommit.Request{GroupID: c.g.conn.FullGroup(c.g.cfg.Group), GenerationID: int32(c.g.id), MemberID: c.g.member, RetentionTimeMs: -1}
 	byTopic := map[string]int{}
 	for tp, e := range batch {
 		t, ok := byTopic[tp.Topic]

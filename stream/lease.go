@@ -107,7 +107,7 @@ func (l *lease) beat(ctx context.Context) error {
 	defer l.asking.Unlock()
 	sent := time.Now()
 	m, err := l.g.coordinator.ask(ctx, min(l.g.cfg.RequestTimeout, l.g.cfg.SessionTimeout/3), &heartbeat.Request{
-		GroupID: l.g.conn.Full(l.g.cfg.Group), GenerationID: int32(l.g.id), MemberID: l.g.member,
+		GroupID: l.g.conn.FullGroup(l.g.cfg.Group), GenerationID: int32(l.g.id), MemberID: l.g.member,
 	})
 	if err == nil {
 		err = l.g.coordinator.noted(m.(*heartbeat.Response).ErrorCode)

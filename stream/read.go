@@ -233,7 +233,7 @@ func (c *Conn) fetchOne(ctx context.Context, tp record.TopicPartition, offset in
 // fetch performs one exchange for a reader without a group.
 func (c *Conn) fetch(ctx context.Context, leader int32, asks []wire.Ask) (results []wire.Fetched, empty bool, err error) {
 	req := &wire.Fetch{
-		Leader: leader, ClientID: c.cfg.ClientID, Prefix: c.cfg.Prefix, MaxWaitMillis: int32(readMaxWait.Milliseconds()),
+		Leader: leader, ClientID: c.cfg.ClientID, Names: c.names, MaxWaitMillis: int32(readMaxWait.Milliseconds()),
 		MaxBytes: readMaxBytes, PartitionMax: readMaxBytes / 4, Asks: asks,
 	}
 	if _, err := c.roundTrip(ctx, readMaxWait+c.cfg.RequestTimeout, req); err != nil {

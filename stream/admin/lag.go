@@ -46,7 +46,7 @@ func Lag(ctx context.Context, conn *stream.Conn, groups map[string][]string) ([]
 
 // committed returns the group's commits; with topics, those of all their partitions.
 func committed(ctx context.Context, conn *stream.Conn, group string, topics []string) ([]PartitionLag, error) {
-	req := &kafka.OffsetFetchRequest{GroupID: conn.Full(group)}
+	req := &kafka.OffsetFetchRequest{GroupID: conn.FullGroup(group)}
 	for _, topic := range topics {
 		n, err := conn.Partitions(ctx, topic)
 		if err != nil {
@@ -138,7 +138,7 @@ var ErrGroupActive = errors.New("the consumer group has members")
 // ResetOffsets moves a group to the given offsets, for whoever rebuilds a store from the log, and forgets ranges in doubt. The group must have no members: a
 // member would go on from where it is, and commit over it.
 func ResetOffsets(ctx context.Context, conn *stream.Conn, group string, to map[record.TopicPartition]int64) error {
-	req := &kafka.OffsetCommitRequest{GroupID: conn.Full(group), GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
+	req := &kafka.OffsetCommitRequest{GroupID: conn.FullGroup(group), GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
 	for tp, offset := range to {
 		req.Topics[conn.Full(tp.Topic)] = append(req.Topics[conn.Full(tp.Topic)], kafka.OffsetCommit{Partition: tp.Partition, Offset: offset})
 	}

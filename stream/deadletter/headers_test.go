@@ -35,7 +35,7 @@ func TestIDsAndHeadersStayWhatTheyWere(t *testing.T) {
 		"omitted_bytes_poisoned": "9",
 	}, got)
 
-	l, ok := Parse(&record.Record{Topic: "embed.poison", Offset: 4, Headers: h.On(nil)}, "shop.")
+	l, ok := Parse(&record.Record{Topic: "embed.poison", Offset: 4, Headers: h.On(nil)}, record.Names{Prefix: "shop."})
 	require.True(t, ok)
 	assert.Equal(t, "92338c82-1630-57d6-800f-adcfa8fdc791", l.ID)
 	assert.Equal(t, "embed", l.Group)
@@ -77,7 +77,7 @@ func FuzzParse(f *testing.F) {
 			{Key: "own", Value: []byte(reason)},
 		}}
 		parseResolution(&r)
-		l, ok := Parse(&r, "")
+		l, ok := Parse(&r, record.Names{})
 		if !ok {
 			return
 		}

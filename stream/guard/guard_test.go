@@ -90,7 +90,7 @@ func newBench(t *testing.T, handler Handler, change func(*Options)) *bench {
 		change(&o)
 	}
 	require.NoError(t, o.Validate())
-	b.g = newGuard(o.filled(), "", slog.New(slog.DiscardHandler), b.closing)
+	b.g = newGuard(o.filled(), record.Names{}, slog.New(slog.DiscardHandler), b.closing)
 	return b
 }
 
@@ -592,7 +592,7 @@ func TestGuardOwnPoisonTopic(t *testing.T) {
 // BenchmarkGuard measures what the chain costs per batch, the batch's records left aside.
 func BenchmarkGuard(b *testing.B) {
 	o := Options{Name: "work", Group: "g", Topics: []string{"in"}, Handler: func(context.Context, *record.Batch) error { return nil }, Emitter: &emitted{}, Subscriber: noSubscriber{}}
-	g := newGuard(o.filled(), "", slog.New(slog.DiscardHandler), nil)
+	g := newGuard(o.filled(), record.Names{}, slog.New(slog.DiscardHandler), nil)
 	h := func(*message.Message) ([]*message.Message, error) { return nil, nil }
 	for _, wrap := range slices.Backward(g.chain()) {
 		h = wrap(h)

@@ -203,7 +203,7 @@ func TestChurn(t *testing.T) {
 		member()
 		const bad = partitions * 3 // offsets 13, 413 and 813 of each
 		streamtest.Eventually(t, "all records", func() bool { mu.Lock(); defer mu.Unlock(); return len(effects) == total-bad })
-		d := deadletter.New(e.Conn, p, "", []string{cfg.Group})
+		d := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group})
 		var letters []deadletter.Letter
 		streamtest.Eventually(t, "all dead letters", func() bool {
 			var err error
