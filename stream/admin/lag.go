@@ -138,30 +138,14 @@ var ErrGroupActive = errors.New("the consumer group has members")
 // ResetOffsets moves a group to the given offsets, for whoever rebuilds a store from the log, and forgets ranges in doubt. The group must have no members: a
 // member would go on from where it is, and commit over it.
 func ResetOffsets(ctx context.Context, conn *stream.Conn, group string, to map[record.TopicPartition]int64) error {
-	req := &kafka.OffsetCommitRequest{GroupID: conn.FullGroup(group), GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{}}
+	commits := make([]commit, 0, len(to))
 	for tp, offset := range to {
-		req.Topics[conn.Full(tp.Topic)] = append(req.Topics[conn.Full(tp.Topic)], kafka.OffsetCommit{Partition: tp.Partition, Offset: offset})
+		commits = append(commits, commit{topic: conn.Full(tp.Topic), partition: tp.Partition, offset: offset})
 	}
-	if len(to) == 0 {
-		return nil
-	}
-	// A fresh coordinator is not available for a moment.
-	err := retry(ctx, func() error {
-		res, err := conn.Client().OffsetCommit(ctx, req)
-		if err != nil {
-			return wire.Classify(err)
-		}
-		for _, parts := range res.Topics {
-			for _, p := range parts {
-				if p.Error != nil {
-					return wire.Classify(p.Error)
-				}
-			}
-		}
-		return nil
-	})
-	if wire.Fenced(err) {
-		return fault.As(fault.Permanent, fmt.Errorf("reset offsets of group %s: %w: stop every process that runs it, and wait until its session time-out has passed", group, ErrGroupActive))
+	err := commitAll(ctx, conn, group, commits)
+	if errors.Is(err, ErrGroupActive) {
+		err = fault.As(fault.Permanent, fmt.Errorf("%w: stop every process that runs it, and wait until "+
+			"its session timeout has passed", err))
 	}
 	if err != nil {
 		return fmt.Errorf("reset offsets of group %s: %w", group, err)

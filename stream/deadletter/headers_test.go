@@ -81,7 +81,7 @@ func FuzzParse(f *testing.F) {
 		if !ok {
 			return
 		}
-		again, ok := Parse(&record.Record{Headers: l.written.On(l.Headers)}, "")
+		again, ok := Parse(&record.Record{Headers: l.written.On(l.Headers)}, record.Names{})
 		require.True(t, ok)
 		assert.Equal(t, l.Origin, again.Origin)
 		assert.Equal(t, l.ID, again.ID)
