@@ -207,8 +207,8 @@ func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error
 						"TEXT)) AND CAST(value AS TEXT) ->> 'user_id' = ?1",
 					[]any{u.UserID},
 				},
-				{`DELETE FROM dead_letter_rows WHERE (topic LIKE 'friendships%'
-				OR consumer_group IN ('graph', 'befriend')) AND (substr(key, 1, length(?1) + 1) = ?1 || '|'
+				{`DELETE FROM dead_letter_rows WHERE (topic LIKE '%friendships'
+				OR topic LIKE '%.replay') AND (substr(key, 1, length(?1) + 1) = ?1 || '|'
 					OR substr(key, -length(?1) - 1) = '|' || ?1 OR json_valid(CAST(value AS TEXT))
 					AND CAST(value AS TEXT) ->> 'friend_id' = ?1)`, []any{u.UserID}},
 				{"DELETE FROM user_days WHERE user_id = ? AND day <= ?", []any{u.UserID, day}},
