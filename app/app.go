@@ -150,9 +150,9 @@ func open(
 	return a, a.prepare()
 }
 
-// Migrate creates or upgrades topics and stores and returns the id of the log, which it writes into
-// empty stores. Running it again changes nothing. An error that waiting does not repair names the
-// command to run.
+// Migrate creates or upgrades topics and stores, moves the offsets of renamed groups, and returns
+// the id of the log, which it writes into empty stores. Running it again changes nothing. An error
+// that waiting does not repair names the command to run.
 func Migrate(
 	ctx context.Context,
 	cfg config.Config,
@@ -160,6 +160,9 @@ func Migrate(
 	e *Engines,
 ) (logID string, err error) {
 	if err := k.EnsureTopics(ctx, cfg); err != nil {
+		return "", err
+	}
+	if err := k.MoveGroups(ctx); err != nil {
 		return "", err
 	}
 	if err := e.Migrate(ctx); err != nil {

@@ -7,5 +7,5 @@ import (
 
 // DeadLetters opens the dead letters of every group.
 func (k *Kafka) DeadLetters() *deadletter.Store {
-	return deadletter.New(k.conn, k.pub, k.conn.Config().Prefix, processors.Groups())
+	return deadletter.New(k.conn, k.pub, k.conn.Names(), processors.Groups())
 }

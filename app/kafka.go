@@ -41,6 +41,7 @@ var (
 func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 	c := stream.DefaultConfig(cfg.Kafka.Brokers...)
 	c.ClientID, c.Prefix = cfg.Kafka.ClientID, cfg.Kafka.TopicPrefix
+	c.Renamed = schemas.Renamed()
 	c.RequestTimeout = cfg.Stream.RequestTimeout
 	c.TLS = stream.TLSConfig{
 		Enabled: cfg.Kafka.TLS.Enabled, CAFile: cfg.Kafka.TLS.CAFile,
@@ -188,7 +189,7 @@ func (k *Kafka) RequireTopics(ctx context.Context) error {
 			return fmt.Errorf(
 				"topic %q: %w; \"slipstream run\", \"slipstream dev\" and \"slipstream "+
 					"migrate\" create the topics (is --topic-prefix the same there?)",
-				k.conn.Config().Prefix+t, err,
+				k.conn.Full(t), err,
 			)
 		}
 	}

@@ -16,7 +16,8 @@ import (
 // router builds the handlers of the processors that run here, and returns their periodic tasks.
 func (a *App) router() (*guard.Router, []processors.Task, error) {
 	cfg := guard.DefaultRouterConfig()
-	cfg.CloseTimeout, cfg.Log, cfg.Prefix = a.cfg.Stream.StopTimeout, a.log, a.cfg.Kafka.TopicPrefix
+	cfg.CloseTimeout, cfg.Log = a.cfg.Stream.StopTimeout, a.log
+	cfg.Names = a.kafka.conn.Names()
 	router, err := guard.NewRouter(cfg)
 	if err != nil {
 		return nil, nil, err
@@ -48,7 +49,8 @@ func (a *App) deps() processors.Deps {
 	e := a.engines
 	return processors.Deps{
 		Streams: processors.Streams{Log: a.kafka, Emit: a.kafka},
-		Users:   e.Users, Items: e.Items, Graph: e.Graph, Analytics: e.Analytics,
+		Users:   e.Users, Items: e.Items, Graph: e.Graph,
+		Analytics:   analyticsStore{a.kafka.RowStore(e.Analytics), e.Analytics},
 		ItemFactors: a.factors, Erasures: a.erasures,
 		Recommender: a.recommender.WithStoreTimeout(listTimeout),
 		Settings:    a.settings(),

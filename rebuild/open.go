@@ -31,6 +31,9 @@ func (r *rebuild) open(ctx context.Context) (err error) {
 	if err := r.kafka.EnsureTopics(ctx, r.cfg); err != nil {
 		return err
 	}
+	if err := r.kafka.MoveGroups(ctx); err != nil {
+		return err
+	}
 	if r.logID, err = r.kafka.LogID(ctx); err != nil {
 		return err
 	}

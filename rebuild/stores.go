@@ -303,7 +303,9 @@ func (t *tables) analytics(ctx context.Context, s processors.Span) (*processors.
 		}
 		known = known.Without(marked)
 	}
-	p = processors.NewAnalytics(t.store, t.r.kafka, known, t.r.cfg.Stream.RecentIDs)
+	p = processors.NewAnalytics(
+		t.r.kafka.RowStore(t.store), t.r.kafka, known, t.r.cfg.Stream.RecentIDs,
+	)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.aggregates == nil {

@@ -129,7 +129,9 @@ func (g *generation) stopPartition(tp record.TopicPartition, err error) {
 func (g *generation) positions(tps []record.TopicPartition) ([]record.Assignment, error) {
 	ctx, cancel := context.WithTimeout(g.live, g.cfg.RequestTimeout)
 	defer cancel()
-	req := &kafka.OffsetFetchRequest{GroupID: g.conn.Full(g.cfg.Group), Topics: map[string][]int{}}
+	req := &kafka.OffsetFetchRequest{
+		GroupID: g.conn.FullGroup(g.cfg.Group), Topics: map[string][]int{},
+	}
 	parts := map[string][]int{}
 	for _, tp := range tps {
 		parts[tp.Topic] = append(parts[tp.Topic], tp.Partition)

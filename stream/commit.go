@@ -194,8 +194,8 @@ func (c *committer) send(
 	batch map[record.TopicPartition]*commitEntry,
 ) (left map[record.TopicPartition]*commitEntry, err error) {
 	req := &offsetcommit.Request{
-		GroupID: c.g.conn.Full(c.g.cfg.Group), GenerationID: int32(c.g.id), MemberID: c.g.member,
-		RetentionTimeMs: -1,
+		GroupID: c.g.conn.FullGroup(c.g.cfg.Group), GenerationID: int32(c.g.id),
+		MemberID: c.g.member, RetentionTimeMs: -1,
 	}
 	byTopic := map[string]int{}
 	for tp, e := range batch {

@@ -59,6 +59,9 @@ type Config struct {
 	// Prefix begins the name of every topic and group on the broker, so that several installations
 	// can share one. This package's API speaks logical names, without it. Default none.
 	Prefix string
+	// Renamed holds names of an older version. Open looks which of its topics the broker has under
+	// an old name only: those keep it there. This package's API speaks the new names.
+	Renamed record.Renamed
 	// ClientID names this process in the brokers' logs and quotas. Default "slipstream".
 	ClientID string
 	TLS      TLSConfig
@@ -184,6 +187,7 @@ type Conn struct {
 	client    *kafka.Client
 	dialer    *kafka.Dialer
 	cancel    context.CancelFunc
+	names     record.Names
 
 	mu sync.Mutex
 	// by topic; entries older than the metadata TTL are asked for again
@@ -231,8 +235,33 @@ func Open(ctx context.Context, cfg Config) (*Conn, error) {
 		c.Close()
 		return nil, err
 	}
+	if err := c.findNames(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
 	return c, nil
 }
+
+// findNames looks which topics stand on the broker under an old name.
+func (c *Conn) findNames(ctx context.Context) error {
+	c.names = record.Names{Prefix: c.cfg.Prefix}
+	if c.cfg.Renamed.IsZero() {
+		return nil
+	}
+	res, err := c.client.Metadata(ctx, &kafka.MetadataRequest{})
+	if err != nil {
+		return fmt.Errorf("list the topics on the broker: %w", wire.Classify(err))
+	}
+	topics := make([]string, len(res.Topics))
+	for i, t := range res.Topics {
+		topics[i] = t.Name
+	}
+	c.names = c.cfg.Renamed.Names(c.cfg.Prefix, topics)
+	return nil
+}
+
+// Names translates between logical names and those on the broker.
+func (c *Conn) Names() record.Names { return c.names }
 
 // reach waits until a broker has answered.
 func (c *Conn) reach(ctx context.Context) error {
@@ -365,8 +394,11 @@ func (c *Conn) counts(ctx context.Context, topics []string) map[string]int {
 	return out
 }
 
-// Full returns the name of a topic or group on the broker.
-func (c *Conn) Full(name string) string { return c.cfg.Prefix + name }
+// Full returns the name of a topic on the broker.
+func (c *Conn) Full(topic string) string { return c.names.Topic(topic) }
 
-// Logical returns the name without the prefix.
-func (c *Conn) Logical(name string) string { return strings.TrimPrefix(name, c.cfg.Prefix) }
+// FullGroup returns the name of a group on the broker.
+func (c *Conn) FullGroup(group string) string { return c.names.Group(group) }
+
+// Logical returns the logical name of a topic on the broker.
+func (c *Conn) Logical(topic string) string { return c.names.LogicalTopic(topic) }

@@ -91,8 +91,9 @@ func ExampleRouter() {
 	check(router.Run(ctx))
 
 	fmt.Println("sum", sum)
-	letters, err := deadletter.New(conn, publisher, "", []string{"sum"}).
-		List(ctx, deadletter.Filter{Since: time.Now().Add(-time.Hour)})
+	letters, err := deadletter.New(conn, publisher, conn.Names(), []string{"sum"}).List(
+		ctx, deadletter.Filter{Since: time.Now().Add(-time.Hour)},
+	)
 	check(err)
 	for _, l := range letters {
 		fmt.Println(l.Origin, l.Class, l.Reason, l.State)

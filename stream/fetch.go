@@ -131,7 +131,7 @@ func (f *fetcher) exchange(leader int32, parts []*partition) {
 	}()
 	c := f.g.cfg
 	req := &wire.Fetch{
-		Leader: leader, ClientID: f.g.conn.cfg.ClientID, Prefix: f.g.conn.cfg.Prefix,
+		Leader: leader, ClientID: f.g.conn.cfg.ClientID, Names: f.g.conn.names,
 		MaxWaitMillis: int32(c.FetchMaxWait.Milliseconds()), MinBytes: int32(c.FetchMinBytes),
 		MaxBytes: int32(c.FetchMaxBytes), PartitionMax: int32(c.FetchPartitionBytes),
 	}

@@ -118,7 +118,8 @@ func (s *subscription) resign() {
 	ctx, cancel := context.WithTimeout(s.values, s.cfg.RequestTimeout)
 	defer cancel()
 	_, err := s.conn.client.LeaveGroup(ctx, &kafka.LeaveGroupRequest{
-		GroupID: s.conn.Full(s.cfg.Group), Members: []kafka.LeaveGroupRequestMember{{ID: *member}},
+		GroupID: s.conn.FullGroup(s.cfg.Group),
+		Members: []kafka.LeaveGroupRequestMember{{ID: *member}},
 	})
 	if err != nil {
 		s.log.Warn("leaving the group", "member", *member, "error", err)

@@ -122,9 +122,8 @@ func (l *lease) beat(ctx context.Context) error {
 		ctx,
 		min(l.g.cfg.RequestTimeout, l.g.cfg.SessionTimeout/3),
 		&heartbeat.Request{
-			GroupID: l.g.conn.Full(
-				l.g.cfg.Group,
-			), GenerationID: int32(l.g.id), MemberID: l.g.member,
+			GroupID: l.g.conn.FullGroup(l.g.cfg.Group), GenerationID: int32(l.g.id),
+			MemberID: l.g.member,
 		},
 	)
 	if err == nil {

@@ -267,7 +267,7 @@ func (c *Conn) fetch(
 	asks []wire.Ask,
 ) (results []wire.Fetched, empty bool, err error) {
 	req := &wire.Fetch{
-		Leader: leader, ClientID: c.cfg.ClientID, Prefix: c.cfg.Prefix,
+		Leader: leader, ClientID: c.cfg.ClientID, Names: c.names,
 		MaxWaitMillis: int32(readMaxWait.Milliseconds()),
 		MaxBytes:      readMaxBytes, PartitionMax: readMaxBytes / 4, Asks: asks,
 	}

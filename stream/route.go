@@ -69,7 +69,7 @@ func (c *coordinator) find(ctx context.Context, timeout time.Duration) (int32, e
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	res, err := c.conn.client.FindCoordinator(
-		ctx, &kafka.FindCoordinatorRequest{Key: c.conn.Full(c.group)},
+		ctx, &kafka.FindCoordinatorRequest{Key: c.conn.FullGroup(c.group)},
 	)
 	if err == nil {
 		err = res.Error

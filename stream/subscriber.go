@@ -100,9 +100,8 @@ func (s *Subscriber) groupConfig(sub *subscription) kafka.ConsumerGroupConfig {
 		topics[i] = s.conn.Full(t)
 	}
 	return kafka.ConsumerGroupConfig{
-		ID: s.conn.Full(
-			c.Group,
-		), Brokers: s.conn.cfg.Brokers, Dialer: sub.conns.dialer(s.conn.dialer), Topics: topics,
+		ID: s.conn.FullGroup(c.Group), Brokers: s.conn.cfg.Brokers,
+		Dialer: sub.conns.dialer(s.conn.dialer), Topics: topics,
 		GroupBalancers:    []kafka.GroupBalancer{copartitioned{}},
 		HeartbeatInterval: c.HeartbeatInterval, SessionTimeout: c.SessionTimeout,
 		RebalanceTimeout: c.RebalanceTimeout,

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/app"
@@ -58,9 +57,7 @@ func (c *compactor) run(ctx context.Context) error {
 	}
 	var errs []error
 	for _, p := range partitions {
-		tp := record.TopicPartition{
-			Topic: strings.TrimPrefix(p.Topic, c.k.Conn().Config().Prefix), Partition: p.Partition,
-		}
+		tp := record.TopicPartition{Topic: c.k.Conn().Logical(p.Topic), Partition: p.Partition}
 		if p.Bytes < max(c.least, compactFactor*c.live[tp]) || ctx.Err() != nil {
 			continue
 		}
@@ -115,5 +112,5 @@ func (c *compactor) compact(ctx context.Context, tp record.TopicPartition) error
 		return err
 	}
 	c.live[tp] = bytes
-	return c.broker.Forget(c.k.Conn().Config().Prefix+tp.Topic, tp.Partition, end)
+	return c.broker.Forget(c.k.Conn().Full(tp.Topic), tp.Partition, end)
 }

@@ -100,31 +100,29 @@ func StartEmbedded(
 // StartReal runs everything on the real engines, under names of its own.
 func StartReal(t *testing.T, change func(*config.Config)) *Installation {
 	t.Helper()
+	return Start(t, RealConfig(t, change), false)
+}
+
+// RealConfig is the configuration of an installation on the real engines, under names of its own.
+// What stands there under these names is removed when the test ends.
+func RealConfig(t *testing.T, change func(*config.Config)) config.Config {
+	t.Helper()
 	cfg := Config()
 	name := fmt.Sprintf("e2e%08x", rand.Uint32())
 	cfg.Kafka.Brokers = strings.Split(enginetest.Addr(t, "KAFKA_BROKERS"), ",")
 	cfg.Kafka.TopicPrefix = name + "."
 	cfg.Qdrant.Addr, cfg.Qdrant.CollectionPrefix = enginetest.Addr(t, "QDRANT_ADDR"), name+"_"
-	cfg.Neo4j.URI, cfg.Neo4j.Username, cfg.Neo4j.Password = enginetest.Addr(
-		t,
-		"NEO4J_URI",
-	), enginetest.Env(
-		"NEO4J_USERNAME",
-	), enginetest.Env(
-		"NEO4J_PASSWORD",
-	)
-	cfg.Neo4j.LabelPrefix = name
+	cfg.Neo4j.URI, cfg.Neo4j.LabelPrefix = enginetest.Addr(t, "NEO4J_URI"), name
+	cfg.Neo4j.Username = enginetest.Env("NEO4J_USERNAME")
+	cfg.Neo4j.Password = enginetest.Env("NEO4J_PASSWORD")
 	cfg.ClickHouse.Addr, cfg.ClickHouse.Database = enginetest.Addr(t, "CLICKHOUSE_ADDR"), name
-	cfg.ClickHouse.Username, cfg.ClickHouse.Password = enginetest.Env(
-		"CLICKHOUSE_USERNAME",
-	), enginetest.Env(
-		"CLICKHOUSE_PASSWORD",
-	)
+	cfg.ClickHouse.Username = enginetest.Env("CLICKHOUSE_USERNAME")
+	cfg.ClickHouse.Password = enginetest.Env("CLICKHOUSE_PASSWORD")
 	if change != nil {
 		change(&cfg)
 	}
 	t.Cleanup(func() { dropReal(t, cfg) })
-	return Start(t, cfg, false)
+	return cfg
 }
 
 // dropReal removes what a test has made on the real engines.

@@ -62,7 +62,7 @@ func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
 		{tableRecommendations, upTo("generated_at")},
 		{tableUsers, upTo("occurred_at")},
 		{tableDeadLetters, `key IN @ids OR JSONExtractString(value, 'user_id') IN @ids
-			OR ((topic LIKE 'friendships%' OR consumer_group IN ('graph', 'befriend'))
+			OR ((topic LIKE '%friendships' OR topic LIKE '%.replay')
 			AND (JSONExtractString(value, 'friend_id') IN @ids
 				OR arrayExists(u -> startsWith(key, concat(u, '|'))
 				OR endsWith(key, concat('|', u)), @ids)))`},

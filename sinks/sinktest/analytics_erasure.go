@@ -134,6 +134,8 @@ func analyticsErasure(t *testing.T, e AnalyticsEngine) {
 		letter("d4", "friendships", "graph", "user 0|user 1", ""),
 		letter("d5", "friendships", "graph", "user 10|user 11", ""),
 		letter("d6", "interactions", "embed", "", `{"user_id":"user 1"}`),
+		letter("d7", "shop.friendships", "shop.graph", "user 1|user 12", ""),
+		letter("d8", "shop.friendships", "shop.graph", "user 12|user 13", `{"friend_id":"user 1"}`),
 	}
 	insert := func() {
 		require.NoError(t, e.Store.Insert(ctx, r, rows))

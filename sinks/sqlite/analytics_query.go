@@ -207,7 +207,7 @@ func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error
 				},
 				{`
 					DELETE FROM dead_letter_rows
-					WHERE (topic LIKE 'friendships%' OR consumer_group IN ('graph', 'befriend'))
+					WHERE (topic LIKE '%friendships' OR topic LIKE '%.replay')
 					AND (
 						substr(key, 1, length(?1) + 1) = ?1 || '|'
 						OR substr(key, -length(?1) - 1) = '|' || ?1

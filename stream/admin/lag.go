@@ -56,7 +56,7 @@ func committed(
 	group string,
 	topics []string,
 ) ([]PartitionLag, error) {
-	req := &kafka.OffsetFetchRequest{GroupID: conn.Full(group)}
+	req := &kafka.OffsetFetchRequest{GroupID: conn.FullGroup(group)}
 	for _, topic := range topics {
 		n, err := conn.Partitions(ctx, topic)
 		if err != nil {
@@ -173,7 +173,7 @@ func uncommitted(conn *stream.Conn, group string, topics map[string][]int) []Par
 var ErrGroupActive = errors.New("the consumer group has members")
 
 // ResetOffsets moves a group to the given offsets, for whoever rebuilds a store from the log, and
-// forgets uncertain intents. The group must have no members: a member would go on from where it is,
+// forgets ranges in doubt. The group must have no members: a member would go on from where it is,
 // and commit over it.
 func ResetOffsets(
 	ctx context.Context,
@@ -181,43 +181,17 @@ func ResetOffsets(
 	group string,
 	to map[record.TopicPartition]int64,
 ) error {
-	req := &kafka.OffsetCommitRequest{
-		GroupID: conn.Full(group), GenerationID: -1, Topics: map[string][]kafka.OffsetCommit{},
-	}
+	commits := make([]commit, 0, len(to))
 	for tp, offset := range to {
-		req.Topics[conn.Full(tp.Topic)] = append(
-			req.Topics[conn.Full(tp.Topic)],
-			kafka.OffsetCommit{Partition: tp.Partition, Offset: offset},
+		commits = append(
+			commits, commit{topic: conn.Full(tp.Topic), partition: tp.Partition, offset: offset},
 		)
 	}
-	if len(to) == 0 {
-		return nil
-	}
-	// A fresh coordinator is not available for a moment.
-	err := retry(ctx, func() error {
-		res, err := conn.Client().OffsetCommit(ctx, req)
-		if err != nil {
-			return wire.Classify(err)
-		}
-		for _, parts := range res.Topics {
-			for _, p := range parts {
-				if p.Error != nil {
-					return wire.Classify(p.Error)
-				}
-			}
-		}
-		return nil
-	})
-	if wire.Fenced(err) {
-		return fault.As(
-			fault.Permanent,
-			fmt.Errorf(
-				"reset offsets of group %s: %w: stop every process that runs it, and wait until "+
-					"its session timeout has passed",
-				group,
-				ErrGroupActive,
-			),
-		)
+	err := commitAll(ctx, conn, group, commits)
+	if errors.Is(err, ErrGroupActive) {
+		err = fault.As(fault.Permanent, fmt.Errorf("%w: stop every process that runs it, and "+
+			"wait until "+
+			"its session timeout has passed", err))
 	}
 	if err != nil {
 		return fmt.Errorf("reset offsets of group %s: %w", group, err)

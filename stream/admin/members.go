@@ -19,8 +19,9 @@ func Members(ctx context.Context, conn *stream.Conn, group string) ([]string, er
 	var out []string
 	// A fresh coordinator is not available for a moment.
 	err := retry(ctx, func() error {
-		res, err := conn.Client().
-			DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{conn.Full(group)}})
+		res, err := conn.Client().DescribeGroups(
+			ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{conn.FullGroup(group)}},
+		)
 		if err != nil {
 			return wire.Classify(err)
 		}

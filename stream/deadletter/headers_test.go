@@ -41,7 +41,10 @@ func TestIDsAndHeadersStayWhatTheyWere(t *testing.T) {
 		"last_failure_poisoned":  "1970-01-01T00:00:00.003Z", "omitted_bytes_poisoned": "9",
 	}, got)
 
-	l, ok := Parse(&record.Record{Topic: "embed.poison", Offset: 4, Headers: h.On(nil)}, "shop.")
+	l, ok := Parse(
+		&record.Record{Topic: "embed.poison", Offset: 4, Headers: h.On(nil)},
+		record.Names{Prefix: "shop."},
+	)
 	require.True(t, ok)
 	assert.Equal(t, "92338c82-1630-57d6-800f-adcfa8fdc791", l.ID)
 	assert.Equal(t, "embed", l.Group)
@@ -90,11 +93,11 @@ func FuzzParse(f *testing.F) {
 			{Key: "own", Value: []byte(reason)},
 		}}
 		parseResolution(&r)
-		l, ok := Parse(&r, "")
+		l, ok := Parse(&r, record.Names{})
 		if !ok {
 			return
 		}
-		again, ok := Parse(&record.Record{Headers: l.written.On(l.Headers)}, "")
+		again, ok := Parse(&record.Record{Headers: l.written.On(l.Headers)}, record.Names{})
 		require.True(t, ok)
 		assert.Equal(t, l.Origin, again.Origin)
 		assert.Equal(t, l.ID, again.ID)

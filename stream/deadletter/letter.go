@@ -61,8 +61,8 @@ type Letter struct {
 }
 
 // Parse reads a record of a poison topic. ok is false for a resolution, and for what is neither.
-// prefix is that of the installation: the headers carry it, the letter does not. Its State is open.
-func Parse(r *record.Record, prefix string) (l Letter, ok bool) {
+// The headers carry the names on the broker, the letter logical ones. Its State is open.
+func Parse(r *record.Record, names record.Names) (l Letter, ok bool) {
 	if r.Header(record.HeaderResolution) != "" {
 		return Letter{}, false
 	}
@@ -71,10 +71,10 @@ func Parse(r *record.Record, prefix string) (l Letter, ok bool) {
 		return Letter{}, false
 	}
 	origin := h.Origin
-	origin.Topic = strings.TrimPrefix(origin.Topic, prefix)
+	origin.Topic = names.TopicOfHeader(origin.Topic)
 	return Letter{
-		ID: h.ID(), Group: strings.TrimPrefix(h.Group, prefix), Handler: h.Handler,
-		Subscriber: strings.TrimPrefix(h.Subscriber, prefix), Origin: origin, Time: h.Time,
+		ID: h.ID(), Group: names.GroupOfHeader(h.Group), Handler: h.Handler,
+		Subscriber: names.GroupOfHeader(h.Subscriber), Origin: origin, Time: h.Time,
 		Class: h.Class, Reason: h.Reason, Attempts: h.Attempts,
 		FirstFailure: h.FirstFailure, LastFailure: h.LastFailure, WrittenAt: r.Time,
 		Unnamed: h.Unnamed, OmittedBytes: h.OmittedBytes,

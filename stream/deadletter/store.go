@@ -36,14 +36,14 @@ type Emitter interface {
 type Store struct {
 	log     Log
 	emitter Emitter
-	prefix  string
+	names   record.Names
 	groups  []string
 }
 
-// New returns the dead letters of the groups. prefix begins the names in their headers. A group
-// whose poison topic does not exist has none.
-func New(log Log, emitter Emitter, prefix string, groups []string) *Store {
-	return &Store{log: log, emitter: emitter, prefix: prefix, groups: slices.Clone(groups)}
+// New returns the dead letters of the groups. names are those of the log's connection, for the
+// names in their headers. A group whose poison topic does not exist has none.
+func New(log Log, emitter Emitter, names record.Names, groups []string) *Store {
+	return &Store{log: log, emitter: emitter, names: names, groups: slices.Clone(groups)}
 }
 
 // List returns the dead letters that match, newest first. It reads the poison topics from their
@@ -107,7 +107,7 @@ func (s *Store) read(ctx context.Context, group string) (map[string]*Letter, err
 		err := s.log.Read(ctx, tp, 0, -1, func(r *record.Record) error {
 			if res, ok := parseResolution(r); ok {
 				resolutions[res.resolves] = res
-			} else if l, ok := Parse(r, s.prefix); ok {
+			} else if l, ok := Parse(r, s.names); ok {
 				// A record without a key may be written to another partition the second time: the
 				// later one counts.
 				if old, ok := letters[l.ID]; !ok || !l.WrittenAt.Before(old.WrittenAt) {

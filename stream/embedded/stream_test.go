@@ -232,11 +232,13 @@ func TestBrokerComesBack(t *testing.T) {
 	}
 	require.NoError(t, <-emitting)
 	require.Eventually(
-		t, func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) == total }, 30*time.Second,
+		t,
+		func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) == total }, 30*time.Second,
 		10*time.Millisecond,
 	)
-	letters, err := deadletter.New(conn, pub, "", []string{"group"}).
-		List(t.Context(), deadletter.Filter{})
+	letters, err := deadletter.New(conn, pub, conn.Names(), []string{"group"}).List(
+		t.Context(), deadletter.Filter{},
+	)
 	require.NoError(t, err)
 	assert.Empty(t, letters)
 	require.NoError(t, router.Close())

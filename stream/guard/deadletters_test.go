@@ -63,7 +63,7 @@ func (e *engine) deadLetters(t *testing.T, n int) (*deadletter.Store, string, *s
 		}
 	}
 	require.NoError(t, p.Emit(t.Context(), records))
-	return deadletter.New(e.Conn, p, "", []string{group, e.newName()}), group, p
+	return deadletter.New(e.Conn, p, e.Conn.Names(), []string{group, e.newName()}), group, p
 }
 
 func offsets(letters []deadletter.Letter) []int64 {
@@ -317,7 +317,7 @@ func (e *engine) runRouter(t *testing.T, handle ...Options) (stop func()) {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	r, err := NewRouter(
-		RouterConfig{CloseTimeout: 5 * time.Second, Log: log, Prefix: e.Conn.Config().Prefix},
+		RouterConfig{CloseTimeout: 5 * time.Second, Log: log, Names: e.Conn.Names()},
 	)
 	require.NoError(t, err)
 	for _, o := range handle {
@@ -397,7 +397,7 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 	streamtest.Eventually(
 		t, "the good records", func() bool { return slices.Equal(want, store.values()) },
 	)
-	d := deadletter.New(e.Conn, p, "", []string{cfg.Group})
+	d := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group})
 	var letters []deadletter.Letter
 	streamtest.Eventually(t, "the dead letters", func() bool {
 		var err error
@@ -513,7 +513,7 @@ func TestRetryTopics(t *testing.T) {
 			t, "all but the one that never works",
 			func() bool { return slices.Equal([]string{"0", "1", "3", "4", "5"}, store.values()) },
 		)
-		d := deadletter.New(e.Conn, p, "", []string{cfg.Group})
+		d := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group})
 		streamtest.Eventually(t, "the dead letter", func() bool {
 			letters, err := d.List(t.Context(), deadletter.Filter{})
 			require.NoError(t, err)

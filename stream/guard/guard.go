@@ -26,14 +26,14 @@ type guard struct {
 	replay      string // the group's replay topic
 	deadLetters string // and its poison topic
 	closing     <-chan struct{}
-	// prefix begins the names that dead letters carry in their headers.
-	prefix string
+	// names are those that dead letters carry in their headers.
+	names record.Names
 }
 
-func newGuard(o Options, prefix string, log *slog.Logger, closing <-chan struct{}) *guard {
+func newGuard(o Options, names record.Names, log *slog.Logger, closing <-chan struct{}) *guard {
 	g := &guard{
 		o: o, log: log, visits: map[string]int{}, replay: record.ReplayTopic(o.Group),
-		deadLetters: record.PoisonTopic(o.Group), closing: closing, prefix: prefix,
+		deadLetters: record.PoisonTopic(o.Group), closing: closing, names: names,
 	}
 	for i, topic := range o.retryTopics() {
 		g.visits[topic] = i + 1

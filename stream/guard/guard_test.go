@@ -102,7 +102,7 @@ func newBench(t *testing.T, handler Handler, change func(*Options)) *bench {
 		change(&o)
 	}
 	require.NoError(t, o.Validate())
-	b.g = newGuard(o.filled(), "", slog.New(slog.DiscardHandler), b.closing)
+	b.g = newGuard(o.filled(), record.Names{}, slog.New(slog.DiscardHandler), b.closing)
 	return b
 }
 
@@ -699,7 +699,7 @@ func BenchmarkGuard(b *testing.B) {
 		Handler: func(context.Context, *record.Batch) error { return nil }, Emitter: &emitted{},
 		Subscriber: noSubscriber{},
 	}
-	g := newGuard(o.filled(), "", slog.New(slog.DiscardHandler), nil)
+	g := newGuard(o.filled(), record.Names{}, slog.New(slog.DiscardHandler), nil)
 	h := func(*message.Message) ([]*message.Message, error) { return nil, nil }
 	for _, wrap := range slices.Backward(g.chain()) {
 		h = wrap(h)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -209,7 +208,7 @@ func (g *guard) moved(
 ) (record.Record, Moved) {
 	rec := &b.Records[r.Index]
 	h := deadletter.Headers{Origin: rec.Position(), Time: rec.Time, FirstFailure: d.first}
-	h.Origin.Topic = g.prefix + rec.Topic
+	h.Origin.Topic = g.names.Topic(rec.Topic)
 	visit := g.visits[rec.Topic]
 	if visit > 0 || rec.Topic == g.replay {
 		// Only our own topics are believed: elsewhere the headers are whatever a producer has
@@ -218,7 +217,8 @@ func (g *guard) moved(
 			h = old
 		}
 	}
-	h.Group, h.Handler, h.Subscriber = g.prefix+g.o.Group, g.o.Name, g.prefix+g.o.Group
+	group := g.names.LetterGroup(g.o.Group)
+	h.Group, h.Handler, h.Subscriber = group, g.o.Name, group
 	h.Class, h.Reason, h.Unnamed = fault.ClassOf(r.Err), r.Err.Error(), unnamed
 	h.Attempts += max(d.before+d.attempts, 1)
 	h.LastFailure = d.last
@@ -228,7 +228,7 @@ func (g *guard) moved(
 		Headers: h.On(rec.Headers),
 	}
 	origin := h.Origin
-	origin.Topic = strings.TrimPrefix(origin.Topic, g.prefix)
+	origin.Topic = g.names.TopicOfHeader(origin.Topic)
 	return out, Moved{
 		Handler: g.o.Name, Group: g.o.Group, Topic: topic, Class: h.Class, DeadLetter: dead,
 		ID: h.ID(), Origin: origin, Attempts: h.Attempts, Err: r.Err,

@@ -27,7 +27,7 @@ func New(o Options, cfg RouterConfig) (*Guard, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	g := newGuard(o.filled(), cfg.Prefix, log.With("handler", o.Name, "group", o.Group), nil)
+	g := newGuard(o.filled(), cfg.Names, log.With("handler", o.Name, "group", o.Group), nil)
 	links := g.chain()
 	var chain message.HandlerFunc
 	for i := len(links) - 1; i >= 0; i-- {

@@ -31,8 +31,8 @@ type Emitter interface {
 type RouterConfig struct {
 	// CloseTimeout bounds how long Close lets handlers finish what they have begun. Default 10 s.
 	CloseTimeout time.Duration
-	// Prefix is that of the connection: dead letters carry the names on the broker.
-	Prefix string
+	// Names are those of the connection: dead letters carry the names on the broker.
+	Names record.Names
 	// Log is where the router and the guard log; nil is slog.Default().
 	Log *slog.Logger
 }
@@ -232,7 +232,7 @@ func (r *Router) Handle(o Options) error {
 		return err
 	}
 	o = o.filled()
-	g := newGuard(o, r.cfg.Prefix, r.log.With("handler", o.Name, "group", o.Group), r.closing)
+	g := newGuard(o, r.cfg.Names, r.log.With("handler", o.Name, "group", o.Group), r.closing)
 	r.add(o.Name, o.Topics, o.Subscriber, g.chain())
 	if o.Retry != nil {
 		r.add(o.Name+".retry", o.retryTopics(), o.Retry.Subscriber, g.retryChain())

@@ -199,7 +199,7 @@ func verifyLetters(ctx context.Context, v *Verdict, log theLog, x *expected, s *
 	ids := make(map[string]bool)
 	for _, g := range processors.Groups() {
 		for _, r := range log[record.PoisonTopic(g)] {
-			l, ok := deadletter.Parse(&r, topicPrefix)
+			l, ok := deadletter.Parse(&r, record.Names{Prefix: topicPrefix})
 			if !ok {
 				v.WronglyPoisoned.add("%s is no dead letter", at(&r))
 				continue

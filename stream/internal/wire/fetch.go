@@ -38,7 +38,8 @@ type Fetched struct {
 // fetchExchange is a protocol.Message that performs the exchange itself.
 type Fetch struct {
 	Leader                                int32
-	ClientID, Prefix                      string
+	ClientID                              string
+	Names                                 record.Names
 	MaxWaitMillis, MaxBytes, PartitionMax int32
 	MinBytes                              int32 // 0 is 1
 	Asks                                  []Ask // those of one topic stand together
@@ -125,7 +126,7 @@ func (f *Fetch) encode() []byte {
 	b = be.AppendUint32(b, 0)
 	for i := 0; i < len(f.Asks); topics++ {
 		topic := f.Asks[i].TP.Topic
-		b = appendString(b, f.Prefix+topic)
+		b = appendString(b, f.Names.Topic(topic))
 		countAt, count := len(b), 0
 		b = be.AppendUint32(b, 0)
 		for ; i < len(f.Asks) && f.Asks[i].TP.Topic == topic; i++ {
@@ -162,7 +163,7 @@ func (f *Fetch) decode(body []byte) error {
 	}
 	names := map[string]string{} // by the name on the broker: the strings of the request are shared
 	for _, a := range f.Asks {
-		names[f.Prefix+a.TP.Topic] = a.TP.Topic
+		names[f.Names.Topic(a.TP.Topic)] = a.TP.Topic
 	}
 	for range r.count(6) {
 		topic := r.string()
