@@ -178,8 +178,7 @@ func TestRowsOfDeadLettersTellWhatBecameOfThem(t *testing.T) {
 	require.True(t, rows[2].FirstFailedAt.IsZero())
 }
 
-// The log's time of each letter is half a day before noon or so: whoever was erased at noon is
-// covered.
+// The log takes the dead letters long before noon, so an erasure at noon covers them.
 func TestRowsOfDeadLettersDoNotNameErasedUsers(t *testing.T) {
 	t.Parallel()
 	id := header(record.HeaderID, "x")
@@ -187,7 +186,7 @@ func TestRowsOfDeadLettersDoNotNameErasedUsers(t *testing.T) {
 	broken := record.Record{Key: []byte("bob"), Value: []byte(`{"friend_id": "ann"}`)}
 	for _, c := range []struct {
 		name   string
-		letter record.Record
+		failed record.Record
 		kept   bool
 	}{
 		{"by the key", record.Record{Key: []byte("ann"), Value: []byte("{")}, false},
@@ -202,7 +201,7 @@ func TestRowsOfDeadLettersDoNotNameErasedUsers(t *testing.T) {
 			t.Parallel()
 			a := openAnalytics(t)
 			a.erasures.Add(schemas.Erasure{UserKey: schemas.Key("ann"), ErasedAt: noon})
-			require.NoError(t, a.handle(t, deadLetter(c.letter, "graph", id)))
+			require.NoError(t, a.handle(t, deadLetter(c.failed, "graph", id)))
 			require.Equal(t, c.kept, a.store.inserts[0].Len() == 1)
 		})
 	}
