@@ -131,7 +131,7 @@ func TestAGroupWithoutAPositionGoesOnBehindTheStoreOnly(t *testing.T) {
 	require.NoError(t, p.Assign(t.Context(), other))
 }
 
-func letter(m record.Record, group string, headers ...record.Header) record.Record {
+func deadLetter(m record.Record, group string, headers ...record.Header) record.Record {
 	m.Topic = record.PoisonTopic(group)
 	m.Headers = append(m.Headers, headers...)
 	return m
@@ -153,13 +153,13 @@ func TestRowsOfDeadLettersTellWhatBecameOfThem(t *testing.T) {
 		header(record.HeaderLastFailure, noon.Add(time.Minute).Format(time.RFC3339Nano)),
 	}
 	ann := record.Record{Key: []byte("ann"), Value: make([]byte, 100<<10)}
-	large := letter(ann, "embed", failed...)
-	resolved := letter(ann, "embed", append(slices.Clone(failed),
+	large := deadLetter(ann, "embed", failed...)
+	resolved := deadLetter(ann, "embed", append(slices.Clone(failed),
 		header(record.HeaderResolution, "dropped"),
 		header(record.HeaderResolutionReason, "a test"))...)
-	odd := letter(like("bob", 1, noon), "embed", header(record.HeaderID, "x"),
+	odd := deadLetter(like("bob", 1, noon), "embed", header(record.HeaderID, "x"),
 		header(record.HeaderPartition, "many"), header(record.HeaderFirstFailure, "once"))
-	none := letter(like("bob", 1, noon), "embed")
+	none := deadLetter(like("bob", 1, noon), "embed")
 	require.Equal(t, []int{3}, rejectedAt(t, a.handle(t, large, resolved, odd, none)))
 	rows := a.store.inserts[0].(sinks.DeadLetterRows)
 	require.Len(t, rows, 3)
@@ -178,8 +178,7 @@ func TestRowsOfDeadLettersTellWhatBecameOfThem(t *testing.T) {
 	require.True(t, rows[2].FirstFailedAt.IsZero())
 }
 
-// The log's time of each letter is half a day before noon or so: whoever was erased at noon is
-// covered.
+// The log takes the dead letters long before noon, so an erasure at noon covers them.
 func TestRowsOfDeadLettersDoNotNameErasedUsers(t *testing.T) {
 	t.Parallel()
 	id := header(record.HeaderID, "x")
@@ -187,7 +186,7 @@ func TestRowsOfDeadLettersDoNotNameErasedUsers(t *testing.T) {
 	broken := record.Record{Key: []byte("bob"), Value: []byte(`{"friend_id": "ann"}`)}
 	for _, c := range []struct {
 		name   string
-		letter record.Record
+		failed record.Record
 		kept   bool
 	}{
 		{"by the key", record.Record{Key: []byte("ann"), Value: []byte("{")}, false},
@@ -202,7 +201,7 @@ func TestRowsOfDeadLettersDoNotNameErasedUsers(t *testing.T) {
 			t.Parallel()
 			a := openAnalytics(t)
 			a.erasures.Add(schemas.Erasure{UserKey: schemas.Key("ann"), ErasedAt: noon})
-			require.NoError(t, a.handle(t, letter(c.letter, "graph", id)))
+			require.NoError(t, a.handle(t, deadLetter(c.failed, "graph", id)))
 			require.Equal(t, c.kept, a.store.inserts[0].Len() == 1)
 		})
 	}

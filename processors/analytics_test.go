@@ -104,7 +104,7 @@ func TestEachTopicHasItsKindOfRows(t *testing.T) {
 	for _, m := range []record.Record{
 		like("ann", 1, noon),
 		list.Message(schemas.TopicRecommendations),
-		schemas.Item{EventID: "e", Source: "shop", ItemID: "i1", Title: "One", OccurredAt: noon}.Message(),
+		film("i1", "One"),
 		schemas.User{EventID: "e", Source: "app", UserID: "ann", OccurredAt: noon}.Message(),
 		letter,
 	} {

@@ -38,8 +38,8 @@ func (w *watched) catalogWith(t *testing.T, cfg model.Config, partitions int) *c
 	return c
 }
 
-// take adds records and hands them over as one batch.
-func (c *catalogTest) take(t *testing.T, batch ...record.Record) error {
+// deliver adds records and hands them over as one batch.
+func (c *catalogTest) deliver(t *testing.T, batch ...record.Record) error {
 	t.Helper()
 	return c.Handle(t.Context(), c.log.batch(batch[0].Topic, c.add(t, batch...)))
 }
@@ -83,7 +83,7 @@ var catalogOrder = []string{"emit item-vectors", "index items"}
 func TestContentIsOnTheLogBeforeItIsInTheIndex(t *testing.T) {
 	t.Parallel()
 	c := watch(t).catalog(t)
-	require.NoError(t, c.take(t, film("i1", "One")))
+	require.NoError(t, c.deliver(t, film("i1", "One")))
 	require.Equal(t, catalogOrder, c.done)
 	found := storedItems(t, c.store.Store)["i1"]
 	require.Equal(t, "One", found.Content.Title)
@@ -126,7 +126,7 @@ func TestContentIsFoundWhereverItsBatchBrokeOff(t *testing.T) {
 					t.Parallel()
 					w := watch(t)
 					c := w.catalog(t)
-					require.NoError(t, c.take(t, film("i1", "First"), film("i3", "Three")))
+					require.NoError(t, c.deliver(t, film("i1", "First"), film("i3", "Three")))
 					w.done = nil
 					w.failAt, w.landed = step+1, landed
 					first := w.add(t, film("i1", "One"), film("i2", "Two"))
@@ -153,9 +153,9 @@ func TestContentIsFoundWhereverItsBatchBrokeOff(t *testing.T) {
 func TestOnlyItemsThatMovedArePublished(t *testing.T) {
 	t.Parallel()
 	c := watch(t).catalog(t)
-	require.NoError(t, c.take(t, film("i1", "One"), film("i2", "Two"), film("i1", "One again")))
+	require.NoError(t, c.deliver(t, film("i1", "One"), film("i2", "Two"), film("i1", "One again")))
 	require.ElementsMatch(t, []string{"i1", "i2"}, keysOf(c.log, schemas.TopicItemVectors))
-	require.NoError(t, c.take(t, film("i3", "Three")))
+	require.NoError(t, c.deliver(t, film("i3", "Three")))
 	require.Equal(t, "i3", keysOf(c.log, schemas.TopicItemVectors)[2])
 	require.Len(t, keysOf(c.log, schemas.TopicItemVectors), 3)
 	require.Equal(t, "One again", c.title(t, "i1"), "the last of a batch counts")
@@ -169,7 +169,7 @@ func TestVersionsOfItemsGrow(t *testing.T) {
 	w := watch(t)
 	for n := range 4 {
 		c := w.catalog(t) // each time another owner
-		require.NoError(t, c.take(t, film("i1", fmt.Sprint("Title ", n))))
+		require.NoError(t, c.deliver(t, film("i1", fmt.Sprint("Title ", n))))
 		found := storedItems(t, w.store.Store)["i1"]
 		require.EqualValues(t, n+1, found.Version)
 		require.Equal(t, fmt.Sprint("Title ", n), found.Content.Title)
@@ -178,7 +178,7 @@ func TestVersionsOfItemsGrow(t *testing.T) {
 
 func TestReplayedContentUndoesNothingNewer(t *testing.T) {
 	t.Parallel()
-	letter := func(m record.Record, offset string) record.Record {
+	deadLetter := func(m record.Record, offset string) record.Record {
 		m.Topic = record.ReplayTopic(schemas.GroupCatalog)
 		m.Headers = append(m.Headers, record.Header{
 			Key: record.HeaderOffset, Value: []byte(offset),
@@ -195,23 +195,23 @@ func TestReplayedContentUndoesNothingNewer(t *testing.T) {
 				t.Parallel()
 				w := watch(t)
 				owner := w.catalog(t)
-				require.NoError(t, owner.take(t, film("i2", "Other"), film("i1", "Known")))
+				require.NoError(t, owner.deliver(t, film("i2", "Other"), film("i1", "Known")))
 				if successor {
 					owner = w.catalog(t)
 				}
-				require.NoError(t, owner.take(t, letter(film("i1", "Replayed"), c.offset)))
+				require.NoError(t, owner.deliver(t, deadLetter(film("i1", "Replayed"), c.offset)))
 				require.Equal(t, c.title, owner.title(t, "i1"))
 			})
 		}
 	}
 	c := watch(t).catalog(t)
-	err := c.take(t, letter(film("i1", "One"), "many"), letter(film("i2", "Two"), "3"))
+	err := c.deliver(t, deadLetter(film("i1", "One"), "many"), deadLetter(film("i2", "Two"), "3"))
 	require.Equal(t, []int{0}, rejectedAt(t, err))
 	require.Equal(t, "Two", c.title(t, "i2"))
 	// What stands on items itself does not say where it has been before, whatever its headers say.
-	odd := letter(film("i1", "Odd"), "many")
+	odd := deadLetter(film("i1", "Odd"), "many")
 	odd.Topic = schemas.TopicItems
-	require.NoError(t, c.take(t, odd))
+	require.NoError(t, c.deliver(t, odd))
 	require.Equal(t, "Odd", c.title(t, "i1"))
 }
 
@@ -227,12 +227,12 @@ func TestAWithdrawnItemKeepsItsTitle(t *testing.T) {
 			t.Parallel()
 			w := watch(t)
 			c := w.catalog(t)
-			require.NoError(t, c.take(t, film("i1", "One")))
-			require.NoError(t, c.take(t, m))
+			require.NoError(t, c.deliver(t, film("i1", "One")))
+			require.NoError(t, c.deliver(t, m))
 			found := storedItems(t, w.store.Store)["i1"]
 			require.True(t, found.Content.Withdrawn)
 			require.Equal(t, "One", found.Content.Title, "for the histories of people who took it")
-			require.NoError(t, w.catalog(t).take(t, film("i1", "Back")))
+			require.NoError(t, w.catalog(t).deliver(t, film("i1", "Back")))
 			found = storedItems(t, w.store.Store)["i1"]
 			require.False(t, found.Content.Withdrawn)
 			require.Equal(t, "Back", found.Content.Title)
@@ -251,7 +251,7 @@ func TestItemsOfAnotherPartitionAreRefused(t *testing.T) {
 	}
 	unreadable := film(own[0], "One")
 	unreadable.Value = []byte("{")
-	err := c.take(t, film(own[1], "Stray"), film(own[0], "Own"), unreadable)
+	err := c.deliver(t, film(own[1], "Stray"), film(own[0], "Own"), unreadable)
 	require.Equal(t, []int{0, 2}, rejectedAt(t, err))
 	require.ErrorContains(t, err, "belongs in 1")
 	require.Equal(t, "Own", c.title(t, own[0]))
@@ -291,7 +291,7 @@ func TestGradientsOfASourceAreAppliedOnce(t *testing.T) {
 					for _, i := range indexes {
 						batch = append(batch, m[i])
 					}
-					require.NoError(t, owner.take(t, batch...))
+					require.NoError(t, owner.deliver(t, batch...))
 				}
 				require.NoError(t, owner.IndexAll(t.Context()))
 				require.InDelta(t, c.count, storedItems(t, w.store.Store)["i1"].Count, 0)
@@ -305,11 +305,11 @@ func TestGradientsThatWereAppliedAreNotPublishedAgain(t *testing.T) {
 	t.Parallel()
 	m := gradients(t, model.Default(), likes("ann", 1))
 	c := watch(t).catalog(t)
-	require.NoError(t, c.take(t, m[0]))
+	require.NoError(t, c.deliver(t, m[0]))
 	require.NoError(t, c.IndexAll(t.Context()))
 	was := storedItems(t, c.store.Store)["i1"]
 	c.done = nil
-	require.NoError(t, c.take(t, m[0]))
+	require.NoError(t, c.deliver(t, m[0]))
 	require.NoError(t, c.IndexAll(t.Context()))
 	require.Empty(t, c.done)
 	require.Equal(t, was, storedItems(t, c.store.Store)["i1"])
@@ -325,7 +325,7 @@ func TestGradientsAreOnTheLogWhereverTheirBatchBrokeOff(t *testing.T) {
 				t.Parallel()
 				w := watch(t)
 				c := w.catalog(t)
-				require.NoError(t, c.take(t, m[0]))
+				require.NoError(t, c.deliver(t, m[0]))
 				w.failAt, w.landed = len(w.done)+1, landed
 				b := w.log.batch(schemas.TopicItemGradients, w.add(t, m[1]))
 				require.Error(t, c.Handle(t.Context(), b))
@@ -355,7 +355,7 @@ func TestUnreadableGradientsAreNamed(t *testing.T) {
 	short.Dim /= 2
 	foreign := gradients(t, short, likes("ann", 1))[0]
 	c := watch(t).catalog(t)
-	require.Equal(t, []int{0, 1, 3}, rejectedAt(t, c.take(t, cut, foreign, m[0], empty)))
+	require.Equal(t, []int{0, 1, 3}, rejectedAt(t, c.deliver(t, cut, foreign, m[0], empty)))
 	require.NoError(t, c.IndexAll(t.Context()))
 	require.InDelta(t, 1, storedItems(t, c.store.Store)["i1"].Count, 0)
 }
@@ -370,7 +370,7 @@ func TestItemsThatOnlyGradientsTellOfAreIndexedByTheirID(t *testing.T) {
 	found := storedItems(t, w.store.Store)["i1"]
 	require.Empty(t, found.Content.Title)
 	require.Equal(t, w.log.records[schemas.TopicItemGradients][0].Time, found.ChangedAt)
-	require.NoError(t, c.take(t, film("i1", "One")), "its content may come at the first offset")
+	require.NoError(t, c.deliver(t, film("i1", "One")), "its content may come at the first offset")
 	require.Equal(t, "One", c.title(t, "i1"))
 }
 
@@ -378,11 +378,11 @@ func TestAssignmentFindsWhatTheIndexIsBehindWith(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	c := w.catalog(t)
-	require.NoError(t, c.take(t, film("i1", "One"), film("i2", "Two")))
+	require.NoError(t, c.deliver(t, film("i1", "One"), film("i2", "Two")))
 	require.Zero(t, w.catalog(t).Pending())
 
 	m := gradients(t, model.Default(), likes("ann", 1))
-	require.NoError(t, c.take(t, m[0])) // the log has it, the index does not
+	require.NoError(t, c.deliver(t, m[0])) // the log has it, the index does not
 	successor := w.catalog(t)
 	require.Equal(t, 1, successor.Pending())
 	require.NoError(t, successor.IndexDue(t.Context()))
@@ -407,8 +407,8 @@ func TestAssignmentBeginsAnew(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	c := w.catalog(t)
-	require.NoError(t, c.take(t, film("i1", "One")))
-	require.NoError(t, c.take(t, gradients(t, model.Default(), likes("ann", 1))[0]))
+	require.NoError(t, c.deliver(t, film("i1", "One")))
+	require.NoError(t, c.deliver(t, gradients(t, model.Default(), likes("ann", 1))[0]))
 	require.Equal(t, 1, c.Pending())
 	require.NoError(t, w.catalog(t).IndexAll(t.Context()), "another owner has done it")
 	require.NoError(t, c.Assign(t.Context(), assigned(0, catalogTopics...)))
@@ -431,7 +431,7 @@ func TestRevokedPartitionsAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	c := w.catalog(t)
-	require.NoError(t, c.take(t, gradients(t, model.Default(), likes("ann", 1))[0]))
+	require.NoError(t, c.deliver(t, gradients(t, model.Default(), likes("ann", 1))[0]))
 	require.Equal(t, 1, c.Pending())
 	c.Revoke([]record.TopicPartition{{Topic: schemas.TopicItemGradients}})
 	w.done = nil
@@ -459,7 +459,7 @@ func nudged(t *testing.T, times int) (*catalogTest, []record.Record) {
 	}
 	m := gradients(t, slow(), batches...)
 	c := watch(t).catalogWith(t, slow(), 1)
-	require.NoError(t, c.take(t, m[0], m[1]))
+	require.NoError(t, c.deliver(t, m[0], m[1]))
 	require.NoError(t, c.IndexDue(t.Context()))
 	require.Zero(t, c.Pending())
 	return c, m[2:]
@@ -475,7 +475,7 @@ func TestItemsThatWereTakenAreIndexedBeforeThoseThatHardlyMoved(t *testing.T) {
 	c, m := nudged(t, 1)
 	was := storedItems(t, c.store.Store)["i2"]
 	c.now = c.now.Add(time.Second)
-	require.NoError(t, c.take(t, m[0]))
+	require.NoError(t, c.deliver(t, m[0]))
 	require.Equal(t, 2, c.Pending(), "one was taken and the other one has moved")
 	require.NoError(t, c.IndexDue(t.Context()))
 	require.InDelta(t, 2, c.count(t, "i1"), 0)
@@ -501,7 +501,7 @@ func TestItemsThatMoveAllTheTimeAreIndexedEveryThirtySeconds(t *testing.T) {
 		if n == 15 {
 			c.now = begun.Add(30 * time.Second)
 		}
-		require.NoError(t, c.take(t, m[n]))
+		require.NoError(t, c.deliver(t, m[n]))
 		require.NoError(t, c.IndexDue(t.Context()))
 		require.InDelta(t, float64(n+2), c.count(t, "i1"), 0)
 		if n > 0 { // at the beginning the last of everything was just now
@@ -526,7 +526,7 @@ func TestTheIndexRestsTwentyTimesAsLongAsItWorks(t *testing.T) {
 			x, m := nudged(t, 2)
 			x.now = x.now.Add(time.Minute)
 			x.store.indexing = func() { x.now = x.now.Add(c.takes) }
-			require.NoError(t, x.take(t, m[0]))
+			require.NoError(t, x.deliver(t, m[0]))
 			if c.fails {
 				x.failAt = len(x.done) + 1
 				require.Error(t, x.IndexDue(t.Context()))
@@ -535,7 +535,7 @@ func TestTheIndexRestsTwentyTimesAsLongAsItWorks(t *testing.T) {
 				require.NoError(t, x.IndexDue(t.Context()))
 			}
 			written, count := x.now, x.count(t, "i1")
-			require.NoError(t, x.take(t, m[1]))
+			require.NoError(t, x.deliver(t, m[1]))
 			x.now = written.Add(c.rest - time.Nanosecond)
 			require.NoError(t, x.IndexDue(t.Context()))
 			require.InDelta(t, count, x.count(t, "i1"), 0, "it rests")
@@ -553,10 +553,10 @@ func TestAnItemThatMovedFarIsIndexedAtOnce(t *testing.T) {
 	cfg.Rate = 1 // the first step of a negative is a long one
 	m := gradients(t, cfg, batches...)
 	c := watch(t).catalogWith(t, cfg, 1)
-	require.NoError(t, c.take(t, m[0], m[1]))
+	require.NoError(t, c.deliver(t, m[0], m[1]))
 	require.NoError(t, c.IndexDue(t.Context()))
 	c.now = c.now.Add(time.Second)
-	require.NoError(t, c.take(t, m[2]))
+	require.NoError(t, c.deliver(t, m[2]))
 	require.Equal(t, 2, c.Pending())
 	require.NoError(t, c.IndexDue(t.Context()))
 	require.Zero(t, c.Pending())
@@ -569,7 +569,7 @@ func TestALargeCatalogIsIndexedInChunks(t *testing.T) {
 	for n := range 501 {
 		batch = append(batch, film(fmt.Sprint("film-", n), fmt.Sprint("Film ", n)))
 	}
-	require.NoError(t, c.take(t, batch...))
+	require.NoError(t, c.deliver(t, batch...))
 	require.Equal(t, []string{"emit item-vectors", "index items", "index items"}, c.done)
 	require.Len(t, storedItems(t, c.store.Store), 501)
 }
@@ -578,7 +578,7 @@ func TestContentIsSearchableByItsFeatures(t *testing.T) {
 	t.Parallel()
 	c := watch(t).catalog(t)
 	western := film("i1", "One")
-	require.NoError(t, c.take(t, schemas.Item{
+	require.NoError(t, c.deliver(t, schemas.Item{
 		EventID: "1", Source: "shop", ItemID: "i1", Title: "One", Genres: []string{"western"},
 		OccurredAt: noon,
 	}.Message(), film("i2", "Two")))
@@ -587,6 +587,6 @@ func TestContentIsSearchableByItsFeatures(t *testing.T) {
 	require.Empty(t, found["i2"].ContentVector)
 	require.Len(t, found["i1"].Vector, model.Default().Dim+1)
 	require.NotContains(t, found, model.FeatureID("western"), "features are no items")
-	require.NoError(t, c.take(t, western))
+	require.NoError(t, c.deliver(t, western))
 	require.Empty(t, storedItems(t, c.store.Store)["i1"].ContentVector)
 }

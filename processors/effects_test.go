@@ -216,7 +216,8 @@ func act(user string, n int, action schemas.Action, at time.Time) record.Record 
 	}.Message()
 }
 
-// itemCounts returns how often the owner of the items is told of each that the gradients touch.
+// itemCounts returns the event count of each item that the gradients on the log touch, as the
+// owner of the items applies them.
 func itemCounts(t *testing.T, log *memoryLog) map[string]float64 {
 	t.Helper()
 	store := openStore(t)

@@ -175,7 +175,7 @@ func TestWhatANewerProgramAddedToItemFactorsStays(t *testing.T) {
 
 	owner := NewItemFactors(goldenModel())
 	require.NoError(t, owner.Apply(record))
-	clear(record.Value) // a follower's record is only lent
+	clear(record.Value) // a follower reuses the memory of its records
 	m := owner.touch("i1")
 	m.version++
 	m.applied.set(source{0, 3}, at(17))
@@ -229,11 +229,14 @@ func TestGradientsOfANewerFormatWait(t *testing.T) {
 	f := NewItemFactors(goldenModel())
 	c := NewCatalog(nil, Streams{discarded{}, Discard{}}, f, DefaultCatalogConfig(1), nil)
 	newer := append([]byte(gradientsMarker), gradientsVersion+1, 0)
-	b := &record.Batch{Range: record.Range{Topic: schemas.TopicItemGradients},
+	b := &record.Batch{
+		Range: record.Range{Topic: schemas.TopicItemGradients},
 		Records: []record.Record{
-			{Offset: 0, Value: old.ItemGradients[0]}, {Offset: 1, Value: newer},
+			{Offset: 0, Value: old.ItemGradients[0]},
+			{Offset: 1, Value: newer},
 			{Offset: 2, Value: old.ItemGradients[1]},
-		}}
+		},
+	}
 	state := func() string {
 		var all []byte
 		for _, id := range []string{"i1", "i2", "i3", "i4"} {

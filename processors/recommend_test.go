@@ -75,8 +75,8 @@ func crowd(n int) (out []record.Record) {
 	return out
 }
 
-// take adds changes and hands them over as one batch.
-func (r *recommendTest) take(t *testing.T, batch ...record.Record) error {
+// deliver adds changes and hands them over as one batch.
+func (r *recommendTest) deliver(t *testing.T, batch ...record.Record) error {
 	t.Helper()
 	return r.Handle(t.Context(), r.log.batch(schemas.TopicProfileChanges, r.add(t, batch...)))
 }
@@ -130,7 +130,7 @@ func TestChangesOfAUserAreAnsweredByOneList(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := recommends(t)
-			require.NoError(t, r.take(t, c.changes...))
+			require.NoError(t, r.deliver(t, c.changes...))
 			lists := r.lists(t)
 			require.Len(t, lists, len(c.users))
 			for i := range lists {
@@ -152,7 +152,7 @@ func TestUnreadableChangesAreNamed(t *testing.T) {
 	r := recommends(t)
 	unreadable, marker := due("ann", 1, 1), erasedAt(schemas.TopicProfileChanges, "bob", noon)
 	unreadable.Value, marker.Value = []byte("{"), []byte("{")
-	err := r.take(t, unreadable, due("ann", 2, 2), marker, due("bob", 3, 3))
+	err := r.deliver(t, unreadable, due("ann", 2, 2), marker, due("bob", 3, 3))
 	require.Equal(t, []int{0, 2}, rejectedAt(t, err))
 	require.Equal(t, []string{"ann", "bob"}, r.published)
 }
@@ -225,7 +225,7 @@ func TestWhoIsErasedWhileTheListIsMadeGetsNone(t *testing.T) {
 	r.store.reading = func([]string) {
 		r.erasures.Add(schemas.Erasure{UserKey: schemas.Key("ann"), ErasedAt: noon.Add(time.Hour)})
 	}
-	require.NoError(t, r.take(t, due("ann", 1, 1), due("bob", 2, 2)))
+	require.NoError(t, r.deliver(t, due("ann", 1, 1), due("bob", 2, 2)))
 	require.Equal(t, []string{"bob"}, r.published)
 	require.Equal(t, []string{"bob"}, keysOf(r.log, schemas.TopicRecommendationsCurrent))
 }
@@ -236,7 +236,7 @@ func TestListsAreMadeFiftyAtATime(t *testing.T) {
 		t.Run(fmt.Sprint(users), func(t *testing.T) {
 			t.Parallel()
 			r := recommends(t)
-			require.NoError(t, r.take(t, crowd(users)...))
+			require.NoError(t, r.deliver(t, crowd(users)...))
 			require.Len(t, r.done, calls)
 			require.Len(t, r.published, users)
 			require.Equal(t, keysOf(r.log, schemas.TopicRecommendations), r.published)
@@ -358,7 +358,7 @@ func TestARepairIsRequestedForTheChangeThatFoundTheState(t *testing.T) {
 	r.add(t, like("ann", 1, noon))
 	require.NoError(t, r.embed(t, 0).Handle(t.Context(), r.span(schemas.TopicInteractions, 0, 0)))
 	spoil(t, r.store.Store, "ann", corrupt)
-	require.NoError(t, r.take(t, due("ann", 7, 7), due("bob", 8, 8)))
+	require.NoError(t, r.deliver(t, due("ann", 7, 7), due("bob", 8, 8)))
 	require.Equal(t, []string{"bob"}, r.published)
 	require.Equal(t, []string{"bob"}, keysOf(r.log, schemas.TopicRecommendationsCurrent))
 	require.Len(t, r.log.records[embedReplay], 1)

@@ -127,12 +127,12 @@ func newScenario(t *testing.T) *scenario {
 		}
 		require.NoError(t, log.Emit(t.Context(), []record.Record{item.Message()}))
 	}
-	s.open(t, log, store)
+	s.restartOn(t, log, store)
 	return s
 }
 
-// open makes an owner of the partition, who has nothing in memory.
-func (s *scenario) open(t *testing.T, log *memoryLog, store *sqlite.Store) {
+// restartOn makes an owner of the partition, who has nothing in memory.
+func (s *scenario) restartOn(t *testing.T, log *memoryLog, store *sqlite.Store) {
 	t.Helper()
 	cfg := processors.DefaultEmbedConfig(1)
 	cfg.Corrupt = func(id string, err error) { s.told = append(s.told, "corrupt "+id) }
@@ -165,7 +165,7 @@ func (s *scenario) assignments() []record.Assignment {
 
 func (s *scenario) restart(t *testing.T) {
 	t.Helper()
-	s.open(t, s.log, s.store)
+	s.restartOn(t, s.log, s.store)
 }
 
 func (s *scenario) emit(t *testing.T, batch ...record.Record) {
@@ -334,7 +334,9 @@ func TestCorruptStateIsRebuiltWhileTheOthersGoOn(t *testing.T) {
 		},
 		"in a second attempt, since the broker was away": func(t *testing.T, s *scenario) {
 			t.Helper()
-			for _, topic := range []string{schemas.TopicItemGradients, schemas.TopicProfileChanges} {
+			for _, topic := range []string{
+				schemas.TopicItemGradients, schemas.TopicProfileChanges,
+			} {
 				s.log.refuse[topic] = true
 				require.Error(t, s.handle(t, embedReplay))
 				s.log.refuse[topic] = false
