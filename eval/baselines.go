@@ -2,7 +2,7 @@ package eval
 
 import "math"
 
-// Popularity recommends what was taken most lately: counts that halve every HalfLife events.
+// Popularity recommends what was taken most recently: counts that halve every HalfLife events.
 type Popularity struct {
 	counts []float64
 	unit   float64 // worth of an event now; grows instead of all counts shrinking

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 )
 
-// BPR is matrix factorisation learned online by Bayesian personalised ranking: for every event,
-// some uniform negatives, a gradient step each.
+// BPR is matrix factorisation learned online by Bayesian personalised ranking: a gradient step for
+// each of a few uniform negatives per event.
 //
 // Source: Rendle, Freudenthaler, Gantner and Schmidt-Thieme 2009.
 type BPR struct {

@@ -2,9 +2,9 @@ package eval
 
 import "math"
 
-// Cosine is item-item collaborative filtering kept up to date event by event: the likeness of two
-// items is the number of users who took both over the root of the product of their counts, and a
-// score sums the likeness to the user's latest items, decayed.
+// Cosine is item-item collaborative filtering kept up to date event by event: the similarity of two
+// items is the number of users who took both over the root of the product of their counts. A score
+// sums the similarity to the user's latest items, decayed.
 //
 // Source: Sarwar, Karypis, Konstan and Riedl 2001; the incremental form is TencentRec's, Huang et
 // al. 2015.
@@ -26,13 +26,13 @@ func NewCosine(d *Data, window int, decay float64) *Cosine {
 }
 
 // pairedItems bounds how many of a user's latest items an event is paired with: a user with
-// thousands would cost as many updates an event.
+// thousands would need as many updates per event.
 const pairedItems = 200
 
 // Name is "item cosine".
 func (c *Cosine) Name() string { return "item cosine" }
 
-// Score sums likenesses.
+// Score sums similarities.
 func (c *Cosine) Score(user int32, out []float32) {
 	for i, n := range c.count {
 		if n > 0 {

@@ -1,5 +1,5 @@
-// Package eval measures recommendations on streams: test, then learn, event by event, with the same
-// model code that serves, beside baselines that keep the numbers honest.
+// Package eval measures recommendations on streams, event by event: test, then learn. It uses the
+// model code that serves, and compares it with baselines.
 package eval
 
 // Method is something that recommends and learns from a stream.
@@ -10,7 +10,7 @@ type Method interface {
 	// better. out comes filled with -Inf, which stands for "cannot be ranked". Score does not
 	// change what the method has learned.
 	Score(user int32, out []float32)
-	// Learn takes the event in. seed is the event's place in the stream.
+	// Learn learns from the event. seed is the event's index in the stream.
 	Learn(e Event, seed uint64)
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 )
 
-// Lag says how far the model is spread out.
+// Lag says how the model is distributed.
 type Lag struct {
 	// Partitions is the number of user partitions, each with its own sums and its own recent
 	// positives.
@@ -20,9 +20,9 @@ type Lag struct {
 	Int8 bool
 }
 
-// Lagged is the model as it runs over several partitions: users' owners read rows that are as old
-// as the window, send gradient sums in their binary form, and items' owners take one step per
-// window and send rows back.
+// Lagged is the model over several partitions. Users' owners read item factors that are up to a
+// window old and send gradient sums in their binary form. Items' owners take one step per window
+// and send item factors back.
 type Lagged struct {
 	data     *Data
 	lag      Lag
@@ -64,7 +64,7 @@ func NewLagged(d *Data, cfg model.Config, lag Lag) *Lagged {
 	return l
 }
 
-// Name says how far the model is spread out.
+// Name says how the model is distributed.
 func (l *Lagged) Name() string {
 	name := fmt.Sprintf("slipstream, %d partitions, window %d", len(l.learners), l.lag.Window)
 	if l.lag.Int8 {
@@ -111,7 +111,7 @@ func (l *Lagged) exchange() {
 	clear(l.vectors)
 }
 
-// Score ranks by the owner's rows and the query of the user's owner.
+// Score ranks by the item owner's factors and the query of the user's owner.
 func (l *Lagged) Score(user int32, out []float32) {
 	l.learners[int(user)%len(l.learners)].Query(&l.users[user], l.query)
 	if l.vectors[0] == nil {
@@ -124,7 +124,7 @@ func (l *Lagged) Score(user int32, out []float32) {
 	}
 }
 
-// index makes the vectors that a vector index would hold.
+// index computes the vectors that a vector index would hold.
 func (l *Lagged) index() {
 	var all []float64
 	for i := range l.vectors {

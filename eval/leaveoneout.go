@@ -26,11 +26,11 @@ type LeaveOneOutResult struct {
 }
 
 // LeaveOneOut streams the events once, in the order of time, and then ranks each held-out item:
-// among its negatives, and among the whole catalogue.
+// among its negatives, and among the whole catalog.
 //
 // Source: He, Liao, Zhang, Nie, Hu and Chua, "Neural collaborative filtering", 2017 (the split);
 // Krichene and Rendle, "On sampled metrics for item recommendation", 2020 (why to rank the whole
-// catalogue too).
+// catalog too).
 func LeaveOneOut(
 	ctx context.Context,
 	d *Data,

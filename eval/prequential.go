@@ -16,8 +16,7 @@ type Options struct {
 	Sample float64
 	// Warmup is the share of the stream, from its start, that is only learned. Default 0.1.
 	Warmup float64
-	// Windows is into how many parts of equal length the stream is cut for the course of quality
-	// over time. Default 20.
+	// Windows is the number of parts of equal length for the quality over time. Default 20.
 	Windows int
 	// TakenAgain judges events on items the user has taken before and leaves taken items in the
 	// ranking; otherwise such events are learned and not judged.
@@ -57,7 +56,7 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Result is what judging one method on one stream gave.
+// Result is the evaluation of one method on one stream.
 type Result struct {
 	Method string `json:"method"`
 	K      int    `json:"k"`
@@ -77,13 +76,13 @@ type Result struct {
 	// LearnMicros is CPU time of learning one event, measured on a sample of the events, in
 	// microseconds.
 	LearnMicros float64 `json:"learn_us"`
-	// JudgeMicros is CPU time of scoring the catalogue and making one list.
+	// JudgeMicros is the CPU time for scoring the catalog and making one list.
 	JudgeMicros float64 `json:"judge_us"`
 }
 
-// Prequential tests, then learns, for each event in the order of time: before an event all items
-// that somebody has taken, or that the catalogue describes, and that its user has not, are ranked.
-// An item nobody could have ranked counts as a miss.
+// Prequential tests, then learns, for each event in order of time. Before an event, it ranks all
+// known items that the user has not taken. An item is known when somebody has taken it or the
+// catalog describes it; an unknown item counts as a miss.
 //
 // Source: Vinagre, Jorge and Gama, "Evaluation of recommender systems in streaming environments",
 // 2014.
@@ -179,7 +178,7 @@ func sampled(n int, share float64) bool {
 	return float64((x^x>>31)>>11)/(1<<53) < share
 }
 
-// judge knows what has happened so far, whatever the method makes of it.
+// judge holds the events so far, independent of the method.
 type judge struct {
 	data   *Data
 	taken  [][]int32 // by user, each item once

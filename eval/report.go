@@ -48,7 +48,7 @@ func (r *Report) WriteText(w io.Writer) error {
 	if len(r.LeaveOneOut) > 0 {
 		fmt.Fprintf(
 			t,
-			"method\tHR@%d, given negatives\tNDCG@%d\tHR@%d, whole catalogue\tNDCG@%d\tlearning "+
+			"method\tHR@%d, given negatives\tNDCG@%d\tHR@%d, whole catalog\tNDCG@%d\tlearning "+
 				"µs/event\n",
 			r.K, r.K, r.K, r.K,
 		)

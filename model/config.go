@@ -6,49 +6,49 @@ import (
 	"math"
 )
 
-// Config holds the settings of the model. Every process that shares item rows must use the same
+// Config holds the settings of the model. All processes that share item factors must use the same
 // Dim, InitDeviation and Seed; the other settings may change between restarts.
 type Config struct {
 	// Dim is the length of every vector, a multiple of 8. Default 64.
 	Dim int
-	// LongItems and LongDecay shape the long window: so many of the user's latest items, each
-	// weighing LongDecay times the one after it. Defaults 40 and 0.92.
+	// LongItems and LongDecay define the long window: the number of the user's latest items, and
+	// the factor by which each weighs less than the next newer one. Defaults 40 and 0.92.
 	LongItems int
 	LongDecay float64
-	// ShortItems and ShortDecay shape the short window. Defaults 5 and 0.4.
+	// ShortItems and ShortDecay define the short window. Defaults 5 and 0.4.
 	ShortItems int
 	ShortDecay float64
 
-	// Units is how many hidden units stand between the windows and the query, 0 for none. Default
+	// Units is the number of hidden units between the windows and the query, 0 for none. Default
 	// 32.
 	Units int
 	// SharedRate is the step size of hidden units and content features as a share of Rate. Default
 	// 0.1.
 	SharedRate float64
 
-	// Negatives is how many recent positives of anyone are drawn beside each positive. Default 128.
+	// Negatives is the number of negatives drawn for each positive event. Default 128.
 	Negatives int
-	// LeastError is below which a negative's error is rounded, at random and without bias, to zero
-	// or to it: it decides how many rows an event moves. 0 rounds nothing. Default 0.05.
+	// LeastError is the smallest error of a negative. A smaller one is rounded to it or to zero, at
+	// random and without bias, so that an event updates fewer rows. 0 rounds nothing. Default 0.05.
 	LeastError float64
-	// Buffer is how many recent positives negatives are drawn from. Default 20,000.
+	// Buffer is the number of recent positive events from which negatives are drawn. Default
+	// 20,000.
 	Buffer int
 	// Rate is the step size of Adagrad. Default 0.1.
 	Rate float64
-	// InitAccumulator is the start value of Adagrad's accumulators. Default 0.02: the first events
-	// of a new item move it far.
+	// InitAccumulator is the initial value of Adagrad's accumulators. The default of 0.02 makes the
+	// first steps of a new item large.
 	InitAccumulator float64
-	// InitDeviation is the standard deviation of the initial rows. Default 0.05.
+	// InitDeviation is the standard deviation of the initial factors. Default 0.05.
 	InitDeviation float64
-	// Seed changes the initial rows. Default 1.
+	// Seed determines the initial factors. Default 1.
 	Seed uint64
 
-	// MaxSeen is how many of the items that a user has taken or refused are remembered, the latest
-	// ones. Default 10,000.
+	// MaxSeen is the number of latest items, taken or refused, remembered per user. Default 10,000.
 	MaxSeen int
 
-	// ContentWeight is how much the feature vectors of a new item count, 0 switches content off.
-	// Default 0.5.
+	// ContentWeight is the weight of the feature vectors of a new item; 0 disables content. Default
+	// 0.5.
 	ContentWeight float64
 	// ContentFade is the number of events after which the weight of the features has halved.
 	// Default 20.
@@ -56,7 +56,7 @@ type Config struct {
 	// MaxFeatures bounds the features used of one item. Default 10.
 	MaxFeatures int
 
-	// FriendWeight is how many events of one's own outweigh the friends, 0 switches friends off.
+	// FriendWeight is the number of own events at which friends count half; 0 disables friends.
 	// Default 2.
 	FriendWeight float64
 

@@ -2,8 +2,9 @@ package model
 
 import "math"
 
-// Decay returns the weight that something worth 1 has after age, when it halves every halfLife, in
-// the same unit. What lies in the future weighs 1; a half-life of 0 or less forgets at once.
+// Decay returns the weight of an event of the given age, which is 1 at age 0 and halves every
+// halfLife (same unit). A negative age weighs 1. With a half-life of 0 or less every positive age
+// weighs 0.
 func Decay(age, halfLife float64) float64 {
 	switch {
 	case age <= 0:

@@ -1,6 +1,6 @@
-// Package model is the mathematics of Slipstream: what an event teaches, and what follows from it
-// for a list. Pure functions and values in memory: no I/O, no clock, no goroutines, nothing of ours
-// imported. The same code learns in the processors and is measured by eval.
+// Package model is the mathematics of Slipstream: learning from events, and scoring and ranking
+// items. It has pure functions and values in memory: no I/O, no clock, no goroutines, no imports
+// from this repository. The processors learn with the same code that eval measures.
 //
 // # The model
 //
@@ -18,8 +18,8 @@
 //
 // # The user's side (processors/embed)
 //
-//	table := model.NewTable(cfg)          // a cache of item rows, one per partition
-//	table.LoadRow(id, record)             // from the compacted topic of rows, as they change
+//	table := model.NewTable(cfg)          // a cache of item factors, one per partition
+//	table.LoadRow(id, record)             // from their compacted topic, as they change
 //	learner := model.NewLearner(table)
 //	sums := model.NewSums(table)
 //	for each event of the batch {
@@ -37,7 +37,7 @@
 //
 // # The item's side (processors/catalog)
 //
-//	table := model.NewTable(cfg)          // the rows this process owns (features of content as well: ids that start with a zero byte)
+//	table := model.NewTable(cfg)          // the item factors this process owns
 //	sums := model.NewSums(table)
 //	sums.Merge(message)                   // as many as arrive in one tick
 //	table.Apply(sums)                     // one Adagrad step per row

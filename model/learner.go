@@ -2,29 +2,28 @@ package model
 
 import "math"
 
-// Event is one action of one user, as the model sees it.
+// Event is one action of one user.
 type Event struct {
 	// Item is the row of the item in the learner's table.
 	Item Index
-	// Strength is what the action means, from Signals.Strength: more than 0 interest, less than 0
-	// refusal, 0 nothing.
+	// Strength comes from Signals.Strength: above 0 is interest, below 0 refusal, 0 no signal.
 	Strength float32
 	// At is the time of the event in Unix seconds, 0 if unknown.
 	At int64
 	// Seed decides which negatives are drawn. Derive it from the event's position in the log, so
-	// that a repeat draws the same.
+	// that a retry draws the same ones.
 	Seed uint64
 }
 
-// Learner does the user's side of the model: queries, and what an event teaches. It reads item rows
-// from a Table, and holds room for the work. It is not safe for concurrent use; a partition has its
-// own.
+// Learner does the user's side of the model: it computes queries and learns from events. It reads
+// item factors from a Table and holds scratch memory. It is not safe for concurrent use; each
+// partition has its own.
 type Learner struct {
 	cfg   Config
 	table *Table
 
 	long, short []float32 // decays by age
-	mark        []uint32  // by row: where the row stands in cand, valid if stamp matches
+	mark        []uint32  // by row: its index in cand, valid if stamp matches
 	stamp       uint32
 
 	hist  []Index   // rows of the history, latest first, each row once
@@ -32,7 +31,7 @@ type Learner struct {
 	wShrt []float32 // weight of each in the short window, zero beyond it
 	cand  []Index   // the positive, then the negatives, each row once
 	times []float32 // how often each was drawn
-	e     []float32 // error of each: what its score should rise by
+	e     []float32 // error of each: by how much its score should rise
 	feat  []Index   // features of the candidates, each once, and their errors
 	featE []float32
 	q     []float32
@@ -127,8 +126,8 @@ func (l *Learner) window(u *User) {
 	}
 }
 
-// sum writes w_u and the weighted rows of the window into q, and adds what the hidden units make of
-// it.
+// sum writes w_u plus the weighted factors of the window into q, and adds the output of the hidden
+// units.
 func (l *Learner) sum(u *User, q []float32) {
 	if len(u.W) == len(q) {
 		copy(q, u.W)
@@ -146,7 +145,7 @@ func (l *Learner) sum(u *User, q []float32) {
 	l.hidden.forward(l.table, q, l.shortQ)
 }
 
-// backward carries the gradient of the query back to what it was made of.
+// backward propagates the gradient of the query to its inputs.
 func (l *Learner) backward() bool {
 	d := l.cfg.Dim
 	l.hidden.backward(l.table, l.gq)
@@ -191,9 +190,9 @@ func (l *Learner) draw(u *User, item Index, seed uint64) {
 	}
 }
 
-// forward computes what a positive event teaches, before any row moves: the errors e of the
-// candidates and the gradient gq of the query, both scaled by strength. It returns false when there
-// is nothing to learn from.
+// forward computes the gradients of a positive event without changing any factors: the errors e of
+// the candidates and the gradient gq of the query, both scaled by strength. It returns false when
+// there is nothing to learn.
 //
 // The loss is the log of a softmax over the positive and the sampled negatives, corrected for how
 // likely each was to be sampled. Source: Bengio and Senécal 2008; Yi et al.,
@@ -244,9 +243,9 @@ func (l *Learner) forward(u *User, item Index, strength float32, seed uint64) bo
 	return l.backward()
 }
 
-// round makes most of the negatives' small errors zero and the others a bit greater, at random,
-// such that the mean stays what it is: a row that hardly moves need not be moved, or be sent to its
-// owner, at every event. Of 128 negatives some 12 are left.
+// round rounds small errors of negatives to zero or up to the least error, at random and without
+// bias. A row that hardly moves then need not be sent to its owner at every event. Of 128 negatives
+// about 12 remain.
 //
 // Source: unbiased sparse gradients, Wangni, Wang, Liu and Zhang, "Gradient sparsification for
 // communication-efficient distributed optimization", 2018.
@@ -281,9 +280,9 @@ func (l *Learner) addOutput(w float32, i Index, out []float32) {
 	}
 }
 
-// refuse computes what a negative event teaches: the score of the refused item should fall, by the
-// logistic loss log(1-σ(score)), and the user should move away from it. Nothing is said about the
-// items of the user's history. It leaves the same things as forward.
+// refuse computes the gradients of a negative event by the logistic loss log(1-σ(score)): the score
+// of the refused item should fall and the user should move away from it. The items of the user's
+// history do not change. Its results are in the same fields as those of forward.
 func (l *Learner) refuse(u *User, item Index, strength float32) bool {
 	l.window(u)
 	l.sum(u, l.q)
@@ -299,7 +298,8 @@ func (l *Learner) refuse(u *User, item Index, strength float32) bool {
 // learn runs forward or refuse.
 func (l *Learner) learn(u *User, e Event) bool {
 	switch {
-	case !l.table.Live(e.Item) || l.table.meta[e.Item].feature || !finite(e.Strength) || e.Strength == 0:
+	case !l.table.Live(e.Item) || l.table.meta[e.Item].feature,
+		!finite(e.Strength) || e.Strength == 0:
 		return false
 	case e.Strength > 0:
 		return l.forward(u, e.Item, min(e.Strength, 10), e.Seed)
@@ -307,7 +307,7 @@ func (l *Learner) learn(u *User, e Event) bool {
 	return l.refuse(u, e.Item, max(e.Strength, -10))
 }
 
-// stepUser moves the user's own vector by one Adagrad step.
+// stepUser updates the user's own vector by one Adagrad step.
 func (l *Learner) stepUser(u *User) {
 	if len(u.W) != l.cfg.Dim {
 		u.W = make([]float32, l.cfg.Dim)
@@ -316,8 +316,7 @@ func (l *Learner) stepUser(u *User) {
 	axpy(l.rate(&u.AccW, dot(l.gl, l.gl)), l.gl, u.W)
 }
 
-// rate adds the squared gradient of one row to its accumulator and returns the size of the step to
-// take.
+// rate adds the squared gradient of one row to its accumulator and returns the step size.
 //
 // Source: Duchi, Hazan and Singer 2011, with one accumulator a row.
 func (l *Learner) rate(acc *float32, square float32) float32 {
@@ -333,15 +332,15 @@ func adagrad(acc *float32, square, rate float32, dim int) float32 {
 	return rate / sqrt32(*acc)
 }
 
-// note records that the event has happened: history, seen items, the user's count and the ring of
-// negatives. The item's count is not touched.
+// note records the event in the user's history, seen items and count, and in the ring of negatives.
+// The item's count does not change.
 func (l *Learner) note(u *User, e Event) {
 	if l.noteUser(u, e) {
 		l.table.negatives.note(e.Item)
 	}
 }
 
-// noteUser is note for the user alone. It tells whether the event is a positive one.
+// noteUser is note for the user alone. It returns whether the event is positive.
 func (l *Learner) noteUser(u *User, e Event) bool {
 	if !l.table.Live(e.Item) || !finite(e.Strength) || e.Strength == 0 {
 		return false
@@ -358,8 +357,8 @@ func (l *Learner) noteUser(u *User, e Event) bool {
 	return true
 }
 
-// Replay moves the user as Gradients does, for an event of the past whose gradients were taken
-// then: the item rows, the counts and the ring of negatives have had it.
+// Replay updates the user as Gradients does, for a past event whose gradients were already emitted.
+// Item factors, counts and the ring of negatives include the event already.
 func (l *Learner) Replay(u *User, e Event) {
 	if l.learn(u, e) {
 		l.stepUser(u)
@@ -367,10 +366,9 @@ func (l *Learner) Replay(u *User, e Event) {
 	l.noteUser(u, e)
 }
 
-// Gradients learns from one event at the user's side: it moves the user's own vector, history and
-// seen items and the ring of negatives, and adds what the event says about item rows to sums, which
-// belong to the same table. Item rows are only read. The owner of the rows takes a step with
-// Table.Apply.
+// Gradients learns from one event at the user's side. It updates the user's own vector, history,
+// seen items and the ring of negatives, and adds the gradients of item factors to sums, which
+// belong to the same table. Item factors are only read. Their owner takes a step with Table.Apply.
 func (l *Learner) Gradients(u *User, e Event, sums *Sums) {
 	if l.learn(u, e) {
 		for j, i := range l.cand {
@@ -398,8 +396,8 @@ func (l *Learner) Gradients(u *User, e Event, sums *Sums) {
 	l.note(u, e)
 }
 
-// Step learns from one event at once: the same as Gradients into empty sums and Table.Apply of
-// them, but for the order of float additions.
+// Step learns from one event at once. It equals Gradients into empty sums followed by Table.Apply,
+// except for the order of float additions.
 func (l *Learner) Step(u *User, e Event) {
 	if l.learn(u, e) {
 		t, d := l.table, l.cfg.Dim
@@ -451,7 +449,7 @@ func (l *Learner) setMark(i Index, at int) {
 	l.mark[2*i], l.mark[2*i+1] = l.stamp, uint32(at)
 }
 
-// stepContent moves the feature vectors of the candidates. A feature shared by several candidates
+// stepContent updates the feature vectors of the candidates. A feature shared by several candidates
 // takes one step with the sum of their gradients, which are all multiples of q.
 func (l *Learner) stepContent(qq float32) {
 	t := l.table

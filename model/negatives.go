@@ -2,22 +2,22 @@ package model
 
 import "sync"
 
-// negatives is a ring of the most recent positive items of anyone. Drawing from it uniformly draws
-// items in proportion to their recent popularity. What is learned here is in it at once, what
-// others learn as soon as the items' counts tell of it: people act in bursts, and the few who share
-// a partition would be poor company for each other. Safe for concurrent use.
+// negatives is a ring of the items of the most recent positive events, of all users. A uniform draw
+// picks items in proportion to their recent popularity. Events learned in this process enter at
+// once, those of other processes when the items' counts arrive. Without these, the sample would be
+// biased to the few users of one partition, who act in bursts. Safe for concurrent use.
 type negatives struct {
 	mu   sync.RWMutex
 	ring []Index
 	next int
 	size int
-	// ahead is, by row, how many events are in the ring that the row's count has not told of yet.
+	// ahead is, by row, the number of events in the ring that the row's count does not include yet.
 	ahead []uint32
 }
 
 func newNegatives(size int) *negatives { return &negatives{size: size} }
 
-// note takes an event in that was learned here.
+// note adds an event that was learned in this process.
 func (r *negatives) note(i Index) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -28,7 +28,7 @@ func (r *negatives) note(i Index) {
 	r.add(i)
 }
 
-// grown takes in that the item's count has grown by n.
+// grown handles growth of the item's count by n.
 func (r *negatives) grown(i Index, n uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -42,7 +42,7 @@ func (r *negatives) grown(i Index, n uint32) {
 	}
 }
 
-// add puts an item into the ring, in place of the oldest one if the ring is full.
+// add puts an item into the ring. A full ring drops its oldest item.
 func (r *negatives) add(i Index) {
 	if len(r.ring) < r.size {
 		r.ring = append(r.ring, i)
@@ -54,8 +54,8 @@ func (r *negatives) add(i Index) {
 	}
 }
 
-// AddNegative puts a positive event of the past, on the item at i, into the ring of recent positives;
-// its count has told of it long ago.
+// AddNegative puts a past positive event on the item at i into the ring of recent positives. The
+// item's count includes the event already.
 func (t *Table) AddNegative(i Index) {
 	t.negatives.mu.Lock()
 	defer t.negatives.mu.Unlock()
@@ -63,9 +63,9 @@ func (t *Table) AddNegative(i Index) {
 }
 
 // FillNegatives fills the ring of recent positives, from which negatives are drawn, with items in
-// proportion to their counts: after a restart the recent past is gone, and all-time popularity is
-// the next best thing. It is a function of the counts and the seed. From then on the ring follows
-// the counts.
+// proportion to their counts. After a restart the recent events are gone, and all-time popularity
+// is the best substitute. The result depends only on the counts and the seed. From then on the ring
+// follows the counts.
 func (t *Table) FillNegatives(seed uint64) {
 	ring := t.negatives
 	ring.mu.Lock()
@@ -90,7 +90,7 @@ func (t *Table) FillNegatives(seed uint64) {
 			ring.ring = append(ring.ring, Index(i))
 		}
 	}
-	// in no order, so that what is overwritten first is no particular item
+	// shuffled, so that no item is overwritten first
 	for i := len(ring.ring) - 1; i > 0; i-- {
 		j := r.below(i + 1)
 		ring.ring[i], ring.ring[j] = ring.ring[j], ring.ring[i]

@@ -5,45 +5,44 @@ import (
 	"slices"
 )
 
-// Candidate is an item that might go into a list, with what each source says about it.
+// Candidate is an item considered for a list, with the signals of each source.
 type Candidate struct {
 	// ID is the item's id; among equals the lower one comes first, so that a ranking is a function
 	// of its input.
 	ID string
-	// Score is the model's score (Table.Score, or what the vector index returns), a difference of
-	// which is a log-odds. Scored is false when the item was not scored: it then counts as the
-	// least of those that were.
+	// Score is the model's score (Table.Score, or what the vector index returns), in log-odds.
+	// Scored is false when the item has no score; it then gets the lowest score of those that have
+	// one.
 	Score  float32
 	Scored bool
-	// Friends is how many friends took the item lately, weighed by recency (see Decay).
+	// Friends is the number of friends who took the item recently, weighted by recency (see Decay).
 	Friends float32
 	// Trending is the item's share of recent popularity relative to the most popular one, 0 to 1.
 	Trending float32
 	// Content is how well a new item's features fit, 0 to 1.
 	Content float32
-	// Vector is the item's output vector, for diversity; nil switches diversity off for this item.
+	// Vector is the item's output vector, for diversity; nil disables diversity for this item.
 	Vector []float32
 }
 
-// Blend holds what the sources add to a model score, in the same unit, log-odds, and how much lists
-// are diversified.
+// Blend holds the weights of the sources, added to the model score in log-odds, and the weight of
+// diversity.
 type Blend struct {
-	// Friends is added in full when many friends took the item, by half when one did. Default 1.
+	// Friends is added in full when many friends took the item, half of it when one did. Default 1.
 	Friends float64
 	// Trending is added to the most popular item. Default 0.2.
 	Trending float64
 	// Content is added to a new item whose features fit perfectly. Default 0.5.
 	Content float64
-	// Diversity is taken off an item that points exactly where one chosen before it does. Default
-	// 0.1.
+	// Diversity is subtracted from an item in proportion to its cosine with the most similar item
+	// above it. Default 0.1.
 	Diversity float64
 }
 
 // DefaultBlend returns the weights measured in docs/QUALITY.md.
 func DefaultBlend() Blend { return Blend{Friends: 1, Trending: 0.2, Content: 0.5, Diversity: 0.1} }
 
-// Source is the part of a ranking score that matters most beside the model; it decides the reason
-// shown.
+// Source is the part of a ranking score that mattered most; it decides the reason shown.
 type Source int
 
 // The sources.
@@ -70,7 +69,7 @@ func (s Source) String() string {
 
 // Ranked is one place in a ranking.
 type Ranked struct {
-	// Candidate is the place in the slice that was ranked.
+	// Candidate is the index in the slice that was ranked.
 	Candidate int
 	// Score is the blended score, before diversity.
 	Score float32
@@ -162,7 +161,7 @@ func diversify(candidates []Candidate, pool []Ranked, n int, weight float32) []R
 	out := make([]Ranked, 0, n)
 	places := make([]int, 0, n) // of out, in pool
 	picked := make([]bool, len(pool))
-	// A list is decided among a few: the others are never compared.
+	// Few candidates compete for each place: most are never compared.
 	compareWithPicked := func(k int) float32 {
 		w := candidates[pool[k].Candidate].Vector
 		for _, p := range places[compared[k]:] {

@@ -10,10 +10,10 @@ import (
 
 // The two ways in which a binary form cannot be read. Decoders wrap them: use errors.Is.
 var (
-	// ErrNewerFormat: a newer version of the program wrote it. It is sound, and this program must
-	// not touch it: wait until the upgrade is finished.
+	// ErrNewerFormat: a newer version of the program wrote the data. It is valid, but this program
+	// must not change it: wait until the upgrade is finished.
 	ErrNewerFormat = errors.New("written in a newer format")
-	// ErrCorrupt: no version of the program writes this. Make it anew from the log.
+	// ErrCorrupt: no version of the program writes this. Rebuild it from the log.
 	ErrCorrupt = errors.New("corrupt")
 )
 

@@ -6,8 +6,7 @@ import (
 	"slices"
 )
 
-// Signals says what each kind of action means to the learner. The keys are the names of actions as
-// they stand in events.
+// Signals maps actions to training signals. The keys are the names of actions in events.
 type Signals struct {
 	// Weight of each action: positive for interest, negative for refusal, 0 for an action that
 	// teaches nothing (an impression). Weights scale gradients, and positive ones the place of the
@@ -23,8 +22,8 @@ type Signals struct {
 	RatedLowWeight float64
 }
 
-// DefaultSignals returns weights for the actions that package schemas knows: what costs a person
-// more weighs more.
+// DefaultSignals returns weights for the actions of package schemas. Actions that take more effort
+// weigh more.
 func DefaultSignals() Signals {
 	return Signals{
 		Weight: map[string]float64{
@@ -37,8 +36,8 @@ func DefaultSignals() Signals {
 	}
 }
 
-// Strength returns what an action with an optional value means: more than 0 teaches interest, less
-// than 0 refusal, 0 nothing. The result is finite whatever the value is.
+// Strength returns the signal of an action with an optional value: above 0 is interest, below 0
+// refusal, 0 no signal. The result is finite for any value.
 func (s Signals) Strength(action string, value float64, valued bool) float32 {
 	weight, known := s.Weight[action]
 	if !known {

@@ -1,6 +1,6 @@
 package model
 
-// Sums collects gradients per item row until the owners of the rows take a step with them. Sums of
+// Sums accumulates gradients per row until the owners of the rows take a step with them. Sums of
 // several sources add up in any order. A Sums belongs to one table and is not safe for concurrent
 // use.
 type Sums struct {
@@ -12,7 +12,7 @@ type Sums struct {
 	skip  []float32 // where Merge puts numbers while it only checks
 }
 
-// part says which of a row's blocks hold something.
+// part tells which blocks of a row are not empty.
 type part struct {
 	count   uint32
 	v, p, t bool

@@ -161,8 +161,8 @@ func (s *Sums) MergeWhere(data []byte, want func(id string) bool) error {
 	return s.merge(rows, false, want)
 }
 
-// rowsOf returns the part of a message that holds its rows. It is all of version 1, which is not
-// written any more and is read for ever.
+// rowsOf returns the part of a message that holds its rows. In version 1, which is still read but
+// no longer written, that is the whole message.
 func rowsOf(data []byte) ([]byte, error) {
 	version, body, err := CheckVersion(data, sumsVersion)
 	if err != nil || version == 1 {

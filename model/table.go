@@ -11,7 +11,7 @@ import (
 // Key identifies an item (or a content feature) inside the model: a 64-bit hash of its id.
 type Key uint64
 
-// KeyOf returns the key of an id. It is stable for ever: keys stand in stored user states.
+// KeyOf returns the key of an id. It must never change: stored user states hold keys.
 func KeyOf(id string) Key { return Key(xxhash.Sum64String(id)) }
 
 // Index is the place of a row in a Table. It is valid until the row is removed, and only in that
@@ -37,10 +37,10 @@ const (
 	head = 8
 )
 
-// Table holds item rows in memory: the rows an item's owner learns into, or the cached rows that a
+// Table holds item factors in memory: those that an item's owner updates, or the cached ones that a
 // user's owner reads. A row is the output vector V with its bias, the input vectors P and T, their
-// accumulators, and the item's count. A row that nobody has learned yet is a function of the item's
-// id and the configuration, so that every process sees the same one without a message.
+// accumulators, and the item's count. The initial row depends only on the item's id and the
+// configuration, so every process has the same one without a message.
 //
 // A Table is not safe for concurrent use.
 type Table struct {
@@ -58,7 +58,7 @@ type Table struct {
 	live      int
 }
 
-// meta is what a row holds beside numbers.
+// meta is what a row holds besides numbers.
 type meta struct {
 	key      Key
 	id       string
@@ -132,7 +132,7 @@ func (t *Table) add(key Key, id string) Index {
 	return i
 }
 
-// initial gives row i the values it has before anything is learned.
+// initial sets row i to its initial values.
 func (t *Table) initial(i Index) {
 	row := t.row(i)
 	clear(row)
@@ -147,16 +147,11 @@ func (t *Table) initial(i Index) {
 	r.normal(row[t.dim+head:2*t.dim+head], deviation)
 	r.normal(row[2*t.dim+head:], deviation)
 	h := row[t.dim:]
-	h[offAccV], h[offAccP], h[offAccT] = float32(
-		t.cfg.InitAccumulator,
-	), float32(
-		t.cfg.InitAccumulator,
-	), float32(
-		t.cfg.InitAccumulator,
-	)
+	acc := float32(t.cfg.InitAccumulator)
+	h[offAccV], h[offAccP], h[offAccT] = acc, acc, acc
 }
 
-// Remove takes the row at i out of the table. Its index may be given to another row.
+// Remove removes the row at i. Its index may be reused for another row.
 func (t *Table) Remove(i Index) {
 	m := &t.meta[i]
 	if !m.live || m.unit {
@@ -171,9 +166,9 @@ func (t *Table) Remove(i Index) {
 	t.live--
 }
 
-// sharedRate is the step size of rows that stand behind many items or every query: features and
-// hidden units. What is right for an item's row is too much for them: at the full rate content took
-// 8 % off Recall@10 on MovieLens 100k, at a tenth nothing.
+// sharedRate is the step size of rows that many items or all queries share: features and hidden
+// units. The full rate is too large for them: with it, content reduced Recall@10 on MovieLens 100k
+// by 8 %, with a tenth of it not at all.
 func (t *Table) sharedRate() float32 { return float32(t.cfg.Rate * t.cfg.SharedRate) }
 
 // Live reports whether there is a row at i.
@@ -205,8 +200,8 @@ func (t *Table) addCount(i Index, n uint32) {
 	}
 }
 
-// setCount replaces the count of the item at i. What it grew by are positives that have been
-// learned elsewhere.
+// setCount replaces the count of the item at i. Its growth is the positive events learned in other
+// processes.
 func (t *Table) setCount(i Index, n uint32) {
 	m := &t.meta[i]
 	if n >= m.count {
@@ -230,9 +225,9 @@ func (t *Table) head(i Index) []float32 { return t.row(i)[t.dim : t.dim+head] }
 func (t *Table) p(i Index) []float32    { return t.row(i)[t.dim+head : 2*t.dim+head] }
 func (t *Table) t(i Index) []float32    { return t.row(i)[2*t.dim+head:] }
 
-// SetFeatures says which content features the item at i has: ids of the form "genre:Drama" are
-// usual. The first MaxFeatures count. The features get rows of their own under FeatureID, learned
-// and exchanged like those of items.
+// SetFeatures sets the content features of the item at i, usually ids such as "genre:Drama". Only
+// the first MaxFeatures are used. Features have rows of their own under FeatureID, learned and
+// exchanged like those of items.
 func (t *Table) SetFeatures(i Index, features []string) {
 	if t.cfg.ContentWeight == 0 {
 		return
@@ -257,8 +252,8 @@ func FeatureID(name string) string { return featurePrefix + name }
 const featurePrefix = "\x00"
 
 // contentWeight returns the weight of the features of the item at i: ContentWeight *
-// fade/(fade+count). It is 0 for items so well known that their features no longer matter, which
-// spares the work.
+// fade/(fade+count). It is 0 for items with so many events that their features no longer matter,
+// which saves work.
 func (t *Table) contentWeight(i Index) float32 {
 	m := &t.meta[i]
 	if len(m.features) == 0 {
@@ -272,9 +267,8 @@ func (t *Table) contentWeight(i Index) float32 {
 }
 
 // BiasScale is the last number of every query; the last number of an item's point is its bias
-// divided by it. Biases are several times as great as the other numbers of a point: undivided, an
-// index that quantises all numbers over one range would cut them off, or lose the others'
-// precision.
+// divided by it. Biases are several times larger than the other numbers of a point. Undivided, an
+// index that quantises all numbers over one range would clip them or lose the others' precision.
 const BiasScale = 8
 
 // Vector writes the output vector of the item at i, content included, and its bias over BiasScale

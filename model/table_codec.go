@@ -85,8 +85,8 @@ func (t *Table) LoadRowSections(id string, sections Sections) (Index, error) {
 	return t.loadRow(id, numbers, features)
 }
 
-// loadRow reads numbers and features. In version 1, which is not written any more and is read for
-// ever, the features followed the numbers: then features is nil.
+// loadRow reads numbers and features. Version 1 is still read but no longer written. In it the
+// features follow the numbers, and features is nil.
 func (t *Table) loadRow(id string, numbers, features []byte) (Index, error) {
 	r := reader{data: numbers}
 	if dim := r.uvarint(math.MaxUint32); r.err == nil && dim != uint64(t.dim) {

@@ -1,9 +1,9 @@
 package model
 
-// User is what the model knows of one person. The zero value is a person without history; NewUser
-// gives it room. A User is not safe for concurrent use.
+// User is the model's state of one user. The zero value is a user without history. A User is not
+// safe for concurrent use.
 type User struct {
-	// History is what the user took lately, latest last, at most LongItems long.
+	// History is the user's latest items, latest last, at most LongItems.
 	History []Taken
 	// W is the free vector of the user, nil until the first event; AccW is its accumulator.
 	W    []float32
@@ -11,7 +11,7 @@ type User struct {
 	// Events is the number of positive events.
 	Events uint32
 	seen   seenSet
-	// unknown holds what a newer program stored beside (see Sections).
+	// unknown holds sections that a newer program added (see Sections).
 	unknown Sections
 }
 
@@ -30,12 +30,12 @@ func (u *User) Seen(key Key) bool { return u.seen.has(key) }
 // SeenLen returns how many items the user has taken or refused.
 func (u *User) SeenLen() int { return u.seen.len() }
 
-// AppendSeen appends the items the user has taken or refused to out, oldest first. They are what a
-// search must filter out where taken items may not come back.
+// AppendSeen appends the items the user has taken or refused to out, oldest first. A search filters
+// them out unless taken items may return.
 func (u *User) AppendSeen(out []Key) []Key { return append(out, u.seen.order...) }
 
-// MarkSeen notes that the user is not to be shown the item, and is not to have it as a negative.
-// When more than limit items are noted, the oldest are forgotten.
+// MarkSeen excludes the item from the user's lists and negatives. When more than limit items are
+// marked, the oldest are dropped.
 func (u *User) MarkSeen(key Key, limit int) { u.seen.add(key, limit) }
 
 // Forget removes an item from the history and from what the user has seen.
@@ -59,8 +59,8 @@ func (u *User) appendHistory(item Taken, n int) {
 	u.History = append(u.History, item)
 }
 
-// seenSet is a set of keys that remembers in which order they came. Keys are hashes already, so
-// their low bits choose the slot; a slot holds 1 + the key's place in order.
+// seenSet is a hash set of keys that keeps their order of insertion. Keys are hashes already, so
+// their low bits choose the slot. A slot holds 1 + the key's index in order.
 type seenSet struct {
 	order []Key
 	slots []uint32
@@ -86,7 +86,7 @@ func (s *seenSet) add(key Key, limit int) {
 		return
 	}
 	s.order = append(s.order, key)
-	// forgetting in strides spares rebuilding at every event
+	// drop in batches, so that not every event rebuilds the table
 	if limit > 0 && len(s.order) > limit+limit/8 {
 		s.order = append(s.order[:0], s.order[len(s.order)-limit:]...)
 		s.rebuild()
@@ -122,7 +122,7 @@ func (s *seenSet) remove(key Key) {
 	s.rebuild()
 }
 
-// rebuild makes a table with at least as much room again as there are keys.
+// rebuild makes a table with at least twice as many slots as keys.
 func (s *seenSet) rebuild() {
 	size := slotsFor(len(s.order))
 	if size == len(s.slots) {
@@ -135,8 +135,7 @@ func (s *seenSet) rebuild() {
 	}
 }
 
-// slotsFor returns the size of a table for n keys: a power of two, with at least twice as many
-// slots.
+// slotsFor returns the table size for n keys: a power of two of at least 3n.
 func slotsFor(n int) int {
 	size := 16
 	for size < 3*n {

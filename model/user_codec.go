@@ -100,8 +100,8 @@ func (u *User) decodeSections(data []byte) error {
 	return nil
 }
 
-// decodeV1 reads the form without sections: the same parts in a fixed order. It is not written any
-// more, and it is read for ever.
+// decodeV1 reads the form without sections: the same parts in a fixed order. It is still read but
+// no longer written.
 func (u *User) decodeV1(data []byte) error {
 	r := reader{data: data}
 	u.readCounters(&r)

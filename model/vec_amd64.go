@@ -84,8 +84,8 @@ func addHalf(out []float32, src []byte, unit float32) {
 //go:noescape
 func prefetchLines(p *float32, n int)
 
-// prefetch asks for the memory of x, which will be read soon: rows of a big catalogue are rarely in
-// the processor's caches, and the waits overlap when they are asked for early.
+// prefetch asks for the memory of x, which will be read soon: rows of a big catalog are rarely in
+// the CPU's caches, and early requests let the waits overlap.
 func prefetch(x []float32) {
 	if len(x) > 0 {
 		prefetchLines(&x[0], len(x))

@@ -6,7 +6,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
-// Progress is up to where a partition's records are complete in the store.
+// Progress tells up to which offset a partition's records are complete in the store.
 type Progress struct {
 	Topic     string
 	Partition int
@@ -33,8 +33,8 @@ type TrendingQuery struct {
 	N        int
 }
 
-// Counts are totals of the raw rows and of each rollup of them; in an intact store without erasures
-// they are all equal.
+// Counts are the totals of the raw rows and of each rollup. In an intact store without erasures
+// they are equal.
 type Counts struct {
 	Rows, ItemHours, UserDays int64
 }

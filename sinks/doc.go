@@ -1,10 +1,9 @@
-// Package sinks holds the values that cross the borders of the stores: users, items, friendships
-// and the rows of analysts. The engines are folders beside this file: sinks/sqlite is the embedded
-// one, sinks/qdrant, sinks/neo4j and sinks/clickhouse are the real ones.
+// Package sinks holds the types that stores read and write: users, items, friendships and rows for
+// analysts. The engines are subpackages: sinks/sqlite is the embedded one, sinks/qdrant,
+// sinks/neo4j and sinks/clickhouse are the server engines.
 //
-// What each method of a store promises stands in sinks/sinktest (contracts.go), beside the suites
-// that hold every engine to it. Whoever uses a store declares the few methods it calls, in its own
-// file.
+// The contract of each method is in sinks/sinktest (contracts.go), with the test suites that every
+// engine passes. Each user of a store declares an interface with the few methods that it calls.
 //
 // All methods of all stores have this in common:
 //

@@ -11,7 +11,7 @@ type Edge struct {
 	EventID string
 }
 
-// Suggestion is a person who might become a friend.
+// Suggestion is a user who might become a friend.
 type Suggestion struct {
 	UserID string `json:"user_id"`
 	// Mutual is the number of common friends, ≥ 1; Via names up to three of them.
@@ -19,7 +19,7 @@ type Suggestion struct {
 	Via    []string `json:"via"`
 }
 
-// Erasure says that everything of a user up to At is to be forgotten.
+// Erasure asks to delete all data of a user up to At.
 type Erasure struct {
 	UserID string
 	At     time.Time

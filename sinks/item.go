@@ -15,7 +15,7 @@ type Item struct {
 	// ContentVector is the normalised vector of genres, people and tags; nil when the item has
 	// none.
 	ContentVector []float32
-	// Version grows with every change of the item's rows or content: the higher one stays.
+	// Version grows with every change of the item's factors or content. Stores keep the highest.
 	Version uint64
 	// Count is how many events the learner has counted for the item.
 	Count float64
@@ -31,19 +31,19 @@ type ItemQuery struct {
 	Content bool
 	// N is how many items are wanted, 1 to 1000.
 	N int
-	// Exclude are keys (schemas.Key) of items that must not come: seen, hidden.
+	// Exclude are keys (schemas.Key) of items to leave out: seen, hidden.
 	Exclude []uint64
 	// Genres, when not empty, asks for items that have at least one of them.
 	Genres []string
-	// MaxCount, when > 0, asks for items that the learner has counted at most so often: new ones.
+	// MaxCount, when > 0, asks for cold items: those with at most this Count.
 	MaxCount float64
-	// KeysOnly leaves out the items themselves: hits carry Key and Score, which is a fraction of
-	// the work. For callers that remember items.
+	// KeysOnly returns only Key and Score, which is much cheaper. It is for callers that cache
+	// items.
 	KeysOnly bool
 }
 
-// ItemHit is an item found by a search. The item's vectors are not filled in, and nothing of it
-// when only keys were asked for.
+// ItemHit is an item found by a search. The item's vectors are not set; with KeysOnly the item is
+// empty.
 type ItemHit struct {
 	// Key is the item's (schemas.Key).
 	Key   uint64

@@ -8,9 +8,9 @@ import (
 
 // Position is a place in one partition of the log, comparable with every other place of that
 // partition: epoch · 2^44 + offset. The epoch of a log is raised when the log is restored from a
-// copy or its topics get another number of partitions, which makes offsets start anew; a position
-// of a later epoch is higher than any of an earlier one, whatever the offsets. Positions are exact
-// in a float64, as which Qdrant compares them.
+// copy or its topics get another number of partitions, since then offsets start again at 0. A
+// position of a later epoch is higher than any of an earlier one. Qdrant compares positions as
+// float64, in which they are exact.
 type Position int64
 
 // The epochs. A log starts with FirstEpoch. Beyond LastEpoch a position would not be exact in a
@@ -20,8 +20,8 @@ const (
 	LastEpoch  = 511
 )
 
-// Offsets fill the lower bits: 2^44 of them last a partition for 200 days at a million records a
-// second, in each epoch.
+// Offsets fill the lower bits. In each epoch 2^44 of them last 200 days at a million records per
+// second and partition.
 const (
 	offsetBits = 44
 	// EpochStart is the lowest number that holds an epoch: a stored position below it is a plain

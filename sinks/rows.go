@@ -26,7 +26,8 @@ type ItemRows []ItemRow
 // UserRows are versions of users' attributes. Of each user the row with the highest offset counts.
 type UserRows []UserRow
 
-// DeadLetterRows are dead letters and their resolutions. Of each ID the newest row tells the state.
+// DeadLetterRows are dead letters and their resolutions. Of each ID the newest row has the current
+// state.
 type DeadLetterRows []DeadLetterRow
 
 // Len returns the number of rows.

@@ -2,7 +2,7 @@ package sinks
 
 import "time"
 
-// User is a user's point: the query vector with everything that is needed to compute the next one.
+// User is a user's point: the query vector and the state needed to update it.
 type User struct {
 	ID string
 	// Vector is (q_u, 1), d+1 numbers: its inner product with an item's vector is the score. nil
@@ -17,8 +17,8 @@ type User struct {
 	LastEventAt, ChangedAt time.Time
 }
 
-// Erased tells whether the point is the empty one that an erasure leaves for a moment: it holds the
-// position of the erasure and nothing else.
+// Erased tells whether the point is the empty one that an erasure leaves for a moment. It holds
+// only the position of the erasure.
 func (u *User) Erased() bool { return len(u.State) == 0 && u.ChangedAt.Before(time.Unix(1, 0)) }
 
 // Source is one partition of the log that a user's point absorbs. A user's events come from one
@@ -41,6 +41,6 @@ type UserQuery struct {
 	Vector []float32
 	// N is how many are wanted, 1 to 1000.
 	N int
-	// Exclude are ids that must not come.
+	// Exclude are ids to leave out.
 	Exclude []string
 }

@@ -107,7 +107,7 @@ func classifyServer(e *ch.Exception, err error) error {
 		47, // UNKNOWN_IDENTIFIER
 		60, // UNKNOWN_TABLE
 		81: // UNKNOWN_DATABASE
-		// No event is to blame and an operator can mend it: the partition waits.
+		// No event is the cause and an operator can repair it: the partition waits.
 		return fault.As(
 			fault.Transient,
 			fmt.Errorf(

@@ -35,8 +35,8 @@ type Config struct {
 	// consumer group's session timeout: an insert must not outlive the ownership of its partition.
 	DialTimeout, InsertTimeout, QueryTimeout, MigrateTimeout, EraseTimeout time.Duration
 	// InteractionDays, RecommendationDays and DeadLetterDays are how long raw rows live, counted
-	// from when the log took them; 0 is for ever. The sums live on. Migrate applies them, also when
-	// they change.
+	// from their append time; 0 is forever. The sums are kept. Migrate applies them, also when they
+	// change.
 	InteractionDays, RecommendationDays, DeadLetterDays int
 }
 

@@ -96,7 +96,7 @@ func (s *Store) applyTTL(ctx context.Context, table string, days int) error {
 // database, which a rebuild has filled from the log. The views and their names stay; readers see
 // one table after the other change within milliseconds.
 //
-// Nothing may insert meanwhile, and no range may be in doubt: a view's tokens are its own, so the
+// Nothing may insert meanwhile, and no range may be uncertain: a view's tokens are its own, so the
 // views of this database would not recognise a range that landed through those of the other, and
 // would add it to the sums again. So exchange when every range is closed. Repeating a failed
 // exchange would swap the first tables back: compare CountInteractions of both before.

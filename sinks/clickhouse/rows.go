@@ -252,7 +252,7 @@ func deadLetterInsertion(r record.Range, rows []sinks.DeadLetterRow) insertion {
 	}
 }
 
-// SetProgress writes down up to where partitions are complete. A lower offset than the stored one
+// SetProgress stores up to which offset partitions are complete. A lower offset than the stored one
 // changes nothing.
 func (s *Store) SetProgress(ctx context.Context, p []sinks.Progress) error {
 	if len(p) == 0 {

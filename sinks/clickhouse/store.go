@@ -1,9 +1,9 @@
 // Package clickhouse keeps rows and sums for analysts in ClickHouse, exactly once.
 //
-// An insert takes a whole range of the log as one block under a token made from the range, and
-// every table it reaches, the sums behind materialized views too, remembers the tokens it has seen.
-// So repeating a range is dropped where it has landed and fills in where a crash cut it off. The
-// tables are in infra/clickhouse.
+// An insert writes a whole range of the log as one block with a deduplication token made from the
+// range. Every table it reaches, including the sums behind materialized views, remembers the
+// tokens. So a repeated range is dropped where it was inserted and completed where a crash
+// interrupted it. The tables are in infra/clickhouse.
 package clickhouse
 
 import (
@@ -82,7 +82,7 @@ func (s *Store) LogID(ctx context.Context) (string, error) {
 	return id, nil
 }
 
-// SetLogID writes the id down. It refuses to replace another one: the rows belong to that log.
+// SetLogID stores the id. Replacing another id is an error: the rows belong to that log.
 func (s *Store) SetLogID(ctx context.Context, id string) error {
 	old, err := s.LogID(ctx)
 	switch {

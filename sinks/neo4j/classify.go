@@ -85,8 +85,8 @@ func classifyServer(err error, server *driver.Neo4jError) error {
 			fmt.Errorf("%w (the server is too old: Neo4j 5.23 or later is needed)", err),
 		)
 	case strings.HasPrefix(code, "Neo.DatabaseError."):
-		// The server's own trouble: disk, store files, a failed start. The statement is the same
-		// for every event.
+		// The server is failing: disk, store files, a failed start. The statement is the same for
+		// every event.
 		return fault.As(fault.Transient, err)
 	case strings.HasPrefix(code, "Neo.ClientError."):
 		return fault.As(fault.Permanent, err)

@@ -36,7 +36,7 @@ type Config struct {
 	// Default 5 s.
 	ConnectTimeout time.Duration
 	// RetryTime is how long a transaction that met a deadlock, an election or a broken connection
-	// is tried again here, before the caller hears of it. Default 3 s.
+	// is retried here before the caller gets the error. Default 3 s.
 	RetryTime time.Duration
 	// WriteBatch is how many edges one transaction carries at most: larger batches are split.
 	// Default 2000.

@@ -72,8 +72,8 @@ type CollectionConfig struct {
 	// Quantise keeps an int8 copy of each learned vector in memory and searches it: a quarter of
 	// the memory traffic. The best are scored again with the exact vectors.
 	Quantise bool
-	// Oversampling is how many times N points are taken from the int8 search to be scored again, ≥
-	// 1. Default 3.
+	// Oversampling is the number of int8 candidates per result that are scored again exactly, at
+	// least 1. Default 3.
 	Oversampling float64
 	// VectorsOnDisk leaves the exact vectors to the page cache, PayloadOnDisk the payload.
 	VectorsOnDisk, PayloadOnDisk bool

@@ -72,7 +72,7 @@ func checkID(what, id string) error {
 	return nil
 }
 
-// checkVector refuses what the engine would take but not find again.
+// checkVector rejects vectors that the engine would store but not find again.
 func checkVector(what string, v []float32, dim int) error {
 	if len(v) != dim {
 		return fault.Permanentf("%s: the vector has %d numbers, want %d", what, len(v), dim)

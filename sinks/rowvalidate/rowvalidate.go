@@ -1,5 +1,5 @@
-// Package rowvalidate says which rows every engine of sinktest.Analytics can hold, so that all
-// refuse the same ones, before anything is sent.
+// Package rowvalidate checks which rows an engine of sinktest.Analytics can store, so that all
+// engines reject the same ones before anything is sent.
 package rowvalidate
 
 import (
@@ -22,7 +22,7 @@ var (
 // maxPartition is the highest partition number that fits the column.
 const maxPartition = 1<<16 - 1
 
-// Range refuses a range that would share its token with another one.
+// Range rejects a range whose token could equal that of another range.
 func Range(r record.Range) error {
 	switch {
 	case r.LogID == "":
@@ -80,7 +80,7 @@ func Time(name string, t time.Time) error {
 	return nil
 }
 
-// OrElse returns t, or u when t is not told.
+// OrElse returns t, or u when t is zero.
 func OrElse(t, u time.Time) time.Time {
 	if t.IsZero() {
 		return u
@@ -88,8 +88,8 @@ func OrElse(t, u time.Time) time.Time {
 	return t
 }
 
-// OrNil returns nil for a time that is not told or out of bounds: an optional column is not worth
-// losing a row.
+// OrNil returns nil for a time that is zero or out of bounds: a row is not rejected for an optional
+// column.
 func OrNil(t time.Time) *time.Time {
 	if t.IsZero() || Time("", t) != nil {
 		return nil
@@ -177,5 +177,5 @@ func JSONObject[V any](m map[string]V) string {
 	return string(b)
 }
 
-// HalfLives is where trending stops to look back: what is older weighs less than a trillionth.
+// HalfLives is how far trending looks back: older events weigh less than a trillionth.
 const HalfLives = 40

@@ -159,7 +159,7 @@ type RowWriter interface {
 	EraseUsers(ctx context.Context, users []sinks.Erasure) error
 }
 
-// ProgressStore remembers up to where partitions are complete.
+// ProgressStore stores up to which offset partitions are complete.
 type ProgressStore interface {
 	// SetProgress declares that every range up to p.Offset has landed. A lower offset than the
 	// stored one changes nothing.

@@ -28,8 +28,8 @@ const (
 	ContentDim = 8
 )
 
-// scoreDelta is how far a score may lie from the one computed here: engines add in another order,
-// and may compress for the search.
+// scoreDelta is the allowed difference of a score to the exact one: engines add in another order,
+// and may compress vectors for the search.
 const scoreDelta = 1e-3
 
 // noon is a time with all nine digits of its second.

@@ -13,16 +13,16 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Analytics keeps rows and sums for analysts in the same file, in tables and views named as in
-// ClickHouse. A range, its sums and the note that it has landed are one transaction, so a repeated
-// range is dropped exactly.
+// Analytics keeps rows and sums for analysts in the same file, in tables and views with the names
+// of those in ClickHouse. The rows of a range, its sums and its entry in landed_ranges are written
+// in one transaction, so a repeated range is dropped.
 type Analytics struct{ *Store }
 
 // Analytics returns the store as sinktest.Analytics. Closing it closes the store.
 func (s *Store) Analytics() *Analytics { return &Analytics{s} }
 
-// keptOffsets is over how many offsets behind the newest one the landed ranges of a partition are
-// remembered. Only the newest can be in doubt.
+// keptOffsets is the number of offsets for which landed ranges of a partition are kept. Only the
+// newest range can be uncertain.
 const keptOffsets = 1_000_000
 
 // insertion is one insert of a range into a table.
@@ -79,7 +79,7 @@ func (a *Analytics) Insert(ctx context.Context, r record.Range, rows sinks.Rows)
 	})
 }
 
-// land notes that the range lands in table; first is false when it has before.
+// land records that the range is inserted into table; first is false when it was before.
 func land(tx *sql.Tx, r record.Range, table string) (first bool, err error) {
 	res, err := tx.Exec(
 		`INSERT OR IGNORE INTO landed_ranges (
@@ -102,7 +102,7 @@ func land(tx *sql.Tx, r record.Range, table string) (first bool, err error) {
 	return true, err
 }
 
-// SetProgress writes down up to where partitions are complete; a lower offset changes nothing.
+// SetProgress stores up to which offset partitions are complete. A lower offset changes nothing.
 func (a *Analytics) SetProgress(ctx context.Context, p []sinks.Progress) error {
 	if len(p) == 0 {
 		return nil

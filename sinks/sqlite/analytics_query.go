@@ -71,9 +71,9 @@ func (a *Analytics) each(
 	return rows.Err()
 }
 
-// TrendingItems sums up the hours before q.Until with decay. The events of an hour count as if they
-// had happened in its middle, and the hour of q.Until counts whole. Items whose sum is not above 0
-// are left out.
+// TrendingItems sums up the hours before q.Until with decay. Events of an hour are treated as if
+// they occurred in its middle, and the hour of q.Until counts in full. Items with a sum of 0 or
+// less are left out.
 func (a *Analytics) TrendingItems(
 	ctx context.Context, q sinks.TrendingQuery,
 ) ([]sinks.Scored, error) {
@@ -170,9 +170,9 @@ func (a *Analytics) CountInteractions(ctx context.Context) (sinks.Counts, error)
 	return c, nil
 }
 
-// EraseUsers removes what the users did up to their times and sums up the day of the erasure again,
-// in one transaction. Dead letters go whatever their time: they are later than the events they
-// hold. Sums per item and strategy keep their anonymous counts.
+// EraseUsers removes the users' rows up to their erasure times and recomputes the sums of the day
+// of the erasure, in one transaction. Dead letters are removed regardless of their time, which is
+// later than that of their events. Sums per item and strategy keep their anonymous counts.
 func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
 	if len(users) == 0 {
 		return nil

@@ -37,15 +37,16 @@ func classify(err error) error {
 		lib.SQLITE_IOERR, lib.SQLITE_CANTOPEN, lib.SQLITE_PROTOCOL, lib.SQLITE_NOMEM,
 		lib.SQLITE_INTERRUPT,
 		lib.SQLITE_SCHEMA:
-		// The disk or the machine is unwell; a person makes room, the event is innocent.
+		// The disk or the machine is failing, not the event. An operator has to free space or
+		// repair it.
 		return fault.As(fault.Transient, err)
 	case lib.SQLITE_READONLY, lib.SQLITE_PERM, lib.SQLITE_AUTH:
 		return fault.As(
 			fault.Transient, fmt.Errorf("%w (may this user write the file and its folder?)", err),
 		)
 	case lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB:
-		// No event can mend this, and none is guilty: hold everything until a person restores or
-		// rebuilds the file.
+		// The file is damaged, and no event is the cause. Wait until an operator restores or
+		// rebuilds it.
 		return fault.As(
 			fault.Transient,
 			fmt.Errorf(
@@ -55,7 +56,7 @@ func classify(err error) error {
 			),
 		)
 	case lib.SQLITE_CONSTRAINT, lib.SQLITE_TOOBIG, lib.SQLITE_MISMATCH, lib.SQLITE_RANGE:
-		// This row, whatever the state of the engine.
+		// The row itself is the cause.
 		return fault.As(fault.Permanent, err)
 	case lib.SQLITE_ERROR:
 		if strings.Contains(err.Error(), "no such table") {

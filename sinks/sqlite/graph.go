@@ -9,8 +9,8 @@ import (
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
-// applyEdge is last write wins: the comparison of rows looks at the time first, then at the event's
-// id, byte by byte.
+// applyEdge implements last write wins. The row comparison compares the time first, then the bytes
+// of the event's id.
 const applyEdge = `
 	INSERT INTO edges (a, b, removed, at, event_id) VALUES (?, ?, ?, ?, ?)
 	ON CONFLICT (a, b) DO UPDATE SET
@@ -47,7 +47,7 @@ func (s *Store) ApplyEdges(ctx context.Context, batch []sinks.Edge) error {
 	})
 }
 
-// Each of the two halves comes in order from its index, so that the limit ends the search early.
+// Both halves are sorted by their index, so the limit ends the search early.
 const selectFriends = `
 	SELECT b AS friend FROM edges WHERE a = ?1 AND removed = 0
 	UNION ALL SELECT a FROM edges WHERE b = ?1 AND removed = 0
@@ -94,8 +94,8 @@ func scanStrings(rows *sql.Rows, err error) ([]string, error) {
 	return all, rows.Err()
 }
 
-// CROSS JOIN is how SQLite is told to go from the friends to their edges: without statistics it
-// prefers to read every edge.
+// CROSS JOIN makes SQLite go from the friends to their edges. Without statistics it would read
+// every edge.
 const selectSuggestions = `WITH
 friend (id) AS MATERIALIZED (
     SELECT b FROM edges WHERE a = ?1 AND removed = 0
@@ -158,7 +158,7 @@ func (s *Store) EraseFriends(ctx context.Context, users []sinks.Erasure) error {
 	})
 }
 
-// EachEdge calls f for every edge that is there.
+// EachEdge calls f for every edge that is not removed.
 func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) error {
 	rows, err := s.reader.QueryContext(
 		ctx, "SELECT a, b, at, event_id FROM edges WHERE removed = 0",
@@ -184,7 +184,7 @@ func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) error {
 	return nil
 }
 
-// CountEdges returns the number of edges that are there.
+// CountEdges returns the number of edges that are not removed.
 func (s *Store) CountEdges(ctx context.Context) (int64, error) {
 	return s.count(ctx, "count edges", "SELECT count(*) FROM edges WHERE removed = 0")
 }

@@ -24,9 +24,9 @@ const (
 	queriesAtOnce = 8
 )
 
-// index is the mirror of one kind of vectors: all of them in one contiguous piece of memory,
-// searched exactly. A search of 100,000 vectors reads 26 MB, which takes some milliseconds; the
-// embedded engine is not for more than about a million.
+// index mirrors one kind of vectors in contiguous memory and searches them exactly. A search of
+// 100,000 vectors reads 26 MB, which takes a few milliseconds. The embedded engine is meant for up
+// to about a million vectors.
 //
 // R is what is known about a row. The zero value is not ready: use newIndex. Safe for concurrent
 // use.
@@ -65,8 +65,8 @@ func (x *index[R]) dims() dims {
 // dims holds the length that all vectors of an index have; the first decides.
 type dims struct{ want int }
 
-// check refuses a vector of another length, and one with numbers that would make every comparison
-// of scores meaningless. No vector is fine.
+// check rejects a vector of another length, and one with numbers that are not finite. An empty
+// vector is accepted.
 func (d *dims) check(what, id string, v []float32) error {
 	if len(v) == 0 {
 		return nil
@@ -246,8 +246,8 @@ type top[R any] struct {
 	best     []place
 }
 
-// offer looks at the scores of the slots from first on. Most fall at the first comparison, so
-// exclusion and acceptance are asked of the rest only.
+// offer considers the scores of the slots from first on. Most fail the first comparison, so
+// exclusion and acceptance are checked only for the rest.
 func (t *top[R]) offer(first int, scores []float32) {
 	if t.query.n <= 0 {
 		return

@@ -82,8 +82,8 @@ func (s *Store) PutItems(ctx context.Context, batch []sinks.Item) error {
 	})
 }
 
-// checkItems refuses what could not be compared. It runs in the writer's turn: the first vector of
-// all decides the dimension.
+// checkItems rejects vectors that cannot be compared. The caller is the writer: the first vector
+// decides the dimension.
 func (s *Store) checkItems(batch []sinks.Item) error {
 	learned, content := s.items.learned.dims(), s.items.content.dims()
 	for i := range batch {

@@ -3,8 +3,9 @@
 // package sinks are tested against. It is pure Go.
 //
 // One process at a time opens a file, through one Store, which implements sinktest.Users,
-// sinktest.Items and sinktest.Graph. Writes take turns on one connection; reads run beside them on
-// a pool, each on a snapshot. Vectors are mirrored in memory (index.go) and searched exactly.
+// sinktest.Items and sinktest.Graph. Writes are serialized on one connection. Reads run
+// concurrently on a pool, each on a snapshot. Vectors are mirrored in memory (index.go) and
+// searched exactly.
 package sqlite
 
 import (
@@ -36,9 +37,9 @@ type Config struct {
 	// log (-wal, -shm) and its lock (.lock).
 	Path string
 	// Sync makes every write durable against a crash of the machine or a loss of power, at the cost
-	// of one fsync a batch. Without it what was acknowledged survives every end of the process,
-	// SIGKILL included, and a crash of the machine may cost the last seconds, never the file's
-	// integrity. Default false: the embedded broker makes the same choice.
+	// of one fsync a batch. Without it acknowledged writes survive any end of the process, SIGKILL
+	// included. A crash of the machine may lose the last seconds, but never the file's integrity.
+	// Default false, as in the embedded broker.
 	Sync bool
 }
 
@@ -170,7 +171,7 @@ func dsn(path string, params url.Values) string {
 	return u.String()
 }
 
-// Close ends the use of the file. It waits for writes in flight, and is idempotent.
+// Close waits for writes in flight and closes the file. It is idempotent.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.turn <- struct{}{}
@@ -220,8 +221,7 @@ func provider(db *sql.DB) (*goose.Provider, error) {
 	return p, nil
 }
 
-// checkVersion refuses a file that a newer program has migrated: its tables may mean something
-// else.
+// checkVersion rejects a file that a newer program has migrated: its tables may have changed.
 func (s *Store) checkVersion(ctx context.Context) error {
 	there, err := s.hasTable(ctx, goose.DefaultTablename)
 	if err != nil || !there {
