@@ -50,7 +50,8 @@ var (
 func anchors(text string) map[string]bool {
 	out := make(map[string]bool)
 	for _, h := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
-		out[strings.ReplaceAll(noAnchor.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-")] = true
+		anchor := noAnchor.ReplaceAllString(strings.ToLower(h[1]), "")
+		out[strings.ReplaceAll(anchor, " ", "-")] = true
 	}
 	return out
 }
@@ -88,7 +89,8 @@ func TestMakeTargetsInDocumentsExist(t *testing.T) {
 	makefile, err := os.ReadFile("Makefile")
 	require.NoError(t, err)
 	targets := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllStringSubmatch(string(makefile), -1) {
+	target := regexp.MustCompile(`(?m)^([a-z-]+):`)
+	for _, m := range target.FindAllStringSubmatch(string(makefile), -1) {
 		targets[m[1]] = true
 	}
 	// A command stands in a code span or begins a line of a code block.
@@ -119,13 +121,15 @@ func TestNamesInDocumentsExist(t *testing.T) {
 	})
 	require.NoError(t, err)
 	defined := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`(?m)^func (?:\(\w* ?\*?(\w+)(?:\[\w+\])?\) )?(\w+)`).FindAllStringSubmatch(source.String(), -1) {
+	function := regexp.MustCompile(`(?m)^func (?:\(\w* ?\*?(\w+)(?:\[\w+\])?\) )?(\w+)`)
+	for _, m := range function.FindAllStringSubmatch(source.String(), -1) {
 		defined[m[2]] = true
 		defined[m[1]+"."+m[2]] = true
 	}
 	var (
 		file = regexp.MustCompile(
-			`\b(?:api|app|cmd|docs|eval|fault|infra|internal|model|processors|producers|rebuild|recommend|schemas|sinks|stream|test)/[\w/.-]*\.(?:go|s|sql|cypher|ya?ml|json)\b`,
+			`\b(?:api|app|cmd|docs|eval|fault|infra|internal|model|processors|producers|rebuild|` +
+				`recommend|schemas|sinks|stream|test)/[\w/.-]*\.(?:go|s|sql|cypher|ya?ml|json)\b`,
 		)
 		test   = regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`)
 		method = regexp.MustCompile("`([A-Za-z]+\\.[A-Za-z]+)`")

@@ -82,7 +82,7 @@ var arrows = []struct {
 	},
 	{
 		"processors", []string{"stream/record", "schemas", "model", "recommend", "sinks", "fault"},
-		"processors are functions of events and of what the stores say; metrics reach them as hooks",
+		"processors are functions of events and of the stores' contents; metrics are hooks",
 	},
 	{
 		"producers", []string{"stream/record", "schemas", "fault", "internal/..."},
