@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 
-# The image holds one static binary and the certificates of public authorities: no shell, no package manager, no root.
+# The image holds one static binary and the certificates of public authorities: no shell, no
+# package manager, no root.
 FROM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -14,7 +15,7 @@ FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /out/slipstream /slipstream
 EXPOSE 8080
 ENV SLIPSTREAM_HTTP_ADDR=:8080 SLIPSTREAM_LOG_FORMAT=json
-# The processes that are started get SIGTERM first, and then SLIPSTREAM_STREAM_STOP_TIMEOUT to finish what is in flight.
+# On SIGTERM the process has SLIPSTREAM_STREAM_STOP_TIMEOUT to finish batches in flight.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/slipstream"]
 CMD ["run"]

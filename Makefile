@@ -8,7 +8,7 @@ FUZZTIME ?= 10s
 ARGS     ?=
 COMPOSE  ?= docker compose
 
-# Packages that run goroutines are tested with the race detector, which needs a C compiler; without one they are tested without it.
+# Packages that run goroutines are tested with the race detector if a C compiler is installed.
 RACED := ./stream/... ./processors/... ./api/... ./sinks/sqlite/... ./producers/... ./recommend/... ./app/... ./rebuild/... ./cmd/...
 RACE  := $(shell CC=$$($(GO) env CC 2>/dev/null); command -v $${CC:-gcc} >/dev/null 2>&1 && [ "$$($(GO) env GOARCH)" != 386 ] && echo -race)
 
@@ -17,7 +17,8 @@ COVERED := ./processors
 
 # Packages with tests on real engines.
 REAL := ./stream/... ./sinks/... ./processors/... ./recommend/... ./api/... ./app/... ./rebuild/... ./cmd/...
-# The torture kills and pauses engines, so it starts its own; without the script that does it there is none (containers are not tortured).
+# The torture kills and pauses engines, so it starts its own. It needs the script that does so;
+# containers are not tortured.
 REAL += $(if $(SLIPSTREAM_SERVICES),./test/torture/...)
 
 # The addresses of real engines: `make test` must not find them.

@@ -220,17 +220,17 @@ func setup(t *testing.T, changes ...change) *fixture {
 	return f
 }
 
-// catalogue is what the store holds, most popular first.
-var catalogue = []struct{ id, title, genre string }{
+// catalog is what the store holds, most popular first.
+var catalog = []struct{ id, title, genre string }{
 	{"alien", "Alien", "Horror"}, {"heat", "Heat", "Crime"}, {"a/b c", "Slash", "Crime"},
 }
 
-// fill puts the catalogue and some friends into the store.
+// fill puts the catalog and some friends into the store.
 func fill(ctx context.Context, store *sqlite.Store) error {
 	if err := store.Migrate(ctx); err != nil {
 		return err
 	}
-	for i, x := range catalogue {
+	for i, x := range catalog {
 		content := make([]float32, 64)
 		content[0], content[i+1] = 0.8, 0.6
 		vector := make([]float32, 65)
@@ -254,7 +254,7 @@ func fill(ctx context.Context, store *sqlite.Store) error {
 
 func trending() *schemas.Trending {
 	t := &schemas.Trending{ComputedAt: time.Now(), HalfLife: "24h"}
-	for i, x := range catalogue {
+	for i, x := range catalog {
 		t.Items = append(t.Items, schemas.TrendingItem{ItemID: x.id, Score: float64(10 - i)})
 	}
 	return t
@@ -475,7 +475,8 @@ func TestDeadLetters(t *testing.T) {
 	w := f.do(
 		t,
 		"GET",
-		"/v1/poison?group=embed&class=permanent&topic=interactions&reason=user&state=open&since=2026-11-22T09:00:00Z&limit=5",
+		"/v1/poison?group=embed&class=permanent&topic=interactions&reason=user&state=open"+
+			"&since=2026-11-22T09:00:00Z&limit=5",
 		"",
 	)
 	require.Equal(t, 200, w.Code, w.Body.String())

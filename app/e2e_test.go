@@ -63,8 +63,8 @@ func countOnLog(t *testing.T, in *apptest.Installation) int64 {
 	for p := range in.Config().Topics.Partitions {
 		require.NoError(
 			t,
-			in.Kafka().
-				Read(t.Context(), schemas.TopicInteractions, p, 0, -1, func(r *record.Record) error {
+			in.Kafka().Read(
+				t.Context(), schemas.TopicInteractions, p, 0, -1, func(r *record.Record) error {
 					if x, err := schemas.DecodeInteraction(r); err == nil {
 						ids[x.Source+"\x00"+x.EventID] = struct{}{}
 					}
@@ -306,11 +306,11 @@ func history(t *testing.T, in *apptest.Installation, user string) (keys []model.
 
 func erased(t *testing.T, in *apptest.Installation) {
 	const who = "user-1"
-	befriend := func(friend string) {
+	addFriend := func(friend string) {
 		code, body := in.Call(t, http.MethodPut, "/v1/users/"+who+"/friends/"+friend, nil)
 		require.Less(t, code, 300, string(body))
 	}
-	befriend("user-2")
+	addFriend("user-2")
 	code, body := in.Call(
 		t, http.MethodPut, "/v1/users/"+who,
 		map[string]any{"attributes": map[string]any{"country": "FR"}},

@@ -22,7 +22,7 @@ func (b *Backoff) Next() time.Duration {
 	return b.After(b.failures)
 }
 
-// Reset begins anew, after a success.
+// Reset starts again at First, after a success.
 func (b *Backoff) Reset() { b.failures = 0 }
 
 // AtMax reports whether the waits have stopped growing: the failure lasts.

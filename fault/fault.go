@@ -1,5 +1,5 @@
-// Package fault tells apart why something failed, so that one place (the guard in package stream)
-// can decide what follows: dead letter, wait, bounded attempts, or leave it for the next start.
+// Package fault classifies failures, so that one place (package stream/guard) can decide what
+// follows: a dead letter, a wait, bounded attempts, or leaving the batch to the next start.
 //
 // The class is given once, where it is known: in an engine's classify function, or in a decoder.
 // Everyone above wraps with fmt.Errorf("…: %w", err) or reads with ClassOf.
@@ -14,18 +14,18 @@ import (
 	"strings"
 )
 
-// Class says who is unwell.
+// Class says what fails: the event, the engine, or neither.
 type Class int
 
 // The classes. What follows from each is in docs/ARCHITECTURE.md.
 const (
 	// Unknown is the zero value: a panic, or a driver error that nobody has classified yet.
 	Unknown Class = iota
-	// Permanent: the event is unwell, and will be at every try.
+	// Permanent: the event is invalid and will fail at every attempt.
 	Permanent
-	// Transient: the engine or the network is unwell; the event is innocent.
+	// Transient: the engine or the network is failing. The event is healthy.
 	Transient
-	// Canceled: nobody is unwell, we are stopping.
+	// Canceled: nothing failed, the process is stopping.
 	Canceled
 )
 
@@ -79,9 +79,9 @@ func Transientf(format string, args ...any) error {
 	return &Error{Class: Transient, Err: fmt.Errorf(format, args...)}
 }
 
-// Wait makes a transient error of what holds up one partition while its engines are well: the
-// partition is tried again with back-off and nothing is charged, as for every transient error, but
-// the circuit breaker that it shares with other partitions does not count it. err must not be nil.
+// Wait returns a transient error for a partition that must wait although its engines work. The
+// partition is retried with back-off and no attempt is charged, as for every transient error. The
+// circuit breaker, which other partitions share, does not count it. err must not be nil.
 func Wait(err error) error { return &Error{Class: Transient, Err: err, waits: true} }
 
 // Waits tells whether the outermost *Error in err's chain was made by Wait. It is false for nil.
@@ -113,10 +113,10 @@ type Rejection struct {
 	Err   error
 }
 
-// Rejected is returned by a batch handler that has brought about the effects of every record but
-// the ones listed: the good ones must not pay for the bad ones. With Undone set, nothing has had an
-// effect yet and the handler must be called again without the listed records: a store that takes a
-// batch whole has found the guilty rows.
+// Rejected is returned by a batch handler that has processed every record but the listed ones, so
+// that one bad record does not fail the batch. With Undone set, no record was processed: a store
+// that writes whole batches has found the offending rows, and the handler must be called again
+// without the listed records.
 type Rejected struct {
 	Records []Rejection
 	Undone  bool
@@ -157,7 +157,7 @@ func (r *Reject) Err() error {
 }
 
 // Catch calls f and turns a panic into an Unknown error with the stack. Use it around work on a
-// single record, so that a panic names the guilty record instead of its batch.
+// single record, so that a panic names the offending record instead of its batch.
 func Catch(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

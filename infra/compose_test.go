@@ -156,7 +156,10 @@ func TestComposeConfiguresTheApp(t *testing.T) {
 	// Each address is that of a service that the app waits for, and the broker announces the one
 	// that the app uses.
 	app := p.Services["app"]
-	for _, addr := range []string{c.Kafka.Brokers[0], c.Qdrant.Addr, strings.TrimPrefix(c.Neo4j.URI, "bolt://"), c.ClickHouse.Addr} {
+	for _, addr := range []string{
+		c.Kafka.Brokers[0], c.Qdrant.Addr, strings.TrimPrefix(c.Neo4j.URI, "bolt://"),
+		c.ClickHouse.Addr,
+	} {
 		host, _, _ := strings.Cut(addr, ":")
 		require.Equal(t, types.ServiceConditionHealthy, app.DependsOn[host].Condition, addr)
 	}

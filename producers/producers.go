@@ -24,7 +24,7 @@ type Emitter interface {
 }
 
 // EmitError says that some messages of a batch are not on the log. A message that failed by a
-// time-out may be there all the same: consumers drop the repeat.
+// timeout may be there all the same: consumers drop the repeat.
 type EmitError struct {
 	// Failed lists the messages by their index in the batch, in order; each error has a fault
 	// class.

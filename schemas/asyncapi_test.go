@@ -76,9 +76,6 @@ func TestAsyncAPIHangsTogether(t *testing.T) {
 		t, []any{"compact"},
 		find("#/channels/items/bindings/kafka/topicConfiguration/cleanup.policy"),
 	)
-	require.Equal(
-		t,
-		"user_id",
-		find("#/components/messages/interactions.interaction.recorded.v1/payload/schema/required").([]any)[0],
-	)
+	const message = "#/components/messages/interactions.interaction.recorded.v1"
+	require.Equal(t, "user_id", find(message + "/payload/schema/required").([]any)[0])
 }

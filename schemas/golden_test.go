@@ -17,8 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files and the AsyncAPI document anew")
 
-// golden is a record as it stands in testdata: bytes that were once written and must be readable
-// for ever.
+// golden is a record in testdata: bytes that were once written and must stay readable forever.
 type golden struct {
 	Topic   string            `json:"topic"`
 	Key     string            `json:"key"`

@@ -132,7 +132,7 @@ func (x *Interaction) Identity() (id, source *string, occurredAt *time.Time) {
 }
 
 // DecodeInteraction reads an interaction from r, in CloudEvents binary mode or as a plain value,
-// and validates it. Every error but ErrErasureMarker means that the record is unwell for good.
+// and validates it. Every error but ErrErasureMarker means that the record is invalid.
 func DecodeInteraction(r *record.Record) (Interaction, error) {
 	env, err := EnvelopeOf(r, KindInteraction)
 	if err != nil {

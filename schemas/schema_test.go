@@ -300,7 +300,8 @@ func TestProblemsAreForPeople(t *testing.T) {
 			[]schemas.Problem{
 				{
 					"action",
-					`is "stare", want one of "view", "click", "like", "dislike", "rate", "add_to_cart", "purchase", "watch", "skip", "hide", "impression"`,
+					`is "stare", want one of "view", "click", "like", "dislike", "rate", ` +
+						`"add_to_cart", "purchase", "watch", "skip", "hide", "impression"`,
 				},
 			},
 		},

@@ -42,7 +42,7 @@ type Topic struct {
 	Key        string
 	Partitions int
 	// Compact keeps the latest record of each key for good; otherwise Retention counts from the
-	// time of producing, 0 for ever.
+	// time of producing; 0: forever.
 	Compact   bool
 	Retention time.Duration
 	// Kinds are what the records hold. A plain value without headers is taken for the first. Topics
@@ -62,7 +62,7 @@ type TopicsConfig struct {
 	// keys would move.
 	Partitions int
 	// Retention of interactions and friendships; a rebuild needs the whole history that is to be
-	// kept. Default 0: for ever.
+	// kept. Default 0: forever.
 	Retention time.Duration
 	// RetryDelays are the delays of the retry topics of the groups whose effects are free of order,
 	// growing.
@@ -96,7 +96,7 @@ func Topics(c TopicsConfig) []Topic {
 		},
 		{
 			Name: TopicItems, Key: "item_id", Partitions: n, Compact: true, In: true,
-			Description: "The catalogue: the latest state of each item.",
+			Description: "The catalog: the latest state of each item.",
 		},
 		{
 			Name: TopicUsers, Key: "user_id", Partitions: n, Compact: true, In: true,

@@ -1,11 +1,13 @@
 -- Raw interactions and what is summed up from them.
 --
--- Every table that an insert reaches remembers the tokens of its last 100,000 blocks (non_replicated_deduplication_window): an insert of a
--- range that is repeated is dropped wherever it has landed. A block is counted once per table partition. The sums have no partitions: a
--- block lands in them as a whole or not at all, whatever months it spans.
+-- Every table remembers the tokens of its last 100,000 inserted blocks
+-- (non_replicated_deduplication_window). A retried insert is dropped in each table that has its
+-- block already. A block is counted once per table partition. The sums have no partitions, so a
+-- block is inserted there as a whole or not at all, whatever months it spans.
 --
--- Tables that name a user number their rows (enable_block_number_column, enable_block_offset_column): an erasure is then a small patch beside the
--- parts, some 50 ms, in place of a mutation that visits every part, some seconds for a few years of months.
+-- Tables that name a user number their rows (enable_block_number_column,
+-- enable_block_offset_column). An erasure is then a small patch part (about 50 ms) instead of a
+-- mutation of every part (seconds for a few years of months).
 --
 -- +goose NO TRANSACTION
 -- +goose Up
@@ -50,8 +52,9 @@ ORDER BY (hour, item_id, action)
 SETTINGS non_replicated_deduplication_window = 100000
 COMMENT 'Storage of the view item_hours: partial sums, added up in the background. Read the view instead.';
 
--- Beside the sums, each insert leaves a witness in the hour 0: "log:topic/partition" in item_id and the offset after its last row, as microseconds, in last_at. It lands with
--- the sums or not at all, and so tells whether they have landed (sinks/clickhouse/repair.go).
+-- Each insert also writes a witness row with hour 0: "log:topic/partition" in item_id and the offset
+-- after its last row, as microseconds, in last_at. It is inserted with the sums or not at all, so it
+-- tells whether the sums were inserted (sinks/clickhouse/repair.go).
 CREATE MATERIALIZED VIEW IF NOT EXISTS interactions_to_item_hours TO item_hour_sums AS
 SELECT if(w, toDateTime(0, 'UTC'), g.h) AS hour, if(w, concat('log:', g.topic, '/', toString(g.part)), g.item) AS item_id, if(w, '', toString(g.act)) AS action,
        if(w, 0, g.n) AS events, if(w, 0, g.vn) AS value_count, if(w, 0, g.v) AS value_sum, if(w, fromUnixTimestamp64Micro(g.newest, 'UTC'), g.at) AS last_at

@@ -1,4 +1,5 @@
--- The catalog and the attributes of users: every version is kept until it is merged away, the views show the newest.
+-- The catalog and the attributes of users. Old versions are kept until they are merged away. The
+-- views show the newest version.
 --
 -- +goose NO TRANSACTION
 -- +goose Up

@@ -1,15 +1,15 @@
--- What operators and the pipeline itself record.
+-- Dead letters, progress and facts about the store.
 --
 -- +goose NO TRANSACTION
 -- +goose Up
 CREATE TABLE IF NOT EXISTS dead_letter_rows
 (
     id              String                 COMMENT 'group/topic/partition/offset of the record.',
-    consumer_group  LowCardinality(String) COMMENT 'The processor that could not digest it.',
+    consumer_group  LowCardinality(String) COMMENT 'The processor that could not process it.',
     topic           LowCardinality(String) COMMENT 'Its topic.',
     partition       UInt16                 COMMENT 'Its partition.',
     offset          Int64                  COMMENT 'Its offset.',
-    class           LowCardinality(String) COMMENT 'permanent: the record is wrong; unknown: it failed at every attempt.',
+    class           LowCardinality(String) COMMENT 'permanent: the record is invalid; unknown: it failed at every attempt.',
     reason          String                 COMMENT 'Why, for a person.' CODEC(ZSTD(3)),
     attempts        UInt32                 COMMENT 'How often it was tried.',
     key             String                 COMMENT 'The record''s key.' CODEC(ZSTD(1)),
@@ -31,11 +31,11 @@ COMMENT 'Storage of the view dead_letters: each dead letter and each step of its
 CREATE VIEW IF NOT EXISTS dead_letters
 (
     id              String                 COMMENT 'group/topic/partition/offset of the record.',
-    consumer_group  LowCardinality(String) COMMENT 'The processor that could not digest it.',
+    consumer_group  LowCardinality(String) COMMENT 'The processor that could not process it.',
     topic           LowCardinality(String) COMMENT 'Its topic.',
     partition       UInt16                 COMMENT 'Its partition.',
     offset          Int64                  COMMENT 'Its offset.',
-    class           LowCardinality(String) COMMENT 'permanent: the record is wrong; unknown: it failed at every attempt.',
+    class           LowCardinality(String) COMMENT 'permanent: the record is invalid; unknown: it failed at every attempt.',
     reason          String                 COMMENT 'Why, for a person.',
     attempts        UInt32                 COMMENT 'How often it was tried.',
     key             String                 COMMENT 'The record''s key.',
@@ -51,7 +51,7 @@ SELECT id, consumer_group, topic, partition, offset, class, reason, attempts, ke
 FROM dead_letter_rows
 ORDER BY recorded_at DESC, poison_offset DESC, state = 'open'
 LIMIT 1 BY id
-COMMENT 'Dead letters, one row each, with what has become of them.';
+COMMENT 'Dead letters, one row each, with their newest state.';
 
 CREATE TABLE IF NOT EXISTS progress_rows
 (

@@ -1,2 +1,3 @@
-// A user is one node. The constraint's index is how every statement finds its nodes, and what makes MERGE safe against itself.
+// A user is one node. Every statement finds its nodes by the index of this constraint, which also
+// makes concurrent MERGE statements safe.
 CREATE CONSTRAINT user_id IF NOT EXISTS FOR (u:User) REQUIRE u.id IS UNIQUE;

@@ -279,7 +279,7 @@ func Eventually(t *testing.T, limit time.Duration, check func() error) {
 	}
 }
 
-// Settle waits until every group has worked off the log and the index is up to date.
+// Settle waits until the lag of every group is 0 and the index is up to date.
 func (in *Installation) Settle(t *testing.T, limit time.Duration) {
 	t.Helper()
 	calm := 0

@@ -83,7 +83,7 @@ func NewMetrics(version string) *Metrics {
 		"variant", "degraded",
 	)
 	m.poisoned = counter(
-		"poisoned_events_total", "Events set aside as dead letters, by class of the failure.",
+		"poisoned_events_total", "Events that became dead letters, by class of the failure.",
 		"group", "topic", "class",
 	)
 	m.retries = counter(

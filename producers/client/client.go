@@ -1,7 +1,8 @@
 // Package client sends events to Slipstream from applications written in Go: over HTTP, or through
 // any Watermill publisher straight to Kafka.
 //
-//	c, err := client.New(client.HTTP("http://127.0.0.1:8080", client.HTTPOptions{}), client.Config{Source: "shop"})
+//	api := client.HTTP("http://127.0.0.1:8080", client.HTTPOptions{})
+//	c, err := client.New(api, client.Config{Source: "shop"})
 //	…
 //	err = c.Send(ctx, &schemas.Interaction{UserID: "u42", ItemID: "m7", Action: schemas.Click})
 //	…
@@ -10,7 +11,7 @@
 // Send returns nil only after all in-sync replicas of the log have the event (acks=all). Events of
 // many goroutines share requests. Every event has an id, a UUIDv7 unless the application gives one;
 // sending an event again with the same id and source is safe: it counts once. That is also what the
-// client relies on when it tries again after a time-out.
+// client relies on when it tries again after a timeout.
 package client
 
 import (
@@ -38,7 +39,7 @@ type Config struct {
 	Linger time.Duration
 	// Buffer is how many events may wait; beyond, Send and Enqueue block. Default 10,000.
 	Buffer int
-	// RetryFor is how long an event is tried again while the other side is unwell, is busy (429) or
+	// RetryFor is how long an event is tried again while the server is failing, busy (429) or
 	// unavailable (503). Default 30 s.
 	RetryFor time.Duration
 	// MinBackoff and MaxBackoff bound the pause between tries, which doubles; a Retry-After of the
@@ -94,7 +95,7 @@ type Failure struct {
 	ID string
 	// Err says why.
 	Err error
-	// Temporary tells that the event is innocent: it was given up after Config.RetryFor, and can be
+	// Temporary tells that the event is healthy: it was given up after Config.RetryFor, and can be
 	// sent again later.
 	Temporary bool
 }

@@ -228,7 +228,7 @@ func TestSendEndsWithItsContext(t *testing.T) {
 		began := time.Now()
 		require.ErrorIs(t, c.Send(ctx, viewOf("a")), context.DeadlineExceeded)
 		require.Equal(t, time.Second, time.Since(began))
-		// The event that nobody waits for is not tried for ever.
+		// The event that nobody waits for is not retried forever.
 		l.mu.Lock()
 		l.plan = nil
 		l.mu.Unlock()

@@ -71,11 +71,12 @@ func ExampleSendError() {
 	if errors.As(err, &failed) {
 		for _, f := range failed.Failed {
 			fmt.Printf(
-				"event %s (index %d), send again later: %t: %v\n", f.ID, f.Index, f.Temporary,
+				"event %s (index %d), send again later: %t\n%v\n", f.ID, f.Index, f.Temporary,
 				f.Err,
 			)
 		}
 	}
-	// Output: event b (index 1), send again later: false: event is not valid: "value" is missing: a
-	// rate needs one between 0.5 and 5
+	// Output:
+	// event b (index 1), send again later: false
+	// event is not valid: "value" is missing: a rate needs one between 0.5 and 5
 }

@@ -24,14 +24,14 @@ import (
 type HTTPOptions struct {
 	// APIKey is sent as a bearer token, unless empty.
 	APIKey string
-	// Client makes the requests. Default: one with a time-out of 15 s.
+	// Client makes the requests. Default: one with a timeout of 15 s.
 	Client *http.Client
 	// Plain sends bodies as they are; otherwise those above 2 KiB are packed by gzip.
 	Plain bool
 }
 
-// HTTP returns a transport to the HTTP API at address, such as http://127.0.0.1:8080. What the API refuses is not tried again; an API that is busy (429),
-// unavailable (503) or out of reach is.
+// HTTP returns a transport to the HTTP API at address, such as http://127.0.0.1:8080. It retries
+// when the API is busy (429), unavailable (503) or not reachable. Refused events are not retried.
 func HTTP(address string, o HTTPOptions) Transport {
 	if o.Client == nil {
 		o.Client = &http.Client{Timeout: 15 * time.Second}
@@ -48,20 +48,20 @@ type httpTransport struct {
 func (t *httpTransport) Send(ctx context.Context, batch []record.Record) error {
 	body, err := cloudEvents(batch)
 	if err != nil {
-		return all(len(batch), err, false)
+		return failAll(len(batch), err, false)
 	}
 	r, err := t.request(ctx, body)
 	if err != nil {
-		return all(len(batch), err, false)
+		return failAll(len(batch), err, false)
 	}
 	resp, err := t.Client.Do(r)
 	if err != nil {
-		return all(len(batch), err, true)
+		return failAll(len(batch), err, true)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
-		return all(len(batch), fmt.Errorf("read the answer: %w", err), true)
+		return failAll(len(batch), fmt.Errorf("read the answer: %w", err), true)
 	}
 	return read(resp, answer, len(batch))
 }
@@ -147,7 +147,7 @@ func read(resp *http.Response, body []byte, n int) error {
 		if detail == "" {
 			detail = strings.TrimSpace(string(body[:min(len(body), 200)]))
 		}
-		e = all(n, fmt.Errorf("%s: %s", resp.Status, detail), temporary(resp.StatusCode))
+		e = failAll(n, fmt.Errorf("%s: %s", resp.Status, detail), temporary(resp.StatusCode))
 	}
 	e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"))
 	return e

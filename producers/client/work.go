@@ -68,7 +68,7 @@ func (c *Client) deliver(ctx context.Context, batch []*pending) {
 		}
 		failed := failures(c.transport.Send(ctx, messages), len(batch))
 		over := time.Since(started) >= c.cfg.RetryFor || ctx.Err() != nil
-		again := settle(batch, failed, over)
+		again := resolve(batch, failed, over)
 		if len(again) == 0 {
 			return
 		}
@@ -94,8 +94,8 @@ func drop(batch []*pending) []*pending {
 	return kept
 }
 
-// settle tells the senders what is decided, and returns the events to try again.
-func settle(batch []*pending, failed *SendError, over bool) []*pending {
+// resolve tells the senders the final results, and returns the events to try again.
+func resolve(batch []*pending, failed *SendError, over bool) []*pending {
 	byIndex := make(map[int]Failure, len(failed.Failed))
 	for _, f := range failed.Failed {
 		byIndex[f.Index] = f
@@ -119,7 +119,7 @@ func settle(batch []*pending, failed *SendError, over bool) []*pending {
 	return again
 }
 
-// failures reads the error of a transport: what it does not name is a temporary failure of all.
+// failures reads the error of a transport. An unknown error is a temporary failure of every event.
 func failures(err error, n int) *SendError {
 	if err == nil {
 		return &SendError{Total: n}
@@ -128,11 +128,11 @@ func failures(err error, n int) *SendError {
 	if errors.As(err, &e) {
 		return e
 	}
-	return all(n, err, true)
+	return failAll(n, err, true)
 }
 
-// all says that every event of a batch failed alike.
-func all(n int, err error, temporary bool) *SendError {
+// failAll returns an error in which every event of a batch failed with err.
+func failAll(n int, err error, temporary bool) *SendError {
 	e := &SendError{Total: n}
 	for i := range n {
 		e.Failed = append(e.Failed, Failure{Index: i, Err: err, Temporary: temporary})

@@ -213,7 +213,7 @@ func (d *Dataset) Preamble() int { return len(d.items) + len(d.users) + len(d.fr
 // UserCount returns the number of users with an interaction.
 func (d *Dataset) UserCount() int { return len(d.userIDs.ids) }
 
-// Items yields the catalogue, in the order of the file. It may lack items that have interactions,
+// Items yields the catalog, in the order of the file. It may lack items that have interactions,
 // when the data says nothing of them.
 func (d *Dataset) Items() iter.Seq[schemas.Item] { return slices.Values(d.items) }
 
@@ -253,7 +253,9 @@ func (d *Dataset) Interactions() iter.Seq[schemas.Interaction] {
 				clear(repeats)
 			}
 			nth := 0
-			if tied := i > 0 && d.rows[i-1].at == r.at || i+1 < len(d.rows) && d.rows[i+1].at == r.at; tied {
+			tied := i > 0 && d.rows[i-1].at == r.at ||
+				i+1 < len(d.rows) && d.rows[i+1].at == r.at
+			if tied {
 				nth = repeats[[2]uint32{r.user, r.item}]
 				repeats[[2]uint32{r.user, r.item}]++
 			}

@@ -300,7 +300,8 @@ func TestCSVDialects(t *testing.T) {
 		},
 		{
 			"byte order mark, other names",
-			"\ufeffuser_id,item_id,time,rating\nu,i,1700000000,5\nu,j,1700000000,\nu,k,1700000000,1\n",
+			"\ufeffuser_id,item_id,time,rating\nu,i,1700000000,5\nu,j,1700000000,\n" +
+				"u,k,1700000000,1\n",
 			[]string{"1700000000 u i rate 5", "1700000000 u j watch -", "1700000000 u k rate 1"},
 		},
 	}

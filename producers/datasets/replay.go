@@ -41,7 +41,7 @@ type ReplayProgress struct {
 }
 
 // Replay writes a history to the log, in order, and returns how far it came. While the log is
-// unwell it waits and tries again; it ends early when ctx ends or when the log refuses a message
+// failing it waits and tries again; it ends early when ctx ends or when the log refuses a message
 // for good. Replaying the same history again is safe when its events have ids of their own.
 func Replay(
 	ctx context.Context,

@@ -44,7 +44,8 @@ func (g *Gateway) body(
 		return nil, nil, tooLarge
 	}
 	from := io.Reader(http.MaxBytesReader(w, r.Body, g.cfg.MaxRequestBytes))
-	switch encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))); encoding {
+	encoding := strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding")))
+	switch encoding {
 	case "", "identity":
 	case "gzip", "x-gzip":
 		z, err := gzip.NewReader(from)

@@ -83,7 +83,7 @@ func (g *Gateway) change(
 	event, err := g.validator.Read(
 		schemas.Envelope{Kind: kind, ID: r.Header.Get("Idempotency-Key")}, value,
 	)
-	events := []received{g.take(event, r.Header.Get(schemas.HeaderTrace), err)}
+	events := []received{g.accept(event, r.Header.Get(schemas.HeaderTrace), err)}
 	g.emit(r.Context(), events)
 	g.report(events)
 	if a := answerOf(events); len(a.Errors) > 0 {

@@ -140,7 +140,7 @@ func (g *Gateway) one(value []byte, trace string) received {
 	if own != "" {
 		trace = own
 	}
-	return g.take(event, trace, err)
+	return g.accept(event, trace, err)
 }
 
 func (g *Gateway) cloud(value []byte, trace string) received {
@@ -153,17 +153,17 @@ func (g *Gateway) cloud(value []byte, trace string) received {
 
 func (g *Gateway) binary(env schemas.Envelope, err error, data []byte, trace string) received {
 	if err != nil {
-		return g.take(nil, "", err)
+		return g.accept(nil, "", err)
 	}
 	if env.Trace != "" {
 		trace = env.Trace
 	}
 	event, err := g.validator.Read(env, data)
-	return g.take(event, trace, err)
+	return g.accept(event, trace, err)
 }
 
-// take completes an event that was read and makes its record, or says why it is refused.
-func (g *Gateway) take(event schemas.Event, trace string, err error) received {
+// accept completes an event that was read and makes its record, or returns the refusal.
+func (g *Gateway) accept(event schemas.Event, trace string, err error) received {
 	if err != nil {
 		x := received{refusal: &EventProblem{Status: http.StatusBadRequest, Reason: err.Error()}}
 		var invalid *schemas.Invalid
@@ -197,7 +197,7 @@ func (g *Gateway) take(event schemas.Event, trace string, err error) received {
 		x.refusal = &EventProblem{
 			ID: x.id, Status: http.StatusRequestEntityTooLarge,
 			Reason: problem(
-				0, "the event is %d bytes long, at most %d are taken", size, g.cfg.MaxEventBytes,
+				0, "the event is %d bytes long, at most %d are accepted", size, g.cfg.MaxEventBytes,
 			).Detail,
 		}
 	}

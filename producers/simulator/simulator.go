@@ -17,7 +17,7 @@ import (
 // Config says how large the simulated world is and how fast it turns. Take DefaultConfig and change
 // what you need.
 type Config struct {
-	// Seed decides the world: catalogue, people, tastes. The same seed gives the same world.
+	// Seed decides the world: catalog, people, tastes. The same seed gives the same world.
 	Seed uint64
 	// Run tells one run over a world from another: it decides what people do, and is part of the
 	// ids of events. The same seed and run give the same events as long as Lists answers the same.
@@ -69,7 +69,7 @@ type Lists interface {
 // SimulatorSource is the source of every simulated event.
 const SimulatorSource = "simulator"
 
-// Simulator is an audience with tastes, friends and a catalogue of films. People look at their
+// Simulator is an audience with tastes, friends and a catalog of films. People look at their
 // recommendations when they have some, and browse when not; what they like follows from hidden
 // tastes for genres and people, which a recommender can learn. It is not safe for concurrent use.
 type Simulator struct {
@@ -111,7 +111,7 @@ func (s *Simulator) Affinity(userID, itemID string) float64 {
 	return s.world.affinity(u, i)
 }
 
-// World yields the catalogue and the friendships at the start as records, the same for the same
+// World yields the catalog and the friendships at the start as records, the same for the same
 // seed.
 func (s *Simulator) World() []record.Record {
 	start := s.now().UTC()
@@ -134,7 +134,7 @@ func (s *Simulator) World() []record.Record {
 const tick = 50 * time.Millisecond
 
 // Run emits the world, the warm-up, and then events at the configured rate until ctx ends, or limit
-// or duration is reached. The end of ctx is no error. While the log is unwell it waits.
+// or duration is reached. The end of ctx is no error. While the log is failing it waits.
 func (s *Simulator) Run(ctx context.Context, emitter producers.Emitter) error {
 	if err := s.run(ctx, emitter); ctx.Err() == nil {
 		return err

@@ -42,7 +42,7 @@ type person struct{ name string }
 type audience struct {
 	genres  []float64       // liking by genre, -1 to 1
 	makers  map[int]float64 // extra liking by maker
-	group   int             // people of one group have similar tastes, and befriend each other
+	group   int             // people of one group have similar tastes, and become friends
 	taken   map[int]bool
 	novelty float64
 }
@@ -232,7 +232,7 @@ func (w *world) meet(rng *rand.Rand) (schemas.Friendship, bool) {
 	return schemas.Friendship{UserID: userID(p[0]), FriendID: userID(p[1])}, ok
 }
 
-// item returns film i as the catalogue has it.
+// item returns film i as the catalog has it.
 func (w *world) item(i int, seed uint64, at time.Time) schemas.Item {
 	f := &w.films[i]
 	x := schemas.Item{

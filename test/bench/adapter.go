@@ -50,7 +50,7 @@ type variant struct {
 var variants = []variant{
 	{"official", "watermill-kafka v3.0.6 in Watermill's Router", false},
 	{"slipstream", "Slipstream's Subscriber in its Router, micro-batches", false},
-	{"slipstream-ranges", "the same, ranges written down", false},
+	{"slipstream-ranges", "the same, with batch intents", false},
 	{"slipstream-one", "Slipstream's Subscriber in Watermill's Router, batch size one", false},
 	{"kafka-go", "kafka-go Reader, no router", false},
 	{"franz-go", "franz-go, no router", false},
@@ -107,7 +107,8 @@ func (b *bench) adapter(ctx context.Context) (*section, error) {
 	s.Notes = append(s.Notes, fmt.Sprintf("%d events of %d bytes in %d partitions of %s, "+
 		"handler empty, every variant in a process of its own; median of %d runs (range of the "+
 		"runs in brackets). CPU seconds are those of that process, the broker's are not in them. "+
-		"The official Publisher sends one message after the other; its run is cut off after %v.", b.o.adapterEvents, size, adapterPartitions, engine, b.o.repeat, produceLimit))
+		"The official Publisher sends one message after the other; its run is cut off after %v.",
+		b.o.adapterEvents, size, adapterPartitions, engine, b.o.repeat, produceLimit))
 	s.Tables = []table{
 		adapterTable("Consume", false, results),
 		adapterTable("Produce, acknowledged by all replicas", true, results),

@@ -97,7 +97,8 @@ func (b *bench) freshness(ctx context.Context) (*section, error) {
 		"twenty a friendship; %d s at each rate after a warm-up. The age of a list is counted "+
 		"from the log's time of the oldest event of the user that no list answered before "+
 		"(events of one user in one batch are answered by one list) to the moment at which a "+
-		"consumer of the topic has it.", number(baseUsers, 0), number(baseItems, 0), b.o.liveSeconds))
+		"consumer of the topic has it.",
+		number(baseUsers, 0), number(baseItems, 0), b.o.liveSeconds))
 	t := table{
 		Title: "Age of the oldest event behind a list",
 		Columns: []string{

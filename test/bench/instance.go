@@ -46,7 +46,7 @@ type installation struct {
 var names atomic.Int64
 
 // start starts a process with the processors in only (nil: all) on the real engines or on the
-// embedded ones, with a catalogue.
+// embedded ones, with a catalog.
 func (b *bench) start(
 	ctx context.Context,
 	name string,
@@ -364,7 +364,8 @@ func removeGraph(ctx context.Context, prefix string) error {
 			return err
 		}
 		for _, r := range rows {
-			if _, err := query(fmt.Sprintf("DROP %s `%s` IF EXISTS", kind, r.Values[0]), nil); err != nil {
+			drop := fmt.Sprintf("DROP %s `%s` IF EXISTS", kind, r.Values[0])
+			if _, err := query(drop, nil); err != nil {
 				return err
 			}
 		}

@@ -86,7 +86,7 @@ func parse(args []string) (*options, error) {
 	f.IntVar(&o.long, "long-backlog", 1_000_000, "events of the long backlog in growth")
 	f.IntVar(&o.liveSeconds, "live", 20, "seconds of live traffic in pipeline and freshness")
 	f.StringVar(&rates, "rates", "200,1000,4000", "events a second in freshness")
-	f.IntVar(&o.manyItems, "many-items", 100_000, "items of the large catalogue in serving")
+	f.IntVar(&o.manyItems, "many-items", 100_000, "items of the large catalog in serving")
 	f.DurationVar(&o.soak, "soak", 10*time.Minute, "length of the soak")
 	f.IntVar(&o.soakRate, "soak-rate", 1000, "events a second of the soak")
 	if err := f.Parse(args); err != nil {
@@ -115,9 +115,8 @@ func parse(args []string) (*options, error) {
 
 // shrink makes everything small enough for a minute in all.
 func (o *options) shrink() {
-	o.repeat, o.adapterEvents, o.backlog, o.liveSeconds, o.rates, o.manyItems = 1, 5000, 3000, 2, []int{
-		200,
-	}, 1000
+	o.repeat, o.adapterEvents, o.backlog, o.liveSeconds = 1, 5000, 3000, 2
+	o.rates, o.manyItems = []int{200}, 1000
 }
 
 func run(ctx context.Context, args []string) error {

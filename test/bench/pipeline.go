@@ -53,7 +53,7 @@ func (in *installation) spend(events func() int, f func() error) (usage, error) 
 	return u, nil
 }
 
-// warm fills the catalogue and lets everything work once.
+// warm fills the catalog and lets everything work once.
 func (in *installation) warm(ctx context.Context, w *world, events int) error {
 	if in.only == nil || slices.Contains(in.only, schemas.GroupCatalog) || slices.Contains(
 		in.only, schemas.GroupAnalytics,
@@ -200,9 +200,9 @@ func (b *bench) pipeline(ctx context.Context) (*section, error) {
 		"Users %s, items %s; at any time a twentieth of the "+
 			"users is active. \"All three stores\" and \"everything\": one event in twenty is a "+
 			"friendship. "+
-			"Backlog: %s events are written as fast as the log takes them; measured from the first "+
-			"write until every consumer group, those of derived topics included, has committed the "+
-			"end (which is up to half a second after its last effect). "+
+			"Backlog: %s events are written as fast as the log accepts them; measured from the "+
+			"first write until every consumer group, those of derived topics included, has "+
+			"committed the end (which is up to half a second after its last effect). "+
 			"Live: events come evenly for %d s; the lag is summed over all groups. CPU in "+
 			"microseconds per event: \"ours\" is the process slipstream (on the embedded engines "+
 			"with broker and stores in it), then each engine's process; the load generator is in "+

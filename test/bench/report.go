@@ -134,7 +134,8 @@ func (c *chart) svg() string {
 	var b strings.Builder
 	fmt.Fprintf(
 		&b,
-		`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="13"><rect width="100%%" height="100%%" fill="#fff"/>`,
+		`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" `+
+			`font-size="13"><rect width="100%%" height="100%%" fill="#fff"/>`,
 		width,
 		50+row*len(c.Bars),
 	)
@@ -153,7 +154,9 @@ func (c *chart) svg() string {
 		}
 		fmt.Fprintf(
 			&b,
-			`<text x="%d" y="%d" text-anchor="end">%s</text><rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/><text x="%.1f" y="%d">%s %s</text>`,
+			`<text x="%d" y="%d" text-anchor="end">%s</text>`+
+				`<rect x="%d" y="%d" width="%.1f" height="%d" fill="%s"/>`+
+				`<text x="%.1f" y="%d">%s %s</text>`,
 			left-8,
 			y+16,
 			html.EscapeString(x.Label),

@@ -137,7 +137,8 @@ func (b *bench) serving(ctx context.Context) (*section, error) {
 		"%s users with a history, each client on one connection, one request after the other, "+
 		"%v s; the load generator is a process on the same machine. "+
 		"Every answer is checked: ten items, no store missing. Every list served is also "+
-		"written to the log and by analytics into the store for analysts, which is in our CPU time.", number(servingUsers, 0), seconds))
+		"written to the log and by analytics into the analytics store, which is in our CPU time.",
+		number(servingUsers, 0), seconds))
 	t := table{
 		Title: "REST top 10",
 		Columns: []string{

@@ -21,16 +21,16 @@ type Config struct {
 	Slow int
 	// Instances of the program run at the same time; Partitions are those of the busy topics.
 	Instances, Partitions int
-	// Users and Items are the audience and the catalogue; Leavers are people who are erased on the
+	// Users and Items are the audience and the catalog; Leavers are people who are erased on the
 	// way.
 	Users, Items, Leavers int
 	// Rate is how many interactions are sent a second.
 	Rate float64
-	// Session is the session time-out of the consumer groups: short, so that take-overs are
+	// Session is the session timeout of the consumer groups: short, so that take-overs are
 	// frequent.
 	Session time.Duration
-	// Settle bounds the wait for the lag to become 0 at the end.
-	Settle time.Duration
+	// CatchUpTimeout bounds the wait for the lag to become 0 at the end.
+	CatchUpTimeout time.Duration
 	// MaxRecallLoss is how much lower Recall@10 may be than that of the undisturbed run, as a share
 	// of it.
 	MaxRecallLoss float64
@@ -42,7 +42,7 @@ func Short() Config {
 		Faults: 15, Duration: 75 * time.Second, Slow: 2, Instances: 2, Partitions: 4, Users: 80,
 		Items: 60, Leavers: 6, Rate: 40,
 		// too few people to tell
-		Session: 6 * time.Second, Settle: 90 * time.Second, MaxRecallLoss: 0.5,
+		Session: 6 * time.Second, CatchUpTimeout: 90 * time.Second, MaxRecallLoss: 0.5,
 	}
 }
 
@@ -51,7 +51,7 @@ func Long() Config {
 	return Config{
 		Faults: 210, Duration: 30 * time.Minute, Slow: 40, Instances: 3, Partitions: 4, Users: 300,
 		Items: 160, Leavers: 30, Rate: 40,
-		Session: 7 * time.Second, Settle: 5 * time.Minute, MaxRecallLoss: 0.02,
+		Session: 7 * time.Second, CatchUpTimeout: 5 * time.Minute, MaxRecallLoss: 0.02,
 	}
 }
 

@@ -111,7 +111,7 @@ func readAll(ctx context.Context, conn *stream.Conn) (theLog, error) {
 	return out, nil
 }
 
-// expect folds the log.
+// expect replays the log.
 func expect(log theLog) (*expected, error) {
 	x := &expected{
 		ids: make(map[string]int), rows: make(map[position]string),

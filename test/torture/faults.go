@@ -101,7 +101,8 @@ func between(r *rand.Rand, low, high time.Duration) time.Duration {
 // instanceFaults break the program's processes.
 func (h *harness) instanceFaults() []fault {
 	pick := func(r *rand.Rand) *instance { return h.instances[r.IntN(h.cfg.Instances)] }
-	freeze := func(low, high time.Duration, once ...func()) func(context.Context, *rand.Rand) error {
+	type inject = func(context.Context, *rand.Rand) error
+	freeze := func(low, high time.Duration, once ...func()) inject {
 		return func(ctx context.Context, r *rand.Rand) error {
 			x := pick(r)
 			if _, err := x.signal(syscall.SIGSTOP); err == nil { // else it is starting just now

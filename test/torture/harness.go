@@ -241,15 +241,15 @@ func lag(ctx context.Context, conn *stream.Conn) (byGroup map[string]int64, inWo
 	return byGroup, inWork, nil
 }
 
-// settle waits until every group has been at the end for a while: work of one makes work for
+// awaitIdle waits until the lag of every group has been 0 for a while: processors emit to one
 // another.
-func (h *harness) settle(ctx context.Context, conn *stream.Conn, limit time.Duration) error {
+func (h *harness) awaitIdle(ctx context.Context, conn *stream.Conn, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var before string
 	for calm := 0; calm < 4; {
 		byGroup, inWork, err := lag(ctx, conn)
-		state := fmt.Sprintf("%v, %d ranges in work", byGroup, inWork)
+		state := fmt.Sprintf("%v, %d batch intents", byGroup, inWork)
 		if err != nil {
 			state = err.Error()
 		}
@@ -257,7 +257,7 @@ func (h *harness) settle(ctx context.Context, conn *stream.Conn, limit time.Dura
 			calm++
 		} else {
 			if calm = 0; state != before {
-				h.note("settling: %s", state)
+				h.note("waiting for the lag: %s", state)
 			}
 			before = state
 		}

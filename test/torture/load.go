@@ -169,7 +169,7 @@ func (l *load) run(ctx, hard context.Context) {
 		wg.Go(func() { l.audience(ctx, hard, i) })
 	}
 	wg.Go(func() { l.friends(ctx, hard) })
-	wg.Go(func() { l.catalogue(ctx, hard) })
+	wg.Go(func() { l.catalog(ctx, hard) })
 	wg.Go(func() { l.badRequests(ctx) })
 	wg.Go(func() { l.ask(ctx) })
 	for i := range l.world.leavers {
@@ -178,16 +178,16 @@ func (l *load) run(ctx, hard context.Context) {
 	wg.Wait()
 }
 
-// publishCatalogue writes every item once.
-func (l *load) publishCatalogue(ctx context.Context) error {
-	s := l.sender("catalogue", 1)
+// publishCatalog writes every item once.
+func (l *load) publishCatalog(ctx context.Context) error {
+	s := l.sender("catalog", 1)
 	var batch []schemas.Event
 	for i := range l.world.items {
-		x := l.world.catalogue(i, 0)
+		x := l.world.catalog(i, 0)
 		batch = append(batch, &x)
 	}
 	if !s.send(ctx, batch...) {
-		return fmt.Errorf("write the catalogue: %w", ctx.Err())
+		return fmt.Errorf("write the catalog: %w", ctx.Err())
 	}
 	return nil
 }
@@ -266,11 +266,11 @@ func (l *load) friends(ctx, hard context.Context) {
 	}
 }
 
-// catalogue changes items now and then.
-func (l *load) catalogue(ctx, hard context.Context) {
+// catalog changes items now and then.
+func (l *load) catalog(ctx, hard context.Context) {
 	s := l.sender("items", 300)
 	for version := 1; wait(ctx, 700*time.Millisecond); version++ {
-		x := l.world.catalogue(s.rand.IntN(l.world.items), version)
+		x := l.world.catalog(s.rand.IntN(l.world.items), version)
 		if !s.send(hard, &x) {
 			return
 		}

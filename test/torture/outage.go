@@ -86,8 +86,8 @@ func needs(engine string) []string {
 // Stop is what a graceful stop of all instances under load did.
 type Stop struct {
 	Slowest time.Duration
-	// InDoubt is how many ranges were left open, which a restart would repeat.
-	InDoubt int
+	// Intents counts the batch intents that were left, whose batches a restart would repeat.
+	Intents int
 }
 
 // RunOutages takes each engine away for a while, under load, one after the other, then stops and
@@ -130,7 +130,7 @@ func RunOutages(
 	}
 	stopPlaying()
 	audience.Wait()
-	if err := h.settle(ctx, h.direct, cfg.Settle); err != nil {
+	if err := h.awaitIdle(ctx, h.direct, cfg.CatchUpTimeout); err != nil {
 		return nil, nil, nil, err
 	}
 	wait(ctx, lookAfter)
@@ -169,10 +169,10 @@ func (h *harness) stopAll(ctx context.Context) (*Stop, error) {
 	}
 	wg.Wait()
 	var err error
-	if _, out.InDoubt, err = lag(ctx, h.direct); err != nil {
+	if _, out.Intents, err = lag(ctx, h.direct); err != nil {
 		return nil, err
 	}
-	h.note("stopped under load within %s, %d ranges in doubt", out.Slowest, out.InDoubt)
+	h.note("stopped under load within %s, %d batch intents left", out.Slowest, out.Intents)
 	for _, x := range h.instances[:h.cfg.Instances] {
 		x.want(true)
 	}
@@ -323,8 +323,8 @@ func (h *harness) catchUp(ctx context.Context, o *Outage, affected []string, usu
 				return nil
 			}
 		}
-		if time.Since(served) > h.cfg.Settle {
-			return fmt.Errorf("not caught up after %s: %v", h.cfg.Settle, s)
+		if time.Since(served) > h.cfg.CatchUpTimeout {
+			return fmt.Errorf("not caught up after %s: %v", h.cfg.CatchUpTimeout, s)
 		}
 		if !wait(ctx, 250*time.Millisecond) {
 			return ctx.Err()

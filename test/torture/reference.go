@@ -63,7 +63,7 @@ func (h *harness) undisturbed(
 	if err := copyLog(ctx, pub, log[schemas.TopicItems]); err != nil {
 		return nil, err
 	}
-	if err := h.settle(ctx, conn, time.Minute); err != nil {
+	if err := h.awaitIdle(ctx, conn, time.Minute); err != nil {
 		return nil, err
 	}
 	if err := copyLog(
@@ -71,7 +71,7 @@ func (h *harness) undisturbed(
 	); err != nil {
 		return nil, err
 	}
-	if err := h.settle(ctx, conn, 10*time.Minute); err != nil {
+	if err := h.awaitIdle(ctx, conn, 10*time.Minute); err != nil {
 		return nil, err
 	}
 	if _, err := dev.stop(stopLimit); err != nil {

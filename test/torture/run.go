@@ -39,7 +39,7 @@ func Run(ctx context.Context, cfg Config, paths Paths, diary io.Writer) (*Report
 		return nil, err
 	}
 	rested := time.Now()
-	if err := h.settle(ctx, h.direct, cfg.Settle); err != nil {
+	if err := h.awaitIdle(ctx, h.direct, cfg.CatchUpTimeout); err != nil {
 		return nil, err
 	}
 	caughtUp := time.Since(rested)
@@ -92,7 +92,7 @@ func (h *harness) open(ctx context.Context) (*stores, error) {
 	return openEmbedded(ctx, filepath.Join(h.dir, "dev"))
 }
 
-// prepare starts engines and instances and writes the catalogue.
+// prepare starts engines and instances and writes the catalog.
 func (h *harness) prepare(ctx context.Context, wg *sync.WaitGroup, paths Paths) error {
 	embedded := ""
 	var err error
@@ -123,10 +123,10 @@ func (h *harness) prepare(ctx context.Context, wg *sync.WaitGroup, paths Paths) 
 	}
 	h.note("instances are ready")
 	h.planter = h.sender("plant", 2)
-	if err := h.load.publishCatalogue(starting); err != nil {
+	if err := h.load.publishCatalog(starting); err != nil {
 		return err
 	}
-	return h.settle(ctx, h.direct, time.Minute)
+	return h.awaitIdle(ctx, h.direct, time.Minute)
 }
 
 // torture runs load and faults side by side and returns how long faults were injected. Afterwards
@@ -180,7 +180,8 @@ func (h *harness) report(injected time.Duration) *Report {
 	}
 	r.Sent, r.Acked = h.ledger.totals()
 	l := h.ledger
-	r.OverHTTP, r.OverKafka, r.SentTwice, r.Planted, r.Refusals, r.WronglyTaken, r.Answers = l.overHTTP, l.overKafka, l.twice, l.planted, l.refusals, l.wronglyTaken, l.answers
+	r.OverHTTP, r.OverKafka, r.SentTwice, r.Planted = l.overHTTP, l.overKafka, l.twice, l.planted
+	r.Refusals, r.WronglyTaken, r.Answers = l.refusals, l.wronglyTaken, l.answers
 	for _, x := range slices.Compact(slices.Clone(h.instances)) {
 		r.Starts += x.starts.Load()
 		r.Crashes += x.crashes.Load()

@@ -97,7 +97,8 @@ func startServices(ctx context.Context, script, dir string, logs io.Writer) (*se
 		)+",PROXIED://"+addr(
 			9,
 		)+
-			"\nlistener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+			"\nlistener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,"+
+			"CONTROLLER:PLAINTEXT",
 	)
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	for name, listen := range s.proxied {

@@ -60,13 +60,15 @@ const (
 
 func (s *services) open(ctx context.Context) (*stores, error) {
 	qc := qdrant.DefaultConfig()
-	qc.Addr, qc.CollectionPrefix, qc.Dim, qc.ContentDim = s.direct[engineQdrant], database+"_", model.Default().Dim+1, model.DefaultContentDim
+	qc.Addr, qc.CollectionPrefix = s.direct[engineQdrant], database+"_"
+	qc.Dim, qc.ContentDim = model.Default().Dim+1, model.DefaultContentDim
 	q, err := qdrant.Open(ctx, qc)
 	if err != nil {
 		return nil, err
 	}
 	nc := neo4j.DefaultConfig()
-	nc.URI, nc.Username, nc.Password, nc.LabelPrefix = "bolt://"+s.direct[engineNeo4j], "neo4j", neo4jPassword, labelPrefix
+	nc.URI, nc.LabelPrefix = "bolt://"+s.direct[engineNeo4j], labelPrefix
+	nc.Username, nc.Password = "neo4j", neo4jPassword
 	n, err := neo4j.Open(ctx, nc)
 	if err != nil {
 		_ = q.Close()
@@ -202,7 +204,7 @@ func (s *stores) friendships(ctx context.Context) (map[[2]string]time.Time, erro
 	return out, err
 }
 
-func (s *stores) catalogue(ctx context.Context) (map[string]sinks.Item, error) {
+func (s *stores) catalog(ctx context.Context) (map[string]sinks.Item, error) {
 	var ids []string
 	if err := s.items.ItemVersions(
 		ctx,

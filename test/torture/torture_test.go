@@ -50,10 +50,10 @@ func TestRealOutages(t *testing.T) {
 		assert.Less(t, o.Highest, o.Before+200<<20, "memory is bounded")
 	}
 	t.Logf(
-		"SIGTERM under load: the slowest instance stopped within %s, %d ranges in doubt",
-		stop.Slowest, stop.InDoubt,
+		"SIGTERM under load: the slowest instance stopped within %s, %d batch intents left",
+		stop.Slowest, stop.Intents,
 	)
-	assert.Zero(t, stop.InDoubt, "a restart repeats nothing")
+	assert.Zero(t, stop.Intents, "a restart repeats nothing")
 	assert.Empty(t, verdict.Problems())
 }
 

@@ -292,7 +292,7 @@ func verifyEdges(ctx context.Context, v *Verdict, _ theLog, x *expected, s *stor
 }
 
 func verifyItems(ctx context.Context, v *Verdict, _ theLog, x *expected, s *stores) error {
-	got, err := s.catalogue(ctx)
+	got, err := s.catalog(ctx)
 	if err != nil {
 		return err
 	}
@@ -342,7 +342,7 @@ func (w world) recall(ctx context.Context, s *stores) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	items, err := s.catalogue(ctx)
+	items, err := s.catalog(ctx)
 	if err != nil {
 		return 0, err
 	}

@@ -36,8 +36,8 @@ func (s *scene) write(m record.Record) {
 	)
 }
 
-// newScene has ann, who likes two things, one of them sent twice, and befriends bob; and eve, who
-// was erased.
+// newScene has ann, who likes two things, one of them sent twice, and has the friend bob, and eve,
+// who was erased.
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	dir := t.TempDir()

@@ -11,7 +11,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
-// world is the audience and the catalogue. People like one genre, and some items of it they never
+// world is the audience and the catalog. People like one genre, and some items of it they never
 // touch in the run: whether those are recommended tells how well the model has learned.
 type world struct {
 	users, items, genres, leavers int
@@ -93,7 +93,7 @@ func (w world) interaction(r *rand.Rand, user int, held map[string]bool) schemas
 // stamp is the time as every store can keep it.
 func stamp() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-func (w world) catalogue(i, version int) schemas.Item {
+func (w world) catalog(i, version int) schemas.Item {
 	id := w.item(i)
 	return schemas.Item{
 		ItemID: id, Title: fmt.Sprintf("%s v%d", id, version),
