@@ -199,8 +199,10 @@ func TestReplayedContentUndoesNothingNewer(t *testing.T) {
 				if successor {
 					owner = w.catalog(t)
 				}
+				w.done = nil
 				require.NoError(t, owner.deliver(t, deadLetter(film("i1", "Replayed"), c.offset)))
 				require.Equal(t, c.title, owner.title(t, "i1"))
+				require.Equal(t, c.title == "Known", len(w.done) == 0)
 			})
 		}
 	}
