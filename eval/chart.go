@@ -41,7 +41,8 @@ func Chart(w io.Writer, title string, results []Result) error {
 	var b strings.Builder
 	fmt.Fprintf(
 		&b,
-		`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="13">`+"\n",
+		`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" `+
+			`font-family="sans-serif" font-size="13">`+"\n",
 		width,
 		height,
 	)
@@ -55,7 +56,8 @@ func Chart(w io.Writer, title string, results []Result) error {
 	for v := 0.0; v <= ceiling+step/2; v += step {
 		fmt.Fprintf(
 			&b,
-			`<path d="M%d %.1fH%d" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%.2f</text>`+"\n",
+			`<path d="M%d %.1fH%d" stroke="#ddd"/>`+
+				`<text x="%d" y="%.1f" text-anchor="end">%.2f</text>`+"\n",
 			left,
 			y(v),
 			width-right,

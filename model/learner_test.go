@@ -78,9 +78,8 @@ func (w *world) scoreOf(q []float64, i Index) float64 {
 	}
 	s := score(i)
 	for _, f := range w.table.meta[i].features {
-		s += w.cfg.ContentWeight * w.cfg.ContentFade / (w.cfg.ContentFade + float64(w.table.Count(i))) * score(
-			f,
-		)
+		fade := w.cfg.ContentFade / (w.cfg.ContentFade + float64(w.table.Count(i)))
+		s += w.cfg.ContentWeight * fade * score(f)
 	}
 	return s
 }
@@ -254,7 +253,8 @@ func TestInitialRowNeedsNoMessage(t *testing.T) {
 	t.Parallel()
 	a, b := NewTable(small()), NewTable(small())
 	a.Intern("x")
-	if got, want := fmt.Sprint(b.row(b.Intern("y"))), fmt.Sprint(a.row(a.Intern("y"))); got != want {
+	got, want := fmt.Sprint(b.row(b.Intern("y"))), fmt.Sprint(a.row(a.Intern("y")))
+	if got != want {
 		t.Errorf("initial row depends on the table: %s, %s", got, want)
 	}
 }
@@ -433,7 +433,8 @@ func TestRemovedRowsLeaveNoTrace(t *testing.T) {
 	}
 	back := w.table.Intern("item5")
 	fresh := NewTable(small())
-	if got, want := fmt.Sprint(w.table.v(back)), fmt.Sprint(fresh.v(fresh.Intern("item5"))); got != want {
+	got, want := fmt.Sprint(w.table.v(back)), fmt.Sprint(fresh.v(fresh.Intern("item5")))
+	if got != want {
 		t.Error("a row that came back is not the initial one")
 	}
 }

@@ -61,7 +61,8 @@ func TestGoldenUsers(t *testing.T) {
 				if err := got.Decode(golden(t, name+version+".golden")); err != nil {
 					t.Fatal(version, err)
 				}
-				if !reflect.DeepEqual(got.History, want.History) || !reflect.DeepEqual(got.W, want.W) ||
+				if !reflect.DeepEqual(got.History, want.History) ||
+					!reflect.DeepEqual(got.W, want.W) ||
 					got.AccW != want.AccW ||
 					got.Events != want.Events ||
 					!reflect.DeepEqual(got.AppendSeen(nil), want.AppendSeen(nil)) {

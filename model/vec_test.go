@@ -91,7 +91,8 @@ func TestPackedKernelsAgreeWithPlainLoops(t *testing.T) {
 			t.Fatalf("n %d: added %v, want %v", n, a, b)
 		}
 	}
-	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
+	for _, x := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		bad := float32(x)
 		for at := range 8 {
 			x := []float32{1, -2, 3, -4, 5, -6, 7, -8}
 			if x[at] = bad; finite(maxAbs(x)) {

@@ -45,7 +45,10 @@ func AnalyticsDeclaration() Declaration {
 		New: func(d Deps) Instance {
 			p := NewAnalytics(d.Analytics, d.Streams.Log, d.Erasures, d.Settings.RecentIDs)
 			return Instance{Processor: p, Tasks: []Task{
-				{Name: "write progress", Interval: 2 * time.Second, Run: p.WriteProgress, AtEnd: p.WriteProgress},
+				{
+					Name: "write progress", Interval: 2 * time.Second, Run: p.WriteProgress,
+					AtEnd: p.WriteProgress,
+				},
 			}}
 		},
 	}

@@ -83,7 +83,7 @@ func (c Config) Validate() error {
 		"interactions": c.InteractionDays, "recommendations": c.RecommendationDays,
 		"dead letters": c.DeadLetterDays,
 	} {
-		bad(n < 0 || n > 36500, "%s are kept %d days, want 0 (for ever) to 36500", name, n)
+		bad(n < 0 || n > 36500, "%s are kept %d days, want 0 (forever) to 36500", name, n)
 	}
 	return errors.Join(errs...)
 }

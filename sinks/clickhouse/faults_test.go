@@ -143,8 +143,8 @@ func TestRealRejectedRowsAreFound(t *testing.T) {
 	}
 }
 
-// TestRealThrowingViewPoisonsNothing has an operator's own view throw: the rows are innocent, the
-// range stays in doubt and is filled in when the view is gone.
+// TestRealThrowingViewPoisonsNothing has an operator's own view throw: the rows are healthy, the
+// range stays uncertain and is completed when the view is gone.
 func TestRealThrowingViewPoisonsNothing(t *testing.T) {
 	e := setup(t)
 	e.exec(

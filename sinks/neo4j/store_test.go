@@ -220,7 +220,11 @@ func TestConfig(t *testing.T) {
 		{"no URI", func(c *Config) { c.URI = "" }, "missing"},
 		{"no scheme", func(c *Config) { c.URI = "localhost:7687" }, "bolt://"},
 		{"http", func(c *Config) { c.URI = "http://localhost:7474" }, "scheme"},
-		{"user in the URI", func(c *Config) { c.URI = "bolt://neo4j:secret@localhost" }, "user name"},
+		{
+			"user in the URI",
+			func(c *Config) { c.URI = "bolt://neo4j:secret@localhost" },
+			"user name",
+		},
 		{"CA without TLS", func(c *Config) { c.CAFile = noPEM }, "bolt+s://"},
 		{"password alone", func(c *Config) { c.Username = "" }, "username"},
 		{"prefix", func(c *Config) { c.LabelPrefix = "a-b" }, "prefix"},

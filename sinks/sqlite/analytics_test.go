@@ -70,8 +70,8 @@ func ask(t *testing.T, path, query string) [][]string {
 	return out
 }
 
-// TestAnalyticsRemembersRanges repeats ranges after the file was closed and opened: what has landed
-// is in the file, and what is too far behind to be in doubt is forgotten.
+// TestAnalyticsRemembersRanges repeats ranges after the file was closed and opened: landed ranges
+// are in the file, and those too old to be uncertain are dropped.
 func TestAnalyticsRemembersRanges(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "slipstream.db")

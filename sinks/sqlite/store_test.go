@@ -131,7 +131,7 @@ func TestAFileWithoutTablesSaysWhatToDo(t *testing.T) {
 	defer s.Close()
 	err = s.PutUsers(t.Context(), testSource, batchOf(userAt("u1", 1)))
 	require.ErrorContains(t, err, "slipstream migrate")
-	require.Equal(t, fault.Transient, fault.ClassOf(err), "no event is guilty")
+	require.Equal(t, fault.Transient, fault.ClassOf(err), "no event is the cause")
 }
 
 func TestANewerFileIsRefused(t *testing.T) {
