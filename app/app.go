@@ -109,11 +109,11 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 	}
 	metrics := telemetry.NewMetrics(o.Version)
 	return retryStart(ctx, o.Log, o.WaitForEngines, func(ctx context.Context) (*App, error) {
-		return open(ctx, cfg, o, metrics)
+		return openApp(ctx, cfg, o, metrics)
 	})
 }
 
-func open(
+func openApp(
 	ctx context.Context,
 	cfg config.Config,
 	o Options,

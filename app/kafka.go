@@ -27,7 +27,7 @@ type Kafka struct {
 	// retryDelays are those of the retry topics.
 	retryDelays []time.Duration
 	metrics     *telemetry.Metrics
-	// writers lets the keeper of the embedded log hold back the writing to a topic.
+	// writers lets the log compactor of the embedded broker hold back the writing to a topic.
 	writers writers
 }
 

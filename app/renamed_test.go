@@ -59,7 +59,7 @@ func unpack(t *testing.T, archive string) string {
 //   - 12 items, 109 events e0 to e108 of 5 users, 5 friendships;
 //   - 4 events and 4 friendships, refused-0 to refused-3, that a mistaken handler of aggregate and
 //     of
-//     befriend had refused: dead letters that can be replayed. refused-0 was replayed in both groups,
+//     befriend had refused: dead letters that can be replayed. refused-0 was replayed in both,
 //     refused-1 in aggregate right before the end;
 //   - an event and a friendship that are not JSON: dead letters of embed, aggregate and befriend;
 //   - uncertain intents of aggregate: 27-61 and 18-40 of interactions, 1-1 of aggregate.replay, 6-6
@@ -79,7 +79,7 @@ func startRenamed(t *testing.T, dir string) (renamedInstallation, func()) {
 	in, stop := apptest.StartEmbedded(t, dir, func(c *config.Config) {
 		c.Topics.Partitions, c.Model.Dim = 2, 16
 	})
-	in.Settle(t, time.Minute)
+	in.AwaitCalm(t, time.Minute)
 	return renamedInstallation{in}, stop
 }
 
@@ -121,7 +121,7 @@ func (in renamedInstallation) replay(t *testing.T, ids ...string) {
 		Replay(t.Context(), deadletter.Filter{IDs: ids}, deadletter.ReplayOptions{})
 	require.NoError(t, err)
 	require.Equal(t, len(ids), n)
-	in.Settle(t, 30*time.Second)
+	in.AwaitCalm(t, 30*time.Second)
 }
 
 func TestUpgradeOfRenamedTopicsAndGroups(t *testing.T) {
@@ -171,7 +171,7 @@ func TestUpgradeOfRenamedTopicsAndGroups(t *testing.T) {
 	code, body := in.Call(t, http.MethodPost, "/v1/events",
 		`{"event_id":"new","source":"test","user_id":"ann","item_id":"film-1","action":"like"}`)
 	require.Equal(t, http.StatusAccepted, code, string(body))
-	in.Settle(t, 30*time.Second)
+	in.AwaitCalm(t, 30*time.Second)
 	in.requireRows(t, want+1)
 	stop()
 	in, stop = startRenamed(t, dir)

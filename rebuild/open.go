@@ -10,8 +10,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/embedded"
 )
 
-// open connects to the log and to the one store, and runs. The other stores may be down.
-func (r *rebuild) open(ctx context.Context) (err error) {
+// connectAndRun connects to the log and to the one store, and runs. The other stores may be down.
+func (r *rebuild) connectAndRun(ctx context.Context) (err error) {
 	if r.Store == "embedded" {
 		bc := embedded.DefaultConfig(filepath.Join(r.cfg.DataDir, app.LogFolder))
 		bc.Addr, bc.Log = "127.0.0.1:0", r.Log

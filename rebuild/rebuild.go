@@ -27,8 +27,8 @@ type Options struct {
 	Wait bool
 	// AcceptPartial accepts a log whose beginning has been deleted.
 	AcceptPartial bool
-	// Say tells the operator something. Progress is told of offsets filled and of how many there are
-	// in all.
+	// Say tells the operator something. Progress is told of offsets filled and of how many there
+	// are in all.
 	Say      func(format string, args ...any)
 	Progress func(done, total int64)
 	// Log gets what an operator need not read.
@@ -42,7 +42,7 @@ type Options struct {
 // may be down.
 func Run(ctx context.Context, cfg config.Config, o Options) error {
 	r := &rebuild{Options: o, cfg: cfg}
-	return r.open(ctx)
+	return r.connectAndRun(ctx)
 }
 
 // rebuild is one run.
@@ -57,7 +57,7 @@ type rebuild struct {
 	store storeRebuild
 	// erasures are those known at the start; letters the same with the time when the log took them.
 	erasures, letters    *processors.Erasures
-	filled                map[partitionOf]int64
+	filled               map[partitionOf]int64
 	done, total, skipped atomic.Int64
 }
 
@@ -184,7 +184,8 @@ func (r *rebuild) learned() processors.Learned {
 	return nil
 }
 
-// resolvePosition returns a group's position and why it cannot stay, with the one to take its place.
+// resolvePosition returns a group's position and why it cannot stay, with the one to take its
+// place.
 func resolvePosition(l *admin.PartitionLag) (at int64, reset string) {
 	if l.Committed < 0 {
 		return l.First, ""

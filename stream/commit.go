@@ -216,7 +216,7 @@ func (c *committer) send(
 	sent := time.Now()
 	m, err := c.g.coordinator.ask(ctx, min(c.g.cfg.RequestTimeout, c.g.cfg.SessionTimeout/3), req)
 	if err != nil {
-		return c.settle(batch, func(record.TopicPartition) error { return err }, sent)
+		return c.resolve(batch, func(record.TopicPartition) error { return err }, sent)
 	}
 	outcome := make(map[record.TopicPartition]error, len(batch))
 	for _, t := range m.(*offsetcommit.Response).Topics {
@@ -226,7 +226,7 @@ func (c *committer) send(
 			outcome[tp] = c.g.coordinator.noted(p.ErrorCode)
 		}
 	}
-	return c.settle(batch, func(tp record.TopicPartition) error {
+	return c.resolve(batch, func(tp record.TopicPartition) error {
 		err, ok := outcome[tp]
 		if !ok {
 			return fmt.Errorf("the broker's answer leaves out %s: %w", tp, kafka.NetworkException)
@@ -235,7 +235,7 @@ func (c *committer) send(
 	}, sent)
 }
 
-func (c *committer) settle(
+func (c *committer) resolve(
 	batch map[record.TopicPartition]*commitEntry,
 	outcome func(record.TopicPartition) error,
 	sent time.Time,

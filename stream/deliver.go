@@ -92,7 +92,7 @@ func (p *partition) deliver(b *record.Batch) bool {
 			g.cfg.Hooks.Emitted(b, attempt)
 		}
 		start := time.Now()
-		acked := p.settlement(msg, cancel)
+		acked := p.awaitAnswer(msg, cancel)
 		cancel()
 		if g.cfg.Hooks.Settled != nil {
 			g.cfg.Hooks.Settled(b, acked, time.Since(start))
@@ -107,9 +107,9 @@ func (p *partition) deliver(b *record.Batch) bool {
 	}
 }
 
-// settlement waits for Ack or Nack. When the generation's time is over the message's context ends,
+// awaitAnswer waits for Ack or Nack. When the generation's time is over the message's context ends,
 // and the handler gets a moment to return: an Ack in it still counts, unless the member is fenced.
-func (p *partition) settlement(msg *message.Message, cancel context.CancelFunc) (acked bool) {
+func (p *partition) awaitAnswer(msg *message.Message, cancel context.CancelFunc) (acked bool) {
 	g := p.g
 	select {
 	case <-msg.Acked():

@@ -145,7 +145,7 @@ type reader struct {
 	seen map[int]int
 }
 
-func (r *reader) take(rec *record.Record) error {
+func (r *reader) receive(rec *record.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n := r.seen[rec.Partition]; fmt.Sprint(n) != string(rec.Value) {
@@ -188,7 +188,7 @@ func (w *warnings) Handle(ctx context.Context, r slog.Record) error {
 	return nil
 }
 
-func (w *warnings) of(text string) int {
+func (w *warnings) containing(text string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.count[text]
@@ -342,16 +342,18 @@ func TestFollowerReadsOnBesideAFailingPartition(t *testing.T) {
 			e, topic := split(t)
 			hits, end := a.begin(t, e, topic)
 			r, w := &reader{seen: map[int]int{}}, newWarnings(t)
-			f := NewFollower(e.conn, topic, slog.New(w), r.take)
+			f := NewFollower(e.conn, topic, slog.New(w), r.receive)
 			f.slowest = 50 * time.Millisecond
 			stop := f.start(t)
 			eventually(t, "partition 0 is read", r.has(0, 10))
 			eventually(t, "partition 2 is read", r.has(2, 10))
 			eventually(t, "it is tried again", func() bool { return hits() > 1 })
-			eventually(t, "it is logged", func() bool { return w.of(partitionFails) > 0 })
+			eventually(t, "it is logged", func() bool { return w.containing(partitionFails) > 0 })
 			tried := hits()
 			eventually(t, "it goes on being tried", func() bool { return hits() > tried+1 })
-			require.Equal(t, 1, w.of(partitionFails), "one warning, not one for each attempt")
+			require.Equal(
+				t, 1, w.containing(partitionFails), "one warning, not one for each attempt",
+			)
 			require.True(t, r.has(1, 0)())
 			progress := f.Progress()
 			require.Equal(t, []int{1}, progress.Failing)
@@ -373,7 +375,7 @@ func TestFollowerReadsOnBesideAFailingPartition(t *testing.T) {
 			t.Parallel()
 			e, topic := split(t)
 			r, p := &reader{seen: map[int]int{}}, e.publisher(t)
-			f := NewFollower(e.conn, topic, testLogger(t), r.take)
+			f := NewFollower(e.conn, topic, testLogger(t), r.receive)
 			stop := f.start(t)
 			require.NoError(t, f.WaitCaughtUp(within(t, 15*time.Second)))
 			hits, end := a.begin(t, e, topic)
@@ -416,5 +418,5 @@ func TestFollowerAfterTheLogWasCut(t *testing.T) {
 	require.NoError(t, f.WaitCaughtUp(within(t, 15*time.Second)))
 	require.NoError(t, stop())
 	require.Equal(t, []int64{7, 8, 9}, offsets)
-	require.Equal(t, 1, w.of("starting again at the first offset"))
+	require.Equal(t, 1, w.containing("starting again at the first offset"))
 }

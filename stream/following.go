@@ -249,7 +249,7 @@ func (w *following) takeAll(
 			continue
 		}
 		delete(missing, res.TP.Partition)
-		if err := w.take(p, res, empty); err != nil {
+		if err := w.accept(p, res, empty); err != nil {
 			return err
 		}
 	}
@@ -260,8 +260,8 @@ func (w *following) takeAll(
 	return nil
 }
 
-// take hands on the records of one partition. Its error is that of fn.
-func (w *following) take(p *followed, res *wire.Fetched, empty bool) error {
+// dequeue hands on the records of one partition. Its error is that of fn.
+func (w *following) accept(p *followed, res *wire.Fetched, empty bool) error {
 	if res.Code != 0 {
 		err := wire.Code(res.Code)
 		if errors.Is(err, kafka.OffsetOutOfRange) {

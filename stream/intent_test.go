@@ -48,7 +48,7 @@ func values(b *record.Batch) []string {
 	return out
 }
 
-func TestRangeIsWrittenDownBeforeItsEffects(t *testing.T) {
+func TestIntentIsCommittedBeforeTheEffects(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
 		topic, cfg := e.topic(t, 1), e.ranged(t)
@@ -71,7 +71,7 @@ func TestRangeIsWrittenDownBeforeItsEffects(t *testing.T) {
 	})
 }
 
-func TestRangeInDoubtIsRepeatedByTheNextOwner(t *testing.T) {
+func TestUncertainIntentIsRepeatedByTheNextOwner(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
 		topic, cfg, p := e.topic(t, 1), e.ranged(t), e.publisher(t)
@@ -232,7 +232,7 @@ func TestRangesOverCompactedGaps(t *testing.T) {
 		}
 	}
 	out, stop := e.subscribe(t, cfg, topic)
-	first := BatchOf(receive(t, out)) // offsets 0 to 9, in doubt
+	first := BatchOf(receive(t, out)) // offsets 0 to 9, uncertain
 	require.EqualValues(t, 9, first.Last)
 	stop()
 	e.fake.Compact()

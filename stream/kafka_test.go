@@ -39,14 +39,16 @@ func fakeEngine(t testing.TB, opts ...kfake.Opt) *engine {
 	cluster, err := kfake.NewCluster(opts...)
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
-	return &engine{conn: open(t, cluster.ListenAddrs()...), fake: cluster, name: "t"}
+	return &engine{conn: openConn(t, cluster.ListenAddrs()...), fake: cluster, name: "t"}
 }
 
 // realEngine connects to the broker that KAFKA_BROKERS names.
 func realEngine(t testing.TB) *engine {
 	t.Helper()
 	brokers := enginetest.Addr(t, "KAFKA_BROKERS")
-	e := &engine{conn: open(t, strings.Split(brokers, ",")...), name: "s1-" + uuid.NewString()[:8]}
+	e := &engine{
+		conn: openConn(t, strings.Split(brokers, ",")...), name: "s1-" + uuid.NewString()[:8],
+	}
 	t.Cleanup(func() { e.deleteTopics(t) })
 	return e
 }
@@ -66,7 +68,7 @@ func (e *engine) deleteTopics(t testing.TB) {
 	require.NoError(t, err)
 }
 
-func open(t testing.TB, brokers ...string) *Conn {
+func openConn(t testing.TB, brokers ...string) *Conn {
 	t.Helper()
 	cfg := DefaultConfig(brokers...)
 	cfg.MetadataTTL = time.Second

@@ -46,7 +46,7 @@ func TestBrokerRestart(t *testing.T) {
 		return cluster
 	}
 	cluster := start()
-	e := &engine{conn: open(t, cluster.ListenAddrs()...), fake: cluster, name: "t"}
+	e := &engine{conn: openConn(t, cluster.ListenAddrs()...), fake: cluster, name: "t"}
 	topic, p := e.topic(t, 2), e.publisher(t)
 	cfg := e.ranged(t)
 	cfg.SessionTimeout, cfg.RequestTimeout = 3*time.Second, 2*time.Second

@@ -160,7 +160,7 @@ func (p *partition) repeatRange() bool {
 	if p.await(nil, func() bool { return p.next > r.Last }) != ready {
 		return false
 	}
-	records := p.take(func(rec *record.Record, _, _ int) bool { return rec.Offset <= r.Last })
+	records := p.dequeue(func(rec *record.Record, _, _ int) bool { return rec.Offset <= r.Last })
 	p.mu.Lock()
 	p.repeat = nil
 	p.mu.Unlock()
@@ -188,7 +188,7 @@ func (p *partition) acknowledged(last int64) {
 	}
 }
 
-// close commits the position without a range, unless one is in doubt.
+// close commits the position without a range, unless one is uncertain.
 func (p *partition) close() {
 	if !p.closed && !p.uncertain {
 		p.g.commits.set(p.tp, p.position)
@@ -223,7 +223,7 @@ func (p *partition) nextRecords() []record.Record {
 			return nil
 		}
 	}
-	records := p.take(func(_ *record.Record, n, bytes int) bool {
+	records := p.dequeue(func(_ *record.Record, n, bytes int) bool {
 		return n <= p.g.cfg.MaxRecords && (n == 1 || bytes <= maxBytes)
 	})
 	p.g.fetch.wakeUp()
@@ -271,9 +271,9 @@ func (p *partition) await(timeout <-chan time.Time, cond func() bool) awaited {
 	}
 }
 
-// take removes records from the front of the queue while more, called with the record and the
+// dequeue removes records from the front of the queue while more, called with the record and the
 // number and size including it, is true.
-func (p *partition) take(more func(rec *record.Record, n, bytes int) bool) []record.Record {
+func (p *partition) dequeue(more func(rec *record.Record, n, bytes int) bool) []record.Record {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []record.Record
@@ -320,7 +320,7 @@ func (p *partition) batch(records []record.Record, first, last int64) *record.Ba
 	return b
 }
 
-// writeDown commits the range before its effects. Whatever range stood there before is closed by
+// commitIntent commits the range before its effects. Whatever range stood there before is closed by
 // it.
 func (p *partition) commitIntent(r record.Intent) bool {
 	err := p.g.commits.write(p.g.ctx, p.tp, r.First, r.String())

@@ -21,7 +21,7 @@ import (
 )
 
 // all reads a whole topic, by partition.
-func (e *engine) all(t testing.TB, topic string) map[int][]record.Record {
+func (e *engine) allRecords(t testing.TB, topic string) map[int][]record.Record {
 	t.Helper()
 	bounds, err := e.conn.Offsets(t.Context(), topic)
 	require.NoError(t, err)
@@ -62,7 +62,7 @@ func TestEmitKeepsRecordsAsTheyAre(t *testing.T) {
 			}
 			before := time.Now().Truncate(time.Millisecond)
 			require.NoError(t, p.Emit(t.Context(), in))
-			got := e.all(t, topic)
+			got := e.allRecords(t, topic)
 			require.Empty(t, got[0])
 			require.Len(t, got[1], 3, compression)
 			require.Equal(t, in[0].Value, got[1][0].Value)
@@ -92,7 +92,7 @@ func TestEmitSpreadsByKeyAsTheJavaClientDoes(t *testing.T) {
 	}
 	require.NoError(t, p.Emit(t.Context(), in))
 	total := 0
-	for partition, records := range e.all(t, topic) {
+	for partition, records := range e.allRecords(t, topic) {
 		for _, r := range records {
 			total++
 			require.Equal(t, record.PartitionOf(r.Key, 12), partition)
@@ -147,7 +147,7 @@ func TestEmitNamesTheRecordsThatFailed(t *testing.T) {
 		require.Equal(t, fault.Permanent, fault.ClassOf(failed.Failed[0].Err))
 		require.Equal(t, fault.Permanent, fault.ClassOf(err))
 		require.ErrorContains(t, failed.Failed[1].Err, "there is no partition 3")
-		require.Len(t, e.all(t, topic)[0], 48, "the others are there, once")
+		require.Len(t, e.allRecords(t, topic)[0], 48, "the others are there, once")
 	})
 }
 
@@ -167,7 +167,7 @@ func TestEmitTriesTransientErrorsAgain(t *testing.T) {
 	}
 	require.NoError(t, p.Emit(t.Context(), in))
 	require.Equal(t, 2, h.Hits())
-	for partition, records := range e.all(t, topic) {
+	for partition, records := range e.allRecords(t, topic) {
 		require.Len(t, records, 100)
 		for i, r := range records {
 			require.Equal(
@@ -207,7 +207,7 @@ func TestEmitEndsWithItsContext(t *testing.T) {
 	h.Remove()
 	emit(t, p, topic, 0, 0, 1)
 	require.Equal(
-		t, "0", string(e.all(t, topic)[0][0].Value), "what was given up is not sent later",
+		t, "0", string(e.allRecords(t, topic)[0][0].Value), "what was given up is not sent later",
 	)
 }
 
@@ -240,7 +240,7 @@ func TestEmitSharesRequestsAndKeepsOrder(t *testing.T) {
 		}
 		callers.Wait()
 		next := map[string]int{}
-		for _, records := range e.all(t, topic) {
+		for _, records := range e.allRecords(t, topic) {
 			for _, r := range records {
 				require.Equal(t, fmt.Sprint(next[string(r.Key)]), string(r.Value))
 				next[string(r.Key)]++
@@ -270,7 +270,7 @@ func TestEmitSurvivesALeaderThatMoves(t *testing.T) {
 			emit(t, p, topic, partition, round*10, 10)
 		}
 	}
-	for _, records := range e.all(t, topic) {
+	for _, records := range e.allRecords(t, topic) {
 		require.Len(t, records, 50)
 	}
 }
@@ -284,7 +284,7 @@ func TestPublishCarriesMetadata(t *testing.T) {
 	m.Metadata.Set("ce_type", "x")
 	m.Metadata.Set("kafka_other", "kept")
 	require.NoError(t, p.Publish(topic, m))
-	r := e.all(t, topic)[0][0]
+	r := e.allRecords(t, topic)[0][0]
 	require.Equal(t, "the-key", string(r.Key))
 	require.Equal(t, "x", r.Header("ce_type"))
 	require.Equal(t, "kept", r.Header("kafka_other"))

@@ -39,8 +39,8 @@ type sendItem struct {
 	settled atomic.Bool
 }
 
-// settle reports the item's end to its call. Only the first time counts.
-func (i *sendItem) settle(err error) {
+// finish reports the item's end to its call. Only the first time counts.
+func (i *sendItem) finish(err error) {
 	if !i.settled.CompareAndSwap(false, true) {
 		return
 	}
@@ -111,7 +111,7 @@ func (p *Publisher) send(leader int32) {
 	defer p.working.Done()
 	for {
 		p.mu.Lock()
-		parcels := p.take(leader)
+		parcels := p.dequeue(leader)
 		if len(parcels) == 0 {
 			if p.senders[leader]--; p.senders[leader] == 0 {
 				delete(p.senders, leader)
@@ -123,12 +123,12 @@ func (p *Publisher) send(leader int32) {
 		p.startSenders()
 		p.mu.Unlock()
 		p.exchange(leader, parcels)
-		p.settle(parcels)
+		p.finish(parcels)
 	}
 }
 
-// take removes from the ready queues what the next request to the broker carries.
-func (p *Publisher) take(leader int32) []*parcel {
+// dequeue removes from the ready queues what the next request to the broker carries.
+func (p *Publisher) dequeue(leader int32) []*parcel {
 	var parcels []*parcel
 	total := 0
 	p.ready = slices.DeleteFunc(p.ready, func(q *sendQueue) bool {
@@ -249,14 +249,14 @@ func (p *Publisher) outcomes(parcels []*parcel, res *produce.Response) {
 	}
 }
 
-// settle reports what is final and puts back, in front, what is to be tried again.
-func (p *Publisher) settle(parcels []*parcel) {
+// finish reports what is final and puts back, in front, what is to be tried again.
+func (p *Publisher) finish(parcels []*parcel) {
 	for _, pa := range parcels {
 		q := pa.queue
 		switch {
 		case pa.err == nil:
 			for _, it := range pa.items {
-				it.settle(nil)
+				it.finish(nil)
 			}
 			p.release(q, nil, false)
 		case len(pa.items) > 1 && fault.ClassOf(pa.err) == fault.Permanent:
@@ -270,7 +270,7 @@ func (p *Publisher) settle(parcels []*parcel) {
 			p.retry(q, pa)
 		default:
 			for _, it := range pa.items {
-				it.settle(fmt.Errorf("emit to %s: %w", q.tp, pa.err))
+				it.finish(fmt.Errorf("emit to %s: %w", q.tp, pa.err))
 			}
 			p.release(q, nil, false)
 		}
@@ -346,7 +346,7 @@ func (p *Publisher) release(q *sendQueue, back []*sendItem, failed bool) {
 func (p *Publisher) abandon(items []*sendItem) {
 	p.mu.Lock()
 	for _, it := range items {
-		it.settle(it.expired())
+		it.finish(it.expired())
 	}
 	seen := map[record.TopicPartition]bool{}
 	for _, it := range items {

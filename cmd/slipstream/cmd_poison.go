@@ -83,9 +83,9 @@ func newPoison() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "poison",
 		Short: "List, show, replay and drop dead letters",
-		Long: `A dead letter is a record that a processor could not process. Its bytes are kept in the
-topic <processor>.poison, with its error and origin in the headers. The other records of its batch
-were processed.
+		Long: `A dead letter is a record that a processor could not process. Its bytes are kept in
+the topic <processor>.poison, with its error and origin in the headers. The other records of its
+batch were processed.
 
 Read the errors with list and show. Fix the cause, then replay the dead letters (replaying twice
 counts once), or drop them with a reason.`,
@@ -186,7 +186,7 @@ type letter struct {
 	Time         time.Time         `json:"time"`
 	FirstFailure time.Time         `json:"first_failure"`
 	LastFailure  time.Time         `json:"last_failure"`
-	SetAside     time.Time         `json:"set_aside"`
+	WrittenAt    time.Time         `json:"set_aside"`
 	Key          string            `json:"key"`
 	Headers      map[string]string `json:"headers"`
 	// Value is the value if it is JSON or text; ValueHex is its hexadecimal form otherwise.
@@ -200,7 +200,7 @@ func letterView(l *deadletter.Letter) letter {
 		Offset: l.Origin.Offset, Class: l.Class.String(), Reason: l.Reason,
 		Attempts: l.Attempts, State: string(l.State), Resolution: l.Resolution, Time: l.Time,
 		FirstFailure: l.FirstFailure, LastFailure: l.LastFailure,
-		SetAside: l.WrittenAt, Key: readable(l.Key),
+		WrittenAt: l.WrittenAt, Key: readable(l.Key),
 		Headers: make(map[string]string, len(l.Headers)),
 	}
 	for _, h := range l.Headers {

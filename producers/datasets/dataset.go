@@ -338,7 +338,8 @@ func (d *Dataset) add(user, item string, at int64, value float32) {
 	d.rows = append(
 		d.rows,
 		row{
-			at: at, user: d.userIDs.of(user), item: d.itemIDs.of(item), seq: uint32(len(d.rows)),
+			at: at, user: d.userIDs.idOf(user), item: d.itemIDs.idOf(item),
+			seq:   uint32(len(d.rows)),
 			value: value,
 		},
 	)
@@ -362,7 +363,7 @@ type interner struct {
 	index map[string]uint32
 }
 
-func (in *interner) of(id string) uint32 {
+func (in *interner) idOf(id string) uint32 {
 	if i, ok := in.index[id]; ok {
 		return i
 	}

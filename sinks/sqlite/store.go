@@ -92,13 +92,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		path: path, lock: lock, turn: make(chan struct{}, 1),
 		users: newIndex(func(id string) string { return id }), items: newItemIndex(),
 	}
-	if err := s.open(ctx, cfg); err != nil {
+	if err := s.openFile(ctx, cfg); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) open(ctx context.Context, cfg Config) error {
+func (s *Store) openFile(ctx context.Context, cfg Config) error {
 	var err error
 	if s.writer, err = sql.Open("sqlite", dsn(s.path, writerParams(cfg))); err != nil {
 		return fmt.Errorf("sqlite: open %s: %w", s.path, err)

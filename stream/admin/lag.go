@@ -173,7 +173,7 @@ func uncommitted(conn *stream.Conn, group string, topics map[string][]int) []Par
 var ErrGroupActive = errors.New("the consumer group has members")
 
 // ResetOffsets moves a group to the given offsets, for whoever rebuilds a store from the log, and
-// forgets ranges in doubt. The group must have no members: a member would go on from where it is,
+// forgets uncertain intents. The group must have no members: a member would go on from where it is,
 // and commit over it.
 func ResetOffsets(
 	ctx context.Context,

@@ -39,7 +39,7 @@ func (b *Broker) openCompacting(
 	aside *aside,
 	logs []partitionLog,
 ) (bool, error) {
-	if err := aside.take(logs); err != nil {
+	if err := aside.move(logs); err != nil {
 		return false, fmt.Errorf("embedded broker: link files aside before compaction: %w", err)
 	}
 	b.step("aside")
@@ -70,7 +70,7 @@ func (b *Broker) openCompacting(
 		// Losing this figure costs one compaction.
 		_ = os.WriteFile(b.compactedFile(), []byte(strconv.FormatInt(bytes, 10)), 0o644)
 	}
-	b.ln.open()
+	b.ln.openGate()
 	return true, nil
 }
 
@@ -93,7 +93,7 @@ func asideAt(dir, logDir string) *aside {
 	return &aside{dir: d, making: d + ".making", gone: d + ".gone", logDir: logDir}
 }
 
-func (a *aside) take(logs []partitionLog) error {
+func (a *aside) move(logs []partitionLog) error {
 	if err := a.clean(); err != nil {
 		return err
 	}

@@ -166,7 +166,7 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, err
 	}
 	b.lock = lock
-	if err := b.open(ctx); err != nil {
+	if err := b.openLog(ctx); err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
 	go b.maintain()
@@ -192,7 +192,7 @@ func (b *Broker) Close() error {
 // logDir is kfake's folder; what is ours lies beside it.
 func (b *Broker) logDir() string { return filepath.Join(b.cfg.Dir, "log") }
 
-func (b *Broker) open(ctx context.Context) error {
+func (b *Broker) openLog(ctx context.Context) error {
 	aside := asideAt(b.cfg.Dir, b.logDir())
 	restored, err := aside.recover()
 	if err != nil {
@@ -206,7 +206,7 @@ func (b *Broker) open(ctx context.Context) error {
 			b.cfg.Dir,
 		)
 	}
-	// The members that a clean stop wrote down belong to processes that are gone: keeping them
+	// The members that a clean stop has saved belong to processes that are gone: keeping them
 	// would make the first rebalance wait for their session timeouts.
 	if err := os.Remove(filepath.Join(b.logDir(), "session_state.json")); err != nil &&
 		!errors.Is(err, os.ErrNotExist) {
@@ -232,7 +232,7 @@ func (b *Broker) open(ctx context.Context) error {
 	if err := b.openCluster(ctx, nil); err != nil {
 		return err
 	}
-	b.ln.open()
+	b.ln.openGate()
 	return nil
 }
 

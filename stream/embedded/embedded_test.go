@@ -414,7 +414,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// A clean stop writes down the members it has; they would hold up the next process's first
+// A clean stop saves the members it has; they would hold up the next process's first
 // rebalance for their session timeout.
 func TestOldMembersAreForgotten(t *testing.T) {
 	t.Parallel()

@@ -25,7 +25,7 @@ func newListener(inner net.Listener) *listener {
 }
 
 // open lets clients in; those that have connected meanwhile are served now.
-func (l *listener) open() { l.openOnce.Do(func() { close(l.gate) }) }
+func (l *listener) openGate() { l.openOnce.Do(func() { close(l.gate) }) }
 
 // Accept waits for open, then for a client.
 func (l *listener) Accept() (net.Conn, error) {

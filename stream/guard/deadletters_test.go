@@ -336,7 +336,7 @@ func (e *engine) runRouter(t *testing.T, handle ...Options) (stop func()) {
 	return stop
 }
 
-// The whole story on a broker: a bad record, a panic, an outage, a restart, dead letters, a replay
+// Everything on a broker: a bad record, a panic, an outage, a restart, dead letters, a replay
 // that fails and one that succeeds, a second replay that counts once.
 func TestPoisonAndReplay(t *testing.T) {
 	t.Parallel()
@@ -472,7 +472,7 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 	stop()
 }
 
-// A record in trouble steps aside on a real log, too, and everything else goes on.
+// A failing record steps aside on a real log, too, and everything else goes on.
 func TestRetryTopics(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
@@ -500,7 +500,7 @@ func TestRetryTopics(t *testing.T) {
 					v := string(b.Records[i].Value)
 					visits[v] = append(visits[v], time.Now())
 					if v == "2" || v == "4" && len(visits[v]) < 3 {
-						no.Add(i, errors.New("in trouble"))
+						no.Add(i, errors.New("failing"))
 					} else {
 						store.add(&b.Records[i])
 					}

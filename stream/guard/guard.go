@@ -265,7 +265,7 @@ func (g *guard) tellBreaker(v verdict) {
 	case hold:
 		g.breaker.RecordFailure()
 	case leave:
-		// Nothing was learned; but a half-open breaker has lent its only permit, and gets it back
+		// Nothing was learned; but a half-open breaker has given its only permit, and gets it back
 		// this way alone.
 		if g.breaker.IsHalfOpen() {
 			g.breaker.RecordFailure()

@@ -356,7 +356,7 @@ func offending(err error, effects *[]int64, offsets ...int64) Handler {
 	}
 }
 
-func TestGuardFindsTheGuiltyRecord(t *testing.T) {
+func TestGuardFindsTheOffendingRecord(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name     string
@@ -461,7 +461,7 @@ func TestGuardUndoneToTheLast(t *testing.T) {
 				Undone: true, Records: []fault.Rejection{{Index: 0, Err: fault.Permanentf("bad")}},
 			}
 		}, nil)
-		b.lease.fail = fault.Permanentf("too many to write down")
+		b.lease.fail = fault.Permanentf("too many to commit")
 		require.True(t, b.run(t.Context(), b.batch("in", 1, 2, 3)))
 		assert.Equal(t, 3, calls)
 		assert.Len(t, b.out.records, 3)
@@ -578,7 +578,7 @@ func TestGuardPoisonTopicDown(t *testing.T) {
 	})
 }
 
-func TestGuardTooLargeForItsStory(t *testing.T) {
+func TestGuardTooLargeForItsHeaders(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, func(_ context.Context, batch *record.Batch) error {
@@ -650,7 +650,7 @@ func TestGuardWrongIndex(t *testing.T) {
 	})
 }
 
-// Where order matters a record in trouble holds up what is behind it.
+// Where order matters a failing record holds up what is behind it.
 func TestGuardOrderedRejections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

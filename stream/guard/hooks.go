@@ -15,7 +15,7 @@ type Outcome string
 const (
 	// OutcomeDone: every record has had its effects.
 	OutcomeDone Outcome = "done"
-	// OutcomeSetAside: some records became dead letters as dead letters or into a retry topic, the
+	// OutcomeMoved: some records went to the dead letters or into a retry topic, the
 	// others have had their effects.
 	OutcomeMoved Outcome = "moved"
 	// OutcomeLeft: left uncommitted, because we are stopping or the partition belongs to another
@@ -51,7 +51,7 @@ type Retrying struct {
 	Err     error
 }
 
-// SetAside is told for each record that has left its batch, after it is safe elsewhere.
+// Moved is told for each record that has left its batch, after it is safe elsewhere.
 type Moved struct {
 	Handler, Group string
 	// Topic is where it went: the poison topic or a retry topic.

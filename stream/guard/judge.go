@@ -40,7 +40,7 @@ func (g *guard) judge(ctx context.Context, d *delivery, err error) verdict {
 		return hold
 	case fault.Permanent:
 		if len(d.batch.Records) > 1 && !g.o.Splittable {
-			// of all these records, hardly all are offending: be slow to set them aside
+			// of all these records, hardly all are offending: be slow to make them dead letters
 			return charge
 		}
 		return settle

@@ -53,7 +53,7 @@ func (g *guard) work(msg *message.Message, next message.HandlerFunc, b *record.B
 		if unnamed == 1 {
 			unnamed = 0 // there is nobody else it could be
 		}
-		return g.moveOut(ctx, d, b, all(b, err), unnamed)
+		return g.moveOut(ctx, d, b, rejectAll(b, err), unnamed)
 	}
 	return nil
 }
@@ -73,8 +73,8 @@ func named(err error, records int) ([]fault.Rejection, bool, bool) {
 	return rejected.Records, rejected.Undone, true
 }
 
-// all lists every record of the batch.
-func all(b *record.Batch, err error) []fault.Rejection {
+// rejectAll lists every record of the batch.
+func rejectAll(b *record.Batch, err error) []fault.Rejection {
 	out := make([]fault.Rejection, len(b.Records))
 	for i := range out {
 		out[i] = fault.Rejection{Index: i, Err: err}
@@ -108,8 +108,8 @@ func partOf(b *record.Batch, from, to int) *record.Batch {
 }
 
 // exclude takes the rejected records out of the batch for good. They are safe elsewhere already:
-// the other way round a crash in between would lose them, while this way it only sets them aside
-// again, under the same id.
+// the other way round a crash in between would lose them, while this way it only makes them dead
+// letters again, under the same id.
 func (g *guard) exclude(ctx context.Context, b *record.Batch, rejections []fault.Rejection) error {
 	offsets := make([]int64, len(rejections))
 	gone := make(map[int]bool, len(rejections))
@@ -145,7 +145,7 @@ func (g *guard) exclude(ctx context.Context, b *record.Batch, rejections []fault
 // maxLoggedReason keeps a flood of panics from drowning the log; the dead letter has more.
 const maxLoggedReason = 500
 
-// setAside writes the rejected records to the group's poison topic, or to the next retry topic.
+// move writes the rejected records to the group's poison topic, or to the next retry topic.
 // unnamed is not 0 when nobody knows which record of so many is offending. It does not return
 // before the records are safe, unless we are to stop.
 func (g *guard) moveOut(
@@ -159,7 +159,7 @@ func (g *guard) moveOut(
 	var told []Moved
 	for _, r := range rejections {
 		if rec := &b.Records[r.Index]; rec.Topic == g.deadLetters {
-			// It is in the poison topic already: setting it aside again would bring it back here,
+			// It is in the poison topic already: moving it again would bring it back here,
 			// without end.
 			g.log.Error(
 				"a record of the poison topic cannot be processed either, it stays there", "at",

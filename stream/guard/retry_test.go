@@ -39,7 +39,7 @@ func (b *bench) back(r record.Record, offset int64) *record.Batch {
 	}
 }
 
-// A record in trouble steps aside, comes back after its delays, and becomes a dead letter after the
+// A failing record steps aside, comes back after its delays, and becomes a dead letter after the
 // last; the others flow.
 func TestRetryVisits(t *testing.T) {
 	t.Parallel()

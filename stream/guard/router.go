@@ -57,7 +57,7 @@ type Breaker struct {
 	Delay time.Duration
 }
 
-// Retry lets records in trouble step aside into delayed topics while the others flow. Only for
+// Retry lets failing records step aside into delayed topics while the others flow. Only for
 // handlers whose effects are free of order.
 type Retry struct {
 	// Delays are the waits before each further visit, growing. After the last the record becomes a
@@ -86,7 +86,7 @@ type Options struct {
 	Emitter Emitter
 
 	// MaxAttempts is how often a failure of unknown class is tried before the offending record is
-	// set aside. Default 5.
+	// made a dead letter. Default 5.
 	MaxAttempts int
 	// Timeout bounds one call of the handler; reaching it is a transient failure. Keep it below the
 	// session timeout. Zero is none.

@@ -17,7 +17,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// A range is in doubt, some of its records are excluded and dead letters; whoever comes next
+// A range is uncertain, some of its records are excluded and dead letters; whoever comes next
 // repeats the same bounds without the same records, and sets none of them aside again.
 func TestGuardExclusionsSurvive(t *testing.T) {
 	t.Parallel()
@@ -192,7 +192,7 @@ func TestChurn(t *testing.T) {
 					for _, r := range b.Records {
 						if !b.Repeat && r.Offset <= last[b.Partition] && effects[string(r.Value)] {
 							t.Errorf(
-								"%s/%d@%d again, though nothing is in doubt", b.Topic, b.Partition,
+								"%s/%d@%d again, though nothing is uncertain", b.Topic, b.Partition,
 								r.Offset,
 							)
 						}

@@ -139,10 +139,8 @@ func plants() []plant {
 		},
 		{
 			"oversized value", schemas.TopicInteractions,
-			`{"user_id":"u0001","item_id":"i0001","action":"like","context":{"x":"` + strings.Repeat(
-				"x",
-				300_000,
-			) + `"}}`,
+			`{"user_id":"u0001","item_id":"i0001","action":"like","context":{"x":"` +
+				strings.Repeat("x", 300_000) + `"}}`,
 			schemas.KindInteraction,
 		},
 		{

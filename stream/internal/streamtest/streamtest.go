@@ -41,14 +41,16 @@ func Fake(t testing.TB, opts ...kfake.Opt) *Engine {
 	cluster, err := kfake.NewCluster(opts...)
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
-	return &Engine{Conn: open(t, cluster.ListenAddrs()...), Fake: cluster, Name: "t"}
+	return &Engine{Conn: openConn(t, cluster.ListenAddrs()...), Fake: cluster, Name: "t"}
 }
 
 // Real connects to the broker that KAFKA_BROKERS names.
 func Real(t testing.TB) *Engine {
 	t.Helper()
 	brokers := enginetest.Addr(t, "KAFKA_BROKERS")
-	e := &Engine{Conn: open(t, strings.Split(brokers, ",")...), Name: "s1-" + uuid.NewString()[:8]}
+	e := &Engine{
+		Conn: openConn(t, strings.Split(brokers, ",")...), Name: "s1-" + uuid.NewString()[:8],
+	}
 	t.Cleanup(func() { e.deleteTopics(t) })
 	return e
 }
@@ -68,7 +70,7 @@ func (e *Engine) deleteTopics(t testing.TB) {
 	require.NoError(t, err)
 }
 
-func open(t testing.TB, brokers ...string) *stream.Conn {
+func openConn(t testing.TB, brokers ...string) *stream.Conn {
 	t.Helper()
 	cfg := stream.DefaultConfig(brokers...)
 	cfg.MetadataTTL = time.Second

@@ -17,8 +17,8 @@ const (
 	uncompressedBatches = 200
 )
 
-// worthwhile decides which batches are compressed. Topics of packed numbers hardly get smaller, and
-// trying costs as much as encoding them. Safe for concurrent use.
+// Compression decides which batches are compressed. Topics of packed numbers hardly get smaller,
+// and trying costs as much as encoding them. Safe for concurrent use.
 type Compression struct {
 	Codec compress.Codec
 

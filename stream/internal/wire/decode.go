@@ -115,7 +115,7 @@ func decodeBatch(
 		}
 		rest := r.b[end:]
 		r.b = r.b[:end]
-		r.take(1) // attributes
+		r.read(1) // attributes
 		ms := first + r.varint()
 		if attributes&attrAppended != 0 {
 			ms = newest
@@ -169,7 +169,7 @@ func (r *recordReader) varint() int64 {
 	return v
 }
 
-func (r *recordReader) take(n int64) []byte {
+func (r *recordReader) read(n int64) []byte {
 	if r.bad || n < 0 || n > int64(len(r.b)) {
 		r.bad = true
 		return nil
@@ -185,7 +185,7 @@ func (r *recordReader) nullable() []byte {
 	if n < 0 {
 		return nil
 	}
-	return r.take(n)
+	return r.read(n)
 }
 
 func (r *recordReader) headers() []record.Header {
@@ -203,7 +203,7 @@ func (r *recordReader) headers() []record.Header {
 	hs := r.slab[:n:n]
 	r.slab = r.slab[n:]
 	for i := range hs {
-		name := r.take(r.varint())
+		name := r.read(r.varint())
 		known, ok := r.keys[string(name)]
 		if !ok {
 			known = string(name)

@@ -216,7 +216,7 @@ type wireReader struct {
 
 var errShort = errors.New("message ends too early")
 
-func (r *wireReader) take(n int) []byte {
+func (r *wireReader) read(n int) []byte {
 	if r.err != nil || n < 0 || n > len(r.b) {
 		if r.err == nil {
 			r.err = errShort
@@ -228,32 +228,32 @@ func (r *wireReader) take(n int) []byte {
 	return out
 }
 
-func (r *wireReader) skip(n int) { r.take(n) }
+func (r *wireReader) skip(n int) { r.read(n) }
 
 func (r *wireReader) int16() int16 {
-	if b := r.take(2); b != nil {
+	if b := r.read(2); b != nil {
 		return int16(binary.BigEndian.Uint16(b))
 	}
 	return 0
 }
 
 func (r *wireReader) int32() int32 {
-	if b := r.take(4); b != nil {
+	if b := r.read(4); b != nil {
 		return int32(binary.BigEndian.Uint32(b))
 	}
 	return 0
 }
 
 func (r *wireReader) int64() int64 {
-	if b := r.take(8); b != nil {
+	if b := r.read(8); b != nil {
 		return int64(binary.BigEndian.Uint64(b))
 	}
 	return 0
 }
 
-func (r *wireReader) string() string { return string(r.take(max(0, int(r.int16())))) }
+func (r *wireReader) string() string { return string(r.read(max(0, int(r.int16())))) }
 
-func (r *wireReader) bytes() []byte { return r.take(max(0, int(r.int32()))) }
+func (r *wireReader) bytes() []byte { return r.read(max(0, int(r.int32()))) }
 
 // count reads an array's length; each element takes at least size bytes, so that a broken length
 // cannot make us loop.
