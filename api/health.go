@@ -12,7 +12,7 @@ import (
 // Check is one thing that the process needs.
 type Check struct {
 	Name string
-	// Required makes the process not ready when the check fails. Otherwise it is ready but degraded.
+	// Required makes the process not ready when the check fails. Otherwise it is degraded.
 	Required bool
 	Ping     func(ctx context.Context) error
 }

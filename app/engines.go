@@ -156,7 +156,8 @@ func (c closing) Close() error { return c.close() }
 func OpenQdrant(ctx context.Context, cfg config.Config) (*qdrant.Store, error) {
 	c := qdrant.DefaultConfig()
 	q := cfg.Qdrant
-	c.Addr, c.APIKey, c.CollectionPrefix, c.Timeout = q.Addr, q.APIKey, q.CollectionPrefix, q.Timeout
+	c.Addr, c.APIKey, c.Timeout = q.Addr, q.APIKey, q.Timeout
+	c.CollectionPrefix = q.CollectionPrefix
 	c.TLS, c.CAFile, c.ServerName = q.TLS.Enabled, q.TLS.CAFile, q.TLS.ServerName
 	c.Dim, c.ContentDim = cfg.Model.Dim+1, model.DefaultContentDim
 	c.Users.Quantise, c.Items.Quantise = q.Quantisation, q.Quantisation

@@ -89,7 +89,8 @@ func (d *dev) run(ctx context.Context) error {
 	broker, err := embedded.Start(ctx, bc)
 	if err != nil {
 		return fmt.Errorf(
-			"start the embedded Kafka broker (--kafka sets the address, --data the folder): %w", err,
+			"start the embedded Kafka broker (--kafka sets the address, --data the folder): %w",
+			err,
 		)
 	}
 	defer broker.Close()

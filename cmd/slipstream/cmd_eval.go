@@ -20,8 +20,8 @@ func newEval() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "eval",
 		Short: "Measure the quality of recommendations on a data set, against baselines",
-		Long: `Eval streams a data set through the production model in time order and measures the quality
-of the lists made on the way. It starts no engine and stores nothing.`,
+		Long: `Eval streams a data set through the production model in time order and measures the
+quality of the lists made on the way. It starts no engine and stores nothing.`,
 	}
 	cmd.AddCommand(newEvalPrequential(), newEvalLeaveOneOut())
 	return cmd
@@ -141,9 +141,9 @@ func newEvalPrequential() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "prequential", Short: "Test, then learn, for each event in time order",
-		Long: `Before each event, all items that the user has not taken are ranked. Then the event is
-learned. An item seen for the first time cannot be ranked and counts as a miss. The first tenth of
-the stream is learned only. Of the other events about 100,000 are judged by default, chosen by a
+		Long: `Before each event, all items that the user has not taken are ranked. Then the event
+is learned. An item seen for the first time cannot be ranked and counts as a miss. The first tenth
+of the stream is learned only. Of the other events about 100,000 are judged by default, chosen by a
 hash of their position. --sample 1 judges all, and so does --lists unless --sample is given.`,
 		Example: `  slipstream eval prequential --format ml-100k --path ml-100k.zip
   slipstream eval prequential --format csv --path events.csv --methods model --lists lists.csv`,
@@ -207,10 +207,10 @@ func newEvalLeaveOneOut() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "leave-one-out",
 		Short: "Stream the train file once, then find each user's held-out item",
-		Long: `The files are those of the neural collaborative filtering benchmark (He et al. 2017), plain
-or gzipped: train and test hold user, item, rating and timestamp, separated by tabs; negatives holds
-(user,item) and item numbers. The held-out item is ranked among its negatives, and among all items
-that the user has not taken.`,
+		Long: `The files are those of the neural collaborative filtering benchmark (He et al.
+2017), plain or gzipped: train and test hold user, item, rating and timestamp, separated by tabs;
+negatives holds (user,item) and item numbers. The held-out item is ranked among its negatives, and
+among all items that the user has not taken.`,
 		Example: "  slipstream eval leave-one-out --train ml-1m.train.rating " +
 			"--test ml-1m.test.rating --negatives ml-1m.test.negative",
 		Args: cobra.NoArgs,

@@ -83,9 +83,9 @@ func newPoison() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "poison",
 		Short: "List, show, replay and drop dead letters",
-		Long: `A dead letter is a record that a processor could not process. Its bytes are kept in the
-topic <processor>.poison, with its error and origin in the headers. The other records of its batch
-were processed.
+		Long: `A dead letter is a record that a processor could not process. Its bytes are kept in
+the topic <processor>.poison, with its error and origin in the headers. The other records of its
+batch were processed.
 
 Read the errors with list and show. Fix the cause, then replay the dead letters (replaying twice
 counts once), or drop them with a reason.`,

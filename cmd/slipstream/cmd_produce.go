@@ -23,9 +23,9 @@ func newReplay() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay PATH",
 		Short: "Replay a public data set, as it was downloaded, in time order",
-		Long: `Replay a public data set, as it was downloaded (folder or zip), in time order: items, users
-and friendships first, then interactions. Event ids are derived from the data, so replaying it again
-counts once.
+		Long: `Replay a public data set, as it was downloaded (folder or zip), in time order:
+items, users and friendships first, then interactions. Event ids are derived from the data, so
+replaying it again counts once.
 
 Detected formats: ` + formats(),
 		Example: "  slipstream replay ml-100k/\n  slipstream replay ml-1m.zip --items items.csv " +
@@ -106,9 +106,9 @@ func newSimulate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "simulate",
 		Short: "Simulate an audience with latent tastes, friends and a movie-like catalog",
-		Long: `Simulate an audience with latent tastes, friends and a movie-like catalog against a running
-Slipstream. People look at their lists on the recommendations topic, click, watch, rate, skip and
-make friends. The same seed gives the same world.`,
+		Long: `Simulate an audience with latent tastes, friends and a movie-like catalog against a
+running Slipstream. People look at their lists on the recommendations topic, click, watch, rate,
+skip and make friends. The same seed gives the same world.`,
 		Args: cobra.NoArgs,
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)

@@ -21,8 +21,8 @@ func newRebuild() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rebuild --store qdrant|neo4j|clickhouse|embedded",
 		Short: "Rebuild a store from the log, beside the live one",
-		Long: `Rebuild a store from the log: after the store or Kafka was wiped, after committed offsets
-expired, or when the layout of the store changes.
+		Long: `Rebuild a store from the log: after the store or Kafka was wiped, after committed
+offsets expired, or when the layout of the store changes.
 
 The new store is filled beside the live one, up to the positions of its processors. It replaces the
 live store once they have stopped. When they start again, they continue at exactly these positions.

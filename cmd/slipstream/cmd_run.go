@@ -20,10 +20,10 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the processors and the API on Kafka, Qdrant, Neo4j and ClickHouse",
-		Long: `Run the processors and the API on Kafka, Qdrant, Neo4j and ClickHouse. Missing topics,
-collections, constraints and tables are created. It waits up to two minutes for engines that are not
-reachable. Start more instances with the same settings to scale out. With --only, processors scale
-separately.
+		Long: `Run the processors and the API on Kafka, Qdrant, Neo4j and ClickHouse. Missing
+topics, collections, constraints and tables are created. It waits up to two minutes for engines
+that are not reachable. Start more instances with the same settings to scale out. With --only,
+processors scale separately.
 
 SIGTERM and Ctrl-C finish what is in flight, commit positions and leave the consumer groups, so that
 another instance takes over at once.`,
@@ -69,8 +69,8 @@ func newMigrate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Create or upgrade topics, collections, constraints and tables",
-		Long: `Create missing topics, collections, constraints and tables, and write the log id into each
-store. Running it again changes nothing.
+		Long: `Create missing topics, collections, constraints and tables, and write the log id
+into each store. Running it again changes nothing.
 
 --raise-epoch is for a log whose offsets start again: its topics were restored from a backup, or
 created again with another number of partitions. Every new record then counts as newer than what the
@@ -123,9 +123,9 @@ func newConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Show the effective configuration, secrets hidden",
-		Long: `Show the effective configuration as YAML, with secrets hidden. Later sources win: defaults,
-the file named by --config or SLIPSTREAM_CONFIG, the environment, flags. The output is a valid
-configuration file once the secrets are filled in.`,
+		Long: `Show the effective configuration as YAML, with secrets hidden. Later sources win:
+defaults, the file named by --config or SLIPSTREAM_CONFIG, the environment, flags. The output is a
+valid configuration file once the secrets are filled in.`,
 		Args: cobra.NoArgs,
 	}
 	s := addSettings(

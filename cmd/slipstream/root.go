@@ -18,9 +18,9 @@ func newRoot(out, errOut io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "slipstream",
 		Short: "An event-driven streaming recommender",
-		Long: `Slipstream turns what people do into recommendations within a second. Events flow through
-Kafka into processors that keep embeddings in Qdrant, friendships in Neo4j and aggregates in
-ClickHouse.
+		Long: `Slipstream turns what people do into recommendations within a second. Events flow
+through Kafka into processors that keep embeddings in Qdrant, friendships in Neo4j and aggregates
+in ClickHouse.
 
   slipstream dev --demo   everything in one process, nothing to install, a simulated audience
   slipstream run          the same on Kafka, Qdrant, Neo4j and ClickHouse

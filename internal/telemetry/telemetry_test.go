@@ -58,14 +58,16 @@ func TestHandlerServesEveryFamily(t *testing.T) {
 		`slipstream_stage_duration_seconds_count{group="embed",stage="handle"} 1`,
 		`slipstream_event_to_recommendation_seconds_count 2`,
 		`slipstream_event_to_recommendation_seconds_sum 0.08`,
-		`slipstream_recommendations_served_total{degraded="false",strategy="blend",variant="default",via="event"} 1`,
+		`slipstream_recommendations_served_total{degraded="false",strategy="blend",` +
+			`variant="default",via="event"} 1`,
 		`slipstream_poisoned_events_total{class="permanent",group="embed",topic="interactions"} 1`,
 		`slipstream_repaired_users_total 1`,
 		`slipstream_retries_total{class="transient",group="embed"} 1`,
 		`slipstream_breaker_state{group="embed",state="half-open"} 1`,
 		`slipstream_breaker_state{group="embed",state="open"} 0`,
 		`slipstream_assigned_partitions{group="embed"} 8`,
-		`slipstream_http_request_duration_seconds_count{code="200",method="GET",route="/v1/trending"} 1`,
+		`slipstream_http_request_duration_seconds_count{code="200",method="GET",` +
+			`route="/v1/trending"} 1`,
 		`slipstream_refused_events_total{cause="schema"} 2`,
 		`slipstream_lag_events{group="embed",partition="3",topic="interactions"} 7`,
 		`slipstream_build_info{version="v1.2.3"} 1`,
