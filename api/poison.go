@@ -43,7 +43,7 @@ type Letter struct {
 	Attempts       int       `json:"attempts"`
 	FirstFailureAt time.Time `json:"first_failure_at"`
 	LastFailureAt  time.Time `json:"last_failure_at"`
-	SetAsideAt     time.Time `json:"set_aside_at"`
+	WrittenAt      time.Time `json:"set_aside_at"`
 	State          string    `json:"state" enum:"open,replayed,dropped"`
 	ResolvedAt     time.Time `json:"resolved_at,omitzero"`
 	Resolution     string    `json:"resolution,omitempty" doc:"The reason given when it was replayed or dropped."`
@@ -68,7 +68,7 @@ func show(l *deadletter.Letter) Letter {
 		Offset: l.Origin.Offset, RecordedAt: l.Time, Key: readable(l.Key),
 		Class: l.Class.String(), Reason: l.Reason, Attempts: l.Attempts,
 		FirstFailureAt: l.FirstFailure, LastFailureAt: l.LastFailure,
-		SetAsideAt: l.WrittenAt, State: string(l.State), ResolvedAt: l.ResolvedAt,
+		WrittenAt: l.WrittenAt, State: string(l.State), ResolvedAt: l.ResolvedAt,
 		Resolution: l.Resolution,
 	}
 }

@@ -109,11 +109,12 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 	}
 	metrics := telemetry.NewMetrics(o.Version)
 	return retryStart(ctx, o.Log, o.WaitForEngines, func(ctx context.Context) (*App, error) {
-		return open(ctx, cfg, o, metrics)
+		return openOnce(ctx, cfg, o, metrics)
 	})
 }
 
-func open(
+// openOnce is one attempt of Open.
+func openOnce(
 	ctx context.Context,
 	cfg config.Config,
 	o Options,

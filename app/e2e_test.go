@@ -118,7 +118,8 @@ func lists(t *testing.T, in *apptest.Installation) {
 func twice(t *testing.T, in *apptest.Installation) {
 	before, err := in.Engines().Analytics.CountInteractions(t.Context())
 	require.NoError(t, err)
-	event := `{"event_id":"twice-1","source":"test","user_id":"twin","item_id":"film-1","action":"like"}`
+	event := `{"event_id":"twice-1","source":"test","user_id":"twin",` +
+		`"item_id":"film-1","action":"like"}`
 	for range 3 {
 		code, body := in.Call(t, http.MethodPost, "/v1/events", event)
 		require.Equal(t, http.StatusAccepted, code, string(body))

@@ -86,7 +86,8 @@ func TestCloudEventsThatAreWrong(t *testing.T) {
 func FuzzCloudEvents(f *testing.F) {
 	f.Add(
 		[]byte(
-			`{"specversion":"1.0","id":"1","source":"s","type":"interaction.recorded.v1","time":"2026-03-01T01:02:03Z","data":{"user_id":"u","item_id":"i","action":"view"}}`,
+			`{"specversion":"1.0","id":"1","source":"s","type":"interaction.recorded.v1",` +
+				`"time":"2026-03-01T01:02:03Z","data":{"user_id":"u","item_id":"i","action":"view"}}`,
 		),
 	)
 	f.Add([]byte(`{"kind":"user.erased.v1","user_id":"u"}`))

@@ -150,9 +150,9 @@ func readGolden(t testing.TB, path string) *record.Record {
 	return r
 }
 
-// TestOldVersionsDecodeForEver reads every file in testdata, of whatever version, and writes it
+// TestOldVersionsStayReadable reads every file in testdata, of whatever version, and writes it
 // again: nothing may get lost.
-func TestOldVersionsDecodeForEver(t *testing.T) {
+func TestOldVersionsStayReadable(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("testdata/*.v*.json")
 	require.NoError(t, err)

@@ -423,7 +423,9 @@ func TestWhatWeWriteFitsItsSchema(t *testing.T) {
 	require.False(t, ok)
 }
 
-const sample = `{"event_id":"0190f5d2-7c0e-7c1a-9f3e-3f2f5b1c7a10","user_id":"user-123456","item_id":"item-98765","action":"rate","value":4.5,"occurred_at":"2026-03-01T20:15:00Z","session_id":"s-1"}`
+const sample = `{"event_id":"0190f5d2-7c0e-7c1a-9f3e-3f2f5b1c7a10",` +
+	`"user_id":"user-123456","item_id":"item-98765","action":"rate","value":4.5,` +
+	`"occurred_at":"2026-03-01T20:15:00Z","session_id":"s-1"}`
 
 func BenchmarkDecodeInteraction(b *testing.B) {
 	env := schemas.Envelope{

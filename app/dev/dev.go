@@ -223,7 +223,8 @@ func (d *dev) hint(ctx context.Context, a *app.App, started time.Time, tty bool)
 
 func firstEvent(addr string) string {
 	return fmt.Sprintf(
-		`curl -s %s/v1/events -H 'content-type: application/json' -d '{"user_id":"ann","item_id":"alien","action":"like"}'`,
+		`curl -s %s/v1/events -H 'content-type: application/json' `+
+			`-d '{"user_id":"ann","item_id":"alien","action":"like"}'`,
 		app.BaseURL(addr),
 	)
 }

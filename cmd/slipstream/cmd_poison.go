@@ -186,7 +186,7 @@ type letter struct {
 	Time         time.Time         `json:"time"`
 	FirstFailure time.Time         `json:"first_failure"`
 	LastFailure  time.Time         `json:"last_failure"`
-	SetAside     time.Time         `json:"set_aside"`
+	Written      time.Time         `json:"set_aside"`
 	Key          string            `json:"key"`
 	Headers      map[string]string `json:"headers"`
 	// Value is the value if it is JSON or text; ValueHex is its hexadecimal form otherwise.
@@ -200,7 +200,7 @@ func letterView(l *deadletter.Letter) letter {
 		Offset: l.Origin.Offset, Class: l.Class.String(), Reason: l.Reason,
 		Attempts: l.Attempts, State: string(l.State), Resolution: l.Resolution, Time: l.Time,
 		FirstFailure: l.FirstFailure, LastFailure: l.LastFailure,
-		SetAside: l.WrittenAt, Key: readable(l.Key),
+		Written: l.WrittenAt, Key: readable(l.Key),
 		Headers: make(map[string]string, len(l.Headers)),
 	}
 	for _, h := range l.Headers {

@@ -338,7 +338,7 @@ func (d *Dataset) add(user, item string, at int64, value float32) {
 	d.rows = append(
 		d.rows,
 		row{
-			at: at, user: d.userIDs.of(user), item: d.itemIDs.of(item), seq: uint32(len(d.rows)),
+			at: at, user: d.userIDs.intern(user), item: d.itemIDs.intern(item), seq: uint32(len(d.rows)),
 			value: value,
 		},
 	)
@@ -362,7 +362,7 @@ type interner struct {
 	index map[string]uint32
 }
 
-func (in *interner) of(id string) uint32 {
+func (in *interner) intern(id string) uint32 {
 	if i, ok := in.index[id]; ok {
 		return i
 	}

@@ -36,7 +36,7 @@ func lines(d *datasets.Dataset) []string {
 	return out
 }
 
-func open(t *testing.T, c datasets.Config) *datasets.Dataset {
+func openSet(t *testing.T, c datasets.Config) *datasets.Dataset {
 	t.Helper()
 	d, err := datasets.Open(t.Context(), c)
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestInteractionsInTimeOrder(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := open(t, datasets.Config{Path: c.path})
+			d := openSet(t, datasets.Config{Path: c.path})
 			require.Equal(t, c.format, d.Format())
 			require.Equal(t, c.want, lines(d))
 			require.Equal(t, len(c.want), d.Len())
@@ -84,7 +84,7 @@ func TestInteractionsInTimeOrder(t *testing.T) {
 
 func TestHetRecGivesEveryPairATime(t *testing.T) {
 	t.Parallel()
-	d := open(t, datasets.Config{Path: "testdata/hetrec-lastfm", Tags: true})
+	d := openSet(t, datasets.Config{Path: "testdata/hetrec-lastfm", Tags: true})
 	require.Equal(t, datasets.HetRecLastFM, d.Format())
 
 	timed, untimed := map[string]int64{}, map[string]int64{}
@@ -127,7 +127,7 @@ func TestHetRecGivesEveryPairATime(t *testing.T) {
 	require.Equal(t, []string{"ambient", "post rock"}, items[0].Tags)
 	require.Equal(t, []string{"folké"}, items[2].Tags)
 
-	only := open(t, datasets.Config{Path: "testdata/hetrec-lastfm", TimedOnly: true})
+	only := openSet(t, datasets.Config{Path: "testdata/hetrec-lastfm", TimedOnly: true})
 	require.Equal(t, 3, only.Len())
 	for x := range only.Items() {
 		require.Empty(t, x.Tags, "tags tell the future")
@@ -138,7 +138,7 @@ func TestItems(t *testing.T) {
 	t.Parallel()
 	year := func(y int) time.Time { return time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC) }
 
-	d := open(t, datasets.Config{Path: "testdata/ml-100k"})
+	d := openSet(t, datasets.Config{Path: "testdata/ml-100k"})
 	items := slices.Collect(d.Items())
 	require.Len(t, items, 3)
 	require.Equal(t, "The Paper Moon Heist (1994)", items[0].Title)
@@ -153,7 +153,7 @@ func TestItems(t *testing.T) {
 		users[0].Attributes,
 	)
 
-	d = open(t, datasets.Config{Path: "testdata/ml-1m", Items: "testdata/items.csv"})
+	d = openSet(t, datasets.Config{Path: "testdata/ml-1m", Items: "testdata/items.csv"})
 	items = slices.Collect(d.Items())
 	require.Len(t, items, 4)
 	require.Equal(t, []string{"Drama", "Noir"}, items[0].Genres, "the items file replaces")
@@ -162,14 +162,14 @@ func TestItems(t *testing.T) {
 	require.Equal(t, "La Rivière (1999)", items[1].Title)
 	require.Equal(t, []string{"Action"}, items[1].Genres, "what it does not name stays")
 	require.Equal(t, "99", items[3].ItemID, "and it adds")
-	bare := slices.Collect(open(t, datasets.Config{Path: "testdata/ml-1m"}).Items())
+	bare := slices.Collect(openSet(t, datasets.Config{Path: "testdata/ml-1m"}).Items())
 	require.NotEqual(
 		t, bare[0].EventID, items[0].EventID,
 		"what says more is another event, or it would be dropped as a repeat",
 	)
 	require.Equal(t, bare[1].Title, items[1].Title)
 
-	d = open(t, datasets.Config{Path: "testdata/ml-latest", Tags: true})
+	d = openSet(t, datasets.Config{Path: "testdata/ml-latest", Tags: true})
 	items = slices.Collect(d.Items())
 	require.Equal(t, "Clockmaker, The (2003)", items[0].Title)
 	require.Equal(t, []string{"slow burn", "clocks"}, items[0].Tags)
@@ -182,7 +182,7 @@ func TestMessagesAreValidAndRepeatable(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
 			read := func() []record.Record {
-				d := open(t, datasets.Config{Path: filepath.Join("testdata", path), Tags: true})
+				d := openSet(t, datasets.Config{Path: filepath.Join("testdata", path), Tags: true})
 				ms := slices.Collect(d.Messages())
 				require.Len(t, ms, d.Total())
 				return ms
@@ -243,8 +243,8 @@ func TestZipAndGzipReadAsFolders(t *testing.T) {
 	require.NoError(t, z.Close())
 	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
 	require.Equal(
-		t, lines(open(t, datasets.Config{Path: "testdata/ml-1m"})),
-		lines(open(t, datasets.Config{Path: path})),
+		t, lines(openSet(t, datasets.Config{Path: "testdata/ml-1m"})),
+		lines(openSet(t, datasets.Config{Path: path})),
 	)
 
 	content, err := os.ReadFile("testdata/csv/events.csv")
@@ -257,8 +257,8 @@ func TestZipAndGzipReadAsFolders(t *testing.T) {
 	path = filepath.Join(dir, "events.csv.gz")
 	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
 	require.Equal(
-		t, lines(open(t, datasets.Config{Path: "testdata/csv"})),
-		lines(open(t, datasets.Config{Path: path})),
+		t, lines(openSet(t, datasets.Config{Path: "testdata/csv"})),
+		lines(openSet(t, datasets.Config{Path: path})),
 	)
 }
 
@@ -310,7 +310,7 @@ func TestCSVDialects(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "x.csv")
 			require.NoError(t, os.WriteFile(path, []byte(c.content), 0o600))
-			require.Equal(t, c.want, lines(open(t, datasets.Config{Path: path})))
+			require.Equal(t, c.want, lines(openSet(t, datasets.Config{Path: path})))
 		})
 	}
 }
@@ -406,13 +406,13 @@ func TestDownloaded(t *testing.T) {
 	if root == "" {
 		t.Skip("DATASETS is not set: want a folder with ml-100k and ml-1m")
 	}
-	d := open(t, datasets.Config{Path: filepath.Join(root, "ml-100k")})
+	d := openSet(t, datasets.Config{Path: filepath.Join(root, "ml-100k")})
 	require.Equal(t, 100_000, d.Len())
 	require.Equal(t, 943, d.UserCount())
 	require.Len(t, slices.Collect(d.Items()), 1682)
 
 	started := time.Now()
-	d = open(
+	d = openSet(
 		t,
 		datasets.Config{
 			Path:  filepath.Join(root, "ml-1m", "ml-1m.zip"),

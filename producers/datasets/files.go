@@ -136,8 +136,8 @@ func (f *files) isMovieLensCSV(name string) bool {
 	return err == nil
 }
 
-// open returns the content of the file called name, unpacked.
-func (f *files) open(name string) (io.ReadCloser, error) {
+// openFile returns the content of the file called name, unpacked.
+func (f *files) openFile(name string) (io.ReadCloser, error) {
 	p, ok := f.byName[name]
 	if !ok {
 		return nil, fmt.Errorf("file %s is missing: %w", name, fs.ErrNotExist)
@@ -175,7 +175,7 @@ func (f *files) lines(
 	name, sep string,
 	each func(n int, fields []string) error,
 ) error {
-	r, err := f.open(name)
+	r, err := f.openFile(name)
 	if err != nil {
 		return err
 	}
@@ -237,7 +237,7 @@ type table struct {
 }
 
 func (f *files) openCSV(name string) (*table, error) {
-	r, err := f.open(name)
+	r, err := f.openFile(name)
 	if err != nil {
 		return nil, err
 	}

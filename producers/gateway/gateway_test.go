@@ -26,7 +26,7 @@ import (
 
 var received = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func open(t testing.TB, log *emittest.Log, change func(*gateway.Config)) *gateway.Gateway {
+func newGateway(t testing.TB, log *emittest.Log, change func(*gateway.Config)) *gateway.Gateway {
 	t.Helper()
 	v, err := schemas.NewValidator()
 	require.NoError(t, err)
@@ -74,7 +74,9 @@ const viewed = `{"user_id":"u1","item_id":"i1","action":"view"}`
 
 func TestPostEventsAcceptsEveryFormat(t *testing.T) {
 	t.Parallel()
-	cloud := `{"specversion":"1.0","id":"e1","source":"shop","type":"interaction.recorded.v1","time":"2026-02-01T10:00:00Z","traceparent":"00-1-2-01","data":` + viewed + `}`
+	cloud := `{"specversion":"1.0","id":"e1","source":"shop","type":"interaction.recorded.v1",` +
+		`"time":"2026-02-01T10:00:00Z",` +
+		`"traceparent":"00-1-2-01","data":` + viewed + `}`
 	cases := []struct {
 		name string
 		call call
@@ -112,7 +114,7 @@ func TestPostEventsAcceptsEveryFormat(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			log := &emittest.Log{}
-			w := c.call.do(open(t, log, nil).Handler())
+			w := c.call.do(newGateway(t, log, nil).Handler())
 			require.Equal(t, http.StatusAccepted, w.Code, w.Body.String())
 			a := answer(t, w)
 			require.Equal(t, len(c.ids), a.Accepted)
@@ -147,7 +149,7 @@ func TestPostEventsOfOtherKinds(t *testing.T) {
 	w := post("application/json", `[
 		{"kind":"friendship.added.v1","user_id":"b","friend_id":"a"},
 		{"kind":"item.updated.v1","item_id":"i","title":"T"},
-		{"kind":"user.erased.v1","user_id":"u"}]`).do(open(t, log, nil).Handler())
+		{"kind":"user.erased.v1","user_id":"u"}]`).do(newGateway(t, log, nil).Handler())
 	require.Equal(t, http.StatusAccepted, w.Code, w.Body.String())
 	ms := log.Messages()
 	require.Len(t, ms, 3)
@@ -185,7 +187,7 @@ func TestPostEventsOfEveryKind(t *testing.T) {
 				w := post(
 					schemas.ContentTypeCloudEvent,
 					string(event),
-				).do(open(t, log, nil).Handler())
+				).do(newGateway(t, log, nil).Handler())
 				require.Equal(t, http.StatusAccepted, w.Code, w.Body.String())
 				require.Len(t, log.Messages(), 1)
 				m := log.Messages()[0]
@@ -207,7 +209,7 @@ func TestPostEventsSaysWhatWasRefused(t *testing.T) {
 	t.Parallel()
 	log := &emittest.Log{}
 	counts := map[schemas.Kind][2]int{}
-	g := open(t, log, func(c *gateway.Config) {
+	g := newGateway(t, log, func(c *gateway.Config) {
 		c.MaxEventBytes = 300
 		c.OnEvents = func(k schemas.Kind, accepted, refused int) {
 			counts[k] = [2]int{accepted, refused}
@@ -219,7 +221,8 @@ func TestPostEventsSaysWhatWasRefused(t *testing.T) {
 		`{"user_id":"u1"`,
 		`{"kind":"no.such.v1"}`,
 		`{"user_id":5,"item_id":"i1","action":"stare"}`,
-		`{"event_id":"big","user_id":"u1","item_id":"i1","action":"view","context":{"k":"` + strings.Repeat(
+		`{"event_id":"big","user_id":"u1","item_id":"i1","action":"view",` +
+			`"context":{"k":"` + strings.Repeat(
 			"x",
 			300,
 		) + `"}}`,
@@ -315,7 +318,8 @@ func TestRequestsThatAreRefusedWhole(t *testing.T) {
 			"cloudevent of other content",
 			post(
 				"application/cloudevents+json",
-				`{"specversion":"1.0","id":"1","source":"s","type":"user.updated.v1","datacontenttype":"text/xml","data":"x"}`,
+				`{"specversion":"1.0","id":"1","source":"s","type":"user.updated.v1",`+
+					`"datacontenttype":"text/xml","data":"x"}`,
 			),
 			400, "text/xml",
 		},
@@ -324,7 +328,7 @@ func TestRequestsThatAreRefusedWhole(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			log := &emittest.Log{}
-			g := open(t, log, func(c *gateway.Config) { c.MaxRequestBytes, c.MaxEvents = 1000, 3 })
+			g := newGateway(t, log, func(c *gateway.Config) { c.MaxRequestBytes, c.MaxEvents = 1000, 3 })
 			w := c.call.do(g.Handler())
 			require.Equal(t, c.status, w.Code, w.Body.String())
 			require.Equal(t, gateway.ContentTypeProblem, w.Header().Get("Content-Type"))
@@ -335,7 +339,7 @@ func TestRequestsThatAreRefusedWhole(t *testing.T) {
 		})
 	}
 	log := &emittest.Log{}
-	w := call{"POST", "/v1/events", packed(viewed), zipped}.do(open(t, log, nil).Handler())
+	w := call{"POST", "/v1/events", packed(viewed), zipped}.do(newGateway(t, log, nil).Handler())
 	require.Equal(t, http.StatusAccepted, w.Code)
 	require.Len(t, log.Messages(), 1)
 }
@@ -355,7 +359,7 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 			},
 		}
 		w := two.do(
-			open(t, log, func(c *gateway.Config) {
+			newGateway(t, log, func(c *gateway.Config) {
 				c.RetryAfter = 1500 * time.Millisecond
 			}).Handler(),
 		)
@@ -373,7 +377,7 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 				Failed: []fault.Rejection{{Index: 1, Err: fault.Transientf("no leader")}},
 			}
 		}}
-		w := two.do(open(t, log, nil).Handler())
+		w := two.do(newGateway(t, log, nil).Handler())
 		require.Equal(t, http.StatusMultiStatus, w.Code)
 		p := answer(t, w)
 		require.Equal(t, 1, p.Accepted)
@@ -392,7 +396,7 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 				return fault.Permanentf("too large")
 			},
 		}
-		w := two.do(open(t, log, nil).Handler())
+		w := two.do(newGateway(t, log, nil).Handler())
 		require.Equal(t, http.StatusBadRequest, w.Code)
 	})
 	t.Run("in time", func(t *testing.T) {
@@ -404,7 +408,7 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 			},
 		}
 		w := two.do(
-			open(t, log, func(c *gateway.Config) { c.EmitTimeout = time.Millisecond }).Handler(),
+			newGateway(t, log, func(c *gateway.Config) { c.EmitTimeout = time.Millisecond }).Handler(),
 		)
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 	})
@@ -430,13 +434,13 @@ func TestBackPressure(t *testing.T) {
 		require.Equal(t, http.StatusAccepted, <-first)
 	}
 
-	h, first := start(open(t, log, func(c *gateway.Config) { c.MaxInFlightRequests = 1 }))
+	h, first := start(newGateway(t, log, func(c *gateway.Config) { c.MaxInFlightRequests = 1 }))
 	w := post("application/json", viewed).do(h)
 	require.Equal(t, http.StatusTooManyRequests, w.Code)
 	require.Equal(t, "1", w.Header().Get("Retry-After"))
 	finish(first)
 
-	g := open(t, log, func(c *gateway.Config) { c.MaxRequestBytes, c.MaxInFlightBytes = 100, 110 })
+	g := newGateway(t, log, func(c *gateway.Config) { c.MaxRequestBytes, c.MaxInFlightBytes = 100, 110 })
 	h, first = start(g)
 	require.Equal(
 		t, http.StatusTooManyRequests,
@@ -506,7 +510,7 @@ func TestEntities(t *testing.T) {
 			t.Run(c.name+" "+router, func(t *testing.T) {
 				t.Parallel()
 				log := &emittest.Log{}
-				w := c.call.do(mount(open(t, log, nil)))
+				w := c.call.do(mount(newGateway(t, log, nil)))
 				require.Equal(t, c.code, w.Code, w.Body.String())
 				if c.code != http.StatusAccepted {
 					require.Contains(t, answer(t, w).Detail, c.want)
@@ -531,7 +535,7 @@ func TestEntities(t *testing.T) {
 		"",
 		map[string]string{"Idempotency-Key": "once"},
 	}.do(
-		open(t, log, nil).Handler(),
+		newGateway(t, log, nil).Handler(),
 	)
 	require.Equal(t, http.StatusAccepted, w.Code)
 	require.Equal(t, "once", written(log.Messages()[0]).Header(schemas.HeaderID))
@@ -548,9 +552,10 @@ func TestHTTPConfigSaysWhatToChange(t *testing.T) {
 
 func BenchmarkPostEvents(b *testing.B) {
 	log := &emittest.Log{Plan: func(context.Context, []record.Record) error { return nil }}
-	h := open(b, log, nil).Handler()
+	h := newGateway(b, log, nil).Handler()
 	body := strings.Repeat(
-		`{"user_id":"user-123456","item_id":"item-98765","action":"rate","value":4.5,"occurred_at":"2026-03-01T20:15:00Z","session_id":"s-1"}`+"\n",
+		`{"user_id":"user-123456","item_id":"item-98765","action":"rate","value":4.5,`+
+			`"occurred_at":"2026-03-01T20:15:00Z","session_id":"s-1"}`+"\n",
 		100,
 	)
 	b.ReportAllocs()

@@ -41,7 +41,7 @@ func (v *visit) look(list *schemas.Recommendation) {
 		switch r := v.rng.Float64(); {
 		case r < examined*sigmoid(4*liking-1):
 			v.add(p.ItemID, schemas.Click, nil, list.RecommendationID)
-			v.take(i, list.RecommendationID)
+			v.afterClick(i, list.RecommendationID)
 		case r > 0.985 && liking < -0.2:
 			v.add(p.ItemID, schemas.Hide, nil, list.RecommendationID)
 		case r > 0.96 && liking < 0:
@@ -55,7 +55,7 @@ func (v *visit) browse() {
 	for range 1 + v.rng.IntN(4) {
 		if i := v.world.find(v.rng, v.user); i >= 0 {
 			v.add(itemID(i), schemas.View, nil, "")
-			v.take(i, "")
+			v.afterClick(i, "")
 		}
 	}
 	if len(v.events) == 0 { // has seen all there is: looks at something again
@@ -63,13 +63,13 @@ func (v *visit) browse() {
 	}
 }
 
-// take decides what follows a click or a view: watching, and sometimes saying what one thinks.
-func (v *visit) take(i int, recommendation string) {
+// afterClick decides what follows a click or a view: watching, and sometimes saying what one thinks.
+func (v *visit) afterClick(i int, recommendation string) {
 	liking := v.world.affinity(v.user, i)
 	if v.rng.Float64() > 0.4+0.5*sigmoid(4*liking) {
 		return
 	}
-	v.world.take(v.user, i)
+	v.world.markTaken(v.user, i)
 	fraction := math.Round(100*min(1, max(0.05, 0.65+0.5*liking+0.15*v.rng.NormFloat64()))) / 100
 	v.add(itemID(i), schemas.Watch, &fraction, recommendation)
 	switch r := v.rng.Float64(); {

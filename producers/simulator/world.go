@@ -186,8 +186,8 @@ func (w *world) find(rng *rand.Rand, u int) int {
 	return best
 }
 
-func (w *world) has(u, i int) bool { return w.users[u].taken[i] }
-func (w *world) take(u, i int)     { w.users[u].taken[i] = true }
+func (w *world) has(u, i int) bool  { return w.users[u].taken[i] }
+func (w *world) markTaken(u, i int) { w.users[u].taken[i] = true }
 
 // release adds a new film.
 func (w *world) release() int {

@@ -62,12 +62,12 @@ func (w *watcher) run(ctx context.Context) {
 		fetches := w.client.PollFetches(ctx)
 		now := time.Now()
 		w.mu.Lock()
-		fetches.EachRecord(func(r *kgo.Record) { w.take(r, now) })
+		fetches.EachRecord(func(r *kgo.Record) { w.receive(r, now) })
 		w.mu.Unlock()
 	}
 }
 
-func (w *watcher) take(r *kgo.Record, now time.Time) {
+func (w *watcher) receive(r *kgo.Record, now time.Time) {
 	var list struct {
 		UserID   string           `json:"user_id"`
 		CausedBy schemas.CausedBy `json:"caused_by"`

@@ -69,15 +69,15 @@ func (b *bench) growth(ctx context.Context) (*section, error) {
 			}
 			b.say(
 				"  %s, %-12s %6.0f events/s, ours %.0f µs, all %.0f µs per event", kind, g.label,
-				u.rate(), u.perEvent(u.ours), u.perEvent(u.all()),
+				u.rate(), u.perEvent(u.ours), u.perEvent(u.total()),
 			)
 			row := append([]string{
 				kind + ", " + g.label, number(u.rate(), 0), number(u.perEvent(u.ours), 0),
 				number(u.perEvent(u.ours)/base.perEvent(base.ours), 2),
 			}, u.split()...)
 			t.add(append(
-				row, number(u.perEvent(u.all()), 0),
-				number(u.perEvent(u.all())/base.perEvent(base.all()), 2), number(u.memory, 0),
+				row, number(u.perEvent(u.total()), 0),
+				number(u.perEvent(u.total())/base.perEvent(base.total()), 2), number(u.memory, 0),
 			)...)
 		}
 	}

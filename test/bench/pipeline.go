@@ -25,8 +25,8 @@ func (u usage) perEvent(cpu float64) float64 { return cpu / float64(u.events) * 
 
 func (u usage) rate() float64 { return float64(u.events) / u.seconds }
 
-// all returns the CPU of our process and of every engine together.
-func (u usage) all() float64 {
+// total returns the CPU of our process and of every engine together.
+func (u usage) total() float64 {
 	sum := u.ours
 	for _, x := range u.engines {
 		sum += x
@@ -278,10 +278,10 @@ func (b *bench) measure(
 	label := kind + ": " + x.label
 	b.say(
 		"  %-45s %8.0f events/s, ours %.0f µs, all %.0f µs per event", label, u.rate(),
-		u.perEvent(u.ours), u.perEvent(u.all()),
+		u.perEvent(u.ours), u.perEvent(u.total()),
 	)
 	back.add(append([]string{label, number(u.rate(), 0), number(u.perEvent(u.ours), 0)}, append(
-		u.split(), number(u.perEvent(u.all()), 0), number(u.memory, 0),
+		u.split(), number(u.perEvent(u.total()), 0), number(u.memory, 0),
 	)...)...)
 	c.add(label, u.rate())
 	if len(x.only) == 1 {

@@ -163,10 +163,10 @@ func expect(log theLog) (*expected, error) {
 			}
 		}
 	}
-	if err := x.foldInteractions(log[schemas.TopicInteractions]); err != nil {
+	if err := x.replayInteractions(log[schemas.TopicInteractions]); err != nil {
 		return nil, err
 	}
-	x.foldFriendships(log[schemas.TopicFriendships])
+	x.replayFriendships(log[schemas.TopicFriendships])
 	for i := range log[schemas.TopicItems] {
 		if it, err := schemas.DecodeItem(&log[schemas.TopicItems][i]); err == nil {
 			x.items[it.ItemID] = it.Title // one partition per item, in order
@@ -193,7 +193,7 @@ func (x *expected) covered(user string, t time.Time) bool {
 	return ok && !t.After(erased)
 }
 
-func (x *expected) foldInteractions(records []record.Record) error {
+func (x *expected) replayInteractions(records []record.Record) error {
 	table := model.NewTable(model.Default())
 	learner, sums := model.NewLearner(table), model.NewSums(table)
 	signals := table.Config().Signals
@@ -276,7 +276,7 @@ func (x *expected) itemsSeen(table *model.Table) iter.Seq[string] {
 	}
 }
 
-func (x *expected) foldFriendships(records []record.Record) {
+func (x *expected) replayFriendships(records []record.Record) {
 	for i := range records {
 		f, err := schemas.DecodeFriendship(&records[i])
 		if err != nil || x.covered(f.UserID, f.OccurredAt) || x.covered(f.FriendID, f.OccurredAt) {

@@ -139,7 +139,7 @@ func (h *harness) instanceFaults() []fault {
 	}
 	return append(alone,
 		// Slow connections make the program spend its time between asking and being answered: it is
-		// frozen there, between writing down a range and its effects, or with an effect under way,
+		// frozen there, between a batch intent and its effects, or with an effect in flight,
 		// loses its partitions, and wakes up.
 		fault{kind: "instance: frozen amid a write, replaced, then awake", weight: 4,
 			inject: func(ctx context.Context, r *rand.Rand) error {

@@ -142,7 +142,7 @@ func RunOutages(
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	s, err := h.open(ctx)
+	s, err := h.openStores(ctx)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -60,7 +60,7 @@ func Run(ctx context.Context, cfg Config, paths Paths, diary io.Writer) (*Report
 	if err != nil {
 		return nil, err
 	}
-	s, err := h.open(ctx)
+	s, err := h.openStores(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +85,9 @@ func Run(ctx context.Context, cfg Config, paths Paths, diary io.Writer) (*Report
 // lookAfter is how long erasures that met a late write may take to be completed.
 const lookAfter = 12 * time.Second
 
-func (h *harness) open(ctx context.Context) (*stores, error) {
+func (h *harness) openStores(ctx context.Context) (*stores, error) {
 	if h.services != nil {
-		return h.services.open(ctx)
+		return h.services.openStores(ctx)
 	}
 	return openEmbedded(ctx, filepath.Join(h.dir, "dev"))
 }

@@ -58,7 +58,7 @@ const (
 	topicPrefix = "torture."
 )
 
-func (s *services) open(ctx context.Context) (*stores, error) {
+func (s *services) openStores(ctx context.Context) (*stores, error) {
 	qc := qdrant.DefaultConfig()
 	qc.Addr, qc.CollectionPrefix = s.direct[engineQdrant], database+"_"
 	qc.Dim, qc.ContentDim = model.Default().Dim+1, model.DefaultContentDim

@@ -139,7 +139,8 @@ func plants() []plant {
 		},
 		{
 			"oversized value", schemas.TopicInteractions,
-			`{"user_id":"u0001","item_id":"i0001","action":"like","context":{"x":"` + strings.Repeat(
+			`{"user_id":"u0001","item_id":"i0001","action":"like",` +
+				`"context":{"x":"` + strings.Repeat(
 				"x",
 				300_000,
 			) + `"}}`,
