@@ -338,7 +338,8 @@ func (d *Dataset) add(user, item string, at int64, value float32) {
 	d.rows = append(
 		d.rows,
 		row{
-			at: at, user: d.userIDs.intern(user), item: d.itemIDs.intern(item), seq: uint32(len(d.rows)),
+			at: at, user: d.userIDs.intern(user), item: d.itemIDs.intern(item),
+			seq: uint32(len(d.rows)),
 			value: value,
 		},
 	)

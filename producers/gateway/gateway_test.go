@@ -328,7 +328,9 @@ func TestRequestsThatAreRefusedWhole(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			log := &emittest.Log{}
-			g := newGateway(t, log, func(c *gateway.Config) { c.MaxRequestBytes, c.MaxEvents = 1000, 3 })
+			g := newGateway(t, log, func(c *gateway.Config) {
+				c.MaxRequestBytes, c.MaxEvents = 1000, 3
+			})
 			w := c.call.do(g.Handler())
 			require.Equal(t, c.status, w.Code, w.Body.String())
 			require.Equal(t, gateway.ContentTypeProblem, w.Header().Get("Content-Type"))
@@ -408,7 +410,9 @@ func TestPostEventsWhenTheLogDoesNotTakeThem(t *testing.T) {
 			},
 		}
 		w := two.do(
-			newGateway(t, log, func(c *gateway.Config) { c.EmitTimeout = time.Millisecond }).Handler(),
+			newGateway(t, log, func(c *gateway.Config) {
+				c.EmitTimeout = time.Millisecond
+			}).Handler(),
 		)
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 	})
@@ -440,7 +444,9 @@ func TestBackPressure(t *testing.T) {
 	require.Equal(t, "1", w.Header().Get("Retry-After"))
 	finish(first)
 
-	g := newGateway(t, log, func(c *gateway.Config) { c.MaxRequestBytes, c.MaxInFlightBytes = 100, 110 })
+	g := newGateway(t, log, func(c *gateway.Config) {
+		c.MaxRequestBytes, c.MaxInFlightBytes = 100, 110
+	})
 	h, first = start(g)
 	require.Equal(
 		t, http.StatusTooManyRequests,

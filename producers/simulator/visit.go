@@ -63,7 +63,7 @@ func (v *visit) browse() {
 	}
 }
 
-// afterClick decides what follows a click or a view: watching, and sometimes saying what one thinks.
+// afterClick decides what follows a click or a view: watching, and sometimes a rating.
 func (v *visit) afterClick(i int, recommendation string) {
 	liking := v.world.affinity(v.user, i)
 	if v.rng.Float64() > 0.4+0.5*sigmoid(4*liking) {
