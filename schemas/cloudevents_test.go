@@ -87,7 +87,7 @@ func FuzzCloudEvents(f *testing.F) {
 	f.Add(
 		[]byte(
 			`{"specversion":"1.0","id":"1","source":"s","type":"interaction.recorded.v1",` +
-				`"time":"2026-03-01T01:02:03Z",`+
+				`"time":"2026-03-01T01:02:03Z",` +
 				`"data":{"user_id":"u","item_id":"i","action":"view"}}`,
 		),
 	)

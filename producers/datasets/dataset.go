@@ -339,7 +339,7 @@ func (d *Dataset) add(user, item string, at int64, value float32) {
 		d.rows,
 		row{
 			at: at, user: d.userIDs.intern(user), item: d.itemIDs.intern(item),
-			seq: uint32(len(d.rows)),
+			seq:   uint32(len(d.rows)),
 			value: value,
 		},
 	)
