@@ -76,8 +76,8 @@ var retiredNames = []retiredName{
 }
 
 // maySay are the files in which retired words stand: decisions and the history are never rewritten,
-// and one data file, with the tests of the upgrade, has the names that topics and groups once had on
-// the broker.
+// and one data file, with the tests of the upgrade, has the names that topics and groups once had
+// on the broker.
 var maySay = regexp.MustCompile(`^(CHANGELOG\.md|go\.sum|words_test\.go|wordcheck_test\.go)$` +
 	`|^docs/(adr|bench|img)/|^schemas/renamed\.|(^|/)testdata/` +
 	`|(^|/)renamed(_\w+)?_test\.go$`)

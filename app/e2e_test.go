@@ -46,7 +46,7 @@ func everything(t *testing.T, in *apptest.Installation) {
 		"bad records go to the poison topic and the rest flows",
 		func(t *testing.T) { badRecords(t, in) },
 	)
-	in.AwaitCalm(t, 90*time.Second)
+	in.AwaitIdle(t, 90*time.Second)
 	t.Run("rows and rollups are exact", func(t *testing.T) { exactRows(t, in) })
 	t.Run("lists on the topic and over REST", func(t *testing.T) { lists(t, in) })
 	t.Run("an event sent twice counts once", func(t *testing.T) { twice(t, in) })
@@ -124,7 +124,7 @@ func twice(t *testing.T, in *apptest.Installation) {
 		code, body := in.Call(t, http.MethodPost, "/v1/events", event)
 		require.Equal(t, http.StatusAccepted, code, string(body))
 	}
-	in.AwaitCalm(t, 30*time.Second)
+	in.AwaitIdle(t, 30*time.Second)
 	after, err := in.Engines().Analytics.CountInteractions(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, before.Rows+1, after.Rows)
@@ -164,7 +164,7 @@ func friendships(t *testing.T, in *apptest.Installation) {
 		batch = append(batch, f.Message())
 	}
 	require.NoError(t, in.Kafka().Emit(t.Context(), batch))
-	in.AwaitCalm(t, 30*time.Second)
+	in.AwaitIdle(t, 30*time.Second)
 	got := make(map[[2]string]bool)
 	require.NoError(
 		t,
@@ -259,7 +259,7 @@ func badRecords(t *testing.T, in *apptest.Installation) {
 		`{"user_id":"u","item_id":"i","action":"view","note":"`+strings.Repeat("x", 9<<20)+`"}`,
 	)
 	require.Equal(t, http.StatusRequestEntityTooLarge, code, string(body[:min(len(body), 300)]))
-	in.AwaitCalm(t, 60*time.Second)
+	in.AwaitIdle(t, 60*time.Second)
 	open := func() []deadletter.Letter {
 		found, err := in.Kafka().DeadLetters().List(
 			t.Context(), deadletter.Filter{State: deadletter.Open},
@@ -284,7 +284,7 @@ func badRecords(t *testing.T, in *apptest.Installation) {
 	)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	in.AwaitCalm(t, 30*time.Second)
+	in.AwaitIdle(t, 30*time.Second)
 	require.Len(
 		t, open(), each*len(bad)-1,
 		"the dropped one is not open any more, the replayed one failed again",
@@ -317,7 +317,7 @@ func erased(t *testing.T, in *apptest.Installation) {
 		map[string]any{"attributes": map[string]any{"country": "FR"}},
 	)
 	require.Less(t, code, 300, string(body))
-	in.AwaitCalm(t, 30*time.Second)
+	in.AwaitIdle(t, 30*time.Second)
 	points, err := in.Engines().Users.GetUsers(t.Context(), []string{who})
 	require.NoError(t, err)
 	require.Len(t, points, 1)
@@ -326,7 +326,7 @@ func erased(t *testing.T, in *apptest.Installation) {
 	}
 	code, body = in.Call(t, http.MethodDelete, "/v1/users/"+who, nil)
 	require.Less(t, code, 300, string(body))
-	in.AwaitCalm(t, 30*time.Second)
+	in.AwaitIdle(t, 30*time.Second)
 	// What happened before and comes late must not bring the person back.
 	past := time.Now().Add(-24 * time.Hour).UTC()
 	late := []record.Record{
@@ -343,7 +343,7 @@ func erased(t *testing.T, in *apptest.Installation) {
 		}.Message(),
 	}
 	require.NoError(t, in.Kafka().Emit(t.Context(), late))
-	in.AwaitCalm(t, 30*time.Second)
+	in.AwaitIdle(t, 30*time.Second)
 	points, err = in.Engines().Users.GetUsers(t.Context(), []string{who})
 	require.NoError(t, err)
 	require.Empty(t, points)
@@ -383,7 +383,7 @@ func movieLens(t *testing.T, in *apptest.Installation) {
 		_, err = datasets.Replay(t.Context(), set, in.Kafka(), datasets.ReplayOptions{})
 		require.NoError(t, err)
 	}
-	in.AwaitCalm(t, 8*time.Minute)
+	in.AwaitIdle(t, 8*time.Minute)
 	got, err := in.Engines().Analytics.CountInteractions(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, sinks.Counts{Rows: 100_000, ItemHours: 100_000, UserDays: 100_000}, got)

@@ -49,7 +49,7 @@ func TestPositionsCarryTheEpochOfTheLog(t *testing.T) {
 		event := schemas.Interaction{UserID: "ann", ItemID: "film-1", Action: schemas.Like}
 		code, body := in.Call(t, http.MethodPost, "/v1/events", event)
 		require.Equal(t, http.StatusAccepted, code, string(body))
-		in.AwaitCalm(t, 30*time.Second)
+		in.AwaitIdle(t, 30*time.Second)
 		points, err := in.Engines().Users.GetUsers(t.Context(), []string{"ann"})
 		require.NoError(t, err)
 		require.Len(t, points, 1)

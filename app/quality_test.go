@@ -345,7 +345,7 @@ func holds(list *schemas.Recommendation, item string) bool {
 // counted checks that histories, counts and rows are those of each event once.
 func (s *qualityStream) counted(t *testing.T, in *apptest.Installation) {
 	t.Helper()
-	in.AwaitCalm(t, 2*time.Minute)
+	in.AwaitIdle(t, 2*time.Minute)
 	n := int64(len(s.events))
 	got, err := in.Engines().Analytics.CountInteractions(t.Context())
 	require.NoError(t, err)

@@ -186,7 +186,7 @@ func TestRealUpgradeOfRenamedTopicsAndGroups(t *testing.T) {
 	)
 
 	in := renamedInstallation{apptest.Start(t, cfg, false)}
-	in.AwaitCalm(t, 90*time.Second)
+	in.AwaitIdle(t, 90*time.Second)
 	require.NoError(t, in.Degraded())
 	const want = 30 + 30 + 5
 	got, err := in.Engines().Analytics.CountInteractions(t.Context())

@@ -79,7 +79,7 @@ func startRenamed(t *testing.T, dir string) (renamedInstallation, func()) {
 	in, stop := apptest.StartEmbedded(t, dir, func(c *config.Config) {
 		c.Topics.Partitions, c.Model.Dim = 2, 16
 	})
-	in.AwaitCalm(t, time.Minute)
+	in.AwaitIdle(t, time.Minute)
 	return renamedInstallation{in}, stop
 }
 
@@ -121,7 +121,7 @@ func (in renamedInstallation) replay(t *testing.T, ids ...string) {
 		Replay(t.Context(), deadletter.Filter{IDs: ids}, deadletter.ReplayOptions{})
 	require.NoError(t, err)
 	require.Equal(t, len(ids), n)
-	in.AwaitCalm(t, 30*time.Second)
+	in.AwaitIdle(t, 30*time.Second)
 }
 
 func TestUpgradeOfRenamedTopicsAndGroups(t *testing.T) {
@@ -171,7 +171,7 @@ func TestUpgradeOfRenamedTopicsAndGroups(t *testing.T) {
 	code, body := in.Call(t, http.MethodPost, "/v1/events",
 		`{"event_id":"new","source":"test","user_id":"ann","item_id":"film-1","action":"like"}`)
 	require.Equal(t, http.StatusAccepted, code, string(body))
-	in.AwaitCalm(t, 30*time.Second)
+	in.AwaitIdle(t, 30*time.Second)
 	in.requireRows(t, want+1)
 	stop()
 	in, stop = startRenamed(t, dir)

@@ -162,7 +162,7 @@ func rebuilt(
 func fill(t *testing.T, in *apptest.Installation) {
 	t.Helper()
 	in.World(t, 1500)
-	in.AwaitCalm(t, 90*time.Second)
+	in.AwaitIdle(t, 90*time.Second)
 	bad := record.Record{
 		Topic: schemas.TopicInteractions, Partition: record.AnyPartition, Key: []byte("bad"),
 		Value: []byte("{not json"),
@@ -186,15 +186,15 @@ func fill(t *testing.T, in *apptest.Installation) {
 		code, out := in.Call(t, x.method, x.path, orNil(x.body))
 		require.Less(t, code, 300, string(out))
 	}
-	in.AwaitCalm(t, 60*time.Second)
+	in.AwaitIdle(t, 60*time.Second)
 	code, out := in.Call(t, http.MethodDelete, "/v1/users/user-1", nil)
 	require.Less(t, code, 300, string(out))
-	in.AwaitCalm(t, 60*time.Second)
+	in.AwaitIdle(t, 60*time.Second)
 	code, out = in.Call(
 		t, http.MethodPost, "/v1/events", `{"user_id":"user-1","item_id":"film-9","action":"like"}`,
 	)
 	require.Less(t, code, 300, string(out))
-	in.AwaitCalm(t, 60*time.Second)
+	in.AwaitIdle(t, 60*time.Second)
 }
 
 func orNil(s string) any {
@@ -218,7 +218,7 @@ func more(t *testing.T, in *apptest.Installation, run string) {
 		}.Message())
 	}
 	require.NoError(t, in.Kafka().Emit(t.Context(), batch))
-	in.AwaitCalm(t, 60*time.Second)
+	in.AwaitIdle(t, 60*time.Second)
 	after, err := in.Engines().Analytics.CountInteractions(t.Context())
 	require.NoError(t, err)
 	require.Equal(
@@ -418,14 +418,14 @@ func underLoad(t *testing.T, in *apptest.Installation) *apptest.Installation {
 	}
 	cancel()
 	load.Wait()
-	in.AwaitCalm(t, 60*time.Second)
+	in.AwaitIdle(t, 60*time.Second)
 	before := pictureOf(t, in)
 	in.Stop()
 	for _, store := range []string{"qdrant", "neo4j", "clickhouse"} {
 		require.NoError(t, rebuilt(t.Context(), t, in.Config(), store))
 	}
 	in = restart(t, in.Config())
-	in.AwaitCalm(t, 60*time.Second)
+	in.AwaitIdle(t, 60*time.Second)
 	require.Equal(
 		t, before, pictureOf(t, in),
 		"the store switched to under load equals a replay of the whole log",
@@ -467,7 +467,7 @@ func withoutOffsets(t *testing.T, in *apptest.Installation) *apptest.Installatio
 		require.NoError(t, rebuilt(t.Context(), t, in.Config(), store))
 	}
 	in = restart(t, in.Config())
-	in.AwaitCalm(t, 60*time.Second)
+	in.AwaitIdle(t, 60*time.Second)
 	after := pictureOf(t, in)
 	// A group that begins anew makes lists due once more: none is lost, and what comes twice has
 	// another version.

@@ -279,8 +279,8 @@ func Eventually(t *testing.T, limit time.Duration, check func() error) {
 	}
 }
 
-// AwaitCalm waits until the lag of every group is 0 and the index is up to date.
-func (in *Installation) AwaitCalm(t *testing.T, limit time.Duration) {
+// AwaitIdle waits until the lag of every group is 0 and the index is up to date.
+func (in *Installation) AwaitIdle(t *testing.T, limit time.Duration) {
 	t.Helper()
 	calm := 0
 	Eventually(t, limit, func() error {
