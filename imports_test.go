@@ -88,7 +88,8 @@ var arrows = []struct {
 		"the serving library knows contracts, and no processor",
 	},
 	{
-		"processors", []string{"stream/record", "schemas", "model", "recommend", "sinks", "fault"},
+		"processors",
+		[]string{"stream/record", "schemas", "model", "recommend", "sinks", "fault"},
 		"processors are functions of events and of the stores' contents; metrics are hooks",
 	},
 	{

@@ -616,15 +616,18 @@ func TestBadRequestsAndBadHandlers(t *testing.T) {
 		{"GET", "/v1/trending", "", answered{"GET", "/v1/trending", 500}, "server's log"},
 		{
 			"GET", "/v1/users/u/friends/suggestions", "",
-			answered{"GET", "/v1/users/{id}/friends/suggestions", 503}, "try again",
+			answered{"GET", "/v1/users/{id}/friends/suggestions", 503},
+			"try again",
 		},
 		{
 			"POST", "/v1/poison/drop", `{"note":"` + strings.Repeat("x", 2000) + `"}`,
-			answered{"POST", "/v1/poison/drop", 413}, "",
+			answered{"POST", "/v1/poison/drop", 413},
+			"",
 		},
 		{
 			"POST", "/v1/events", `{"user_id":"` + strings.Repeat("x", 2000) + `"}`,
-			answered{"POST", "/v1/events", 413}, "",
+			answered{"POST", "/v1/events", 413},
+			"",
 		},
 		{"POST", "/v1/poison/drop", `{`, answered{"POST", "/v1/poison/drop", 400}, ""},
 	} {

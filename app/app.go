@@ -1,3 +1,4 @@
+// Package app is the running process: processors, API and periodic tasks on one log and its stores.
 package app
 
 import (

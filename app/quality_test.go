@@ -156,14 +156,16 @@ func (s *qualityStream) measure(t *testing.T, method func(*eval.Data) eval.Metho
 		d.Events = append(d.Events, e)
 	}
 	out, judged, n := make(hits), s.judged(), 0
-	_, err := eval.Prequential(t.Context(), d, method(d), eval.Options{K: qualityK,
+	_, err := eval.Prequential(t.Context(), d, method(d), eval.Options{
+		K: qualityK,
 		OnList: func(e eval.Event, list []int32) error {
 			if judged(n) {
 				out[s.events[n].EventID] = slices.Contains(list[:min(qualityK, len(list))], e.Item)
 			}
 			n++
 			return nil
-		}})
+		},
+	})
 	require.NoError(t, err)
 	require.Equal(
 		t, len(s.events), n,

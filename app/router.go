@@ -78,11 +78,13 @@ func (a *App) settings() processors.Settings {
 }
 
 func (a *App) trendingQuery() sinks.TrendingQuery {
-	return sinks.TrendingQuery{HalfLife: a.cfg.Recommend.TrendingHalfLife, N: 200,
+	return sinks.TrendingQuery{
+		HalfLife: a.cfg.Recommend.TrendingHalfLife, N: 200,
 		Weights: map[schemas.Action]float64{
 			schemas.View: 0.3, schemas.Click: 0.5, schemas.Like: 1, schemas.Rate: 1,
 			schemas.AddToCart: 1, schemas.Purchase: 2, schemas.Watch: 1,
-		}}
+		},
+	}
 }
 
 // handle adds a processor to the router.

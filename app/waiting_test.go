@@ -33,16 +33,20 @@ func TestReadinessNamesAWaitingPartition(t *testing.T) {
 	retrying := func(err error) {
 		hooks.Retrying(
 			t.Context(),
-			guard.Retrying{Handler: "embed", Group: "embed", TopicPartition: tp,
-				Class: fault.ClassOf(err), Err: err},
+			guard.Retrying{
+				Handler: "embed", Group: "embed", TopicPartition: tp,
+				Class: fault.ClassOf(err), Err: err,
+			},
 		)
 	}
 	done := func(partition int) {
-		hooks.Done(t.Context(), guard.BatchDone{Handler: "embed", Group: "embed",
+		hooks.Done(t.Context(), guard.BatchDone{
+			Handler: "embed", Group: "embed",
 			TopicPartition: record.TopicPartition{
 				Topic:     tp.Topic,
 				Partition: partition,
-			}, Outcome: guard.OutcomeDone})
+			}, Outcome: guard.OutcomeDone,
+		})
 	}
 
 	require.NoError(t, partitions.Ping(t.Context()))

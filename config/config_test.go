@@ -114,13 +114,15 @@ func TestLoadTypes(t *testing.T) {
 		{"one weight", "model.weights.view", "0.25", func(t *testing.T, c config.Config) {
 			require.Equal(t, map[string]float64{"view": 0.25}, c.Model.Weights)
 		}},
-		{"keys", "http.api_keys", "shop:emit+read:0123456789abcdef,ops:operate:fedcba9876543210",
+		{
+			"keys", "http.api_keys", "shop:emit+read:0123456789abcdef,ops:operate:fedcba9876543210",
 			func(t *testing.T, c config.Config) {
 				require.Equal(t, []config.APIKey{
 					{Name: "shop", Key: "0123456789abcdef", Roles: []string{"emit", "read"}},
 					{Name: "ops", Key: "fedcba9876543210", Roles: []string{"operate"}},
 				}, c.HTTP.APIKeys)
-			}},
+			},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -181,7 +183,8 @@ func TestLoadMistakes(t *testing.T) {
 		{"no file", config.Options{File: "absent.yaml"}, "read absent.yaml"},
 		{
 			"file named by a variable",
-			config.Options{Environ: environ("SLIPSTREAM_CONFIG=other.yaml")}, "read other.yaml",
+			config.Options{Environ: environ("SLIPSTREAM_CONFIG=other.yaml")},
+			"read other.yaml",
 		},
 		{"no YAML", config.Options{File: write(t, "a.yaml", "a: [")}, "a.yaml"},
 		{
@@ -190,7 +193,8 @@ func TestLoadMistakes(t *testing.T) {
 			"unknown key kafak.brokers: at the top there are data_dir, log, kafka",
 		},
 		{
-			"unknown key", config.Options{File: write(t, "a.yaml", "stream:\n  linge: 5ms\n")},
+			"unknown key",
+			config.Options{File: write(t, "a.yaml", "stream:\n  linge: 5ms\n")},
 			"unknown key stream.linge: stream has max_records, max_bytes, linger",
 		},
 		{
@@ -214,23 +218,28 @@ func TestLoadMistakes(t *testing.T) {
 			"SLIPSTREAM_STREAM_LINGER: soon is not a duration",
 		},
 		{
-			"flag", config.Options{Set: map[string]string{"log.size": "1"}},
+			"flag",
+			config.Options{Set: map[string]string{"log.size": "1"}},
 			"command line: unknown key log.size: log has level, format",
 		},
 		{
-			"flag's value", config.Options{Set: map[string]string{"stream.max_bytes": "big"}},
+			"flag's value",
+			config.Options{Set: map[string]string{"stream.max_bytes": "big"}},
 			"command line: stream.max_bytes: big is not a size such as 64MiB",
 		},
 		{
-			"weights", config.Options{Set: map[string]string{"model.weights": "view"}},
+			"weights",
+			config.Options{Set: map[string]string{"model.weights": "view"}},
 			`"view" is not action=number`,
 		},
 		{
-			"keys", config.Options{Environ: environ("SLIPSTREAM_HTTP_API_KEYS=secretsecretsecret")},
+			"keys",
+			config.Options{Environ: environ("SLIPSTREAM_HTTP_API_KEYS=secretsecretsecret")},
 			"entry 1 is not name:role+role:key",
 		},
 		{
-			"secret file", config.Options{Environ: environ("NEO4J_PASSWORD_FILE=absent")},
+			"secret file",
+			config.Options{Environ: environ("NEO4J_PASSWORD_FILE=absent")},
 			"NEO4J_PASSWORD_FILE: open absent",
 		},
 	} {

@@ -16,8 +16,8 @@ import (
 func TestBackoffDoublesUpToItsBoundWithJitter(t *testing.T) {
 	t.Parallel()
 	b := fault.Backoff{First: 100 * time.Millisecond, Max: time.Second}
-	for i, nominal := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
-		nominal *= time.Millisecond
+	for i, milliseconds := range []int{100, 200, 400, 800, 1000, 1000} {
+		nominal := time.Duration(milliseconds) * time.Millisecond
 		assert.False(t, i > 0 && i < 5 && b.AtMax())
 		got := b.Next()
 		assert.LessOrEqual(t, got, nominal, "wait %d", i)

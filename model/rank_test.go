@@ -26,30 +26,37 @@ func TestRank(t *testing.T) {
 		{"empty", nil, 3, nil},
 		{
 			"by model",
-			[]Candidate{{ID: "a", Score: 1, Scored: true}, {ID: "b", Score: 2, Scored: true}}, 5,
+			[]Candidate{{ID: "a", Score: 1, Scored: true}, {ID: "b", Score: 2, Scored: true}},
+			5,
 			[]string{"b:model", "a:model"},
 		},
 		{
 			"ties by id",
-			[]Candidate{{ID: "b", Score: 1, Scored: true}, {ID: "a", Score: 1, Scored: true}}, 2,
+			[]Candidate{{ID: "b", Score: 1, Scored: true}, {ID: "a", Score: 1, Scored: true}},
+			2,
 			[]string{"a:model", "b:model"},
 		},
 		{
 			"twice given",
-			[]Candidate{{ID: "a", Score: 1, Scored: true}, {ID: "a", Score: 9, Scored: true}}, 2,
+			[]Candidate{{ID: "a", Score: 1, Scored: true}, {ID: "a", Score: 9, Scored: true}},
+			2,
 			[]string{"a:model"},
 		},
 		{"friends lift", []Candidate{
-			{ID: "a", Score: 1, Scored: true}, {ID: "b", Score: 0.9, Scored: true},
+			{ID: "a", Score: 1, Scored: true},
+			{ID: "b", Score: 0.9, Scored: true},
 			{ID: "c", Score: 0.8, Scored: true, Friends: 3},
 		}, 2, []string{"c:friends", "a:model"}},
 		{
 			"unscored count as least",
-			[]Candidate{{ID: "a", Score: -5, Scored: true}, {ID: "b", Trending: 1}}, 2,
+			[]Candidate{{ID: "a", Score: -5, Scored: true}, {ID: "b", Trending: 1}},
+			2,
 			[]string{"b:trending", "a:model"},
 		},
 		{
-			"nothing scored", []Candidate{{ID: "a", Trending: 0.5}, {ID: "b", Trending: 1}}, 2,
+			"nothing scored",
+			[]Candidate{{ID: "a", Trending: 0.5}, {ID: "b", Trending: 1}},
+			2,
 			[]string{"b:trending", "a:trending"},
 		},
 		{
@@ -58,7 +65,8 @@ func TestRank(t *testing.T) {
 				{ID: "a", Score: float32(math.NaN()), Scored: true},
 				{ID: "b", Score: 1, Scored: true},
 			},
-			2, []string{"b:model", "a:model"},
+			2,
+			[]string{"b:model", "a:model"},
 		},
 		{"repetition costs", []Candidate{
 			{ID: "a", Score: 1, Scored: true, Vector: x},

@@ -589,12 +589,12 @@ func (p *Embed) commit(
 		return fmt.Errorf("emit gradient sums: %w", err)
 	}
 	points := make([]sinks.User, 0, len(changed))
-	due := make([]record.Record, len(changed))
-	for i, c := range changed {
+	due := make([]record.Record, 0, len(changed)+len(deferred))
+	for _, c := range changed {
 		if c.moved {
 			points = append(points, c.state.point)
 		}
-		due[i] = profileChange(b, c.first, c.last, &c.event).Message()
+		due = append(due, profileChange(b, c.first, c.last, &c.event).Message())
 	}
 	for _, d := range deferred {
 		m := RepairRequest(profileChange(b, d.first, d.last, &d.event))

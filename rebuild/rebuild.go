@@ -115,9 +115,7 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 	all, _ := r.store.groups()
 	ask := make(map[string][]string)
 	for _, g := range all {
-		for _, t := range topicsOf(g) {
-			ask[g] = append(ask[g], t)
-		}
+		ask[g] = topicsOf(g)
 	}
 	lags, err := admin.Lag(ctx, r.kafka.Conn(), ask)
 	if err != nil {
@@ -304,7 +302,7 @@ func (r *rebuild) run(ctx context.Context) error {
 	}
 	r.Say(
 		"%s from %d offsets of the log in %.1f s%s", what, r.done.Load(),
-		time.Now().Sub(started).Seconds(), skipped,
+		time.Since(started).Seconds(), skipped,
 	)
 	return nil
 }

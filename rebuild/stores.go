@@ -441,8 +441,8 @@ func (s *embeddedRebuild) fill(ctx context.Context, places []place) error {
 func (s *embeddedRebuild) finish(ctx context.Context) (string, error) {
 	var all []string
 	for _, count := range []func(context.Context) (string, error){
-		s.vectors.count, s.graph.count, s.rows.count,
-	} { //nolint:staticcheck // each by its name
+		s.count, s.graph.count, s.rows.count,
+	} {
 		what, err := count(ctx)
 		if err != nil {
 			return "", err

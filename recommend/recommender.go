@@ -1,3 +1,4 @@
+// Package recommend makes lists: candidate sources, ranking and reasons, on what the stores hold.
 package recommend
 
 import (

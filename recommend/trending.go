@@ -171,7 +171,8 @@ func commonTrait(a, b sinks.Item) string {
 	}{
 		{"same director: ", a.Content.Directors, b.Content.Directors},
 		{"also with ", a.Content.Actors, b.Content.Actors},
-		{"also ", a.Content.Genres, b.Content.Genres}, {"also ", a.Content.Tags, b.Content.Tags},
+		{"also ", a.Content.Genres, b.Content.Genres},
+		{"also ", a.Content.Tags, b.Content.Tags},
 	} {
 		for _, x := range f.a {
 			if slices.Contains(f.b, x) {

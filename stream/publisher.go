@@ -24,7 +24,7 @@ const (
 	MetadataKey       = "kafka_key"
 	MetadataTopic     = "kafka_topic"
 	MetadataPartition = "kafka_partition"
-	// the offset of the first record; with a batch of one, of the record
+	// MetadataFirst is the offset of the first record, with a batch of one that of the record.
 	MetadataFirst = "kafka_first"
 	MetadataLast  = "kafka_last"
 	MetadataTime  = "kafka_time" // RFC 3339; batches of one only

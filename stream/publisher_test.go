@@ -53,7 +53,8 @@ func TestEmitKeepsRecordsAsTheyAre(t *testing.T) {
 					Value:     []byte(strings.Repeat("compressible ", 100)),
 					Time:      at,
 					Headers: []record.Header{
-						{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")},
+						{Key: "a", Value: []byte("1")},
+						{Key: "a", Value: []byte("2")},
 						{Key: "nil", Value: nil},
 					},
 				},

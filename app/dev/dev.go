@@ -161,16 +161,16 @@ func (d *dev) watch(ctx context.Context, a *app.App, started time.Time) error {
 		case <-ticker.C:
 		}
 		if !hinted {
-			hinted = d.hint(ctx, a, started, tty)
+			hinted = d.hint(ctx, started, tty)
 		}
-		if time.Now().Sub(last) < interval {
+		if time.Since(last) < interval {
 			continue
 		}
 		after, err := a.Rates()
 		if err != nil {
 			return err
 		}
-		seconds := time.Now().Sub(last).Seconds()
+		seconds := time.Since(last).Seconds()
 		line := rateLine(before, after, seconds)
 		before, last = after, time.Now()
 		if tty {
@@ -199,11 +199,11 @@ func rateLine(before, after app.Totals, seconds float64) string {
 
 // hint prints a command to try: for a user who has a personal list, or to send a first event. It
 // returns false when there is no such user yet.
-func (d *dev) hint(ctx context.Context, a *app.App, started time.Time, tty bool) bool {
+func (d *dev) hint(ctx context.Context, started time.Time, tty bool) bool {
 	if !d.Demo {
 		fmt.Fprintf(
 			d.Out, "ready after %.1f s; send a first event:\n\n  %s\n\n",
-			time.Now().Sub(started).Seconds(), firstEvent(d.cfg.HTTP.Addr),
+			time.Since(started).Seconds(), firstEvent(d.cfg.HTTP.Addr),
 		)
 		return true
 	}
@@ -216,7 +216,7 @@ func (d *dev) hint(ctx context.Context, a *app.App, started time.Time, tty bool)
 	}
 	fmt.Fprintf(
 		d.Out, "ready after %.1f s; try:\n\n  curl -s '%s/v1/users/%s/recommendations?n=5'\n\n",
-		time.Now().Sub(started).Seconds(), app.BaseURL(d.cfg.HTTP.Addr), user,
+		time.Since(started).Seconds(), app.BaseURL(d.cfg.HTTP.Addr), user,
 	)
 	return true
 }

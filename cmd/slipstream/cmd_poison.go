@@ -275,12 +275,14 @@ func newPoisonReplay() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			n, err := d.Replay(cmd.Context(), filter, deadletter.ReplayOptions{Rate: rate,
+			n, err := d.Replay(cmd.Context(), filter, deadletter.ReplayOptions{
+				Rate:   rate,
 				Reason: reason, Progress: func(done, total int) {
 					if done%1000 == 0 {
 						fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d\n", done, total)
 					}
-				}})
+				},
+			})
 			fmt.Fprintf(cmd.OutOrStdout(), "replayed %d dead letters\n", n)
 			return err
 		})

@@ -65,8 +65,10 @@ func (c *Config) defaults() error {
 		}
 	}
 	for _, n := range []struct{ v, d *time.Duration }{
-		{&c.Linger, ptr(2 * time.Millisecond)}, {&c.RetryFor, ptr(30 * time.Second)},
-		{&c.MinBackoff, ptr(100 * time.Millisecond)}, {&c.MaxBackoff, ptr(5 * time.Second)},
+		{&c.Linger, ptr(2 * time.Millisecond)},
+		{&c.RetryFor, ptr(30 * time.Second)},
+		{&c.MinBackoff, ptr(100 * time.Millisecond)},
+		{&c.MaxBackoff, ptr(5 * time.Second)},
 	} {
 		if *n.v < 0 {
 			return fmt.Errorf("client: times must not be negative, one is %s", *n.v)

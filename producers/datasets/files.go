@@ -105,7 +105,9 @@ func (f *files) recognise() (Format, error) {
 		name   string
 		format Format
 	}{
-		{"u.data", ML100K}, {"user_artists.dat", HetRecLastFM}, {"ratings.dat", ML1M},
+		{"u.data", ML100K},
+		{"user_artists.dat", HetRecLastFM},
+		{"ratings.dat", ML1M},
 		{"ratings.csv", MLLatest},
 	}
 	for _, m := range marks {

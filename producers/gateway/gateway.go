@@ -71,7 +71,7 @@ func (c Config) Validate() error {
 		)
 	}
 	if c.Source == "" {
-		errs = append(errs, errors.New("Source must not be empty"))
+		errs = append(errs, errors.New("no Source"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("events over HTTP: %w", err)

@@ -287,14 +287,16 @@ func TestRequestsThatAreRefusedWhole(t *testing.T) {
 		{"too large", post("application/json", strings.Repeat(" ", 2000)), 413, "larger than 1000"},
 		{
 			"zipped too large",
-			call{"POST", "/v1/events", packed(strings.Repeat(" ", 2000)), zipped}, 413,
+			call{"POST", "/v1/events", packed(strings.Repeat(" ", 2000)), zipped},
+			413,
 			"larger than 1000",
 		},
 		{"not zipped", call{"POST", "/v1/events", viewed, zipped}, 400, "not gzip"},
 		{"cut off", call{"POST", "/v1/events", packed(viewed)[:30], zipped}, 400, "ends early"},
 		{
 			"unknown packing",
-			call{"POST", "/v1/events", viewed, map[string]string{"Content-Encoding": "br"}}, 415,
+			call{"POST", "/v1/events", viewed, map[string]string{"Content-Encoding": "br"}},
+			415,
 			"send gzip",
 		},
 		{"one bad event", post("application/json", `{"user_id":"u"}`), 400, `"item_id" is missing`},
@@ -468,16 +470,19 @@ func TestEntities(t *testing.T) {
 		code int
 	}{
 		{
-			"item", call{"PUT", "/v1/items/i%2F1", `{"title":"T","genres":["g"]}`, nil},
+			"item",
+			call{"PUT", "/v1/items/i%2F1", `{"title":"T","genres":["g"]}`, nil},
 			"items i/1 item.updated.v1", 202,
 		},
 		{
-			"item with its id", call{"PUT", "/v1/items/i1", `{"item_id":"i1","title":"T"}`, nil},
+			"item with its id",
+			call{"PUT", "/v1/items/i1", `{"item_id":"i1","title":"T"}`, nil},
 			"items i1 item.updated.v1", 202,
 		},
 		{
 			"item with another id",
-			call{"PUT", "/v1/items/i1", `{"item_id":"i2","title":"T"}`, nil}, "the path says", 400,
+			call{"PUT", "/v1/items/i1", `{"item_id":"i2","title":"T"}`, nil},
+			"the path says", 400,
 		},
 		{"item without title", call{"PUT", "/v1/items/i1", `{}`, nil}, `"title" is missing`, 400},
 		{"item is a list", call{"PUT", "/v1/items/i1", `[]`, nil}, "not a JSON object", 400},
@@ -488,16 +493,19 @@ func TestEntities(t *testing.T) {
 		},
 		{"withdrawal", call{"DELETE", "/v1/items/i1", "", nil}, "items i1 item.withdrawn.v1", 202},
 		{
-			"user", call{"PUT", "/v1/users/ü%20x", `{"attributes":{"a":1}}`, nil},
+			"user",
+			call{"PUT", "/v1/users/ü%20x", `{"attributes":{"a":1}}`, nil},
 			"users ü x user.updated.v1", 202,
 		},
 		{"erasure", call{"DELETE", "/v1/users/u1", "", nil}, "users u1 user.erased.v1", 202},
 		{
-			"friends", call{"PUT", "/v1/users/u2/friends/u1", "", nil},
+			"friends",
+			call{"PUT", "/v1/users/u2/friends/u1", "", nil},
 			"friendships u1|u2 friendship.added.v1", 202,
 		},
 		{
-			"no friends", call{"DELETE", "/v1/users/u2/friends/u1", "", nil},
+			"no friends",
+			call{"DELETE", "/v1/users/u2/friends/u1", "", nil},
 			"friendships u1|u2 friendship.removed.v1", 202,
 		},
 		{"own friend", call{"PUT", "/v1/users/u2/friends/u2", "", nil}, "same person", 400},

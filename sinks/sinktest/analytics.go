@@ -91,8 +91,12 @@ func analyticsLogID(t *testing.T, e AnalyticsEngine) {
 func analyticsEmpty(t *testing.T, e AnalyticsEngine) {
 	ctx, r := t.Context(), span("interactions", 0, 0, 9)
 	for _, none := range []sinks.Rows{
-		nil, sinks.InteractionRows{}, sinks.RecommendationRows{}, sinks.ItemRows{},
-		sinks.UserRows{}, sinks.DeadLetterRows{},
+		nil,
+		sinks.InteractionRows{},
+		sinks.RecommendationRows{},
+		sinks.ItemRows{},
+		sinks.UserRows{},
+		sinks.DeadLetterRows{},
 	} {
 		require.NoError(t, e.Store.Insert(ctx, r, none), "%T", none)
 	}

@@ -182,7 +182,8 @@ func analyticsErasure(t *testing.T, e AnalyticsEngine) {
 		)
 	}
 	gone := []sinks.Erasure{
-		{UserID: "user 1", At: analyticsTook}, {UserID: "user 3", At: analyticsTook},
+		{UserID: "user 1", At: analyticsTook},
+		{UserID: "user 3", At: analyticsTook},
 		{UserID: "nobody", At: analyticsTook},
 	}
 	require.NoError(t, e.Store.EraseUsers(ctx, gone))

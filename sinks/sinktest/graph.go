@@ -150,7 +150,12 @@ func edgeCases() []testCase[Graph] {
 		}},
 		{"of equal times the higher event id wins, byte by byte", func(t *testing.T, s Graph) {
 			for i, pair := range [][2]string{
-				{"10", "9"}, {"B", "a"}, {"e", "e1"}, {"", "0"}, {"z", "é"}, {"～", "😀"},
+				{"10", "9"},
+				{"B", "a"},
+				{"e", "e1"},
+				{"", "0"},
+				{"z", "é"},
+				{"～", "😀"},
 				{"e1", "e\u0301"},
 			} {
 				low, high := pair[0], pair[1]

@@ -146,7 +146,8 @@ func eraseCases() []testCase[Graph] {
 				s.EraseFriends(
 					t.Context(),
 					[]sinks.Erasure{
-						{UserID: "a", At: at(1)}, {UserID: "nobody", At: at(9)},
+						{UserID: "a", At: at(1)},
+						{UserID: "nobody", At: at(9)},
 						{UserID: "b", At: at(2)},
 					},
 				),

@@ -272,8 +272,12 @@ func itemSearchCases() []testCase[Items] {
 				withdrawn bool
 				found     bool
 			}{
-				{nil, false, true}, {new(bool), false, false}, {&available, false, true},
-				{nil, true, false}, {&available, true, false}, {nil, false, true},
+				{nil, false, true},
+				{new(bool), false, false},
+				{&available, false, true},
+				{nil, true, false},
+				{&available, true, false},
+				{nil, false, true},
 			} {
 				x := item("i1", uint64(version), 1)
 				x.Content.Available, x.Content.Withdrawn = c.available, c.withdrawn

@@ -199,13 +199,15 @@ func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error
 					"DELETE FROM user_versions WHERE user_id = ? AND occurred_at <= ?",
 					[]any{u.UserID, at},
 				},
-				{`
+				{
+					`
 					DELETE FROM dead_letter_rows
 					WHERE key = ?1
 					OR json_valid(CAST(value AS TEXT)) AND CAST(value AS TEXT) ->> 'user_id' = ?1`,
 					[]any{u.UserID},
 				},
-				{`
+				{
+					`
 					DELETE FROM dead_letter_rows
 					WHERE (topic LIKE '%friendships' OR topic LIKE '%.replay')
 					AND (
@@ -217,7 +219,8 @@ func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error
 					[]any{u.UserID},
 				},
 				{"DELETE FROM user_days WHERE user_id = ? AND day <= ?", []any{u.UserID, day}},
-				{`
+				{
+					`
 					INSERT INTO user_days (
 						user_id, day, action, events, value_count, value_sum, last_at
 					)

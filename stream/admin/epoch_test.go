@@ -47,7 +47,9 @@ func TestEpoch(t *testing.T) {
 		for range 3 {
 			wg.Go(func() {
 				epoch, err := RaiseEpoch(t.Context(), e.Conn, p, meta)
-				assert.NoError(t, err)
+				if err != nil {
+					t.Error(err)
+				}
 				assert.Greater(t, epoch, 130)
 			})
 		}

@@ -287,8 +287,10 @@ func TestOldTopicNames(t *testing.T) {
 		}
 		before := open()
 		specs := []TopicSpec{
-			{Name: "old-topic", Partitions: 1}, {Name: "before.poison", Partitions: 1},
-			{Name: "both", Partitions: 1}, {Name: "old-both", Partitions: 1},
+			{Name: "old-topic", Partitions: 1},
+			{Name: "before.poison", Partitions: 1},
+			{Name: "both", Partitions: 1},
+			{Name: "old-both", Partitions: 1},
 		}
 		require.NoError(t, EnsureTopics(t.Context(), before, specs))
 		cfg.Renamed = record.Renamed{
@@ -297,8 +299,10 @@ func TestOldTopicNames(t *testing.T) {
 		}
 		conn := open()
 		specs = []TopicSpec{
-			{Name: "topic", Partitions: 1, RetentionMs: -1}, {Name: "after.poison", Partitions: 1},
-			{Name: "after.replay", Partitions: 1}, {Name: "made", Partitions: 1},
+			{Name: "topic", Partitions: 1, RetentionMs: -1},
+			{Name: "after.poison", Partitions: 1},
+			{Name: "after.replay", Partitions: 1},
+			{Name: "made", Partitions: 1},
 			{Name: "both", Partitions: 1},
 		}
 		require.NoError(t, EnsureTopics(t.Context(), conn, specs))
@@ -342,7 +346,7 @@ func TestOldTopicNames(t *testing.T) {
 		lags, err := Lag(t.Context(), conn, map[string][]string{"after": {"topic"}})
 		require.NoError(t, err)
 		require.Len(t, lags, 1)
-		require.Equal(t, "topic/0", lags[0].TopicPartition.String())
+		require.Equal(t, "topic/0", lags[0].String())
 		require.Equal(t, int64(3), lags[0].Committed)
 
 		n := 0

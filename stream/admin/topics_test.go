@@ -127,11 +127,13 @@ func TestTopicSpecConfigs(t *testing.T) {
 		{"plain", TopicSpec{}, map[string]string{}},
 		{"compact", TopicSpec{Compact: true}, map[string]string{"cleanup.policy": "compact"}},
 		{
-			"compact for a while", TopicSpec{Compact: true, RetentionMs: 5},
+			"compact for a while",
+			TopicSpec{Compact: true, RetentionMs: 5},
 			map[string]string{"cleanup.policy": "compact,delete", "retention.ms": "5"},
 		},
 		{
-			"compact for good", TopicSpec{Compact: true, RetentionMs: -1},
+			"compact for good",
+			TopicSpec{Compact: true, RetentionMs: -1},
 			map[string]string{"cleanup.policy": "compact", "retention.ms": "-1"},
 		},
 		{

@@ -198,7 +198,8 @@ func TestAllowance(t *testing.T) {
 		{"one large", []partitionLog{part(200, false)}, 100, 100},
 		{
 			"small ones are left alone",
-			[]partitionLog{part(10, false), part(200, false), part(300, false)}, 110, 50,
+			[]partitionLog{part(10, false), part(200, false), part(300, false)},
+			110, 50,
 		},
 		{"compacted ones come first", []partitionLog{part(60, true), part(100, false)}, 100, 40},
 		{"compacted ones do not fit", []partitionLog{part(160, true), part(100, false)}, 100, -1},

@@ -145,7 +145,8 @@ func TestBrokerComesBack(t *testing.T) {
 			t.Context(),
 			conn,
 			[]admin.TopicSpec{
-				{Name: "events", Partitions: 2}, {Name: "results", Partitions: 2},
+				{Name: "events", Partitions: 2},
+				{Name: "results", Partitions: 2},
 				{Name: "group.poison", Partitions: 1},
 			},
 		),

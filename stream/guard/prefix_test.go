@@ -208,7 +208,7 @@ func TestPrefix(t *testing.T) {
 	lags, err := admin.Lag(t.Context(), e.Conn, map[string][]string{"g": {"in"}})
 	require.NoError(t, err)
 	require.Len(t, lags, 2)
-	assert.Equal(t, "in/0", lags[0].TopicPartition.String())
+	assert.Equal(t, "in/0", lags[0].String())
 	assert.Equal(t, int64(2), lags[0].Committed)
 	offset, _ := raw.Committed(t, "shop.g", "shop.in", 0)
 	assert.Equal(t, int64(2), offset)

@@ -15,7 +15,7 @@ import (
 // replay of the log judges failures as the consumer group did. Safe for concurrent use.
 type Guard struct{ chain message.HandlerFunc }
 
-// NewGuard returns the guard of a handler. Topics, Subscriber and Retry of the options are not
+// New returns the guard of a handler. Topics, Subscriber and Retry of the options are not
 // used. Records that fail for good go to o.Emitter, as records for the group's dead-letter topic; a
 // replay that knows them already gives an Emitter that drops them.
 func New(o Options, cfg RouterConfig) (*Guard, error) {

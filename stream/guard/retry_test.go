@@ -109,7 +109,8 @@ func TestRetryClasses(t *testing.T) {
 		{"transient for all is the engine", fault.Transientf("down"), true, nil, true},
 		{
 			"unknown for all", errors.New("what"), true,
-			[]string{"g.retry.10s:v1", "g.retry.10s:v2", "g.retry.10s:v3"}, false,
+			[]string{"g.retry.10s:v1", "g.retry.10s:v2", "g.retry.10s:v3"},
+			false,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

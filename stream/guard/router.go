@@ -1,3 +1,5 @@
+// Package guard runs handlers on the batches of stream and decides what follows from a failure: try
+// again, wait, a retry topic, or the dead letters.
 package guard
 
 import (

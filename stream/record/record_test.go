@@ -19,7 +19,8 @@ func TestIntentMetadata(t *testing.T) {
 		{"plain", Intent{First: 0, Last: 0}, "v1:0-0"},
 		{"long", Intent{First: 1000, Last: 1999}, "v1:1000-1999"},
 		{
-			"excluded", Intent{First: 1000, Last: 1999, Excluded: []int64{1000, 1003, 1999}},
+			"excluded",
+			Intent{First: 1000, Last: 1999, Excluded: []int64{1000, 1003, 1999}},
 			"v1:1000-1999!0,3,996",
 		},
 	} {

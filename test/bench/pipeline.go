@@ -177,7 +177,8 @@ func setups() []setup {
 	return []setup{
 		{"analytics", []string{schemas.GroupAnalytics}, interactions},
 		{
-			"vectors (embed, catalog)", []string{schemas.GroupEmbed, schemas.GroupCatalog},
+			"vectors (embed, catalog)",
+			[]string{schemas.GroupEmbed, schemas.GroupCatalog},
 			interactions,
 		},
 		{"friendships (graph)", []string{schemas.GroupGraph}, (*world).friendship},

@@ -141,7 +141,8 @@ func (h *harness) instanceFaults() []fault {
 		// Slow connections make the program spend its time between asking and being answered: it is
 		// frozen there, between committing an intent and its effects, or with an effect under way,
 		// loses its partitions, and wakes up.
-		fault{kind: "instance: frozen amid a write, replaced, then awake", weight: 4,
+		fault{
+			kind: "instance: frozen amid a write, replaced, then awake", weight: 4,
 			inject: func(ctx context.Context, r *rand.Rand) error {
 				engine := []string{engineKafka, engineClickHouse, engineQdrant}[r.IntN(3)]
 				remove, err := h.services.toxic(engine, "slow_writes", "latency", `"latency":600`)
@@ -159,15 +160,19 @@ func (h *harness) instanceFaults() []fault {
 				)
 				remove()
 				return err
-			}},
-		fault{kind: "instance: all killed at once", weight: 1,
+			},
+		},
+		fault{
+			kind: "instance: all killed at once", weight: 1,
 			inject: func(context.Context, *rand.Rand) error {
 				for _, x := range h.instances {
 					x.kill()
 				}
 				return nil
-			}},
-		fault{kind: "instance: one more joins and leaves", weight: 3,
+			},
+		},
+		fault{
+			kind: "instance: one more joins and leaves", weight: 3,
 			inject: func(ctx context.Context, r *rand.Rand) error {
 				x := h.instances[h.cfg.Instances]
 				x.want(true)
@@ -177,7 +182,8 @@ func (h *harness) instanceFaults() []fault {
 					return nil
 				}
 				return h.stopped(x)
-			}},
+			},
+		},
 	)
 }
 
@@ -204,28 +210,34 @@ func (h *harness) engineFaults() []fault {
 			killWeight = 2
 		}
 		out = append(out,
-			fault{kind: engine + ": kill -9 and start", weight: killWeight, slow: slow,
+			fault{
+				kind: engine + ": kill -9 and start", weight: killWeight, slow: slow,
 				inject: func(ctx context.Context, r *rand.Rand) error {
 					if err := h.services.verb(ctx, "kill", engine); err != nil {
 						return err
 					}
 					wait(ctx, between(r, 0, 4*time.Second))
 					return h.services.verb(ctx, "start", engine)
-				}},
-			fault{kind: engine + ": paused", weight: 3,
+				},
+			},
+			fault{
+				kind: engine + ": paused", weight: 3,
 				inject: func(ctx context.Context, r *rand.Rand) error {
 					if err := h.services.verb(ctx, "pause", engine); err != nil {
 						return err
 					}
 					wait(ctx, between(r, time.Second, 9*time.Second))
 					return h.services.verb(ctx, "resume", engine)
-				}},
-			fault{kind: engine + ": connections refused", weight: 2,
+				},
+			},
+			fault{
+				kind: engine + ": connections refused", weight: 2,
 				inject: func(ctx context.Context, r *rand.Rand) error {
 					accept := h.services.refuse(engine)
 					wait(ctx, between(r, 500*time.Millisecond, 6*time.Second))
 					return accept()
-				}},
+				},
+			},
 			fault{
 				kind: engine + ": slow connections", weight: 2,
 				inject: h.toxic(

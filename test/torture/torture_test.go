@@ -96,10 +96,8 @@ func folder(t *testing.T) (string, io.Writer) {
 	if parent := os.Getenv("TORTURE_DIR"); parent != "" {
 		require.NoError(t, os.MkdirAll(parent, 0o755))
 	}
-	dir, err := os.MkdirTemp(
-		os.Getenv("TORTURE_DIR"),
-		"torture",
-	) //nolint:usetesting // it stays when the test fails
+	parent := os.Getenv("TORTURE_DIR")
+	dir, err := os.MkdirTemp(parent, "torture") //nolint:usetesting // it stays when the test fails
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if !t.Failed() && os.Getenv("TORTURE_DIR") == "" {

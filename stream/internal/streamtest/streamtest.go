@@ -115,6 +115,7 @@ func Logger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
+// Publisher returns a publisher that is closed with the test.
 func (e *Engine) Publisher(t testing.TB) *stream.Publisher {
 	t.Helper()
 	p, err := stream.NewPublisher(e.Conn, stream.DefaultPublisherConfig())

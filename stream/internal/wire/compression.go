@@ -26,7 +26,7 @@ type Compression struct {
 	passing map[string]int // topic → batches still to be sent as they are
 }
 
-// codecFor returns the codec for a batch of so many bytes, nil for none.
+// CodecFor returns the codec for a batch of so many bytes, nil for none.
 func (w *Compression) CodecFor(topic string, size int) compress.Codec {
 	if w.Codec == nil || size < leastCompressed {
 		return nil
@@ -40,7 +40,7 @@ func (w *Compression) CodecFor(topic string, size int) compress.Codec {
 	return w.Codec
 }
 
-// compressed notes what became of a batch that was compressed.
+// Compressed notes what became of a batch that was compressed.
 func (w *Compression) Compressed(topic string, size, packed int) {
 	if float64(packed) <= (1-leastGain)*float64(size) {
 		return

@@ -16,7 +16,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// kafkaCode is a broker's error code as an error.
+// Code is a broker's error code as an error.
 func Code(code int16) error { return kafka.Error(code) }
 
 // Attributes of a record batch.
@@ -30,7 +30,7 @@ const (
 
 var errCorrupt = errors.New("corrupt record batch")
 
-// decodeBatches returns the records at or after from. next is the offset after the last complete
+// DecodeBatches returns the records at or after from. next is the offset after the last complete
 // batch, which on a compacted topic can be well after the last record; it is from when there is no
 // complete batch. Keys and values are slices of data or of what was inflated.
 func DecodeBatches(

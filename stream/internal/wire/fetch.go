@@ -16,17 +16,17 @@ import (
 // cost. It travels on kafka-go's Transport.
 const (
 	fetchVersion = 11
-	// beyond any sensible message.max.bytes: a broken length, not a response
+	// maxFetchResponse is beyond any sensible message.max.bytes: a broken length, not a response.
 	maxFetchResponse = 1 << 29
 )
 
-// fetchAsk is one partition in a fetch.
+// Ask is one partition in a fetch.
 type Ask struct {
 	TP     record.TopicPartition
 	Offset int64
 }
 
-// fetched is one partition's part of a response.
+// Fetched is one partition's part of a response.
 type Fetched struct {
 	TP            record.TopicPartition
 	Code          int16
@@ -35,7 +35,7 @@ type Fetched struct {
 	Batches       []byte
 }
 
-// fetchExchange is a protocol.Message that performs the exchange itself.
+// Fetch is a protocol.Message that performs the exchange itself.
 type Fetch struct {
 	Leader                                int32
 	ClientID                              string
@@ -189,13 +189,13 @@ func (f *Fetch) decode(body []byte) error {
 	return r.err
 }
 
-// endGap notices that no records are left between an offset and the end of the log: compaction may
+// EndGap notices that no records are left between an offset and the end of the log: compaction may
 // remove the newest ones too, when they are tombstones. A broker then answers with nothing although
 // the high watermark is further on. An answer that is empty because others have filled it, or
 // because of a quota, does not count, and it takes two in a row.
 type EndGap struct{ at, high int64 }
 
-// next returns the offset to go on at.
+// Next returns the offset to go on at.
 func (g *EndGap) Next(at, high int64, empty bool) int64 {
 	if !empty || high <= at {
 		*g = EndGap{}
