@@ -22,7 +22,8 @@ const (
 	batchCRCAt   = 17
 	batchCRCFrom = 21 // the checksum covers everything from here
 	MaxRecords   = 1 << 20
-	// recordOverhead is an upper estimate for a record without headers: lengths, deltas, attributes.
+	// recordOverhead is an upper estimate for a record without headers: lengths, deltas and
+	// attributes.
 	recordOverhead = 40
 )
 
