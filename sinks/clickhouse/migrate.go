@@ -6,12 +6,17 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/pressly/goose/v3"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	migrations "github.com/slipstream-rec/slipstream/infra/clickhouse"
 )
+
+// createRetries is how long Migrate repeats its first statement when a connection breaks.
+const createRetries = 2 * time.Second
 
 // Migrate creates the database and brings its tables and views up to date, then applies the times
 // to live. It is a no-op when everything is there. Two at once are harmless: every statement is
@@ -19,12 +24,18 @@ import (
 func (s *Store) Migrate(ctx context.Context) error {
 	mctx, cancel := context.WithTimeout(ctx, s.cfg.MigrateTimeout)
 	defer cancel()
-	if err := s.exec(
-		mctx, s.cfg.MigrateTimeout,
-		"CREATE DATABASE IF NOT EXISTS `"+s.cfg.Database+
-			"` COMMENT 'Slipstream: what people did, what was recommended to them,"+
-			" and sums of both.'",
-	); err != nil {
+	// The driver may hand out a connection that the end of an earlier context has just closed.
+	waits, stop := context.WithTimeout(mctx, createRetries)
+	defer stop()
+	backoff := fault.Backoff{First: 50 * time.Millisecond, Max: time.Second}
+	if err := fault.Retry(waits, backoff, func() error {
+		return s.exec(
+			mctx, s.cfg.MigrateTimeout,
+			"CREATE DATABASE IF NOT EXISTS `"+s.cfg.Database+
+				"` COMMENT 'Slipstream: what people did, what was recommended to them,"+
+				" and sums of both.'",
+		)
+	}); err != nil {
 		return fmt.Errorf("create clickhouse database %s: %w", s.cfg.Database, err)
 	}
 	if err := s.applyMigrations(mctx); err != nil {
