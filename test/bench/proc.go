@@ -143,15 +143,15 @@ func child(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
-// productRoot is the folder of the product's module: the parent of this one's.
+// productRoot is the folder of the product's module, two above this one's.
 func productRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
-	root := filepath.Dir(dir)
+	root := filepath.Dir(filepath.Dir(dir))
 	if _, err := os.Stat(filepath.Join(root, "cmd", "slipstream")); err != nil {
-		return "", fmt.Errorf("run it in the folder bench of the repository (make bench): %w", err)
+		return "", fmt.Errorf("run it in the folder test/bench of the repository (make bench): %w", err)
 	}
 	return root, nil
 }
