@@ -151,7 +151,7 @@ func productRoot() (string, error) {
 	}
 	root := filepath.Dir(filepath.Dir(dir))
 	if _, err := os.Stat(filepath.Join(root, "cmd", "slipstream")); err != nil {
-		return "", fmt.Errorf("run it in the folder test/bench of the repository (make bench): %w", err)
+		return "", fmt.Errorf("run it in the folder test/bench (make bench): %w", err)
 	}
 	return root, nil
 }
