@@ -224,7 +224,7 @@ func TestHTTPS(t *testing.T) {
 		Transport: &http.Transport{
 			TLSClientConfig: &tls.Config{RootCAs: pool, MaxVersion: tls.VersionTLS11},
 		},
-	} //nolint:gosec // it must be refused
+	} // it must be refused
 	defer old.CloseIdleConnections()
 	_, err = get(t, old, "https"+base[len("http"):]+"/healthz")
 	require.Error(t, err, "nothing older than TLS 1.2")

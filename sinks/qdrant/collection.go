@@ -161,10 +161,10 @@ func (c *collection) create(ctx context.Context, name string) error {
 	if cfg.Shards > 1 || cfg.Replicas > 1 {
 		req.ShardNumber = pb.PtrOf(
 			uint32(cfg.Shards),
-		) //nolint:gosec // validated to be small and positive
+		) // validated to be small and positive
 		req.ReplicationFactor = pb.PtrOf(
 			uint32(cfg.Replicas),
-		) //nolint:gosec // validated to be small and positive
+		) // validated to be small and positive
 	}
 	_, err := c.s.client().Collections().Create(ctx, req)
 	if status.Code(err) == codes.AlreadyExists {

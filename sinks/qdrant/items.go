@@ -159,7 +159,7 @@ func splitVersion(
 	v uint64,
 ) (high, low int64) {
 	return int64(v >> 32), int64(v & 0xffffffff)
-} //nolint:gosec // halves fit
+} // halves fit
 
 func (x *Items) checkItem(item *sinks.Item) error {
 	if err := checkID("item", item.Content.ItemID); err != nil {
@@ -238,7 +238,7 @@ func number(v *pb.Value) float64 {
 func versionOf(payload map[string]*pb.Value) uint64 {
 	return uint64(payload[fieldVersionHigh].GetIntegerValue())<<32 | uint64(
 		payload[fieldVersionLow].GetIntegerValue(),
-	) //nolint:gosec // written by splitVersion
+	) // written by splitVersion
 }
 
 // SearchItems implements sinktest.ItemReader.
@@ -325,7 +325,7 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (batchedQuery, error) {
 	a.exclude(q.Exclude)
 	a.points.Params = x.searchParams(
 		int(a.points.GetLimit()), using,
-	) //nolint:gosec // some hundreds
+	) // some hundreds
 	return a, nil
 }
 

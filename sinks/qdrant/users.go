@@ -213,7 +213,7 @@ func (u *Users) SimilarUsers(
 		ask[i].exclude(keys)
 		ask[i].points.Params = u.searchParams(
 			int(ask[i].points.GetLimit()), vectorLearned,
-		) //nolint:gosec // some hundreds
+		) // some hundreds
 	}
 	if len(ask) == 0 {
 		return nil, nil
@@ -258,7 +258,7 @@ func (u *Users) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, e
 			CollectionName: u.ref(), Filter: old,
 			Limit: pb.PtrOf(
 				uint32(min(limit-expired, readBatch)),
-			), //nolint:gosec // bounded by readBatch
+			), // bounded by readBatch
 			WithPayload: pb.NewWithPayloadEnable(false),
 			WithVectors: pb.NewWithVectorsEnable(false),
 		})

@@ -23,7 +23,7 @@ const readBatch = 500
 func vectorParams(n int, d pb.Distance, cfg *CollectionConfig, quantise bool) *pb.VectorParams {
 	p := &pb.VectorParams{
 		Size: uint64(n), Distance: d, OnDisk: pb.PtrOf(cfg.VectorsOnDisk),
-	} //nolint:gosec // validated to be positive
+	} // validated to be positive
 	if quantise {
 		// The quantile leaves out the outermost percent, so that a few large biases do not cost
 		// every other number its precision.
@@ -41,7 +41,7 @@ func num(
 	n int,
 ) *uint64 {
 	return pb.PtrOf(uint64(n))
-} //nolint:gosec // callers validate that n is positive
+} // callers validate that n is positive
 
 func pointIDs(keys []uint64) []*pb.PointId {
 	ids := make([]*pb.PointId, len(keys))
