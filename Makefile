@@ -87,6 +87,10 @@ fuzz: ## every fuzz test for FUZZTIME (10s)
 bench: ## measure everything end to end and write docs/bench, on the engines named by KAFKA_BROKERS … or started by SLIPSTREAM_SERVICES (ARGS="-only adapter")
 	cd test/bench && $(GO) run . $(ARGS)
 
+.PHONY: bench-pairs
+bench-pairs: ## compare speed with the checkout BASE, in pairs; writes docs/bench/pairs.md (ARGS="-only adapter")
+	cd test/bench && $(GO) run . pairs -base $(abspath $(BASE)) -- $(ARGS)
+
 .PHONY: bench-smoke
 bench-smoke: ## the same with small counts, in a minute: checks what comes out, not how fast
 	cd test/bench && $(GO) vet . && $(GO) run . -smoke $(ARGS)

@@ -51,7 +51,11 @@ func main() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:])
+	work, args := run, os.Args[1:]
+	if len(args) > 0 && args[0] == "pairs" {
+		work, args = pairs, args[1:]
+	}
+	err := work(ctx, args)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
