@@ -117,6 +117,10 @@ func (l *lease) check(ctx context.Context) error {
 func (l *lease) beat(ctx context.Context) error {
 	l.asking.Lock()
 	defer l.asking.Unlock()
+	// A client may return the answer of a fast broker although the context has ended.
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("heartbeat: %w", err)
+	}
 	sent := time.Now()
 	m, err := l.g.coordinator.ask(
 		ctx,

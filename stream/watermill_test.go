@@ -8,6 +8,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/internal/enginetest"
 )
 
 // TestWatermill holds the adapter to Watermill's own conformance suite, one record a message.
@@ -17,13 +19,19 @@ func TestWatermill(t *testing.T) {
 		for _, ranges := range []bool{false, true} {
 			name := map[bool]string{false: "plain", true: "ranges"}[ranges]
 			t.Run(name, func(t *testing.T) {
-				conformance(t, e, ranges)
+				conformance(t, e, ranges, false)
 			})
 		}
 	})
 }
 
-func conformance(outer *testing.T, e *engine, ranges bool) {
+// TestLongWatermill runs the cases, too, that wait for fifty members to leave one by one.
+func TestLongWatermill(t *testing.T) {
+	enginetest.Chosen(t, "SLIPSTREAM_LONG", "test-long")
+	conformance(t, fakeEngine(t), false, true)
+}
+
+func conformance(outer *testing.T, e *engine, ranges, long bool) {
 	construct := func(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 		cfg := e.group(outer)
 		cfg.Group, cfg.MaxRecords, cfg.InitPartitions, cfg.Intents = group, 1, 1, ranges
@@ -48,9 +56,7 @@ func conformance(outer *testing.T, e *engine, ranges bool) {
 			GenerateTopicFunc: func(tctx tests.TestContext) string {
 				return e.name + "-" + tctx.TestID.String()
 			},
-			// The long cases wait for fifty members to leave one by one: once, and not on a real
-			// broker.
-			ForceShort: ranges || e.fake == nil,
+			ForceShort: !long,
 		},
 		func(t *testing.T) (message.Publisher, message.Subscriber) {
 			return construct(t, e.name+"-"+uuid.NewString())
