@@ -4,6 +4,7 @@ package wire
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -32,6 +33,8 @@ func classOf(err error) fault.Class {
 	var tooLarge kafka.MessageTooLargeError
 	var code kafka.Error
 	var netErr net.Error
+	var certificate *tls.CertificateVerificationError
+	var noTLS tls.RecordHeaderError
 	switch {
 	case errors.Is(err, context.Canceled),
 		errors.Is(err, kafka.ErrGroupClosed),
@@ -54,19 +57,23 @@ func classOf(err error) fault.Class {
 		errors.Is(err, syscall.ECONNREFUSED),
 		errors.Is(err, syscall.ECONNRESET),
 		errors.Is(err, syscall.EPIPE),
+		errors.As(err, &certificate), // expired, or of another authority: a person is renewing it
+		errors.As(err, &noTLS),
 		errors.As(err, &netErr):
 		return fault.Transient
 	}
 	return fault.Unknown
 }
 
-// classOfCode starts from kafka-go's Temporary and corrects it: for us a record is never to blame
-// for the state of the cluster, for a missing topic or for missing rights, so none of these may
-// poison it.
+// classOfCode names the codes that say something about what was sent, and those that say that
+// another one has taken over. Every other code is transient, also one that this version does not
+// know: a record is never to blame for the state of the cluster, for a full disk (the embedded
+// broker answers it with -1, Kafka with a storage error), for a missing topic or for missing
+// rights, so none of these may make it a dead letter.
 func classOfCode(code kafka.Error) fault.Class {
 	switch code {
-	case kafka.InvalidMessageSize,
-		kafka.MessageSizeTooLarge,
+	// The record or the commit itself.
+	case kafka.MessageSizeTooLarge,
 		kafka.RecordListTooLarge,
 		kafka.InvalidTimestamp,
 		kafka.InvalidRecord,
@@ -75,37 +82,23 @@ func classOfCode(code kafka.Error) fault.Class {
 		kafka.UnsupportedForMessageFormat,
 		kafka.PolicyViolation:
 		return fault.Permanent
+	// An administrative request that will be refused again. No handler sends one.
+	case kafka.TopicAlreadyExists,
+		kafka.InvalidPartitionNumber,
+		kafka.InvalidReplicationFactor,
+		kafka.InvalidReplicaAssignment,
+		kafka.InvalidConfiguration,
+		kafka.TopicDeletionDisabled:
+		return fault.Permanent
+	// Another member or producer has taken over: the work is theirs now.
 	case kafka.IllegalGeneration,
 		kafka.UnknownMemberId,
 		kafka.FencedInstanceID,
 		kafka.ProducerFenced,
 		kafka.InvalidProducerEpoch:
-		return fault.Canceled // another member or producer has taken over: the work is theirs now
-	case kafka.RebalanceInProgress,
-		kafka.BrokerNotAvailable,
-		kafka.ReplicaNotAvailable,
-		kafka.OffsetOutOfRange,
-		kafka.TopicAuthorizationFailed,
-		kafka.GroupAuthorizationFailed,
-		kafka.ClusterAuthorizationFailed,
-		kafka.UnsupportedSASLMechanism,
-		kafka.IllegalSASLState,
-		kafka.SASLAuthenticationFailed,
-		kafka.SecurityDisabled,
-		kafka.InvalidTopic,
-		kafka.LogDirNotFound,
-		kafka.ReassignmentInProgress,
-		kafka.MemberIDRequired,
-		kafka.StaleBrokerEpoch,
-		kafka.GroupMaxSizeReached,
-		kafka.UnsupportedCompressionType,
-		kafka.UnsupportedVersion:
-		return fault.Transient
+		return fault.Canceled
 	}
-	if code.Temporary() {
-		return fault.Transient
-	}
-	return fault.Unknown
+	return fault.Transient
 }
 
 // Fenced reports whether err says that this member has lost its place in the group.

@@ -2,6 +2,8 @@ package wire
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -65,8 +67,14 @@ func TestClassify(t *testing.T) {
 		{"end of file", io.EOF, fault.Transient},
 		{"cut off", fmt.Errorf("read: %w", io.ErrUnexpectedEOF), fault.Transient},
 		{"closed", net.ErrClosed, fault.Transient},
-		{"broker's unknown", kafka.Unknown, fault.Unknown},
-		{"no such code", kafka.Error(1234), fault.Unknown},
+		{
+			"the broker's certificate has expired",
+			&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{}}, fault.Transient,
+		},
+		{"no TLS spoken", tls.RecordHeaderError{}, fault.Transient},
+		{"broker's unknown, also a full disk", kafka.Unknown, fault.Transient},
+		{"the broker's disk", kafka.KafkaStorageError, fault.Transient},
+		{"a code of a later Kafka", kafka.Error(1234), fault.Transient},
 		{"something else", errors.New("something else"), fault.Unknown},
 		{"known already", fault.Permanentf("x: %w", io.EOF), fault.Permanent},
 	} {
