@@ -163,7 +163,8 @@ func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
 	for i, t := range declared {
 		spec := admin.TopicSpec{
 			Name: t.Name, Partitions: t.Partitions, Replication: cfg.Topics.ReplicationFactor,
-			Compact: t.Compact, RetentionMs: -1, RetentionBytes: -1,
+			Compact: t.Compact, LogAppendTime: t.LogAppendTime,
+			RetentionMs: -1, RetentionBytes: -1,
 		}
 		if t.Retention > 0 {
 			spec.RetentionMs = t.Retention.Milliseconds()

@@ -45,6 +45,8 @@ type Topic struct {
 	// time of producing; 0: forever.
 	Compact   bool
 	Retention time.Duration
+	// LogAppendTime makes the time of each record the broker's, whatever the producer's clock says.
+	LogAppendTime bool
 	// Kinds are what the records hold. A plain value without headers is taken for the first. Topics
 	// fills it in: a kind names its topics.
 	Kinds []Kind

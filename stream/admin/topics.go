@@ -40,6 +40,10 @@ type TopicSpec struct {
 	// Compact keeps the latest record of each key for good; with a positive RetentionMs old ones go
 	// all the same.
 	Compact bool
+	// LogAppendTime makes the time of each record the broker's at which it was appended, whatever
+	// the producer says; otherwise the topic keeps the type that it has, at first the brokers'
+	// default (CreateTime: the producer's). Records that are on the log keep their times.
+	LogAppendTime bool
 	// RetentionMs and RetentionBytes (per partition) bound what is kept: 0 leaves it to the
 	// brokers, -1 is without bound.
 	RetentionMs, RetentionBytes int64
@@ -55,6 +59,9 @@ func (s TopicSpec) configs() map[string]string {
 		c["cleanup.policy"] = "compact,delete"
 	case s.Compact:
 		c["cleanup.policy"] = "compact"
+	}
+	if s.LogAppendTime {
+		c["message.timestamp.type"] = "LogAppendTime"
 	}
 	if s.RetentionMs != 0 {
 		c["retention.ms"] = strconv.FormatInt(s.RetentionMs, 10)

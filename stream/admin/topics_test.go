@@ -137,6 +137,11 @@ func TestTopicSpecConfigs(t *testing.T) {
 			map[string]string{"cleanup.policy": "compact", "retention.ms": "-1"},
 		},
 		{
+			"the broker's time",
+			TopicSpec{LogAppendTime: true},
+			map[string]string{"message.timestamp.type": "LogAppendTime"},
+		},
+		{
 			"the last word",
 			TopicSpec{RetentionBytes: 7, Config: map[string]string{"retention.bytes": "8"}},
 			map[string]string{"retention.bytes": "8"},

@@ -12,6 +12,7 @@
 //   - compaction runs only inside Start, before clients are served, with the partitions' files
 //     linked aside first; a start that finds the links
 //     puts them back
+//   - topics with message.timestamp.type=LogAppendTime have the broker's time, as with Kafka
 //   - a folder is locked, so that two processes cannot write it
 //   - memory at start equals the size of the log, so the log has a cap (Config.MaxLogBytes): beyond
 //     it the oldest segments of the largest
@@ -61,6 +62,9 @@ type Config struct {
 	// it an acknowledged record survives every crash of the process, as with a single Kafka
 	// broker's defaults.
 	Sync bool
+	// Clock is the broker's clock: what records of topics with message.timestamp.type=LogAppendTime
+	// get. Default time.Now.
+	Clock func() time.Time
 	// Log receives warnings; nil is slog.Default().
 	Log *slog.Logger
 
@@ -72,7 +76,7 @@ type Config struct {
 func DefaultConfig(dir string) Config {
 	return Config{
 		Dir: dir, Addr: "127.0.0.1:9092", MaxLogBytes: 1 << 30, CheckEvery: 5 * time.Second,
-		CompactAfterBytes: 32 << 20,
+		CompactAfterBytes: 32 << 20, Clock: time.Now,
 	}
 }
 
@@ -124,6 +128,9 @@ func (c Config) Validate() error {
 			"embedded broker: CheckEvery is %s: want a positive duration", c.CheckEvery,
 		)
 	}
+	if c.Clock == nil {
+		return errors.New("embedded broker: Clock is nil: want time.Now")
+	}
 	return nil
 }
 
@@ -141,6 +148,7 @@ type Broker struct {
 	cluster *kfake.Cluster
 	ln      *listener
 	lock    *folderLock
+	appends appendTimes
 
 	stop    chan struct{}
 	stopped chan struct{}
@@ -253,7 +261,7 @@ func (b *Broker) openCluster(ctx context.Context, onWarn func(string)) error {
 					b.cfg.Addr, err,
 				)
 			}
-			ln = newListener(inner)
+			ln = newListener(inner, &b.appends)
 			return ln, nil
 		}),
 		kfake.ClusterID(uuid.NewString()),

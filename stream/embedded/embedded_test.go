@@ -107,7 +107,7 @@ func read(t *testing.T, addr, topic string) []*kgo.Record {
 				},
 			},
 		}
-		res, err := req.RequestWith(t.Context(), cl.Broker(0))
+		res, err := req.RequestWith(t.Context(), cl.Broker(int(meta.Brokers[0].NodeID)))
 		require.NoError(t, err)
 		require.Len(t, res.Topics, 1)
 		f, next := kgo.ProcessFetchPartition(

@@ -8,8 +8,9 @@ import (
 // listener holds clients off until open is called, and can close every connection it has accepted.
 type listener struct {
 	net.Listener
-	gate   chan struct{}
-	closed chan struct{}
+	appends *appendTimes
+	gate    chan struct{}
+	closed  chan struct{}
 
 	mu       sync.Mutex
 	conns    map[net.Conn]struct{}
@@ -17,10 +18,10 @@ type listener struct {
 	endOnce  sync.Once
 }
 
-func newListener(inner net.Listener) *listener {
+func newListener(inner net.Listener, appends *appendTimes) *listener {
 	return &listener{
-		Listener: inner, gate: make(chan struct{}), closed: make(chan struct{}),
-		conns: map[net.Conn]struct{}{},
+		Listener: inner, appends: appends, gate: make(chan struct{}),
+		closed: make(chan struct{}), conns: map[net.Conn]struct{}{},
 	}
 }
 
@@ -46,7 +47,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	default:
 	}
-	tc := &trackedConn{Conn: c, l: l}
+	tc := &trackedConn{answering: &answering{Conn: c, appends: l.appends}, l: l}
 	l.conns[tc] = struct{}{}
 	return tc, nil
 }
@@ -70,7 +71,7 @@ func (l *listener) closeConns() {
 }
 
 type trackedConn struct {
-	net.Conn
+	*answering
 	l *listener
 }
 
@@ -79,5 +80,5 @@ func (c *trackedConn) Close() error {
 	c.l.mu.Lock()
 	delete(c.l.conns, c)
 	c.l.mu.Unlock()
-	return c.Conn.Close()
+	return c.answering.Close()
 }
