@@ -90,6 +90,8 @@ func TestServedListsAreWrittenToTheLog(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "nobody", list.UserID)
 	require.Equal(t, "nobody", string(m.Key))
+	require.Zero(t, list.Version, "it replaces no other list")
+	require.Empty(t, f.emitter.messages(schemas.TopicRecommendationsCurrent))
 }
 
 func TestServedListsWaitForTheLog(t *testing.T) {

@@ -45,7 +45,7 @@ func (c *CurrentLists) Apply(r *record.Record) error {
 		return nil // a foreign record must not end the simulation
 	}
 	if old := c.lists[user]; old != nil && old.Version > list.Version {
-		return nil
+		return nil // of equal versions the later stands
 	}
 	c.lists[user] = &list
 	if c.personal == "" && list.Strategy == schemas.StrategyPersonal && len(list.Items) > 0 {

@@ -210,7 +210,10 @@ func (k *Kafka) Epoch(ctx context.Context) (int, error) {
 // RaiseEpoch raises the log's epoch and returns it. It is an error while a processor that writes or
 // compares positions runs.
 func (k *Kafka) RaiseEpoch(ctx context.Context) (int, error) {
-	for _, group := range []string{schemas.GroupEmbed, schemas.GroupCatalog} {
+	for _, group := range []string{
+		schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupRecommend,
+		record.RetryGroup(schemas.GroupRecommend),
+	} {
 		members, err := admin.Members(ctx, k.conn, group)
 		if err != nil {
 			return 0, err

@@ -189,7 +189,7 @@ func (p *publishedLists) apply(r *record.Record) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if old := p.latest[list.UserID]; old == nil || old.Version < list.Version {
+	if old := p.latest[list.UserID]; old == nil || old.Version <= list.Version {
 		p.latest[list.UserID] = &list
 	}
 	p.caused[list.CausedBy.EventID] = list.CausedBy

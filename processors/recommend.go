@@ -12,6 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -29,11 +30,22 @@ func RecommendDeclaration() Declaration {
 		New: func(d Deps) Instance {
 			return Instance{
 				Processor: NewRecommend(
-					d.Recommender, d.Streams.Emit, d.Erasures, d.Hooks.ListPublished,
+					d.Recommender, d.Streams, d.Erasures, RecommendConfig{
+						Epoch: d.Settings.Epoch, Published: d.Hooks.ListPublished,
+					},
 				),
 			}
 		},
 	}
+}
+
+// RecommendConfig holds the settings of Recommend.
+type RecommendConfig struct {
+	// Epoch is the epoch of the log (admin.Epoch), a part of the version of every list. Default
+	// sinks.FirstEpoch.
+	Epoch int
+	// Published is called for each list once it is on the log. It must not block. nil is no call.
+	Published func(list *schemas.Recommendation)
 }
 
 // Recommend publishes a list for each changed profile. A user's changes within a batch are
@@ -41,11 +53,10 @@ func RecommendDeclaration() Declaration {
 type Recommend struct {
 	stateless
 	recommender *recommend.Recommender
+	log         Log
 	emit        Emitter
 	erasures    *Erasures
-
-	// published is called for each list once it is on the log; may be nil.
-	published func(list *schemas.Recommendation)
+	cfg         RecommendConfig
 
 	mu sync.Mutex
 	// answered holds, by partition, the users of the current batch whose lists are already
@@ -61,17 +72,19 @@ type answered struct {
 
 var _ Processor = (*Recommend)(nil)
 
-// NewRecommend returns the processor of changed profiles. published is called for each list once it
-// is on the log; it must not block, and may be nil.
+// NewRecommend returns the processor of changed profiles.
 func NewRecommend(
-	recommender *recommend.Recommender,
-	emit Emitter,
-	erasures *Erasures,
-	published func(list *schemas.Recommendation),
+	recommender *recommend.Recommender, streams Streams, erasures *Erasures, cfg RecommendConfig,
 ) *Recommend {
+	if cfg.Epoch == 0 {
+		cfg.Epoch = sinks.FirstEpoch
+	}
+	if cfg.Published == nil {
+		cfg.Published = func(*schemas.Recommendation) {}
+	}
 	return &Recommend{
-		recommender: recommender, emit: emit, erasures: erasures, published: published,
-		answered: make(map[partitionKey]*answered),
+		recommender: recommender, log: streams.Log, emit: streams.Emit, erasures: erasures,
+		cfg: cfg, answered: make(map[partitionKey]*answered),
 	}
 }
 
@@ -81,16 +94,20 @@ const listsAtOnce = 50
 
 // Handle publishes a list for every user of the batch, to recommendations and
 // recommendations.current, the oldest change first. A retry in this process makes only the missing
-// lists. A batch that is delivered again after a crash gets new lists with a higher version. When
-// the vectors cannot be read, Handle fails and the batch waits: the current list is better than one
-// made without vectors.
+// lists. A batch that is delivered again after a crash gets new lists with the same versions, which
+// stand since they are later on the topic. When the vectors cannot be read, Handle fails and the
+// batch waits: the current list is better than one made without vectors.
 //
 // A user whose state cannot be decoded does not hold up the other users. If a newer version of the
 // program wrote the state, the partition waits after the other lists are published: only the newer
 // version can make this list. If the state is corrupt, the current list stays and embed is asked to
 // rebuild the user. The rebuild changes the profile, which leads to a new list.
 func (p *Recommend) Handle(ctx context.Context, b *record.Batch) error {
-	requests, tombstones, rejects := p.requests(b)
+	versions, err := p.versions(ctx, b)
+	if err != nil {
+		return err
+	}
+	requests, tombstones, rejects := p.requests(b, versions)
 	out := p.resume(b)
 	requests = slices.DeleteFunc(
 		requests,
@@ -189,10 +206,8 @@ func (p *Recommend) lists(
 	if err := p.publish(ctx, b, out); err != nil {
 		return nil, fmt.Errorf("publish %d lists: %w", len(published), err)
 	}
-	if p.published != nil {
-		for _, list := range published {
-			p.published(list)
-		}
+	for _, list := range published {
+		p.cfg.Published(list)
 	}
 	return newer, nil
 }
@@ -209,9 +224,9 @@ func (p *Recommend) publish(ctx context.Context, b *record.Batch, out []record.R
 }
 
 // requests returns one request per user, in order of the oldest change, and a tombstone for the
-// current list of each erased user.
+// current list of each erased user. versions are those of the records.
 func (p *Recommend) requests(
-	b *record.Batch,
+	b *record.Batch, versions []sinks.Position,
 ) ([]recommend.Request, []record.Record, *fault.Reject) {
 	var (
 		tombstones []record.Record
@@ -256,13 +271,16 @@ func (p *Recommend) requests(
 		at, ok := places[x.UserID]
 		if !ok {
 			places[x.UserID] = len(requests)
-			requests = append(requests, recommend.Request{UserID: x.UserID, CausedBy: cause})
+			requests = append(requests, recommend.Request{
+				UserID: x.UserID, CausedBy: cause, Version: int64(versions[i]),
+			})
 			continue
 		}
 		if oldest := requests[at].CausedBy.AcceptedAt; oldest.Before(cause.AcceptedAt) {
 			cause.AcceptedAt = oldest
 		}
 		requests[at].CausedBy = cause
+		requests[at].Version = max(requests[at].Version, int64(versions[i]))
 	}
 	return slices.DeleteFunc(requests, func(q recommend.Request) bool {
 		return q.UserID == ""

@@ -51,8 +51,13 @@ func recommends(t *testing.T) *recommendTest {
 		Users: r.store, Items: &searchedItems{r.store, r}, Graph: r.store.Store,
 	}
 	lists := recommend.New(stores, r.erasures, cfg, func() time.Time { return noon })
-	r.Recommend = processors.NewRecommend(lists, r.emit, r.erasures,
-		func(list *schemas.Recommendation) { r.published = append(r.published, list.UserID) })
+	published := processors.RecommendConfig{
+		Epoch: sinks.FirstEpoch,
+		Published: func(list *schemas.Recommendation) {
+			r.published = append(r.published, list.UserID)
+		},
+	}
+	r.Recommend = processors.NewRecommend(lists, r.streams(), r.erasures, published)
 	return r
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -39,7 +40,10 @@ func TestABatchOfListsThatIsTriedAgainGoesOn(t *testing.T) {
 		recommend.Stores{Users: store, Items: store, Graph: store}, erasures,
 		recommend.DefaultConfig(), func() time.Time { return noon },
 	)
-	p := processors.NewRecommend(r, emit, erasures, nil)
+	p := processors.NewRecommend(
+		r, processors.Streams{Log: log, Emit: emit}, erasures,
+		processors.RecommendConfig{Epoch: sinks.FirstEpoch},
+	)
 	const users = 230
 	var due []record.Record
 	for n := range users {

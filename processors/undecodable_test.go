@@ -527,7 +527,10 @@ func recommending(log *memoryLog, store *sqlite.Store) *processors.Recommend {
 		cfg,
 		func() time.Time { return noon },
 	)
-	return processors.NewRecommend(r, log, erasures, nil)
+	return processors.NewRecommend(
+		r, processors.Streams{Log: log, Emit: log}, erasures,
+		processors.RecommendConfig{Epoch: sinks.FirstEpoch},
+	)
 }
 
 func TestUndecodableStateHoldsUpNoListOfOthers(t *testing.T) {

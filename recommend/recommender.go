@@ -189,6 +189,9 @@ type Request struct {
 	Genres   []string
 	Scenario string
 	CausedBy schemas.CausedBy
+	// Version is the version of the list: the position of the profile change that it answers. 0 is
+	// for lists made on request, which replace no other list.
+	Version int64
 }
 
 // job is the state of one request while its list is made.
@@ -656,7 +659,7 @@ func (r *Recommender) head(j *job, strategy string) schemas.Recommendation {
 		variant = "holdout"
 	}
 	list := schemas.Recommendation{
-		UserID: j.UserID, Strategy: strategy, Variant: variant, Version: now.UnixMicro(),
+		UserID: j.UserID, Strategy: strategy, Variant: variant, Version: j.Version,
 		GeneratedAt: now, ExpiresAt: now.Add(r.cfg.TTL),
 		CausedBy: j.CausedBy, Degraded: j.degraded(),
 	}
@@ -664,11 +667,10 @@ func (r *Recommender) head(j *job, strategy string) schemas.Recommendation {
 		uuid.NameSpaceOID,
 		fmt.Appendf(
 			nil,
-			"%s/%d/%s/%d",
+			"%s/%d/%d",
 			j.UserID,
 			list.Version,
-			j.CausedBy.Topic,
-			j.CausedBy.Offset,
+			now.UnixNano(), // a list that is made again is another list
 		),
 	).String()
 	if list.CausedBy.Trigger == "" {

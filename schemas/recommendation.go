@@ -19,14 +19,17 @@ func recommendationServed() definition {
 
 // Recommendation is one served list, the same on the topic and over REST.
 type Recommendation struct {
-	UserID           string    `json:"user_id"`
-	RecommendationID string    `json:"recommendation_id"`
-	Strategy         string    `json:"strategy"`
-	Variant          string    `json:"variant"`
-	Version          int64     `json:"version"`
-	GeneratedAt      time.Time `json:"generated_at"`
-	ExpiresAt        time.Time `json:"expires_at"`
-	CausedBy         CausedBy  `json:"caused_by"`
+	UserID           string `json:"user_id"`
+	RecommendationID string `json:"recommendation_id"`
+	Strategy         string `json:"strategy"`
+	Variant          string `json:"variant"`
+	// Version is the position (sinks.Position) of the profile change that the list answers, 0 for a
+	// list made on request. Of a user's lists on recommendations.current the one with the highest
+	// version stands, of equal versions the latest on the topic.
+	Version     int64     `json:"version"`
+	GeneratedAt time.Time `json:"generated_at"`
+	ExpiresAt   time.Time `json:"expires_at"`
+	CausedBy    CausedBy  `json:"caused_by"`
 	// Degraded names what is missing ("vectors", "friends", "trending"); empty when nothing is.
 	Degraded []string          `json:"degraded"`
 	Items    []RecommendedItem `json:"items"`
