@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -242,6 +243,8 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	support.Go(func() error { return a.Every(sctx, 5*time.Second, "measure lag", a.measureLag) })
 
+	var stopping atomic.Pointer[time.Time]
+	defer context.AfterFunc(ctx, func() { now := time.Now(); stopping.Store(&now) })()
 	work, wctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return router.Run(wctx) })
 	work.Go(func() error {
@@ -266,8 +269,9 @@ func (a *App) Run(ctx context.Context) error {
 		return nil
 	})
 	err = work.Wait()
-	// Learned vectors that are not indexed yet are written before the stores close.
-	final, cancel := context.WithTimeout(background, a.cfg.Stream.StopTimeout)
+	// Learned vectors that are not indexed yet are written before the stores close. An engine that
+	// is away must not add its time to what the log that is away has taken: a stop has one limit.
+	final, cancel := context.WithTimeout(background, a.timeToEnd(stopping.Load()))
 	defer cancel()
 	for _, t := range tasks {
 		if t.AtEnd != nil {
@@ -280,6 +284,18 @@ func (a *App) Run(ctx context.Context) error {
 		failed = nil
 	}
 	return errors.Join(err, failed)
+}
+
+// timeToEnd returns how long the last writes may take: what is left of the longest stop that the
+// configuration allows, and a second at least. began is when the process was asked to stop, nil if
+// it stops by itself.
+func (a *App) timeToEnd(began *time.Time) time.Duration {
+	left := a.cfg.Stream.StopTimeout
+	if began != nil {
+		limit := max(a.cfg.HTTP.ShutdownTimeout, a.cfg.Stream.StopTimeout)
+		left = min(left, limit-time.Since(*began))
+	}
+	return max(left, time.Second)
 }
 
 // Close closes the stores and the log.
