@@ -22,7 +22,7 @@ func EraseDeclaration() Declaration {
 // Erase distributes the erasure of a user from the topic users. It writes first to the compacted
 // topic erasures, so that late events are dropped; then a marker into every topic keyed by user, so
 // that each processor erases in order with the user's events; and last tombstones to the compacted
-// topics.
+// topic users.
 type Erase struct {
 	stateless
 	emit Emitter
@@ -64,12 +64,10 @@ func (p *Erase) Handle(ctx context.Context, b *record.Batch) error {
 			m.Topic = topic
 			markers = append(markers, m)
 		}
-		for _, topic := range []string{schemas.TopicRecommendationsCurrent, schemas.TopicUsers} {
-			tombstones = append(
-				tombstones,
-				record.Record{Topic: topic, Partition: record.AnyPartition, Key: marker.Key},
-			)
-		}
+		// The current list is recommend's: the marker in profile-changes withdraws it, in line.
+		tombstones = append(tombstones, record.Record{
+			Topic: schemas.TopicUsers, Partition: record.AnyPartition, Key: marker.Key,
+		})
 	}
 	for _, step := range [][]record.Record{known, markers, tombstones} {
 		if err := p.emit.Emit(ctx, step); err != nil {

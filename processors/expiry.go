@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -16,28 +17,33 @@ type UserExpirer interface {
 	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
 }
 
-// ExpiryJob deletes users without recent events, and current lists whose expires_at has passed.
+// ExpiryJob deletes users without recent events, and asks recommend to withdraw current lists whose
+// expires_at has passed. Lists of erased users count as expired: their marker may be lost to
+// recommend.
 type ExpiryJob struct {
-	users      UserExpirer
-	log        Log
-	emit       Emitter
-	partitions int
-	userTTL    time.Duration
-	now        func() time.Time
+	users    UserExpirer
+	log      Log
+	emit     Emitter
+	erasures *Erasures
+	cfg      ExpiryConfig
+	now      func() time.Time
 }
 
-// NewExpiryJob returns the job. partitions is the number of partitions of recommendations.current.
-// Users are deleted userTTL after their latest change, never if it is 0.
+// ExpiryConfig holds the settings of ExpiryJob.
+type ExpiryConfig struct {
+	// Partitions is the number of partitions of recommendations.current.
+	Partitions int
+	// UserTTL is the time after their latest change that users are deleted; 0 is never.
+	UserTTL time.Duration
+}
+
+// NewExpiryJob returns the job.
 func NewExpiryJob(
-	users UserExpirer,
-	streams Streams,
-	partitions int,
-	userTTL time.Duration,
+	users UserExpirer, streams Streams, erasures *Erasures, cfg ExpiryConfig,
 	now func() time.Time,
 ) *ExpiryJob {
 	return &ExpiryJob{
-		users: users, log: streams.Log, emit: streams.Emit, partitions: partitions,
-		userTTL: userTTL, now: now,
+		users: users, log: streams.Log, emit: streams.Emit, erasures: erasures, cfg: cfg, now: now,
 	}
 }
 
@@ -46,15 +52,15 @@ func (j *ExpiryJob) Run(ctx context.Context) error {
 	return errors.Join(j.expireUsers(ctx), j.expireLists(ctx))
 }
 
-// expiredAtOnce bounds one call to the store.
+// expiredAtOnce bounds one call to the store or to the log.
 const expiredAtOnce = 1000
 
 func (j *ExpiryJob) expireUsers(ctx context.Context) error {
-	if j.userTTL <= 0 {
+	if j.cfg.UserTTL <= 0 {
 		return nil
 	}
 	for {
-		n, err := j.users.ExpireUsers(ctx, j.now().Add(-j.userTTL), expiredAtOnce)
+		n, err := j.users.ExpireUsers(ctx, j.now().Add(-j.cfg.UserTTL), expiredAtOnce)
 		if err != nil {
 			return fmt.Errorf("expire users: %w", err)
 		}
@@ -64,44 +70,54 @@ func (j *ExpiryJob) expireUsers(ctx context.Context) error {
 	}
 }
 
-// expireLists writes tombstones for expired lists, so that compaction removes them.
+// expireLists asks for the tombstones of expired lists, so that compaction removes them. It does
+// not write them: a list may be replaced while the partition is read, and recommend alone knows.
 func (j *ExpiryJob) expireLists(ctx context.Context) error {
-	now := j.now()
-	for p := range j.partitions {
-		expired := make(map[string]struct{})
-		err := j.log.Read(
-			ctx,
-			schemas.TopicRecommendationsCurrent,
-			p,
-			0,
-			-1,
-			func(r *record.Record) error {
-				delete(expired, string(r.Key))
-				if len(r.Value) == 0 {
-					return nil
-				}
-				if list, err := schemas.DecodeRecommendation(r); err == nil &&
-					list.ExpiresAt.Before(now) {
-					expired[string(r.Key)] = struct{}{}
-				}
-				return nil
-			},
-		)
+	for n := range j.cfg.Partitions {
+		expired, err := j.expiredLists(ctx, n)
 		if err != nil {
-			return fmt.Errorf("read current lists of partition %d: %w", p, err)
+			return fmt.Errorf("read current lists of partition %d: %w", n, err)
 		}
-		batch := make([]record.Record, 0, len(expired))
-		for key := range expired {
-			batch = append(
-				batch,
-				record.Record{
-					Topic: schemas.TopicRecommendationsCurrent, Partition: p, Key: []byte(key),
-				},
-			)
-		}
-		if err := j.emit.Emit(ctx, batch); err != nil {
-			return fmt.Errorf("expire %d lists: %w", len(batch), err)
+		for some := range slices.Chunk(expired, expiredAtOnce) {
+			if err := j.emit.Emit(ctx, some); err != nil {
+				return fmt.Errorf("ask to withdraw %d lists: %w", len(some), err)
+			}
 		}
 	}
 	return nil
+}
+
+// expiredLists returns a request for each expired list of a partition.
+func (j *ExpiryJob) expiredLists(ctx context.Context, partition int) ([]record.Record, error) {
+	type place struct{ version, offset int64 }
+	var (
+		now     = j.now()
+		expired = make(map[string]place)
+		end     int64
+	)
+	err := j.log.Read(ctx, schemas.TopicRecommendationsCurrent, partition, 0, -1,
+		func(r *record.Record) error {
+			end = r.Offset + 1
+			delete(expired, string(r.Key))
+			if len(r.Value) == 0 {
+				return nil
+			}
+			list, err := schemas.DecodeRecommendation(r)
+			if err == nil && (list.ExpiresAt.Before(now) ||
+				j.erasures.Covers(list.UserID, list.CausedBy.OccurredAt)) {
+				expired[string(r.Key)] = place{list.Version, r.Offset}
+			}
+			return nil
+		})
+	if err != nil {
+		return nil, err
+	}
+	requests := make([]record.Record, 0, len(expired))
+	for user, at := range expired {
+		requests = append(requests, (&schemas.RecommendationExpired{
+			UserID: user, Version: at.version, Partition: partition, Offset: at.offset, End: end,
+			AskedAt: now,
+		}).Message())
+	}
+	return requests, nil
 }

@@ -45,7 +45,7 @@ func TestAnErasureIsSpreadInOrder(t *testing.T) {
 			}
 			require.Equal(t, []int{1}, rejectedAt(t, err))
 			require.Equal(t, "emit erasures", w.done[0])
-			require.Equal(t, "emit recommendations.current, users", w.done[len(w.done)-1])
+			require.Equal(t, "emit users", w.done[len(w.done)-1])
 
 			found := processors.NewErasures()
 			for i := range w.log.records[schemas.TopicErasures] {
@@ -69,8 +69,8 @@ func TestAnErasureIsSpreadInOrder(t *testing.T) {
 				require.Contains(t, []string{"ann", "bob"}, string(x.Key))
 			}
 			require.Len(t, w.log.records[schemas.TopicUsers], 7)
-			withdrawn := keysOf(w.log, schemas.TopicRecommendationsCurrent)
-			require.Equal(t, []string{"ann", "bob"}, withdrawn)
+			require.Empty(t, w.log.records[schemas.TopicRecommendationsCurrent],
+				"recommend withdraws the lists, in line with their changes")
 		})
 	}
 }
@@ -216,7 +216,10 @@ func TestUsersExpireInParts(t *testing.T) {
 			w.stored(t, "old", 2001, noon.Add(-25*time.Hour))
 			w.stored(t, "new", 2, noon)
 			job := processors.NewExpiryJob(
-				w.store, w.streams(), 1, c.ttl, func() time.Time { return noon })
+				w.store, w.streams(), processors.NewErasures(),
+				processors.ExpiryConfig{Partitions: 1, UserTTL: c.ttl},
+				func() time.Time { return noon },
+			)
 			require.NoError(t, job.Run(t.Context()))
 			require.Len(t, users(t, w.store.Store), c.left)
 		})
@@ -230,7 +233,7 @@ func TestExpiryOfUsersAndOfListsDoNotKeepEachOther(t *testing.T) {
 	}
 	standing := schemas.Recommendation{UserID: "bob", RecommendationID: "r", ExpiresAt: noon}
 	for fails, left := range []map[string]int{
-		{"users": 0, "lists": 3}, {"users": 1, "lists": 3}, {"users": 0, "lists": 2},
+		{"users": 0, "requests": 1}, {"users": 1, "requests": 1}, {"users": 0, "requests": 0},
 	} {
 		t.Run(fmt.Sprintf("effect %d fails", fails), func(t *testing.T) {
 			t.Parallel()
@@ -239,22 +242,26 @@ func TestExpiryOfUsersAndOfListsDoNotKeepEachOther(t *testing.T) {
 			w.add(t, list.Message(schemas.TopicRecommendationsCurrent),
 				standing.Message(schemas.TopicRecommendationsCurrent))
 			job := processors.NewExpiryJob(
-				w.store, w.streams(), 1, 24*time.Hour, func() time.Time { return noon })
+				w.store, w.streams(), processors.NewErasures(),
+				processors.ExpiryConfig{Partitions: 1, UserTTL: 24 * time.Hour},
+				func() time.Time { return noon },
+			)
 			w.failAt = fails
 			require.Equal(t, fails > 0, job.Run(t.Context()) != nil)
-			current := w.log.records[schemas.TopicRecommendationsCurrent]
-			found := users(t, w.store.Store)
-			require.Len(t, found, left["users"])
-			require.Len(t, current, left["lists"])
-			if len(current) == 3 {
-				require.Equal(t, "ann", string(current[2].Key))
-				require.Empty(t, current[2].Value)
+			require.Len(t, w.log.records[schemas.TopicRecommendationsCurrent], 2)
+			require.Len(t, users(t, w.store.Store), left["users"])
+			requests := keysOf(w.log, schemas.TopicProfileChanges)
+			require.Len(t, requests, left["requests"])
+			if len(requests) == 1 {
+				require.Equal(t, "ann", requests[0])
 			}
 		})
 	}
 	log := &askedLog{memoryLog: newMemoryLog(), fails: fault.Transientf("no leader")}
-	job := processors.NewExpiryJob(openStore(t), processors.Streams{Log: log, Emit: log}, 1, 0,
-		func() time.Time { return noon })
+	job := processors.NewExpiryJob(
+		openStore(t), processors.Streams{Log: log, Emit: log}, processors.NewErasures(),
+		processors.ExpiryConfig{Partitions: 1}, func() time.Time { return noon },
+	)
 	require.ErrorIs(t, job.Run(t.Context()), log.fails)
 }
 

@@ -17,7 +17,9 @@ func PeriodicDeclaration() Declaration {
 		New: func(d Deps) Instance {
 			c := d.Settings
 			trending := NewTrendingJob(d.Analytics, d.Streams.Emit, c.Trending, d.Now)
-			expiry := NewExpiryJob(d.Users, d.Streams, c.Partitions, c.UserTTL, d.Now)
+			expiry := NewExpiryJob(d.Users, d.Streams, d.Erasures, ExpiryConfig{
+				Partitions: c.Partitions, UserTTL: c.UserTTL,
+			}, d.Now)
 			return Instance{Processor: NewPeriodic(d.Repeat, []Task{
 				{
 					Name: "compute trending", Interval: c.TrendingInterval, Run: trending.Run,

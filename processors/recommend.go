@@ -30,7 +30,7 @@ func RecommendDeclaration() Declaration {
 		New: func(d Deps) Instance {
 			return Instance{
 				Processor: NewRecommend(
-					d.Recommender, d.Streams, d.Erasures, RecommendConfig{
+					d.Recommender, d.Users, d.Streams, d.Erasures, RecommendConfig{
 						Epoch: d.Settings.Epoch, Published: d.Hooks.ListPublished,
 					},
 				),
@@ -48,11 +48,18 @@ type RecommendConfig struct {
 	Published func(list *schemas.Recommendation)
 }
 
+// UserReader is what Recommend needs of the store of users. sinktest.Users says what its method
+// promises.
+type UserReader interface {
+	GetUsers(ctx context.Context, ids []string) ([]sinks.User, error)
+}
+
 // Recommend publishes a list for each changed profile. A user's changes within a batch are
 // conflated: one list answers them all, and its freshness is measured from the oldest.
 type Recommend struct {
 	stateless
 	recommender *recommend.Recommender
+	users       UserReader
 	log         Log
 	emit        Emitter
 	erasures    *Erasures
@@ -62,19 +69,25 @@ type Recommend struct {
 	// answered holds, by partition, the users of the current batch whose lists are already
 	// published.
 	answered map[partitionKey]*answered
+	// currents are the partitions of recommendations.current.
+	currents map[int]*currentLists
 }
 
 // answered is the progress of a batch.
 type answered struct {
 	first, last int64
 	users       map[string]struct{}
+	// withdrawn is set when the lists of erased users have been withdrawn: another tombstone would
+	// remove lists that were published since.
+	withdrawn bool
 }
 
 var _ Processor = (*Recommend)(nil)
 
 // NewRecommend returns the processor of changed profiles.
 func NewRecommend(
-	recommender *recommend.Recommender, streams Streams, erasures *Erasures, cfg RecommendConfig,
+	recommender *recommend.Recommender, users UserReader, streams Streams, erasures *Erasures,
+	cfg RecommendConfig,
 ) *Recommend {
 	if cfg.Epoch == 0 {
 		cfg.Epoch = sinks.FirstEpoch
@@ -83,8 +96,9 @@ func NewRecommend(
 		cfg.Published = func(*schemas.Recommendation) {}
 	}
 	return &Recommend{
-		recommender: recommender, log: streams.Log, emit: streams.Emit, erasures: erasures,
-		cfg: cfg, answered: make(map[partitionKey]*answered),
+		recommender: recommender, users: users, log: streams.Log, emit: streams.Emit,
+		erasures: erasures, cfg: cfg, answered: make(map[partitionKey]*answered),
+		currents: make(map[int]*currentLists),
 	}
 }
 
@@ -103,19 +117,28 @@ const listsAtOnce = 50
 // version can make this list. If the state is corrupt, the current list stays and embed is asked to
 // rebuild the user. The rebuild changes the profile, which leads to a new list.
 func (p *Recommend) Handle(ctx context.Context, b *record.Batch) error {
-	versions, err := p.versions(ctx, b)
+	w, err := p.work(ctx, b)
 	if err != nil {
 		return err
 	}
-	requests, tombstones, rejects := p.requests(b, versions)
 	out := p.resume(b)
-	requests = slices.DeleteFunc(
-		requests,
+	if !out.withdrawn {
+		if err := p.publish(ctx, b, w.erased.tombstones()); err != nil {
+			return fmt.Errorf("withdraw the lists of %d erased users: %w", len(w.erased), err)
+		}
+		out.withdrawn = true
+	}
+	if err := p.expire(ctx, b, w.expired, w.listed); err != nil {
+		return err
+	}
+	returned, err := p.returned(ctx, w, b.Partition)
+	if err != nil {
+		return err
+	}
+	requests := slices.DeleteFunc(
+		append(w.requests, returned...),
 		func(q recommend.Request) bool { _, ok := out.users[q.UserID]; return ok },
 	)
-	if err := p.publish(ctx, b, tombstones); err != nil {
-		return fmt.Errorf("withdraw %d lists: %w", len(tombstones), err)
-	}
 	var waiting error
 	for some := range slices.Chunk(requests, listsAtOnce) {
 		newer, err := p.lists(ctx, b, some)
@@ -136,7 +159,7 @@ func (p *Recommend) Handle(ctx context.Context, b *record.Batch) error {
 	p.mu.Lock()
 	delete(p.answered, partitionKey{b.Topic, b.Partition})
 	p.mu.Unlock()
-	return rejects.Err()
+	return w.rejects.Err()
 }
 
 // resume returns the progress of the batch, empty at the first attempt. A partition has one batch
@@ -212,8 +235,16 @@ func (p *Recommend) lists(
 	return newer, nil
 }
 
-// publish checks the lease of the batch and writes to the log.
+// publish writes lists and tombstones to the log, as the owner of the batch's partition.
 func (p *Recommend) publish(ctx context.Context, b *record.Batch, out []record.Record) error {
+	c := p.current(b.Partition)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return p.emitOwned(ctx, b, out)
+}
+
+// emitOwned checks the lease of the batch and writes to the log.
+func (p *Recommend) emitOwned(ctx context.Context, b *record.Batch, out []record.Record) error {
 	if len(out) == 0 {
 		return nil
 	}
@@ -223,66 +254,97 @@ func (p *Recommend) publish(ctx context.Context, b *record.Batch, out []record.R
 	return p.emit.Emit(ctx, out)
 }
 
-// requests returns one request per user, in order of the oldest change, and a tombstone for the
-// current list of each erased user. versions are those of the records.
-func (p *Recommend) requests(
-	b *record.Batch, versions []sinks.Position,
-) ([]recommend.Request, []record.Record, *fault.Reject) {
-	var (
-		tombstones []record.Record
-		rejects    fault.Reject
-		requests   []recommend.Request
-		places     = make(map[string]int)
-	)
+// recommendWork is what a batch asks for.
+type recommendWork struct {
+	// versions are those of the records.
+	versions []sinks.Position
+	// requests has one request per user, in order of the oldest change. listed are their users.
+	requests []recommend.Request
+	listed   map[string]struct{}
+	erased   erasedUsers
+	expired  []schemas.RecommendationExpired
+	rejects  fault.Reject
+}
+
+// work reads a batch.
+func (p *Recommend) work(ctx context.Context, b *record.Batch) (*recommendWork, error) {
+	w := &recommendWork{listed: make(map[string]struct{}), erased: make(erasedUsers)}
+	var err error
+	if w.versions, err = p.versions(ctx, b); err != nil {
+		return nil, err
+	}
+	places := make(map[string]int)
 	for i := range b.Records {
 		r := &b.Records[i]
-		x, err := schemas.DecodeProfileChanged(r)
-		if errors.Is(err, schemas.ErrErasureMarker) {
-			var u schemas.User
-			if u, err = schemas.DecodeUser(r); err == nil {
-				p.erasures.Add(
-					schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt},
-				)
-				tombstones = append(
-					tombstones,
-					record.Record{
-						Topic: schemas.TopicRecommendationsCurrent, Partition: record.AnyPartition,
-						Key: []byte(u.UserID),
-					},
-				)
-				if at, ok := places[u.UserID]; ok {
-					requests[at].UserID = ""
-					delete(places, u.UserID)
-				}
-				continue
-			}
+		var err error
+		if schemas.IsRecommendationExpired(r) {
+			err = w.addExpired(r)
+		} else {
+			err = p.addChange(w, places, r, i)
 		}
 		if err != nil {
-			rejects.Add(i, fault.As(fault.Permanent, err))
-			continue
+			w.rejects.Add(i, fault.As(fault.Permanent, err))
 		}
-		if p.erasures.Covers(x.UserID, x.OccurredAt) {
-			continue
-		}
-		cause := schemas.CausedBy{
-			Trigger: "event", Topic: x.Topic, Partition: x.Partition, Offset: x.Offset,
-			EventID: x.EventID, OccurredAt: x.OccurredAt, AcceptedAt: x.AcceptedAt,
-		}
-		at, ok := places[x.UserID]
-		if !ok {
-			places[x.UserID] = len(requests)
-			requests = append(requests, recommend.Request{
-				UserID: x.UserID, CausedBy: cause, Version: int64(versions[i]),
-			})
-			continue
-		}
-		if oldest := requests[at].CausedBy.AcceptedAt; oldest.Before(cause.AcceptedAt) {
-			cause.AcceptedAt = oldest
-		}
-		requests[at].CausedBy = cause
-		requests[at].Version = max(requests[at].Version, int64(versions[i]))
 	}
-	return slices.DeleteFunc(requests, func(q recommend.Request) bool {
+	w.requests = slices.DeleteFunc(w.requests, func(q recommend.Request) bool {
 		return q.UserID == ""
-	}), tombstones, &rejects
+	})
+	for i := range w.requests {
+		w.listed[w.requests[i].UserID] = struct{}{}
+	}
+	return w, nil
+}
+
+// addExpired adds a request to withdraw a list. In a retry topic, which another member may read, it
+// is dropped: the next run of expiry asks again.
+func (w *recommendWork) addExpired(r *record.Record) error {
+	x, err := schemas.DecodeRecommendationExpired(r)
+	if err == nil && (r.Topic == schemas.TopicProfileChanges ||
+		r.Topic == record.ReplayTopic(schemas.GroupRecommend)) {
+		w.expired = append(w.expired, x)
+	}
+	return err
+}
+
+// addChange adds a change of a profile, or an erasure. places are the indexes of the users'
+// requests.
+func (p *Recommend) addChange(
+	w *recommendWork, places map[string]int, r *record.Record, index int,
+) error {
+	x, err := schemas.DecodeProfileChanged(r)
+	if errors.Is(err, schemas.ErrErasureMarker) {
+		u, err := schemas.DecodeUser(r)
+		if err != nil {
+			return err
+		}
+		p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt})
+		w.erased[u.UserID] = erasureMarker{u.OccurredAt, index}
+		if at, ok := places[u.UserID]; ok {
+			w.requests[at].UserID = ""
+			delete(places, u.UserID)
+		}
+		return nil
+	}
+	if err != nil || p.erasures.Covers(x.UserID, x.OccurredAt) {
+		return err
+	}
+	cause := schemas.CausedBy{
+		Trigger: "event", Topic: x.Topic, Partition: x.Partition, Offset: x.Offset,
+		EventID: x.EventID, OccurredAt: x.OccurredAt, AcceptedAt: x.AcceptedAt,
+	}
+	version := int64(w.versions[index])
+	at, ok := places[x.UserID]
+	if !ok {
+		places[x.UserID] = len(w.requests)
+		w.requests = append(w.requests, recommend.Request{
+			UserID: x.UserID, CausedBy: cause, Version: version,
+		})
+		return nil
+	}
+	if oldest := w.requests[at].CausedBy.AcceptedAt; oldest.Before(cause.AcceptedAt) {
+		cause.AcceptedAt = oldest
+	}
+	w.requests[at].CausedBy = cause
+	w.requests[at].Version = max(w.requests[at].Version, version)
+	return nil
 }

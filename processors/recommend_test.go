@@ -57,7 +57,7 @@ func recommends(t *testing.T) *recommendTest {
 			r.published = append(r.published, list.UserID)
 		},
 	}
-	r.Recommend = processors.NewRecommend(lists, r.streams(), r.erasures, published)
+	r.Recommend = processors.NewRecommend(lists, r.store, r.streams(), r.erasures, published)
 	return r
 }
 

@@ -41,7 +41,7 @@ func TestABatchOfListsThatIsTriedAgainGoesOn(t *testing.T) {
 		recommend.DefaultConfig(), func() time.Time { return noon },
 	)
 	p := processors.NewRecommend(
-		r, processors.Streams{Log: log, Emit: emit}, erasures,
+		r, store, processors.Streams{Log: log, Emit: emit}, erasures,
 		processors.RecommendConfig{Epoch: sinks.FirstEpoch},
 	)
 	const users = 230

@@ -528,7 +528,7 @@ func recommending(log *memoryLog, store *sqlite.Store) *processors.Recommend {
 		func() time.Time { return noon },
 	)
 	return processors.NewRecommend(
-		r, processors.Streams{Log: log, Emit: log}, erasures,
+		r, store, processors.Streams{Log: log, Emit: log}, erasures,
 		processors.RecommendConfig{Epoch: sinks.FirstEpoch},
 	)
 }

@@ -94,12 +94,19 @@ func samples() map[string]record.Record {
 
 // decodeAny reads a record by its topic, with the decoder that processors use.
 func decodeAny(r *record.Record) (any, error) {
+	var decode func(*record.Record) (any, error)
 	for _, d := range schemas.Registry() {
-		if d.Decode != nil && slices.Contains(d.Topics, r.Topic) {
-			return d.Decode(r)
+		if d.Decode == nil || !slices.Contains(d.Topics, r.Topic) {
+			continue
+		}
+		if decode == nil || string(d.Kind) == r.Header(schemas.HeaderType) {
+			decode = d.Decode // of the kind, else of the first kind of the topic
 		}
 	}
-	panic(r.Topic)
+	if decode == nil {
+		panic(r.Topic)
+	}
+	return decode(r)
 }
 
 func toRecord(m record.Record) *record.Record {

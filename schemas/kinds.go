@@ -20,6 +20,7 @@ func definitions() []definition {
 		userErased(),
 		recommendationServed(),
 		profileChanged(),
+		recommendationExpired(),
 		gradientsSummed(),
 		itemVectorUpdated(),
 		trendingComputed(),

@@ -115,7 +115,8 @@ func Topics(c TopicsConfig) []Topic {
 		{
 			Name: TopicProfileChanges, Key: "user_id", Partitions: n, Retention: day,
 			ErasureMarkers: true,
-			Description:    "Users whose vector moved and who are due a new list.",
+			Description: "Users whose vector moved and who are due a new list, and expired " +
+				"lists that are to be withdrawn.",
 		},
 		{
 			Name: TopicRecommendations, Key: "user_id", Partitions: n, Retention: 30 * day,
