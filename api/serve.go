@@ -12,11 +12,16 @@ import (
 
 // Listen opens the configured address.
 func (s *Server) Listen(ctx context.Context) (net.Listener, error) {
+	return Listen(ctx, s.cfg.Addr)
+}
+
+// Listen opens an address for a server, which may be made later.
+func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", s.cfg.Addr)
+	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf(
-			"listen on %s (http.addr says where, --http changes it): %w", s.cfg.Addr, err,
+			"listen on %s (http.addr says where, --http changes it): %w", addr, err,
 		)
 	}
 	return l, nil

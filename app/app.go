@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -48,6 +49,8 @@ type App struct {
 
 	version string
 	started time.Time
+	// http is where the API listens; nil until it does, unless Options has it.
+	http net.Listener
 	// listening receives the address of the API once.
 	listening chan string
 	ready     chan struct{}
@@ -89,6 +92,8 @@ type Options struct {
 	// Embedded uses the embedded store in cfg.DataDir instead of Qdrant, Neo4j and ClickHouse. The
 	// broker is then the embedded one too, which may lose committed offsets.
 	Embedded bool
+	// HTTP is where the API listens; nil opens cfg.HTTP.Addr. Run closes it.
+	HTTP net.Listener
 	// WaitForEngines is how long Open waits for engines that are not reachable. 0 fails at once.
 	WaitForEngines time.Duration
 	// Version is the version of the build that the API shows.
@@ -123,7 +128,7 @@ func openApp(
 ) (_ *App, err error) {
 	a := &App{
 		cfg: cfg, log: o.Log, metrics: metrics, only: o.Only, embedded: o.Embedded,
-		version: o.Version,
+		version: o.Version, http: o.HTTP,
 		started: now().UTC(), ready: make(chan struct{}), listening: make(chan string, 1),
 	}
 	defer func() {

@@ -28,9 +28,11 @@ func (a *App) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := server.Listen(ctx)
-	if err != nil {
-		return err
+	l := a.http
+	if l == nil {
+		if l, err = server.Listen(ctx); err != nil {
+			return err
+		}
 	}
 	a.listening <- l.Addr().String()
 	return server.Serve(ctx, l)

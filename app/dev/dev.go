@@ -8,13 +8,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/slipstream-rec/slipstream/api"
 	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/fault"
@@ -29,13 +32,13 @@ func Defaults(c *config.Config) {
 	c.Recommend.TrendingInterval = 5 * time.Second
 }
 
-// wipe deletes the files of Slipstream in dir, and nothing else.
-func wipe(dir string) error {
+// wipeStore deletes the files of the store in dir. Whoever holds the log's folder may do so.
+func wipeStore(dir string) error {
 	names, err := filepath.Glob(filepath.Join(dir, app.StoreFile+"*"))
 	if err != nil {
 		return err
 	}
-	for _, name := range append(names, filepath.Join(dir, app.LogFolder)) {
+	for _, name := range names {
 		if err := os.RemoveAll(name); err != nil {
 			return fmt.Errorf("delete the data of earlier runs: %w", err)
 		}
@@ -73,19 +76,23 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	if _, err := app.ParseOnly(o.Only); err != nil {
 		return err
 	}
-	if o.Fresh {
-		if err := wipe(cfg.DataDir); err != nil {
-			return err
-		}
-	}
 	d := &dev{Options: o, cfg: cfg, lists: app.NewCurrentLists()}
 	return d.run(ctx)
 }
 
 func (d *dev) run(ctx context.Context) error {
 	started := time.Now()
+	// What can be refused comes first: both ports and the folder's lock. Only then is anything
+	// deleted, for another process may use the folder.
+	l, err := d.listen(ctx)
+	if err != nil {
+		return err
+	}
+	if l != nil {
+		defer l.Close()
+	}
 	bc := embedded.DefaultConfig(filepath.Join(d.cfg.DataDir, app.LogFolder))
-	bc.Addr, bc.Log = d.Kafka, d.Log
+	bc.Addr, bc.Log, bc.Fresh = d.Kafka, d.Log, d.Fresh
 	broker, err := embedded.Start(ctx, bc)
 	if err != nil {
 		return fmt.Errorf(
@@ -94,10 +101,15 @@ func (d *dev) run(ctx context.Context) error {
 		)
 	}
 	defer broker.Close()
+	if d.Fresh {
+		if err := wipeStore(d.cfg.DataDir); err != nil {
+			return err
+		}
+	}
 	d.cfg.Kafka.Brokers = []string{broker.Addr()}
-	a, err := app.Open(
-		ctx, d.cfg, app.Options{Only: d.Only, Embedded: true, Version: d.Version, Log: d.Log},
-	)
+	a, err := app.Open(ctx, d.cfg, app.Options{
+		Only: d.Only, Embedded: true, HTTP: l, Version: d.Version, Log: d.Log,
+	})
 	if err != nil {
 		return err
 	}
@@ -115,6 +127,24 @@ func (d *dev) run(ctx context.Context) error {
 		d.Out, "\nstopping: batches in flight are finished, the data is kept in", d.cfg.DataDir,
 	)
 	return errors.Join(fault.IgnoreCanceled(err), a.Close(), broker.Close())
+}
+
+// listen binds the address of the API, and notes which port it is. It returns nil when no API runs
+// here.
+func (d *dev) listen(ctx context.Context) (net.Listener, error) {
+	only, err := app.ParseOnly(d.Only)
+	if err != nil || !slices.Contains(only, "api") {
+		return nil, err
+	}
+	l, err := api.Listen(ctx, d.cfg.HTTP.Addr)
+	if err != nil {
+		return nil, err
+	}
+	if host, port, err := net.SplitHostPort(d.cfg.HTTP.Addr); err == nil && port == "0" {
+		_, port, _ = net.SplitHostPort(l.Addr().String())
+		d.cfg.HTTP.Addr = net.JoinHostPort(host, port)
+	}
+	return l, nil
 }
 
 // play runs the simulated audience.

@@ -58,6 +58,9 @@ type Config struct {
 	// CompactAfterBytes is by how much the compacted topics must have grown since the last
 	// compaction for a start to compact again. Default 32 MiB; negative never compacts.
 	CompactAfterBytes int64
+	// Fresh deletes what Dir holds, once Dir is locked and Addr is bound: never what another
+	// process uses.
+	Fresh bool
 	// Sync makes every write durable against a crash of the machine, at the cost of speed. Without
 	// it an acknowledged record survives every crash of the process, as with a single Kafka
 	// broker's defaults.
@@ -146,6 +149,7 @@ type Broker struct {
 	cfg     Config
 	log     *slog.Logger
 	cluster *kfake.Cluster
+	bound   net.Listener // until kfake has it
 	ln      *listener
 	lock    *folderLock
 	appends appendTimes
@@ -156,8 +160,8 @@ type Broker struct {
 }
 
 // Start opens or creates the log in cfg.Dir and serves it on cfg.Addr. It returns when clients are
-// served. An error says what to do: the folder is used by another process, the port is taken, the
-// log is larger than the cap.
+// served. An error says what to do: the folder is used by another process, the port is taken (both
+// before anything is changed), the log is larger than the cap.
 func Start(ctx context.Context, cfg Config) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -174,11 +178,61 @@ func Start(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, err
 	}
 	b.lock = lock
-	if err := b.openLog(ctx); err != nil {
+	if err := b.openFolder(ctx); err != nil {
 		return nil, errors.Join(err, lock.release())
 	}
 	go b.maintain()
 	return b, nil
+}
+
+// openFolder binds the address before it changes anything in the folder, which is locked.
+func (b *Broker) openFolder(ctx context.Context) (err error) {
+	if b.bound, err = b.bind(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if b.bound != nil {
+			err = errors.Join(err, b.bound.Close())
+		}
+	}()
+	if b.cfg.Fresh {
+		if err := b.wipe(); err != nil {
+			return err
+		}
+	}
+	return b.openLog(ctx)
+}
+
+func (b *Broker) bind(ctx context.Context) (net.Listener, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", b.cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf(
+			"embedded broker: listen on %s (is another broker running? stop it or take another "+
+				"address): %w",
+			b.cfg.Addr, err,
+		)
+	}
+	return ln, nil
+}
+
+// wipe deletes everything in the folder but the lock.
+func (b *Broker) wipe() error {
+	entries, err := os.ReadDir(b.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("embedded broker: delete the old log: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() == lockFile {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(b.cfg.Dir, e.Name())); err != nil {
+			return fmt.Errorf("embedded broker: delete the old log: %w", err)
+		}
+	}
+	if err := os.MkdirAll(b.logDir(), 0o755); err != nil {
+		return fmt.Errorf("embedded broker: create folder: %w", err)
+	}
+	return nil
 }
 
 // Addr returns the address that clients connect to.
@@ -253,13 +307,14 @@ func (b *Broker) openCluster(ctx context.Context, onWarn func(string)) error {
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.Ports(portNumber),
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
-			inner, err := (&net.ListenConfig{}).Listen(ctx, network, b.cfg.Addr)
-			if err != nil {
-				return nil, fmt.Errorf(
-					"listen on %s (is another broker running? stop it or take another address): %w",
-					b.cfg.Addr, err,
-				)
+		kfake.ListenFn(func(_, _ string) (net.Listener, error) {
+			inner := b.bound
+			b.bound = nil
+			if inner == nil { // a compaction has failed, and the listener went with its cluster
+				var err error
+				if inner, err = b.bind(ctx); err != nil {
+					return nil, err
+				}
 			}
 			ln = newListener(inner, &b.appends)
 			return ln, nil

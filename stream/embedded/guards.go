@@ -13,6 +13,9 @@ import (
 // ErrInUse says that another process has the folder.
 var ErrInUse = errors.New("the folder is in use by another process")
 
+// lockFile is held by the process that uses the folder.
+const lockFile = "LOCK"
+
 func errInUse(dir string) error {
 	return fmt.Errorf(
 		"embedded broker: %w: %s: stop the other process, or give this one a folder of its own",

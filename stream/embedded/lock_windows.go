@@ -14,7 +14,7 @@ import (
 type folderLock struct{ f *os.File }
 
 func lockFolder(dir string) (*folderLock, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o644)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("embedded broker: open the lock file: %w", err)
 	}
