@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,12 +23,9 @@ import (
 // guardHooks turns the events of the guard into metrics and readiness.
 func (a *App) guardHooks() guard.Hooks {
 	m := a.metrics
-	waiting := func(group string, tp record.TopicPartition) string {
-		return group + " at " + tp.String()
-	}
 	return guard.Hooks{
 		Done: func(_ context.Context, e guard.BatchDone) {
-			a.health.goesOn(waiting(e.Group, e.TopicPartition))
+			a.health.goesOn(inGroup{e.Group, e.TopicPartition})
 			m.Stage("handle", e.Group, e.Duration)
 			if e.Outcome != guard.OutcomeLeft {
 				m.Consumed(e.Group, e.Topic, e.Records)
@@ -33,7 +33,7 @@ func (a *App) guardHooks() guard.Hooks {
 		},
 		Retrying: func(_ context.Context, e guard.Retrying) {
 			m.Retried(e.Group, e.Class.String())
-			if what := waiting(e.Group, e.TopicPartition); fault.Waits(e.Err) {
+			if what := (inGroup{e.Group, e.TopicPartition}); fault.Waits(e.Err) {
 				a.health.waits(what, e.Err)
 			} else {
 				a.health.goesOn(what) // it fails for another reason now
@@ -50,10 +50,6 @@ func (a *App) guardHooks() guard.Hooks {
 
 func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 	m := a.metrics
-	var (
-		mu      sync.Mutex
-		stopped = make(map[record.TopicPartition]struct{})
-	)
 	return stream.SubscriberHooks{
 		Emitted: func(b *record.Batch, _ int) {
 			bytes := 0
@@ -66,18 +62,12 @@ func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 		Committed: func(_ int, d time.Duration, _ error) { m.Stage("commit", group, d) },
 		Generation: func(_, partitions int) {
 			m.SetAssigned(group, partitions)
-			mu.Lock()
-			clear(stopped)
-			mu.Unlock()
+			// Whatever was wrong is looked at anew, here or where the partition is now.
+			a.health.startsOver(group)
 			m.SetStopped(group, 0)
 		},
 		PartitionStopped: func(tp record.TopicPartition, err error) {
-			mu.Lock()
-			stopped[tp] = struct{}{}
-			n := len(stopped)
-			mu.Unlock()
-			m.SetStopped(group, n)
-			a.health.stop(tp.String(), err)
+			m.SetStopped(group, a.health.stop(inGroup{group, tp}, err))
 			a.log.Error("partition stopped", "group", group, "partition", tp.String(), "error", err)
 		},
 		Error: func(err error) {
@@ -147,50 +137,81 @@ func (a *App) repairedUser(userID string, events int) {
 	)
 }
 
+// inGroup is a partition as a group works on it. Another group may go on with the same partition.
+type inGroup struct {
+	group string
+	record.TopicPartition
+}
+
+// String returns the words that /readyz has for it.
+func (p inGroup) String() string { return p.group + " at " + p.TopicPartition.String() }
+
 // health tracks the partitions that stopped or wait. It is safe for concurrent use.
 type health struct {
 	mu sync.Mutex
-	// stopped are the partitions that wait for an operator.
-	stopped map[string]error
+	// stopped are the partitions that wait for an operator, until the group's next generation.
+	stopped map[inGroup]error
 	// waiting are the partitions that wait and continue by themselves.
-	waiting map[string]error
+	waiting map[inGroup]error
 }
 
 // waits records that a partition waits because of err, until goesOn.
-func (h *health) waits(what string, err error) {
+func (h *health) waits(what inGroup, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.waiting == nil {
-		h.waiting = make(map[string]error)
+		h.waiting = make(map[inGroup]error)
 	}
 	h.waiting[what] = err
 }
 
-func (h *health) goesOn(what string) {
+func (h *health) goesOn(what inGroup) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.waiting, what)
 }
 
-func (h *health) stop(what string, err error) {
+// stop records that a partition stopped because of err, until startsOver. It returns how many of
+// the group are stopped.
+func (h *health) stop(what inGroup, err error) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.stopped == nil {
-		h.stopped = make(map[string]error)
+		h.stopped = make(map[inGroup]error)
 	}
 	h.stopped[what] = err
+	for p := range h.stopped {
+		if p.group == what.group {
+			n++
+		}
+	}
+	return n
+}
+
+// startsOver forgets what is wrong with the partitions of a group: its partitions are assigned
+// anew, and each is looked at again by the process that gets it.
+func (h *health) startsOver(group string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	mine := func(p inGroup, _ error) bool { return p.group == group }
+	maps.DeleteFunc(h.stopped, mine)
+	maps.DeleteFunc(h.waiting, mine)
 }
 
 // err returns an error that names every partition which stopped or waits, or nil.
 func (h *health) err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var errs []error
+	var lines []string
 	for what, err := range h.stopped {
-		errs = append(errs, fmt.Errorf("%s: %w", what, err))
+		lines = append(lines, fmt.Sprintf("%s: %s", what, err))
 	}
 	for what, err := range h.waiting {
-		errs = append(errs, fmt.Errorf("%s waits: %w", what, err))
+		lines = append(lines, fmt.Sprintf("%s waits: %s", what, err))
 	}
-	return errors.Join(errs...)
+	if len(lines) == 0 {
+		return nil
+	}
+	slices.Sort(lines) // the same answer while nothing changes
+	return errors.New(strings.Join(lines, "\n"))
 }

@@ -42,7 +42,7 @@ type Headers struct {
 	// Unnamed is 0, or the number of records that became dead letters together because nobody could
 	// tell which one was offending.
 	Unnamed int
-	// OmittedBytes is 0, or the size of a value that was too large to be kept.
+	// OmittedBytes is 0, or the size of the parts of the record that were too large to be kept.
 	OmittedBytes int
 }
 

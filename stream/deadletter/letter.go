@@ -43,8 +43,8 @@ type Letter struct {
 	// Unnamed is 0, or the number of records that became dead letters together because nobody could
 	// tell which one was offending.
 	Unnamed int
-	// OmittedBytes is 0, or the size of a value that was too large to be kept here. The value is at
-	// Origin only, and the dead letter cannot be replayed.
+	// OmittedBytes is 0, or the size of what was too large to be kept here: the value, then the
+	// headers, then the key. They are at Origin only, and the dead letter cannot be replayed.
 	OmittedBytes int
 	// Key, Value and Headers are the record's own, byte for byte.
 	Key, Value []byte

@@ -142,8 +142,7 @@ type ReplayOptions struct {
 // headers, followed by the headers of the failure, so that the consumer can tell where the record
 // was first read and count it once however often it is replayed. Without IDs and State in the
 // filter it takes the open ones. They are replayed in the order of their origins. It returns how
-// many were replayed, also beside an error. One whose value was not kept is an error, after the
-// others.
+// many were replayed, also beside an error. One that is not whole is an error, after the others.
 func (s *Store) Replay(ctx context.Context, f Filter, o ReplayOptions) (int, error) {
 	letters, err := s.chosen(ctx, f)
 	if err != nil {
@@ -154,8 +153,8 @@ func (s *Store) Replay(ctx context.Context, f Filter, o ReplayOptions) (int, err
 		if l.OmittedBytes > 0 {
 			errs = append(
 				errs,
-				fault.Permanentf("dead letter %s cannot be replayed: its value of %d bytes was "+
-					"too large to be kept: read it at %s, and drop the dead "+
+				fault.Permanentf("dead letter %s cannot be replayed: %d bytes of the record "+
+					"were too large to be kept: read it at %s, and drop the dead "+
 					"letter", l.ID, l.OmittedBytes, l.Origin),
 			)
 		}

@@ -70,8 +70,7 @@ func (b *Broker) openCompacting(
 		// Losing this figure costs one compaction.
 		_ = os.WriteFile(b.compactedFile(), []byte(strconv.FormatInt(bytes, 10)), 0o644)
 	}
-	b.ln.openGate()
-	return true, nil
+	return true, b.serve()
 }
 
 func (b *Broker) step(name string) {

@@ -13,6 +13,7 @@
 //     linked aside first; a start that finds the links
 //     puts them back
 //   - topics with message.timestamp.type=LogAppendTime have the broker's time, as with Kafka
+//   - sequences of idempotent producers are those of the log, also after a kill
 //   - a folder is locked, so that two processes cannot write it
 //   - memory at start equals the size of the log, so the log has a cap (Config.MaxLogBytes): beyond
 //     it the oldest segments of the largest
@@ -281,6 +282,9 @@ func (b *Broker) openLog(ctx context.Context) error {
 	if err := b.trimOnDisk(logs); err != nil {
 		return err
 	}
+	if err := b.restoreSequences(logs); err != nil {
+		return err
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -292,6 +296,15 @@ func (b *Broker) openLog(ctx context.Context) error {
 		}
 	}
 	if err := b.openCluster(ctx, nil); err != nil {
+		return err
+	}
+	return b.serve()
+}
+
+// serve lets clients in.
+func (b *Broker) serve() error {
+	if err := b.takeSequences(); err != nil {
+		b.cluster.Close()
 		return err
 	}
 	b.ln.openGate()

@@ -249,7 +249,7 @@ func portion(out []record.Record, start int) int {
 	const maxBytes = 512 << 10
 	bytes := 0
 	for i := start; i < len(out); i++ {
-		bytes += len(out[i].Key) + len(out[i].Value) + deadletter.MaxReasonBytes
+		bytes += len(out[i].Key) + len(out[i].Value) + headerBytes(out[i].Headers)
 		if bytes > maxBytes && i > start {
 			return i
 		}
@@ -257,13 +257,12 @@ func portion(out []record.Record, start int) int {
 	return len(out)
 }
 
-// emitAside writes records that leave their batch. What is too large with the headers of its
-// failure leaves its value behind: better than stopping the partition for good.
+// emitMoved writes records that leave their batch. What is too large with the headers of its
+// failure leaves its value behind, then its own headers, then its key: better than stopping the
+// partition for good.
 func (g *guard) emitMoved(ctx context.Context, b *record.Batch, records []record.Record) error {
-	err := g.insist(
-		ctx, b, "move records",
-		func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, records) },
-	)
+	emit := func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, records) }
+	err := g.insist(ctx, b, "move records", emit)
 	switch {
 	case err == nil:
 		return nil
@@ -279,20 +278,47 @@ func (g *guard) emitMoved(ctx context.Context, b *record.Batch, records []record
 	}
 	r := records[0]
 	h, _ := deadletter.HeadersOf(&r)
-	g.log.Error("a record is too large to be moved whole, its value stays in its topic only",
-		"at", h.Origin.String(), "bytes", len(r.Value), "err", err)
-	h.OmittedBytes, h.Reason = len(r.Value), deadletter.Clip(h.Reason, 256)
-	r.Topic, r.Value, r.Headers = g.deadLetters, nil, h.On(r.Headers)
-	err = g.insist(
-		ctx, b, "move a record without its value",
-		func(ctx context.Context) error { return g.o.Emitter.Emit(ctx, []record.Record{r}) },
-	)
-	if err != nil {
-		// Not even that: leave the batch, loudly. It comes again, and lag is the alarm.
-		g.log.Error("a record cannot be moved", "at", h.Origin.String(), "err", err)
-		return errLeft
+	h.Reason = deadletter.Clip(h.Reason, 256)
+	own := deadletter.Own(r.Headers)
+	r.Topic = g.deadLetters
+	for _, part := range []struct {
+		name  string
+		bytes int
+		omit  func()
+	}{
+		{"value", len(r.Value), func() { r.Value = nil }},
+		{"headers", headerBytes(own), func() { own = nil }},
+		{"key", len(r.Key), func() { r.Key = nil }},
+	} {
+		if part.bytes == 0 && part.name != "value" { // without it only the reason gets shorter
+			continue
+		}
+		g.log.Error(
+			"a record is too large to be moved whole, a part of it stays in its topic only",
+			"at", h.Origin.String(), "part", part.name, "bytes", part.bytes, "err", err,
+		)
+		part.omit()
+		h.OmittedBytes += part.bytes
+		r.Headers = h.On(own)
+		records = []record.Record{r}
+		err = g.insist(ctx, b, "move a record without its "+part.name, emit)
+		if err == nil {
+			return nil
+		}
+		if fault.ClassOf(err) == fault.Canceled {
+			return errLeft
+		}
 	}
-	return nil
+	// Not even that: leave the batch, loudly. It comes again, and lag is the alarm.
+	g.log.Error("a record cannot be moved", "at", h.Origin.String(), "err", err)
+	return errLeft
+}
+
+func headerBytes(headers []record.Header) (n int) {
+	for _, h := range headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return n
 }
 
 // insist calls f until it succeeds, fails for good (a permanent error), or we are to stop (a

@@ -25,8 +25,8 @@ const (
 	// HeaderUnnamed is how many records became dead letters together because nobody could tell
 	// which of them was offending.
 	HeaderUnnamed = "unnamed_poisoned"
-	// HeaderOmitted is the size of a value that was too large to be kept with these headers. It is
-	// still in the original topic.
+	// HeaderOmitted is the size of the parts of a record that were too large to be kept with these
+	// headers: its value, then its own headers, then its key. They are still in the original topic.
 	HeaderOmitted = "omitted_bytes_poisoned"
 
 	// DeadLetterSuffix ends the name of every header of this kind.
