@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"os"
 	"strconv"
 
 	"github.com/segmentio/kafka-go/compress"
@@ -226,4 +227,35 @@ func zeroTimes(body []byte, count int) ([]byte, error) {
 		return nil, errRecords
 	}
 	return out, nil
+}
+
+// repairChecksums puts right, in a segment and its file, the checksums that kfake has spoiled: of
+// batches that had Kafka's attribute for LogAppendTime when an older version took them. kfake would
+// cut the log at the first of them. They are known by the one time that it gave them.
+func repairChecksums(name string, segment []byte) (err error) {
+	var f *os.File
+	at := int64(0)
+	eachBatch(segment, func(raw []byte) bool {
+		start := at
+		at += int64(len(raw))
+		if intact(raw) {
+			return true
+		}
+		if binary.BigEndian.Uint16(raw[batchAttrsAt:])&attrAppended == 0 ||
+			!bytes.Equal(raw[batchFirstAt:batchNewestAt], raw[batchNewestAt:batchNewestAt+8]) {
+			return false
+		}
+		seal(raw)
+		if f == nil {
+			if f, err = os.OpenFile(name, os.O_WRONLY, 0); err != nil {
+				return false
+			}
+		}
+		_, err = f.WriteAt(raw[batchCRCAt:batchAttrsAt], start+batchCRCAt)
+		return err == nil
+	})
+	if f != nil {
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	return err
 }

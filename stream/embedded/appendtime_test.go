@@ -6,6 +6,8 @@ import (
 	"context"
 	"encoding/binary"
 	"hash/crc32"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -345,4 +347,38 @@ func TestBatchThatAsksForLogAppendTimeOverRestart(t *testing.T) {
 	require.NoError(t, b.Close())
 	b = start(t, cfg)
 	require.Len(t, read(t, b.Addr(), "events"), 6)
+}
+
+// A log of an older version, in which such batches have the wrong checksum, is kept whole.
+func TestSpoiledChecksumsAreRepaired(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig(t.TempDir())
+	b := start(t, cfg)
+	createTopic(t, client(t, b.Addr()), "events", 1, nil)
+	size := len(rawBatch(0))
+	for range 4 {
+		produceRaw(t, b.Addr(), map[string][]byte{"events": rawBatch(0)})
+	}
+	require.NoError(t, b.Close())
+	dir := filepath.Join(cfg.Dir, "log", "partitions", "events-0")
+	segment := filepath.Join(dir, "0.dat")
+	raw, err := os.ReadFile(segment)
+	require.NoError(t, err)
+	require.Len(t, raw, 4*size)
+	now := time.Now().UnixMilli()
+	for _, n := range []int{1, 2} {
+		batch := raw[n*size : (n+1)*size]
+		batch[22] |= 0x08
+		binary.BigEndian.PutUint64(batch[27:], uint64(now))
+		binary.BigEndian.PutUint64(batch[35:], uint64(now))
+	}
+	require.NoError(t, os.WriteFile(segment, raw, 0o644))
+	// An older version leaves none of our own files.
+	require.NoError(t, os.RemoveAll(filepath.Join(cfg.Dir, "sequences.json")))
+	b = start(t, cfg)
+	records := read(t, b.Addr(), "events")
+	require.Len(t, records, 8)
+	for i, r := range records {
+		assert.Equal(t, i/2 == 1 || i/2 == 2, r.Timestamp.UnixMilli() == now, "record %d", i)
+	}
 }

@@ -176,15 +176,20 @@ const (
 )
 
 // eachProduced calls f with each batch of an idempotent producer, in the order of offsets. It ends
-// a segment where kfake would: at a batch that is cut or damaged.
+// a segment where kfake would: at a batch that is cut or damaged. A checksum that kfake has spoiled
+// is put right first.
 func (l *partitionLog) eachProduced(f func(pid int64, epoch int16, e sequenceEntry)) error {
 	be := binary.BigEndian
 	for _, seg := range l.segments {
-		raw, err := os.ReadFile(filepath.Join(l.dir, strconv.FormatInt(seg.base, 10)+".dat"))
+		name := filepath.Join(l.dir, strconv.FormatInt(seg.base, 10)+".dat")
+		segment, err := os.ReadFile(name)
 		if err != nil {
 			return fmt.Errorf("embedded broker: read %s/%d: %w", l.topic, l.partition, err)
 		}
-		eachBatch(raw, func(raw []byte) bool {
+		if err := repairChecksums(name, segment); err != nil {
+			return fmt.Errorf("embedded broker: repair %s/%d: %w", l.topic, l.partition, err)
+		}
+		eachBatch(segment, func(raw []byte) bool {
 			if !intact(raw) {
 				return false
 			}

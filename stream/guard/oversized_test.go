@@ -24,7 +24,9 @@ func TestOversizedDeadLetters(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, e *engine) {
 		const limit = 32 << 10
-		small := kafka.ConfigEntry{ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(limit)}
+		small := kafka.ConfigEntry{
+			ConfigName: "max.message.bytes", ConfigValue: strconv.Itoa(limit),
+		}
 		topic := e.Topic(t, 1, small)
 		cfg := e.Group(t)
 		e.groupTopics(t, cfg.Group)
