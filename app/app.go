@@ -158,7 +158,8 @@ func openApp(
 }
 
 // Migrate creates or upgrades topics and stores, moves the offsets of renamed groups, and returns
-// the id of the log, which it writes into empty stores. Running it again changes nothing. An error
+// the id of the log, which it writes into empty stores. A new log keeps model.dim, and one with
+// another is refused. Running it again changes nothing. An error
 // that waiting does not repair names the command to run.
 func Migrate(
 	ctx context.Context,
@@ -172,16 +173,24 @@ func Migrate(
 	if err := k.MoveGroups(ctx); err != nil {
 		return "", err
 	}
+	if err := k.CheckDim(ctx, cfg.Model.Dim); err != nil {
+		return "", err
+	}
 	if err := e.Migrate(ctx); err != nil {
 		return "", err
 	}
 	if logID, err = k.LogID(ctx); err != nil {
 		return "", err
 	}
-	return logID, e.adopt(
+	err = e.adopt(
 		ctx, logID,
 		func(groups []string) (int64, error) { return k.consumed(ctx, groups) },
 	)
+	if err != nil {
+		return "", err
+	}
+	// Last, so that a wrong setting that another check refuses is not kept.
+	return logID, k.keepDim(ctx, cfg.Model.Dim)
 }
 
 // prepare creates the state that a process holds in memory and the followers that fill it.

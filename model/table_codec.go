@@ -99,6 +99,33 @@ func (t *Table) LoadRowSections(id string, sections Sections) (Index, error) {
 	return t.loadRow(id, numbers, features)
 }
 
+// RowDim returns the length of the vectors in the sections of an item's factors.
+func RowDim(sections Sections) (int, error) {
+	numbers, err := sections.Need(rowNumbers)
+	if err != nil {
+		return 0, err
+	}
+	return readDim(numbers)
+}
+
+// OldRowDim is RowDim of the first form of an item's factors, version byte included.
+func OldRowDim(data []byte) (int, error) {
+	_, body, err := CheckVersion(data, 1)
+	if err != nil {
+		return 0, err
+	}
+	return readDim(body)
+}
+
+func readDim(numbers []byte) (int, error) {
+	r := reader{data: numbers}
+	dim := r.uvarint(math.MaxUint32)
+	if r.err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrCorrupt, r.err)
+	}
+	return int(dim), nil
+}
+
 // loadRow reads numbers and features. Version 1 is still read but no longer written. In it the
 // features follow the numbers, and features is nil.
 func (t *Table) loadRow(id string, numbers, features []byte) (Index, error) {
