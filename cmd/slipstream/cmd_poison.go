@@ -120,7 +120,7 @@ func newPoisonList() *cobra.Command {
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.state, "state", "open", "open, replayed, dropped, or empty for all")
-	cmd.Flags().IntVar(&f.limit, "limit", 100, "most dead letters to list")
+	cmd.Flags().IntVar(&f.limit, "limit", 100, "most dead letters to list; 0: all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
@@ -161,6 +161,14 @@ func printLetters(w io.Writer, letters []deadletter.Letter, asJSON bool) error {
 		)
 	}
 	return tw.Flush()
+}
+
+// counted returns a number with its noun, which takes an s unless there is one.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func firstLine(s string, n int) string {
@@ -283,7 +291,7 @@ func newPoisonReplay() *cobra.Command {
 					}
 				},
 			})
-			fmt.Fprintf(cmd.OutOrStdout(), "replayed %d dead letters\n", n)
+			fmt.Fprintf(cmd.OutOrStdout(), "replayed %s\n", counted(n, "dead letter"))
 			return err
 		})
 	}
@@ -319,7 +327,7 @@ func newPoisonDrop() *cobra.Command {
 				return err
 			}
 			n, err := d.Drop(cmd.Context(), filter, reason)
-			fmt.Fprintf(cmd.OutOrStdout(), "dropped %d dead letters\n", n)
+			fmt.Fprintf(cmd.OutOrStdout(), "dropped %s\n", counted(n, "dead letter"))
 			return err
 		})
 	}
