@@ -76,6 +76,14 @@ func addEvalFlags(cmd *cobra.Command) *evalFlags {
 	return e
 }
 
+// evalNumbers are the flags of both kinds that must not be negative.
+func evalNumbers() []string {
+	return []string{
+		"k", "model-dim", "model-negatives", "content-weight", "friend-weight", "lag-partitions",
+		"lag-window",
+	}
+}
+
 func (e *evalFlags) run(cmd *cobra.Command, r eval.Run) error {
 	r.Setup = eval.DefaultSetup(r.Data)
 	r.Setup.Model.Dim, r.Setup.Model.Negatives = e.dim, e.negatives
@@ -199,6 +207,7 @@ hash of their position. --sample 1 judges all, and so does --lists unless --samp
 			},
 		})
 	}
+	notNegative(cmd, append(evalNumbers(), "sample", "warmup", "windows")...)
 	return cmd
 }
 
@@ -237,5 +246,6 @@ items that the user has not taken.`,
 		}
 		return e.run(cmd, eval.Run{Name: filepath.Base(train), Data: data, HeldOut: held})
 	}
+	notNegative(cmd, evalNumbers()...)
 	return cmd
 }

@@ -68,6 +68,9 @@ func moment(s string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	if d, err := time.ParseDuration(s); err == nil {
+		if d < 0 {
+			return time.Time{}, fmt.Errorf("the age %q is negative", s)
+		}
 		return time.Now().Add(-d), nil
 	}
 	t, err := time.Parse(time.RFC3339, s)
@@ -135,6 +138,7 @@ func newPoisonList() *cobra.Command {
 			return printLetters(cmd.OutOrStdout(), letters, asJSON)
 		})
 	}
+	notNegative(cmd, "limit")
 	return cmd
 }
 
@@ -295,6 +299,7 @@ func newPoisonReplay() *cobra.Command {
 			return err
 		})
 	}
+	notNegative(cmd, "rate")
 	return cmd
 }
 

@@ -90,6 +90,7 @@ Detected formats:` + formats(),
 		)
 		return err
 	}
+	notNegative(cmd, "rate", "limit")
 	return cmd
 }
 
@@ -150,5 +151,6 @@ skip and make friends. The same seed gives the same world.`,
 		)
 		return fault.IgnoreCanceled(app.Simulate(cmd.Context(), k, log, c, app.NewCurrentLists()))
 	}
+	notNegative(cmd, "users", "items", "rate", "limit", "duration", "warmup")
 	return cmd
 }

@@ -68,6 +68,7 @@ func newRecommend() *cobra.Command {
 		}
 		return printList(cmd.OutOrStdout(), &list)
 	}
+	notNegative(cmd, "number", "timeout")
 	return cmd
 }
 
