@@ -149,7 +149,8 @@ func (d *dev) play(ctx context.Context, a *app.App) error {
 	}
 	c := simulator.DefaultConfig()
 	c.Rate, c.Run, c.Warmup = d.DemoRate, time.Now().UTC().Format(time.RFC3339), 2000
-	return fault.IgnoreCanceled(app.Simulate(ctx, a.Kafka(), d.Log, c, d.lists))
+	_, err := app.Simulate(ctx, a.Kafka(), d.Log, c, d.lists)
+	return fault.IgnoreCanceled(err)
 }
 
 func (d *dev) welcome(brokerAddr string) {
@@ -172,7 +173,7 @@ func (d *dev) watch(ctx context.Context, a *app.App, started time.Time) error {
 		return nil
 	case <-a.Ready():
 	}
-	tty := isTerminal(d.Out)
+	tty := IsTerminal(d.Out)
 	interval := time.Second
 	if !tty {
 		interval = 10 * time.Second
@@ -287,8 +288,8 @@ func (d *dev) reachable(ctx context.Context) error {
 	return nil
 }
 
-// isTerminal reports whether w is a terminal, where a line can be refreshed.
-func isTerminal(w io.Writer) bool {
+// IsTerminal reports whether w is a terminal, where a line can be refreshed.
+func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

@@ -11,6 +11,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/slipstream-rec/slipstream/app/dev"
 	"github.com/slipstream-rec/slipstream/eval"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
@@ -128,6 +129,7 @@ func progress(w io.Writer) func(method string, done, of int) {
 			bar = progressbar.NewOptions(
 				of,
 				progressbar.OptionSetWriter(w),
+				progressbar.OptionSetVisibility(dev.IsTerminal(w)),
 				progressbar.OptionSetDescription(method),
 				progressbar.OptionShowCount(),
 				progressbar.OptionThrottle(100*time.Millisecond),

@@ -62,6 +62,20 @@ func (f *poisonFilter) narrow() bool {
 		f.until != ""
 }
 
+// which refuses a command that does not say which dead letters it is for, or says it twice.
+func (f *poisonFilter) which(ids []string, all bool) error {
+	const want = "ids, a filter (--group, --reason, --class, --topic, --since, --until) or --all"
+	chosen := len(ids) > 0 || f.narrow()
+	switch {
+	case all && chosen:
+		return errors.New("--all is every open dead letter, but ids or a filter choose some: say " +
+			"which: " + want)
+	case !all && !chosen:
+		return errors.New("say which: " + want)
+	}
+	return nil
+}
+
 // moment reads a time or an age.
 func moment(s string) (time.Time, error) {
 	if s == "" {
@@ -277,10 +291,8 @@ func newPoisonReplay() *cobra.Command {
 	cmd.Flags().Float64Var(&rate, "rate", 0, "most dead letters per second; 0: no limit")
 	cmd.Flags().StringVar(&reason, "note", "", "a note to keep with the replay: why")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 && !all && !f.narrow() {
-			return errors.New(
-				"say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all",
-			)
+		if err := f.which(args, all); err != nil {
+			return err
 		}
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
 			filter, err := f.filter(args)
@@ -321,10 +333,8 @@ func newPoisonDrop() *cobra.Command {
 		if reason == "" {
 			return errors.New("--because is missing: give the reason, which is kept")
 		}
-		if len(args) == 0 && !all && !f.narrow() {
-			return errors.New(
-				"say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all",
-			)
+		if err := f.which(args, all); err != nil {
+			return err
 		}
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
 			filter, err := f.filter(args)
