@@ -118,30 +118,49 @@ func New(cfg config.HTTP, deps Deps) (*Server, error) {
 	return s, nil
 }
 
+// NewProbes returns a server for a process without the API. It answers /healthz, /readyz and
+// /metrics. Of deps it uses Checks, Metrics, Log and Hooks.Answered; all of them may be left out.
+func NewProbes(cfg config.HTTP, deps Deps) *Server {
+	if deps.Log == nil {
+		deps.Log = slog.Default()
+	}
+	s := &Server{
+		cfg: cfg, deps: deps, log: deps.Log, ready: newReadiness(deps.Checks),
+		served: newServedLog(nil, deps.Log, nil), // gets no lists
+	}
+	s.handler = s.router("this process runs without the API (--only): /healthz, /readyz and " +
+		"/metrics are here")
+	return s
+}
+
 // Handler returns the server's handler, for another server or a test. Lists that it answers are
 // written to the log only while Serve runs.
 func (s *Server) Handler() http.Handler { return s.handler }
 
-func (s *Server) mount() error {
+// router returns the routes that every process has. elsewhere says in an answer where to look for
+// another path.
+func (s *Server) router(elsewhere string) *chi.Mux {
 	r := chi.NewRouter()
 	r.Use(s.observe, s.recover, s.limit)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
-		problem(
-			w, http.StatusNotFound, "there is no "+r.URL.Path+": /openapi.yaml lists what there is",
-		)
+		problem(w, http.StatusNotFound, "there is no "+r.URL.Path+": "+elsewhere)
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		problem(
 			w, http.StatusMethodNotAllowed,
-			r.Method+" is not possible here: /openapi.yaml lists what is",
+			r.Method+" is not possible here: "+elsewhere,
 		)
 	})
-
 	r.Get("/healthz", s.getHealth)
 	r.Get("/readyz", s.getReady)
 	if s.deps.Metrics != nil {
 		r.Method(http.MethodGet, "/metrics", s.deps.Metrics)
 	}
+	return r
+}
+
+func (s *Server) mount() error {
+	r := s.router("/openapi.yaml lists what there is")
 	if len(s.deps.AsyncAPI) > 0 {
 		r.Get("/asyncapi.yaml", static("application/yaml", s.deps.AsyncAPI))
 	}

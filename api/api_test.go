@@ -520,6 +520,16 @@ func TestDeadLetters(t *testing.T) {
 		require.Equal(t, 200, f.do(t, "POST", path, `{"all":true}`).Code)
 	}
 
+	f.letters.err = fmt.Errorf("%w: there is no group \"nope\", only embed", deadletter.ErrFilter)
+	for _, w := range []*httptest.ResponseRecorder{
+		f.do(t, "GET", "/v1/poison?group=nope", ""),
+		f.do(t, "POST", "/v1/poison/replay", `{"group":"nope"}`),
+		f.do(t, "POST", "/v1/poison/drop", `{"group":"nope"}`),
+	} {
+		require.Equal(t, 422, w.Code)
+		require.Contains(t, w.Body.String(), `no group \"nope\", only embed`)
+	}
+
 	f.letters.err = fault.As(fault.Transient, errors.New("broker 10.0.0.7 refused"))
 	w = f.do(t, "GET", "/v1/poison", "")
 	require.Equal(t, 503, w.Code)

@@ -203,7 +203,7 @@ func (s *Server) listDeadLetters(ctx context.Context, in *listInput) (*listOutpu
 		Until: in.Until, State: deadletter.State(in.State), Limit: in.Limit,
 	})
 	if err != nil {
-		return nil, s.fail(ctx, "list dead letters", err)
+		return nil, s.failLetters(ctx, "list dead letters", err)
 	}
 	out := &listOutput{CacheControl: cachePrivate}
 	out.Body.DeadLetters = make([]Letter, len(found))
@@ -211,6 +211,14 @@ func (s *Server) listDeadLetters(ctx context.Context, in *listInput) (*listOutpu
 		out.Body.DeadLetters[i] = show(&found[i])
 	}
 	return out, nil
+}
+
+// failLetters is fail for a request whose filter may be wrong.
+func (s *Server) failLetters(ctx context.Context, doing string, err error) error {
+	if errors.Is(err, deadletter.ErrFilter) {
+		return huma.Error422UnprocessableEntity(err.Error())
+	}
+	return s.fail(ctx, doing, err)
 }
 
 func (s *Server) showDeadLetter(ctx context.Context, in *struct {
@@ -238,8 +246,10 @@ func (s *Server) replayDeadLetters(ctx context.Context, in *replayInput) (*count
 	if out.Body.Count, err = s.deps.DeadLetters.Replay(
 		detached(ctx), f, deadletter.ReplayOptions{Rate: in.Body.Rate, Reason: in.Body.Note},
 	); err != nil {
-		s.log.Warn("dead letters were replayed in part", "replayed", out.Body.Count)
-		return nil, s.fail(ctx, "replay dead letters", err)
+		if out.Body.Count > 0 {
+			s.log.Warn("dead letters were replayed in part", "replayed", out.Body.Count)
+		}
+		return nil, s.failLetters(ctx, "replay dead letters", err)
 	}
 	return out, nil
 }
@@ -251,7 +261,7 @@ func (s *Server) dropDeadLetters(ctx context.Context, in *dropInput) (*countOutp
 	}
 	out := &countOutput{}
 	if out.Body.Count, err = s.deps.DeadLetters.Drop(ctx, f, in.Body.Note); err != nil {
-		return nil, s.fail(ctx, "drop dead letters", err)
+		return nil, s.failLetters(ctx, "drop dead letters", err)
 	}
 	return out, nil
 }

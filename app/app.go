@@ -49,9 +49,9 @@ type App struct {
 
 	version string
 	started time.Time
-	// http is where the API listens; nil until it does, unless Options has it.
+	// http is where the HTTP server listens; nil until it does, unless Options has it.
 	http net.Listener
-	// listening receives the address of the API once.
+	// listening receives the address of the HTTP server once.
 	listening chan string
 	ready     chan struct{}
 	once      sync.Once
@@ -92,7 +92,7 @@ type Options struct {
 	// Embedded uses the embedded store in cfg.DataDir instead of Qdrant, Neo4j and ClickHouse. The
 	// broker is then the embedded one too, which may lose committed offsets.
 	Embedded bool
-	// HTTP is where the API listens; nil opens cfg.HTTP.Addr. Run closes it.
+	// HTTP is where the HTTP server listens; nil opens cfg.HTTP.Addr. Run closes it.
 	HTTP net.Listener
 	// WaitForEngines is how long Open waits for engines that are not reachable. 0 fails at once.
 	WaitForEngines time.Duration
@@ -158,7 +158,8 @@ func openApp(
 }
 
 // Migrate creates or upgrades topics and stores, moves the offsets of renamed groups, and returns
-// the id of the log, which it writes into empty stores. Running it again changes nothing. An error
+// the id of the log, which it writes into empty stores. A new log keeps model.dim, and one with
+// another is refused. Running it again changes nothing. An error
 // that waiting does not repair names the command to run.
 func Migrate(
 	ctx context.Context,
@@ -172,16 +173,24 @@ func Migrate(
 	if err := k.MoveGroups(ctx); err != nil {
 		return "", err
 	}
+	if err := k.CheckDim(ctx, cfg.Model.Dim); err != nil {
+		return "", err
+	}
 	if err := e.Migrate(ctx); err != nil {
 		return "", err
 	}
 	if logID, err = k.LogID(ctx); err != nil {
 		return "", err
 	}
-	return logID, e.adopt(
+	err = e.adopt(
 		ctx, logID,
 		func(groups []string) (int64, error) { return k.consumed(ctx, groups) },
 	)
+	if err != nil {
+		return "", err
+	}
+	// Last, so that a wrong setting that another check refuses is not kept.
+	return logID, k.keepDim(ctx, cfg.Model.Dim)
 }
 
 // prepare creates the state that a process holds in memory and the followers that fill it.
@@ -260,9 +269,7 @@ func (a *App) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	if a.runs("api") {
-		work.Go(func() error { return a.serve(wctx) })
-	}
+	work.Go(func() error { return a.serve(wctx) })
 	work.Go(func() error { // a failed follower must stop the processors that rely on it
 		select {
 		case <-sctx.Done():
@@ -333,7 +340,8 @@ func (a *App) Engines() *Engines { return a.engines }
 // Ready is closed when the processors have joined their groups.
 func (a *App) Ready() <-chan struct{} { return a.ready }
 
-// Listening receives the address of the API once.
+// Listening receives the address of the HTTP server once. A process without the API serves health
+// and metrics there.
 func (a *App) Listening() <-chan string { return a.listening }
 
 // Indexed reports whether the index holds the newest version of every item of this process.

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/producers/simulator"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/record"
@@ -68,13 +69,15 @@ func (c *CurrentLists) Someone() string {
 	return c.personal
 }
 
-// Simulate runs the simulated audience until ctx ends. Its lists come from the log.
+// Simulate runs the simulated audience until ctx ends, and returns how many events it wrote. Its
+// lists come from the log.
 func Simulate(
 	ctx context.Context, k *Kafka, log *slog.Logger, c simulator.Config, lists *CurrentLists,
-) error {
+) (events int, err error) {
 	group, gctx := errgroup.WithContext(ctx)
 	done, stop := context.WithCancel(gctx)
 	follower := k.Follower(schemas.TopicRecommendationsCurrent, log, lists.Apply)
+	counting := &countingEmitter{Emitter: k}
 	group.Go(func() error { return follower.Run(done) })
 	group.Go(func() error {
 		defer stop()
@@ -82,7 +85,23 @@ func Simulate(
 		if err != nil {
 			return err
 		}
-		return sim.Run(done, k)
+		return sim.Run(done, counting)
 	})
-	return group.Wait()
+	err = group.Wait()
+	return counting.n, err
+}
+
+// countingEmitter counts the records of the batches that the log took whole. Not safe for
+// concurrent use.
+type countingEmitter struct {
+	producers.Emitter
+	n int
+}
+
+func (e *countingEmitter) Emit(ctx context.Context, batch []record.Record) error {
+	err := e.Emitter.Emit(ctx, batch)
+	if err == nil {
+		e.n += len(batch)
+	}
+	return err
 }

@@ -166,6 +166,9 @@ func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
 			Compact: t.Compact, LogAppendTime: t.LogAppendTime,
 			RetentionMs: -1, RetentionBytes: -1,
 		}
+		if t.Partitions == cfg.Topics.Partitions {
+			spec.PartitionsFrom = "SLIPSTREAM_TOPICS_PARTITIONS"
+		}
 		if t.Retention > 0 {
 			spec.RetentionMs = t.Retention.Milliseconds()
 		}

@@ -271,6 +271,9 @@ func statusAndTrace(t *testing.T, in renamedInstallation, letter string) {
 	}
 	require.Positive(t, records[schemas.TopicItemGradients])
 	require.Positive(t, records[schemas.TopicProfileChanges])
+	for _, topic := range schemas.Topics(schemas.DefaultTopicsConfig()) {
+		require.Contains(t, records, topic.Name)
+	}
 
 	traced, err := in.Kafka().Trace(t.Context(), "edge-3", time.Time{})
 	require.NoError(t, err)

@@ -38,7 +38,14 @@ func (a *App) serve(ctx context.Context) error {
 	return server.Serve(ctx, l)
 }
 
+// newServer returns the server of the API, or one of health and metrics for a process without it.
 func (a *App) newServer() (*api.Server, error) {
+	if !a.runs(apiName) {
+		return api.NewProbes(a.cfg.HTTP, api.Deps{
+			Checks: a.checks(), Metrics: a.metrics.Handler(), Log: a.log,
+			Hooks: api.Hooks{Answered: a.metrics.Request},
+		}), nil
+	}
 	v, err := schemas.NewValidator()
 	if err != nil {
 		return nil, err

@@ -22,7 +22,8 @@ type Status struct {
 // TopicStatus is the size and growth of a topic.
 type TopicStatus struct {
 	Topic string `json:"topic"`
-	// Records is the number of records on the log. PerSecond is the rate of growth in the interval.
+	// Records is the number of offsets on the log: in a compacted topic, also those of records that
+	// compaction has removed. PerSecond is the rate of growth in the interval.
 	Records   int64   `json:"records"`
 	PerSecond float64 `json:"per_second"`
 }
@@ -108,10 +109,7 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 	}
 	var names []string
 	for _, t := range schemas.Topics(schemas.DefaultTopicsConfig()) {
-		if t.In || t.Out || t.Name == schemas.TopicProfileChanges ||
-			t.Name == schemas.TopicItemGradients {
-			names = append(names, t.Name)
-		}
+		names = append(names, t.Name)
 	}
 	bounds, err := k.conn.Offsets(ctx, names...)
 	if err != nil {

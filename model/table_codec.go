@@ -53,21 +53,35 @@ func (t *Table) AppendRow(b []byte, i Index, others ...Section) []byte {
 	return w.Buf
 }
 
+// DimError says that data holds vectors of another length than the configured one. Nothing converts
+// them: a rebuild reads the same item factors from the log.
+type DimError struct{ Data, Configured int }
+
+func (e *DimError) Error() string {
+	return fmt.Sprintf(
+		"the data has vectors of %d numbers, model.dim is %d: set SLIPSTREAM_MODEL_DIM=%d, or "+
+			"take another folder or topic prefix", e.Data, e.Configured, e.Data,
+	)
+}
+
+// factorsOf names the item factors of id in an error.
+func factorsOf(id string) string { return fmt.Sprintf("item factors of %q", id) }
+
 // LoadRow puts the row of the item id, as AppendRow wrote it in this version or an older one, into
 // the table in place of what it holds, and ignores sections that it does not know. On an error the
-// table is as before; it is ErrNewerFormat when a newer version of the program wrote the row.
-// Numbers that are not finite become 0.
+// table is as before; it is ErrNewerFormat when a newer version of the program wrote the row, and a
+// *DimError when its vectors have another length. Numbers that are not finite become 0.
 func (t *Table) LoadRow(id string, data []byte) (Index, error) {
 	version, body, err := CheckVersion(data, rowVersion)
 	if err != nil {
-		return None, fmt.Errorf("decode row of %q: %w", id, err)
+		return None, fmt.Errorf("decode %s: %w", factorsOf(id), err)
 	}
 	if version == 1 {
 		return t.loadRow(id, body, nil)
 	}
 	sections, err := ParseSections(body)
 	if err != nil {
-		return None, fmt.Errorf("decode row of %q: %w", id, err)
+		return None, fmt.Errorf("decode %s: %w", factorsOf(id), err)
 	}
 	return t.LoadRowSections(id, sections)
 }
@@ -76,7 +90,7 @@ func (t *Table) LoadRow(id string, data []byte) (Index, error) {
 func (t *Table) LoadRowSections(id string, sections Sections) (Index, error) {
 	numbers, err := sections.Need(rowNumbers)
 	if err != nil {
-		return None, fmt.Errorf("decode row of %q: %w", id, err)
+		return None, fmt.Errorf("decode %s: %w", factorsOf(id), err)
 	}
 	features, ok := sections.Get(rowFeatures)
 	if !ok {
@@ -85,13 +99,39 @@ func (t *Table) LoadRowSections(id string, sections Sections) (Index, error) {
 	return t.loadRow(id, numbers, features)
 }
 
+// RowDim returns the length of the vectors in the sections of an item's factors.
+func RowDim(sections Sections) (int, error) {
+	numbers, err := sections.Need(rowNumbers)
+	if err != nil {
+		return 0, err
+	}
+	return readDim(numbers)
+}
+
+// OldRowDim is RowDim of the first form of an item's factors, version byte included.
+func OldRowDim(data []byte) (int, error) {
+	_, body, err := CheckVersion(data, 1)
+	if err != nil {
+		return 0, err
+	}
+	return readDim(body)
+}
+
+func readDim(numbers []byte) (int, error) {
+	r := reader{data: numbers}
+	dim := r.uvarint(math.MaxUint32)
+	if r.err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrCorrupt, r.err)
+	}
+	return int(dim), nil
+}
+
 // loadRow reads numbers and features. Version 1 is still read but no longer written. In it the
 // features follow the numbers, and features is nil.
 func (t *Table) loadRow(id string, numbers, features []byte) (Index, error) {
 	r := reader{data: numbers}
 	if dim := r.uvarint(math.MaxUint32); r.err == nil && dim != uint64(t.dim) {
-		return None, fmt.Errorf("decode row of %q: dim %d, want %d: rows of another model; "+
-			"rebuild the model with the new dim", id, dim, t.dim)
+		return None, fmt.Errorf("decode %s: %w", factorsOf(id), &DimError{int(dim), t.dim})
 	}
 	count := uint32(r.uvarint(math.MaxUint32))
 	if len(t.scratch) < t.stride {
@@ -105,7 +145,7 @@ func (t *Table) loadRow(id string, numbers, features []byte) (Index, error) {
 	r.floats(row[2*t.dim+head:])
 	if features != nil {
 		if r.err != nil || len(r.data) > 0 {
-			return None, r.end(fmt.Sprintf("row of %q", id))
+			return None, r.end(factorsOf(id))
 		}
 		r.data = features
 	}
@@ -115,7 +155,7 @@ func (t *Table) loadRow(id string, numbers, features []byte) (Index, error) {
 		names = append(names, r.string())
 	}
 	if r.err != nil || len(r.data) > 0 {
-		return None, r.end(fmt.Sprintf("row of %q", id))
+		return None, r.end(factorsOf(id))
 	}
 	for at := t.dim + offAccV; at <= t.dim+offAccT; at++ {
 		if !(row[at] > 0) {

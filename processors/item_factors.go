@@ -204,6 +204,18 @@ func decodeOldFactors(body []byte) (*factorsRecord, error) {
 	return x, nil
 }
 
+// FactorsDim returns the length of the vectors in a value of the topic item-vectors.
+func FactorsDim(value []byte) (int, error) {
+	x, err := decodeFactors(value)
+	if err != nil {
+		return 0, err
+	}
+	if x.old != nil {
+		return model.OldRowDim(x.old)
+	}
+	return model.RowDim(x.sections)
+}
+
 // load writes the factors into the table.
 func (x *factorsRecord) load(t *model.Table, id string) error {
 	var err error

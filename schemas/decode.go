@@ -10,8 +10,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// ErrErasureMarker is returned by DecodeInteraction and DecodeFriendship for a record that marks
-// the erasure of a user; decode it with DecodeUser.
+// ErrErasureMarker is returned by the decoders of kinds whose topic has ErasureMarkers. The record
+// marks the erasure of a user; decode it with DecodeUser.
 var ErrErasureMarker = errors.New("the record is an erasure marker")
 
 // fill completes id, source and time: the envelope's first, then the value's own, then the record's

@@ -30,7 +30,7 @@ type ProfileChanged struct {
 }
 
 // Message returns the change as a record for its topic, keyed by user.
-func (x *ProfileChanged) Message() record.Record {
+func (x ProfileChanged) Message() record.Record {
 	env := Envelope{
 		ID:     fmt.Sprintf("%s/%d/%d", x.Topic, x.Partition, x.Offset),
 		Source: "slipstream", Kind: KindProfileChanged, Time: x.OccurredAt,

@@ -70,7 +70,7 @@ const (
 )
 
 // Message returns the list as a record for topic, keyed by user.
-func (x *Recommendation) Message(topic string) record.Record {
+func (x Recommendation) Message(topic string) record.Record {
 	env := Envelope{
 		ID:     x.RecommendationID,
 		Source: "slipstream", Kind: KindRecommendation, Time: x.GeneratedAt,

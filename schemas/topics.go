@@ -137,7 +137,10 @@ func Topics(c TopicsConfig) []Topic {
 			Name: TopicErasures, Key: "hash of the user_id", Partitions: 1, Compact: true,
 			Description: "Who was erased and when, as hashes: events from before are dropped.",
 		},
-		{Name: TopicMeta, Key: "name", Partitions: 1, Compact: true, Description: "The log id."},
+		{
+			Name: TopicMeta, Key: "name", Partitions: 1, Compact: true,
+			Description: "The log id, its epoch and model.dim.",
+		},
 	}
 	for _, d := range kinds {
 		if d.declares != nil {

@@ -31,7 +31,7 @@ type TrendingItem struct {
 }
 
 // Message returns the list as a record of its topic.
-func (x *Trending) Message() record.Record {
+func (x Trending) Message() record.Record {
 	env := Envelope{
 		ID:     x.ComputedAt.UTC().Format(time.RFC3339Nano),
 		Source: "slipstream", Kind: KindTrendingComputed, Time: x.ComputedAt,

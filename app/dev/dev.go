@@ -88,9 +88,7 @@ func (d *dev) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if l != nil {
-		defer l.Close()
-	}
+	defer l.Close()
 	bc := embedded.DefaultConfig(filepath.Join(d.cfg.DataDir, app.LogFolder))
 	bc.Addr, bc.Log, bc.Fresh = d.Kafka, d.Log, d.Fresh
 	broker, err := embedded.Start(ctx, bc)
@@ -129,13 +127,8 @@ func (d *dev) run(ctx context.Context) error {
 	return errors.Join(fault.IgnoreCanceled(err), a.Close(), broker.Close())
 }
 
-// listen binds the address of the API, and notes which port it is. It returns nil when no API runs
-// here.
+// listen binds the address of the HTTP server, and notes which port it is.
 func (d *dev) listen(ctx context.Context) (net.Listener, error) {
-	only, err := app.ParseOnly(d.Only)
-	if err != nil || !slices.Contains(only, "api") {
-		return nil, err
-	}
 	l, err := api.Listen(ctx, d.cfg.HTTP.Addr)
 	if err != nil {
 		return nil, err
@@ -156,15 +149,20 @@ func (d *dev) play(ctx context.Context, a *app.App) error {
 	}
 	c := simulator.DefaultConfig()
 	c.Rate, c.Run, c.Warmup = d.DemoRate, time.Now().UTC().Format(time.RFC3339), 2000
-	return fault.IgnoreCanceled(app.Simulate(ctx, a.Kafka(), d.Log, c, d.lists))
+	_, err := app.Simulate(ctx, a.Kafka(), d.Log, c, d.lists)
+	return fault.IgnoreCanceled(err)
 }
 
 func (d *dev) welcome(brokerAddr string) {
+	what := "API"
+	if !d.hasAPI() {
+		what = "HTTP" // health and metrics
+	}
 	fmt.Fprintf(
 		d.Out,
-		"Slipstream %s\n  API    %s\n  Kafka  %s (any client; topics: slipstream status)\n  "+
+		"Slipstream %s\n  %-6s %s\n  Kafka  %s (any client; topics: slipstream status)\n  "+
 			"data   %s (kept; --fresh starts over)\n",
-		d.Version, app.BaseURL(d.cfg.HTTP.Addr), brokerAddr, d.cfg.DataDir,
+		d.Version, what, app.BaseURL(d.cfg.HTTP.Addr), brokerAddr, d.cfg.DataDir,
 	)
 }
 
@@ -175,7 +173,7 @@ func (d *dev) watch(ctx context.Context, a *app.App, started time.Time) error {
 		return nil
 	case <-a.Ready():
 	}
-	tty := isTerminal(d.Out)
+	tty := IsTerminal(d.Out)
 	interval := time.Second
 	if !tty {
 		interval = 10 * time.Second
@@ -230,6 +228,10 @@ func rateLine(before, after app.Totals, seconds float64) string {
 // hint prints a command to try: for a user who has a personal list, or to send a first event. It
 // returns false when there is no such user yet.
 func (d *dev) hint(ctx context.Context, started time.Time, tty bool) bool {
+	if !d.hasAPI() {
+		fmt.Fprintf(d.Out, "ready after %.1f s\n", time.Since(started).Seconds())
+		return true
+	}
 	if !d.Demo {
 		fmt.Fprintf(
 			d.Out, "ready after %.1f s; send a first event:\n\n  %s\n\n",
@@ -250,6 +252,9 @@ func (d *dev) hint(ctx context.Context, started time.Time, tty bool) bool {
 	)
 	return true
 }
+
+// hasAPI reports whether the API runs here.
+func (d *dev) hasAPI() bool { return len(d.Only) == 0 || slices.Contains(d.Only, "api") }
 
 func firstEvent(addr string) string {
 	return fmt.Sprintf(
@@ -283,8 +288,8 @@ func (d *dev) reachable(ctx context.Context) error {
 	return nil
 }
 
-// isTerminal reports whether w is a terminal, where a line can be refreshed.
-func isTerminal(w io.Writer) bool {
+// IsTerminal reports whether w is a terminal, where a line can be refreshed.
+func IsTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

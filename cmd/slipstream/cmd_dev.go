@@ -51,5 +51,6 @@ to 1 GiB.`,
 		return dev.Run(cmd.Context(), cfg, o)
 	}
 	profiled(cmd)
+	notNegative(cmd, "demo-rate")
 	return cmd
 }

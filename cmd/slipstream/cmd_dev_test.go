@@ -56,18 +56,34 @@ func TestDevRefusesItemFactorsOfAnotherModel(t *testing.T) {
 	})
 	stop()
 
+	for _, args := range [][]string{
+		{"dev"}, {"dev", "--only", "api"}, {"dev", "--only", "graph,analytics"},
+		{"rebuild", "--store", "embedded"},
+	} {
+		args = append(args, "--data", dir)
+		if args[0] == "dev" {
+			args = append(args, "--http", "127.0.0.1:0", "--kafka", "127.0.0.1:0")
+		}
+		requireRefusedDim(t, args)
+	}
+}
+
+func requireRefusedDim(t *testing.T, args []string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	begin := time.Now()
 	var out bytes.Buffer
-	cmd := program(ctx, []string{"SLIPSTREAM_MODEL_DIM=32"},
-		"dev", "--data", dir, "--http", "127.0.0.1:0", "--kafka", "127.0.0.1:0")
+	env := []string{"SLIPSTREAM_MODEL_DIM=32", "SLIPSTREAM_TOPICS_PARTITIONS=4"}
+	cmd := program(ctx, env, args...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	took := time.Since(begin)
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit, out.String())
 	require.Equal(t, 1, exit.ExitCode(), out.String())
-	require.Contains(t, out.String(), "dim 64, want 32: rows of another model; rebuild the model")
+	require.Contains(t, out.String(), "the data has vectors of 64 numbers, model.dim is 32: "+
+		"set SLIPSTREAM_MODEL_DIM=64, or take another folder or topic prefix")
+	require.NotContains(t, out.String(), "rebuild the", "a rebuild does not change model.dim")
 	require.Less(t, took, 5*time.Second, out.String())
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"github.com/slipstream-rec/slipstream/app/dev"
 	"github.com/slipstream-rec/slipstream/eval"
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
@@ -76,6 +77,14 @@ func addEvalFlags(cmd *cobra.Command) *evalFlags {
 	return e
 }
 
+// evalNumbers are the flags of both kinds that must not be negative.
+func evalNumbers() []string {
+	return []string{
+		"k", "model-dim", "model-negatives", "content-weight", "friend-weight", "lag-partitions",
+		"lag-window",
+	}
+}
+
 func (e *evalFlags) run(cmd *cobra.Command, r eval.Run) error {
 	r.Setup = eval.DefaultSetup(r.Data)
 	r.Setup.Model.Dim, r.Setup.Model.Negatives = e.dim, e.negatives
@@ -120,6 +129,7 @@ func progress(w io.Writer) func(method string, done, of int) {
 			bar = progressbar.NewOptions(
 				of,
 				progressbar.OptionSetWriter(w),
+				progressbar.OptionSetVisibility(dev.IsTerminal(w)),
 				progressbar.OptionSetDescription(method),
 				progressbar.OptionShowCount(),
 				progressbar.OptionThrottle(100*time.Millisecond),
@@ -199,6 +209,7 @@ hash of their position. --sample 1 judges all, and so does --lists unless --samp
 			},
 		})
 	}
+	notNegative(cmd, append(evalNumbers(), "sample", "warmup", "windows")...)
 	return cmd
 }
 
@@ -237,5 +248,6 @@ items that the user has not taken.`,
 		}
 		return e.run(cmd, eval.Run{Name: filepath.Base(train), Data: data, HeldOut: held})
 	}
+	notNegative(cmd, evalNumbers()...)
 	return cmd
 }

@@ -32,6 +32,7 @@ func newHealth() *cobra.Command {
 		defer cancel()
 		return askReady(ctx, cmd.OutOrStdout(), cfg.HTTP.Addr, cfg.HTTP.CertFile != "")
 	}
+	notNegative(cmd, "timeout")
 	return cmd
 }
 

@@ -62,12 +62,29 @@ func (f *poisonFilter) narrow() bool {
 		f.until != ""
 }
 
+// which refuses a command that does not say which dead letters it is for, or says it twice.
+func (f *poisonFilter) which(ids []string, all bool) error {
+	const want = "ids, a filter (--group, --reason, --class, --topic, --since, --until) or --all"
+	chosen := len(ids) > 0 || f.narrow()
+	switch {
+	case all && chosen:
+		return errors.New("--all is every open dead letter, but ids or a filter choose some: say " +
+			"which: " + want)
+	case !all && !chosen:
+		return errors.New("say which: " + want)
+	}
+	return nil
+}
+
 // moment reads a time or an age.
 func moment(s string) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
 	if d, err := time.ParseDuration(s); err == nil {
+		if d < 0 {
+			return time.Time{}, fmt.Errorf("the age %q is negative", s)
+		}
 		return time.Now().Add(-d), nil
 	}
 	t, err := time.Parse(time.RFC3339, s)
@@ -120,7 +137,7 @@ func newPoisonList() *cobra.Command {
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.state, "state", "open", "open, replayed, dropped, or empty for all")
-	cmd.Flags().IntVar(&f.limit, "limit", 100, "most dead letters to list")
+	cmd.Flags().IntVar(&f.limit, "limit", 100, "most dead letters to list; 0: all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
@@ -135,6 +152,7 @@ func newPoisonList() *cobra.Command {
 			return printLetters(cmd.OutOrStdout(), letters, asJSON)
 		})
 	}
+	notNegative(cmd, "limit")
 	return cmd
 }
 
@@ -161,6 +179,14 @@ func printLetters(w io.Writer, letters []deadletter.Letter, asJSON bool) error {
 		)
 	}
 	return tw.Flush()
+}
+
+// counted returns a number with its noun, which takes an s unless there is one.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func firstLine(s string, n int) string {
@@ -265,10 +291,8 @@ func newPoisonReplay() *cobra.Command {
 	cmd.Flags().Float64Var(&rate, "rate", 0, "most dead letters per second; 0: no limit")
 	cmd.Flags().StringVar(&reason, "note", "", "a note to keep with the replay: why")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 && !all && !f.narrow() {
-			return errors.New(
-				"say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all",
-			)
+		if err := f.which(args, all); err != nil {
+			return err
 		}
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
 			filter, err := f.filter(args)
@@ -283,10 +307,11 @@ func newPoisonReplay() *cobra.Command {
 					}
 				},
 			})
-			fmt.Fprintf(cmd.OutOrStdout(), "replayed %d dead letters\n", n)
+			fmt.Fprintf(cmd.OutOrStdout(), "replayed %s\n", counted(n, "dead letter"))
 			return err
 		})
 	}
+	notNegative(cmd, "rate")
 	return cmd
 }
 
@@ -308,10 +333,8 @@ func newPoisonDrop() *cobra.Command {
 		if reason == "" {
 			return errors.New("--because is missing: give the reason, which is kept")
 		}
-		if len(args) == 0 && !all && !f.narrow() {
-			return errors.New(
-				"say which: ids, a filter (--group, --reason, --class, --topic, --since) or --all",
-			)
+		if err := f.which(args, all); err != nil {
+			return err
 		}
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
 			filter, err := f.filter(args)
@@ -319,7 +342,7 @@ func newPoisonDrop() *cobra.Command {
 				return err
 			}
 			n, err := d.Drop(cmd.Context(), filter, reason)
-			fmt.Fprintf(cmd.OutOrStdout(), "dropped %d dead letters\n", n)
+			fmt.Fprintf(cmd.OutOrStdout(), "dropped %s\n", counted(n, "dead letter"))
 			return err
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipstream-rec/slipstream/app"
+	"github.com/slipstream-rec/slipstream/app/dev"
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
 	"github.com/slipstream-rec/slipstream/producers/simulator"
@@ -27,7 +28,7 @@ func newReplay() *cobra.Command {
 users and friendships first, then interactions. Event ids are derived from the data, so replaying it
 again counts once.
 
-Detected formats:` + formats(),
+Detected formats: ` + formats(),
 		Example: "  slipstream replay ml-100k/\n  slipstream replay ml-1m.zip --items items.csv " +
 			"--rate 1000",
 		Args: cobra.ExactArgs(1),
@@ -73,6 +74,7 @@ Detected formats:` + formats(),
 		bar := progressbar.NewOptions(
 			total,
 			progressbar.OptionSetWriter(cmd.ErrOrStderr()),
+			progressbar.OptionSetVisibility(dev.IsTerminal(cmd.ErrOrStderr())),
 			progressbar.OptionSetDescription(
 				"replaying "+string(set.Format()),
 			),
@@ -90,6 +92,7 @@ Detected formats:` + formats(),
 		)
 		return err
 	}
+	notNegative(cmd, "rate", "limit")
 	return cmd
 }
 
@@ -128,6 +131,9 @@ skip and make friends. The same seed gives the same world.`,
 		&c.Warmup, "warmup", c.Warmup, "events sent at once at the start, dated before it",
 	)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := c.Validate(); err != nil {
+			return err
+		}
 		cfg, log, err := s.load(cmd)
 		if err != nil {
 			return err
@@ -144,11 +150,26 @@ skip and make friends. The same seed gives the same world.`,
 			c.Run = time.Now().UTC().Format(time.RFC3339)
 		}
 		fmt.Fprintf(
-			cmd.OutOrStdout(),
-			"simulating %d people and %d films at %.0f events/s; Ctrl-C ends it\n", c.Users,
-			c.Items, c.Rate,
+			cmd.OutOrStdout(), "simulating %d people and %d films at %s; Ctrl-C ends it\n", c.Users,
+			c.Items, pace(c.Rate),
 		)
-		return fault.IgnoreCanceled(app.Simulate(cmd.Context(), k, log, c, app.NewCurrentLists()))
+		begin := time.Now()
+		n, err := app.Simulate(cmd.Context(), k, log, c, app.NewCurrentLists())
+		fmt.Fprintf(
+			cmd.OutOrStdout(), "%s written, catalog and people included, in %.1f s\n",
+			counted(n, "event"),
+			time.Since(begin).Seconds(),
+		)
+		return fault.IgnoreCanceled(err)
 	}
+	notNegative(cmd, "users", "items", "rate", "limit", "duration", "warmup")
 	return cmd
+}
+
+// pace says a rate of events for a person.
+func pace(rate float64) string {
+	if rate == 0 {
+		return "as many events/s as the log accepts"
+	}
+	return fmt.Sprintf("%g events/s", rate)
 }

@@ -82,6 +82,7 @@ func report(
 	bar := progressbar.NewOptions64(
 		1,
 		progressbar.OptionSetWriter(errOut),
+		progressbar.OptionSetVisibility(dev.IsTerminal(errOut)),
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionShowCount(),
 		progressbar.OptionShowIts(),
@@ -103,5 +104,9 @@ func report(
 		}
 		_ = bar.Set64(min(done, total))
 	}
-	return say, progress, func() { fmt.Fprintln(errOut) }
+	return say, progress, func() {
+		if dev.IsTerminal(errOut) {
+			fmt.Fprintln(errOut)
+		}
+	}
 }

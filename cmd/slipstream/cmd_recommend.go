@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -68,6 +69,7 @@ func newRecommend() *cobra.Command {
 		}
 		return printList(cmd.OutOrStdout(), &list)
 	}
+	notNegative(cmd, "number", "timeout")
 	return cmd
 }
 
@@ -94,9 +96,33 @@ func get(ctx context.Context, address, key string) ([]byte, error) {
 		return nil, err
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the API answers %s: %s", res.Status, body)
+		return nil, fmt.Errorf("the API answers %s: %s", res.Status, explain(body))
 	}
 	return body, nil
+}
+
+// explain returns the text of an answer that is an error: of a problem (RFC 9457) what is wrong.
+func explain(body []byte) string {
+	var problem struct {
+		Detail string `json:"detail"`
+		Errors []struct {
+			Message  string `json:"message"`
+			Location string `json:"location"`
+			Value    any    `json:"value"`
+		} `json:"errors"`
+	}
+	if json.Unmarshal(body, &problem) != nil || problem.Detail == "" {
+		return strings.TrimSpace(string(body))
+	}
+	parts := []string{problem.Detail}
+	for _, e := range problem.Errors {
+		part := e.Message
+		if e.Location != "" {
+			part = fmt.Sprintf("%s (%s: %v)", e.Message, e.Location, e.Value)
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, "; ")
 }
 
 func printList(w io.Writer, list *schemas.Recommendation) error {

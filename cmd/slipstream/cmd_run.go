@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -58,11 +59,19 @@ another instance takes over at once.`,
 			cfg.HTTP.Addr,
 		)
 		err = errors.Join(fault.IgnoreCanceled(a.Run(ctx)), a.Close())
-		log.Info("stopped", "error", err)
+		logStopped(log, err)
 		return err
 	}
 	profiled(cmd)
 	return cmd
+}
+
+func logStopped(log *slog.Logger, err error) {
+	if err != nil {
+		log.Error("stopped", "error", err)
+		return
+	}
+	log.Info("stopped")
 }
 
 func newMigrate() *cobra.Command {

@@ -45,6 +45,7 @@ func newStatus() *cobra.Command {
 		}
 		return printStatus(cmd.OutOrStdout(), st)
 	}
+	notNegative(cmd, "interval")
 	return cmd
 }
 

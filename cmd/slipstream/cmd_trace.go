@@ -49,9 +49,9 @@ how far back it looks.`,
 		}
 		if len(found) == 0 {
 			return fmt.Errorf(
-				"no event with the id %q is on the log: check the id, or that the event was "+
+				"no event with the id %q is on the log%s: check the id, or that the event was "+
 					"answered with 202",
-				args[0],
+				args[0], within(since),
 			)
 		}
 		if asJSON {
@@ -73,5 +73,14 @@ how far back it looks.`,
 		}
 		return nil
 	}
+	notNegative(cmd, "since")
 	return cmd
+}
+
+// within says the bound of a search.
+func within(since time.Duration) string {
+	if since == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", looking back %s (--since)", since)
 }

@@ -4,7 +4,7 @@
 -- +goose Up
 CREATE TABLE IF NOT EXISTS dead_letter_rows
 (
-    id              String                 COMMENT 'group/topic/partition/offset of the record.',
+    id              String                 COMMENT 'UUID of the dead letter, derived from group, topic, partition and offset of the record.',
     consumer_group  LowCardinality(String) COMMENT 'The processor that could not process it.',
     topic           LowCardinality(String) COMMENT 'Its topic.',
     partition       UInt16                 COMMENT 'Its partition.',
@@ -30,7 +30,7 @@ COMMENT 'Storage of the view dead_letters: each dead letter and each step of its
 
 CREATE VIEW IF NOT EXISTS dead_letters
 (
-    id              String                 COMMENT 'group/topic/partition/offset of the record.',
+    id              String                 COMMENT 'UUID of the dead letter, derived from group, topic, partition and offset of the record.',
     consumer_group  LowCardinality(String) COMMENT 'The processor that could not process it.',
     topic           LowCardinality(String) COMMENT 'Its topic.',
     partition       UInt16                 COMMENT 'Its partition.',

@@ -35,6 +35,8 @@ func retry(ctx context.Context, f func() error) error {
 type TopicSpec struct {
 	Name       string
 	Partitions int
+	// PartitionsFrom is what an operator sets for Partitions, for messages; "" is a fixed number.
+	PartitionsFrom string
 	// Replication is the number of copies; 0 leaves it to the brokers.
 	Replication int
 	// Compact keeps the latest record of each key for good; with a positive RetentionMs old ones go
@@ -246,15 +248,16 @@ func samePartitions(t kafka.Topic, s TopicSpec) error {
 	if n == 0 || n == s.Partitions {
 		return nil
 	}
+	keep := fmt.Sprintf("Give it %d again", n)
+	if s.PartitionsFrom != "" {
+		keep = fmt.Sprintf("Set %s=%d", s.PartitionsFrom, n)
+	}
 	return fault.Permanentf(
 		"topic %s has %d partitions, not %d: changing the number would move keys between "+
 			"partitions and break their order. "+
-			"Configure %d, or choose another topic prefix and replay into it, or delete the "+
-			"topic if its data may go",
-		t.Name,
-		n,
-		s.Partitions,
-		n,
+			"%s, or choose another folder or topic prefix and replay into it, or delete the topic "+
+			"if its data may go",
+		t.Name, n, s.Partitions, keep,
 	)
 }
 

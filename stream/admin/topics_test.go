@@ -266,7 +266,7 @@ func TestLogID(t *testing.T) {
 		again, err := LogID(t.Context(), e.Conn, p, meta, false)
 		require.NoError(t, err)
 		assert.Equal(t, ids[0], again)
-		written, err := readLogIDs(t.Context(), e.Conn, meta)
+		written, err := Meta{Conn: e.Conn, Emitter: p, Topic: meta}.values(t.Context(), logIDKey)
 		require.NoError(t, err)
 		assert.Equal(t, ids[0], written[len(written)-1])
 	})

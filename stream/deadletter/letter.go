@@ -24,6 +24,20 @@ const (
 // ErrNotFound says that there is no dead letter with the id.
 var ErrNotFound = errors.New("no such dead letter")
 
+// ErrFilter says that a filter names something that does not exist: a group, class, state or topic.
+// Its text has the names that do.
+var ErrFilter = errors.New("no dead letter can match")
+
+// States returns the states that a dead letter may have.
+func States() []State { return []State{Open, Replayed, Dropped} }
+
+// Classes returns the classes of failure that a dead letter may have.
+func Classes() []string {
+	return []string{
+		fault.Permanent.String(), fault.Unknown.String(), fault.Transient.String(),
+	}
+}
+
 // Letter is a dead letter: a record that a group could not process, and why. Names of topics and
 // groups are logical.
 type Letter struct {
@@ -121,7 +135,7 @@ type Filter struct {
 	// Since and Until bound the time of writing: from Since, before Until.
 	Since, Until time.Time
 	State        State
-	// Limit keeps the newest so many.
+	// Limit keeps the newest so many; 0 keeps all.
 	Limit int
 }
 
@@ -129,6 +143,34 @@ type Filter struct {
 func (f *Filter) Restricts() bool {
 	return len(f.IDs) > 0 || f.Group != "" || f.Reason != "" || f.Class != "" || f.Topic != "" ||
 		!f.Since.IsZero() || !f.Until.IsZero()
+}
+
+// check refuses a name that no dead letter of the groups can have. It does not check the topic.
+func (f *Filter) check(groups []string, names record.Names) error {
+	if f.Group != "" && !slices.Contains(groups, f.Group) {
+		if now := names.GroupOfHeader(f.Group); slices.Contains(groups, now) {
+			return badFilter("the group %q is %q since a later version", f.Group, now)
+		}
+		return badFilter("there is no group %q, only %s", f.Group, strings.Join(groups, ", "))
+	}
+	if f.Class != "" && !slices.Contains(Classes(), f.Class) {
+		return badFilter(
+			"there is no class %q, only %s", f.Class, strings.Join(Classes(), ", "),
+		)
+	}
+	if f.State != "" && !slices.Contains(States(), f.State) {
+		return badFilter("there is no state %q, only %v", f.State, States())
+	}
+	if f.Limit < 0 {
+		return badFilter("the limit %d is negative", f.Limit)
+	}
+	return nil
+}
+
+func badFilter(format string, args ...any) error {
+	return fault.As(
+		fault.Permanent, fmt.Errorf("%w: %s", ErrFilter, fmt.Sprintf(format, args...)),
+	)
 }
 
 func (f *Filter) matches(l *Letter) bool {

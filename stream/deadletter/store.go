@@ -47,9 +47,14 @@ func New(log Log, emitter Emitter, names record.Names, groups []string) *Store {
 }
 
 // List returns the dead letters that match, newest first. It reads the poison topics from their
-// beginning.
+// beginning. A filter with a name that does not exist is ErrFilter: an empty list would say that
+// all is well.
 func (s *Store) List(ctx context.Context, f Filter) ([]Letter, error) {
+	if err := f.check(s.groups, s.names); err != nil {
+		return nil, err
+	}
 	var out []Letter
+	var known bool // the filter's topic
 	for _, group := range s.groups {
 		if f.Group != "" && f.Group != group {
 			continue
@@ -59,9 +64,15 @@ func (s *Store) List(ctx context.Context, f Filter) ([]Letter, error) {
 			return nil, fmt.Errorf("dead letters of %s: %w", group, err)
 		}
 		for _, l := range letters {
+			known = known || l.Origin.Topic == f.Topic
 			if f.matches(l) {
 				out = append(out, *l)
 			}
+		}
+	}
+	if f.Topic != "" && !known {
+		if err := s.checkTopic(ctx, f.Topic); err != nil {
+			return nil, err
 		}
 	}
 	slices.SortFunc(out, func(a, b Letter) int {
@@ -71,6 +82,17 @@ func (s *Store) List(ctx context.Context, f Filter) ([]Letter, error) {
 		out = out[:f.Limit]
 	}
 	return out, nil
+}
+
+// checkTopic refuses the name of a topic that does not exist.
+func (s *Store) checkTopic(ctx context.Context, topic string) error {
+	if now := s.names.TopicOfHeader(topic); now != topic {
+		return badFilter("the topic %q is %q here", topic, now)
+	}
+	if ok, err := s.log.Exists(ctx, topic); err != nil || ok {
+		return err
+	}
+	return badFilter("there is no topic %q", topic)
 }
 
 // Get returns one dead letter, or an error that is ErrNotFound.

@@ -99,9 +99,22 @@ func TestDeadLetters(t *testing.T) {
 			),
 		)
 		assert.Empty(t, list(deadletter.Filter{Class: "unknown"}))
-		assert.Empty(t, list(deadletter.Filter{Topic: "out"}))
 		assert.Empty(t, list(deadletter.Filter{Until: before}))
-		assert.Empty(t, list(deadletter.Filter{Group: "other"}))
+		for says, f := range map[string]deadletter.Filter{
+			`no topic "elsewhere"`:                               {Topic: "elsewhere"},
+			`no group "other", only ` + group:                    {Group: "other"},
+			`no class "foo", only permanent, unknown, transient`: {Class: "foo"},
+			`no state "x", only [open replayed dropped]`:         {State: "x"},
+			`limit -1 is negative`:                               {Limit: -1},
+		} {
+			_, err := d.List(t.Context(), f)
+			require.ErrorIs(t, err, deadletter.ErrFilter)
+			require.ErrorContains(t, err, says)
+			_, err = d.Drop(t.Context(), f, "")
+			require.ErrorIs(t, err, deadletter.ErrFilter)
+			_, err = d.Replay(t.Context(), f, deadletter.ReplayOptions{})
+			require.ErrorIs(t, err, deadletter.ErrFilter)
+		}
 		assert.Len(t, list(deadletter.Filter{Limit: 2}), 2)
 
 		id := func(offset int64) string {
@@ -193,7 +206,7 @@ func TestDeadLetters(t *testing.T) {
 		)
 		require.ErrorIs(t, err, deadletter.ErrNotFound)
 		assert.Contains(t, list(deadletter.Filter{State: deadletter.Open}), int64(2))
-		n, err = d.Drop(t.Context(), deadletter.Filter{Topic: "nothing"}, "")
+		n, err = d.Drop(t.Context(), deadletter.Filter{Reason: "nothing"}, "")
 		require.NoError(t, err)
 		assert.Zero(t, n)
 	})

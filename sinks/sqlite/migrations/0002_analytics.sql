@@ -159,7 +159,7 @@ SELECT user_id, attributes, occurred_at, recorded_at FROM user_versions WHERE NO
 
 CREATE TABLE dead_letter_rows (
     -- Each dead letter and each step of its resolution; read the view dead_letters.
-    id              TEXT    NOT NULL, -- group/topic/partition/offset of the record
+    id              TEXT    NOT NULL, -- UUID derived from group, topic, partition, offset
     consumer_group  TEXT    NOT NULL,
     topic           TEXT    NOT NULL,
     partition       INTEGER NOT NULL,

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSimulateRefusesAWorldBeforeItSaysAnything(t *testing.T) {
+	t.Parallel()
+	out, _, err := runLine(t, "simulate", "--users", "0")
+	require.ErrorContains(t, err, "at least 2 users and 20 items, not 0 and")
+	require.Empty(t, out)
+	require.Equal(t, "as many events/s as the log accepts", pace(0))
+	require.Equal(t, "0.5 events/s", pace(0.5))
+}
+
+func TestPoisonSaysTwiceWhich(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{
+		"poison replay 4c0e --all", "poison replay --group embed --all",
+		"poison drop 4c0e --all --because x",
+	} {
+		_, _, err := runLine(t, strings.Fields(line)...)
+		require.ErrorContains(t, err, "--all is every open dead letter", line)
+	}
+	_, _, err := runLine(t, "poison", "replay")
+	require.ErrorContains(t, err, "say which")
+	require.Equal(t, "1 dead letter", counted(1, "dead letter"))
+	require.Equal(t, "0 dead letters", counted(0, "dead letter"))
+	require.Equal(t, "2 dead letters", counted(2, "dead letter"))
+}
+
+// The error of the API is a sentence, not JSON.
+func TestRecommendExplainsARefusal(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		fmt.Fprintln(w, `{"title":"Unprocessable Entity","status":422,`+
+			`"detail":"validation failed",`+
+			`"errors":[{"message":"expected number >= 1","location":"query.n","value":0}]}`)
+	}))
+	defer s.Close()
+	_, _, err := runLine(t, "recommend", "ann", "-n", "0", "--url", s.URL)
+	require.EqualError(t, err, "the API answers 422 Unprocessable Entity: validation failed; "+
+		"expected number >= 1 (query.n: 0)")
+	require.Equal(t, "not ours", explain([]byte("not ours\n")))
+}
+
+// Where nobody watches there is no progress bar.
+func TestNoProgressBarOutsideATerminal(t *testing.T) {
+	t.Parallel()
+	path := walk(t)
+	_, errOut, err := runLine(t, "eval", "prequential", "--path", path, "--methods", "popularity")
+	require.NoError(t, err)
+	require.Empty(t, errOut)
+	var out, progressOut bytes.Buffer
+	say, progress, end := report(&out, &progressOut, "rebuilding x")
+	progress(1, 2)
+	say("half")
+	progress(2, 2)
+	end()
+	require.Equal(t, "half\n", out.String())
+	require.Empty(t, progressOut.String())
+}
+
+func TestReplayHelpNamesFormats(t *testing.T) {
+	t.Parallel()
+	out, _, err := runLine(t, "replay", "--help")
+	require.NoError(t, err)
+	require.Contains(t, out, "Detected formats: ml-100k")
+}
+
+func TestStoppedNamesAnErrorOnlyIfThereIsOne(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&b, nil))
+	logStopped(log, nil)
+	require.NotContains(t, b.String(), "error")
+	logStopped(log, errors.New("why"))
+	require.Contains(t, b.String(), "level=ERROR msg=stopped error=why")
+}
