@@ -61,7 +61,7 @@ func TestEveryStartRefusesAnotherModelDim(t *testing.T) {
 // The log of an older version does not hold model.dim: its item factors say it.
 func TestModelDimOfAnOlderVersion(t *testing.T) {
 	t.Parallel()
-	dir := unpack(t, "testdata/renamed.tar.gz")
+	dir := apptest.Unpack(t, "testdata/renamed.tar.gz")
 	requireDimError(t, openDim(t, dir, 32, "api"), 16, 32)
 	in, stop := apptest.StartEmbedded(t, dir, func(c *config.Config) {
 		c.Topics.Partitions, c.Model.Dim = 2, 16

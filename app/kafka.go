@@ -35,6 +35,8 @@ var (
 	_ processors.Emitter = (*Kafka)(nil)
 	_ producers.Emitter  = (*Kafka)(nil)
 	_ processors.Log     = (*Kafka)(nil)
+
+	_ processors.LetterLog = (*Kafka)(nil)
 )
 
 // OpenKafka connects to the brokers.

@@ -1,14 +1,8 @@
 package app_test
 
 import (
-	"archive/tar"
-	"compress/gzip"
-	"errors"
-	"io"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,33 +19,6 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
-
-// unpack writes an archive into a new folder.
-func unpack(t *testing.T, archive string) string {
-	t.Helper()
-	f, err := os.Open(archive)
-	require.NoError(t, err)
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	require.NoError(t, err)
-	dir := t.TempDir()
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return dir
-		}
-		require.NoError(t, err)
-		require.True(t, filepath.IsLocal(h.Name), h.Name)
-		path := filepath.Join(dir, h.Name)
-		if h.Typeflag == tar.TypeDir {
-			require.NoError(t, os.MkdirAll(path, 0o750))
-			continue
-		}
-		data, err := io.ReadAll(r)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(path, data, 0o600))
-	}
-}
 
 // testdata/renamed.tar.gz is the data folder of a slipstream dev of the last version that had the
 // groups befriend and aggregate and the topics item-updates and profiles (2 partitions, model of
@@ -126,7 +93,7 @@ func (in renamedInstallation) replay(t *testing.T, ids ...string) {
 
 func TestUpgradeOfRenamedTopicsAndGroups(t *testing.T) {
 	t.Parallel()
-	dir := unpack(t, "testdata/renamed.tar.gz")
+	dir := apptest.Unpack(t, "testdata/renamed.tar.gz")
 	in, stop := startRenamed(t, dir)
 	require.NoError(t, in.Degraded())
 	want := int64(fixtureEvents + fixtureReplayed)

@@ -48,7 +48,7 @@ func (a *App) router() (*guard.Router, []processors.Task, error) {
 func (a *App) deps() processors.Deps {
 	e := a.engines
 	return processors.Deps{
-		Streams: processors.Streams{Log: a.kafka, Emit: a.kafka},
+		Streams: processors.Streams{Log: a.kafka, Emit: a.kafka, Letters: a.kafka},
 		Users:   e.Users, Items: e.Items, Graph: e.Graph,
 		Analytics:   analyticsStore{a.kafka.RowStore(e.Analytics), e.Analytics},
 		ItemFactors: a.factors, Erasures: a.erasures,

@@ -231,6 +231,9 @@ func collect[T any](
 	for i := range in.batch.Records {
 		r := &in.batch.Records[i]
 		x, at, keep, err := row(r)
+		if in.batch.IsDeadLetter(r) {
+			continue
+		}
 		if errors.Is(err, schemas.ErrErasureMarker) {
 			err, keep = in.marker(r), false
 		}

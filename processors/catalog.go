@@ -99,6 +99,7 @@ type Catalog struct {
 	items   ItemStore
 	emit    Emitter
 	log     Log
+	streams Streams
 	factors *ItemFactors
 	cfg     CatalogConfig
 	now     func() time.Time
@@ -114,8 +115,8 @@ func NewCatalog(
 	items ItemStore, streams Streams, factors *ItemFactors, cfg CatalogConfig, now func() time.Time,
 ) *Catalog {
 	return &Catalog{
-		items: items, emit: streams.Emit, log: streams.Log, factors: factors, cfg: cfg, now: now,
-		parts: make(map[int]*catalogPart),
+		items: items, emit: streams.Emit, log: streams.Log, streams: streams, factors: factors,
+		cfg: cfg, now: now, parts: make(map[int]*catalogPart),
 	}
 }
 
@@ -179,8 +180,12 @@ func (p *Catalog) Assign(ctx context.Context, parts []record.Assignment) error {
 	for _, a := range parts {
 		partitions[a.Partition] = true
 	}
+	letter, err := p.streams.lettersOf(ctx, schemas.GroupCatalog)
+	if err != nil {
+		return err
+	}
 	for n := range partitions {
-		if err := p.restore(ctx, n); err != nil {
+		if err := p.restore(ctx, n, letter); err != nil {
 			return fmt.Errorf("restore items of partition %d: %w", n, err)
 		}
 	}
@@ -208,7 +213,11 @@ func (p *Catalog) Assign(ctx context.Context, parts []record.Assignment) error {
 	return nil
 }
 
-func (p *Catalog) restore(ctx context.Context, n int) error {
+// restore reads a partition. letter tells which records of items became dead letters: one that was
+// replayed counts by its record in the replay topic, one that was not does not count.
+func (p *Catalog) restore(
+	ctx context.Context, n int, letter func(*record.Record) bool,
+) error {
 	part := p.part(n)
 	part.mu.Lock()
 	defer part.mu.Unlock()
@@ -231,12 +240,37 @@ func (p *Catalog) restore(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	return p.log.Read(ctx, schemas.TopicItems, n, 0, -1, func(r *record.Record) error {
-		if x, err := schemas.DecodeItem(r); err == nil {
-			part.acceptContent(x, r.Offset, r.Time)
+	for _, topic := range []string{
+		schemas.TopicItems, record.ReplayTopic(schemas.GroupCatalog),
+	} {
+		err := p.log.Read(ctx, topic, n, 0, -1, func(r *record.Record) error {
+			if letter(r) {
+				return nil
+			}
+			x, offset, err := p.content(r, n)
+			if err == nil { // else it became a dead letter
+				part.acceptContent(x, offset, r.Time)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
+}
+
+// content decodes an item and the offset at which it was first read.
+func (p *Catalog) content(r *record.Record, partition int) (schemas.Item, int64, error) {
+	x, err := schemas.DecodeItem(r)
+	if err == nil {
+		err = p.checkPartition(&x, partition)
+	}
+	if err != nil {
+		return x, 0, fault.As(fault.Permanent, err)
+	}
+	offset, err := firstOffset(r)
+	return x, offset, err
 }
 
 // acceptContent stores an item's content unless newer content is known. It returns whether it did.
@@ -285,15 +319,7 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.
 	changed := make(map[string]struct{})
 	for i := range b.Records {
 		r := &b.Records[i]
-		x, err := schemas.DecodeItem(r)
-		if err == nil {
-			err = p.checkPartition(&x, b.Partition)
-		}
-		if err != nil {
-			rejects.Add(i, fault.As(fault.Permanent, err))
-			continue
-		}
-		offset, err := firstOffset(r)
+		x, offset, err := p.content(r, b.Partition)
 		if err != nil {
 			rejects.Add(i, err)
 			continue

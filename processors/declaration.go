@@ -94,6 +94,24 @@ type Instance struct {
 type Streams struct {
 	Log  Log
 	Emit Emitter
+	// Letters knows what became dead letters; nil: nothing did.
+	Letters LetterLog
+}
+
+// LetterLog knows the dead letters of a group.
+type LetterLog interface {
+	// LettersOf reads the group's dead letters. The function tells of a record whether it became
+	// one when the group handled it, and may be called concurrently.
+	LettersOf(ctx context.Context, group string) (func(r *record.Record) bool, error)
+}
+
+func (s *Streams) lettersOf(
+	ctx context.Context, group string,
+) (func(r *record.Record) bool, error) {
+	if s.Letters == nil {
+		return func(*record.Record) bool { return false }, nil
+	}
+	return s.Letters.LettersOf(ctx, group)
 }
 
 // AnalyticsStore is what the processors need of the analytics store.

@@ -79,6 +79,7 @@ type Embed struct {
 	users    UserStore
 	emit     Emitter
 	log      Log
+	streams  Streams
 	factors  *ItemFactors
 	erasures *Erasures
 	cfg      EmbedConfig
@@ -102,8 +103,8 @@ func NewEmbed(
 		cfg.Repaired = func(string, int) {}
 	}
 	return &Embed{
-		users: users, emit: streams.Emit, log: streams.Log, factors: factors, erasures: erasures,
-		cfg: cfg, parts: make(map[int]*embedPart),
+		users: users, emit: streams.Emit, log: streams.Log, streams: streams, factors: factors,
+		erasures: erasures, cfg: cfg, parts: make(map[int]*embedPart),
 	}
 }
 
@@ -255,12 +256,13 @@ func (p *Embed) Revoke(parts []record.TopicPartition) {
 	}
 }
 
-// identity returns the key for deduplication: source and id, or the first position of a replayed
-// dead letter.
+// identity returns the key for deduplication: source and id, or the id of a replayed dead letter
+// with the attempts it had been charged with. A dead letter that fails when it is replayed is
+// charged with more, and is another event then when it is replayed once more.
 func identity(r *record.Record, x *schemas.Interaction) [2]uint64 {
 	if r.Topic != schemas.TopicInteractions {
 		if id := r.Header(record.HeaderID); id != "" {
-			return eventKey("replay", id)
+			return eventKey("replay", id+"/"+r.Header(record.HeaderAttempts))
 		}
 	}
 	return eventKey(x.Source, x.EventID)
@@ -329,8 +331,9 @@ func (p *Embed) decode(w *window, b *record.Batch) ([]embedEvent, *fault.Reject)
 	events := make([]embedEvent, 0, len(b.Records))
 	for i := range b.Records {
 		r := &b.Records[i]
+		dead := b.IsDeadLetter(r)
 		if x, ok := decodeRepairRequest(r); ok {
-			if !p.erasures.Covers(x.UserID, x.OccurredAt) {
+			if !dead && !p.erasures.Covers(x.UserID, x.OccurredAt) {
 				events = append(events, embedEvent{index: i, repair: true, x: schemas.Interaction{
 					UserID: x.UserID, EventID: x.EventID, OccurredAt: x.OccurredAt,
 				}})
@@ -344,7 +347,7 @@ func (p *Embed) decode(w *window, b *record.Batch) ([]embedEvent, *fault.Reject)
 				p.erasures.Add(
 					schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt},
 				)
-				if w.seen(r.Offset, markerIdentity(&u)) {
+				if w.seen(r.Offset, markerIdentity(&u)) || dead {
 					continue
 				}
 				events = append(
@@ -359,10 +362,12 @@ func (p *Embed) decode(w *window, b *record.Batch) ([]embedEvent, *fault.Reject)
 			}
 		}
 		if err != nil {
-			rejects.Add(i, fault.As(fault.Permanent, err))
+			if !dead {
+				rejects.Add(i, fault.As(fault.Permanent, err))
+			}
 			continue
 		}
-		if w.seen(r.Offset, identity(r, &x)) || p.erasures.Covers(x.UserID, x.OccurredAt) ||
+		if w.seen(r.Offset, identity(r, &x)) || dead || p.erasures.Covers(x.UserID, x.OccurredAt) ||
 			p.strength(&x) == 0 {
 			continue
 		}

@@ -227,7 +227,8 @@ func TestGradientsOfANewerFormatWait(t *testing.T) {
 	t.Parallel()
 	old := golden(t, "v1")
 	f := NewItemFactors(goldenModel())
-	c := NewCatalog(nil, Streams{discarded{}, Discard{}}, f, DefaultCatalogConfig(1), nil)
+	streams := Streams{Log: discarded{}, Emit: Discard{}}
+	c := NewCatalog(nil, streams, f, DefaultCatalogConfig(1), nil)
 	newer := append([]byte(gradientsMarker), gradientsVersion+1, 0)
 	b := &record.Batch{
 		Range: record.Range{Topic: schemas.TopicItemGradients},

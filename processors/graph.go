@@ -144,6 +144,9 @@ func (p *Graph) Handle(ctx context.Context, b *record.Batch) error {
 	)
 	for i := range b.Records {
 		r := &b.Records[i]
+		if b.IsDeadLetter(r) {
+			continue
+		}
 		f, err := schemas.DecodeFriendship(r)
 		if errors.Is(err, schemas.ErrErasureMarker) {
 			err = appendErasure(&erased, r)

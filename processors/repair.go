@@ -66,6 +66,8 @@ type repair struct {
 	windows     map[string]*window
 	// next is the offset up to which the history has been read, by topic.
 	next map[string]int64
+	// letter tells which records of the history became dead letters.
+	letter func(*record.Record) bool
 }
 
 // userRepair is the state of a user during the rebuild.
@@ -97,7 +99,7 @@ func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 		w = newWindow(r.embed.cfg.RecentIDs)
 		r.windows[b.Topic] = w
 	}
-	events, _ := r.embed.decode(w, b) // rejected records became dead letters when first read
+	events, _ := r.embed.decode(w, b) // what is rejected again became a dead letter
 	events = slices.DeleteFunc(
 		events,
 		func(e embedEvent) bool { return e.repair || r.users[e.x.UserID] == nil },
@@ -142,7 +144,9 @@ func (r *repair) read(ctx context.Context, partition int, to map[string]int64) e
 			)
 		}
 	}
-	err := NewReplay(r, r.embed.log, "", DefaultReplayConfig()).Run(ctx, spans)
+	cfg := DefaultReplayConfig()
+	cfg.DeadLetter = r.letter
+	err := NewReplay(r, r.embed.log, "", cfg).Run(ctx, spans)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fault.Wait(
 			fmt.Errorf(
@@ -249,6 +253,11 @@ func (p *Embed) repairOf(
 	}
 	if len(r.users) == 0 {
 		return nil, nil
+	}
+	// Records handled from now on by this version that become dead letters cannot be decoded here
+	// either.
+	if r.letter, err = p.streams.lettersOf(ctx, schemas.GroupEmbed); err != nil {
+		return nil, err
 	}
 	part.repair = r
 	return r, nil

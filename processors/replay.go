@@ -24,6 +24,9 @@ type ReplayConfig struct {
 	// Progress is told of offsets that have been replayed. It may be called by several calls of Run
 	// at once. nil: nobody is.
 	Progress func(offsets int64)
+	// DeadLetter tells of a record whether it became a dead letter when the group handled it. Such
+	// records are marked in their batch. It may be called concurrently. nil: none did.
+	DeadLetter func(r *record.Record) bool
 }
 
 // DefaultReplayConfig returns the defaults.
@@ -38,8 +41,9 @@ type Handler interface {
 const maxReplayBytes = 8 << 20
 
 // Replay hands a processor the log itself in place of what a consumer group delivers: it is how a
-// store is made anew. The processor decides as it did when the records were new. Give it an emitter
-// that discards: what followed from the records is on the log already.
+// store is made anew. The processor decides as it did when the records were new, also where a
+// record became a dead letter that could be processed today. Give it an emitter that discards: what
+// followed from the records is on the log already.
 type Replay struct {
 	handler Handler
 	log     Log
@@ -52,6 +56,9 @@ type Replay struct {
 func NewReplay(handler Handler, log Log, logID string, cfg ReplayConfig) *Replay {
 	if cfg.Progress == nil {
 		cfg.Progress = func(int64) {}
+	}
+	if cfg.DeadLetter == nil {
+		cfg.DeadLetter = func(*record.Record) bool { return false }
 	}
 	return &Replay{handler: handler, log: log, logID: logID, cfg: cfg}
 }
@@ -75,6 +82,7 @@ func (r *Replay) Run(ctx context.Context, spans []Span) error {
 			return err
 		}
 		b.LogID = r.logID
+		r.mark(b)
 		from, last := c.told, b.Last
 		if err := r.handler.Handle(ctx, b); err != nil {
 			return fmt.Errorf(
@@ -83,6 +91,19 @@ func (r *Replay) Run(ctx context.Context, spans []Span) error {
 		}
 		c.told = last + 1
 		r.cfg.Progress(c.told - max(from, c.span.From))
+	}
+}
+
+// mark finds the records of a batch that became dead letters.
+func (r *Replay) mark(b *record.Batch) {
+	for i := range b.Records {
+		if !r.cfg.DeadLetter(&b.Records[i]) {
+			continue
+		}
+		if b.DeadLetters == nil {
+			b.DeadLetters = make(map[int64]struct{})
+		}
+		b.DeadLetters[b.Records[i].Offset] = struct{}{}
 	}
 }
 

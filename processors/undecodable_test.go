@@ -106,7 +106,8 @@ func TestStateOfANewerVersionHoldsUpItsPartitionOnly(t *testing.T) {
 // refusal, an unreadable record, an erasure and a dead letter that was replayed.
 type scenario struct {
 	*embedding
-	next map[string]int64
+	next    map[string]int64
+	letters letters
 
 	once    sync.Once
 	counted map[string]float64
@@ -115,8 +116,13 @@ type scenario struct {
 
 func newScenario(t *testing.T) *scenario {
 	t.Helper()
+	return newScenarioOn(t, openStore(t))
+}
+
+func newScenarioOn(t *testing.T, store *sqlite.Store) *scenario {
+	t.Helper()
 	s := &scenario{next: make(map[string]int64)}
-	log, store := newMemoryLog(), openStore(t)
+	log := newMemoryLog()
 	for n := range 8 {
 		item := schemas.Item{
 			EventID:    fmt.Sprint(n),
@@ -142,7 +148,7 @@ func (s *scenario) restartOn(t *testing.T, log *memoryLog, store *sqlite.Store) 
 	erasures := processors.NewErasures()
 	e := processors.NewEmbed(
 		store,
-		processors.Streams{Log: log, Emit: log},
+		processors.Streams{Log: log, Emit: log, Letters: s.letters},
 		processors.NewItemFactors(model.Default()),
 		erasures,
 		cfg,

@@ -16,6 +16,7 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/admin"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -56,8 +57,10 @@ type rebuild struct {
 
 	store storeRebuild
 	// erasures are those known at the start; letters the same with the time when the log took them.
-	erasures, letters    *processors.Erasures
-	filled               map[partitionOf]int64
+	erasures, letters *processors.Erasures
+	filled            map[partitionOf]int64
+	// pasts tell, for each group, which records became dead letters.
+	pasts                map[string]*deadletter.Past
 	done, total, skipped atomic.Int64
 }
 
@@ -255,6 +258,11 @@ func compacted(topic string) bool {
 func (r *rebuild) run(ctx context.Context) error {
 	started := time.Now()
 	r.filled = make(map[partitionOf]int64)
+	r.pasts = make(map[string]*deadletter.Past)
+	all, _ := r.store.groups()
+	for _, g := range all {
+		r.pasts[g] = r.kafka.PastOf(g)
+	}
 	if err := r.loadErasures(ctx); err != nil {
 		return err
 	}
@@ -297,7 +305,7 @@ func (r *rebuild) run(ctx context.Context) error {
 	skipped := ""
 	if n := r.skipped.Load(); n > 0 {
 		skipped = fmt.Sprintf(
-			"; %d failing records were skipped, as when they became dead letters", n,
+			"; %d records were left out that had become dead letters", n,
 		)
 	}
 	r.Say(
@@ -404,6 +412,12 @@ func (r *rebuild) left(places []place) int64 {
 
 // fill brings the store to the places.
 func (r *rebuild) fill(ctx context.Context, places []place) error {
+	// A group's dead letters are on the log before its position moves past them.
+	for _, past := range r.pasts {
+		if err := past.Update(ctx); err != nil {
+			return err
+		}
+	}
 	r.total.Add(r.left(places))
 	r.Progress(r.done.Load(), r.total.Load())
 	ahead := slices.Clone(places)

@@ -26,6 +26,7 @@ func (r *rebuild) replay(group string, p processors.Processor) (*processors.Repl
 		return nil, err
 	}
 	c := processors.DefaultReplayConfig()
+	c.DeadLetter = r.pasts[group].Has
 	c.Progress = func(n int64) {
 		r.done.Add(n)
 		r.Progress(min(r.done.Load(), r.total.Load()), r.total.Load())
@@ -33,20 +34,25 @@ func (r *rebuild) replay(group string, p processors.Processor) (*processors.Repl
 	return processors.NewReplay(g, r.kafka, r.logID, c), nil
 }
 
-// guarded is a processor under the guard. Records that fail for a named reason are skipped: they
-// became dead letters when they were read first. Any other failure ends the rebuild, since the
+// guarded is a processor under the guard. The processor leaves out what became a dead letter of the
+// group. A record that is not known as one, since dead letters are kept for a limited time, and
+// fails for a named reason is skipped as well. Any other failure ends the rebuild, since the
 // record may have been healthy then and would be missing from the new store.
 type guarded struct {
 	guard   *guard.Guard
 	limit   time.Duration
 	skipped func(r *record.Record, reason string)
+	// letters counts the dead letters that were left out.
+	letters func(n int)
 	// last is the latest failure that was waited out.
 	last atomic.Pointer[error]
 }
 
 func (r *rebuild) guarded(group string, p processors.Processor) (*guarded, error) {
 	declared, _ := processors.Declared(group)
-	g := &guarded{limit: outageLimit, skipped: func(rec *record.Record, reason string) {
+	g := &guarded{limit: outageLimit, letters: func(n int) {
+		r.skipped.Add(int64(n))
+	}, skipped: func(rec *record.Record, reason string) {
 		r.skipped.Add(1)
 		r.Log.Debug(
 			"skipped", "topic", rec.Header(record.HeaderTopic),
@@ -83,7 +89,11 @@ func (g *guarded) Handle(ctx context.Context, b *record.Batch) error {
 	defer end(nil)
 	timed, cancel := context.WithTimeout(batch, g.limit)
 	defer cancel()
+	letters := len(b.DeadLetters)
 	err := g.guard.Handle(context.WithValue(timed, endKey{}, end), b)
+	if err == nil {
+		g.letters(letters)
+	}
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

@@ -32,6 +32,11 @@ func spansOf(places []place, group string) []processors.Span {
 	return out
 }
 
+// streams reads the log and discards what is emitted.
+func (r *rebuild) streams() processors.Streams {
+	return processors.Streams{Log: r.kafka, Emit: processors.Discard{}, Letters: r.kafka}
+}
+
 // userStore is what a rebuild needs of a store of users.
 type userStore interface {
 	processors.UserStore
@@ -82,7 +87,7 @@ func (r *rebuild) newVectors(users userStore, items itemStore) (*vectors, error)
 		assigned: make(map[partitionOf]bool),
 	}
 	v.embed = processors.NewEmbed(
-		users, processors.Streams{Log: r.kafka, Emit: processors.Discard{}}, v.factors, r.erasures,
+		users, r.streams(), v.factors, r.erasures,
 		c,
 	)
 	return v, nil
@@ -93,7 +98,7 @@ func (r *rebuild) newVectors(users userStore, items itemStore) (*vectors, error)
 func (v *vectors) takeItems(ctx context.Context) error {
 	c := processors.DefaultCatalogConfig(v.r.cfg.Topics.Partitions)
 	p := processors.NewCatalog(
-		v.items, processors.Streams{Log: v.r.kafka, Emit: processors.Discard{}}, v.factors, c,
+		v.items, v.r.streams(), v.factors, c,
 		time.Now,
 	)
 	parts := make([]record.Assignment, c.Partitions)
@@ -249,8 +254,7 @@ func (s *graphRebuild) begin(ctx context.Context) error {
 }
 
 func (s *graphRebuild) prepare() (err error) {
-	streams := processors.Streams{Log: s.r.kafka, Emit: processors.Discard{}}
-	p := processors.NewGraph(s.store, streams, s.r.erasures)
+	p := processors.NewGraph(s.store, s.r.streams(), s.r.erasures)
 	s.replay, err = s.r.replay(schemas.GroupGraph, p)
 	return err
 }

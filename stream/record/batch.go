@@ -27,6 +27,10 @@ type Batch struct {
 	Group string
 	// Records are those of the range without the excluded ones.
 	Records []Record
+	// DeadLetters are the offsets of those records that became dead letters when the group handled
+	// them first. They have no effect; only their ids count as seen. A batch that a consumer group
+	// delivers has none.
+	DeadLetters map[int64]struct{}
 	// HighWatermark is the offset after the partition's newest record when the batch was fetched.
 	HighWatermark int64
 	// Lease is the ownership of the partition. Nil is one that never ends: a batch that was read
@@ -56,6 +60,12 @@ func (LeaseFunc) Exclude(context.Context, ...int64) error { return nil }
 
 // Draining returns nil: never closed.
 func (LeaseFunc) Draining() <-chan struct{} { return nil }
+
+// IsDeadLetter tells whether a record of the batch became a dead letter when it was handled first.
+func (b *Batch) IsDeadLetter(r *Record) bool {
+	_, ok := b.DeadLetters[r.Offset]
+	return ok
+}
 
 // CheckLease returns nil while this process surely still owns the batch's partition: the last
 // answered heartbeat is younger than half the session timeout. Call it right before every effect.
