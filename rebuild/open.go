@@ -4,15 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/slipstream-rec/slipstream/app"
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
 )
 
 // connectAndRun connects to the log and to the one store, and runs. The other stores may be down.
 func (r *rebuild) connectAndRun(ctx context.Context) (err error) {
 	if r.Store == "embedded" {
+		if err := requireFolder(r.cfg.DataDir); err != nil {
+			return err
+		}
 		bc := embedded.DefaultConfig(filepath.Join(r.cfg.DataDir, app.LogFolder))
 		bc.Addr, bc.Log = "127.0.0.1:0", r.Log
 		broker, err := embedded.Start(ctx, bc)
@@ -28,6 +34,10 @@ func (r *rebuild) connectAndRun(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.kafka.Close()) }()
+	// A mistyped prefix or address must not replace a store by an empty one.
+	if err := r.kafka.RequireTopics(ctx); err != nil {
+		return err
+	}
 	if err := r.kafka.EnsureTopics(ctx, r.cfg); err != nil {
 		return err
 	}
@@ -49,6 +59,15 @@ func (r *rebuild) connectAndRun(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	return r.run(ctx)
+}
+
+// requireFolder returns an error unless "slipstream dev" has worked in the folder.
+func requireFolder(dir string) error {
+	_, err := os.Stat(filepath.Join(dir, app.LogFolder))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fault.Permanentf("no data folder of \"slipstream dev\": %s", dir)
+	}
+	return err
 }
 
 // choose opens the store.
