@@ -33,6 +33,7 @@ func (a *App) guardHooks() guard.Hooks {
 		},
 		Retrying: func(_ context.Context, e guard.Retrying) {
 			m.Retried(e.Group, e.Class.String())
+			a.health.fails(e.Handler, e.Err)
 			if what := (inGroup{e.Group, e.TopicPartition}); fault.Waits(e.Err) {
 				a.health.waits(what, e.Err)
 			} else {
@@ -44,7 +45,10 @@ func (a *App) guardHooks() guard.Hooks {
 				m.Poisoned(e.Group, e.Origin.Topic, e.Class.String(), 1)
 			}
 		},
-		Breaker: func(handler, state string) { m.SetBreaker(handler, state) },
+		Breaker: func(handler, state string) {
+			m.SetBreaker(handler, state)
+			a.health.setBreaker(handler, state)
+		},
 	}
 }
 
@@ -122,7 +126,8 @@ func (a *App) measureLag(ctx context.Context) error {
 	return nil
 }
 
-// Degraded returns an error that names the partitions which stopped or wait, or nil.
+// Degraded returns an error that names the partitions which stopped or wait and the processors that
+// keep failing, or nil.
 func (a *App) Degraded() error { return a.health.err() }
 
 func (a *App) corruptUser(userID string, err error) {
@@ -153,6 +158,34 @@ type health struct {
 	stopped map[inGroup]error
 	// waiting are the partitions that wait and continue by themselves.
 	waiting map[inGroup]error
+	// failing are the handlers whose circuit breaker is not closed. last is the latest failure of
+	// each handler.
+	failing map[string]struct{}
+	last    map[string]error
+}
+
+// fails records a failure of a handler, for the case that its circuit breaker opens.
+func (h *health) fails(handler string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last == nil {
+		h.last = make(map[string]error)
+	}
+	h.last[handler] = err
+}
+
+// setBreaker records the state of a handler's circuit breaker.
+func (h *health) setBreaker(handler, state string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if state == "closed" {
+		delete(h.failing, handler)
+		return
+	}
+	if h.failing == nil {
+		h.failing = make(map[string]struct{})
+	}
+	h.failing[handler] = struct{}{}
 }
 
 // waits records that a partition waits because of err, until goesOn.
@@ -198,7 +231,8 @@ func (h *health) startsOver(group string) {
 	maps.DeleteFunc(h.waiting, mine)
 }
 
-// err returns an error that names every partition which stopped or waits, or nil.
+// err returns an error that names every partition which stopped or waits, and every handler that
+// keeps failing, or nil.
 func (h *health) err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -208,6 +242,15 @@ func (h *health) err() error {
 	}
 	for what, err := range h.waiting {
 		lines = append(lines, fmt.Sprintf("%s waits: %s", what, err))
+	}
+	for handler := range h.failing {
+		err := h.last[handler]
+		if err == nil {
+			err = errors.New("it fails")
+		}
+		lines = append(
+			lines, fmt.Sprintf("%s keeps failing, its breaker is open: %s", handler, err),
+		)
 	}
 	if len(lines) == 0 {
 		return nil

@@ -61,4 +61,12 @@ func TestReadinessNamesAWaitingPartition(t *testing.T) {
 	require.ErrorContains(t, err, `user "ann" was written by a newer version`)
 	done(3)
 	require.NoError(t, partitions.Ping(t.Context()))
+
+	retrying(fault.Transientf("connection refused"))
+	hooks.Breaker("embed", "open")
+	require.ErrorContains(t, partitions.Ping(t.Context()), "embed keeps failing")
+	hooks.Breaker("embed", "half-open")
+	require.ErrorContains(t, partitions.Ping(t.Context()), "connection refused")
+	hooks.Breaker("embed", "closed")
+	require.NoError(t, partitions.Ping(t.Context()))
 }

@@ -409,7 +409,8 @@ func (p *Embed) load(
 	}
 	for i, point := range points {
 		s := &userState{point: point}
-		if at, ok := p.erasures.At(point.ID); ok && !point.LastEventAt.After(at) {
+		at, erased := p.erasures.At(point.ID)
+		if erased && point.Damaged == nil && !point.LastEventAt.After(at) {
 			continue // a late write restored an erased user
 		}
 		if point.Erased() {
@@ -417,6 +418,9 @@ func (p *Embed) load(
 			continue
 		}
 		err := s.model.Decode(point.State)
+		if point.Damaged != nil && !errors.Is(err, model.ErrNewerFormat) {
+			err = point.Damaged
+		}
 		switch {
 		case errors.Is(err, model.ErrNewerFormat):
 			return nil, nil, newerState(point.ID, err)

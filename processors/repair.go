@@ -72,10 +72,12 @@ type repair struct {
 
 // userRepair is the state of a user during the rebuild.
 type userRepair struct {
-	// absorbed are the positions of the corrupt point.
-	absorbed map[string]sinks.Position
-	state    userState
-	pending  []pendingEvent
+	// stored are the positions of the corrupt point, absorbed those up to which its events have
+	// been absorbed. They differ when the stored ones are damaged: then everything that was handled
+	// counts as absorbed, so that nothing is learned twice.
+	stored, absorbed map[string]sinks.Position
+	state            userState
+	pending          []pendingEvent
 }
 
 // pendingEvent is an event that is in no state and whose gradients were not emitted.
@@ -173,7 +175,7 @@ func (r *repair) result(point *sinks.User) *userState {
 		return nil
 	}
 	u := r.users[point.ID]
-	if u == nil || !maps.Equal(u.absorbed, point.Positions) {
+	if u == nil || !maps.Equal(u.stored, point.Positions) {
 		return nil
 	}
 	s := &userState{point: u.state.point, repaired: true, pending: u.pending}
@@ -181,7 +183,8 @@ func (r *repair) result(point *sinks.User) *userState {
 		panic(err) // it was encoded a line above
 	}
 	s.point.ID = point.ID
-	s.point.Positions = maps.Clone(point.Positions) // never lower than they were
+	s.point.Positions = make(map[string]sinks.Position)
+	maps.Copy(s.point.Positions, point.Positions) // never lower than they were
 	for topic, at := range u.state.point.Positions {
 		s.point.Positions[topic] = max(at, s.point.Positions[topic])
 	}
@@ -243,13 +246,16 @@ func (p *Embed) repairOf(
 		next: make(map[string]int64),
 	}
 	for i := range points {
-		var u model.User
-		at, absorbed := points[i].Positions[b.Topic]
-		if points[i].Erased() || absorbed && at >= requests[points[i].ID] ||
-			!errors.Is(u.Decode(points[i].State), model.ErrCorrupt) {
+		x := &points[i]
+		at, absorbed := x.Positions[b.Topic]
+		if x.Erased() || absorbed && at >= requests[x.ID] || !isCorrupt(x) {
 			continue
 		}
-		r.users[points[i].ID] = &userRepair{absorbed: points[i].Positions}
+		u := &userRepair{stored: x.Positions, absorbed: x.Positions}
+		if len(x.Positions) == 0 {
+			u.absorbed = p.handledPositions(part, b)
+		}
+		r.users[x.ID] = u
 	}
 	if len(r.users) == 0 {
 		return nil, nil
@@ -261,6 +267,25 @@ func (p *Embed) repairOf(
 	}
 	part.repair = r
 	return r, nil
+}
+
+// isCorrupt tells whether a user has to be rebuilt from the log.
+func isCorrupt(x *sinks.User) bool {
+	var u model.User
+	err := u.Decode(x.State)
+	return errors.Is(err, model.ErrCorrupt) ||
+		x.Damaged != nil && !errors.Is(err, model.ErrNewerFormat)
+}
+
+// handledPositions returns the positions up to which a partition has been handled, by topic.
+func (p *Embed) handledPositions(part *embedPart, b *record.Batch) map[string]sinks.Position {
+	out := make(map[string]sinks.Position)
+	for topic, next := range part.handled(b) {
+		if next > 0 {
+			out[topic] = p.position(next - 1)
+		}
+	}
+	return out
 }
 
 // finishRepair reads the interactions handled since prepareRepair. The caller holds part.mu, so

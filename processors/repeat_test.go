@@ -128,9 +128,13 @@ var emptyStore = sync.OnceValues(func() ([]byte, error) {
 
 func openStore(t *testing.T) *sqlite.Store {
 	t.Helper()
+	return openStoreAt(t, filepath.Join(t.TempDir(), "s.db"))
+}
+
+func openStoreAt(t *testing.T, path string) *sqlite.Store {
+	t.Helper()
 	empty, err := emptyStore()
 	require.NoError(t, err)
-	path := filepath.Join(t.TempDir(), "s.db")
 	require.NoError(t, os.WriteFile(path, empty, 0o600))
 	s, err := sqlite.Open(t.Context(), sqlite.Config{Path: path})
 	require.NoError(t, err)

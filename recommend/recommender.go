@@ -342,7 +342,7 @@ func (r *Recommender) readUsers(ctx context.Context, jobs []*job) error {
 		for _, j := range jobs {
 			// Without the list of taken items, the vector would recommend them again. So the list
 			// is made as if the vectors could not be read.
-			if err := j.state.Decode(point.State); err != nil {
+			if err := decodeState(&j.state, point); err != nil {
 				j.unreadable = fmt.Errorf("state of user %q: %w", point.ID, err)
 				continue
 			}
@@ -353,10 +353,19 @@ func (r *Recommender) readUsers(ctx context.Context, jobs []*job) error {
 	return nil
 }
 
+// decodeState decodes a user's state. A damaged point is corrupt, unless a newer version wrote it.
+func decodeState(state *model.User, point *sinks.User) error {
+	err := state.Decode(point.State)
+	if point.Damaged != nil && !errors.Is(err, model.ErrNewerFormat) {
+		return fmt.Errorf("%w: %w", model.ErrCorrupt, point.Damaged)
+	}
+	return err
+}
+
 // forgotten tells whether the user was erased after the point was written.
 func (r *Recommender) forgotten(point *sinks.User) bool {
 	at, ok := r.erasures.At(point.ID)
-	return point.Erased() || ok && !point.LastEventAt.After(at)
+	return point.Erased() || ok && point.Damaged == nil && !point.LastEventAt.After(at)
 }
 
 // neighbour is a friend or a similar user.
@@ -475,7 +484,7 @@ func (r *Recommender) readNeighbours(ctx context.Context, jobs []*job) error {
 			continue
 		}
 		var state model.User
-		if err := state.Decode(p.State); err != nil {
+		if err := decodeState(&state, p); err != nil {
 			unreadable[p.ID] = fmt.Errorf("state of user %q, a neighbour: %w", p.ID, err)
 			continue
 		}

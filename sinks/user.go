@@ -15,11 +15,17 @@ type User struct {
 	// LastEventAt is the time of the newest event absorbed; ChangedAt the log's time of the newest
 	// record absorbed.
 	LastEventAt, ChangedAt time.Time
+	// Damaged is set when the user is read and a stored field cannot be: then that field is zero,
+	// all positions if one of them. It is never written. Such a user does not fail the call, since
+	// the others are sound.
+	Damaged error
 }
 
 // Erased tells whether the point is the empty one that an erasure leaves for a moment. It holds
 // only the position of the erasure.
-func (u *User) Erased() bool { return len(u.State) == 0 && u.ChangedAt.Before(time.Unix(1, 0)) }
+func (u *User) Erased() bool {
+	return u.Damaged == nil && len(u.State) == 0 && u.ChangedAt.Before(time.Unix(1, 0))
+}
 
 // Source is one partition of the log that a user's point absorbs. A user's events come from one
 // partition of interactions and, after a replay of dead letters, from one partition of the replay

@@ -96,7 +96,7 @@ func (x *Items) GetItemKeys(ctx context.Context, keys []uint64) ([]sinks.Item, e
 	for _, p := range points {
 		item, err := itemOf(p.GetPayload())
 		if err != nil {
-			return nil, err
+			continue // a damaged item is left out: the others are sound
 		}
 		item.Vector = shorten(vectorOf(p.GetVectors(), vectorLearned))
 		item.ContentVector = vectorOf(p.GetVectors(), vectorContent)
@@ -267,7 +267,7 @@ func (x *Items) SearchItems(
 			hit := sinks.ItemHit{Key: p.GetId().GetNum(), Score: float64(p.GetScore())}
 			if !queries[i].KeysOnly {
 				if hit.Item, err = itemOf(p.GetPayload()); err != nil {
-					return nil, err
+					continue
 				}
 			}
 			hits[i] = append(hits[i], hit)

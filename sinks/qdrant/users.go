@@ -3,6 +3,7 @@ package qdrant
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -72,11 +73,7 @@ func (u *Users) GetUsers(ctx context.Context, ids []string) ([]sinks.User, error
 	}
 	users := make([]sinks.User, 0, len(points))
 	for _, p := range points {
-		x, err := userOf(p)
-		if err != nil {
-			return nil, err
-		}
-		if wanted[x.ID] {
+		if x := userOf(p); wanted[x.ID] {
 			users = append(users, x)
 		}
 	}
@@ -109,12 +106,20 @@ func (u *Users) PutUsers(ctx context.Context, src sinks.Source, batch []sinks.Us
 		}
 		unless := &pb.Filter{Should: append(older.conditions(func(bound uint64) []*pb.Condition {
 			return below(field, sinks.Position(bound)) //nolint:gosec // it was one
-		}), pb.NewIsEmpty(field))}
+		}), absent(field))}
 		if err := u.upsert(ctx, points, unless); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// absent returns the condition that a field holds no position: it is not there, or damaged.
+func absent(field string) *pb.Condition {
+	position := pb.NewRange(field, &pb.Range{
+		Gte: pb.PtrOf(0.0), Lt: pb.PtrOf(float64(sinks.EpochStart) * (sinks.LastEpoch + 1)),
+	})
+	return pb.NewFilterAsCondition(&pb.Filter{MustNot: []*pb.Condition{position}})
 }
 
 // below returns the alternatives under which the position stored in a field is lower than p. They
@@ -164,28 +169,50 @@ func userPoint(key uint64, x *sinks.User, bound float64) *pb.PointStruct {
 	}
 }
 
-func userOf(p *pb.RetrievedPoint) (sinks.User, error) {
+// userOf reads a point. A field that cannot be read is zero, and the user is damaged.
+func userOf(p *pb.RetrievedPoint) sinks.User {
 	x := sinks.User{
 		ID:        p.GetPayload()[fieldID].GetStringValue(),
 		Vector:    shorten(vectorOf(p.GetVectors(), vectorLearned)),
 		Positions: map[string]sinks.Position{},
 	}
-	var err error
-	if x.State, err = getBytes(p.GetPayload()[fieldState]); err != nil {
-		return x, fmt.Errorf("qdrant: state of user %q: %w", x.ID, err)
-	}
-	if x.LastEventAt, err = getTime(p.GetPayload()[fieldLastEvent]); err != nil {
-		return x, fmt.Errorf("qdrant: time of user %q: %w", x.ID, err)
-	}
-	if x.ChangedAt, err = getTime(p.GetPayload()[fieldChanged]); err != nil {
-		return x, fmt.Errorf("qdrant: time of user %q: %w", x.ID, err)
-	}
-	for field, v := range p.GetPayload() {
-		if topic, ok := topicOf(field); ok {
-			x.Positions[topic] = sinks.StoredPosition(v.GetIntegerValue())
+	var errs []error
+	damaged := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", what, err))
 		}
 	}
-	return x, nil
+	var err error
+	x.State, err = getBytes(p.GetPayload()[fieldState])
+	damaged(fieldState, err)
+	x.LastEventAt, err = getTime(p.GetPayload()[fieldLastEvent])
+	damaged(fieldLastEvent, err)
+	x.ChangedAt, err = getTime(p.GetPayload()[fieldChanged])
+	damaged(fieldChanged, err)
+	isDamaged := false
+	for field, v := range p.GetPayload() {
+		topic, ok := topicOf(field)
+		if !ok {
+			continue
+		}
+		at := sinks.Position(-1)
+		if n, ok := v.GetKind().(*pb.Value_IntegerValue); ok {
+			at = sinks.StoredPosition(n.IntegerValue)
+		}
+		if !at.IsValid() {
+			damaged(field, fmt.Errorf("%v is no position", v))
+			isDamaged = true
+		}
+		x.Positions[topic] = at
+	}
+	if isDamaged || len(x.Positions) == 0 {
+		damaged("positions", errors.New("not all of them are there"))
+		x.Positions = nil // one alone would say that nothing of the other topic was absorbed
+	}
+	if len(errs) > 0 {
+		x.Damaged = fmt.Errorf("qdrant: user %q is damaged: %w", x.ID, errors.Join(errs...))
+	}
+	return x
 }
 
 // SimilarUsers implements sinktest.UserReader.
@@ -291,11 +318,7 @@ func (u *Users) EachUser(ctx context.Context, f func(sinks.User) error) error {
 	}
 	return u.scroll(ctx, req, func(page []*pb.RetrievedPoint) error {
 		for _, p := range page {
-			x, err := userOf(p)
-			if err != nil {
-				return err
-			}
-			if err := f(x); err != nil {
+			if err := f(userOf(p)); err != nil {
 				return err
 			}
 		}

@@ -55,8 +55,8 @@ func (x *itemIndex) apply(items []itemEntry) {
 
 func (x *itemIndex) reset(items []itemEntry) {
 	learned, content := x.entries(items)
-	x.learned.reset(learned)
-	x.content.reset(content)
+	x.learned.reset(ofOneLength(learned))
+	x.content.reset(ofOneLength(content))
 }
 
 // indexQuery returns q as a query of one of the two indexes.

@@ -44,23 +44,51 @@ func (s *Store) eachItem(
 	defer rows.Close()
 	for rows.Next() {
 		var x sinks.Item
-		var key, version, changedAt int64
-		var vector, contentVector, content sql.RawBytes
+		var key, version int64
+		var changedAt, vector, contentVector any
+		var content sql.RawBytes
 		if err := rows.Scan(
 			&key, &version, &x.Count, &changedAt, &vector, &contentVector, &content,
 		); err != nil {
 			return err
 		}
-		if err := json.Unmarshal(content, &x.Content); err != nil {
-			return fault.Transientf("the file is damaged: content of item %x: %w", uint64(key), err)
+		x.Version = uint64(version)
+		if s.decodeItem(&x, content, changedAt, vector, contentVector) != nil {
+			continue
 		}
-		x.Version, x.ChangedAt = uint64(version), fromNanos(changedAt)
-		x.Vector, x.ContentVector = floatsOf(vector), floatsOf(contentVector)
 		if err := f(uint64(key), x); err != nil {
 			return err
 		}
 	}
 	return rows.Err()
+}
+
+// decodeItem fills in the columns. An item of which one cannot be read is left out of every answer,
+// so that the others are found. It counts as not stored: catalog writes it again when it starts.
+func (s *Store) decodeItem(x *sinks.Item, content []byte, changedAt, vector, like any) error {
+	err := json.Unmarshal(content, &x.Content)
+	if err != nil {
+		return err
+	}
+	if x.ChangedAt, err = storedTime(changedAt); err != nil {
+		return err
+	}
+	if x.Vector, err = storedVector(vector, s.items.learned.dims().want); err != nil {
+		return err
+	}
+	x.ContentVector, err = storedVector(like, s.items.content.dims().want)
+	return err
+}
+
+// sound is the condition that an item can be read. It has two arguments (soundArgs).
+const sound = `json_valid(content) AND typeof(changed_at) = 'integer'
+	AND ifnull(length(vector), ?1) IN (?1, CASE ?1 WHEN 0 THEN length(vector) END)
+	AND ifnull(length(content_vector), ?2)
+		IN (?2, CASE ?2 WHEN 0 THEN length(content_vector) END)`
+
+// soundArgs are the sizes of vectors, 0 for any.
+func (s *Store) soundArgs() []any {
+	return []any{4 * s.items.learned.dims().want, 4 * s.items.content.dims().want}
 }
 
 // PutItems writes each item that is newer than the stored one.
@@ -73,7 +101,7 @@ func (s *Store) PutItems(ctx context.Context, batch []sinks.Item) error {
 		if err := s.checkItems(batch); err != nil {
 			return err
 		}
-		winners, err := newestItems(tx, batch)
+		winners, err := s.newestItems(tx, batch)
 		if err != nil {
 			return err
 		}
@@ -102,12 +130,12 @@ func (s *Store) checkItems(batch []sinks.Item) error {
 
 // newestItems returns the items of the batch that are newer than the stored ones; of several with
 // one id, the newest.
-func newestItems(tx *sql.Tx, batch []sinks.Item) (map[uint64]*sinks.Item, error) {
+func (s *Store) newestItems(tx *sql.Tx, batch []sinks.Item) (map[uint64]*sinks.Item, error) {
 	keys := make([]uint64, len(batch))
 	for i := range batch {
 		keys[i] = schemas.Key(batch[i].Content.ItemID)
 	}
-	stored, err := versionsOf(tx, keys)
+	stored, err := s.versionsOf(tx, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -123,10 +151,11 @@ func newestItems(tx *sql.Tx, batch []sinks.Item) (map[uint64]*sinks.Item, error)
 	return winners, nil
 }
 
-func versionsOf(tx *sql.Tx, keys []uint64) (map[uint64]uint64, error) {
+func (s *Store) versionsOf(tx *sql.Tx, keys []uint64) (map[uint64]uint64, error) {
 	rows, err := tx.Query(
-		"SELECT key, version FROM item_points WHERE key IN (SELECT value FROM json_each(?))",
-		keyList(keys),
+		"SELECT key, version FROM item_points WHERE key IN (SELECT value FROM json_each(?3)) AND "+
+			sound,
+		append(s.soundArgs(), keyList(keys))...,
 	)
 	if err != nil {
 		return nil, err
@@ -235,9 +264,11 @@ func (s *Store) searchKind(
 	return nil
 }
 
-// ItemVersions calls f with the id and version of every item.
+// ItemVersions calls f with the id and version of every item that can be read.
 func (s *Store) ItemVersions(ctx context.Context, f func(id string, version uint64) error) error {
-	rows, err := s.reader.QueryContext(ctx, "SELECT id, version FROM item_points")
+	rows, err := s.reader.QueryContext(
+		ctx, "SELECT id, version FROM item_points WHERE "+sound, s.soundArgs()...,
+	)
 	if err != nil {
 		return s.failed(ctx, "read item versions", err)
 	}

@@ -3,9 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 )
@@ -47,24 +49,84 @@ func (s *Store) eachUser(
 	defer rows.Close()
 	for rows.Next() {
 		var u sinks.User
-		var vector sql.RawBytes
-		var positions string
-		var lastEventAt, changedAt int64
+		var vector, positions, lastEventAt, changedAt any
 		if err := rows.Scan(
 			&u.ID, &vector, &u.State, &positions, &lastEventAt, &changedAt,
 		); err != nil {
 			return err
 		}
-		if u.Positions, err = decodePositions(positions); err != nil {
-			return fault.Transientf("the file is damaged: positions of user %q: %w", u.ID, err)
-		}
-		u.Vector = floatsOf(vector)
-		u.LastEventAt, u.ChangedAt = fromNanos(lastEventAt), fromNanos(changedAt)
+		s.decodeUser(&u, vector, positions, lastEventAt, changedAt)
 		if err := f(u); err != nil {
 			return err
 		}
 	}
 	return rows.Err()
+}
+
+// decodeUser fills in the columns. One that cannot be read is zero, and the user is damaged.
+func (s *Store) decodeUser(u *sinks.User, vector, positions, lastEventAt, changedAt any) {
+	dim := s.users.dims().want
+	var vectorErr, lastErr, changedErr, err error
+	if u.Vector, vectorErr = storedVector(vector, dim); vectorErr != nil {
+		u.Vector = nil
+	}
+	if u.Positions, err = storedPositions(positions); err != nil {
+		u.Positions = nil
+	}
+	u.LastEventAt, lastErr = storedTime(lastEventAt)
+	u.ChangedAt, changedErr = storedTime(changedAt)
+	if err = errors.Join(vectorErr, err, lastErr, changedErr); err != nil {
+		u.Damaged = fmt.Errorf("the file is damaged: user %q: %w", u.ID, err)
+	}
+}
+
+// storedVector decodes a column of dim numbers; dim 0 is any length.
+func storedVector(column any, dim int) ([]float32, error) {
+	if column == nil {
+		return nil, nil
+	}
+	b, ok := column.([]byte)
+	if !ok || len(b)%4 != 0 || len(b) == 0 || dim > 0 && len(b) != 4*dim {
+		return nil, fmt.Errorf("the vector has %d bytes, want %d numbers", len(b), dim)
+	}
+	v := floatsOf(b)
+	for i, f := range v {
+		if f-f != 0 {
+			return nil, fmt.Errorf("number %d of the vector is %v", i, f)
+		}
+	}
+	return v, nil
+}
+
+func storedPositions(column any) (map[string]sinks.Position, error) {
+	var text string
+	switch x := column.(type) {
+	case string:
+		text = x
+	case []byte:
+		text = string(x)
+	}
+	p, err := decodePositions(text)
+	for topic, at := range p {
+		if err == nil && !at.IsValid() {
+			err = fmt.Errorf("%s of %s", at, topic)
+		}
+	}
+	if err == nil && len(p) == 0 {
+		err = errors.New("there are none")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("positions: %w", err)
+	}
+	return p, nil
+}
+
+func storedTime(column any) (time.Time, error) {
+	n, ok := column.(int64)
+	if !ok {
+		return time.Time{}, fmt.Errorf("a time is %v", column)
+	}
+	return fromNanos(n), nil
 }
 
 // PutUsers writes each user that has absorbed more of src than the stored one.
@@ -142,16 +204,12 @@ func positionsOf(
 	absorbed := make(map[uint64]sinks.Position, len(batch))
 	for rows.Next() {
 		var key int64
-		var text string
-		if err := rows.Scan(&key, &text); err != nil {
+		var column any
+		if err := rows.Scan(&key, &column); err != nil {
 			return nil, err
 		}
-		positions, err := decodePositions(text)
-		if err != nil {
-			return nil, fault.Transientf(
-				"the file is damaged: positions of user %x: %w", uint64(key), err,
-			)
-		}
+		// Damaged positions are none: whoever writes the user has rebuilt it.
+		positions, _ := storedPositions(column)
 		if p, ok := positions[src.Topic]; ok {
 			absorbed[uint64(key)] = p
 		}
@@ -264,18 +322,36 @@ func (s *Store) loadUsers(ctx context.Context) error {
 	for rows.Next() {
 		var key int64
 		var e entry[string]
-		var vector sql.RawBytes
-		if err := rows.Scan(&key, &e.row, &vector); err != nil {
+		var column any
+		if err := rows.Scan(&key, &e.row, &column); err != nil {
 			return err
 		}
-		e.key, e.vector = uint64(key), floatsOf(vector)
-		entries = append(entries, e)
+		e.key = uint64(key)
+		if e.vector, err = storedVector(column, 0); err == nil { // else the user is damaged
+			entries = append(entries, e)
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	s.users.reset(entries)
+	s.users.reset(ofOneLength(entries))
 	return nil
+}
+
+// ofOneLength returns the entries whose vectors have the length that most have: another length is
+// damage, and the first vector of an index decides.
+func ofOneLength[R any](entries []entry[R]) []entry[R] {
+	counts := make(map[int]int)
+	dim := 0
+	for i := range entries {
+		n := len(entries[i].vector)
+		if counts[n]++; n > 0 && counts[n] > counts[dim] {
+			dim = n
+		}
+	}
+	return slices.DeleteFunc(entries, func(e entry[R]) bool {
+		return len(e.vector) > 0 && len(e.vector) != dim
+	})
 }
 
 func keysOf(ids []string) []uint64 {
