@@ -149,3 +149,70 @@ func TestStrangeAnswersPass(t *testing.T) {
 		}
 	}
 }
+
+// Answers of every version, to every request that is answered with batches or with times.
+func TestAnswersOfEveryVersion(t *testing.T) {
+	t.Parallel()
+	marked := appendedBatch(rawBatch(0), 1234, messageBytes)
+	plain := rawBatch(0)
+	want := bytes.Clone(marked)
+	unmark(want)
+	require.NotEqual(t, marked, want)
+	appends := &appendTimes{}
+	appends.note(appendedTo{partition: 2}, 7, 1234)
+	both := append(bytes.Clone(marked), plain...)
+	try := func(key kmsg.Key, from int16, sent kmsg.Response, check func(got kmsg.Response)) {
+		for v := from; v <= sent.MaxVersion(); v++ {
+			sent.SetVersion(v)
+			frame := binary.BigEndian.AppendUint32([]byte{0, 0, 0, 0}, 5)
+			if sent.IsFlexible() {
+				frame = append(frame, 0)
+			}
+			head := len(frame)
+			frame = sent.AppendTo(frame)
+			binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+			before := bytes.Clone(frame)
+			c := &answering{appends: appends, next: 1}
+			c.recent[0] = request{int16(key), v, 5}
+			out := c.answer(frame)
+			require.Equal(t, before, frame, "the caller's bytes are its own")
+			require.EqualValues(t, len(out)-4, binary.BigEndian.Uint32(out))
+			got := kmsg.ResponseForKey(int16(key))
+			got.SetVersion(v)
+			require.NoError(t, got.ReadFrom(out[head:]), "version %d", v)
+			check(got)
+		}
+	}
+	served := append(bytes.Clone(want), plain...)
+
+	fp := kmsg.NewFetchResponseTopicPartition()
+	fp.RecordBatches = both
+	ft := kmsg.NewFetchResponseTopic()
+	ft.Partitions = append(ft.Partitions, fp)
+	fetch := kmsg.NewPtrFetchResponse()
+	fetch.Topics = append(fetch.Topics, ft)
+	try(kmsg.Fetch, 4, fetch, func(got kmsg.Response) {
+		require.Equal(t, served, got.(*kmsg.FetchResponse).Topics[0].Partitions[0].RecordBatches)
+	})
+
+	sp := kmsg.NewShareFetchResponseTopicPartition()
+	sp.Records = both
+	st := kmsg.NewShareFetchResponseTopic()
+	st.Partitions = append(st.Partitions, sp)
+	share := kmsg.NewPtrShareFetchResponse()
+	share.Topics = append(share.Topics, st)
+	try(kmsg.ShareFetch, 1, share, func(got kmsg.Response) {
+		require.Equal(t, served, got.(*kmsg.ShareFetchResponse).Topics[0].Partitions[0].Records)
+	})
+
+	pp := kmsg.NewProduceResponseTopicPartition()
+	pp.Partition, pp.BaseOffset = 2, 7
+	pt := kmsg.NewProduceResponseTopic()
+	pt.Partitions = append(pt.Partitions, pp)
+	produce := kmsg.NewPtrProduceResponse()
+	produce.Topics = append(produce.Topics, pt)
+	try(kmsg.Produce, 3, produce, func(got kmsg.Response) {
+		p := got.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
+		require.EqualValues(t, 1234, p.LogAppendTime)
+	})
+}
