@@ -19,10 +19,11 @@ import (
 )
 
 // StoreFile is the file of the embedded store in the data folder. LogFolder is the folder of the
-// embedded log.
+// embedded log, and RebuildFolder that of a store that is being built anew.
 const (
-	StoreFile = "slipstream.db"
-	LogFolder = "kafka"
+	StoreFile     = "slipstream.db"
+	LogFolder     = "kafka"
+	RebuildFolder = "rebuild"
 )
 
 // Engines are the stores behind their contracts. This file is the only place that chooses them.

@@ -407,8 +407,6 @@ type embeddedRebuild struct {
 	rows  tables
 }
 
-const rebuildFolder = "rebuild"
-
 func (s *embeddedRebuild) groups() (all, exclusive []string) {
 	all = processors.Filling(
 		processors.StoreUsers, processors.StoreItems, processors.StoreGraph,
@@ -418,10 +416,10 @@ func (s *embeddedRebuild) groups() (all, exclusive []string) {
 }
 
 func (s *embeddedRebuild) begin(ctx context.Context) (err error) {
-	if err := os.RemoveAll(filepath.Join(s.dir, rebuildFolder)); err != nil {
+	if err := os.RemoveAll(filepath.Join(s.dir, app.RebuildFolder)); err != nil {
 		return fmt.Errorf("drop the rebuild that was not finished: %w", err)
 	}
-	if s.engines, err = app.OpenEmbedded(ctx, filepath.Join(s.dir, rebuildFolder)); err != nil {
+	if s.engines, err = app.OpenEmbedded(ctx, filepath.Join(s.dir, app.RebuildFolder)); err != nil {
 		return err
 	}
 	if err := s.engines.Migrate(ctx); err != nil {
@@ -476,7 +474,7 @@ func (s *embeddedRebuild) close() error {
 func replaceStore(dir string) error {
 	fresh, live := filepath.Join(
 		dir,
-		rebuildFolder,
+		app.RebuildFolder,
 		app.StoreFile,
 	), filepath.Join(
 		dir,
@@ -490,7 +488,7 @@ func replaceStore(dir string) error {
 	if err := os.Rename(fresh, live); err != nil {
 		return fmt.Errorf("put the new store in place: %w", err)
 	}
-	return os.RemoveAll(filepath.Join(dir, rebuildFolder))
+	return os.RemoveAll(filepath.Join(dir, app.RebuildFolder))
 }
 
 var (

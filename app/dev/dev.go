@@ -32,13 +32,14 @@ func Defaults(c *config.Config) {
 	c.Recommend.TrendingInterval = 5 * time.Second
 }
 
-// wipeStore deletes the files of the store in dir. Whoever holds the log's folder may do so.
+// wipeStore deletes the files of the store in dir, and a rebuild that was not finished. Whoever
+// holds the log's folder may do so.
 func wipeStore(dir string) error {
 	names, err := filepath.Glob(filepath.Join(dir, app.StoreFile+"*"))
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
+	for _, name := range append(names, filepath.Join(dir, app.RebuildFolder)) {
 		if err := os.RemoveAll(name); err != nil {
 			return fmt.Errorf("delete the data of earlier runs: %w", err)
 		}

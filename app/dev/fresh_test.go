@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/internal/apptest"
 	"github.com/slipstream-rec/slipstream/stream/embedded"
@@ -137,8 +138,15 @@ func TestFreshBesideARunningOne(t *testing.T) {
 	require.True(t, seen(t, cfg), "it is kept over a restart")
 	stop()
 
+	unfinished := filepath.Join(cfg.DataDir, app.RebuildFolder, app.StoreFile)
+	require.NoError(t, os.MkdirAll(filepath.Dir(unfinished), 0o755))
+	require.NoError(t, os.WriteFile(unfinished, []byte("people"), 0o644))
+	mine := filepath.Join(cfg.DataDir, "notes.txt")
+	require.NoError(t, os.WriteFile(mine, nil, 0o644))
 	running(t, cfg, Options{Kafka: "127.0.0.1:0", Fresh: true})
 	require.False(t, seen(t, cfg), "alone, a fresh run forgets")
+	assert.NoFileExists(t, unfinished)
+	assert.FileExists(t, mine, "what is not Slipstream's stays")
 }
 
 // A run that cannot have its ports has deleted nothing.
