@@ -3,7 +3,6 @@ package schemas
 import (
 	"fmt"
 	"time"
-	"unicode/utf8"
 )
 
 // The bounds of occurred_at. ClickHouse keeps whole seconds since 1970 in its partition key, and a
@@ -43,8 +42,8 @@ func id(field, v string, required bool) error {
 	case len(v) > MaxIDLength:
 		return fmt.Errorf("%q is %d bytes long, at most %d are kept", field, len(v), MaxIDLength)
 	}
-	if !utf8.ValidString(v) {
-		return fmt.Errorf("%q is not UTF-8", field)
+	if err := text(field, v); err != nil {
+		return err
 	}
 	for i := range len(v) {
 		if v[i] < 0x20 || v[i] == 0x7f {

@@ -91,11 +91,16 @@ func (x *Item) Validate() error {
 				return fmt.Errorf("%q has an entry that is empty or longer than %d bytes",
 					name, MaxIDLength)
 			}
+			if err := text(name, s); err != nil {
+				return err
+			}
 		}
 	}
 	return firstError(
 		id("item_id", x.ItemID, true), id("event_id", x.EventID, false),
 		id("source", x.Source, false), occurred(x.OccurredAt), published(x.PublishedAt),
+		text("title", x.Title), text("description", x.Description),
+		attributes("attributes", x.Attributes),
 	)
 }
 

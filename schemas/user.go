@@ -47,6 +47,7 @@ func (x *User) Validate() error {
 	return firstError(
 		id("user_id", x.UserID, true), id("event_id", x.EventID, false),
 		id("source", x.Source, false), occurred(x.OccurredAt),
+		attributes("attributes", x.Attributes),
 	)
 }
 

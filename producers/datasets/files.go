@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/slipstream-rec/slipstream/schemas"
 )
 
 // files finds the files of a data set by name, wherever in the folder or zip they lie.
@@ -175,6 +177,7 @@ func (g *gzipFile) Close() error { return errors.Join(g.Reader.Close(), g.under.
 func (f *files) lines(
 	ctx context.Context,
 	name, sep string,
+	read charset,
 	each func(n int, fields []string) error,
 ) error {
 	r, err := f.openFile(name)
@@ -196,8 +199,12 @@ func (f *files) lines(
 		if len(line) == 0 {
 			continue
 		}
-		fields = split(fields[:0], text(line), sep)
-		if err := each(n, fields); err != nil {
+		s, err := read(line)
+		if err == nil {
+			fields = split(fields[:0], s, sep)
+			err = each(n, fields)
+		}
+		if err != nil {
 			return fmt.Errorf("%s, line %d: %w", name, n, err)
 		}
 	}
@@ -218,16 +225,38 @@ func split(into []string, s, sep string) []string {
 	}
 }
 
-// text returns the line as UTF-8: what is not UTF-8 already is Latin-1, as in the older data sets.
-func text(line []byte) string {
+// charset returns a line as UTF-8.
+type charset func(line []byte) (string, error)
+
+// onlyUTF8 refuses what is not UTF-8. Ids are never guessed: two of them could become one.
+func onlyUTF8(line []byte) (string, error) {
+	s := string(line)
+	return s, schemas.CheckUTF8(s)
+}
+
+// orLatin1 takes a line that is not UTF-8 for Latin-1. It is for the names and tags of MovieLens
+// 100k and 1M, and of HetRec, whose documents say so.
+func orLatin1(line []byte) (string, error) {
 	if utf8.Valid(line) {
-		return string(line)
+		return string(line), nil
 	}
 	b := make([]byte, 0, len(line)+8)
 	for _, c := range line {
 		b = utf8.AppendRune(b, rune(c))
 	}
-	return string(b)
+	return string(b), nil
+}
+
+// checkFields refuses what is not UTF-8 in a row of a CSV file.
+func checkFields(fields []string) error {
+	for i, s := range fields {
+		if err := schemas.CheckUTF8(s); err != nil {
+			return fmt.Errorf(
+				"field %d, %q, %w; convert the file, as by iconv -f latin1 -t utf-8", i+1, s, err,
+			)
+		}
+	}
+	return nil
 }
 
 // table is a CSV file with a header.
@@ -257,6 +286,9 @@ func newTable(name string, r io.ReadCloser) (*table, error) {
 	t.header[0] = strings.TrimPrefix(t.header[0], "\xef\xbb\xbf")
 	for i := range t.header {
 		t.header[i] = strings.TrimSpace(t.header[i])
+	}
+	if err := checkFields(t.header); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s, line 1: %w", name, err), r.Close())
 	}
 	return t, nil
 }
@@ -309,7 +341,10 @@ func (t *table) each(ctx context.Context, width int, f func(fields []string) err
 				"%s, line %d: %d fields, want at least %d", t.name, line, len(fields), width,
 			)
 		}
-		if err := f(fields); err != nil {
+		if err = checkFields(fields); err == nil {
+			err = f(fields)
+		}
+		if err != nil {
 			return fmt.Errorf("%s, line %d: %w", t.name, line, err)
 		}
 	}

@@ -148,7 +148,7 @@ func (s *span) include(at int64) {
 func (d *Dataset) readArtists(ctx context.Context, f *files, byTag map[int64]map[string]int) error {
 	tags := tagCounts{}
 	if len(byTag) > 0 && f.has("tags.dat") {
-		err := f.lines(ctx, "tags.dat", "\t", func(n int, s []string) error {
+		err := f.lines(ctx, "tags.dat", "\t", orLatin1, func(n int, s []string) error {
 			id, err := strconv.ParseInt(s[0], 10, 64)
 			if err != nil || len(s) < 2 {
 				return skipHeader(n, s)
@@ -165,7 +165,7 @@ func (d *Dataset) readArtists(ctx context.Context, f *files, byTag map[int64]map
 	if !f.has("artists.dat") {
 		return nil
 	}
-	return f.lines(ctx, "artists.dat", "\t", func(n int, s []string) error {
+	return f.lines(ctx, "artists.dat", "\t", orLatin1, func(n int, s []string) error {
 		if _, err := strconv.ParseInt(s[0], 10, 64); err != nil || len(s) < 2 {
 			return skipHeader(n, s)
 		}
@@ -195,7 +195,7 @@ func (d *Dataset) numbers(
 	each func(s []string, n []int64),
 ) error {
 	n := make([]int64, columns)
-	return f.lines(ctx, name, "\t", func(line int, s []string) error {
+	return f.lines(ctx, name, "\t", onlyUTF8, func(line int, s []string) error {
 		if len(s) < columns {
 			return fmt.Errorf("%d fields, want %d", len(s), columns)
 		}

@@ -11,12 +11,12 @@ import (
 )
 
 func (d *Dataset) readML100K(ctx context.Context, f *files, _ Config) error {
-	if err := f.lines(ctx, "u.data", "\t", d.rating); err != nil {
+	if err := f.lines(ctx, "u.data", "\t", onlyUTF8, d.rating); err != nil {
 		return err
 	}
 	genres := []string{}
 	if f.has("u.genre") {
-		err := f.lines(ctx, "u.genre", "|", func(_ int, s []string) error {
+		err := f.lines(ctx, "u.genre", "|", orLatin1, func(_ int, s []string) error {
 			genres = append(genres, s[0])
 			return nil
 		})
@@ -26,7 +26,7 @@ func (d *Dataset) readML100K(ctx context.Context, f *files, _ Config) error {
 	}
 	if f.has("u.item") {
 		// id|title|release date|video release date|address|one flag per genre
-		err := f.lines(ctx, "u.item", "|", func(_ int, s []string) error {
+		err := f.lines(ctx, "u.item", "|", orLatin1, func(_ int, s []string) error {
 			if len(s) < 5 {
 				return fmt.Errorf("%d fields, want at least 5", len(s))
 			}
@@ -49,7 +49,7 @@ func (d *Dataset) readML100K(ctx context.Context, f *files, _ Config) error {
 	if !f.has("u.user") {
 		return nil
 	}
-	return f.lines(ctx, "u.user", "|", func(_ int, s []string) error {
+	return f.lines(ctx, "u.user", "|", orLatin1, func(_ int, s []string) error {
 		if len(s) < 4 {
 			return fmt.Errorf("%d fields, want at least 4", len(s))
 		}
@@ -69,11 +69,11 @@ func (d *Dataset) readML100K(ctx context.Context, f *files, _ Config) error {
 }
 
 func (d *Dataset) readML1M(ctx context.Context, f *files, _ Config) error {
-	if err := f.lines(ctx, "ratings.dat", "::", d.rating); err != nil {
+	if err := f.lines(ctx, "ratings.dat", "::", onlyUTF8, d.rating); err != nil {
 		return err
 	}
 	if f.has("movies.dat") {
-		err := f.lines(ctx, "movies.dat", "::", func(_ int, s []string) error {
+		err := f.lines(ctx, "movies.dat", "::", orLatin1, func(_ int, s []string) error {
 			if len(s) < 3 {
 				return fmt.Errorf("%d fields, want 3", len(s))
 			}
@@ -89,7 +89,7 @@ func (d *Dataset) readML1M(ctx context.Context, f *files, _ Config) error {
 	if !f.has("users.dat") {
 		return nil
 	}
-	return f.lines(ctx, "users.dat", "::", func(_ int, s []string) error {
+	return f.lines(ctx, "users.dat", "::", orLatin1, func(_ int, s []string) error {
 		if len(s) < 4 {
 			return fmt.Errorf("%d fields, want at least 4", len(s))
 		}
