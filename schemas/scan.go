@@ -342,12 +342,11 @@ func (s *scanner) texts(into *map[string]string) {
 }
 
 // object reads an object of anything.
-func (s *scanner) object(into *map[string]any) {
+func (s *scanner) object(into *Attributes) {
 	if !s.is('{', "object") {
 		return
 	}
-	*into = nil
-	if err := json.Unmarshal(s.raw(), into); err != nil {
+	if err := into.UnmarshalJSON(s.raw()); err != nil {
 		s.fail("cannot be read: %v", err)
 	}
 }

@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"strconv"
@@ -82,52 +81,6 @@ func unicodeEscapes(b []byte) iter.Seq2[int, rune] {
 func text(field, v string) error {
 	if err := CheckUTF8(v); err != nil {
 		return fmt.Errorf("%q %w", field, err)
-	}
-	return nil
-}
-
-// attributes checks what is kept without being interpreted: it must be possible to write it as
-// JSON and to read the same.
-func attributes(field string, m map[string]any) error {
-	for name, v := range m {
-		if err := CheckUTF8(name); err != nil {
-			return fmt.Errorf("a name in %q %w", field, err)
-		}
-		if err := attribute(field+"."+name, v); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func attribute(field string, v any) error {
-	switch v := v.(type) {
-	case nil, bool:
-		return nil
-	case string:
-		return text(field, v)
-	case map[string]any:
-		return attributes(field, v)
-	case []any:
-		for i, x := range v {
-			if err := attribute(field+"."+strconv.Itoa(i), x); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("%q cannot be written as JSON: %w", field, err)
-	}
-	if err := CheckJSONText(b); err != nil {
-		return fmt.Errorf("%q %w", field, err)
-	}
-	// encoding/json writes U+FFFD as an escape only in place of bytes that are not UTF-8.
-	for _, unit := range unicodeEscapes(b) {
-		if unit == utf8.RuneError {
-			return fmt.Errorf("%q is not UTF-8", field)
-		}
 	}
 	return nil
 }
