@@ -35,6 +35,11 @@ func published(t time.Time) error {
 	return nil
 }
 
+// CheckID returns an error that says why no event can carry v as the id of a user or item, or nil:
+// an id has 1 to MaxIDLength bytes, is UTF-8 and holds no control character. field is its name in
+// the error.
+func CheckID(field, v string) error { return id(field, v, true) }
+
 func id(field, v string, required bool) error {
 	switch {
 	case required && v == "":
