@@ -141,7 +141,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // another path.
 func (s *Server) router(elsewhere string) *chi.Mux {
 	r := chi.NewRouter()
-	r.Use(s.observe, s.recover, s.limit)
+	r.Use(s.observe, s.recover, s.limit, s.text)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.URL.Path+": "+elsewhere)
 	})
@@ -169,6 +169,7 @@ func (s *Server) mount() error {
 	// No page that loads scripts from other hosts. No $schema in bodies, since a list is the same
 	// here and on the topic.
 	c.DocsPath, c.OpenAPIPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
+	c.Formats = formats()
 	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	doc := humachi.New(r, c)
 	if err := describe(doc.OpenAPI()); err != nil {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -39,13 +40,31 @@ func (s *Server) observe(next http.Handler) http.Handler {
 				route = c.RoutePattern()
 			}
 			status := ww.Status()
-			if status == 0 {
+			switch {
+			case status == 0:
 				status = http.StatusOK
+			case status >= http.StatusInternalServerError &&
+				errors.Is(r.Context().Err(), context.Canceled):
+				// The client has left: whatever came of it is no error of the server.
+				status = statusClientGone
 			}
-			s.deps.Hooks.Answered(r.Method, route, status, time.Since(started))
+			s.deps.Hooks.Answered(knownMethod(r.Method), route, status, time.Since(started))
 		}()
 		next.ServeHTTP(ww, r)
 	})
+}
+
+// statusClientGone counts requests that the client gave up, as nginx does. Nobody receives it.
+const statusClientGone = 499
+
+// knownMethod keeps what callers make up out of metrics.
+func knownMethod(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodOptions:
+		return method
+	}
+	return "other"
 }
 
 // recover answers 500 to a request whose handler panics. Other requests continue.

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"net/http"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // DeadLetters are the records that a group could not process. *deadletter.Store implements it.
@@ -65,7 +65,7 @@ type shownHeader struct {
 func show(l *deadletter.Letter) Letter {
 	return Letter{
 		ID: l.ID, Group: l.Group, Topic: l.Origin.Topic, Partition: l.Origin.Partition,
-		Offset: l.Origin.Offset, RecordedAt: l.Time, Key: readable(l.Key),
+		Offset: l.Origin.Offset, RecordedAt: l.Time, Key: record.Readable(l.Key),
 		Class: l.Class.String(), Reason: l.Reason, Attempts: l.Attempts,
 		FirstFailureAt: l.FirstFailure, LastFailureAt: l.LastFailure,
 		WrittenAt: l.WrittenAt, State: string(l.State), ResolvedAt: l.ResolvedAt,
@@ -76,21 +76,14 @@ func show(l *deadletter.Letter) Letter {
 func showWhole(l *deadletter.Letter) wholeLetter {
 	w := wholeLetter{Letter: show(l), Headers: make([]shownHeader, len(l.Headers))}
 	for i, h := range l.Headers {
-		w.Headers[i] = shownHeader{h.Key, readable(h.Value)}
+		w.Headers[i] = shownHeader{h.Key, record.Readable(h.Value)}
 	}
-	if json.Valid(l.Value) {
+	if record.IsJSON(l.Value) {
 		w.Value = json.RawMessage(l.Value)
 	} else {
 		w.Hex = hex.EncodeToString(l.Value)
 	}
 	return w
-}
-
-func readable(b []byte) string {
-	if utf8.Valid(b) {
-		return string(b)
-	}
-	return "0x" + hex.EncodeToString(b)
 }
 
 type listInput struct {

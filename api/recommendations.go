@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -117,6 +118,13 @@ func (s *Server) recommendations(doc huma.API) {
 }
 
 func (s *Server) recommend(ctx context.Context, in *recommendInput) (*personalOutput, error) {
+	for _, err := range []error{
+		checkID("path.id", in.ID), checkIDs("query.exclude", in.Exclude), checkGenres(in.Genre),
+	} {
+		if err != nil {
+			return nil, invalid(err)
+		}
+	}
 	scenario := in.Scenario
 	if scenario == "home" {
 		scenario = recommend.ScenarioHome
@@ -147,6 +155,9 @@ func (s *Server) similar(ctx context.Context, in *struct {
 	LengthParam
 },
 ) (*generalOutput, error) {
+	if err := checkID("path.id", in.ID); err != nil {
+		return nil, invalid(err)
+	}
 	list, err := s.deps.Recommender.Similar(ctx, in.ID, orTwenty(in.N))
 	if errors.Is(err, recommend.ErrUnknownItem) {
 		return nil, huma.Error404NotFound(
@@ -165,6 +176,9 @@ func (s *Server) trending(ctx context.Context, in *struct {
 	GenreParam
 },
 ) (*generalOutput, error) {
+	if err := checkGenres(in.Genre); err != nil {
+		return nil, invalid(err)
+	}
 	list, err := s.deps.Recommender.Trending(ctx, orTwenty(in.N), in.Genre)
 	if err != nil {
 		return nil, s.fail(ctx, "find trending items", err)
@@ -177,6 +191,9 @@ func (s *Server) suggest(ctx context.Context, in *struct {
 	LengthParam
 },
 ) (*suggestionsOutput, error) {
+	if err := checkID("path.id", in.ID); err != nil {
+		return nil, invalid(err)
+	}
 	found, err := s.deps.Recommender.SuggestFriends(ctx, in.ID, orTwenty(in.N))
 	if err != nil {
 		return nil, s.fail(ctx, "suggest friends", err)
@@ -187,6 +204,43 @@ func (s *Server) suggest(ctx context.Context, in *struct {
 	return &suggestionsOutput{
 		CacheControl: cachePrivate, Body: suggestions{UserID: in.ID, Suggestions: found},
 	}, nil
+}
+
+// checkID refuses an id that no event can carry. A list for such a user would become a dead letter
+// of its readers, which is an alert: reading must not have such effects.
+func checkID(location, id string) error {
+	if err := schemas.CheckID("id", id); err != nil {
+		return &huma.ErrorDetail{Location: location, Message: err.Error(), Value: id}
+	}
+	return nil
+}
+
+func checkIDs(location string, ids []string) error {
+	for _, id := range ids {
+		if err := checkID(location, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkGenres(genres []string) error {
+	for _, g := range genres {
+		if len(g) > schemas.MaxIDLength {
+			return &huma.ErrorDetail{
+				Location: "query.genre", Value: g,
+				Message: fmt.Sprintf(
+					"is %d bytes long, no genre has more than %d", len(g), schemas.MaxIDLength,
+				),
+			}
+		}
+	}
+	return nil
+}
+
+// invalid is the answer that huma gives to parameters that it refuses itself.
+func invalid(err error) error {
+	return huma.Error422UnprocessableEntity("validation failed", err)
 }
 
 func orTwenty(n int) int {

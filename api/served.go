@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/producers"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -83,13 +84,13 @@ func (s *servedLog) together(first record.Record) []record.Record {
 	return batch
 }
 
-// write retries until it succeeds or ctx ends. Then it tries once more, so that a shutdown does not
-// lose lists that the log would accept.
+// write retries until the log has every list or ctx ends. Then it tries once more, so that a
+// shutdown does not lose lists that the log would accept.
 func (s *servedLog) write(ctx context.Context, batch []record.Record, patience time.Duration) {
 	b := fault.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
 	var err error
 	for again := true; again; {
-		if err = s.emitter.Emit(ctx, batch); err == nil {
+		if batch, err = s.emit(ctx, batch); len(batch) == 0 {
 			return
 		}
 		wait := b.Next()
@@ -99,10 +100,34 @@ func (s *servedLog) write(ctx context.Context, batch []record.Record, patience t
 	if patience == 0 { // ctx ended during a wait
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		if err = s.emitter.Emit(last, batch); err == nil {
+		if batch, err = s.emit(last, batch); len(batch) == 0 {
 			return
 		}
 	}
-	s.log.Warn("served lists were dropped", "lists", len(batch), "error", err)
-	s.unlogged(len(batch))
+	s.drop(len(batch), err)
+}
+
+// emit returns the lists that must be tried again, and why. Those that the log refuses for good are
+// dropped: tried again, they would hold up the lists of everybody.
+func (s *servedLog) emit(ctx context.Context, batch []record.Record) ([]record.Record, error) {
+	err := s.emitter.Emit(ctx, batch)
+	var again []record.Record
+	var refused error
+	dropped := 0
+	for _, f := range producers.Rejections(err, len(batch)) {
+		if fault.ClassOf(f.Err) == fault.Permanent {
+			dropped, refused = dropped+1, f.Err
+			continue
+		}
+		again = append(again, batch[f.Index])
+	}
+	if dropped > 0 {
+		s.drop(dropped, refused)
+	}
+	return again, err
+}
+
+func (s *servedLog) drop(lists int, err error) {
+	s.log.Warn("served lists were dropped", "lists", lists, "error", err)
+	s.unlogged(lists)
 }

@@ -246,6 +246,10 @@ func badRecords(t *testing.T, in *apptest.Installation) {
 	bad := map[string]string{
 		"undecodable": "{not json", "schema": `{"user_id":"u","item_id":"i","action":"teleport"}`,
 		"type": `{"user_id":7,"item_id":"i","action":"like"}`,
+		// Two people in Latin-1, and one whose name is cut in half: none becomes M\ufffdller.
+		"M\xfcller": `{"user_id":"M` + "\xfc" + `ller","item_id":"i","action":"like"}`,
+		"M\xf6ller": `{"user_id":"M` + "\xf6" + `ller","item_id":"i","action":"like"}`,
+		"surrogate":  `{"user_id":"M\ud83dller","item_id":"i","action":"like"}`,
 	}
 	var batch []record.Record
 	for key, value := range bad {
@@ -282,6 +286,9 @@ func badRecords(t *testing.T, in *apptest.Installation) {
 		require.Equal(t, bad[string(l.Key)], string(l.Value))
 		require.Equal(t, "permanent", l.Class.String())
 	}
+	merged, err := in.Engines().Users.GetUsers(t.Context(), []string{"M\ufffdller"})
+	require.NoError(t, err)
+	require.Empty(t, merged, "people whose names are not UTF-8 do not become one")
 	n, err := in.Kafka().DeadLetters().Drop(
 		t.Context(), deadletter.Filter{IDs: []string{letters[0].ID}}, "test",
 	)

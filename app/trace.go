@@ -16,12 +16,13 @@ import (
 
 // Traced is the position of one event and the progress of the groups that read it.
 type Traced struct {
-	Topic      string        `json:"topic"`
-	Partition  int           `json:"partition"`
-	Offset     int64         `json:"offset"`
-	AcceptedAt time.Time     `json:"accepted_at"`
-	Key        string        `json:"key"`
-	Groups     []TracedGroup `json:"groups"`
+	Topic      string    `json:"topic"`
+	Partition  int       `json:"partition"`
+	Offset     int64     `json:"offset"`
+	AcceptedAt time.Time `json:"accepted_at"`
+	// Key is hexadecimal after 0x when it is not text.
+	Key    string        `json:"key"`
+	Groups []TracedGroup `json:"groups"`
 }
 
 // TracedGroup is the progress of one consumer group with an event.
@@ -58,7 +59,7 @@ func (k *Kafka) Trace(ctx context.Context, id string, after time.Time) ([]Traced
 					found,
 					Traced{
 						Topic: topic, Partition: r.Partition, Offset: r.Offset, AcceptedAt: r.Time,
-						Key: string(r.Key),
+						Key: record.Readable(r.Key),
 					},
 				)
 				return nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
@@ -46,7 +47,9 @@ func (p *Analytics) namesErased(r *record.Record) bool {
 		UserID   string `json:"user_id"`
 		FriendID string `json:"friend_id"`
 	}
-	_ = json.Unmarshal(r.Value, &value) // most cannot be decoded: then only the key is checked
+	if schemas.CheckJSONText(r.Value) == nil { // else a replaced id would be somebody else's
+		_ = json.Unmarshal(r.Value, &value) // most cannot be decoded: then only the key is checked
+	}
 	users := []string{key, value.UserID, value.FriendID}
 	if a, b, pair := strings.Cut(key, "|"); pair {
 		users = append(users, a, b)

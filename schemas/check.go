@@ -3,7 +3,6 @@ package schemas
 import (
 	"fmt"
 	"time"
-	"unicode/utf8"
 )
 
 // The bounds of occurred_at. ClickHouse keeps whole seconds since 1970 in its partition key, and a
@@ -36,6 +35,11 @@ func published(t time.Time) error {
 	return nil
 }
 
+// CheckID returns an error that says why no event can carry v as the id of a user or item, or nil:
+// an id has 1 to MaxIDLength bytes, is UTF-8 and holds no control character. field is its name in
+// the error.
+func CheckID(field, v string) error { return id(field, v, true) }
+
 func id(field, v string, required bool) error {
 	switch {
 	case required && v == "":
@@ -43,8 +47,8 @@ func id(field, v string, required bool) error {
 	case len(v) > MaxIDLength:
 		return fmt.Errorf("%q is %d bytes long, at most %d are kept", field, len(v), MaxIDLength)
 	}
-	if !utf8.ValidString(v) {
-		return fmt.Errorf("%q is not UTF-8", field)
+	if err := text(field, v); err != nil {
+		return err
 	}
 	for i := range len(v) {
 		if v[i] < 0x20 || v[i] == 0x7f {

@@ -105,6 +105,10 @@ func cloudEnvelope(
 	at, contentType string,
 ) (Envelope, error) {
 	env := Envelope{ID: id, Source: source, Kind: kind}
+	err := firstError(text("id", id), text("source", source), text("type", string(kind)))
+	if err != nil {
+		return env, fmt.Errorf("cloudevent: %w", err)
+	}
 	missing := func(name string) error { return fmt.Errorf("cloudevent: %q is missing", name) }
 	switch {
 	case version == "":

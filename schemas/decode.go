@@ -39,6 +39,9 @@ func decodeJSON(value []byte, into any) error {
 	if len(bytes.TrimSpace(value)) == 0 {
 		return errors.New("the value is empty, want a JSON object")
 	}
+	if err := CheckJSONText(value); err != nil {
+		return fmt.Errorf("the value %w", err)
+	}
 	err := json.Unmarshal(value, into)
 	var (
 		syntax *json.SyntaxError
@@ -61,7 +64,7 @@ func wrongKind(got Kind, want ...Kind) error {
 }
 
 // encode panics on values that cannot be JSON; the types of this package can, but for attributes,
-// which come from JSON.
+// which Validate checks.
 func encode(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {

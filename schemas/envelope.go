@@ -60,25 +60,38 @@ func (e Envelope) Headers(contentType string) []record.Header {
 
 // EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone,
 // so that every reader fills in the same: kind the topic's first, id topic/partition/offset (never
-// equal to another's), source "log", time the record's. An unreadable ce_time is an error.
+// equal to another's), source "log", time the record's. An unreadable ce_time is an error, and so
+// is an attribute that is not UTF-8; an unreadable traceparent counts as none, as W3C demands.
 func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
 	e := Envelope{Kind: fallback, Time: r.Time}
 	for i := range r.Headers {
-		v := r.Headers[i].Value
-		switch r.Headers[i].Key {
+		name := r.Headers[i].Key
+		switch name {
+		case HeaderID, HeaderSource, HeaderType, HeaderTime, HeaderTrace:
+		default:
+			continue
+		}
+		v := string(r.Headers[i].Value)
+		if err := CheckUTF8(v); err != nil {
+			if name == HeaderTrace {
+				continue
+			}
+			return e, fmt.Errorf("header %s %w", name, err)
+		}
+		switch name {
 		case HeaderID:
-			e.ID = string(v)
+			e.ID = v
 		case HeaderSource:
-			e.Source = string(v)
+			e.Source = v
 		case HeaderType:
 			e.Kind = Kind(v)
 		case HeaderTrace:
-			e.Trace = string(v)
+			e.Trace = v
 		case HeaderTime:
-			t, err := time.Parse(time.RFC3339Nano, string(v))
+			t, err := time.Parse(time.RFC3339Nano, v)
 			if err != nil {
 				return e, fmt.Errorf(
-					"header %s: want an RFC 3339 time, got %q", HeaderTime, truncate(string(v), 64),
+					"header %s: want an RFC 3339 time, got %q", HeaderTime, truncate(v, 64),
 				)
 			}
 			e.Time = t.UTC()

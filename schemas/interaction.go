@@ -101,6 +101,9 @@ func (x *Interaction) Validate() error {
 			return fmt.Errorf("\"context\" entry %q is too long: keys to 64 bytes, values to 1024",
 				truncate(k, 64))
 		}
+		if err := firstError(text("context", k), text("context."+k, v)); err != nil {
+			return err
+		}
 	}
 	return firstError(
 		id("user_id", x.UserID, true), id("item_id", x.ItemID, true),

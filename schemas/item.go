@@ -30,19 +30,19 @@ func itemKind(k Kind) definition {
 
 // Item is something that can be recommended. An update replaces the whole item.
 type Item struct {
-	EventID     string         `json:"event_id,omitempty"`
-	Source      string         `json:"source,omitempty"`
-	ItemID      string         `json:"item_id"`
-	Title       string         `json:"title"`
-	Genres      []string       `json:"genres,omitempty"`
-	Actors      []string       `json:"actors,omitempty"`
-	Directors   []string       `json:"directors,omitempty"`
-	Tags        []string       `json:"tags,omitempty"`
-	Description string         `json:"description,omitempty"`
-	PublishedAt time.Time      `json:"published_at,omitzero"`
-	Available   *bool          `json:"available,omitempty"`
-	Attributes  map[string]any `json:"attributes,omitempty"`
-	OccurredAt  time.Time      `json:"occurred_at,omitzero"`
+	EventID     string     `json:"event_id,omitempty"`
+	Source      string     `json:"source,omitempty"`
+	ItemID      string     `json:"item_id"`
+	Title       string     `json:"title"`
+	Genres      []string   `json:"genres,omitempty"`
+	Actors      []string   `json:"actors,omitempty"`
+	Directors   []string   `json:"directors,omitempty"`
+	Tags        []string   `json:"tags,omitempty"`
+	Description string     `json:"description,omitempty"`
+	PublishedAt time.Time  `json:"published_at,omitzero"`
+	Available   *bool      `json:"available,omitempty"`
+	Attributes  Attributes `json:"attributes,omitempty"`
+	OccurredAt  time.Time  `json:"occurred_at,omitzero"`
 	// Withdrawn is set from the kind item.withdrawn.v1, or from a tombstone.
 	Withdrawn bool `json:"withdrawn,omitempty"`
 }
@@ -91,11 +91,16 @@ func (x *Item) Validate() error {
 				return fmt.Errorf("%q has an entry that is empty or longer than %d bytes",
 					name, MaxIDLength)
 			}
+			if err := text(name, s); err != nil {
+				return err
+			}
 		}
 	}
 	return firstError(
 		id("item_id", x.ItemID, true), id("event_id", x.EventID, false),
 		id("source", x.Source, false), occurred(x.OccurredAt), published(x.PublishedAt),
+		text("title", x.Title), text("description", x.Description),
+		x.Attributes.check(),
 	)
 }
 

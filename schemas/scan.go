@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-	"unicode/utf8"
 )
 
 // scanner reads the fields of one JSON object. It is what the typed decoders are made of: three
 // times as fast as reflection, and exact where encoding/json is lenient (names in other case,
 // fields that stand twice), so that a decoder accepts what the JSON Schema accepts. The syntax is
-// checked by encoding/json beforehand: a scanner only ever walks over valid JSON.
+// checked beforehand: a scanner only ever walks over valid JSON in UTF-8.
 type scanner struct {
 	b   []byte
 	i   int
@@ -30,6 +29,10 @@ func scan(value []byte) scanner {
 	s := scanner{b: value}
 	if len(bytes.TrimSpace(value)) == 0 {
 		s.err = errors.New("the value is empty, want a JSON object")
+		return s
+	}
+	if err := CheckJSONText(value); err != nil {
+		s.err = fmt.Errorf("the value %w", err)
 		return s
 	}
 	if !json.Valid(value) {
@@ -66,7 +69,7 @@ func (s *scanner) next() bool {
 	}
 	raw := s.raw()
 	s.key = raw[1 : len(raw)-1]
-	if bytes.IndexByte(s.key, '\\') >= 0 || !utf8.Valid(s.key) {
+	if bytes.IndexByte(s.key, '\\') >= 0 {
 		s.key = []byte(unquote(raw))
 	}
 	s.space()
@@ -199,7 +202,7 @@ func unquote(raw []byte) string {
 func (s *scanner) bytes() []byte {
 	raw := s.raw()
 	content := raw[1 : len(raw)-1]
-	if bytes.IndexByte(content, '\\') < 0 && utf8.Valid(content) {
+	if bytes.IndexByte(content, '\\') < 0 {
 		return content
 	}
 	return []byte(unquote(raw))
@@ -339,12 +342,11 @@ func (s *scanner) texts(into *map[string]string) {
 }
 
 // object reads an object of anything.
-func (s *scanner) object(into *map[string]any) {
+func (s *scanner) object(into *Attributes) {
 	if !s.is('{', "object") {
 		return
 	}
-	*into = nil
-	if err := json.Unmarshal(s.raw(), into); err != nil {
+	if err := into.UnmarshalJSON(s.raw()); err != nil {
 		s.fail("cannot be read: %v", err)
 	}
 }

@@ -30,11 +30,11 @@ func userKind(k Kind) definition {
 // User holds what is known of a user beside behaviour. Erased stands for the deletion of the
 // person: everything before it is forgotten.
 type User struct {
-	EventID    string         `json:"event_id,omitempty"`
-	Source     string         `json:"source,omitempty"`
-	UserID     string         `json:"user_id"`
-	Attributes map[string]any `json:"attributes,omitempty"`
-	OccurredAt time.Time      `json:"occurred_at,omitzero"`
+	EventID    string     `json:"event_id,omitempty"`
+	Source     string     `json:"source,omitempty"`
+	UserID     string     `json:"user_id"`
+	Attributes Attributes `json:"attributes,omitempty"`
+	OccurredAt time.Time  `json:"occurred_at,omitzero"`
 	// Erased is set from the kind user.erased.v1.
 	Erased bool `json:"erased,omitempty"`
 }
@@ -47,6 +47,7 @@ func (x *User) Validate() error {
 	return firstError(
 		id("user_id", x.UserID, true), id("event_id", x.EventID, false),
 		id("source", x.Source, false), occurred(x.OccurredAt),
+		x.Attributes.check(),
 	)
 }
 

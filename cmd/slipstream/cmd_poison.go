@@ -16,6 +16,7 @@ import (
 	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // poisonFilter is a filter as flags give it.
@@ -226,14 +227,14 @@ func letterView(l *deadletter.Letter) letter {
 		Offset: l.Origin.Offset, Class: l.Class.String(), Reason: l.Reason,
 		Attempts: l.Attempts, State: string(l.State), Resolution: l.Resolution, Time: l.Time,
 		FirstFailure: l.FirstFailure, LastFailure: l.LastFailure,
-		WrittenAt: l.WrittenAt, Key: readable(l.Key),
+		WrittenAt: l.WrittenAt, Key: record.Readable(l.Key),
 		Headers: make(map[string]string, len(l.Headers)),
 	}
 	for _, h := range l.Headers {
-		v.Headers[h.Key] = readable(h.Value)
+		v.Headers[h.Key] = record.Readable(h.Value)
 	}
 	switch {
-	case json.Valid(l.Value):
+	case record.IsJSON(l.Value):
 		v.Value = json.RawMessage(l.Value)
 	case utf8.Valid(l.Value):
 		v.Value = string(l.Value)
@@ -241,13 +242,6 @@ func letterView(l *deadletter.Letter) letter {
 		v.ValueHex = hex.EncodeToString(l.Value)
 	}
 	return v
-}
-
-func readable(b []byte) string {
-	if utf8.Valid(b) {
-		return string(b)
-	}
-	return "0x" + hex.EncodeToString(b)
 }
 
 func newPoisonShow() *cobra.Command {

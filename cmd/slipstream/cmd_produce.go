@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -59,6 +60,7 @@ Detected formats: ` + formats(),
 		if err != nil {
 			return err
 		}
+		reportTimes(cmd.ErrOrStderr(), set)
 		k, err := app.OpenKafka(ctx, cfg)
 		if err != nil {
 			return err
@@ -94,6 +96,22 @@ Detected formats: ` + formats(),
 	}
 	notNegative(cmd, "rate", "limit")
 	return cmd
+}
+
+// reportTimes says what of the times is not in the data.
+func reportTimes(w io.Writer, set *datasets.Dataset) {
+	if n := set.Imputed(); n > 0 {
+		fmt.Fprintf(
+			w, "%d of %d interactions tell no time: each gets one within its user's period, and "+
+				"the context %s=%s\n", n, set.Len(), datasets.ContextTime,
+			datasets.ContextTimeImputed,
+		)
+	}
+	if set.Shift() != 0 {
+		fmt.Fprintf(
+			w, "the timestamps only count: they begin at %s\n", set.Start().Format(time.DateOnly),
+		)
+	}
 }
 
 func formats() string {

@@ -4,47 +4,52 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
 )
 
 // interactionsCSV returns the name of the CSV that holds the interactions: the one that was named,
-// else the only one with the right header.
+// else the only one with the right header. The error says what each CSV file lacks.
 func (f *files) interactionsCSV() (string, error) {
 	if f.main != "" {
 		return f.main, nil
 	}
 	var names []string
-	for name := range f.byName {
+	var lacking []error
+	for _, name := range slices.Sorted(maps.Keys(f.byName)) {
 		if !strings.HasSuffix(strings.TrimSuffix(strings.ToLower(name), ".gz"), ".csv") {
 			continue
 		}
 		t, err := f.openCSV(name)
+		if err == nil {
+			_, err = t.interactionColumns()
+			_ = t.Close()
+		}
 		if err != nil {
+			lacking = append(lacking, err)
 			continue
 		}
-		if _, err := t.interactionColumns(); err == nil {
-			names = append(names, name)
-		}
-		_ = t.Close()
+		names = append(names, name)
 	}
-	slices.Sort(names)
-	switch len(names) {
-	case 0:
-		return "", errors.New("no CSV file with the header user,item,timestamp")
-	case 1:
+	switch {
+	case len(names) == 1:
 		return names[0], nil
+	case len(names) > 1:
+		return "", fmt.Errorf(
+			"several CSV files with the header user,item,timestamp: %q; give the path of one",
+			names,
+		)
+	case len(lacking) > 0:
+		return "", errors.Join(lacking[:min(len(lacking), 10)]...)
 	}
-	return "", fmt.Errorf(
-		"several CSV files with the header user,item,timestamp: %q; give the path of one", names,
-	)
+	return "", errors.New("no CSV file with the header user,item,timestamp")
 }
 
 // csvColumns are the places of the columns; value is -1 when there is none.
@@ -67,7 +72,8 @@ func (t *table) interactionColumns() (csvColumns, error) {
 // readCSV reads user,item,timestamp[,value]. A timestamp is a number of seconds, milliseconds or
 // microseconds since 1970, told apart by its size, or an RFC 3339 time. Values are ratings when
 // they differ from each other and lie in [0.5, 5], or in [0, 10] (then those above 5 halve all, and
-// none is below 0.5); else they are counts or ones, and only tell that it happened.
+// none is below 0.5); else they are counts or ones, and only tell that it happened. A negative
+// value is none: data sets write -1 for "not rated".
 func (d *Dataset) readCSV(ctx context.Context, f *files, _ Config) error {
 	name, err := f.interactionsCSV()
 	if err != nil {
@@ -97,8 +103,10 @@ func (d *Dataset) readCSV(ctx context.Context, f *files, _ Config) error {
 			if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
 				return fmt.Errorf("value %q is not a number", s[c.value])
 			}
-			scale.include(v)
-			value = float32(max(v, 0))
+			if v >= 0 {
+				scale.include(v)
+				value = float32(v)
+			}
 		}
 		user, item := strings.TrimSpace(s[c.user]), strings.TrimSpace(s[c.item])
 		if err := checkIDs(user, item); err != nil {
@@ -125,7 +133,7 @@ func (s *valueScale) include(v float64) { s.low, s.high = min(s.low, v), max(s.h
 
 func (s *valueScale) rating(v float32) float32 {
 	switch {
-	case s.low == s.high || s.low < 0 || s.high > 10:
+	case s.low == s.high || s.high > 10:
 		return unrated
 	case s.low >= 0.5 && s.high <= 5:
 		return v
@@ -137,45 +145,13 @@ func (s *valueScale) rating(v float32) float32 {
 	return unrated
 }
 
-// parseTime returns microseconds since 1970.
-func parseTime(s string) (int64, error) {
-	s = strings.TrimSpace(s)
-	micros, ok := int64(0), false
-	if v, err := strconv.ParseInt(s, 10, 64); err == nil && v > math.MinInt64 {
-		switch abs := max(v, -v); {
-		case abs >= 1e17:
-			micros = v / 1000
-		case abs >= 1e14:
-			micros = v
-		case abs >= 1e11:
-			micros = v * 1000
-		default:
-			micros = v * 1e6
-		}
-		ok = true
-	} else if v, err := strconv.ParseFloat(s, 64); err == nil && math.Abs(v) < 1e11 {
-		micros, ok = int64(math.Round(v*1e6)), true
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05", "2006-01-02"} {
-		if t, err := time.Parse(layout, s); !ok && err == nil {
-			micros, ok = t.UnixMicro(), true
-		}
-	}
-	if !ok || micros/1e6 > latestSeconds || micros/1e6 < -latestSeconds {
-		return 0, fmt.Errorf(
-			"timestamp %q is neither a number of seconds since 1970 nor an RFC 3339 time", s,
-		)
-	}
-	return micros, nil
-}
-
 // mergeItems adds what the CSV at path says to the items.
-func (d *Dataset) mergeItems(path string) error {
+func (d *Dataset) mergeItems(ctx context.Context, path string) error {
 	r, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("open items: %w", err)
 	}
-	u, err := unpacked(path, r)
+	u, err := content(path, r)
 	if err != nil {
 		return err
 	}
@@ -184,6 +160,7 @@ func (d *Dataset) mergeItems(path string) error {
 		return err
 	}
 	defer func() { _ = t.Close() }()
+	t.prose = t.column("description")
 	id := t.column("item_id", "item", "id")
 	if id < 0 {
 		return fmt.Errorf("%s: the header is %q, column item_id is missing", path, t.header)
@@ -192,11 +169,12 @@ func (d *Dataset) mergeItems(path string) error {
 	for i := range d.items {
 		places[d.items[i].ItemID] = i
 	}
-	return t.each(context.Background(), id+1, func(s []string) error {
-		i, ok := places[s[id]]
+	return t.each(ctx, id+1, func(s []string) error {
+		name := strings.TrimSpace(s[id])
+		i, ok := places[name]
 		if !ok {
 			i = len(d.items)
-			d.items = append(d.items, schemas.Item{ItemID: strings.Clone(s[id])})
+			d.items = append(d.items, schemas.Item{ItemID: strings.Clone(name)})
 			places[d.items[i].ItemID] = i
 		}
 		x := &d.items[i]

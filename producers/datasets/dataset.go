@@ -56,8 +56,7 @@ type Config struct {
 	// Tags takes the tags that users gave to items as content of the items. They come from the
 	// whole period: leave it off where the future must not be known, as in an evaluation.
 	Tags bool
-	// TimedOnly leaves out interactions whose time the data set does not tell. Only HetRecLastFM
-	// has such.
+	// TimedOnly leaves out interactions whose time the data set does not tell.
 	TimedOnly bool
 }
 
@@ -70,27 +69,21 @@ type Dataset struct {
 
 	userIDs, itemIDs interner
 	rows             []row
+	imputed          map[uint32]struct{} // by row.seq: those whose time is made up
 	items            []schemas.Item
 	users            []schemas.User
 	friends          [][2]string
 }
 
-// row is one interaction. Its value is a rating, or one of the marks below.
+// row is one interaction. Its value is a rating, or unrated.
 type row struct {
-	at         int64 // microseconds since 1970
+	at         int64 // microseconds since 1970, or noTime
 	user, item uint32
 	seq        uint32
 	value      float32
 }
 
-const (
-	unrated float32 = -1 // the data says that it happened, no more
-	untimed float32 = -2 // as unrated, and the time is made up
-)
-
-// latestSeconds bounds times on either side: what lies further from 1970 was not meant as seconds,
-// and would not be accepted as occurred_at.
-const latestSeconds = 4_260_000_000 // in the year 2104
+const unrated float32 = -1 // the data says that it happened, no more
 
 // Open reads the data set that c describes. The error says which file is missing or which line
 // cannot be read.
@@ -122,60 +115,14 @@ func Open(ctx context.Context, c Config) (*Dataset, error) {
 		return nil, fmt.Errorf("read %s as %s: it holds no interactions", c.Path, format)
 	}
 	if c.Items != "" {
-		if err := d.mergeItems(c.Items); err != nil {
+		if err := d.mergeItems(ctx, c.Items); err != nil {
 			return nil, err
 		}
 	}
-	if err := d.order(); err != nil {
+	if err := d.order(c.TimedOnly); err != nil {
 		return nil, fmt.Errorf("read %s as %s: %w", c.Path, format, err)
 	}
 	return d, nil
-}
-
-// order sorts the interactions by time, equal times as in the file, and moves the clock of data
-// whose times are mere ordinals.
-func (d *Dataset) order() error {
-	inOrder := func(a, b row) int {
-		if c := cmp.Compare(a.at, b.at); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.seq, b.seq)
-	}
-	if !slices.IsSortedFunc(d.rows, inOrder) {
-		slices.SortFunc(d.rows, inOrder)
-	}
-	const day = 24 * int64(time.Hour/time.Microsecond)
-	if first := d.rows[0].at; first < day {
-		base := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
-		d.shift = time.Duration(base-first) * time.Microsecond
-		for i := range d.rows {
-			d.rows[i].at += base - first
-		}
-	}
-	if last := d.End(); last.Unix() > latestSeconds {
-		return fmt.Errorf(
-			"the times span from %s to %s: want seconds since 1970",
-			d.Start().Format(time.DateOnly), last.Format(time.DateOnly),
-		)
-	}
-	start := d.Start()
-	for i := range d.items {
-		x := &d.items[i]
-		x.OccurredAt, x.Source = start, d.source
-		if err := x.Validate(); err != nil {
-			return fmt.Errorf("item %q: %w", x.ItemID, err)
-		}
-		x.EventID = stateID("item", x.ItemID, x.Message().Value)
-	}
-	for i := range d.users {
-		x := &d.users[i]
-		x.OccurredAt, x.Source = start, d.source
-		if err := x.Validate(); err != nil {
-			return fmt.Errorf("user %q: %w", x.UserID, err)
-		}
-		x.EventID = stateID("user", x.UserID, x.Message().Value)
-	}
-	return nil
 }
 
 // stateID makes the id of an update from what it says: the same update is the same event, and one
@@ -197,9 +144,11 @@ func (d *Dataset) Start() time.Time { return time.UnixMicro(d.rows[0].at).UTC() 
 // End returns the time of the last interaction.
 func (d *Dataset) End() time.Time { return time.UnixMicro(d.rows[len(d.rows)-1].at).UTC() }
 
-// Shift returns how far all times were moved: 0, unless the first time of the data lies before
-// 1970-01-02, as when timestamps only count.
+// Shift returns how far all times were moved: 0, unless timestamps only count.
 func (d *Dataset) Shift() time.Duration { return d.shift }
+
+// Imputed returns the number of interactions whose time is not in the data.
+func (d *Dataset) Imputed() int { return len(d.imputed) }
 
 // Len returns the number of interactions.
 func (d *Dataset) Len() int { return len(d.rows) }
@@ -271,17 +220,20 @@ func (d *Dataset) interaction(r *row, nth int) schemas.Interaction {
 		Source: d.source, UserID: d.userIDs.ids[r.user], ItemID: d.itemIDs.ids[r.item],
 		Action: schemas.Watch, OccurredAt: time.UnixMicro(r.at).UTC(),
 	}
-	switch {
-	case r.value >= 0:
+	if r.value >= 0 {
 		v := float64(r.value)
 		x.Action, x.Value = schemas.Rate, &v
-	case r.value == untimed:
+	}
+	if _, ok := d.imputed[r.seq]; ok {
 		x.Context = map[string]string{ContextTime: ContextTimeImputed}
 	}
 	x.EventID = eventID(x.UserID, x.ItemID, r.at, nth)
 	return x
 }
 
+// eventID makes the id of an interaction: user/item/time, and #2 for its second of that time. Ids
+// that hold a slash get the length of the user before them, since "a/b" with "c" is another pair
+// than "a" with "b/c".
 func eventID(user, item string, at int64, nth int) string {
 	b := make([]byte, 0, 64)
 	if len(user)+len(item) > 200 {
@@ -289,6 +241,9 @@ func eventID(user, item string, at int64, nth int) string {
 		b = append(b, '/')
 		b = strconv.AppendUint(b, schemas.Key(item), 16)
 	} else {
+		if strings.Contains(user, "/") || strings.Contains(item, "/") {
+			b = append(strconv.AppendInt(b, int64(len(user)), 10), ':')
+		}
 		b = append(b, user...)
 		b = append(b, '/')
 		b = append(b, item...)

@@ -149,7 +149,7 @@ func TestItems(t *testing.T) {
 	users := slices.Collect(d.Users())
 	require.Len(t, users, 3)
 	require.Equal(
-		t, map[string]any{"age": 24.0, "gender": "F", "occupation": "engineer"},
+		t, schemas.Attributes{"age": 24.0, "gender": "F", "occupation": "engineer"},
 		users[0].Attributes,
 	)
 

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/slipstream-rec/slipstream/schemas"
 )
 
 // files finds the files of a data set by name, wherever in the folder or zip they lie.
@@ -109,6 +110,7 @@ func (f *files) recognise() (Format, error) {
 		{"user_artists.dat", HetRecLastFM},
 		{"ratings.dat", ML1M},
 		{"ratings.csv", MLLatest},
+		{"rating.csv", MLLatest}, // MovieLens 20M as Kaggle has it
 	}
 	for _, m := range marks {
 		if !f.has(m.name) || f.main != "" && f.main != m.name {
@@ -119,13 +121,14 @@ func (f *files) recognise() (Format, error) {
 		}
 		return m.format, nil
 	}
-	if _, err := f.interactionsCSV(); err == nil {
+	_, err := f.interactionsCSV()
+	if err == nil {
 		return CSV, nil
 	}
 	return "", fmt.Errorf("the data set's format is not recognised: looked for u.data (%s), "+
 		"ratings.dat (%s), ratings.csv (%s), user_artists.dat (%s) or one CSV file with the "+
-		"header user,item,timestamp (%s); name a format if the files are called otherwise",
-		ML100K, ML1M, MLLatest, HetRecLastFM, CSV)
+		"header user,item,timestamp (%s); name a format if the files are called otherwise: %w",
+		ML100K, ML1M, MLLatest, HetRecLastFM, CSV, err)
 }
 
 func (f *files) isMovieLensCSV(name string) bool {
@@ -148,7 +151,45 @@ func (f *files) openFile(name string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return unpacked(name, r)
+	return content(name, r)
+}
+
+// either returns the first of the names that is there, or the first.
+func (f *files) either(names ...string) string {
+	for _, n := range names {
+		if f.has(n) {
+			return n
+		}
+	}
+	return names[0]
+}
+
+// content returns what a file holds, unpacked and without a byte order mark. It closes r when it
+// fails.
+func content(name string, r io.ReadCloser) (io.ReadCloser, error) {
+	r, err := unpacked(name, r)
+	if err != nil {
+		return nil, err
+	}
+	b := bufio.NewReaderSize(r, 1<<16)
+	// An error, or the end, comes again with the first read.
+	head, _ := b.Peek(3)
+	switch {
+	case bytes.HasPrefix(head, []byte("\xef\xbb\xbf")):
+		_, err = b.Discard(3)
+	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")):
+		err = fmt.Errorf("%s is UTF-16: save it as UTF-8", name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return &buffered{b, r}, nil
+}
+
+// buffered is a file that is read through a buffer.
+type buffered struct {
+	*bufio.Reader
+	io.Closer
 }
 
 func unpacked(name string, r io.ReadCloser) (io.ReadCloser, error) {
@@ -175,6 +216,7 @@ func (g *gzipFile) Close() error { return errors.Join(g.Reader.Close(), g.under.
 func (f *files) lines(
 	ctx context.Context,
 	name, sep string,
+	read charset,
 	each func(n int, fields []string) error,
 ) error {
 	r, err := f.openFile(name)
@@ -185,24 +227,26 @@ func (f *files) lines(
 	s := bufio.NewScanner(r)
 	s.Buffer(make([]byte, 64<<10), 1<<20)
 	var fields []string
-	for n := 1; s.Scan(); n++ {
+	n := 1
+	for ; s.Scan(); n++ {
 		if n%4096 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		line := bytes.TrimSuffix(s.Bytes(), []byte("\r"))
-		if n == 1 {
-			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
-		}
 		if len(line) == 0 {
 			continue
 		}
-		fields = split(fields[:0], text(line), sep)
-		if err := each(n, fields); err != nil {
+		s, err := read(line)
+		if err == nil {
+			fields = split(fields[:0], s, sep)
+			err = each(n, fields)
+		}
+		if err != nil {
 			return fmt.Errorf("%s, line %d: %w", name, n, err)
 		}
 	}
 	if err := s.Err(); err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
+		return fmt.Errorf("read %s, line %d: %w", name, n, err)
 	}
 	return nil
 }
@@ -218,99 +262,24 @@ func split(into []string, s, sep string) []string {
 	}
 }
 
-// text returns the line as UTF-8: what is not UTF-8 already is Latin-1, as in the older data sets.
-func text(line []byte) string {
+// charset returns a line as UTF-8.
+type charset func(line []byte) (string, error)
+
+// onlyUTF8 refuses what is not UTF-8. Ids are never guessed: two of them could become one.
+func onlyUTF8(line []byte) (string, error) {
+	s := string(line)
+	return s, schemas.CheckUTF8(s)
+}
+
+// orLatin1 takes a line that is not UTF-8 for Latin-1. It is for the names and tags of MovieLens
+// 100k and 1M, and of HetRec, whose documents say so.
+func orLatin1(line []byte) (string, error) {
 	if utf8.Valid(line) {
-		return string(line)
+		return string(line), nil
 	}
 	b := make([]byte, 0, len(line)+8)
 	for _, c := range line {
 		b = utf8.AppendRune(b, rune(c))
 	}
-	return string(b)
-}
-
-// table is a CSV file with a header.
-type table struct {
-	*csv.Reader
-	io.Closer
-	name   string
-	header []string
-}
-
-func (f *files) openCSV(name string) (*table, error) {
-	r, err := f.openFile(name)
-	if err != nil {
-		return nil, err
-	}
-	return newTable(name, r)
-}
-
-func newTable(name string, r io.ReadCloser) (*table, error) {
-	c := csv.NewReader(bufio.NewReaderSize(r, 1<<16))
-	c.ReuseRecord, c.FieldsPerRecord, c.LazyQuotes = true, -1, true
-	header, err := c.Read()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read the header of %s: %w", name, err), r.Close())
-	}
-	t := &table{Reader: c, Closer: r, name: name, header: slices.Clone(header)}
-	t.header[0] = strings.TrimPrefix(t.header[0], "\xef\xbb\xbf")
-	for i := range t.header {
-		t.header[i] = strings.TrimSpace(t.header[i])
-	}
-	return t, nil
-}
-
-// columns returns the place of each wanted column; an error names those that are not there.
-func (t *table) columns(want ...string) ([]int, error) {
-	at := make([]int, len(want))
-	var missing []string
-	for i, w := range want {
-		if at[i] = t.column(w); at[i] < 0 {
-			missing = append(missing, w)
-		}
-	}
-	if missing != nil {
-		return nil, fmt.Errorf(
-			"%s: the header is %q, columns %q are missing", t.name, t.header, missing,
-		)
-	}
-	return at, nil
-}
-
-// column returns the place of the first of the names that is in the header, or -1.
-func (t *table) column(names ...string) int {
-	for _, n := range names {
-		if i := slices.IndexFunc(t.header, func(h string) bool {
-			return strings.EqualFold(h, n)
-		}); i >= 0 {
-			return i
-		}
-	}
-	return -1
-}
-
-// each calls f for every row with at least width fields; its fields are valid during the call only.
-func (t *table) each(ctx context.Context, width int, f func(fields []string) error) error {
-	for n := 0; ; n++ {
-		if n%4096 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		fields, err := t.Read()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("read %s: %w", t.name, err)
-		}
-		line, _ := t.FieldPos(0)
-		if len(fields) < width {
-			return fmt.Errorf(
-				"%s, line %d: %d fields, want at least %d", t.name, line, len(fields), width,
-			)
-		}
-		if err := f(fields); err != nil {
-			return fmt.Errorf("%s, line %d: %w", t.name, line, err)
-		}
-	}
+	return string(b), nil
 }

@@ -3,7 +3,6 @@ package datasets
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -71,9 +70,7 @@ func (d *Dataset) readHetRecLastFM(ctx context.Context, f *files, c Config) erro
 			return err
 		}
 	}
-	if err := d.addListenings(pairs, c.TimedOnly); err != nil {
-		return err
-	}
+	d.addListenings(pairs)
 	if err := d.readArtists(ctx, f, byTag); err != nil {
 		return err
 	}
@@ -94,61 +91,25 @@ func (d *Dataset) readHetRecLastFM(ctx context.Context, f *files, c Config) erro
 	return err
 }
 
-// addListenings adds the pairs in the order of the ids; order() sorts them by time.
-func (d *Dataset) addListenings(pairs map[pair]*listening, timedOnly bool) error {
+// addListenings adds the pairs in the order of the ids; order() gives a time to those that have
+// none, and sorts.
+func (d *Dataset) addListenings(pairs map[pair]*listening) {
 	keys := slices.SortedFunc(maps.Keys(pairs), func(a, b pair) int {
 		return cmp.Or(compareIDs(a.user, b.user), compareIDs(a.artist, b.artist))
 	})
-	spans := map[string]*span{}
-	var all span
 	for _, k := range keys {
-		if spans[k.user] == nil {
-			spans[k.user] = &span{}
+		at := int64(noTime)
+		if ms := pairs[k].at; ms != 0 {
+			at = ms * 1000
 		}
-		if at := pairs[k].at; at != 0 {
-			spans[k.user].include(at)
-			all.include(at)
-		}
+		d.add(k.user, k.artist, at, unrated)
 	}
-	if all.last == 0 {
-		return errors.New(
-			"user_taggedartists-timestamps.dat holds no times, so nothing can be put in order",
-		)
-	}
-	for _, k := range keys {
-		if at := pairs[k].at; at != 0 {
-			d.add(k.user, k.artist, at*1000, unrated)
-			continue
-		}
-		if timedOnly {
-			continue
-		}
-		s := spans[k.user]
-		if s.last == 0 {
-			s = &all
-		}
-		// The top 53 bits of the hash are a fair number in [0, 1).
-		share := float64(schemas.Key(k.user+"/"+k.artist)>>11) / (1 << 53)
-		at := s.first + int64(share*float64(s.last-s.first))
-		d.add(k.user, k.artist, at*1000, untimed)
-	}
-	return nil
-}
-
-// span is a time with a beginning and an end, in milliseconds.
-type span struct{ first, last int64 }
-
-func (s *span) include(at int64) {
-	if s.last == 0 || at < s.first {
-		s.first = at
-	}
-	s.last = max(s.last, at)
 }
 
 func (d *Dataset) readArtists(ctx context.Context, f *files, byTag map[int64]map[string]int) error {
 	tags := tagCounts{}
 	if len(byTag) > 0 && f.has("tags.dat") {
-		err := f.lines(ctx, "tags.dat", "\t", func(n int, s []string) error {
+		err := f.lines(ctx, "tags.dat", "\t", orLatin1, func(n int, s []string) error {
 			id, err := strconv.ParseInt(s[0], 10, 64)
 			if err != nil || len(s) < 2 {
 				return skipHeader(n, s)
@@ -165,7 +126,7 @@ func (d *Dataset) readArtists(ctx context.Context, f *files, byTag map[int64]map
 	if !f.has("artists.dat") {
 		return nil
 	}
-	return f.lines(ctx, "artists.dat", "\t", func(n int, s []string) error {
+	return f.lines(ctx, "artists.dat", "\t", orLatin1, func(n int, s []string) error {
 		if _, err := strconv.ParseInt(s[0], 10, 64); err != nil || len(s) < 2 {
 			return skipHeader(n, s)
 		}
@@ -195,12 +156,15 @@ func (d *Dataset) numbers(
 	each func(s []string, n []int64),
 ) error {
 	n := make([]int64, columns)
-	return f.lines(ctx, name, "\t", func(line int, s []string) error {
+	return f.lines(ctx, name, "\t", onlyUTF8, func(line int, s []string) error {
 		if len(s) < columns {
 			return fmt.Errorf("%d fields, want %d", len(s), columns)
 		}
 		for i := range n {
 			v, err := strconv.ParseInt(s[i], 10, 64)
+			if err != nil && i > 0 {
+				line = 0 // a header has no number
+			}
 			if err != nil {
 				return skipHeader(line, s)
 			}

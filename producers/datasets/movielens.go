@@ -11,12 +11,12 @@ import (
 )
 
 func (d *Dataset) readML100K(ctx context.Context, f *files, _ Config) error {
-	if err := f.lines(ctx, "u.data", "\t", d.rating); err != nil {
+	if err := f.lines(ctx, "u.data", "\t", onlyUTF8, d.rating); err != nil {
 		return err
 	}
 	genres := []string{}
 	if f.has("u.genre") {
-		err := f.lines(ctx, "u.genre", "|", func(_ int, s []string) error {
+		err := f.lines(ctx, "u.genre", "|", orLatin1, func(_ int, s []string) error {
 			genres = append(genres, s[0])
 			return nil
 		})
@@ -26,7 +26,7 @@ func (d *Dataset) readML100K(ctx context.Context, f *files, _ Config) error {
 	}
 	if f.has("u.item") {
 		// id|title|release date|video release date|address|one flag per genre
-		err := f.lines(ctx, "u.item", "|", func(_ int, s []string) error {
+		err := f.lines(ctx, "u.item", "|", orLatin1, func(_ int, s []string) error {
 			if len(s) < 5 {
 				return fmt.Errorf("%d fields, want at least 5", len(s))
 			}
@@ -49,7 +49,7 @@ func (d *Dataset) readML100K(ctx context.Context, f *files, _ Config) error {
 	if !f.has("u.user") {
 		return nil
 	}
-	return f.lines(ctx, "u.user", "|", func(_ int, s []string) error {
+	return f.lines(ctx, "u.user", "|", orLatin1, func(_ int, s []string) error {
 		if len(s) < 4 {
 			return fmt.Errorf("%d fields, want at least 4", len(s))
 		}
@@ -68,17 +68,31 @@ func (d *Dataset) readML100K(ctx context.Context, f *files, _ Config) error {
 	})
 }
 
-func (d *Dataset) readML1M(ctx context.Context, f *files, _ Config) error {
-	if err := f.lines(ctx, "ratings.dat", "::", d.rating); err != nil {
+func (d *Dataset) readML1M(ctx context.Context, f *files, c Config) error {
+	if err := f.lines(ctx, "ratings.dat", "::", onlyUTF8, d.rating); err != nil {
 		return err
 	}
+	tags := tagCounts{}
+	if c.Tags && f.has("tags.dat") { // 10M has it: user, item, tag, timestamp
+		err := f.lines(ctx, "tags.dat", "::", orLatin1, func(_ int, s []string) error {
+			if len(s) < 4 {
+				return fmt.Errorf("%d fields, want 4", len(s))
+			}
+			tags.add(s[1], strings.Join(s[2:len(s)-1], "::"))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if f.has("movies.dat") {
-		err := f.lines(ctx, "movies.dat", "::", func(_ int, s []string) error {
+		err := f.lines(ctx, "movies.dat", "::", orLatin1, func(_ int, s []string) error {
 			if len(s) < 3 {
 				return fmt.Errorf("%d fields, want 3", len(s))
 			}
-			x := film(s[0], s[1])
-			x.Genres = list(s[2])
+			// A title may hold the separator.
+			x := film(s[0], strings.Join(s[1:len(s)-1], "::"))
+			x.Genres, x.Tags = list(s[len(s)-1]), tags.top(s[0])
 			d.items = append(d.items, x)
 			return nil
 		})
@@ -89,7 +103,7 @@ func (d *Dataset) readML1M(ctx context.Context, f *files, _ Config) error {
 	if !f.has("users.dat") {
 		return nil
 	}
-	return f.lines(ctx, "users.dat", "::", func(_ int, s []string) error {
+	return f.lines(ctx, "users.dat", "::", orLatin1, func(_ int, s []string) error {
 		if len(s) < 4 {
 			return fmt.Errorf("%d fields, want at least 4", len(s))
 		}
@@ -106,15 +120,16 @@ func (d *Dataset) readML1M(ctx context.Context, f *files, _ Config) error {
 
 func (d *Dataset) readMLLatest(ctx context.Context, f *files, c Config) error {
 	err := d.eachRow(
-		ctx, f, "ratings.csv", []string{"userId", "movieId", "rating", "timestamp"},
+		ctx, f, f.either("ratings.csv", "rating.csv"),
+		[]string{"userId", "movieId", "rating", "timestamp"},
 		func(s []string) error { return d.rating(0, s) },
 	)
 	if err != nil {
 		return err
 	}
 	tags := tagCounts{}
-	if c.Tags && f.has("tags.csv") {
-		err := d.eachRow(ctx, f, "tags.csv", []string{"movieId", "tag"}, func(s []string) error {
+	if name := f.either("tags.csv", "tag.csv"); c.Tags && f.has(name) {
+		err := d.eachRow(ctx, f, name, []string{"movieId", "tag"}, func(s []string) error {
 			tags.add(s[0], s[1])
 			return nil
 		})
@@ -122,13 +137,14 @@ func (d *Dataset) readMLLatest(ctx context.Context, f *files, c Config) error {
 			return err
 		}
 	}
-	if !f.has("movies.csv") {
+	movies := f.either("movies.csv", "movie.csv")
+	if !f.has(movies) {
 		return nil
 	}
 	return d.eachRow(
 		ctx,
 		f,
-		"movies.csv",
+		movies,
 		[]string{"movieId", "title", "genres"},
 		func(s []string) error {
 			x := film(s[0], s[1])
@@ -178,14 +194,14 @@ func (d *Dataset) rating(_ int, s []string) error {
 	if err != nil || !(value >= 0.5 && value <= 5) {
 		return fmt.Errorf("rating %q is not a number from 0.5 to 5", s[2])
 	}
-	at, err := strconv.ParseInt(s[3], 10, 64)
-	if err != nil || at > latestSeconds || at < -latestSeconds {
-		return fmt.Errorf("timestamp %q is not a whole number of seconds since 1970", s[3])
+	at, err := parseTime(s[3])
+	if err != nil {
+		return err
 	}
 	if err := checkIDs(s[0], s[1]); err != nil {
 		return err
 	}
-	d.add(s[0], s[1], at*1e6, float32(value))
+	d.add(s[0], s[1], at, float32(value))
 	return nil
 }
 

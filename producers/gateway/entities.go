@@ -21,43 +21,43 @@ type Taken struct {
 }
 
 func (g *Gateway) putItem(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindItemUpdated, map[string]string{"item_id": segment(r, 0)})
+	g.change(w, r, schemas.KindItemUpdated, []string{"item_id"})
 }
 
 func (g *Gateway) deleteItem(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindItemWithdrawn, map[string]string{"item_id": segment(r, 0)})
+	g.change(w, r, schemas.KindItemWithdrawn, []string{"item_id"})
 }
 
 func (g *Gateway) putUser(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindUserUpdated, map[string]string{"user_id": segment(r, 0)})
+	g.change(w, r, schemas.KindUserUpdated, []string{"user_id"})
 }
 
 func (g *Gateway) deleteUser(w http.ResponseWriter, r *http.Request) {
-	g.change(w, r, schemas.KindUserErased, map[string]string{"user_id": segment(r, 0)})
+	g.change(w, r, schemas.KindUserErased, []string{"user_id"})
 }
 
 func (g *Gateway) putFriend(w http.ResponseWriter, r *http.Request) {
-	g.change(
-		w, r, schemas.KindFriendshipAdded,
-		map[string]string{"user_id": segment(r, 2), "friend_id": segment(r, 0)},
-	)
+	g.change(w, r, schemas.KindFriendshipAdded, []string{"friend_id", "", "user_id"})
 }
 
 func (g *Gateway) deleteFriend(w http.ResponseWriter, r *http.Request) {
-	g.change(
-		w, r, schemas.KindFriendshipRemoved,
-		map[string]string{"user_id": segment(r, 2), "friend_id": segment(r, 0)},
-	)
+	g.change(w, r, schemas.KindFriendshipRemoved, []string{"friend_id", "", "user_id"})
 }
 
-// change writes one event about what the path names. The body, which may be empty, holds the other
-// fields; the header Idempotency-Key is the event's id.
+// change writes one event about what the path names: its last segment is the field names[0], and so
+// on towards the front; "" is no field. The body, which may be empty, holds the other fields; the
+// header Idempotency-Key is the event's id.
 func (g *Gateway) change(
 	w http.ResponseWriter,
 	r *http.Request,
 	kind schemas.Kind,
-	path map[string]string,
+	names []string,
 ) {
+	path, p := pathFields(r, names)
+	if p != nil {
+		g.fail(w, r, p)
+		return
+	}
 	media, p := mediaType(r)
 	if p == nil && media != "" && media != schemas.ContentTypeJSON && r.ContentLength != 0 {
 		p = problem(
@@ -100,6 +100,9 @@ func (g *Gateway) change(
 // withPath puts what the path says into the body.
 func withPath(body []byte, path map[string]string) ([]byte, *Problem) {
 	fields := map[string]json.RawMessage{}
+	if err := schemas.CheckJSONText(body); err != nil {
+		return nil, problem(http.StatusBadRequest, "the body %v", err)
+	}
 	if len(bytes.TrimSpace(body)) > 0 {
 		if err := json.Unmarshal(body, &fields); err != nil || fields == nil {
 			return nil, problem(http.StatusBadRequest, "the body is not a JSON object: %v", err)
@@ -127,16 +130,23 @@ func withPath(body []byte, path map[string]string) ([]byte, *Problem) {
 	return value, nil
 }
 
-// segment returns a part of the path, counted from its end. Routers differ in whether their values
-// are unescaped; the path itself does not.
-func segment(r *http.Request, fromEnd int) string {
-	parts := strings.Split(r.URL.EscapedPath(), "/")
-	if fromEnd >= len(parts) {
-		return ""
+// pathFields returns the segments of the path by the names of their fields, the last segment first.
+// Routers differ in whether their values are unescaped; the path itself does not.
+func pathFields(r *http.Request, names []string) (map[string]string, *Problem) {
+	segments := strings.Split(r.URL.EscapedPath(), "/")
+	fields := map[string]string{}
+	for i, name := range names {
+		if name == "" || i >= len(segments) {
+			continue
+		}
+		v, err := url.PathUnescape(segments[len(segments)-1-i])
+		if err == nil {
+			err = schemas.CheckUTF8(v)
+		}
+		if err != nil {
+			return nil, problem(http.StatusBadRequest, "%q in the path %v", name, err)
+		}
+		fields[name] = v
 	}
-	part := parts[len(parts)-1-fromEnd]
-	if v, err := url.PathUnescape(part); err == nil {
-		return v
-	}
-	return part
+	return fields, nil
 }

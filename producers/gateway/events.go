@@ -188,7 +188,8 @@ func (g *Gateway) accept(event schemas.Event, trace string, err error) received 
 		*at = g.now().UTC()
 	}
 	x := received{kind: event.Kind(), id: *id, message: event.Record()}
-	if trace != "" && len(trace) <= 256 {
+	// A traceparent that cannot be one is left out, as W3C demands.
+	if trace != "" && len(trace) <= 256 && schemas.CheckUTF8(trace) == nil {
 		x.message.Headers = append(
 			x.message.Headers, record.Header{Key: schemas.HeaderTrace, Value: []byte(trace)},
 		)

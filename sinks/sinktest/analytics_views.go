@@ -1,6 +1,7 @@
 package sinktest
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -104,7 +105,7 @@ func analyticsNewest(t *testing.T, e AnalyticsEngine) {
 			ItemID: "i", Title: title, Genres: []string{"Horror", "Sci-Fi"},
 			PublishedAt: time.Date(1895, 1, 1, 0, 0, 0, 0, time.UTC),
 			Attributes: map[string]any{
-				"studio": "Fox",
+				"studio": "Fox", "steam": json.Number("76561197980428154"),
 			},
 			Available: available, Withdrawn: withdrawn, OccurredAt: analyticsDay,
 		}, Offset: offset, RecordedAt: analyticsTook}
@@ -124,7 +125,7 @@ func analyticsNewest(t *testing.T, e AnalyticsEngine) {
 		e.Store.Insert(ctx, span("items", 0, 0, 4), sinks.ItemRows{item(3, "three", &no, false)}),
 	)
 	require.Equal(
-		t, [][]string{{"nine", "1", "0", `{"studio":"Fox"}`}},
+		t, [][]string{{"nine", "1", "0", `{"steam":76561197980428154,"studio":"Fox"}`}},
 		e.Query(t, "SELECT title, available, withdrawn, attributes FROM items"),
 	)
 	require.NoError(
@@ -135,8 +136,10 @@ func analyticsNewest(t *testing.T, e AnalyticsEngine) {
 	user := func(offset int64, country string, erased bool) sinks.UserRow {
 		return sinks.UserRow{
 			User: schemas.User{
-				UserID: "u", Attributes: map[string]any{"country": country}, Erased: erased,
-				OccurredAt: analyticsDay,
+				UserID: "u", Erased: erased, OccurredAt: analyticsDay,
+				Attributes: map[string]any{
+					"country": country, "steam": json.Number("76561197980428154"),
+				},
 			},
 			Offset: offset, RecordedAt: analyticsTook,
 		}
@@ -151,7 +154,7 @@ func analyticsNewest(t *testing.T, e AnalyticsEngine) {
 		t, e.Store.Insert(ctx, span("users", 0, 0, 1), sinks.UserRows{user(1, "IS", false)}),
 	)
 	require.Equal(
-		t, [][]string{{"u", `{"country":"NZ"}`}},
+		t, [][]string{{"u", `{"country":"NZ","steam":76561197980428154}`}},
 		e.Query(t, "SELECT user_id, attributes FROM users"),
 	)
 	require.NoError(

@@ -121,12 +121,21 @@ func itemPutCases() []testCase[Items] {
 				Tags: []string{"space"}, Description: "In space\nno one can hear you.",
 				PublishedAt: noon, Available: &available,
 				Attributes: map[string]any{
-					"price": 9.5, "nested": map[string]any{"list": []any{"a", 1.0, nil, true}},
+					"nested": map[string]any{"list": []any{"a", json.Number("1.0"), nil, true}},
+					// Numbers that a float64 does not keep.
+					"steam": json.Number("76561197980428154"), "price": json.Number("9.50"),
+					"big": json.Number("123456789012345678901234567890"),
 				},
 				OccurredAt: noon.Add(1),
 			}
 			putItems(t, s, x)
 			requireItem(t, x, getItem(t, s, "i1"))
+			hits, err := s.SearchItems(
+				t.Context(), []sinks.ItemQuery{{Vector: x.Vector, N: 1}},
+			)
+			require.NoError(t, err)
+			require.Len(t, hits[0], 1)
+			require.Equal(t, x.Content.Attributes, hits[0][0].Item.Content.Attributes)
 		}},
 		{"unknown ids and keys are absent", func(t *testing.T, s Items) {
 			putItems(t, s, item("i1", 1, 1), item("i2", 1, 2))

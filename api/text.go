@@ -1,0 +1,60 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// text answers 400 to a request whose path or query is not UTF-8, and names the place: an id with a
+// replaced character would be another id. Bodies are checked where they are read.
+func (s *Server) text(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := checkURL(r.URL); err != nil {
+			problem(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func checkURL(u *url.URL) error {
+	if err := schemas.CheckUTF8(u.Path); err != nil {
+		return fmt.Errorf("the path %q %w", u.Path, err)
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return fmt.Errorf("the query cannot be read: %w", err)
+	}
+	for name, values := range query {
+		if err := schemas.CheckUTF8(name); err != nil {
+			return fmt.Errorf("the query's name %q %w", name, err)
+		}
+		for _, v := range values {
+			if err := schemas.CheckUTF8(v); err != nil {
+				return fmt.Errorf("the query's %s %q %w", name, v, err)
+			}
+		}
+	}
+	return nil
+}
+
+// formats are huma's, but for bodies that are no text.
+func formats() map[string]huma.Format {
+	checked := huma.DefaultJSONFormat
+	checked.Unmarshal = func(data []byte, v any) error {
+		if err := schemas.CheckJSONText(data); err != nil {
+			return fmt.Errorf("the body %w", err)
+		}
+		return json.Unmarshal(data, v)
+	}
+	f := maps.Clone(huma.DefaultFormats)
+	f["application/json"], f["json"] = checked, checked
+	return f
+}
