@@ -50,3 +50,10 @@ type UserQuery struct {
 	// Exclude are ids to leave out.
 	Exclude []string
 }
+
+// UserChange is what ChangedUsers tells of a user: the point without its vector and state.
+type UserChange struct {
+	ID                     string
+	Positions              map[string]Position
+	LastEventAt, ChangedAt time.Time
+}

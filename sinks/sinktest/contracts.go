@@ -55,8 +55,17 @@ type UserWriter interface {
 	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
 }
 
-// UserLister visits all users. It is for rebuilds and comparisons, not for serving.
+// UserLister visits many users. It is for rebuilds, gaps and comparisons, not for serving.
 type UserLister interface {
+	// ChangedUsers returns at most limit users whose ChangedAt is at since or after it, to the
+	// microsecond; a zero since is before all. The latest change comes first. after is the last
+	// user of the page before, nil for the first page; fewer users than limit are the last page. A
+	// user who changes between two pages may come again or not at all. A page costs what its own
+	// length costs, however many users there are and however many have changed at the same time.
+	// Users without a ChangedAt, which erasures leave for a moment, are left out.
+	ChangedUsers(
+		ctx context.Context, since time.Time, after *sinks.UserChange, limit int,
+	) ([]sinks.UserChange, error)
 	// EachUser calls f for every user, in any order, until f fails, and returns that error.
 	EachUser(ctx context.Context, f func(sinks.User) error) error
 	// CountUsers returns the number of users.

@@ -29,6 +29,7 @@ var (
 func TestUsers(t *testing.T, open func(t *testing.T) Users) {
 	cases := slices.Concat(
 		userPutCases(), userPositionCases(), userSearchCases(), userForgetCases(),
+		userChangedCases(),
 	)
 	runAll(t, open, cases)
 }
