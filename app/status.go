@@ -10,6 +10,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // Status is the state of the pipeline.
@@ -133,7 +134,7 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 		g := v.groups[name]
 		g.lag += l.Lag
 		g.position += max(0, l.Committed)
-		if l.Metadata != "" {
+		if intent, err := record.ParseIntent(l.Metadata); err == nil && intent != nil {
 			g.intents++
 		}
 		v.groups[name] = g

@@ -186,6 +186,9 @@ func (g *generation) positions(tps []record.TopicPartition) ([]record.Assignment
 // placed decides where a partition starts.
 func (g *generation) placed(a record.Assignment, metadata string) record.Assignment {
 	a.Next = a.Committed
+	if !g.cfg.Intents {
+		a.Note = metadata
+	}
 	if a.Committed < 0 {
 		a.Next = a.First
 		if g.cfg.Start == FromLast {
@@ -214,6 +217,13 @@ func (g *generation) placed(a record.Assignment, metadata string) record.Assignm
 	}
 	var err error
 	switch {
+	case a.Committed < a.First && after <= a.HighWatermark && g.expires(a.TopicPartition):
+		a.Next, a.Lost = a.First, true
+		if a.Repeat != nil && a.Repeat.Last < a.First {
+			a.Repeat = nil // nothing of it is left
+		}
+		g.tellLost(a.TopicPartition, a.Committed, a.First-1)
+		return a
 	case after > a.HighWatermark:
 		err = fmt.Errorf(
 			"%w: group %s stands at %d of %s, which ends at %d: the log was replaced or cut; "+

@@ -41,8 +41,10 @@ func newCommitter(g *generation) *committer {
 	}
 }
 
-// set notes a position, to be committed within the commit interval.
-func (c *committer) set(tp record.TopicPartition, offset int64) { c.put(tp, offset, "", nil) }
+// set remembers a position and its note, to be committed within the commit interval.
+func (c *committer) set(tp record.TopicPartition, offset int64, note string) {
+	c.put(tp, offset, note, nil)
+}
 
 // write commits an offset with metadata and returns when the broker has it.
 func (c *committer) write(

@@ -37,6 +37,21 @@ func (c *batchLease) Check(ctx context.Context) error {
 // Draining implements record.Lease.
 func (c *batchLease) Draining() <-chan struct{} { return c.p.g.live.Done() }
 
+// Note implements record.Lease. The note of a lost range is committed with the offset before it, so
+// that the work on it can go on after a restart.
+func (c *batchLease) Note(text string) {
+	if c.p.g.cfg.Intents {
+		return
+	}
+	c.mu.Lock()
+	lost, first := c.batch.Lost, c.intent.First
+	c.mu.Unlock()
+	c.p.setNote(text)
+	if lost {
+		c.p.g.commits.put(c.p.tp, first, text, nil)
+	}
+}
+
 // Exclude implements record.Lease.
 func (c *batchLease) Exclude(ctx context.Context, offsets ...int64) error {
 	c.mu.Lock()

@@ -208,6 +208,9 @@ func (f *fetcher) refused(p *partition, res *wire.Fetched) {
 	}
 	b, at := bounds[p.tp], p.fetchOffset()
 	switch {
+	case at < b.First && f.g.expires(p.tp):
+		p.lose(at, b.First, b.HighWatermark)
+		return
 	case at < b.First:
 		err = fmt.Errorf(
 			"%w: reading %s at %d, but it begins at %d now: records were deleted before they "+

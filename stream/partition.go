@@ -29,6 +29,8 @@ type partition struct {
 	retryAt  time.Time
 	failures int
 	stopped  bool
+	lost     *lostRange // offsets that were deleted unread, behind what is in chunks
+	note     string
 
 	gap wire.EndGap // the fetcher's own
 
@@ -41,11 +43,17 @@ type partition struct {
 }
 
 func newPartition(g *generation, a record.Assignment) *partition {
-	return &partition{
+	p := &partition{
 		g: g, tp: a.TopicPartition, repeat: a.Repeat, changed: make(chan struct{}, 1),
 		next: a.Next, high: a.HighWatermark, position: a.Next, uncertain: a.Repeat != nil,
-		closed: a.Repeat == nil && a.Committed == a.Next,
+		closed: a.Repeat == nil && a.Committed == a.Next, note: a.Note,
 	}
+	if a.Lost {
+		p.lost = &lostRange{a.Committed, a.First - 1}
+		// Nothing may be committed before the range is dealt with.
+		p.position, p.closed = a.Committed, true
+	}
+	return p
 }
 
 // hasRoom reports whether the fetcher may ask for more: until the next batch is there, or the range
@@ -53,7 +61,7 @@ func newPartition(g *generation, a record.Assignment) *partition {
 func (p *partition) hasRoom(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.fetching || p.stopped || now.Before(p.retryAt) {
+	if p.fetching || p.stopped || p.lost != nil || now.Before(p.retryAt) {
 		return false
 	}
 	if p.repeat != nil && p.next <= p.repeat.Last {
@@ -128,6 +136,9 @@ func (p *partition) highWatermark() int64 {
 
 // run hands out the partition's batches until the generation ends.
 func (p *partition) run() {
+	if !p.deliverLost() {
+		return
+	}
 	if p.repeat != nil && !p.repeatRange() {
 		return
 	}
@@ -191,7 +202,7 @@ func (p *partition) acknowledged(last int64) {
 // close commits the position without a range, unless one is uncertain.
 func (p *partition) close() {
 	if !p.closed && !p.uncertain {
-		p.g.commits.set(p.tp, p.position)
+		p.g.commits.set(p.tp, p.position, p.currentNote())
 		p.closed = true
 	}
 }
@@ -201,13 +212,23 @@ func (p *partition) close() {
 func (p *partition) nextRecords() []record.Record {
 	for {
 		idle := time.NewTimer(p.g.cfg.IdleClose)
-		outcome := p.await(idle.C, func() bool { return p.records > 0 })
+		records := false
+		outcome := p.await(idle.C, func() bool {
+			records = p.records > 0
+			return records || p.lost != nil
+		})
 		idle.Stop()
 		if outcome == ended {
 			return nil
 		}
-		if outcome == ready {
+		if outcome == ready && records {
 			break
+		}
+		if outcome == ready {
+			if !p.deliverLost() {
+				return nil
+			}
+			continue
 		}
 		p.skipGap()
 		p.close()

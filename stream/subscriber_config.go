@@ -70,6 +70,9 @@ type SubscriberHooks struct {
 	Committed func(partitions int, d time.Duration, err error)
 	// Generation: the member has joined, with so many partitions; or left (0).
 	Generation func(id int, partitions int)
+	// RecordsLost: the records of the offsets from first to last were deleted before they were
+	// read, of a topic that Expires names. The group goes on behind them.
+	RecordsLost func(tp record.TopicPartition, first, last int64)
 	// PartitionStopped: the partition is not worked on until the group's next generation; err says
 	// why and what to do.
 	PartitionStopped func(tp record.TopicPartition, err error)
@@ -107,6 +110,10 @@ type SubscriberConfig struct {
 	Intents bool
 	// Start is where a group without a committed offset begins. Default FromFirst.
 	Start StartOffset
+	// Expires tells of which topics the records are deleted by time, read or not. There an expired
+	// offset stops nothing: the group goes on with what is left, after the lost range, which is
+	// handed out as a batch without records (Batch.Lost). nil: of none.
+	Expires func(topic string) bool
 	// OffsetPolicy says what follows when a committed offset does not fit the log. Default
 	// StopPartition.
 	OffsetPolicy OffsetPolicy

@@ -49,6 +49,8 @@ type TopicSpec struct {
 	// RetentionMs and RetentionBytes (per partition) bound what is kept: 0 leaves it to the
 	// brokers, -1 is without bound.
 	RetentionMs, RetentionBytes int64
+	// RetentionAtLeast leaves a longer retention than RetentionMs as it is on the broker.
+	RetentionAtLeast bool
 	// Config holds further topic configurations by Kafka's names; it has the last word.
 	Config map[string]string
 }
@@ -305,7 +307,8 @@ func alignConfigs(ctx context.Context, conn *stream.Conn, specs []TopicSpec) err
 			ResourceType: kafka.ResourceTypeTopic, ResourceName: conn.Full(s.Name),
 		}
 		for _, name := range slices.Sorted(maps.Keys(s.configs())) {
-			if want := s.configs()[name]; !sameConfig(is[conn.Full(s.Name)][name], want) {
+			want, found := s.configs()[name], is[conn.Full(s.Name)][name]
+			if !sameConfig(found, want) && !s.keepsLonger(name, found) {
 				r.Configs = append(
 					r.Configs,
 					kafka.IncrementalAlterConfigsRequestConfig{
@@ -333,6 +336,15 @@ func alignConfigs(ctx context.Context, conn *stream.Conn, specs []TopicSpec) err
 		}
 	}
 	return nil
+}
+
+// keepsLonger tells whether a configuration that was found is a longer retention, and may stay.
+func (s TopicSpec) keepsLonger(name, found string) bool {
+	if !s.RetentionAtLeast || name != "retention.ms" {
+		return false
+	}
+	ms, err := strconv.ParseInt(found, 10, 64)
+	return err == nil && (ms < 0 || ms > s.RetentionMs) && s.RetentionMs > 0
 }
 
 // sameConfig compares values, lists in any order.

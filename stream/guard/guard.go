@@ -164,6 +164,9 @@ func foreignBatch(group string, msg *message.Message) *record.Batch {
 func (g *guard) handler(message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
 		ctx := msg.Context()
+		if b := deliveryOf(msg).batch; b.Lost {
+			return nil, g.o.Lost(ctx, b)
+		}
 		if g.o.Timeout == 0 {
 			return nil, g.o.Handler(ctx, deliveryOf(msg).batch)
 		}

@@ -54,6 +54,7 @@ type heldLease struct {
 
 func (c *heldLease) Check(context.Context) error { return c.lease }
 func (c *heldLease) Draining() <-chan struct{}   { return c.drain }
+func (c *heldLease) Note(string)                 {}
 func (c *heldLease) Exclude(_ context.Context, offsets ...int64) error {
 	if c.log != nil {
 		*c.log = append(*c.log, fmt.Sprintf("exclude %v", offsets))

@@ -16,8 +16,31 @@ import (
 // poison is the link that moves records, and acknowledges a batch only after that.
 func (g *guard) poison(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
+		if b := deliveryOf(msg).batch; b.Lost {
+			return nil, g.lost(msg, next, b)
+		}
 		return nil, g.work(msg, next, deliveryOf(msg).batch)
 	}
+}
+
+// lost lets the handler make up for a lost range, as far as it can.
+func (g *guard) lost(msg *message.Message, next message.HandlerFunc, b *record.Batch) error {
+	if g.o.Lost == nil {
+		return nil
+	}
+	_, err := next(msg)
+	if err == nil {
+		return nil
+	}
+	if fault.ClassOf(err) == fault.Canceled {
+		return errLeft
+	}
+	g.log.Error(
+		"nothing could be done about records that were deleted unread", "topic", b.Topic,
+		"partition", b.Partition, "first", b.First, "last", b.Last,
+		"err", deadletter.Clip(err.Error(), maxLoggedReason),
+	)
+	return nil
 }
 
 // work brings about the effects of every record of the batch that can have them, and sets the

@@ -84,6 +84,11 @@ type Options struct {
 	Subscriber message.Subscriber
 	// Handler does the work. Required.
 	Handler Handler
+	// Lost is called for a range whose records were deleted before they were read (Batch.Lost). It
+	// has no Timeout, since it may take as long as many batches, and should return when the batch
+	// is Draining. A transient failure is waited out like one of a batch. When it fails for good
+	// the group goes on all the same. nil: there is nothing to do.
+	Lost Handler
 	// Emitter writes dead letters and records that step aside. Required.
 	Emitter Emitter
 

@@ -31,6 +31,9 @@ type Batch struct {
 	// them first. They have no effect; only their ids count as seen. A batch that a consumer group
 	// delivers has none.
 	DeadLetters map[int64]struct{}
+	// Lost says that the records of the range were deleted before the group read them: the batch
+	// has no records.
+	Lost bool
 	// HighWatermark is the offset after the partition's newest record when the batch was fetched.
 	HighWatermark int64
 	// Lease is the ownership of the partition. Nil is one that never ends: a batch that was read
@@ -47,6 +50,8 @@ type Lease interface {
 	Exclude(ctx context.Context, offsets ...int64) error
 	// Draining is closed when the member's generation ends.
 	Draining() <-chan struct{}
+	// Note keeps a text beside the group's offset.
+	Note(text string)
 }
 
 // LeaseFunc is a Lease that only checks: nothing drains it, and an exclusion is not kept.
@@ -60,6 +65,9 @@ func (LeaseFunc) Exclude(context.Context, ...int64) error { return nil }
 
 // Draining returns nil: never closed.
 func (LeaseFunc) Draining() <-chan struct{} { return nil }
+
+// Note does nothing.
+func (LeaseFunc) Note(string) {}
 
 // IsDeadLetter tells whether a record of the batch became a dead letter when it was handled first.
 func (b *Batch) IsDeadLetter(r *Record) bool {
@@ -98,6 +106,18 @@ func (b *Batch) Exclude(ctx context.Context, offsets ...int64) error {
 	return b.Lease.Exclude(ctx, offsets...)
 }
 
+// MaxNote is the number of bytes that a note may have: what a broker keeps with an offset.
+const MaxNote = 4096
+
+// SetNote keeps a text, of at most MaxNote bytes, beside the group's offset: it is committed with
+// the offset after this batch, for a lost range also while it is in work, and comes back in
+// Assignment.Note. A group with batch intents keeps no notes.
+func (b *Batch) SetNote(text string) {
+	if b.Lease != nil && len(text) <= MaxNote {
+		b.Lease.Note(text)
+	}
+}
+
 // Assignment is one partition that a generation of the group has given to this member.
 type Assignment struct {
 	TopicPartition
@@ -111,4 +131,9 @@ type Assignment struct {
 	// Repeat is the uncertain intent that is delivered again first, with Batch.Repeat set. Nil when
 	// there is none.
 	Repeat *Intent
+	// Lost says that the records from Committed to First were deleted unread. The range is
+	// delivered first, with Batch.Lost set.
+	Lost bool
+	// Note is what the group last noted beside its offset.
+	Note string
 }
