@@ -23,6 +23,7 @@ import (
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // App is one running process: the log, the stores, the selected processors and the API.
@@ -56,6 +57,14 @@ type App struct {
 	ready     chan struct{}
 	once      sync.Once
 	health    health
+	gaps      gaps
+}
+
+// gaps are the lists made for the gaps that are worked on, and when they were last logged.
+type gaps struct {
+	mu     sync.Mutex
+	lists  map[record.TopicPartition]int
+	logged map[record.TopicPartition]time.Time
 }
 
 // apiName is the name of the API for --only.
@@ -129,6 +138,10 @@ func openApp(
 	a := &App{
 		cfg: cfg, log: o.Log, metrics: metrics, only: o.Only, embedded: o.Embedded,
 		version: o.Version, http: o.HTTP,
+		gaps: gaps{
+			lists:  make(map[record.TopicPartition]int),
+			logged: make(map[record.TopicPartition]time.Time),
+		},
 		started: now().UTC(), ready: make(chan struct{}), listening: make(chan string, 1),
 	}
 	defer func() {
@@ -256,6 +269,7 @@ func (a *App) Run(ctx context.Context) error {
 		support.Go(func() error { return a.Every(sctx, t.Interval, t.Name, t.Run) })
 	}
 	support.Go(func() error { return a.Every(sctx, 5*time.Second, "measure lag", a.measureLag) })
+	support.Go(func() error { return a.Every(sctx, time.Minute, "measure age", a.measureAge) })
 
 	var stopping atomic.Pointer[time.Time]
 	defer context.AfterFunc(ctx, func() { now := time.Now(); stopping.Store(&now) })()

@@ -38,7 +38,7 @@ type Engines struct {
 
 // UserStore is what the processors, the recommender and a rebuild need of the user store.
 type UserStore interface {
-	processors.UserStore
+	processors.UsersStore
 	recommend.UserFinder
 	CountUsers(ctx context.Context) (int64, error)
 }

@@ -26,7 +26,9 @@ type Kafka struct {
 	pub  *stream.Publisher
 	// retryDelays are those of the retry topics.
 	retryDelays []time.Duration
-	metrics     *telemetry.Metrics
+	// retentions are those of the topics whose records are deleted by time.
+	retentions map[string]time.Duration
+	metrics    *telemetry.Metrics
 	// writers lets the log compactor of the embedded broker hold back the writing to a topic.
 	writers writers
 }
@@ -65,7 +67,10 @@ func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	return &Kafka{conn: conn, pub: pub, retryDelays: cfg.Topics.RetryDelays}, nil
+	return &Kafka{
+		conn: conn, pub: pub, retryDelays: cfg.Topics.RetryDelays,
+		retentions: retentions(TopicsConfig(cfg)),
+	}, nil
 }
 
 // Close flushes and disconnects.
@@ -158,6 +163,20 @@ func TopicsConfig(cfg config.Config) schemas.TopicsConfig {
 	}
 }
 
+// retentions returns how long the records are kept of the topics that are not kept for good.
+func retentions(c schemas.TopicsConfig) map[string]time.Duration {
+	out := make(map[string]time.Duration)
+	for _, t := range processors.Topics(c) {
+		if !t.Compact && t.Retention > 0 {
+			out[t.Name] = t.Retention
+		}
+	}
+	return out
+}
+
+// expires tells whether the records of a topic are deleted by time.
+func (k *Kafka) expires(topic string) bool { return k.retentions[topic] > 0 }
+
 // EnsureTopics creates what is missing of the declared topics.
 func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
 	declared := processors.Topics(TopicsConfig(cfg))
@@ -166,7 +185,7 @@ func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
 		spec := admin.TopicSpec{
 			Name: t.Name, Partitions: t.Partitions, Replication: cfg.Topics.ReplicationFactor,
 			Compact: t.Compact, LogAppendTime: t.LogAppendTime,
-			RetentionMs: -1, RetentionBytes: -1,
+			RetentionMs: -1, RetentionBytes: -1, RetentionAtLeast: t.AtLeast,
 		}
 		if t.Partitions == cfg.Topics.Partitions {
 			spec.PartitionsFrom = "SLIPSTREAM_TOPICS_PARTITIONS"

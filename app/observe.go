@@ -70,6 +70,14 @@ func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 			a.health.startsOver(group)
 			m.SetStopped(group, 0)
 		},
+		RecordsLost: func(tp record.TopicPartition, first, last int64) {
+			m.Lost(group, tp.Topic, last-first+1)
+			a.log.Error(
+				"records were deleted before the group read them: it goes on behind them; "+
+					"more instances or a longer retention help", "group", group,
+				"partition", tp.String(), "first", first, "last", last,
+			)
+		},
 		PartitionStopped: func(tp record.TopicPartition, err error) {
 			m.SetStopped(group, a.health.stop(inGroup{group, tp}, err))
 			a.log.Error("partition stopped", "group", group, "partition", tp.String(), "error", err)

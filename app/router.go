@@ -56,7 +56,9 @@ func (a *App) deps() processors.Deps {
 		Settings:    a.settings(),
 		Hooks: processors.Hooks{
 			ListPublished: a.countList, UserCorrupt: a.corruptUser, UserRepaired: a.repairedUser,
+			Gap: a.gapProgress,
 		},
+		Pace:   pace(a.cfg.Recommend.CatchUpRate),
 		Repeat: a.repeat,
 		Now:    now,
 	}
@@ -112,6 +114,14 @@ func (a *App) handle(
 		},
 		Splittable: d.Splittable, Hooks: a.guardHooks(),
 	}
+	for _, topic := range o.Topics {
+		if a.kafka.expires(topic) { // so that the first loss is an increase
+			a.metrics.Lost(d.Name, topic, 0)
+		}
+	}
+	if l, ok := p.(processors.LostHandler); ok {
+		o.Lost = l.Lost
+	}
 	if d.RetryTopics && len(a.cfg.Topics.RetryDelays) > 0 {
 		retrySub, err := stream.NewSubscriber(
 			a.kafka.conn, a.subscriberConfig(record.RetryGroup(d.Name)),
@@ -155,6 +165,7 @@ func (a *App) subscriberConfig(group string) stream.SubscriberConfig {
 	if a.embedded {
 		s.OffsetPolicy = stream.GoToFirst
 	}
+	s.Expires = a.kafka.expires
 	s.Hooks = a.subscriberHooks(group)
 	return s
 }

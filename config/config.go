@@ -192,6 +192,7 @@ type Recommend struct {
 	TrendingHalfLife time.Duration `koanf:"trending_half_life" help:"age at which an interaction counts half for trending"`
 	TrendingInterval time.Duration `koanf:"trending_interval" help:"time between computations of trending"`
 	UserTTL          time.Duration `koanf:"user_ttl" help:"time without events after which a user's vector is deleted; 0: never"`
+	CatchUpRate      int           `koanf:"catch_up_rate" help:"lists per second and process for users whose profile changes were deleted before they were read"`
 }
 
 // Default returns the configuration that applies where nothing else is set.
@@ -238,7 +239,7 @@ func Default() Config {
 			ListLength: 20, Candidates: 60, Diversity: 0.1, HoldoutShare: 0.05, Variant: "default",
 			TTL: 24 * time.Hour, FriendsLimit: 100,
 			TrendingHalfLife: 24 * time.Hour, TrendingInterval: 15 * time.Second,
-			UserTTL: 400 * 24 * time.Hour,
+			UserTTL: 400 * 24 * time.Hour, CatchUpRate: 200,
 		},
 	}
 }

@@ -210,6 +210,9 @@ func families(t *testing.T) []string {
 	m.Request("GET", "/", 200, 1)
 	m.Refused("c", 1)
 	m.SetLag([]telemetry.Lag{{Group: "g", Topic: "t"}})
+	m.SetAges([]telemetry.Age{{Group: "g", Topic: "t"}})
+	m.Lost("g", "t", 1)
+	m.GapLists(1)
 	gathered, err := m.Registry().Gather()
 	require.NoError(t, err)
 	var names []string
@@ -288,7 +291,7 @@ func TestAlertsWatchMetricsThatExist(t *testing.T) {
 		require.NotEmpty(t, r.Annotations["summary"], r.Alert)
 		require.NotEmpty(t, r.Annotations["description"], r.Alert)
 	}
-	require.Len(t, file.Groups[0].Rules, 7)
+	require.Len(t, file.Groups[0].Rules, 9)
 
 	var scrape struct {
 		RuleFiles []string `yaml:"rule_files"`

@@ -120,10 +120,22 @@ type AnalyticsStore interface {
 	TrendSource
 }
 
+// UsersStore is what the processors need of the store of users.
+type UsersStore interface {
+	UserStore
+	ChangedUsers
+}
+
+// LostHandler is a processor that can make up for records that were deleted before it read them.
+type LostHandler interface {
+	// Lost is called with the lost range, a batch without records, before the batches behind it.
+	Lost(ctx context.Context, b *record.Batch) error
+}
+
 // Deps are the dependencies of processors. A process fills those that its processors need.
 type Deps struct {
 	Streams   Streams
-	Users     UserStore
+	Users     UsersStore
 	Items     ItemStore
 	Graph     EdgeStore
 	Analytics AnalyticsStore
@@ -135,6 +147,8 @@ type Deps struct {
 	Hooks       Hooks
 	// Repeat runs a task at its interval until ctx ends.
 	Repeat func(ctx context.Context, t Task)
+	// Pace waits until n more lists may be made for a gap, or ctx ends. nil is at once.
+	Pace func(ctx context.Context, n int) error
 	// Now is the wall clock.
 	Now func() time.Time
 }
@@ -162,6 +176,8 @@ type Settings struct {
 type Hooks struct {
 	// ListPublished is called for each list once the log has it.
 	ListPublished func(list *schemas.Recommendation)
+	// Gap is RecommendConfig.Gap.
+	Gap func(GapProgress)
 	// UserCorrupt and UserRepaired are EmbedConfig.Corrupt and EmbedConfig.Repaired.
 	UserCorrupt  func(userID string, err error)
 	UserRepaired func(userID string, events int)

@@ -1,6 +1,7 @@
 package processors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -547,6 +548,9 @@ func (p *Embed) learn(
 		c.state.point.Vector = make([]float32, dim+1)
 		part.learner.Query(&c.state.model, c.state.point.Vector)
 	}
+	// In the order of their events: what recommend has answered tells what it has not, see
+	// answeredNote.
+	slices.SortFunc(changed, func(a, b *changedUser) int { return cmp.Compare(a.first, b.first) })
 	return changed, erased
 }
 

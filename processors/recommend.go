@@ -31,7 +31,8 @@ func RecommendDeclaration() Declaration {
 			return Instance{
 				Processor: NewRecommend(
 					d.Recommender, d.Users, d.Streams, d.Erasures, RecommendConfig{
-						Epoch: d.Settings.Epoch, Published: d.Hooks.ListPublished,
+						Epoch: d.Settings.Epoch, Partitions: d.Settings.Partitions,
+						Published: d.Hooks.ListPublished, Gap: d.Hooks.Gap, Pace: d.Pace,
 					},
 				),
 			}
@@ -44,8 +45,14 @@ type RecommendConfig struct {
 	// Epoch is the epoch of the log (admin.Epoch), a part of the version of every list. Default
 	// sinks.FirstEpoch.
 	Epoch int
+	// Partitions is the number of partitions of profile-changes. Default 1.
+	Partitions int
 	// Published is called for each list once it is on the log. It must not block. nil is no call.
 	Published func(list *schemas.Recommendation)
+	// Gap is told how far the lists for a gap are. It must not block. nil is no call.
+	Gap func(GapProgress)
+	// Pace waits until n more lists may be made for a gap, or ctx ends. nil is at once.
+	Pace func(ctx context.Context, n int) error
 }
 
 // UserReader is what Recommend needs of the store of users. sinktest.Users says what its method
@@ -57,9 +64,8 @@ type UserReader interface {
 // Recommend publishes a list for each changed profile. A user's changes within a batch are
 // conflated: one list answers them all, and its freshness is measured from the oldest.
 type Recommend struct {
-	stateless
 	recommender *recommend.Recommender
-	users       UserReader
+	users       ProfileStore
 	log         Log
 	emit        Emitter
 	erasures    *Erasures
@@ -71,6 +77,8 @@ type Recommend struct {
 	answered map[partitionKey]*answered
 	// currents are the partitions of recommendations.current.
 	currents map[int]*currentLists
+	// notes are those of the partitions of profile-changes.
+	notes map[int]*answeredNote
 }
 
 // answered is the progress of a batch.
@@ -86,19 +94,26 @@ var _ Processor = (*Recommend)(nil)
 
 // NewRecommend returns the processor of changed profiles.
 func NewRecommend(
-	recommender *recommend.Recommender, users UserReader, streams Streams, erasures *Erasures,
+	recommender *recommend.Recommender, users ProfileStore, streams Streams, erasures *Erasures,
 	cfg RecommendConfig,
 ) *Recommend {
 	if cfg.Epoch == 0 {
 		cfg.Epoch = sinks.FirstEpoch
 	}
+	cfg.Partitions = max(cfg.Partitions, 1)
 	if cfg.Published == nil {
 		cfg.Published = func(*schemas.Recommendation) {}
+	}
+	if cfg.Gap == nil {
+		cfg.Gap = func(GapProgress) {}
+	}
+	if cfg.Pace == nil {
+		cfg.Pace = func(ctx context.Context, _ int) error { return ctx.Err() }
 	}
 	return &Recommend{
 		recommender: recommender, users: users, log: streams.Log, emit: streams.Emit,
 		erasures: erasures, cfg: cfg, answered: make(map[partitionKey]*answered),
-		currents: make(map[int]*currentLists),
+		currents: make(map[int]*currentLists), notes: make(map[int]*answeredNote),
 	}
 }
 
@@ -159,6 +174,7 @@ func (p *Recommend) Handle(ctx context.Context, b *record.Batch) error {
 	p.mu.Lock()
 	delete(p.answered, partitionKey{b.Topic, b.Partition})
 	p.mu.Unlock()
+	p.noteAnswered(b, w)
 	return w.rejects.Err()
 }
 
@@ -263,7 +279,14 @@ type recommendWork struct {
 	listed   map[string]struct{}
 	erased   erasedUsers
 	expired  []schemas.RecommendationExpired
-	rejects  fault.Reject
+	// changes are those of profiles, of erased users too.
+	changes []readChange
+	rejects fault.Reject
+}
+
+type readChange struct {
+	schemas.ProfileChanged
+	record *record.Record
 }
 
 // work reads a batch.
@@ -325,8 +348,12 @@ func (p *Recommend) addChange(
 		}
 		return nil
 	}
-	if err != nil || p.erasures.Covers(x.UserID, x.OccurredAt) {
+	if err != nil {
 		return err
+	}
+	w.changes = append(w.changes, readChange{x, r})
+	if p.erasures.Covers(x.UserID, x.OccurredAt) {
+		return nil
 	}
 	cause := schemas.CausedBy{
 		Trigger: "event", Topic: x.Topic, Partition: x.Partition, Offset: x.Offset,

@@ -47,6 +47,8 @@ type Topic struct {
 	Retention time.Duration
 	// LogAppendTime makes the time of each record the broker's, whatever the producer's clock says.
 	LogAppendTime bool
+	// AtLeast lets a longer retention on the broker stay: an operator gives a group more time.
+	AtLeast bool
 	// Kinds are what the records hold. A plain value without headers is taken for the first. Topics
 	// fills it in: a kind names its topics.
 	Kinds []Kind
@@ -106,6 +108,7 @@ func Topics(c TopicsConfig) []Topic {
 		},
 		{
 			Name: TopicItemGradients, Key: "item partition", Partitions: n, Retention: 7 * day,
+			AtLeast:     true,
 			Description: "Gradient sums of the learner, one message per range and item partition.",
 		},
 		{
@@ -114,7 +117,7 @@ func Topics(c TopicsConfig) []Topic {
 		},
 		{
 			Name: TopicProfileChanges, Key: "user_id", Partitions: n, Retention: day,
-			ErasureMarkers: true,
+			AtLeast: true, ErasureMarkers: true,
 			Description: "Users whose vector moved and who are due a new list, and expired " +
 				"lists that are to be withdrawn.",
 		},

@@ -14,13 +14,14 @@ func (g *generation) expires(tp record.TopicPartition) bool {
 
 // tellLost reports a lost range.
 func (g *generation) tellLost(tp record.TopicPartition, first, last int64) {
+	if g.cfg.Hooks.RecordsLost != nil {
+		g.cfg.Hooks.RecordsLost(tp, first, last)
+		return
+	}
 	g.log.Error(
 		"records were deleted before they were read: going on behind them", "topic", tp.Topic,
 		"partition", tp.Partition, "first", first, "last", last,
 	)
-	if g.cfg.Hooks.RecordsLost != nil {
-		g.cfg.Hooks.RecordsLost(tp, first, last)
-	}
 }
 
 // lose notes that the records from the offset to fetch next up to first are gone. The range is

@@ -40,6 +40,9 @@ type Metrics struct {
 	requests    *prometheus.HistogramVec
 	refused     *prometheus.CounterVec
 	repaired    prometheus.Counter
+	lost        *prometheus.CounterVec
+	gapLists    prometheus.Counter
+	ages        *ageCollector
 }
 
 // fine are the bounds of durations from half a millisecond to some ten seconds, which is what
@@ -111,12 +114,22 @@ func NewMetrics(version string) *Metrics {
 		Namespace: namespace, Name: "repaired_users_total",
 		Help: "Users whose stored state was corrupt and was rebuilt from the log.",
 	})
+	m.lost = counter(
+		"lost_offsets_total",
+		"Offsets whose records were deleted by time before a group read them.", "group", "topic",
+	)
+	m.gapLists = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "gap_lists_total",
+		Help: "Lists made for users whose profile changes were deleted before they were read.",
+	})
+	m.ages = newAgeCollector()
 	build := gauge("build_info", "Version of this process: always 1.", "version")
 	build.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(
 		m.lag, m.produced, m.consumed, m.batchEvents, m.batchBytes, m.stage, m.freshness, m.served,
 		m.poisoned, m.retries,
-		m.breaker, m.partitions, m.stopped, m.requests, m.refused, m.repaired, build,
+		m.breaker, m.partitions, m.stopped, m.requests, m.refused, m.repaired, m.lost,
+		m.gapLists, m.ages, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -188,6 +201,14 @@ func (m *Metrics) Poisoned(group, topic, class string, events int) {
 
 // Repaired counts a user who was rebuilt from the log.
 func (m *Metrics) Repaired() { m.repaired.Inc() }
+
+// Lost counts offsets whose records were deleted before a group read them.
+func (m *Metrics) Lost(group, topic string, offsets int64) {
+	m.lost.WithLabelValues(group, topic).Add(float64(offsets))
+}
+
+// GapLists counts lists made for users whose profile changes were deleted unread.
+func (m *Metrics) GapLists(n int) { m.gapLists.Add(float64(n)) }
 
 // Retried counts an attempt that failed and is made again.
 func (m *Metrics) Retried(group, class string) { m.retries.WithLabelValues(group, class).Inc() }

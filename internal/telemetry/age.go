@@ -1,0 +1,63 @@
+package telemetry
+
+import (
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Age is how old the oldest record is that a group has not read on a topic whose records are
+// deleted after the retention; 0 when it has read all.
+type Age struct {
+	Group, Topic   string
+	Age, Retention time.Duration
+}
+
+// ageCollector shows the ages of the last call of SetAges and no others.
+type ageCollector struct {
+	age, retention *prometheus.Desc
+
+	mu   sync.Mutex
+	ages []Age
+}
+
+func newAgeCollector() *ageCollector {
+	labels := []string{"group", "topic"}
+	return &ageCollector{
+		age: prometheus.NewDesc(namespace+"_lag_seconds",
+			"Age of the oldest record that a group has not read, on topics whose records are "+
+				"deleted by time.", labels, nil),
+		retention: prometheus.NewDesc(namespace+"_retention_seconds",
+			"How long the records of a topic that a group reads are kept.", labels, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *ageCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.age
+	ch <- c.retention
+}
+
+// Collect implements prometheus.Collector.
+func (c *ageCollector) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	ages := c.ages
+	c.mu.Unlock()
+	for _, a := range ages {
+		ch <- prometheus.MustNewConstMetric(
+			c.age, prometheus.GaugeValue, max(a.Age, 0).Seconds(), a.Group, a.Topic,
+		)
+		ch <- prometheus.MustNewConstMetric(
+			c.retention, prometheus.GaugeValue, a.Retention.Seconds(), a.Group, a.Topic,
+		)
+	}
+}
+
+// SetAges replaces all ages. Each group and topic may come once. The slice must not be changed
+// afterwards.
+func (m *Metrics) SetAges(ages []Age) {
+	m.ages.mu.Lock()
+	defer m.ages.mu.Unlock()
+	m.ages.ages = ages
+}
