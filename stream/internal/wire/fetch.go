@@ -31,8 +31,17 @@ type Fetched struct {
 	TP            record.TopicPartition
 	Code          int16
 	HighWatermark int64
-	LogStart      int64
-	Batches       []byte
+	// LastStable is the offset before which every transaction has ended: a reader that reads
+	// committed records only gets no further. It is HighWatermark while no transaction is open.
+	LastStable int64
+	LogStart   int64
+	Batches    []byte
+}
+
+// Decode returns the records at or after from, and the offset to go on at; see
+// DecodeBatches.
+func (f *Fetched) Decode(from int64) (records []record.Record, next int64, err error) {
+	return DecodeBatches(f.TP, f.Batches, from)
 }
 
 // Fetch is a protocol.Message that performs the exchange itself.
@@ -174,7 +183,7 @@ func (f *Fetch) decode(body []byte) error {
 			p := Fetched{TP: record.TopicPartition{Topic: topic, Partition: int(r.int32())}}
 			p.Code = r.int16()
 			p.HighWatermark = r.int64()
-			r.int64() // last stable offset
+			p.LastStable = r.int64()
 			p.LogStart = r.int64()
 			r.skip(16 * r.count(16)) // aborted transactions
 			r.int32()                // preferred read replica
