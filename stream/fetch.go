@@ -185,7 +185,7 @@ func (f *fetcher) accept(p *partition, res *wire.Fetched, empty bool) int {
 	if err != nil {
 		f.delay(p, err)
 	}
-	next = p.gap.Next(next, res.HighWatermark, empty)
+	next = p.gap.Next(next, res.LastStable, empty)
 	if next > from || res.LastStable != p.logEnd() {
 		p.add(records, next, res.LastStable)
 	}

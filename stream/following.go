@@ -281,7 +281,7 @@ func (w *following) accept(p *followed, res *wire.Fetched, empty bool) error {
 		}
 	}
 	w.mu.Lock()
-	p.next = p.gap.Next(next, res.HighWatermark, empty)
+	p.next = p.gap.Next(next, res.LastStable, empty)
 	logged := p.retry.succeeded()
 	w.mu.Unlock()
 	if logged {

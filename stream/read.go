@@ -172,10 +172,11 @@ const (
 	slowestRetry = 2 * time.Second // the longest pause after a failure
 )
 
-// Read calls fn for the records of one partition with offsets from ≤ offset < to, in order. A
-// negative to means the end at the time of the call (Bounds.End), and one beyond the high watermark
-// means that. A from before the oldest record means the oldest. Transient errors are tried again
-// until ctx ends. An error of fn ends the reading and is returned. The record is fn's to keep.
+// Read calls fn for the committed records of one partition with offsets from ≤ offset < to, in
+// order. A negative to means the end at the time of the call (Bounds.End), and one beyond the high
+// watermark means that. Where a transaction is open before to, Read waits until it has ended. A
+// from before the oldest record means the oldest. Transient errors are tried again until ctx ends.
+// An error of fn ends the reading and is returned. The record is fn's to keep.
 func (c *Conn) Read(
 	ctx context.Context,
 	tp record.TopicPartition,
@@ -207,7 +208,7 @@ func (c *Conn) Read(
 				next = res.LogStart
 			}
 			records, next, err = res.Decode(next)
-			next = gap.Next(next, res.HighWatermark, empty)
+			next = gap.Next(next, res.LastStable, empty)
 			return wire.Classify(err)
 		})
 		if err != nil {
