@@ -40,8 +40,10 @@ type PartitionStatus struct {
 	Topic     string `json:"topic"`
 	Partition int    `json:"partition"`
 	Committed int64  `json:"committed" doc:"The committed offset; -1 when there is none."`
-	End       int64  `json:"end" doc:"The offset of the next event (high watermark)."`
+	End       int64  `json:"end" doc:"The offset after the last event that can be read."`
 	Lag       int64  `json:"lag"`
+	// Undecided is 0 while no transaction is open.
+	Undecided int64 `json:"undecided,omitempty" doc:"Offsets behind the beginning of an open transaction of another program. They wait until it ends."`
 }
 
 const tagOperate = "Operation"

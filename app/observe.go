@@ -128,6 +128,7 @@ func (a *App) measureLag(ctx context.Context) error {
 	for i, l := range lags {
 		out[i] = telemetry.Lag{
 			Group: l.Group, Topic: l.Topic, Partition: l.Partition, Events: l.Lag,
+			Undecided: l.Undecided,
 		}
 	}
 	a.metrics.SetLag(out)

@@ -144,8 +144,8 @@ func (a *App) status(ctx context.Context) (api.Status, error) {
 		g := &st.Groups[len(st.Groups)-1]
 		g.Lag += l.Lag
 		g.Partitions = append(g.Partitions, api.PartitionStatus{
-			Topic: l.Topic, Partition: l.Partition, Committed: l.Committed, End: l.HighWatermark,
-			Lag: l.Lag,
+			Topic: l.Topic, Partition: l.Partition, Committed: l.Committed, End: l.End,
+			Lag: l.Lag, Undecided: l.Undecided,
 		})
 	}
 	return st, nil

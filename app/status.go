@@ -33,6 +33,10 @@ type TopicStatus struct {
 type GroupStatus struct {
 	Group string `json:"group"`
 	Lag   int64  `json:"lag"`
+	// Undecided counts offsets behind the beginning of an open transaction: the group waits for its
+	// end. UndecidedIn names the partitions, as topic/partition.
+	Undecided   int64    `json:"undecided,omitempty"`
+	UndecidedIn []string `json:"undecided_in,omitempty"`
 	// PerSecond is the rate at which the group committed records in the interval.
 	PerSecond float64 `json:"per_second"`
 	// Intents counts partitions with a batch intent: their batch is in work, or uncertain.
@@ -77,6 +81,7 @@ func (k *Kafka) Look(ctx context.Context, interval time.Duration) (Status, error
 			out.Groups,
 			GroupStatus{
 				Group: group, Lag: g.lag, Intents: g.intents, DeadLetters: open[group],
+				Undecided: g.undecided, UndecidedIn: g.undecidedIn,
 				PerSecond: float64(g.position-before.groups[group].position) / seconds,
 			},
 		)
@@ -101,6 +106,8 @@ type logView struct {
 type groupView struct {
 	lag, position int64
 	intents       int
+	undecided     int64
+	undecidedIn   []string
 }
 
 func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
@@ -121,8 +128,8 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 	for tp, b := range bounds {
 		name := tp.Topic
 		t := v.topics[name]
-		t.records += b.HighWatermark - b.First
-		t.end += b.HighWatermark
+		t.records += b.End - b.First
+		t.end += b.End
 		v.topics[name] = t
 	}
 	lags, err := admin.Lag(ctx, k.conn, k.GroupTopics())
@@ -136,6 +143,10 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 		g.position += max(0, l.Committed)
 		if intent, err := record.ParseIntent(l.Metadata); err == nil && intent != nil {
 			g.intents++
+		}
+		if l.Undecided > 0 {
+			g.undecided += l.Undecided
+			g.undecidedIn = append(g.undecidedIn, l.TopicPartition.String())
 		}
 		v.groups[name] = g
 	}

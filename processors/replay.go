@@ -168,8 +168,8 @@ func (c *cursor) peek(ctx context.Context) (*record.Record, error) {
 // batch takes records up to the first that is later than until.
 func (c *cursor) batch(ctx context.Context, limit int, until *time.Time) (*record.Batch, error) {
 	b := &record.Batch{
-		Range:         record.Range{Topic: c.span.Topic, Partition: c.span.Partition},
-		HighWatermark: c.span.To,
+		Range: record.Range{Topic: c.span.Topic, Partition: c.span.Partition},
+		End:   c.span.To,
 	}
 	size := 0
 	for len(b.Records) < limit && size < maxReplayBytes {

@@ -132,7 +132,7 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 			span:  processors.Span{Topic: l.Topic, Partition: l.Partition, From: l.First},
 		}
 		p.at, p.reset = resolvePosition(l)
-		if stopped && l.HighWatermark > l.First {
+		if stopped && l.End > l.First {
 			if err := r.recover(ctx, &p, l); err != nil {
 				return nil, err
 			}
@@ -140,7 +140,7 @@ func (r *rebuild) places(ctx context.Context, stopped bool) ([]place, error) {
 		switch p.span.To = p.at; p.group {
 		case schemas.GroupGraph:
 			// edges do not depend on order or repetition: no position matters
-			p.span.To = l.HighWatermark
+			p.span.To = l.End
 		case schemas.GroupCatalog:
 			p.span.To = p.span.From
 		}
@@ -154,7 +154,7 @@ func (r *rebuild) recover(ctx context.Context, p *place, l *admin.PartitionLag) 
 	const lost = "it had none: it expired, or the log is new"
 	switch {
 	case p.group == schemas.GroupAnalytics && l.Committed < 0:
-		p.at, p.reset = l.HighWatermark, lost
+		p.at, p.reset = l.End, lost
 	case p.group == schemas.GroupEmbed:
 		// What was learned must not be learned twice, and what was not must not be left out.
 		learned, reset := r.learned(), "what stands before was learned already: the group had "+

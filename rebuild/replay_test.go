@@ -118,7 +118,7 @@ func TestReplayUsesTheGuard(t *testing.T) {
 				d := &diary{answer: tc.answer}
 				g, err := r.guarded(tc.group, d)
 				require.NoError(t, err)
-				b := &record.Batch{HighWatermark: 8}
+				b := &record.Batch{End: 8}
 				b.Topic, b.Last = schemas.TopicInteractions, 7
 				for i := range int64(8) {
 					b.Records = append(b.Records, record.Record{Topic: b.Topic, Offset: i})

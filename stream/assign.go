@@ -146,7 +146,7 @@ func (g *generation) positions(tps []record.TopicPartition) ([]record.Assignment
 	if err != nil {
 		return nil, fmt.Errorf("read the group's offsets: %w", wire.Classify(err))
 	}
-	bounds, err := g.conn.bounds(ctx, parts)
+	bounds, err := g.conn.Bounds(ctx, parts)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (g *generation) positions(tps []record.TopicPartition) ([]record.Assignment
 		}
 		out[i] = g.placed(record.Assignment{
 			TopicPartition: tp, Committed: max(c.offset, -1), First: bounds[tp].First,
-			HighWatermark: bounds[tp].HighWatermark,
+			End: bounds[tp].End, HighWatermark: bounds[tp].HighWatermark,
 		}, c.metadata)
 	}
 	return out, nil
@@ -192,7 +192,7 @@ func (g *generation) placed(a record.Assignment, metadata string) record.Assignm
 	if a.Committed < 0 {
 		a.Next = a.First
 		if g.cfg.Start == FromLast {
-			a.Next = a.HighWatermark
+			a.Next = a.End
 		}
 		return a
 	}

@@ -181,13 +181,17 @@ func (f *fetcher) accept(p *partition, res *wire.Fetched, empty bool) int {
 		return 0
 	}
 	from := p.fetchOffset()
-	records, next, err := wire.DecodeBatches(p.tp, res.Batches, from)
+	records, next, err := res.Decode(from)
 	if err != nil {
 		f.delay(p, err)
 	}
-	next = p.gap.Next(next, res.HighWatermark, empty)
-	if next > from || res.HighWatermark != p.highWatermark() {
-		p.add(records, next, res.HighWatermark)
+	next = p.gap.Next(next, res.LastStable, empty)
+	if next > from || res.LastStable != p.logEnd() {
+		p.add(records, next, res.LastStable)
+	}
+	if h := f.g.cfg.Hooks.Waiting; h != nil && res.LastStable >= 0 && next >= res.LastStable &&
+		next < res.HighWatermark {
+		h(p.tp, next, res.HighWatermark)
 	}
 	return len(records)
 }
@@ -201,7 +205,7 @@ func (f *fetcher) refused(p *partition, res *wire.Fetched) {
 	}
 	ctx, cancel := context.WithTimeout(f.g.live, f.g.cfg.RequestTimeout)
 	defer cancel()
-	bounds, err := f.g.conn.bounds(ctx, map[string][]int{p.tp.Topic: {p.tp.Partition}})
+	bounds, err := f.g.conn.Bounds(ctx, map[string][]int{p.tp.Topic: {p.tp.Partition}})
 	if err != nil {
 		f.delay(p, err)
 		return
@@ -209,7 +213,7 @@ func (f *fetcher) refused(p *partition, res *wire.Fetched) {
 	b, at := bounds[p.tp], p.fetchOffset()
 	switch {
 	case at < b.First && f.g.expires(p.tp):
-		p.lose(at, b.First, b.HighWatermark)
+		p.lose(at, b.First, b.End)
 		return
 	case at < b.First:
 		err = fmt.Errorf(
@@ -238,7 +242,7 @@ func (f *fetcher) refused(p *partition, res *wire.Fetched) {
 			"starting again at the first offset", "topic", p.tp.Topic, "partition", p.tp.Partition,
 			"first", b.First, "reason", err,
 		)
-		p.jump(b.First, b.HighWatermark)
+		p.jump(b.First, b.End)
 		return
 	}
 	p.stop()

@@ -13,7 +13,9 @@ import (
 )
 
 // Follower reads all partitions of a topic from their first offset, without a group: for state that
-// every instance holds in full, such as a compacted topic. A partition that cannot be read for the
+// every instance holds in full, such as a compacted topic. It reads committed records only: what
+// stands behind the first record of an open transaction comes when the transaction has ended, and
+// what was aborted never comes. A partition that cannot be read for the
 // moment, or whose broker is away, holds back none of the others.
 type Follower struct {
 	conn    *Conn
@@ -59,9 +61,10 @@ func NewFollower(
 }
 
 // WaitCaughtUp returns nil when every record that was there at the start of Run has been handed to
-// fn. It waits for a partition that cannot be read. When Run fails it returns the error of Run at
-// once. It returns a canceled error when Run is stopped before it has caught up, or when ctx is
-// canceled, and a transient one when the deadline of ctx passes. Safe for concurrent use.
+// fn. Records of a transaction that was open then may come later. It waits for a partition that
+// cannot be read. When Run fails it returns the error of Run at once. It returns a canceled error
+// when Run is stopped before it has caught up, or when ctx is canceled, and a transient one when
+// the deadline of ctx passes. Safe for concurrent use.
 func (f *Follower) WaitCaughtUp(ctx context.Context) error {
 	select {
 	case <-f.caughtUp:

@@ -215,10 +215,10 @@ func (w *following) setEnds(
 		}
 		w.mu.Lock()
 		if p.target < 0 {
-			p.first, p.target = b.First, b.HighWatermark
+			p.first, p.target = b.First, b.End
 		}
 		// A log that was cut does not reach the old target.
-		p.target = min(p.target, b.HighWatermark)
+		p.target = min(p.target, b.End)
 		p.first = min(p.first, p.target)
 		p.known, p.next = true, b.First
 		p.retry.until = time.Time{} // the fetch may follow at once
@@ -270,7 +270,7 @@ func (w *following) accept(p *followed, res *wire.Fetched, empty bool) error {
 		w.fail(fmt.Errorf("fetch %s: %w", p.tp, wire.Classify(err)), p)
 		return nil
 	}
-	records, next, err := wire.DecodeBatches(p.tp, res.Batches, p.next)
+	records, next, err := res.Decode(p.next)
 	if err != nil {
 		w.fail(wire.Classify(err), p)
 		return nil
@@ -281,7 +281,7 @@ func (w *following) accept(p *followed, res *wire.Fetched, empty bool) error {
 		}
 	}
 	w.mu.Lock()
-	p.next = p.gap.Next(next, res.HighWatermark, empty)
+	p.next = p.gap.Next(next, res.LastStable, empty)
 	logged := p.retry.succeeded()
 	w.mu.Unlock()
 	if logged {

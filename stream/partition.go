@@ -24,7 +24,7 @@ type partition struct {
 	records  int
 	bytes    int
 	next     int64 // the offset to fetch next; everything before is in chunks or handed out
-	high     int64
+	end      int64 // the last stable offset
 	fetching bool
 	retryAt  time.Time
 	failures int
@@ -45,7 +45,7 @@ type partition struct {
 func newPartition(g *generation, a record.Assignment) *partition {
 	p := &partition{
 		g: g, tp: a.TopicPartition, repeat: a.Repeat, changed: make(chan struct{}, 1),
-		next: a.Next, high: a.HighWatermark, position: a.Next, uncertain: a.Repeat != nil,
+		next: a.Next, end: a.End, position: a.Next, uncertain: a.Repeat != nil,
 		closed: a.Repeat == nil && a.Committed == a.Next, note: a.Note,
 	}
 	if a.Lost {
@@ -72,7 +72,7 @@ func (p *partition) hasRoom(now time.Time) bool {
 }
 
 // add takes what was fetched from p.next on.
-func (p *partition) add(records []record.Record, next, high int64) {
+func (p *partition) add(records []record.Record, next, end int64) {
 	p.mu.Lock()
 	if len(records) > 0 {
 		p.chunks = append(p.chunks, records)
@@ -81,7 +81,7 @@ func (p *partition) add(records []record.Record, next, high int64) {
 			p.bytes += wire.SizeOf(&records[i])
 		}
 	}
-	p.next, p.high, p.failures = next, high, 0
+	p.next, p.end, p.failures = next, end, 0
 	p.mu.Unlock()
 	select {
 	case p.changed <- struct{}{}:
@@ -90,11 +90,11 @@ func (p *partition) add(records []record.Record, next, high int64) {
 }
 
 // jump goes on fetching elsewhere.
-func (p *partition) jump(next, high int64) {
+func (p *partition) jump(next, end int64) {
 	p.mu.Lock()
 	p.next = next
 	p.mu.Unlock()
-	p.add(nil, next, high)
+	p.add(nil, next, end)
 }
 
 // stop ends fetching for this generation.
@@ -128,10 +128,10 @@ func (p *partition) fetchOffset() int64 {
 	return p.next
 }
 
-func (p *partition) highWatermark() int64 {
+func (p *partition) logEnd() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.high
+	return p.end
 }
 
 // run hands out the partition's batches until the generation ends.
@@ -252,7 +252,7 @@ func (p *partition) nextRecords() []record.Record {
 }
 
 // skipGap moves the position over offsets that hold no records, at the end of what was fetched:
-// compacted ones, or transaction markers.
+// compacted ones, transaction markers, or what was aborted.
 func (p *partition) skipGap() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -328,14 +328,14 @@ func (p *partition) dequeue(more func(rec *record.Record, n, bytes int) bool) []
 // batch makes a batch of the records.
 func (p *partition) batch(records []record.Record, first, last int64) *record.Batch {
 	p.mu.Lock()
-	high := p.high
+	end := p.end
 	p.mu.Unlock()
 	b := &record.Batch{
 		Range: record.Range{
 			LogID: p.g.cfg.LogID, Topic: p.tp.Topic, Partition: p.tp.Partition, First: first,
 			Last: last,
 		},
-		Group: p.g.cfg.Group, Records: records, HighWatermark: high,
+		Group: p.g.cfg.Group, Records: records, End: end,
 	}
 	b.Lease = &batchLease{p: p, intent: record.Intent{First: first, Last: last}, batch: b}
 	return b

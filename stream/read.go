@@ -17,8 +17,11 @@ import (
 
 // Bounds are the ends of a partition's log.
 type Bounds struct {
-	// First is the oldest offset kept, HighWatermark the one after the newest record.
-	First, HighWatermark int64
+	// First is the oldest offset kept. End is the offset at which reading waits for more: every
+	// transaction that began before has ended (Kafka's last stable offset). HighWatermark is the
+	// offset after the newest record. It is beyond End exactly while a transaction is open, and
+	// never before.
+	First, End, HighWatermark int64
 }
 
 // Offsets returns the bounds of every partition of the topics.
@@ -36,11 +39,11 @@ func (c *Conn) Offsets(
 			parts[topic] = append(parts[topic], i)
 		}
 	}
-	return c.bounds(ctx, parts)
+	return c.Bounds(ctx, parts)
 }
 
-// bounds asks the leaders of the partitions.
-func (c *Conn) bounds(
+// Bounds returns the bounds of partitions, by topic.
+func (c *Conn) Bounds(
 	ctx context.Context,
 	parts map[string][]int,
 ) (map[record.TopicPartition]Bounds, error) {
@@ -77,7 +80,7 @@ func (c *Conn) bounds(
 	return out, nil
 }
 
-// ends asks one broker for both ends of the partitions. failed holds the errors of those for which
+// ends asks one broker for the ends of the partitions. failed holds the errors of those for which
 // it has no answer.
 func (c *Conn) ends(
 	ctx context.Context, leader int32, tps []record.TopicPartition,
@@ -86,30 +89,49 @@ func (c *Conn) ends(
 		map[record.TopicPartition]Bounds, len(tps),
 	), map[record.TopicPartition]error{}
 	for _, tp := range tps {
-		ends[tp] = Bounds{First: -1, HighWatermark: -1}
+		ends[tp] = Bounds{First: -1, End: -1, HighWatermark: -1}
 	}
-	for _, end := range []int64{kafka.FirstOffset, kafka.LastOffset} {
+	// The last stable offset comes after the high watermark: where it is lower all the same, a
+	// transaction is open, and not a moment has passed in between.
+	for _, end := range []logEnd{
+		{kafka.FirstOffset, 0, func(b *Bounds, offset int64) { b.First = offset }},
+		{kafka.LastOffset, 0, func(b *Bounds, offset int64) { b.HighWatermark = offset }},
+		{kafka.LastOffset, readCommitted, func(b *Bounds, offset int64) { b.End = offset }},
+	} {
 		if err := c.listOffsets(ctx, leader, tps, end, ends, failed); err != nil {
 			return nil, nil, err
 		}
 	}
 	for _, tp := range tps {
-		if b := ends[tp]; failed[tp] == nil && (b.First < 0 || b.HighWatermark < 0) {
+		b := ends[tp]
+		if failed[tp] == nil && (b.First < 0 || b.End < 0 || b.HighWatermark < 0) {
 			failed[tp] = fault.Transientf(
 				"look up the ends of %s: the broker's answer leaves it out", tp,
 			)
 		}
+		b.HighWatermark = max(b.HighWatermark, b.End)
+		ends[tp] = b
 	}
 	return ends, failed, nil
 }
 
+// logEnd is one of the ends that a broker can be asked for.
+type logEnd struct {
+	timestamp int64
+	isolation int8
+	note      func(b *Bounds, offset int64)
+}
+
+// readCommitted is the isolation level at which the end of a log is its last stable offset.
+const readCommitted = 1
+
 // listOffsets asks one broker for one end of the partitions and notes the answers in out, or in
 // failed.
 func (c *Conn) listOffsets(
-	ctx context.Context, leader int32, tps []record.TopicPartition, end int64,
+	ctx context.Context, leader int32, tps []record.TopicPartition, end logEnd,
 	out map[record.TopicPartition]Bounds, failed map[record.TopicPartition]error,
 ) error {
-	req := &listoffsets.Request{ReplicaID: -1}
+	req := &listoffsets.Request{ReplicaID: -1, IsolationLevel: end.isolation}
 	byTopic := map[string]int{}
 	for _, tp := range tps {
 		t, ok := byTopic[tp.Topic]
@@ -119,7 +141,7 @@ func (c *Conn) listOffsets(
 			req.Topics = append(req.Topics, listoffsets.RequestTopic{Topic: c.Full(tp.Topic)})
 		}
 		req.Topics[t].Partitions = append(req.Topics[t].Partitions, listoffsets.RequestPartition{
-			Partition: int32(tp.Partition), CurrentLeaderEpoch: -1, Timestamp: end,
+			Partition: int32(tp.Partition), CurrentLeaderEpoch: -1, Timestamp: end.timestamp,
 		})
 	}
 	m, err := c.askBroker(ctx, c.cfg.RequestTimeout, leader, req)
@@ -136,11 +158,7 @@ func (c *Conn) listOffsets(
 				continue
 			}
 			b := out[tp]
-			if end == kafka.FirstOffset {
-				b.First = p.Offset
-			} else {
-				b.HighWatermark = p.Offset
-			}
+			end.note(&b, p.Offset)
 			out[tp] = b
 		}
 	}
@@ -154,10 +172,11 @@ const (
 	slowestRetry = 2 * time.Second // the longest pause after a failure
 )
 
-// Read calls fn for the records of one partition with offsets from ≤ offset < to, in order. A
-// negative to means the high watermark at the time of the call; a from before the oldest record
-// means the oldest. Transient errors are tried again until ctx ends. An error of fn ends the
-// reading and is returned. The record is fn's to keep.
+// Read calls fn for the committed records of one partition with offsets from ≤ offset < to, in
+// order. A negative to means the end at the time of the call (Bounds.End), and one beyond the high
+// watermark means that. Where a transaction is open before to, Read waits until it has ended. A
+// from before the oldest record means the oldest. Transient errors are tried again until ctx ends.
+// An error of fn ends the reading and is returned. The record is fn's to keep.
 func (c *Conn) Read(
 	ctx context.Context,
 	tp record.TopicPartition,
@@ -166,16 +185,17 @@ func (c *Conn) Read(
 ) error {
 	var b Bounds
 	err := retry(ctx, func() error {
-		all, err := c.bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
+		all, err := c.Bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
 		b = all[tp]
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("read %s: %w", tp, err)
 	}
-	if to < 0 || to > b.HighWatermark {
-		to = b.HighWatermark
+	if to < 0 {
+		to = b.End
 	}
+	to = min(to, b.HighWatermark)
 	var gap wire.EndGap
 	for next := max(from, b.First); next < to; {
 		var records []record.Record
@@ -187,8 +207,8 @@ func (c *Conn) Read(
 			if res.LogStart > next { // deleted while we read
 				next = res.LogStart
 			}
-			records, next, err = wire.DecodeBatches(tp, res.Batches, next)
-			next = gap.Next(next, res.HighWatermark, empty)
+			records, next, err = res.Decode(next)
+			next = gap.Next(next, res.LastStable, empty)
 			return wire.Classify(err)
 		})
 		if err != nil {
@@ -240,13 +260,13 @@ func (c *Conn) fetchOne(
 		case res.Code == 0:
 			return res, empty, nil
 		case errors.Is(wire.Code(res.Code), kafka.OffsetOutOfRange):
-			all, err := c.bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
+			all, err := c.Bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
 			if err != nil {
 				return nil, false, err
 			}
 			if b := all[tp]; offset < b.First {
 				return &wire.Fetched{
-					TP: tp, LogStart: b.First, HighWatermark: b.HighWatermark,
+					TP: tp, LogStart: b.First, HighWatermark: b.HighWatermark, LastStable: b.End,
 				}, false, nil
 			}
 			return nil, false, fmt.Errorf(

@@ -44,7 +44,10 @@ func TestReadPartition(t *testing.T) {
 		bounds, err := e.conn.Offsets(t.Context(), topic)
 		require.NoError(t, err)
 		require.Equal(
-			t, map[record.TopicPartition]Bounds{{Topic: topic, Partition: 0}: {0, 0}, tp: {0, 100}},
+			t,
+			map[record.TopicPartition]Bounds{
+				{Topic: topic, Partition: 0}: {}, tp: {End: 100, HighWatermark: 100},
+			},
 			bounds,
 		)
 	})

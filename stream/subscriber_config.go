@@ -76,6 +76,9 @@ type SubscriberHooks struct {
 	// PartitionStopped: the partition is not worked on until the group's next generation; err says
 	// why and what to do.
 	PartitionStopped func(tp record.TopicPartition, err error)
+	// Waiting: the partition has been read up to offset at, where a transaction is open. The log
+	// ends at high. It is called after every fetch until the transaction has ended.
+	Waiting func(tp record.TopicPartition, at, high int64)
 	// Error: something failed and is tried again.
 	Error func(err error)
 }

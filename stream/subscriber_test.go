@@ -21,7 +21,7 @@ func TestSubscribeBatches(t *testing.T) {
 			require.Equal(t, next, b.First)
 			require.Len(t, b.Records, want)
 			require.Equal(t, b.Last, b.First+int64(want)-1)
-			require.EqualValues(t, 250, b.HighWatermark)
+			require.EqualValues(t, 250, b.End)
 			require.NoError(t, b.CheckLease(m.Context()))
 			next = b.Last + 1
 			m.Ack()

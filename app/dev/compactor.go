@@ -80,7 +80,7 @@ func (c *compactor) compact(ctx context.Context, tp record.TopicPartition) error
 	if err != nil {
 		return err
 	}
-	end := bounds[tp].HighWatermark
+	end := bounds[tp].End
 	latest := make(map[string]record.Record)
 	err = c.k.Conn().Read(ctx, tp, 0, end, func(r *record.Record) error {
 		kept := *r

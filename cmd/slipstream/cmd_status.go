@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -62,5 +63,15 @@ func printStatus(w io.Writer, st app.Status) error {
 	for _, t := range st.Topics {
 		fmt.Fprintf(tw, "%s\t%d\t%.1f\t\t\t\n", t.Topic, t.Records, t.PerSecond)
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, g := range st.Groups {
+		if g.Undecided > 0 {
+			fmt.Fprintf(w, "\n%s waits for the end of an open transaction: %d offsets in %s. "+
+				"\"kafka-transactions.sh find-hanging\" names the producer.\n",
+				g.Group, g.Undecided, strings.Join(g.UndecidedIn, ", "))
+		}
+	}
+	return nil
 }

@@ -49,8 +49,8 @@ how far back it looks.`,
 		}
 		if len(found) == 0 {
 			return fmt.Errorf(
-				"no event with the id %q is on the log%s: check the id, or that the event was "+
-					"answered with 202",
+				"no event with the id %q is on the log%s: check the id, and that the event was "+
+					"answered with 202, or that the transaction it was written in has committed",
 				args[0], within(since),
 			)
 		}

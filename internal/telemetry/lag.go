@@ -11,26 +11,39 @@ import (
 type Lag struct {
 	Group, Topic string
 	Partition    int
-	// Events is the newest offset minus the committed one.
+	// Events is the last offset that can be read minus the committed one.
 	Events int64
+	// Undecided is how many offsets wait for the end of an open transaction.
+	Undecided int64
 }
 
 // lagCollector shows the lags of the last call of SetLag and no others: a partition that is gone
 // must not keep its last value.
 type lagCollector struct {
-	desc *prometheus.Desc
+	events, undecided *prometheus.Desc
 
 	mu   sync.Mutex
 	lags []Lag
 }
 
 func newLagCollector() *lagCollector {
-	return &lagCollector{desc: prometheus.NewDesc(namespace+"_lag_events",
-		"Newest offset minus committed offset.", []string{"group", "topic", "partition"}, nil)}
+	labels := []string{"group", "topic", "partition"}
+	return &lagCollector{
+		events: prometheus.NewDesc(
+			namespace+"_lag_events", "End of the log minus committed offset.", labels, nil,
+		),
+		undecided: prometheus.NewDesc(
+			namespace+"_undecided_events", "Offsets that wait for the end of a transaction.",
+			labels, nil,
+		),
+	}
 }
 
 // Describe implements prometheus.Collector.
-func (c *lagCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
+func (c *lagCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.events
+	ch <- c.undecided
+}
 
 // Collect implements prometheus.Collector.
 func (c *lagCollector) Collect(ch chan<- prometheus.Metric) {
@@ -38,10 +51,16 @@ func (c *lagCollector) Collect(ch chan<- prometheus.Metric) {
 	lags := c.lags
 	c.mu.Unlock()
 	for _, l := range lags {
+		partition := strconv.Itoa(l.Partition)
 		ch <- prometheus.MustNewConstMetric(
-			c.desc, prometheus.GaugeValue, float64(l.Events), l.Group, l.Topic,
-			strconv.Itoa(l.Partition),
+			c.events, prometheus.GaugeValue, float64(l.Events), l.Group, l.Topic, partition,
 		)
+		if l.Undecided > 0 { // nearly always 0, and a series for each partition
+			ch <- prometheus.MustNewConstMetric(
+				c.undecided, prometheus.GaugeValue, float64(l.Undecided), l.Group, l.Topic,
+				partition,
+			)
+		}
 	}
 }
 

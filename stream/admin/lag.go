@@ -20,13 +20,16 @@ import (
 type PartitionLag struct {
 	Group string
 	record.TopicPartition
-	// First and HighWatermark bound the log.
-	First, HighWatermark int64
+	// First, End and HighWatermark bound the log; see stream.Bounds.
+	First, End, HighWatermark int64
 	// Committed is the group's offset, -1 when there is none.
 	Committed int64
-	// Lag is how many offsets lie between the group's position and the end; without a commit, those
-	// of the whole partition. On a compacted topic fewer of them hold a record.
+	// Lag is how many offsets lie between the group's position and End; without a commit, those of
+	// the whole partition. On a compacted topic fewer of them hold a record.
 	Lag int64
+	// Undecided is how many offsets lie behind the beginning of an open transaction: nobody gets to
+	// read them until it has ended. 0 while none is open.
+	Undecided int64
 	// Metadata is what the group has committed beside its offset: the uncertain intent, see Range.
 	Metadata string
 }
@@ -111,42 +114,26 @@ func committed(
 	return out, nil
 }
 
-// addBounds asks once for all partitions and computes the lags.
+// addBounds asks for the ends of all partitions and computes the lags.
 func addBounds(ctx context.Context, conn *stream.Conn, lags []PartitionLag) error {
-	if len(lags) == 0 {
-		return nil
-	}
+	parts := map[string][]int{}
 	seen := map[record.TopicPartition]bool{}
-	ask := map[string][]kafka.OffsetRequest{}
 	for _, l := range lags {
 		if !seen[l.TopicPartition] {
 			seen[l.TopicPartition] = true
-			ask[conn.Full(l.Topic)] = append(
-				ask[conn.Full(l.Topic)], kafka.FirstOffsetOf(l.Partition),
-				kafka.LastOffsetOf(l.Partition),
-			)
+			parts[l.Topic] = append(parts[l.Topic], l.Partition)
 		}
 	}
-	res, err := conn.Client().ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: ask})
+	bounds, err := conn.Bounds(ctx, parts)
 	if err != nil {
-		return fmt.Errorf("list offsets: %w", wire.Classify(err))
-	}
-	bounds := map[record.TopicPartition]kafka.PartitionOffsets{}
-	for topic, parts := range res.Topics {
-		for _, p := range parts {
-			if p.Error != nil {
-				return fmt.Errorf(
-					"list offsets of %s/%d: %w", topic, p.Partition, wire.Classify(p.Error),
-				)
-			}
-			bounds[record.TopicPartition{Topic: conn.Logical(topic), Partition: p.Partition}] = p
-		}
+		return err
 	}
 	for i := range lags {
 		l := &lags[i]
 		b := bounds[l.TopicPartition]
-		l.First, l.HighWatermark = b.FirstOffset, b.LastOffset
-		l.Lag = max(l.HighWatermark-max(l.Committed, l.First), 0)
+		l.First, l.End, l.HighWatermark = b.First, b.End, b.HighWatermark
+		l.Lag = max(l.End-max(l.Committed, l.First), 0)
+		l.Undecided = l.HighWatermark - l.End
 	}
 	return nil
 }

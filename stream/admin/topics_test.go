@@ -184,11 +184,11 @@ func TestLag(t *testing.T) {
 		})
 		want := PartitionLag{
 			Group: group, TopicPartition: record.TopicPartition{Topic: topic, Partition: 0},
-			HighWatermark: 10, Committed: 7, Lag: 3, Metadata: "v1:7-8",
+			End: 10, HighWatermark: 10, Committed: 7, Lag: 3, Metadata: "v1:7-8",
 		}
 		never := PartitionLag{
 			Group: group, TopicPartition: record.TopicPartition{Topic: topic, Partition: 1},
-			HighWatermark: 4, Committed: -1, Lag: 4,
+			End: 4, HighWatermark: 4, Committed: -1, Lag: 4,
 		}
 		got, err := Lag(t.Context(), e.Conn, map[string][]string{group: {topic}})
 		require.NoError(t, err)

@@ -269,15 +269,16 @@ func (b *Broker) openLog(ctx context.Context) error {
 			b.cfg.Dir,
 		)
 	}
-	// The members that a clean stop has saved belong to processes that are gone: keeping them
-	// would make the first rebalance wait for their session timeouts.
-	if err := os.Remove(filepath.Join(b.logDir(), "session_state.json")); err != nil &&
-		!errors.Is(err, os.ErrNotExist) {
+	open, err := keepTransactions(b.logDir())
+	if err != nil {
 		return fmt.Errorf("embedded broker: remove old sessions: %w", err)
 	}
 	logs, err := scan(b.logDir())
 	if err != nil {
 		return fmt.Errorf("embedded broker: %w", err)
+	}
+	if err := endForgotten(logs, open); err != nil {
+		return fmt.Errorf("embedded broker: end old transactions: %w", err)
 	}
 	if err := b.trimOnDisk(logs); err != nil {
 		return err

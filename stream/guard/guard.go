@@ -124,7 +124,7 @@ func (g *guard) telemetry(next message.HandlerFunc) message.HandlerFunc {
 			Handler: g.o.Name, Group: g.o.Group, TopicPartition: b.TopicPartition(),
 			Records: len(b.Records), Outcome: OutcomeDone,
 		}
-		e.Lag = max(b.HighWatermark-b.Last-1, 0)
+		e.Lag = max(b.End-b.Last-1, 0)
 		if n := len(b.Records); n > 0 {
 			e.Newest = b.Records[n-1].Time
 		}
@@ -156,7 +156,7 @@ func foreignBatch(group string, msg *message.Message) *record.Batch {
 	}
 	return &record.Batch{
 		Group: group, Range: record.Range{Topic: r.Topic, Partition: r.Partition},
-		Records: []record.Record{r}, HighWatermark: 1,
+		Records: []record.Record{r}, End: 1,
 	}
 }
 

@@ -121,8 +121,8 @@ func (b *bench) batch(topic string, offsets ...int64) *record.Batch {
 		Range: record.Range{
 			Topic: topic, Partition: 3, First: offsets[0], Last: offsets[len(offsets)-1],
 		},
-		HighWatermark: offsets[len(offsets)-1] + 5,
-		Lease:         b.lease,
+		End:   offsets[len(offsets)-1] + 5,
+		Lease: b.lease,
 	}
 	for _, o := range offsets {
 		out.Records = append(out.Records, record.Record{

@@ -34,8 +34,9 @@ type Batch struct {
 	// Lost says that the records of the range were deleted before the group read them: the batch
 	// has no records.
 	Lost bool
-	// HighWatermark is the offset after the partition's newest record when the batch was fetched.
-	HighWatermark int64
+	// End is the offset after the newest record of the partition that could be read when the batch
+	// was fetched. Behind it stand at most records of open transactions, and what follows them.
+	End int64
 	// Lease is the ownership of the partition. Nil is one that never ends: a batch that was read
 	// without a group.
 	Lease Lease
@@ -126,8 +127,10 @@ type Assignment struct {
 	Next int64
 	// Committed is the group's committed offset, -1 when there is none.
 	Committed int64
-	// First and HighWatermark bound the log: the oldest offset kept, the one after the newest.
-	First, HighWatermark int64
+	// First, End and HighWatermark bound the log: the oldest offset kept, the one after the newest
+	// record that can be read, and the one after the newest. The last two differ while a
+	// transaction is open.
+	First, End, HighWatermark int64
 	// Repeat is the uncertain intent that is delivered again first, with Batch.Repeat set. Nil when
 	// there is none.
 	Repeat *Intent

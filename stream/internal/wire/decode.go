@@ -23,6 +23,7 @@ func Code(code int16) error { return kafka.Error(code) }
 const (
 	attrCodec     = 0x07
 	attrAppended  = 0x08 // the batch's time is the broker's, for all records
+	attrTxn       = 0x10 // part of a transaction
 	attrControl   = 0x20 // a transaction's marker, not data
 	maxInflated   = 1 << 28
 	minRecordSize = 7 // length, attributes, two deltas, two lengths, header count
@@ -30,15 +31,19 @@ const (
 
 var errCorrupt = errors.New("corrupt record batch")
 
-// DecodeBatches returns the records at or after from. next is the offset after the last complete
-// batch, which on a compacted topic can be well after the last record; it is from when there is no
-// complete batch. Keys and values are slices of data or of what was inflated.
+// DecodeBatches returns the records at or after from without those of the aborted transactions, of
+// which there is one for each that has records in data. next is the offset after the last complete
+// batch, which can be well after the last record: markers of transactions, what was aborted and
+// what compaction has removed are no records. It is from when there is no complete batch. Keys and
+// values are slices of data or of what was inflated.
 func DecodeBatches(
 	tp record.TopicPartition,
 	data []byte,
 	from int64,
+	aborted []Aborted,
 ) (records []record.Record, next int64, err error) {
 	next = from
+	transactions := newAborting(aborted)
 	be := binary.BigEndian
 	for len(data) >= BatchHeader {
 		length := int(int32(be.Uint32(data[8:])))
@@ -68,10 +73,11 @@ func DecodeBatches(
 			)
 		}
 		after := base + int64(int32(be.Uint32(b[23:]))) + 1
+		drop := transactions.drop(b, after-1)
 		if after <= next {
 			continue // wholly before what was asked for
 		}
-		if be.Uint16(b[21:])&attrControl == 0 {
+		if !drop {
 			if records, err = decodeBatch(records, tp, b, base, next); err != nil {
 				return records, next, err
 			}

@@ -31,8 +31,19 @@ type Fetched struct {
 	TP            record.TopicPartition
 	Code          int16
 	HighWatermark int64
-	LogStart      int64
-	Batches       []byte
+	// LastStable is the offset before which every transaction has ended: a reader that reads
+	// committed records only gets no further. It is HighWatermark while no transaction is open.
+	LastStable int64
+	LogStart   int64
+	// Aborted are the aborted transactions with records in Batches.
+	Aborted []Aborted
+	Batches []byte
+}
+
+// Decode returns the committed records at or after from, and the offset to go on at; see
+// DecodeBatches.
+func (f *Fetched) Decode(from int64) (records []record.Record, next int64, err error) {
+	return DecodeBatches(f.TP, f.Batches, from, f.Aborted)
 }
 
 // Fetch is a protocol.Message that performs the exchange itself.
@@ -105,6 +116,10 @@ func unexpected(err error) error {
 	return err
 }
 
+// readCommitted is the isolation level of every reader: records of transactions that were aborted,
+// or have not ended, are not there.
+const readCommitted = 1
+
 // fetchCorrelation identifies the only request under way on its connection.
 const fetchCorrelation = 0x51
 
@@ -119,7 +134,7 @@ func (f *Fetch) encode() []byte {
 	b = be.AppendUint32(b, uint32(f.MaxWaitMillis))
 	b = be.AppendUint32(b, uint32(max(f.MinBytes, 1)))
 	b = be.AppendUint32(b, uint32(f.MaxBytes))
-	b = append(b, 0)                   // isolation level: uncommitted
+	b = append(b, readCommitted)
 	b = be.AppendUint32(b, 0)          // session id: none
 	b = be.AppendUint32(b, ^uint32(0)) // session epoch: none
 	topicsAt, topics := len(b), 0
@@ -174,10 +189,12 @@ func (f *Fetch) decode(body []byte) error {
 			p := Fetched{TP: record.TopicPartition{Topic: topic, Partition: int(r.int32())}}
 			p.Code = r.int16()
 			p.HighWatermark = r.int64()
-			r.int64() // last stable offset
+			p.LastStable = r.int64()
 			p.LogStart = r.int64()
-			r.skip(16 * r.count(16)) // aborted transactions
-			r.int32()                // preferred read replica
+			for range r.count(16) {
+				p.Aborted = append(p.Aborted, Aborted{Producer: r.int64(), First: r.int64()})
+			}
+			r.int32() // preferred read replica
 			p.Batches = r.bytes()
 			f.Results = append(f.Results, p)
 		}
@@ -191,20 +208,21 @@ func (f *Fetch) decode(body []byte) error {
 
 // EndGap notices that no records are left between an offset and the end of the log: compaction may
 // remove the newest ones too, when they are tombstones. A broker then answers with nothing although
-// the high watermark is further on. An answer that is empty because others have filled it, or
-// because of a quota, does not count, and it takes two in a row.
-type EndGap struct{ at, high int64 }
+// the last stable offset is further on. An answer that is empty because others have filled it, or
+// because of a quota, does not count, and it takes two in a row. Behind the last stable offset
+// nothing is a gap: records may stand there whose transaction has not ended.
+type EndGap struct{ at, stable int64 }
 
-// Next returns the offset to go on at.
-func (g *EndGap) Next(at, high int64, empty bool) int64 {
-	if !empty || high <= at {
+// Next returns the offset to go on at. stable is the last stable offset of the answer.
+func (g *EndGap) Next(at, stable int64, empty bool) int64 {
+	if !empty || stable <= at {
 		*g = EndGap{}
 		return at
 	}
-	if *g == (EndGap{at, high}) {
-		return high
+	if *g == (EndGap{at, stable}) {
+		return stable
 	}
-	*g = EndGap{at, high}
+	*g = EndGap{at, stable}
 	return at
 }
 
@@ -227,8 +245,6 @@ func (r *wireReader) read(n int) []byte {
 	r.b = r.b[n:]
 	return out
 }
-
-func (r *wireReader) skip(n int) { r.read(n) }
 
 func (r *wireReader) int16() int16 {
 	if b := r.read(2); b != nil {

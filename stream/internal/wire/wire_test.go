@@ -47,7 +47,7 @@ func TestBatchRoundTrip(t *testing.T) {
 		b, err := AppendBatch(nil, in, codec, time.Now())
 		require.NoError(t, err)
 		got, next, err := DecodeBatches(
-			record.TopicPartition{Topic: "t", Partition: 3}, place(b, 100), 0,
+			record.TopicPartition{Topic: "t", Partition: 3}, place(b, 100), 0, nil,
 		)
 		require.NoError(t, err)
 		require.EqualValues(t, 150, next)
@@ -107,7 +107,7 @@ func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 		// time of the broker
 		batch(30, 2, func(b []byte) { binary.BigEndian.PutUint16(b[21:], attrAppended) }),
 	}, nil)
-	got, next, err := DecodeBatches(tp, log, 11)
+	got, next, err := DecodeBatches(tp, log, 11, nil)
 	require.NoError(t, err)
 	var offsets []int64
 	for _, r := range got {
@@ -117,12 +117,12 @@ func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 	require.EqualValues(t, 32, next)
 	require.Equal(t, got[3].Time, got[4].Time)
 
-	_, next, err = DecodeBatches(tp, log[:len(log)-1], 11)
+	_, next, err = DecodeBatches(tp, log[:len(log)-1], 11, nil)
 	require.NoError(t, err)
 	require.EqualValues(t, 22, next, "a batch that is cut off is read again, whole")
 
 	log[len(log)-1] ^= 1
-	got, next, err = DecodeBatches(tp, log, 11)
+	got, next, err = DecodeBatches(tp, log, 11, nil)
 	require.ErrorIs(t, err, errCorrupt)
 	require.EqualValues(t, 22, next)
 	require.Len(t, got, 3, "what came before it is good")
@@ -148,7 +148,7 @@ func FuzzDecodeBatches(f *testing.F) {
 			}
 		}
 		records, next, err := DecodeBatches(
-			record.TopicPartition{Topic: "t", Partition: 0}, data, 0,
+			record.TopicPartition{Topic: "t", Partition: 0}, data, 0, nil,
 		)
 		if err == nil && next < 0 {
 			t.Fatalf("went backwards to %d", next)
@@ -188,7 +188,7 @@ func BenchmarkDecode(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _, err := DecodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0)
+		_, _, err := DecodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
