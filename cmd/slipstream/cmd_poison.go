@@ -204,6 +204,7 @@ type letter struct {
 	Topic        string            `json:"topic"`
 	Partition    int               `json:"partition"`
 	Offset       int64             `json:"offset"`
+	LastOffset   *int64            `json:"last_offset,omitempty"`
 	Class        string            `json:"class"`
 	Reason       string            `json:"reason"`
 	Attempts     int               `json:"attempts"`
@@ -228,6 +229,9 @@ func letterView(l *deadletter.Letter) letter {
 		FirstFailure: l.FirstFailure, LastFailure: l.LastFailure,
 		WrittenAt: l.WrittenAt, Key: readable(l.Key),
 		Headers: make(map[string]string, len(l.Headers)),
+	}
+	if l.Undecodable {
+		v.LastOffset = &l.LastOffset
 	}
 	for _, h := range l.Headers {
 		v.Headers[h.Key] = readable(h.Value)

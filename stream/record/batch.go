@@ -31,6 +31,9 @@ type Batch struct {
 	// them first. They have no effect; only their ids count as seen. A batch that a consumer group
 	// delivers has none.
 	DeadLetters map[int64]struct{}
+	// Undecodable are the batches on the log, within the range, whose records cannot be read.
+	// Normally one is a range of its own, without Records.
+	Undecodable []Undecodable
 	// End is the offset after the newest record of the partition that could be read when the batch
 	// was fetched. Behind it stand at most records of open transactions, and what follows them.
 	End int64
