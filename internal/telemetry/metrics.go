@@ -40,6 +40,7 @@ type Metrics struct {
 	requests    *prometheus.HistogramVec
 	refused     *prometheus.CounterVec
 	repaired    prometheus.Counter
+	unread      *prometheus.CounterVec
 }
 
 // fine are the bounds of durations from half a millisecond to some ten seconds, which is what
@@ -111,12 +112,17 @@ func NewMetrics(version string) *Metrics {
 		Namespace: namespace, Name: "repaired_users_total",
 		Help: "Users whose stored state was corrupt and was rebuilt from the log.",
 	})
+	m.unread = counter(
+		"skipped_batches_total",
+		"Batches of the log whose records cannot be read and that were skipped.", "topic",
+	)
 	build := gauge("build_info", "Version of this process: always 1.", "version")
 	build.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(
 		m.lag, m.produced, m.consumed, m.batchEvents, m.batchBytes, m.stage, m.freshness, m.served,
 		m.poisoned, m.retries,
-		m.breaker, m.partitions, m.stopped, m.requests, m.refused, m.repaired, build,
+		m.breaker, m.partitions, m.stopped, m.requests, m.refused, m.repaired, m.unread,
+		build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -188,6 +194,9 @@ func (m *Metrics) Poisoned(group, topic, class string, events int) {
 
 // Repaired counts a user who was rebuilt from the log.
 func (m *Metrics) Repaired() { m.repaired.Inc() }
+
+// SkippedBatch counts a batch of the log that could not be read.
+func (m *Metrics) SkippedBatch(topic string) { m.unread.WithLabelValues(topic).Inc() }
 
 // Retried counts an attempt that failed and is made again.
 func (m *Metrics) Retried(group, class string) { m.retries.WithLabelValues(group, class).Inc() }

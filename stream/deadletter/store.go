@@ -209,8 +209,8 @@ func (s *Store) Replay(ctx context.Context, f Filter, o ReplayOptions) (int, err
 func (l *Letter) unfit() error {
 	switch {
 	case l.Undecodable:
-		return fault.Permanentf("dead letter %s cannot be replayed: the records of %s to %d cannot "+
-			"be read: have its producer send them again, and drop the dead letter",
+		return fault.Permanentf("dead letter %s cannot be replayed: the records of %s to %d "+
+			"cannot be read: have its producer send them again, and drop the dead letter",
 			l.ID, l.Origin, l.LastOffset)
 	case l.OmittedBytes > 0:
 		return fault.Permanentf("dead letter %s cannot be replayed: %d bytes of the record were "+
