@@ -36,6 +36,7 @@ type Letter struct {
 	Topic          string    `json:"topic"`
 	Partition      int       `json:"partition"`
 	Offset         int64     `json:"offset"`
+	LastOffset     *int64    `json:"last_offset,omitempty" doc:"Of a whole batch whose records cannot be read: its last offset. It cannot be replayed."`
 	RecordedAt     time.Time `json:"recorded_at" doc:"When the log accepted the record."`
 	Key            string    `json:"key" doc:"The record's key; hexadecimal after 0x when it is not text."`
 	Class          string    `json:"class" doc:"permanent: the event is invalid; unknown: all attempts failed."`
@@ -63,9 +64,14 @@ type shownHeader struct {
 }
 
 func show(l *deadletter.Letter) Letter {
+	var last *int64
+	if l.Undecodable {
+		last = &l.LastOffset
+	}
 	return Letter{
 		ID: l.ID, Group: l.Group, Topic: l.Origin.Topic, Partition: l.Origin.Partition,
-		Offset: l.Origin.Offset, RecordedAt: l.Time, Key: record.Readable(l.Key),
+		Offset: l.Origin.Offset, LastOffset: last, RecordedAt: l.Time,
+		Key: record.Readable(l.Key),
 		Class: l.Class.String(), Reason: l.Reason, Attempts: l.Attempts,
 		FirstFailureAt: l.FirstFailure, LastFailureAt: l.LastFailure,
 		WrittenAt: l.WrittenAt, State: string(l.State), ResolvedAt: l.ResolvedAt,

@@ -28,7 +28,9 @@ type Kafka struct {
 	retryDelays []time.Duration
 	// retentions are those of the topics whose records are deleted by time.
 	retentions map[string]time.Duration
-	metrics    *telemetry.Metrics
+	metrics     *telemetry.Metrics
+	// unread are the batches of the log that could not be read.
+	unread unread
 	// writers lets the log compactor of the embedded broker hold back the writing to a topic.
 	writers writers
 }
@@ -56,6 +58,11 @@ func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 		Mechanism: cfg.Kafka.SASL.Mechanism, Username: cfg.Kafka.SASL.Username,
 		Password: cfg.Kafka.SASL.Password,
 	}
+	k := &Kafka{
+		retryDelays: cfg.Topics.RetryDelays, retentions: retentions(TopicsConfig(cfg)),
+	}
+	c.MaxDecompressedBytes = int(cfg.Kafka.MaxDecompressedBytes)
+	c.Skipped = k.skipped
 	conn, err := stream.Open(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kafka at %s (set KAFKA_BROKERS or --brokers, or "+
@@ -67,10 +74,8 @@ func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	return &Kafka{
-		conn: conn, pub: pub, retryDelays: cfg.Topics.RetryDelays,
-		retentions: retentions(TopicsConfig(cfg)),
-	}, nil
+	k.conn, k.pub = conn, pub
+	return k, nil
 }
 
 // Close flushes and disconnects.

@@ -61,8 +61,10 @@ type Kafka struct {
 	Brokers     []string `koanf:"brokers" env:"KAFKA_BROKERS" help:"host:port of one or more brokers, separated by commas; the others are discovered"`
 	TopicPrefix string   `koanf:"topic_prefix" help:"put before the name of every topic and group, so that several installations share a cluster"`
 	ClientID    string   `koanf:"client_id" help:"name of this process in the brokers' logs and quotas"`
-	TLS         TLS      `koanf:"tls"`
-	SASL        SASL     `koanf:"sasl"`
+	// MaxDecompressedBytes is as in stream.Config.
+	MaxDecompressedBytes Bytes `koanf:"max_decompressed_bytes" help:"maximum memory for one partition's part of an answer of a broker when it is decompressed; a batch that needs more by itself cannot be read and becomes a dead letter"`
+	TLS                  TLS   `koanf:"tls"`
+	SASL                 SASL  `koanf:"sasl"`
 }
 
 // Topics says how topics are made. It matters at their creation, except for RetryDelays.
@@ -200,7 +202,10 @@ func Default() Config {
 	return Config{
 		DataDir: ".slipstream",
 		Log:     Log{Level: "info", Format: "text"},
-		Kafka:   Kafka{Brokers: []string{"127.0.0.1:9092"}, ClientID: "slipstream"},
+		Kafka: Kafka{
+			Brokers: []string{"127.0.0.1:9092"}, ClientID: "slipstream",
+			MaxDecompressedBytes: 32 << 20,
+		},
 		Topics: Topics{
 			Partitions:  8,
 			RetryDelays: []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute},

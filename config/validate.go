@@ -98,6 +98,10 @@ func (k Kafka) validate(p *problems) {
 		k.TopicPrefix,
 	)
 	p.need(len(k.TopicPrefix) <= 100, "kafka.topic_prefix: longer than 100 characters")
+	p.need(
+		k.MaxDecompressedBytes >= 1<<20 && k.MaxDecompressedBytes <= 1<<30,
+		"kafka.max_decompressed_bytes: %s is not from 1MiB to 1GiB", k.MaxDecompressedBytes,
+	)
 	p.tls("kafka.tls", k.TLS)
 	mechanisms := []string{"", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
 	p.need(

@@ -308,6 +308,9 @@ func (r *rebuild) run(ctx context.Context) error {
 			"; %d records were left out that had become dead letters", n,
 		)
 	}
+	if n := r.kafka.SkippedBatches(); n > 0 {
+		skipped += fmt.Sprintf("; %d batches of the log cannot be read and were skipped", n)
+	}
 	r.Say(
 		"%s from %d offsets of the log in %.1f s%s", what, r.done.Load(),
 		time.Since(started).Seconds(), skipped,

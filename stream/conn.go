@@ -73,6 +73,14 @@ type Config struct {
 	RequestTimeout time.Duration
 	// OpenTimeout is how long Open keeps trying to reach a first broker. Default 15 s.
 	OpenTimeout time.Duration
+	// MaxDecompressedBytes bounds the memory that the records of one partition's part of an answer
+	// take when they are decompressed and decoded. A batch that needs more by itself cannot be
+	// read: a group makes it a dead letter, and the other readers skip it. Default 32 MiB.
+	MaxDecompressedBytes int
+	// Skipped, if not nil, is told of every batch that a reader without a group has skipped because
+	// its records cannot be read: Conn.Read and Follower. Several goroutines call it, and it must
+	// not block.
+	Skipped func(u *record.Undecodable)
 	// MetadataTTL is the longest time that the knowledge of topics and leaders is used before it is
 	// asked for again. Default 2 s.
 	MetadataTTL time.Duration
@@ -87,6 +95,8 @@ func DefaultConfig(brokers ...string) Config {
 		RequestTimeout: 10 * time.Second,
 		OpenTimeout:    15 * time.Second,
 		MetadataTTL:    2 * time.Second,
+
+		MaxDecompressedBytes: 32 << 20,
 	}
 }
 
@@ -128,6 +138,11 @@ func (c Config) Validate() error {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("the %s must be positive, not %v", d.name, d.value))
 		}
+	}
+	if c.MaxDecompressedBytes < 1<<20 {
+		errs = append(errs, fmt.Errorf(
+			"MaxDecompressedBytes must be at least 1 MiB, not %d", c.MaxDecompressedBytes,
+		))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("kafka configuration: %w", err)
@@ -345,6 +360,13 @@ func (c *Conn) leaders(ctx context.Context, topic string, fresh bool) ([]int32, 
 	c.layouts[topic] = l
 	c.mu.Unlock()
 	return l.leaders, nil
+}
+
+// skip tells that a reader without a group goes on behind a batch.
+func (c *Conn) skip(u *record.Undecodable) {
+	if c.cfg.Skipped != nil {
+		c.cfg.Skipped(u)
+	}
 }
 
 // knownLeader returns the partition's leader as far as it is known, else -1.

@@ -181,19 +181,19 @@ func (f *fetcher) accept(p *partition, res *wire.Fetched, empty bool) int {
 		return 0
 	}
 	from := p.fetchOffset()
-	records, next, err := res.Decode(from)
+	got, err := res.Decode(from, f.g.conn.cfg.MaxDecompressedBytes)
 	if err != nil {
 		f.delay(p, err)
 	}
-	next = p.gap.Next(next, res.LastStable, empty)
-	if next > from || res.LastStable != p.logEnd() {
-		p.add(records, next, res.LastStable)
+	next := p.gap.Next(got.Next, res.LastStable, empty)
+	if got.Next = next; next > from || res.LastStable != p.logEnd() {
+		p.add(got, res.LastStable)
 	}
 	if h := f.g.cfg.Hooks.Waiting; h != nil && res.LastStable >= 0 && next >= res.LastStable &&
 		next < res.HighWatermark {
 		h(p.tp, next, res.HighWatermark)
 	}
-	return len(records)
+	return len(got.Records)
 }
 
 // refused deals with a partition's error.

@@ -270,18 +270,24 @@ func (w *following) accept(p *followed, res *wire.Fetched, empty bool) error {
 		w.fail(fmt.Errorf("fetch %s: %w", p.tp, wire.Classify(err)), p)
 		return nil
 	}
-	records, next, err := res.Decode(p.next)
+	got, err := res.Decode(p.next, w.conn.cfg.MaxDecompressedBytes)
 	if err != nil {
 		w.fail(wire.Classify(err), p)
 		return nil
 	}
-	for i := range records {
-		if err := w.fn(&records[i]); err != nil {
-			return fmt.Errorf("offset %d of %s: %w", records[i].Offset, p.tp, err)
+	for i := range got.Records {
+		if err := w.fn(&got.Records[i]); err != nil {
+			return fmt.Errorf("offset %d of %s: %w", got.Records[i].Offset, p.tp, err)
 		}
 	}
+	for i := range got.Undecodable {
+		u := &got.Undecodable[i]
+		w.log.Error("a batch of a followed topic cannot be read and is skipped", "topic", w.topic,
+			"partition", u.Partition, "first", u.First, "last", u.Last, "reason", u.Reason)
+		w.conn.skip(u)
+	}
 	w.mu.Lock()
-	p.next = p.gap.Next(next, res.LastStable, empty)
+	p.next = p.gap.Next(got.Next, res.LastStable, empty)
 	logged := p.retry.succeeded()
 	w.mu.Unlock()
 	if logged {

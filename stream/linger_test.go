@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -77,7 +78,7 @@ func TestBatchesGrowWithTheLoad(t *testing.T) {
 						records[i].Offset = offset
 						offset++
 					}
-					p.add(records, offset, offset)
+					p.add(wire.Decoded{Records: records, Next: offset}, offset)
 				}
 				add(c.backlog)
 				stop := make(chan struct{})
@@ -94,7 +95,7 @@ func TestBatchesGrowWithTheLoad(t *testing.T) {
 					}
 				}()
 				start := time.Now()
-				records := p.nextRecords()
+				records := p.nextBatch().Records
 				close(stop)
 				require.Equal(t, c.after, time.Since(start))
 				// A record that comes at the very moment at which the wait ends may be in or not.

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -20,7 +21,8 @@ type partition struct {
 	changed chan struct{} // the queue has changed; capacity 1
 
 	mu       sync.Mutex
-	chunks   [][]record.Record // fetched and not handed out
+	chunks   [][]record.Record    // fetched and not handed out
+	bad      []record.Undecodable // likewise
 	records  int
 	bytes    int
 	next     int64 // the offset to fetch next; everything before is in chunks or handed out
@@ -67,21 +69,22 @@ func (p *partition) hasRoom(now time.Time) bool {
 	if p.repeat != nil && p.next <= p.repeat.Last {
 		return true
 	}
-	return p.records < max(p.g.cfg.MaxRecords, 64) &&
+	return p.records < max(p.g.cfg.MaxRecords, 64) && len(p.bad) == 0 &&
 		p.bytes < max(p.g.cfg.batchBytes(p.tp), 64<<10)
 }
 
 // add takes what was fetched from p.next on.
-func (p *partition) add(records []record.Record, next, end int64) {
+func (p *partition) add(got wire.Decoded, end int64) {
 	p.mu.Lock()
-	if len(records) > 0 {
-		p.chunks = append(p.chunks, records)
-		p.records += len(records)
-		for i := range records {
-			p.bytes += wire.SizeOf(&records[i])
+	if len(got.Records) > 0 {
+		p.chunks = append(p.chunks, got.Records)
+		p.records += len(got.Records)
+		for i := range got.Records {
+			p.bytes += wire.SizeOf(&got.Records[i])
 		}
 	}
-	p.next, p.end, p.failures = next, end, 0
+	p.bad = append(p.bad, got.Undecodable...)
+	p.next, p.end, p.failures = got.Next, end, 0
 	p.mu.Unlock()
 	select {
 	case p.changed <- struct{}{}:
@@ -94,7 +97,7 @@ func (p *partition) jump(next, end int64) {
 	p.mu.Lock()
 	p.next = next
 	p.mu.Unlock()
-	p.add(nil, next, end)
+	p.add(wire.Decoded{Next: next}, end)
 }
 
 // stop ends fetching for this generation.
@@ -143,11 +146,10 @@ func (p *partition) run() {
 		return
 	}
 	for {
-		records := p.nextRecords()
-		if records == nil {
+		b := p.nextBatch()
+		if b == nil {
 			break
 		}
-		b := p.batch(records, records[0].Offset, records[len(records)-1].Offset)
 		began := time.Now()
 		if p.g.cfg.Intents {
 			p.closed = false
@@ -179,8 +181,10 @@ func (p *partition) repeatRange() bool {
 	records = slices.DeleteFunc(
 		records, func(rec record.Record) bool { return r.Excludes(rec.Offset) },
 	)
-	if len(records) > 0 { // else compaction or retention has left nothing to repeat
+	bad := p.dequeueBad(r.Last + 1)
+	if len(records)+len(bad) > 0 { // else compaction or retention has left nothing to repeat
 		b := p.batch(records, r.First, r.Last)
+		b.Undecodable = bad
 		b.Repeat = true
 		b.Lease.(*batchLease).intent = r
 		if !p.deliver(b) {
@@ -207,21 +211,22 @@ func (p *partition) close() {
 	}
 }
 
-// nextRecords waits for the next batch's records; nil means that the generation has ended. While
-// nothing comes the last range is closed.
-func (p *partition) nextRecords() []record.Record {
+// nextBatch waits for the next batch; nil means that the generation has ended. While nothing comes
+// the last range is closed. What cannot be read is a batch of its own, so that no store sees it
+// among others.
+func (p *partition) nextBatch() *record.Batch {
 	for {
 		idle := time.NewTimer(p.g.cfg.IdleClose)
-		records := false
+		queued := false
 		outcome := p.await(idle.C, func() bool {
-			records = p.records > 0
-			return records || p.lost != nil
+			queued = p.records > 0 || len(p.bad) > 0
+			return queued || p.lost != nil
 		})
 		idle.Stop()
 		if outcome == ended {
 			return nil
 		}
-		if outcome == ready && records {
+		if outcome == ready && queued {
 			break
 		}
 		if outcome == ready {
@@ -233,22 +238,57 @@ func (p *partition) nextRecords() []record.Record {
 		p.skipGap()
 		p.close()
 	}
+	if bad := p.dequeueBad(p.firstOffset()); len(bad) > 0 {
+		// Several may follow one another.
+		b := p.batch(nil, bad[0].First, bad[len(bad)-1].Last)
+		b.Undecodable = bad
+		p.g.fetch.wakeUp()
+		return b
+	}
 	maxBytes := p.g.cfg.batchBytes(p.tp)
 	if wait := p.g.cfg.linger(p.tp.Topic, p.worked); wait > 0 {
 		linger := time.NewTimer(wait)
 		defer linger.Stop()
 		if p.await(
 			linger.C,
-			func() bool { return p.records >= p.g.cfg.MaxRecords || p.bytes >= maxBytes },
+			func() bool {
+				return p.records >= p.g.cfg.MaxRecords || p.bytes >= maxBytes || len(p.bad) > 0
+			},
 		) == ended {
 			return nil
 		}
 	}
-	records := p.dequeue(func(_ *record.Record, n, bytes int) bool {
-		return n <= p.g.cfg.MaxRecords && (n == 1 || bytes <= maxBytes)
+	records := p.dequeue(func(r *record.Record, n, bytes int) bool {
+		return n <= p.g.cfg.MaxRecords && (n == 1 || bytes <= maxBytes) &&
+			(len(p.bad) == 0 || r.Offset < p.bad[0].First)
 	})
 	p.g.fetch.wakeUp()
-	return records
+	return p.batch(records, records[0].Offset, records[len(records)-1].Offset)
+}
+
+// firstOffset returns the offset of the first record in the queue, or one behind everything.
+func (p *partition) firstOffset() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.chunks) == 0 {
+		return math.MaxInt64
+	}
+	return p.chunks[0][0].Offset
+}
+
+// dequeueBad removes the batches that cannot be read and begin before an offset.
+func (p *partition) dequeueBad(before int64) []record.Undecodable {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for n < len(p.bad) && p.bad[n].First < before {
+		n++
+	}
+	out := p.bad[:n:n]
+	if p.bad = p.bad[n:]; len(p.bad) == 0 {
+		p.bad = nil // its bytes are those of a whole answer
+	}
+	return out
 }
 
 // skipGap moves the position over offsets that hold no records, at the end of what was fetched:
@@ -256,7 +296,7 @@ func (p *partition) nextRecords() []record.Record {
 func (p *partition) skipGap() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.records == 0 && p.next > p.position {
+	if p.records == 0 && len(p.bad) == 0 && p.next > p.position {
 		p.position = p.next
 		p.closed = false
 	}

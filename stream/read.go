@@ -176,7 +176,8 @@ const (
 // order. A negative to means the end at the time of the call (Bounds.End), and one beyond the high
 // watermark means that. Where a transaction is open before to, Read waits until it has ended. A
 // from before the oldest record means the oldest. Transient errors are tried again until ctx ends.
-// An error of fn ends the reading and is returned. The record is fn's to keep.
+// Batches whose records cannot be read are skipped, and told to Config.Skipped. An error of fn ends
+// the reading and is returned. The record is fn's to keep.
 func (c *Conn) Read(
 	ctx context.Context,
 	tp record.TopicPartition,
@@ -198,7 +199,7 @@ func (c *Conn) Read(
 	to = min(to, b.HighWatermark)
 	var gap wire.EndGap
 	for next := max(from, b.First); next < to; {
-		var records []record.Record
+		var got wire.Decoded
 		err := retry(ctx, func() error {
 			res, empty, err := c.fetchOne(ctx, tp, next)
 			if err != nil {
@@ -207,19 +208,25 @@ func (c *Conn) Read(
 			if res.LogStart > next { // deleted while we read
 				next = res.LogStart
 			}
-			records, next, err = res.Decode(next)
-			next = gap.Next(next, res.LastStable, empty)
+			got, err = res.Decode(next, c.cfg.MaxDecompressedBytes)
+			next = gap.Next(got.Next, res.LastStable, empty)
 			return wire.Classify(err)
 		})
 		if err != nil {
 			return fmt.Errorf("read %s from offset %d: %w", tp, next, err)
 		}
-		for i := range records {
-			if records[i].Offset >= to {
+		for i := range got.Undecodable {
+			if got.Undecodable[i].First < to {
+				c.skip(&got.Undecodable[i])
+			}
+		}
+		for i := range got.Records {
+			r := &got.Records[i]
+			if r.Offset >= to {
 				return nil
 			}
-			if err := fn(&records[i]); err != nil {
-				return fmt.Errorf("read %s, offset %d: %w", tp, records[i].Offset, err)
+			if err := fn(r); err != nil {
+				return fmt.Errorf("read %s, offset %d: %w", tp, r.Offset, err)
 			}
 		}
 	}

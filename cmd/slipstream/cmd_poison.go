@@ -205,6 +205,7 @@ type letter struct {
 	Topic        string            `json:"topic"`
 	Partition    int               `json:"partition"`
 	Offset       int64             `json:"offset"`
+	LastOffset   *int64            `json:"last_offset,omitempty"`
 	Class        string            `json:"class"`
 	Reason       string            `json:"reason"`
 	Attempts     int               `json:"attempts"`
@@ -229,6 +230,9 @@ func letterView(l *deadletter.Letter) letter {
 		FirstFailure: l.FirstFailure, LastFailure: l.LastFailure,
 		WrittenAt: l.WrittenAt, Key: record.Readable(l.Key),
 		Headers: make(map[string]string, len(l.Headers)),
+	}
+	if l.Undecodable {
+		v.LastOffset = &l.LastOffset
 	}
 	for _, h := range l.Headers {
 		v.Headers[h.Key] = record.Readable(h.Value)

@@ -47,6 +47,14 @@ how far back it looks.`,
 		if err != nil {
 			return err
 		}
+		if n := k.SkippedBatches(); n > 0 {
+			fmt.Fprintf(
+				cmd.ErrOrStderr(),
+				"%d batches of the log cannot be read and were skipped: an event in one of "+
+					"them is not found. \"slipstream poison list\" has them\n",
+				n,
+			)
+		}
 		if len(found) == 0 {
 			return fmt.Errorf(
 				"no event with the id %q is on the log%s: check the id, and that the event was "+

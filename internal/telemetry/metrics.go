@@ -43,6 +43,7 @@ type Metrics struct {
 	lost        *prometheus.CounterVec
 	gapLists    prometheus.Counter
 	ages        *ageCollector
+	unread      *prometheus.CounterVec
 }
 
 // fine are the bounds of durations from half a millisecond to some ten seconds, which is what
@@ -123,12 +124,16 @@ func NewMetrics(version string) *Metrics {
 		Help: "Lists made for users whose profile changes were deleted before they were read.",
 	})
 	m.ages = newAgeCollector()
+	m.unread = counter(
+		"skipped_batches_total",
+		"Batches of the log whose records cannot be read and that were skipped.", "topic",
+	)
 	build := gauge("build_info", "Version of this process: always 1.", "version")
 	build.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(
 		m.lag, m.produced, m.consumed, m.batchEvents, m.batchBytes, m.stage, m.freshness, m.served,
 		m.poisoned, m.retries,
-		m.breaker, m.partitions, m.stopped, m.requests, m.refused, m.repaired, m.lost,
+		m.breaker, m.partitions, m.stopped, m.requests, m.refused, m.repaired, m.unread, m.lost,
 		m.gapLists, m.ages, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -209,6 +214,8 @@ func (m *Metrics) Lost(group, topic string, offsets int64) {
 
 // GapLists counts lists made for users whose profile changes were deleted unread.
 func (m *Metrics) GapLists(n int) { m.gapLists.Add(float64(n)) }
+// SkippedBatch counts a batch of the log that could not be read.
+func (m *Metrics) SkippedBatch(topic string) { m.unread.WithLabelValues(topic).Inc() }
 
 // Retried counts an attempt that failed and is made again.
 func (m *Metrics) Retried(group, class string) { m.retries.WithLabelValues(group, class).Inc() }

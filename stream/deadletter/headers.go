@@ -44,6 +44,10 @@ type Headers struct {
 	Unnamed int
 	// OmittedBytes is 0, or the size of the parts of the record that were too large to be kept.
 	OmittedBytes int
+	// Undecodable says that the dead letter is a whole batch of the log whose records could not be
+	// read, from Origin to LastOffset. Its value are the bytes of the batch.
+	Undecodable bool
+	LastOffset  int64
 }
 
 // ID returns the dead letter's id.
@@ -74,12 +78,15 @@ func (h *Headers) On(own []record.Header) []record.Header {
 	if h.OmittedBytes > 0 {
 		add(record.HeaderOmitted, strconv.Itoa(h.OmittedBytes))
 	}
+	if h.Undecodable {
+		add(record.HeaderLastOffset, strconv.FormatInt(h.LastOffset, 10))
+	}
 	return out
 }
 
 // Own returns the headers that tell of no failure, in a slice of its own.
 func Own(all []record.Header) []record.Header {
-	out := make([]record.Header, 0, len(all)+15)
+	out := make([]record.Header, 0, len(all)+16)
 	for _, h := range all {
 		if !strings.HasSuffix(h.Key, record.DeadLetterSuffix) {
 			out = append(out, h)
@@ -131,6 +138,9 @@ func HeadersOf(r *record.Record) (out Headers, ok bool) {
 			out.Unnamed, _ = strconv.Atoi(v)
 		case record.HeaderOmitted:
 			out.OmittedBytes, _ = strconv.Atoi(v)
+		case record.HeaderLastOffset:
+			n, err := strconv.ParseInt(v, 10, 64)
+			out.LastOffset, out.Undecodable = n, err == nil
 		}
 	}
 	return out, found == 4

@@ -60,6 +60,10 @@ type Letter struct {
 	// OmittedBytes is 0, or the size of what was too large to be kept here: the value, then the
 	// headers, then the key. They are at Origin only, and the dead letter cannot be replayed.
 	OmittedBytes int
+	// Undecodable says that this is a whole batch of the log whose records could not be read, from
+	// Origin to LastOffset. Value are its bytes, and it cannot be replayed.
+	Undecodable bool
+	LastOffset  int64
 	// Key, Value and Headers are the record's own, byte for byte.
 	Key, Value []byte
 	Headers    []record.Header
@@ -92,6 +96,7 @@ func Parse(r *record.Record, names record.Names) (l Letter, ok bool) {
 		Class: h.Class, Reason: h.Reason, Attempts: h.Attempts,
 		FirstFailure: h.FirstFailure, LastFailure: h.LastFailure, WrittenAt: r.Time,
 		Unnamed: h.Unnamed, OmittedBytes: h.OmittedBytes,
+		Undecodable: h.Undecodable, LastOffset: h.LastOffset,
 		Key: r.Key, Value: r.Value, Headers: Own(r.Headers),
 		At: r.Position(), State: Open, written: h,
 	}, true

@@ -164,7 +164,8 @@ type ReplayOptions struct {
 // headers, followed by the headers of the failure, so that the consumer can tell where the record
 // was first read and count it once however often it is replayed. Without IDs and State in the
 // filter it takes the open ones. They are replayed in the order of their origins. It returns how
-// many were replayed, also beside an error. One that is not whole is an error, after the others.
+// many were replayed, also beside an error. One that is not whole, or cannot be read, is an error,
+// after the others.
 func (s *Store) Replay(ctx context.Context, f Filter, o ReplayOptions) (int, error) {
 	letters, err := s.chosen(ctx, f)
 	if err != nil {
@@ -172,15 +173,11 @@ func (s *Store) Replay(ctx context.Context, f Filter, o ReplayOptions) (int, err
 	}
 	var errs []error
 	letters = slices.DeleteFunc(letters, func(l Letter) bool {
-		if l.OmittedBytes > 0 {
-			errs = append(
-				errs,
-				fault.Permanentf("dead letter %s cannot be replayed: %d bytes of the record "+
-					"were too large to be kept: read it at %s, and drop the dead "+
-					"letter", l.ID, l.OmittedBytes, l.Origin),
-			)
+		err := l.unfit()
+		if err != nil {
+			errs = append(errs, err)
 		}
-		return l.OmittedBytes > 0
+		return err != nil
 	})
 	began, total := time.Now(), len(letters)
 	step := 100
@@ -206,6 +203,21 @@ func (s *Store) Replay(ctx context.Context, f Filter, o ReplayOptions) (int, err
 		}
 	}
 	return total, errors.Join(errs...)
+}
+
+// unfit says why a dead letter cannot be replayed, nil if it can.
+func (l *Letter) unfit() error {
+	switch {
+	case l.Undecodable:
+		return fault.Permanentf("dead letter %s cannot be replayed: the records of %s to %d "+
+			"cannot be read: have its producer send them again, and drop the dead letter",
+			l.ID, l.Origin, l.LastOffset)
+	case l.OmittedBytes > 0:
+		return fault.Permanentf("dead letter %s cannot be replayed: %d bytes of the record were "+
+			"too large to be kept: read it at %s, and drop the dead letter",
+			l.ID, l.OmittedBytes, l.Origin)
+	}
+	return nil
 }
 
 func (s *Store) replay(ctx context.Context, letters []Letter, reason string) error {

@@ -47,6 +47,9 @@ func (g *guard) lost(msg *message.Message, next message.HandlerFunc, b *record.B
 // others aside. It returns nil then, and errLeft when the batch is to be left alone.
 func (g *guard) work(msg *message.Message, next message.HandlerFunc, b *record.Batch) error {
 	ctx, d := msg.Context(), deliveryOf(msg)
+	if err := g.moveUndecodable(ctx, d, b); err != nil {
+		return err
+	}
 	for len(b.Records) > 0 {
 		d.batch = b
 		_, err := next(msg)

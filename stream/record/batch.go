@@ -34,6 +34,9 @@ type Batch struct {
 	// Lost says that the records of the range were deleted before the group read them: the batch
 	// has no records.
 	Lost bool
+	// Undecodable are the batches on the log, within the range, whose records cannot be read.
+	// Normally one is a range of its own, without Records.
+	Undecodable []Undecodable
 	// End is the offset after the newest record of the partition that could be read when the batch
 	// was fetched. Behind it stand at most records of open transactions, and what follows them.
 	End int64

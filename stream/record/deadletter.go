@@ -28,6 +28,9 @@ const (
 	// HeaderOmitted is the size of the parts of a record that were too large to be kept with these
 	// headers: its value, then its own headers, then its key. They are still in the original topic.
 	HeaderOmitted = "omitted_bytes_poisoned"
+	// HeaderLastOffset is the last offset of a whole batch that could not be read. HeaderOffset is
+	// its first, and the value are its bytes on the log.
+	HeaderLastOffset = "last_offset_poisoned"
 
 	// DeadLetterSuffix ends the name of every header of this kind.
 	DeadLetterSuffix = "_poisoned"

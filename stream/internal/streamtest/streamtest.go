@@ -17,6 +17,9 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/internal/enginetest"
@@ -74,6 +77,7 @@ func openConn(t testing.TB, brokers ...string) *stream.Conn {
 	t.Helper()
 	cfg := stream.DefaultConfig(brokers...)
 	cfg.MetadataTTL = time.Second
+	cfg.MaxDecompressedBytes = 4 << 20
 	conn, err := stream.Open(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })
@@ -122,6 +126,27 @@ func (e *Engine) Publisher(t testing.TB) *stream.Publisher {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
 	return p
+}
+
+// ProduceRaw writes a batch as it stands to one partition.
+func (e *Engine) ProduceRaw(t testing.TB, topic string, partition int, batch []byte) {
+	t.Helper()
+	cl, err := kgo.NewClient(
+		kgo.SeedBrokers(e.Conn.Config().Brokers...), kgo.MaxVersions(kversion.V3_0_0()),
+	)
+	require.NoError(t, err)
+	defer cl.Close()
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = -1, 10_000
+	part := kmsg.NewProduceRequestTopicPartition()
+	part.Partition, part.Records = int32(partition), batch
+	to := kmsg.NewProduceRequestTopic()
+	to.Topic = e.Conn.Full(topic)
+	to.Partitions = append(to.Partitions, part)
+	req.Topics = append(req.Topics, to)
+	res, err := req.RequestWith(t.Context(), cl)
+	require.NoError(t, err)
+	require.Zero(t, res.Topics[0].Partitions[0].ErrorCode)
 }
 
 // Subscribe joins a group; the returned function closes it.

@@ -132,11 +132,11 @@ func TestAbortedTransactionsAreDropped(t *testing.T) {
 			part := Fetched{
 				TP: record.TopicPartition{Topic: "t"}, Batches: log.Bytes(), Aborted: tt.aborted,
 			}
-			records, next, err := part.Decode(tt.from)
+			got, err := part.Decode(tt.from, 1<<20)
 			require.NoError(t, err)
-			require.EqualValues(t, tt.log[len(tt.log)-1].base+1, next)
+			require.EqualValues(t, tt.log[len(tt.log)-1].base+1, got.Next)
 			var values []string
-			for _, r := range records {
+			for _, r := range got.Records {
 				values = append(values, string(r.Value))
 			}
 			require.Equal(t, tt.want, strings.Join(values, " "))

@@ -1,12 +1,10 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"slices"
 	"time"
 
@@ -25,99 +23,139 @@ const (
 	attrAppended  = 0x08 // the batch's time is the broker's, for all records
 	attrTxn       = 0x10 // part of a transaction
 	attrControl   = 0x20 // a transaction's marker, not data
-	maxInflated   = 1 << 28
-	minRecordSize = 7 // length, attributes, two deltas, two lengths, header count
+	minRecordSize = 7    // length, attributes, two deltas, two lengths, header count
 )
 
 var errCorrupt = errors.New("corrupt record batch")
 
-// DecodeBatches returns the records at or after from without those of the aborted transactions, of
-// which there is one for each that has records in data. next is the offset after the last complete
-// batch, which can be well after the last record: markers of transactions, what was aborted and
-// what compaction has removed are no records. It is from when there is no complete batch. Keys and
-// values are slices of data or of what was inflated.
-func DecodeBatches(
-	tp record.TopicPartition,
-	data []byte,
-	from int64,
-	aborted []Aborted,
-) (records []record.Record, next int64, err error) {
-	next = from
-	transactions := newAborting(aborted)
+// Decoded is what a reader gets of one partition's part of a response.
+type Decoded struct {
+	// Records are the committed ones, in order.
+	Records []record.Record
+	// Undecodable are the batches whose records cannot be read, in order.
+	Undecodable []record.Undecodable
+	// Next is the offset to go on at. It can be well after the last record: markers of
+	// transactions, what was aborted and what compaction has removed are no records.
+	Next int64
+}
+
+// Decoder decodes the batches of one partition.
+type Decoder struct {
+	TP record.TopicPartition
+	// From is the first offset that is wanted.
+	From int64
+	// Aborted are the aborted transactions with records in the data.
+	Aborted []Aborted
+	// Limit bounds the memory in bytes that records take when they are decoded, all together. A
+	// batch that needs more by itself is undecodable.
+	Limit int
+}
+
+// Decode returns the complete batches of data, or so many as the limit allows. Keys and values are
+// slices of data or of what was inflated. It fails where a batch is not what a broker has sent: its
+// checksum or its length is wrong, or it has an older format. Then it returns what came before.
+func (d Decoder) Decode(data []byte) (Decoded, error) {
+	out := Decoded{Next: d.From}
+	transactions := newAborting(d.Aborted)
+	room := d.Limit
 	be := binary.BigEndian
 	for len(data) >= BatchHeader {
 		length := int(int32(be.Uint32(data[8:])))
 		if length < BatchHeader-batchPrefix {
-			return records, next, fmt.Errorf(
-				"%w at offset %d of %s: length %d", errCorrupt, next, tp, length,
+			return out, fmt.Errorf(
+				"%w at offset %d of %s: length %d", errCorrupt, out.Next, d.TP, length,
 			)
 		}
 		if batchPrefix+length > len(data) {
 			break // cut off by the response's size limit
 		}
-		b := data[:batchPrefix+length]
+		b := data[: batchPrefix+length : batchPrefix+length]
 		data = data[batchPrefix+length:]
 		base := int64(be.Uint64(b))
 		if magic := b[16]; magic != 2 {
-			return records, next, fmt.Errorf(
+			return out, fmt.Errorf(
 				"batch at offset %d of %s has format %d, only 2 can be read (Kafka 0.11 and "+
 					"later write it)",
 				base,
-				tp,
+				d.TP,
 				magic,
 			)
 		}
 		if sum := crc32.Checksum(b[batchCRCFrom:], castagnoli); sum != be.Uint32(b[batchCRCAt:]) {
-			return records, next, fmt.Errorf(
-				"%w at offset %d of %s: checksum", errCorrupt, base, tp,
-			)
+			return out, fmt.Errorf("%w at offset %d of %s: checksum", errCorrupt, base, d.TP)
 		}
 		after := base + int64(int32(be.Uint32(b[23:]))) + 1
 		drop := transactions.drop(b, after-1)
-		if after <= next {
+		if after <= out.Next {
 			continue // wholly before what was asked for
 		}
 		if !drop {
-			if records, err = decodeBatch(records, tp, b, base, next); err != nil {
-				return records, next, err
+			size, err := d.batch(&out, b, after-1, room)
+			if errors.Is(err, errTooLarge) && room < d.Limit {
+				break // it is the first of the next answer, and has all the room
 			}
+			if err != nil {
+				out.Undecodable = append(out.Undecodable, record.Undecodable{
+					TopicPartition: d.TP, First: max(base, out.Next), Last: after - 1,
+					Time: time.UnixMilli(int64(be.Uint64(b[35:]))).UTC(), Raw: b,
+					Reason: err.Error(),
+				})
+			}
+			room -= size
 		}
-		next = after
+		out.Next = after
 	}
-	return records, next, nil
+	return out, nil
 }
 
-func decodeBatch(
-	dst []record.Record,
-	tp record.TopicPartition,
-	b []byte,
-	base, from int64,
-) ([]record.Record, error) {
+// The bytes that a record and a header need when they are decoded, beside those of their contents.
+const (
+	recordSize = 136
+	headerSize = 40
+)
+
+// batch appends the records of one batch that are wanted, all or none, and returns how much memory
+// they need.
+func (d Decoder) batch(out *Decoded, b []byte, last int64, room int) (size int, err error) {
 	be := binary.BigEndian
-	attributes := be.Uint16(b[21:])
+	base, attributes := int64(be.Uint64(b)), be.Uint16(b[21:])
 	first, newest := int64(be.Uint64(b[27:])), int64(be.Uint64(b[35:]))
 	count := int(int32(be.Uint32(b[57:])))
 	body := b[BatchHeader:]
 	if kind := compress.Compression(attributes & attrCodec); kind != 0 {
-		var err error
-		if body, err = inflate(kind, body); err != nil {
-			return dst, fmt.Errorf("inflate the batch at offset %d of %s: %w", base, tp, err)
+		if body, err = inflate(kind, body, room); err != nil {
+			return 0, fmt.Errorf("inflate the batch at offset %d of %s: %w", base, d.TP, err)
 		}
+		size = len(body)
 	}
 	if count < 0 || count > len(body)/minRecordSize {
-		return dst, fmt.Errorf(
-			"%w at offset %d of %s: %d records in %d bytes", errCorrupt, base, tp, count, len(body),
+		return 0, fmt.Errorf(
+			"%w at offset %d of %s: %d records in %d bytes", errCorrupt, base, d.TP, count,
+			len(body),
 		)
 	}
+	if size += count * recordSize; size > room {
+		return 0, fmt.Errorf("batch at offset %d of %s: %w", base, d.TP, tooLarge(room))
+	}
+	before := len(out.Records)
+	defer func() {
+		if err != nil {
+			size, out.Records = 0, out.Records[:before]
+		}
+	}()
 	// Amortized, for a response can be made of thousands of batches of one; and bounded, for a
 	// count is only a claim.
-	dst = slices.Grow(dst, min(count, 1<<16))
-	r := recordReader{b: body, keys: map[string]string{}}
+	out.Records = slices.Grow(out.Records, min(count, 1<<16))
+	r := recordReader{b: body, keys: map[string]string{}, room: (room - size) / headerSize}
+	free := r.room
+	at := base - 1
 	for range count {
-		rec := record.Record{Topic: tp.Topic, Partition: tp.Partition}
+		rec := record.Record{Topic: d.TP.Topic, Partition: d.TP.Partition}
 		end := r.varint() // the record's length
 		if r.bad || end < 0 || end > int64(len(r.b)) {
-			return dst, fmt.Errorf("%w at offset %d of %s: a record's length", errCorrupt, base, tp)
+			return 0, fmt.Errorf(
+				"%w at offset %d of %s: a record's length", errCorrupt, base, d.TP,
+			)
 		}
 		rest := r.b[end:]
 		r.b = r.b[:end]
@@ -130,31 +168,18 @@ func decodeBatch(
 		rec.Offset = base + r.varint()
 		rec.Key, rec.Value = r.nullable(), r.nullable()
 		rec.Headers = r.headers()
-		if r.bad {
-			return dst, fmt.Errorf("%w at offset %d of %s: a record", errCorrupt, base, tp)
+		if r.room < 0 {
+			return 0, fmt.Errorf("batch at offset %d of %s: %w", base, d.TP, tooLarge(room))
 		}
-		r.b = rest
-		if rec.Offset >= from {
-			dst = append(dst, rec)
+		if r.bad || rec.Offset <= at || rec.Offset > last {
+			return 0, fmt.Errorf("%w at offset %d of %s: a record", errCorrupt, base, d.TP)
+		}
+		r.b, at = rest, rec.Offset
+		if rec.Offset >= d.From {
+			out.Records = append(out.Records, rec)
 		}
 	}
-	return dst, nil
-}
-
-func inflate(kind compress.Compression, packed []byte) ([]byte, error) {
-	codec := kind.Codec()
-	if codec == nil {
-		return nil, fmt.Errorf("unknown codec %d", kind)
-	}
-	r := codec.NewReader(bytes.NewReader(packed))
-	defer r.Close()
-	var out bytes.Buffer
-	out.Grow(4 * len(packed))
-	n, err := io.Copy(&out, io.LimitReader(r, maxInflated+1))
-	if err == nil && n > maxInflated {
-		err = fmt.Errorf("more than %d bytes", maxInflated)
-	}
-	return out.Bytes(), err
+	return size + (free-r.room)*headerSize, nil
 }
 
 // recordReader reads the variable-length types inside a batch.
@@ -163,6 +188,7 @@ type recordReader struct {
 	bad  bool
 	keys map[string]string // the names of headers, which repeat
 	slab []record.Header   // to be cut into the records' headers
+	room int               // how many headers there may still be; below 0 there are too many
 }
 
 func (r *recordReader) varint() int64 {
@@ -201,6 +227,9 @@ func (r *recordReader) headers() []record.Header {
 	}
 	if n > int64(len(r.b))/2 {
 		r.bad = true
+		return nil
+	}
+	if r.room -= int(n); r.room < 0 {
 		return nil
 	}
 	if int64(len(r.slab)) < n {

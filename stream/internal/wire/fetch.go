@@ -40,10 +40,9 @@ type Fetched struct {
 	Batches []byte
 }
 
-// Decode returns the committed records at or after from, and the offset to go on at; see
-// DecodeBatches.
-func (f *Fetched) Decode(from int64) (records []record.Record, next int64, err error) {
-	return DecodeBatches(f.TP, f.Batches, from, f.Aborted)
+// Decode returns what stands at or after from, as far as the memory limit allows; see Decoder.
+func (f *Fetched) Decode(from int64, limit int) (Decoded, error) {
+	return Decoder{TP: f.TP, From: from, Aborted: f.Aborted, Limit: limit}.Decode(f.Batches)
 }
 
 // Fetch is a protocol.Message that performs the exchange itself.

@@ -46,13 +46,14 @@ func TestBatchRoundTrip(t *testing.T) {
 		in := sampleRecords(50)
 		b, err := AppendBatch(nil, in, codec, time.Now())
 		require.NoError(t, err)
-		got, next, err := DecodeBatches(
-			record.TopicPartition{Topic: "t", Partition: 3}, place(b, 100), 0, nil,
-		)
+		got, err := Decoder{
+			TP: record.TopicPartition{Topic: "t", Partition: 3}, Limit: 1 << 20,
+		}.Decode(place(b, 100))
 		require.NoError(t, err)
-		require.EqualValues(t, 150, next)
-		require.Len(t, got, 50)
-		for i, r := range got {
+		require.Empty(t, got.Undecodable)
+		require.EqualValues(t, 150, got.Next)
+		require.Len(t, got.Records, 50)
+		for i, r := range got.Records {
 			want := *in[i]
 			want.Time = want.Time.UTC()
 			want.Topic, want.Partition, want.Offset = "t", 3, int64(100+i)
@@ -107,25 +108,26 @@ func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 		// time of the broker
 		batch(30, 2, func(b []byte) { binary.BigEndian.PutUint16(b[21:], attrAppended) }),
 	}, nil)
-	got, next, err := DecodeBatches(tp, log, 11, nil)
+	d := Decoder{TP: tp, From: 11, Limit: 1 << 20}
+	got, err := d.Decode(log)
 	require.NoError(t, err)
 	var offsets []int64
-	for _, r := range got {
+	for _, r := range got.Records {
 		offsets = append(offsets, r.Offset)
 	}
 	require.Equal(t, []int64{11, 12, 13, 30, 31}, offsets)
-	require.EqualValues(t, 32, next)
-	require.Equal(t, got[3].Time, got[4].Time)
+	require.EqualValues(t, 32, got.Next)
+	require.Equal(t, got.Records[3].Time, got.Records[4].Time)
 
-	_, next, err = DecodeBatches(tp, log[:len(log)-1], 11, nil)
+	got, err = d.Decode(log[:len(log)-1])
 	require.NoError(t, err)
-	require.EqualValues(t, 22, next, "a batch that is cut off is read again, whole")
+	require.EqualValues(t, 22, got.Next, "a batch that is cut off is read again, whole")
 
 	log[len(log)-1] ^= 1
-	got, next, err = DecodeBatches(tp, log, 11, nil)
+	got, err = d.Decode(log)
 	require.ErrorIs(t, err, errCorrupt)
-	require.EqualValues(t, 22, next)
-	require.Len(t, got, 3, "what came before it is good")
+	require.EqualValues(t, 22, got.Next)
+	require.Len(t, got.Records, 3, "what came before it is good")
 }
 
 func FuzzDecodeBatches(f *testing.F) {
@@ -147,15 +149,20 @@ func FuzzDecodeBatches(f *testing.F) {
 				)
 			}
 		}
-		records, next, err := DecodeBatches(
-			record.TopicPartition{Topic: "t", Partition: 0}, data, 0, nil,
-		)
-		if err == nil && next < 0 {
-			t.Fatalf("went backwards to %d", next)
+		got, err := Decoder{TP: record.TopicPartition{Topic: "t"}, Limit: 1 << 20}.Decode(data)
+		if err == nil && got.Next < 0 {
+			t.Fatalf("went backwards to %d", got.Next)
 		}
-		for i := range records {
-			if records[i].Offset < 0 {
-				t.Fatalf("offset %d", records[i].Offset)
+		at := int64(-1)
+		for i := range got.Records {
+			if o := got.Records[i].Offset; o <= at || o >= got.Next {
+				t.Fatalf("offset %d after %d and before %d", o, at, got.Next)
+			}
+			at = got.Records[i].Offset
+		}
+		for _, u := range got.Undecodable {
+			if u.First < 0 || u.Last < u.First || u.Last >= got.Next || u.Reason == "" {
+				t.Fatalf("undecodable from %d to %d before %d", u.First, u.Last, got.Next)
 			}
 		}
 	})
@@ -188,7 +195,7 @@ func BenchmarkDecode(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _, err := DecodeBatches(record.TopicPartition{Topic: "t", Partition: 0}, data, 0, nil)
+		_, err := Decoder{TP: record.TopicPartition{Topic: "t"}, Limit: 32 << 20}.Decode(data)
 		if err != nil {
 			b.Fatal(err)
 		}
