@@ -43,6 +43,9 @@ type Item struct {
 	Available   *bool          `json:"available,omitempty"`
 	Attributes  map[string]any `json:"attributes,omitempty"`
 	OccurredAt  time.Time      `json:"occurred_at,omitzero"`
+	// ClientTime is what the event said of its time where that was too far ahead of the log's. Then
+	// OccurredAt is the log's time. Zero: OccurredAt is what it said.
+	ClientTime time.Time `json:"client_time,omitzero"`
 	// Withdrawn is set from the kind item.withdrawn.v1, or from a tombstone.
 	Withdrawn bool `json:"withdrawn,omitempty"`
 }

@@ -35,6 +35,9 @@ type User struct {
 	UserID     string         `json:"user_id"`
 	Attributes map[string]any `json:"attributes,omitempty"`
 	OccurredAt time.Time      `json:"occurred_at,omitzero"`
+	// ClientTime is what the event said of its time where that was too far ahead of the log's. Then
+	// OccurredAt is the log's time. Zero: OccurredAt is what it said.
+	ClientTime time.Time `json:"client_time,omitzero"`
 	// Erased is set from the kind user.erased.v1.
 	Erased bool `json:"erased,omitempty"`
 }
