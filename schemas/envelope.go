@@ -60,9 +60,10 @@ func (e Envelope) Headers(contentType string) []record.Header {
 
 // EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone,
 // so that every reader fills in the same: kind the topic's first, id topic/partition/offset (never
-// equal to another's), source "log", time the record's. An unreadable ce_time is an error.
+// equal to another's), source "log", time the log's (zero when it has none). An unreadable ce_time
+// is an error.
 func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
-	e := Envelope{Kind: fallback, Time: r.Time}
+	e := Envelope{Kind: fallback, Time: r.LogTime()}
 	for i := range r.Headers {
 		v := r.Headers[i].Value
 		switch r.Headers[i].Key {

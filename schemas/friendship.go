@@ -111,7 +111,11 @@ func DecodeFriendship(r *record.Record) (Friendship, error) {
 	if env.Kind != "" {
 		x.Removed = env.Kind == KindFriendshipRemoved
 	}
-	fill(r, env, &x.EventID, &x.Source, &x.OccurredAt)
+	if err := fill(
+		r, env, &x.EventID, &x.Source, &x.OccurredAt, &x.ClientTime,
+	); err != nil {
+		return x, err
+	}
 	return x, x.Validate()
 }
 

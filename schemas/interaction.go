@@ -152,7 +152,11 @@ func DecodeInteraction(r *record.Record) (Interaction, error) {
 	if err := readInteraction(r.Value, &x); err != nil {
 		return Interaction{}, err
 	}
-	fill(r, env, &x.EventID, &x.Source, &x.OccurredAt)
+	if err := fill(
+		r, env, &x.EventID, &x.Source, &x.OccurredAt, &x.ClientTime,
+	); err != nil {
+		return x, err
+	}
 	return x, x.Validate()
 }
 

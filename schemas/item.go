@@ -153,7 +153,11 @@ func DecodeItem(r *record.Record) (Item, error) {
 	if env.Kind != "" {
 		x.Withdrawn = env.Kind == KindItemWithdrawn
 	}
-	fill(r, env, &x.EventID, &x.Source, &x.OccurredAt)
+	if err := fill(
+		r, env, &x.EventID, &x.Source, &x.OccurredAt, &x.ClientTime,
+	); err != nil {
+		return x, err
+	}
 	return x, x.Validate()
 }
 

@@ -102,7 +102,11 @@ func DecodeUser(r *record.Record) (User, error) {
 	if env.Kind != "" {
 		x.Erased = env.Kind == KindUserErased
 	}
-	fill(r, env, &x.EventID, &x.Source, &x.OccurredAt)
+	if err := fill(
+		r, env, &x.EventID, &x.Source, &x.OccurredAt, &x.ClientTime,
+	); err != nil {
+		return x, err
+	}
 	return x, x.Validate()
 }
 

@@ -185,6 +185,7 @@ func (f *fetcher) accept(p *partition, res *wire.Fetched, empty bool) int {
 	if err != nil {
 		f.delay(p, err)
 	}
+	f.g.conn.bound(records)
 	next = p.gap.Next(next, res.HighWatermark, empty)
 	if next > from || res.HighWatermark != p.highWatermark() {
 		p.add(records, next, res.HighWatermark)

@@ -275,6 +275,7 @@ func (w *following) accept(p *followed, res *wire.Fetched, empty bool) error {
 		w.fail(wire.Classify(err), p)
 		return nil
 	}
+	w.conn.bound(records)
 	for i := range records {
 		if err := w.fn(&records[i]); err != nil {
 			return fmt.Errorf("offset %d of %s: %w", records[i].Offset, p.tp, err)

@@ -194,6 +194,7 @@ func (c *Conn) Read(
 		if err != nil {
 			return fmt.Errorf("read %s from offset %d: %w", tp, next, err)
 		}
+		c.bound(records)
 		for i := range records {
 			if records[i].Offset >= to {
 				return nil
@@ -204,6 +205,13 @@ func (c *Conn) Read(
 		}
 	}
 	return nil
+}
+
+// bound gives the records the bound of the times of their events.
+func (c *Conn) bound(records []record.Record) {
+	for i := range records {
+		records[i].MaxAhead = c.cfg.MaxAhead
+	}
 }
 
 // retry calls f until it succeeds, its error is not transient, or ctx ends.

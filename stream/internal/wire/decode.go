@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 	"slices"
-	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
@@ -120,7 +119,7 @@ func decodeBatch(
 		if attributes&attrAppended != 0 {
 			ms = newest
 		}
-		rec.Time = time.UnixMilli(ms).UTC()
+		rec.Time = record.TimeOf(ms)
 		rec.Offset = base + r.varint()
 		rec.Key, rec.Value = r.nullable(), r.nullable()
 		rec.Headers = r.headers()
