@@ -71,7 +71,7 @@ func show(l *deadletter.Letter) Letter {
 	return Letter{
 		ID: l.ID, Group: l.Group, Topic: l.Origin.Topic, Partition: l.Origin.Partition,
 		Offset: l.Origin.Offset, LastOffset: last, RecordedAt: l.Time,
-		Key: record.Readable(l.Key),
+		Key:   record.Readable(l.Key),
 		Class: l.Class.String(), Reason: l.Reason, Attempts: l.Attempts,
 		FirstFailureAt: l.FirstFailure, LastFailureAt: l.LastFailure,
 		WrittenAt: l.WrittenAt, State: string(l.State), ResolvedAt: l.ResolvedAt,

@@ -161,6 +161,11 @@ func openApp(
 	if err != nil {
 		return nil, err
 	}
+	if !o.Embedded { // dev has no other command that alters topics
+		if err := a.kafka.RequireLogTimes(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
 	if a.logID, err = Migrate(ctx, cfg, a.kafka, a.engines); err != nil {
 		return nil, err
 	}
@@ -181,6 +186,9 @@ func Migrate(
 	e *Engines,
 ) (logID string, err error) {
 	if err := k.EnsureTopics(ctx, cfg); err != nil {
+		return "", err
+	}
+	if err := k.SettleSkew(ctx, cfg); err != nil {
 		return "", err
 	}
 	if err := k.MoveGroups(ctx); err != nil {

@@ -249,7 +249,7 @@ func badRecords(t *testing.T, in *apptest.Installation) {
 		// Two people in Latin-1, and one whose name is cut in half: none becomes M\ufffdller.
 		"M\xfcller": `{"user_id":"M` + "\xfc" + `ller","item_id":"i","action":"like"}`,
 		"M\xf6ller": `{"user_id":"M` + "\xf6" + `ller","item_id":"i","action":"like"}`,
-		"surrogate":  `{"user_id":"M\ud83dller","item_id":"i","action":"like"}`,
+		"surrogate": `{"user_id":"M\ud83dller","item_id":"i","action":"like"}`,
 	}
 	var batch []record.Record
 	for key, value := range bad {

@@ -227,7 +227,8 @@ func (e *Engines) adopt(
 			}
 			if n > 0 {
 				return fmt.Errorf("%s is empty but its consumer groups %v have committed %d "+
-					"records: was it wiped, or was a rebuild interrupted? Run "+
+					"records: was it wiped, was a rebuild interrupted, or was "+
+					"max_clock_skew changed? Run "+
 					"\"slipstream rebuild --store %s\" to fill it from the log",
 					s.Name, s.Groups, n, storeArgument(s.Name))
 			}
@@ -239,6 +240,16 @@ func (e *Engines) adopt(
 				"Kafka wiped, or is KAFKA_BROKERS wrong? To keep the contents, connect the store "+
 				"to its own log. To replace them, run \"slipstream rebuild --store %s\"",
 				s.Name, have, logID, storeArgument(s.Name))
+		}
+	}
+	return nil
+}
+
+// disown takes the log id out of every store, so that the next start asks for their rebuild.
+func (e *Engines) disown(ctx context.Context) error {
+	for _, s := range e.Stores {
+		if err := s.SetLogID(ctx, ""); err != nil {
+			return fmt.Errorf("take the log id out of %s: %w", s.Name, err)
 		}
 	}
 	return nil

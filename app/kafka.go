@@ -28,7 +28,7 @@ type Kafka struct {
 	retryDelays []time.Duration
 	// retentions are those of the topics whose records are deleted by time.
 	retentions map[string]time.Duration
-	metrics     *telemetry.Metrics
+	metrics    *telemetry.Metrics
 	// unread are the batches of the log that could not be read.
 	unread unread
 	// writers lets the log compactor of the embedded broker hold back the writing to a topic.
@@ -48,7 +48,7 @@ func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 	c := stream.DefaultConfig(cfg.Kafka.Brokers...)
 	c.ClientID, c.Prefix = cfg.Kafka.ClientID, cfg.Kafka.TopicPrefix
 	c.Renamed = schemas.Renamed()
-	c.RequestTimeout = cfg.Stream.RequestTimeout
+	c.RequestTimeout, c.MaxAhead = cfg.Stream.RequestTimeout, cfg.Stream.MaxClockSkew
 	c.TLS = stream.TLSConfig{
 		Enabled: cfg.Kafka.TLS.Enabled, CAFile: cfg.Kafka.TLS.CAFile,
 		CertFile: cfg.Kafka.TLS.CertFile, KeyFile: cfg.Kafka.TLS.KeyFile,
@@ -182,8 +182,16 @@ func retentions(c schemas.TopicsConfig) map[string]time.Duration {
 // expires tells whether the records of a topic are deleted by time.
 func (k *Kafka) expires(topic string) bool { return k.retentions[topic] > 0 }
 
-// EnsureTopics creates what is missing of the declared topics.
+// EnsureTopics creates what is missing of the declared topics, and brings the others in line.
 func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
+	if err := admin.EnsureTopics(ctx, k.conn, topicSpecs(cfg)); err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
+	return nil
+}
+
+// topicSpecs are the declared topics as they are to be on the broker.
+func topicSpecs(cfg config.Config) []admin.TopicSpec {
 	declared := processors.Topics(TopicsConfig(cfg))
 	specs := make([]admin.TopicSpec, len(declared))
 	for i, t := range declared {
@@ -203,10 +211,7 @@ func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
 		}
 		specs[i] = spec
 	}
-	if err := admin.EnsureTopics(ctx, k.conn, specs); err != nil {
-		return fmt.Errorf("create topics: %w", err)
-	}
-	return nil
+	return specs
 }
 
 // RequireTopics returns an error that says what to do when the topics that applications write are

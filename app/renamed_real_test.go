@@ -185,6 +185,7 @@ func TestRealUpgradeOfRenamedTopicsAndGroups(t *testing.T) {
 		t, "befriend", map[string][]kafka.OffsetCommit{schemas.TopicFriendships: {{Partition: 0}}},
 	)
 
+	migrate(t, cfg)
 	in := renamedInstallation{apptest.Start(t, cfg, false)}
 	in.AwaitIdle(t, 90*time.Second)
 	require.NoError(t, in.Degraded())

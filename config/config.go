@@ -87,6 +87,7 @@ type Stream struct {
 	RebalanceTimeout  time.Duration `koanf:"rebalance_timeout" help:"maximum time for all members to rejoin"`
 	HeartbeatInterval time.Duration `koanf:"heartbeat_interval" help:"time between heartbeats; at most a third of session_timeout"`
 	RecentIDs         int           `koanf:"recent_ids" help:"latest event ids remembered per partition; an event that is sent again within them counts once"`
+	MaxClockSkew      time.Duration `koanf:"max_clock_skew" help:"how far an event's time may be ahead of the broker's; a later event gets the broker's time. Rows depend on it, so it stands in the log; changing it needs a rebuild of all stores"`
 	StopTimeout       time.Duration `koanf:"stop_timeout" help:"maximum time for batches in flight to finish at shutdown"`
 }
 
@@ -216,7 +217,8 @@ func Default() Config {
 			RequestTimeout: 10 * time.Second,
 			SessionTimeout: 30 * time.Second, RebalanceTimeout: 30 * time.Second,
 			HeartbeatInterval: 3 * time.Second,
-			RecentIDs:         100_000, StopTimeout: 20 * time.Second,
+			RecentIDs:         100_000, MaxClockSkew: 5 * time.Minute,
+			StopTimeout: 20 * time.Second,
 		},
 		Guard: Guard{
 			MaxAttempts: 5, MinBackoff: 100 * time.Millisecond, MaxBackoff: 30 * time.Second,

@@ -173,6 +173,10 @@ func (s Stream) validate(p *problems) {
 		duration(s.HeartbeatInterval),
 		duration(s.SessionTimeout/3),
 	)
+	p.need(
+		s.MaxClockSkew >= time.Second, "stream.max_clock_skew: %s is below 1s",
+		duration(s.MaxClockSkew),
+	)
 	p.need(s.RecentIDs >= 0, "stream.recent_ids: %d is below 0", s.RecentIDs)
 }
 

@@ -287,7 +287,9 @@ func (in *insertion) interaction(
 		return row, at, false, err
 	}
 	keep = !w.seen(r.Offset, identity(r, &x)) && !in.p.erasures.Covers(x.UserID, x.OccurredAt)
-	row = sinks.InteractionRow{Interaction: x, Offset: r.Offset, RecordedAt: r.Time}
+	row = sinks.InteractionRow{
+		Interaction: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.OccurredAt),
+	}
 	return row, x.OccurredAt, keep, nil
 }
 
@@ -295,7 +297,9 @@ func (in *insertion) recommendation(
 	r *record.Record,
 ) (row sinks.RecommendationRow, at time.Time, keep bool, err error) {
 	x, err := schemas.DecodeRecommendation(r)
-	row = sinks.RecommendationRow{Recommendation: x, Offset: r.Offset, RecordedAt: r.Time}
+	row = sinks.RecommendationRow{
+		Recommendation: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.GeneratedAt),
+	}
 	return row, x.GeneratedAt, !in.p.erasures.Covers(x.UserID, x.GeneratedAt), err
 }
 
@@ -303,7 +307,8 @@ func (in *insertion) item(
 	r *record.Record,
 ) (row sinks.ItemRow, at time.Time, keep bool, err error) {
 	x, err := schemas.DecodeItem(r)
-	return sinks.ItemRow{Item: x, Offset: r.Offset, RecordedAt: r.Time}, x.OccurredAt, true, err
+	row = sinks.ItemRow{Item: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.OccurredAt)}
+	return row, x.OccurredAt, true, err
 }
 
 func (in *insertion) user(
@@ -317,7 +322,7 @@ func (in *insertion) user(
 		in.erased = append(in.erased, sinks.Erasure{UserID: x.UserID, At: x.OccurredAt})
 		return row, at, false, nil
 	}
-	row = sinks.UserRow{User: x, Offset: r.Offset, RecordedAt: r.Time}
+	row = sinks.UserRow{User: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.OccurredAt)}
 	return row, x.OccurredAt, !in.p.erasures.Covers(x.UserID, x.OccurredAt), err
 }
 

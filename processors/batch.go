@@ -52,6 +52,16 @@ type stateless struct{}
 func (stateless) Assign(context.Context, []record.Assignment) error { return nil }
 func (stateless) Revoke([]record.TopicPartition)                    {}
 
+// recordedAt returns when the log took a record whose event happened at occurred. Rows and points
+// need a time; where the log has none the event's stands for it. Live, in a replay of dead letters
+// and in a rebuild it is the same.
+func recordedAt(r *record.Record, occurred time.Time) time.Time {
+	if t := r.LogTime(); !t.IsZero() {
+		return t
+	}
+	return occurred
+}
+
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b

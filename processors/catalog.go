@@ -249,7 +249,7 @@ func (p *Catalog) restore(
 			}
 			x, offset, err := p.content(r, n)
 			if err == nil { // else it became a dead letter
-				part.acceptContent(x, offset, r.Time)
+				part.acceptContent(x, offset, recordedAt(r, x.OccurredAt))
 			}
 			return nil
 		})
@@ -324,7 +324,7 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.
 			rejects.Add(i, err)
 			continue
 		}
-		if part.acceptContent(x, offset, r.Time) {
+		if part.acceptContent(x, offset, recordedAt(r, x.OccurredAt)) {
 			changed[x.ItemID] = struct{}{}
 		}
 	}

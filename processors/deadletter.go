@@ -22,8 +22,8 @@ func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 		Topic: r.Header(record.HeaderTopic),
 		Class: r.Header(record.HeaderClass), Reason: r.Header(record.HeaderReason),
 		Key: string(r.Key), Value: r.Value[:min(len(r.Value), maxDeadValue)],
-		PoisonOffset: r.Offset, RecordedAt: r.Time,
-		State: "open",
+		PoisonOffset: r.Offset,
+		State:        "open",
 	}
 	if row.ID == "" {
 		return row, fmt.Errorf("the record has no header %s: it is no dead letter", record.HeaderID)
@@ -33,6 +33,7 @@ func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 	row.Attempts = int(headerInt(r, record.HeaderAttempts))
 	row.FirstFailedAt = headerTime(r, record.HeaderFirstFailure)
 	row.LastFailedAt = headerTime(r, record.HeaderLastFailure)
+	row.RecordedAt = recordedAt(r, row.LastFailedAt)
 	if state := r.Header(record.HeaderResolution); state != "" {
 		row.State, row.Note = state, r.Header(record.HeaderResolutionReason)
 	}

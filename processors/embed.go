@@ -536,7 +536,9 @@ func (p *Embed) learn(
 			s.absorbed(b.Topic, at)
 			continue
 		}
-		p.step(part, s, indexes[i], &pendingEvent{e.x, b.Topic, b.Partition, r.Offset, r.Time})
+		p.step(part, s, indexes[i], &pendingEvent{
+			e.x, b.Topic, b.Partition, r.Offset, recordedAt(r, e.x.OccurredAt),
+		})
 	}
 	dim := p.factors.table.Config().Dim
 	for _, c := range byUser {

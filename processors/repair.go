@@ -114,6 +114,7 @@ func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 		e, rec := &events[i], &b.Records[events[i].index]
 		u := r.users[e.x.UserID]
 		at := r.embed.position(rec.Offset)
+		recorded := recordedAt(rec, e.x.OccurredAt)
 		absorbed, ok := u.absorbed[b.Topic]
 		switch {
 		case e.erased:
@@ -121,14 +122,14 @@ func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 		case !ok || at > absorbed:
 			u.pending = append(
 				u.pending,
-				pendingEvent{e.x, b.Topic, b.Partition, rec.Offset, rec.Time},
+				pendingEvent{e.x, b.Topic, b.Partition, rec.Offset, recorded},
 			)
 		default:
 			r.learner.Replay(&u.state.model, model.Event{
 				Item: indexes[i], Strength: r.embed.strength(&e.x), At: e.x.OccurredAt.Unix(),
 				Seed: seedOf(b.Topic, b.Partition, rec.Offset),
 			})
-			u.state.moved(b.Topic, at, e.x.OccurredAt, rec.Time)
+			u.state.moved(b.Topic, at, e.x.OccurredAt, recorded)
 		}
 	}
 	r.next[b.Topic] = b.Last + 1

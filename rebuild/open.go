@@ -38,8 +38,18 @@ func (r *rebuild) connectAndRun(ctx context.Context) (err error) {
 	if err := r.kafka.RequireTopics(ctx); err != nil {
 		return err
 	}
+	if r.Store != "embedded" {
+		if err := r.kafka.RequireLogTimes(ctx, r.cfg); err != nil {
+			return err
+		}
+	}
 	if err := r.kafka.EnsureTopics(ctx, r.cfg); err != nil {
 		return err
+	}
+	if r.Store != "embedded" { // which is made with the configured one
+		if err := r.kafka.SettleSkew(ctx, r.cfg); err != nil {
+			return err
+		}
 	}
 	if err := r.kafka.MoveGroups(ctx); err != nil {
 		return err
@@ -58,7 +68,10 @@ func (r *rebuild) connectAndRun(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	return r.run(ctx)
+	if err := r.run(ctx); err != nil {
+		return err
+	}
+	return r.kafka.AdoptSkew(ctx, r.cfg)
 }
 
 // requireFolder returns an error unless "slipstream dev" has worked in the folder.

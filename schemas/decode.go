@@ -14,9 +14,13 @@ import (
 // marks the erasure of a user; decode it with DecodeUser.
 var ErrErasureMarker = errors.New("the record is an erasure marker")
 
+// lastYear is the last one that can be written as RFC 3339.
+const lastYear = 9999
+
 // fill completes id, source and time: the envelope's first, then the value's own, then the record's
-// position and time.
-func fill(r *record.Record, env Envelope, id, source *string, at *time.Time) {
+// position and time. It applies the rule for the time of an event (see eventTime) and keeps what
+// the event said in client.
+func fill(r *record.Record, env Envelope, id, source *string, at, client *time.Time) error {
 	if env.ID != "" {
 		*id = env.ID
 	}
@@ -32,7 +36,30 @@ func fill(r *record.Record, env Envelope, id, source *string, at *time.Time) {
 	if at.IsZero() {
 		*at = env.Time
 	}
-	*at = at.UTC()
+	said := at.UTC()
+	*at = eventTime(r, said)
+	if !at.Equal(said) {
+		*client = said
+		if said.Year() > lastYear {
+			*client = time.Date(lastYear, 12, 31, 0, 0, 0, 0, time.UTC)
+		}
+	}
+	if at.IsZero() {
+		return errors.New("\"occurred_at\" is missing, and the record has no time " +
+			"between 2010 and 2104 either")
+	}
+	return nil
+}
+
+// eventTime is the rule for the time of an event that says it happened at said. Clocks of clients
+// are wrong: an event may be at most r.MaxAhead ahead of the time when the log took it, and a later
+// one counts as of then. Where the log has no time the event's own stands.
+func eventTime(r *record.Record, said time.Time) time.Time {
+	log := r.LogTime()
+	if r.MaxAhead > 0 && !log.IsZero() && said.After(log.Add(r.MaxAhead)) {
+		return log
+	}
+	return said
 }
 
 func decodeJSON(value []byte, into any) error {

@@ -60,10 +60,11 @@ func (e Envelope) Headers(contentType string) []record.Header {
 
 // EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone,
 // so that every reader fills in the same: kind the topic's first, id topic/partition/offset (never
-// equal to another's), source "log", time the record's. An unreadable ce_time is an error, and so
-// is an attribute that is not UTF-8; an unreadable traceparent counts as none, as W3C demands.
+// equal to another's), source "log", time the log's (zero when it has none). An unreadable ce_time
+// is an error, and so is an attribute that is not UTF-8; an unreadable traceparent counts as none, as
+// W3C demands.
 func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
-	e := Envelope{Kind: fallback, Time: r.Time}
+	e := Envelope{Kind: fallback, Time: r.LogTime()}
 	for i := range r.Headers {
 		name := r.Headers[i].Key
 		switch name {

@@ -35,6 +35,9 @@ type Friendship struct {
 	FriendID   string    `json:"friend_id"`
 	Removed    bool      `json:"removed,omitempty"`
 	OccurredAt time.Time `json:"occurred_at,omitzero"`
+	// ClientTime is what the event said of its time where that was too far ahead of the log's. Then
+	// OccurredAt is the log's time. Zero: OccurredAt is what it said.
+	ClientTime time.Time `json:"client_time,omitzero"`
 }
 
 // Pair returns the two ids in order, lower first.
@@ -108,7 +111,11 @@ func DecodeFriendship(r *record.Record) (Friendship, error) {
 	if env.Kind != "" {
 		x.Removed = env.Kind == KindFriendshipRemoved
 	}
-	fill(r, env, &x.EventID, &x.Source, &x.OccurredAt)
+	if err := fill(
+		r, env, &x.EventID, &x.Source, &x.OccurredAt, &x.ClientTime,
+	); err != nil {
+		return x, err
+	}
 	return x, x.Validate()
 }
 

@@ -69,6 +69,9 @@ type Interaction struct {
 	// purchase (the price, ≥ 0).
 	Value      *float64  `json:"value,omitempty"`
 	OccurredAt time.Time `json:"occurred_at,omitzero"`
+	// ClientTime is what the event said of its time where that was too far ahead of the log's. Then
+	// OccurredAt is the log's time. Zero: OccurredAt is what it said.
+	ClientTime time.Time `json:"client_time,omitzero"`
 	SessionID  string    `json:"session_id,omitempty"`
 	// RecommendationID attributes the interaction to a served list.
 	RecommendationID string            `json:"recommendation_id,omitempty"`
@@ -152,7 +155,11 @@ func DecodeInteraction(r *record.Record) (Interaction, error) {
 	if err := readInteraction(r.Value, &x); err != nil {
 		return Interaction{}, err
 	}
-	fill(r, env, &x.EventID, &x.Source, &x.OccurredAt)
+	if err := fill(
+		r, env, &x.EventID, &x.Source, &x.OccurredAt, &x.ClientTime,
+	); err != nil {
+		return x, err
+	}
 	return x, x.Validate()
 }
 

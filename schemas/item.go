@@ -43,6 +43,9 @@ type Item struct {
 	Available   *bool      `json:"available,omitempty"`
 	Attributes  Attributes `json:"attributes,omitempty"`
 	OccurredAt  time.Time  `json:"occurred_at,omitzero"`
+	// ClientTime is what the event said of its time where that was too far ahead of the log's. Then
+	// OccurredAt is the log's time. Zero: OccurredAt is what it said.
+	ClientTime time.Time `json:"client_time,omitzero"`
 	// Withdrawn is set from the kind item.withdrawn.v1, or from a tombstone.
 	Withdrawn bool `json:"withdrawn,omitempty"`
 }
@@ -155,7 +158,11 @@ func DecodeItem(r *record.Record) (Item, error) {
 	if env.Kind != "" {
 		x.Withdrawn = env.Kind == KindItemWithdrawn
 	}
-	fill(r, env, &x.EventID, &x.Source, &x.OccurredAt)
+	if err := fill(
+		r, env, &x.EventID, &x.Source, &x.OccurredAt, &x.ClientTime,
+	); err != nil {
+		return x, err
+	}
 	return x, x.Validate()
 }
 

@@ -46,6 +46,7 @@ type Topic struct {
 	Compact   bool
 	Retention time.Duration
 	// LogAppendTime makes the time of each record the broker's, whatever the producer's clock says.
+	// Where events have a time, or records are compared by theirs, it must be.
 	LogAppendTime bool
 	// AtLeast lets a longer retention on the broker stay: an operator gives a group more time.
 	AtLeast bool
@@ -89,22 +90,26 @@ func Topics(c TopicsConfig) []Topic {
 	ts := []Topic{
 		{
 			Name: TopicInteractions, Key: "user_id", Partitions: n, Retention: c.Retention,
+			LogAppendTime:  true,
 			ErasureMarkers: true, In: true,
 			Description: "What users do with items. Emit by HTTP, by the Go client, or straight " +
 				"to this topic.",
 		},
 		{
 			Name: TopicFriendships, Key: "the two user ids, lower first, joined by |",
-			Partitions: n, Retention: c.Retention, ErasureMarkers: true, In: true,
+			LogAppendTime: true, Partitions: n, Retention: c.Retention,
+			ErasureMarkers: true, In: true,
 			Description: "Friendship edges, added and removed.",
 		},
 		{
 			Name: TopicItems, Key: "item_id", Partitions: n, Compact: true, In: true,
-			Description: "The catalog: the latest state of each item.",
+			LogAppendTime: true,
+			Description:   "The catalog: the latest state of each item.",
 		},
 		{
 			Name: TopicUsers, Key: "user_id", Partitions: n, Compact: true, In: true,
-			Description: "Attributes of users, and their erasure.",
+			LogAppendTime: true,
+			Description:   "Attributes of users, and their erasure.",
 		},
 		{
 			Name: TopicItemGradients, Key: "item partition", Partitions: n, Retention: 7 * day,
@@ -123,6 +128,7 @@ func Topics(c TopicsConfig) []Topic {
 		},
 		{
 			Name: TopicRecommendations, Key: "user_id", Partitions: n, Retention: 30 * day,
+			LogAppendTime:  true,
 			ErasureMarkers: true, Out: true,
 			Description: "Every list that was served, by event or by request, kept by time.",
 		},
@@ -138,11 +144,12 @@ func Topics(c TopicsConfig) []Topic {
 		},
 		{
 			Name: TopicErasures, Key: "hash of the user_id", Partitions: 1, Compact: true,
-			Description: "Who was erased and when, as hashes: events from before are dropped.",
+			LogAppendTime: true,
+			Description:   "Who was erased and when, as hashes: events from before are dropped.",
 		},
 		{
-			Name: TopicMeta, Key: "name", Partitions: 1, Compact: true,
-			Description: "The log id, its epoch and model.dim.",
+			Name: TopicMeta, Key: "name", Partitions: 1, Compact: true, LogAppendTime: true,
+			Description: "The log id, its epoch and what all readers must have in common.",
 		},
 	}
 	for _, d := range kinds {
@@ -171,12 +178,12 @@ func GroupTopics(c TopicsConfig, group string, retries bool) []Topic {
 	ts := []Topic{
 		{
 			Name: record.PoisonTopic(group), Key: "as the original", Partitions: 1,
-			Retention:   30 * day,
+			LogAppendTime: true, Retention: 30 * day,
 			Description: "Dead letters of " + group + ".",
 		},
 		{
 			Name: record.ReplayTopic(group), Key: "as the original", Partitions: c.Partitions,
-			Retention: c.Retention,
+			LogAppendTime: true, Retention: c.Retention,
 			Description: "Dead letters of " + group + " that were replayed: part of the history " +
 				"like what they were.",
 		},

@@ -35,6 +35,9 @@ type User struct {
 	UserID     string     `json:"user_id"`
 	Attributes Attributes `json:"attributes,omitempty"`
 	OccurredAt time.Time  `json:"occurred_at,omitzero"`
+	// ClientTime is what the event said of its time where that was too far ahead of the log's. Then
+	// OccurredAt is the log's time. Zero: OccurredAt is what it said.
+	ClientTime time.Time `json:"client_time,omitzero"`
 	// Erased is set from the kind user.erased.v1.
 	Erased bool `json:"erased,omitempty"`
 }
@@ -100,7 +103,11 @@ func DecodeUser(r *record.Record) (User, error) {
 	if env.Kind != "" {
 		x.Erased = env.Kind == KindUserErased
 	}
-	fill(r, env, &x.EventID, &x.Source, &x.OccurredAt)
+	if err := fill(
+		r, env, &x.EventID, &x.Source, &x.OccurredAt, &x.ClientTime,
+	); err != nil {
+		return x, err
+	}
 	return x, x.Validate()
 }
 

@@ -84,6 +84,8 @@ type Config struct {
 	// MetadataTTL is the longest time that the knowledge of topics and leaders is used before it is
 	// asked for again. Default 2 s.
 	MetadataTTL time.Duration
+	// MaxAhead becomes the MaxAhead of every record that is read. Default 0: no bound.
+	MaxAhead time.Duration
 }
 
 // DefaultConfig returns the configuration for the given brokers: plain text, no authentication.

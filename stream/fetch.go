@@ -185,6 +185,7 @@ func (f *fetcher) accept(p *partition, res *wire.Fetched, empty bool) int {
 	if err != nil {
 		f.delay(p, err)
 	}
+	f.g.conn.bound(got.Records)
 	next := p.gap.Next(got.Next, res.LastStable, empty)
 	if got.Next = next; next > from || res.LastStable != p.logEnd() {
 		p.add(got, res.LastStable)

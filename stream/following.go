@@ -275,6 +275,7 @@ func (w *following) accept(p *followed, res *wire.Fetched, empty bool) error {
 		w.fail(wire.Classify(err), p)
 		return nil
 	}
+	w.conn.bound(got.Records)
 	for i := range got.Records {
 		if err := w.fn(&got.Records[i]); err != nil {
 			return fmt.Errorf("offset %d of %s: %w", got.Records[i].Offset, p.tp, err)

@@ -215,6 +215,7 @@ func (c *Conn) Read(
 		if err != nil {
 			return fmt.Errorf("read %s from offset %d: %w", tp, next, err)
 		}
+		c.bound(got.Records)
 		for i := range got.Undecodable {
 			if got.Undecodable[i].First < to {
 				c.skip(&got.Undecodable[i])
@@ -231,6 +232,13 @@ func (c *Conn) Read(
 		}
 	}
 	return nil
+}
+
+// bound gives the records the bound of the times of their events.
+func (c *Conn) bound(records []record.Record) {
+	for i := range records {
+		records[i].MaxAhead = c.cfg.MaxAhead
+	}
 }
 
 // retry calls f until it succeeds, its error is not transient, or ctx ends.

@@ -83,12 +83,22 @@ each store. Running it again changes nothing.
 
 --raise-epoch is for a log whose offsets start again: its topics were restored from a backup, or
 created again with another number of partitions. Every new record then counts as newer than what the
-stores hold. Stop the processors first.`,
+stores hold. Stop the processors first.
+
+Topics of an older version are altered so that their records get the broker's time.
+
+--change-clock-skew makes the configured stream.max_clock_skew that of the log. What stands in the
+stores was made with the former one, so each store has to be rebuilt before the processors start
+again. Stop them first.`,
 		Args: cobra.NoArgs,
 	}
 	raise := cmd.Flags().Bool(
 		"raise-epoch", false,
 		"raise the log's epoch after its topics were restored or repartitioned",
+	)
+	change := cmd.Flags().Bool(
+		"change-clock-skew", false,
+		"make the configured stream.max_clock_skew that of the log; then rebuild every store",
 	)
 	s := addSettings(cmd, kafkaFlags(storeFlags()), nil)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -107,6 +117,14 @@ stores hold. Stop the processors first.`,
 			return err
 		}
 		defer e.Close()
+		if *change {
+			if err := k.ChangeSkew(ctx, cfg, e); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "max_clock_skew: %s\nNow run \"slipstream rebuild "+
+				"--store\" for qdrant, neo4j and clickhouse.\n", cfg.Stream.MaxClockSkew)
+			return nil
+		}
 		id, err := app.Migrate(ctx, cfg, k, e)
 		if err != nil {
 			return err

@@ -214,6 +214,7 @@ func (m *Metrics) Lost(group, topic string, offsets int64) {
 
 // GapLists counts lists made for users whose profile changes were deleted unread.
 func (m *Metrics) GapLists(n int) { m.gapLists.Add(float64(n)) }
+
 // SkippedBatch counts a batch of the log that could not be read.
 func (m *Metrics) SkippedBatch(topic string) { m.unread.WithLabelValues(topic).Inc() }
 

@@ -75,6 +75,9 @@ func interactionInsertion(r record.Range, rows []sinks.InteractionRow) insertion
 			c.add("action", col(rows, func(x *row) string { return string(x.Action) }))
 			c.add("value", col(rows, func(x *row) *float64 { return x.Value }))
 			c.add("occurred_at", col(rows, at))
+			c.add("client_time", col(rows, func(x *row) *time.Time {
+				return clientTime(x.ClientTime)
+			}))
 			c.add("session_id", col(rows, func(x *row) string { return x.SessionID }))
 			c.add("recommendation_id", col(rows, func(x *row) string { return x.RecommendationID }))
 			c.add("context", col(rows, func(x *row) map[string]string { return x.Context }))
@@ -163,12 +166,28 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 				return rowvalidate.JSONObject(x.Attributes)
 			}))
 			c.add("occurred_at", col(rows, at))
+			c.add("client_time", col(rows, func(x *row) *time.Time {
+				return clientTime(x.ClientTime)
+			}))
 			addPosition(c, r, rows,
 				func(x *row) int64 { return x.Offset },
 				func(x *row) time.Time { return x.RecordedAt })
 			return c
 		},
 	}
+}
+
+// clientTime keeps what an event said of its time within what a DateTime64 holds. nil: its time was
+// accepted.
+func clientTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	at := t.UTC()
+	if last := time.Date(2299, 12, 31, 0, 0, 0, 0, time.UTC); at.After(last) {
+		at = last
+	}
+	return &at
 }
 
 // publishedDay keeps the day within what a Date32 holds: films are older than 1900.
@@ -199,6 +218,9 @@ func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 			}))
 			c.add("erased", col(rows, func(x *row) bool { return x.Erased }))
 			c.add("occurred_at", col(rows, at))
+			c.add("client_time", col(rows, func(x *row) *time.Time {
+				return clientTime(x.ClientTime)
+			}))
 			addPosition(c, r, rows,
 				func(x *row) int64 { return x.Offset },
 				func(x *row) time.Time { return x.RecordedAt })

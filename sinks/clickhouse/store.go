@@ -82,17 +82,16 @@ func (s *Store) LogID(ctx context.Context) (string, error) {
 	return id, nil
 }
 
-// SetLogID stores the id. Replacing another id is an error: the rows belong to that log.
+// SetLogID stores the id. Replacing another id is an error: the rows belong to that log. An empty
+// id disowns the rows: the next start asks for a rebuild.
 func (s *Store) SetLogID(ctx context.Context, id string) error {
 	old, err := s.LogID(ctx)
 	switch {
 	case err != nil:
 		return err
-	case id == "":
-		return fault.Permanentf("the log id is empty")
 	case old == id:
 		return nil
-	case old != "":
+	case old != "" && id != "":
 		return fault.Permanentf(
 			"clickhouse database %s holds events of log %s, not of %s: use another database, or "+
 				"drop it and rebuild",

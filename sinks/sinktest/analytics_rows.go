@@ -171,3 +171,42 @@ func served(
 	}
 	return x
 }
+
+// analyticsClientTime is the case of events whose own time was too far ahead of the log's.
+func analyticsClientTime(t *testing.T, e AnalyticsEngine) {
+	ctx := t.Context()
+	said := time.Date(2104, 2, 1, 10, 20, 30, 456789000, time.UTC)
+	ahead, fine := did(0, "u", "i", schemas.Like, analyticsTook),
+		did(1, "u", "i", schemas.View, analyticsTook)
+	ahead.ClientTime = said
+	require.NoError(
+		t, e.Store.Insert(
+			ctx, span("interactions", 0, 0, 1), sinks.InteractionRows{ahead, fine},
+		),
+	)
+	item := sinks.ItemRow{
+		Item: schemas.Item{
+			ItemID: "i", Title: "t", OccurredAt: analyticsTook, ClientTime: said,
+		}, RecordedAt: analyticsTook,
+	}
+	require.NoError(t, e.Store.Insert(ctx, span("items", 0, 0, 0), sinks.ItemRows{item}))
+	user := sinks.UserRow{
+		User:       schemas.User{UserID: "u", OccurredAt: analyticsTook, ClientTime: said},
+		RecordedAt: analyticsTook,
+	}
+	require.NoError(t, e.Store.Insert(ctx, span("users", 0, 0, 0), sinks.UserRows{user}))
+	const when = "2104-02-01 10:20:30.456789"
+	for query, want := range map[string][][]string{
+		"SELECT toString(client_time) FROM interactions ORDER BY log_offset": {{when}, {"NULL"}},
+		"SELECT toString(client_time) FROM item_versions":                    {{when}},
+		"SELECT toString(client_time) FROM user_versions":                    {{when}},
+	} {
+		require.Equal(t, want, e.Query(t, query), query)
+	}
+	// Beyond what a column holds the insert must not fail: its day is only for people.
+	ahead.Offset, ahead.ClientTime = 2, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	require.NoError(
+		t, e.Store.Insert(ctx, span("interactions", 0, 2, 2), sinks.InteractionRows{ahead}),
+	)
+	requireCounts(t, e, 3)
+}

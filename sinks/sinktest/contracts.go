@@ -17,7 +17,8 @@ type Store interface {
 	Migrate(ctx context.Context) error
 	// LogID returns the id of the log whose events the store holds, or "" when it holds none.
 	LogID(ctx context.Context) (string, error)
-	// SetLogID stores the id. Callers do so once, on an empty store.
+	// SetLogID stores the id. Callers do so once, on an empty store. With an empty id the store
+	// holds the events of no log any more, and has to be rebuilt.
 	SetLogID(ctx context.Context, id string) error
 	// Ping returns nil when the store answers.
 	Ping(ctx context.Context) error

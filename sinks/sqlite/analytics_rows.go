@@ -29,6 +29,14 @@ func microsOrNull(t time.Time) any {
 	return nil
 }
 
+// clientTime is NULL for an event whose time was accepted.
+func clientTime(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return micros(t)
+}
+
 func jsonArray[T any](list []T) string {
 	if len(list) == 0 {
 		return "[]"
@@ -62,9 +70,10 @@ func interactionInsertion(r record.Range, rows []sinks.InteractionRow) insertion
 		table: "interactions", rows: len(rows),
 		query: `
 			INSERT INTO interactions (
-				event_id, source, user_id, item_id, action, value, occurred_at, session_id,
-				recommendation_id, context, log_topic, log_partition, log_offset, recorded_at
-			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+				event_id, source, user_id, item_id, action, value, occurred_at, client_time,
+				session_id, recommendation_id, context, log_topic, log_partition, log_offset,
+				recorded_at
+			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		args: func(i int) []any {
 			x := &rows[i]
 			var value any
@@ -73,7 +82,7 @@ func interactionInsertion(r record.Range, rows []sinks.InteractionRow) insertion
 			}
 			return []any{
 				x.EventID, x.Source, x.UserID, x.ItemID, string(x.Action), value,
-				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)),
+				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)), clientTime(x.ClientTime),
 				x.SessionID, x.RecommendationID, rowvalidate.JSONObject(x.Context),
 				r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
 			}
@@ -114,9 +123,9 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 		query: `
 			INSERT INTO item_versions (
 				item_id, title, genres, actors, directors, tags, description, published_at,
-				available, withdrawn, attributes, occurred_at, log_topic, log_partition,
-				log_offset, recorded_at
-			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+				available, withdrawn, attributes, occurred_at, client_time, log_topic,
+				log_partition, log_offset, recorded_at
+			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (item_id) DO UPDATE SET
 				title = excluded.title,
 				genres = excluded.genres,
@@ -129,6 +138,7 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 				withdrawn = excluded.withdrawn,
 				attributes = excluded.attributes,
 				occurred_at = excluded.occurred_at,
+				client_time = excluded.client_time,
 				log_topic = excluded.log_topic,
 				log_partition = excluded.log_partition,
 				log_offset = excluded.log_offset,
@@ -144,7 +154,7 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 				x.ItemID, x.Title, jsonArray(x.Genres), jsonArray(x.Actors), jsonArray(x.Directors),
 				jsonArray(x.Tags), x.Description, published, x.IsAvailable(), x.Withdrawn,
 				rowvalidate.JSONObject(x.Attributes),
-				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)),
+				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)), clientTime(x.ClientTime),
 				r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
 			}
 		},
@@ -156,13 +166,14 @@ func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 		table: "user_versions", rows: len(rows),
 		query: `
 			INSERT INTO user_versions (
-				user_id, attributes, erased, occurred_at, log_topic, log_partition, log_offset,
-				recorded_at
-			) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+				user_id, attributes, erased, occurred_at, client_time, log_topic, log_partition,
+				log_offset, recorded_at
+			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (user_id) DO UPDATE SET
 				attributes = excluded.attributes,
 				erased = excluded.erased,
 				occurred_at = excluded.occurred_at,
+				client_time = excluded.client_time,
 				log_topic = excluded.log_topic,
 				log_partition = excluded.log_partition,
 				log_offset = excluded.log_offset,
@@ -172,7 +183,7 @@ func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 			x := &rows[i]
 			return []any{
 				x.UserID, rowvalidate.JSONObject(x.Attributes), x.Erased,
-				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)),
+				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)), clientTime(x.ClientTime),
 				r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),
 			}
 		},

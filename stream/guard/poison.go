@@ -233,7 +233,7 @@ func (g *guard) moved(
 	unnamed int,
 ) (record.Record, Moved) {
 	rec := &b.Records[r.Index]
-	h := deadletter.Headers{Origin: rec.Position(), Time: rec.Time, FirstFailure: d.first}
+	h := deadletter.Headers{Origin: rec.Position(), Time: rec.LogTime(), FirstFailure: d.first}
 	h.Origin.Topic = g.names.Topic(rec.Topic)
 	visit := g.visits[rec.Topic]
 	if visit > 0 || rec.Topic == g.replay {

@@ -30,10 +30,15 @@ type Record struct {
 	Partition int
 	// Offset has no meaning on the way out.
 	Offset int64
-	// Time is the time of producing in UTC, never the time of the event. Zero on the way out is
-	// now.
+	// Time is when the log took the record, in UTC, never the time of the event: the broker's time
+	// in a topic with LogAppendTime, elsewhere what the producer said. Zero is absent (see TimeOf);
+	// on the way out it is now.
 	Time time.Time
-	Key  []byte
+	// MaxAhead is how far the time of an event may be ahead of LogTime. The connection that reads
+	// the record sets it, so that all readers of an event agree on its time; 0 is no bound. It has
+	// no meaning on the way out.
+	MaxAhead time.Duration
+	Key      []byte
 	// Value nil is a tombstone: compaction forgets the key.
 	Value   []byte
 	Headers []Header

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
-	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
@@ -97,7 +96,7 @@ func (d Decoder) Decode(data []byte) (Decoded, error) {
 			if err != nil {
 				out.Undecodable = append(out.Undecodable, record.Undecodable{
 					TopicPartition: d.TP, First: max(base, out.Next), Last: after - 1,
-					Time: time.UnixMilli(int64(be.Uint64(b[35:]))).UTC(), Raw: b,
+					Time: record.TimeOf(int64(be.Uint64(b[35:]))), Raw: b,
 					Reason: err.Error(),
 				})
 			}
@@ -164,7 +163,7 @@ func (d Decoder) batch(out *Decoded, b []byte, last int64, room int) (size int, 
 		if attributes&attrAppended != 0 {
 			ms = newest
 		}
-		rec.Time = time.UnixMilli(ms).UTC()
+		rec.Time = record.TimeOf(ms)
 		rec.Offset = base + r.varint()
 		rec.Key, rec.Value = r.nullable(), r.nullable()
 		rec.Headers = r.headers()
