@@ -61,8 +61,8 @@ func (e Envelope) Headers(contentType string) []record.Header {
 // EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone,
 // so that every reader fills in the same: kind the topic's first, id topic/partition/offset (never
 // equal to another's), source "log", time the log's (zero when it has none). An unreadable ce_time
-// is an error, and so is an attribute that is not UTF-8; an unreadable traceparent counts as none, as
-// W3C demands.
+// is an error, and so is an attribute that is not UTF-8; an unreadable traceparent counts as none,
+// as W3C demands.
 func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
 	e := Envelope{Kind: fallback, Time: r.LogTime()}
 	for i := range r.Headers {

@@ -34,12 +34,15 @@ func exercised() *telemetry.Metrics {
 	m.SetAssigned("embed", 8)
 	m.SetStopped("embed", 0)
 	m.Repaired()
+	m.Lost("recommend", "profile-changes", 5)
+	m.GapLists(1)
+	m.SkippedBatch("interactions")
 	m.Request("GET", "/v1/trending", 200, time.Millisecond)
 	m.Refused("schema", 2)
 	m.SetLag(
 		[]telemetry.Lag{
 			{Group: "embed", Topic: "interactions", Partition: 3, Events: 7},
-			{Group: "embed", Topic: "items", Partition: 0, Events: 1},
+			{Group: "embed", Topic: "items", Partition: 0, Events: 1, Undecided: 1},
 		},
 	)
 	return m
@@ -91,7 +94,7 @@ func TestNamesEndInAUnit(t *testing.T) {
 		require.Regexp(t, unit, f.GetName())
 		require.NotEmpty(t, f.GetHelp(), f.GetName())
 	}
-	require.Equal(t, 17, ours, "every family is exercised")
+	require.Equal(t, 21, ours, "every family is exercised")
 	problems, err := testutil.GatherAndLint(exercised().Registry())
 	require.NoError(t, err)
 	require.Empty(t, problems)
