@@ -292,7 +292,7 @@ func TestAlertsWatchMetricsThatExist(t *testing.T) {
 		require.NotEmpty(t, r.Annotations["summary"], r.Alert)
 		require.NotEmpty(t, r.Annotations["description"], r.Alert)
 	}
-	require.Len(t, file.Groups[0].Rules, 9)
+	require.Len(t, file.Groups[0].Rules, 10)
 
 	var scrape struct {
 		RuleFiles []string `yaml:"rule_files"`
