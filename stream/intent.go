@@ -19,7 +19,7 @@ func without(in record.Intent, offsets []int64) (record.Intent, error) {
 		return in, fault.Permanentf("exclude offsets %d…%d: not within the batch %d-%d",
 			all[0], all[len(all)-1], in.First, in.Last)
 	}
-	out := record.Intent{First: in.First, Last: in.Last, Excluded: all}
+	out := record.Intent{First: in.First, Last: in.Last, Excluded: all, Begun: in.Begun}
 	if n := len(out.String()); n > maxMetadata {
 		return in, fault.Permanentf(
 			"exclude %d records of %d-%d: the list needs %d bytes, a commit "+

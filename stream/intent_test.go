@@ -33,10 +33,14 @@ func TestIntentExclusionsAreBounded(t *testing.T) {
 	require.Equal(t, thousand, again, "excluding twice is excluding once")
 }
 
+// begun is when every batch of ranged begins.
+var begun = time.UnixMilli(1_700_000_000_123).UTC()
+
 // ranged is a group with intents.
 func (e *engine) ranged(t testing.TB) SubscriberConfig {
 	cfg := e.group(t)
 	cfg.Intents, cfg.MaxRecords = true, 10
+	cfg.Now = func() time.Time { return begun.Add(999 * time.Microsecond).Local() }
 	return cfg
 }
 
@@ -54,10 +58,13 @@ func TestIntentIsCommittedBeforeTheEffects(t *testing.T) {
 		topic, cfg := e.topic(t, 1), e.ranged(t)
 		emit(t, e.publisher(t), topic, 0, 0, 25)
 		out, stop := e.subscribe(t, cfg, topic)
-		for _, want := range []string{"v1:0-9", "v1:10-19", "v1:20-24"} {
+		for _, want := range []string{
+			"v2:0-9@1700000000123", "v2:10-19@1700000000123", "v2:20-24@1700000000123",
+		} {
 			m := receive(t, out)
 			b := BatchOf(m)
 			require.False(t, b.Repeat)
+			require.Equal(t, begun, b.Begun)
 			offset, metadata := e.committed(t, cfg.Group, topic, 0)
 			require.Equal(t, want, metadata)
 			require.Equal(t, b.First, offset)
@@ -90,9 +97,10 @@ func TestUncertainIntentIsRepeatedByTheNextOwner(t *testing.T) {
 		)
 		crashed.Ack() // too late: without effect
 		_, metadata := e.committed(t, cfg.Group, topic, 0)
-		require.Equal(t, "v1:10-13", metadata)
+		require.Equal(t, "v2:10-13@1700000000123", metadata)
 
 		cfg.MaxRecords = 100
+		cfg.Now = func() time.Time { return begun.Add(time.Hour) }
 		var seen []record.Assignment
 		cfg.Assigned = func(_ context.Context, a []record.Assignment) error {
 			seen = a
@@ -105,9 +113,11 @@ func TestUncertainIntentIsRepeatedByTheNextOwner(t *testing.T) {
 		require.EqualValues(t, 10, b.First)
 		require.EqualValues(t, 13, b.Last)
 		require.Equal(t, want, values(b))
-		require.Equal(t, &record.Intent{First: 10, Last: 13}, seen[0].Repeat)
+		require.Equal(t, &record.Intent{First: 10, Last: 13, Begun: begun}, seen[0].Repeat)
+		require.Equal(t, begun, b.Begun, "the time of the first commit, not of the repeat")
 		m.Nack()
 		m = receive(t, out)
+		require.Equal(t, begun, BatchOf(m).Begun)
 		require.Equal(t, want, values(BatchOf(m)), "refused, and the same again")
 		m.Ack()
 		m = receive(t, out)
@@ -137,7 +147,7 @@ func TestExcludedRecordsStayExcluded(t *testing.T) {
 		require.True(t, b.Repeat)
 		require.NoError(t, b.Exclude(m.Context(), 5))
 		_, metadata := e.committed(t, cfg.Group, topic, 0)
-		require.Equal(t, "v1:0-5!1,3,1", metadata)
+		require.Equal(t, "v2:0-5@1700000000123!1,3,1", metadata)
 		stop() // unacknowledged
 
 		out, stop = e.subscribe(t, cfg, topic)

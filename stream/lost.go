@@ -43,7 +43,7 @@ func (p *partition) deliverLost() bool {
 	if lost == nil {
 		return true
 	}
-	b := p.batch(nil, lost.first, lost.last)
+	b := p.batch(nil, record.Intent{First: lost.first, Last: lost.last})
 	b.Lost = true
 	if !p.deliver(b) {
 		return false

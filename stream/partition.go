@@ -183,10 +183,9 @@ func (p *partition) repeatRange() bool {
 	)
 	bad := p.dequeueBad(r.Last + 1)
 	if len(records)+len(bad) > 0 { // else compaction or retention has left nothing to repeat
-		b := p.batch(records, r.First, r.Last)
+		b := p.batch(records, r)
 		b.Undecodable = bad
 		b.Repeat = true
-		b.Lease.(*batchLease).intent = r
 		if !p.deliver(b) {
 			return false
 		}
@@ -240,7 +239,7 @@ func (p *partition) nextBatch() *record.Batch {
 	}
 	if bad := p.dequeueBad(p.firstOffset()); len(bad) > 0 {
 		// Several may follow one another.
-		b := p.batch(nil, bad[0].First, bad[len(bad)-1].Last)
+		b := p.batch(nil, p.intent(bad[0].First, bad[len(bad)-1].Last))
 		b.Undecodable = bad
 		p.g.fetch.wakeUp()
 		return b
@@ -263,7 +262,7 @@ func (p *partition) nextBatch() *record.Batch {
 			(len(p.bad) == 0 || r.Offset < p.bad[0].First)
 	})
 	p.g.fetch.wakeUp()
-	return p.batch(records, records[0].Offset, records[len(records)-1].Offset)
+	return p.batch(records, p.intent(records[0].Offset, records[len(records)-1].Offset))
 }
 
 // firstOffset returns the offset of the first record in the queue, or one behind everything.
@@ -365,19 +364,28 @@ func (p *partition) dequeue(more func(rec *record.Record, n, bytes int) bool) []
 	return out
 }
 
-// batch makes a batch of the records.
-func (p *partition) batch(records []record.Record, first, last int64) *record.Batch {
+// intent returns the intent of a batch that begins now.
+func (p *partition) intent(first, last int64) record.Intent {
+	in := record.Intent{First: first, Last: last}
+	if p.g.cfg.Intents {
+		in.Begun = p.g.cfg.Now().UTC().Truncate(time.Millisecond)
+	}
+	return in
+}
+
+// batch makes a batch of the records of an intent.
+func (p *partition) batch(records []record.Record, in record.Intent) *record.Batch {
 	p.mu.Lock()
 	end := p.end
 	p.mu.Unlock()
 	b := &record.Batch{
 		Range: record.Range{
-			LogID: p.g.cfg.LogID, Topic: p.tp.Topic, Partition: p.tp.Partition, First: first,
-			Last: last,
+			LogID: p.g.cfg.LogID, Topic: p.tp.Topic, Partition: p.tp.Partition, First: in.First,
+			Last: in.Last,
 		},
-		Group: p.g.cfg.Group, Records: records, End: end,
+		Group: p.g.cfg.Group, Records: records, End: end, Begun: in.Begun,
 	}
-	b.Lease = &batchLease{p: p, intent: record.Intent{First: first, Last: last}, batch: b}
+	b.Lease = &batchLease{p: p, intent: in, batch: b}
 	return b
 }
 

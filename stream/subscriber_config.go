@@ -111,6 +111,9 @@ type SubscriberConfig struct {
 	// Intents commits a batch intent before the batch is handed out, so that every repeat has the
 	// same bounds and the same records.
 	Intents bool
+	// Now is the clock that intents take their time from. Default time.Now. It is called
+	// concurrently.
+	Now func() time.Time
 	// Start is where a group without a committed offset begins. Default FromFirst.
 	Start StartOffset
 	// Expires tells of which topics the records are deleted by time, read or not. There an expired
@@ -196,6 +199,7 @@ func DefaultSubscriberConfig(group string) SubscriberConfig {
 		FetchMaxBytes:       4 << 20,
 		FetchPartitionBytes: 1 << 20,
 		RequestTimeout:      10 * time.Second,
+		Now:                 time.Now,
 	}
 }
 
@@ -208,6 +212,7 @@ func (c SubscriberConfig) Validate() error {
 		}
 	}
 	check(c.Group != "", "no group")
+	check(c.Now != nil, "Now must be a clock: begin with DefaultSubscriberConfig")
 	check(c.MaxRecords >= 1, "MaxRecords must be at least 1, not %d", c.MaxRecords)
 	check(c.MaxBytes >= 1, "MaxBytes must be at least 1, not %d", c.MaxBytes)
 	check(

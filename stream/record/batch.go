@@ -1,6 +1,9 @@
 package record
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Range is a part of one partition whose effects a store takes as one. Two deliveries of a range
 // have the same bounds, so log, partition and bounds identify it.
@@ -40,6 +43,8 @@ type Batch struct {
 	// End is the offset after the newest record of the partition that could be read when the batch
 	// was fetched. Behind it stand at most records of open transactions, and what follows them.
 	End int64
+	// Begun is Intent.Begun of the batch's intent. Zero is unknown, also without intents.
+	Begun time.Time
 	// Lease is the ownership of the partition. Nil is one that never ends: a batch that was read
 	// without a group.
 	Lease Lease

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Intent is a batch intent: the bounds of a batch, committed as metadata of the group's offset
@@ -15,13 +16,26 @@ type Intent struct {
 	First, Last int64
 	// Excluded are the offsets within the bounds whose records are left out, ascending.
 	Excluded []int64
+	// Begun is when the intent was committed first, in UTC and to the millisecond, by the clock of
+	// the process that did. Whatever the batch has written to the log stands there from that time
+	// on, give or take the difference of the clocks. Zero is unknown: version 1 had no time.
+	Begun time.Time
 }
 
-// String returns the intent as it stands in a commit's metadata: v1:first-last, and !k,k2,… for the
-// excluded offsets, each as the distance from the one before it, the first from First.
+// String returns the intent as it stands in a commit's metadata: v2:first-last@begun, with Begun in
+// milliseconds since 1970, and !k,k2,… for the excluded offsets. Each is the distance from the one
+// before it, the first from First. Without Begun it is v1:first-last.
+//
+// A program that knows version 1 alone refuses version 2 and stops the partition, as with any
+// metadata that is not its own. It has no effect there. So during a rolling upgrade a partition
+// whose batch was cut off waits for a member of the new version.
 func (i Intent) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "v1:%d-%d", i.First, i.Last)
+	if i.Begun.IsZero() {
+		fmt.Fprintf(&b, "v1:%d-%d", i.First, i.Last)
+	} else {
+		fmt.Fprintf(&b, "v2:%d-%d@%d", i.First, i.Last, i.Begun.UnixMilli())
+	}
 	before := i.First
 	for n, o := range i.Excluded {
 		sep := byte(',')
@@ -50,8 +64,11 @@ func ParseIntent(metadata string) (*Intent, error) {
 		)
 	}
 	body, ok := strings.CutPrefix(metadata, "v1:")
+	timed := false
 	if !ok {
-		return bad("it does not begin with v1:")
+		if body, timed = strings.CutPrefix(metadata, "v2:"); !timed {
+			return bad("it does not begin with v1: or v2:")
+		}
 	}
 	bounds, list, excluding := strings.Cut(body, "!")
 	first, last, ok := strings.Cut(bounds, "-")
@@ -60,6 +77,15 @@ func ParseIntent(metadata string) (*Intent, error) {
 	}
 	in := &Intent{}
 	var err error
+	if timed {
+		var begun string
+		last, begun, _ = strings.Cut(last, "@")
+		ms, err := parseOffset(begun)
+		if err != nil || ms > maxMillis {
+			return bad("its time")
+		}
+		in.Begun = time.UnixMilli(ms).UTC()
+	}
 	if in.First, err = parseOffset(first); err != nil {
 		return bad("its first offset")
 	}
@@ -80,6 +106,9 @@ func ParseIntent(metadata string) (*Intent, error) {
 	}
 	return in, nil
 }
+
+// maxMillis is the last millisecond of the year 9999.
+const maxMillis = 253402300799999
 
 // parseOffset accepts what strconv.FormatInt writes for numbers that are not negative.
 func parseOffset(s string) (int64, error) {

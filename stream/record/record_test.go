@@ -1,6 +1,7 @@
 package record
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,16 @@ func TestIntentMetadata(t *testing.T) {
 			Intent{First: 1000, Last: 1999, Excluded: []int64{1000, 1003, 1999}},
 			"v1:1000-1999!0,3,996",
 		},
+		{
+			"with its time",
+			Intent{First: 7, Last: 9, Begun: time.UnixMilli(1_700_000_000_123).UTC()},
+			"v2:7-9@1700000000123",
+		},
+		{
+			"with its time, excluded",
+			Intent{First: 7, Last: 9, Excluded: []int64{8}, Begun: time.UnixMilli(1).UTC()},
+			"v2:7-9@1!1",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			require.Equal(t, tt.want, tt.r.String())
@@ -36,17 +47,32 @@ func TestIntentMetadata(t *testing.T) {
 	require.Nil(t, none)
 	for _, bad := range []string{
 		"x", "v2:1-2", "v1:", "v1:1", "v1:2-1", "v1:-1-2", "v1:1-2!", "v1:1-2!2", "v1:1-2!0,0",
-		"v1:1-2!1,1", "v1:01-2", "v1:1-2!x", "v1:1-2 ",
+		"v1:1-2!1,1", "v1:01-2", "v1:1-2!x", "v1:1-2 ", "v1:1-2@3", "v2:1-2@", "v2:1-2@x",
+		"v2:1-2@-1", "v2:1-2@01", "v2:1-2@253402300800000", "v2:1-2!1@3", "v3:1-2@3",
 	} {
 		_, err := ParseIntent(bad)
 		require.Error(t, err, bad)
 	}
 }
 
+// A program of version 1 reads nothing but this. It stops the partition at anything else, without
+// an effect, and says that another program has committed.
+var firstVersion = regexp.MustCompile(`^(v1:[0-9]+-[0-9]+(![0-9]+(,[0-9]+)*)?)?$`)
+
+func TestAnOlderProgramRefusesAnIntentWithATime(t *testing.T) {
+	t.Parallel()
+	in := Intent{First: 1000, Last: 1999, Excluded: []int64{1000, 1003}}
+	require.Regexp(t, firstVersion, in.String())
+	in.Begun = time.UnixMilli(1_700_000_000_123)
+	require.NotRegexp(t, firstVersion, in.String())
+	in.Excluded = nil
+	require.NotRegexp(t, firstVersion, in.String())
+}
+
 func FuzzParseIntent(f *testing.F) {
 	for _, s := range []string{
 		"", "v1:1-2", "v1:1000-1999!0,3,996", "v1:9223372036854775806-9223372036854775807!1",
-		strings.Repeat("v1:", 9),
+		strings.Repeat("v1:", 9), "v2:1-2@3", "v2:1000-1999@1700000000123!0,3,996",
 	} {
 		f.Add(s)
 	}
