@@ -76,6 +76,11 @@ var arrows = []struct {
 		[]string{"stream/record", "fault"},
 		"what is known of dead letters needs no broker",
 	},
+	{
+		"stream/forward",
+		[]string{"stream/record", "fault"},
+		"processors forward by the log that they are given",
+	},
 	{"stream/internal/wire", []string{"stream/record", "fault"}, "bytes know no groups"},
 	{
 		"stream",
@@ -89,7 +94,9 @@ var arrows = []struct {
 	},
 	{
 		"processors",
-		[]string{"stream/record", "schemas", "model", "recommend", "sinks", "fault"},
+		[]string{
+			"stream/record", "stream/forward", "schemas", "model", "recommend", "sinks", "fault",
+		},
 		"processors are functions of events and of the stores' contents; metrics are hooks",
 	},
 	{

@@ -12,6 +12,10 @@ func PoisonTopic(group string) string { return group + ".poison" }
 // group has to read it.
 func ReplayTopic(group string) string { return group + ".replay" }
 
+// MisplacedTopic returns the topic to which a group forwards records that stood in a partition that
+// their key does not choose: <group>.misplaced. The group itself reads it.
+func MisplacedTopic(group string) string { return group + ".misplaced" }
+
 // RetryTopic returns the topic in which records of a group wait for the delay: <group>.retry.30s.
 func RetryTopic(group string, delay time.Duration) string {
 	s := delay.String()

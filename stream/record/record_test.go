@@ -2,6 +2,7 @@ package record
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,55 @@ func TestAnOlderProgramRefusesAnIntentWithATime(t *testing.T) {
 	require.NotRegexp(t, firstVersion, in.String())
 }
 
+func TestForwardedRecordsCarryTheirOrigin(t *testing.T) {
+	t.Parallel()
+	r := Record{
+		Topic: "in", Partition: 3, Offset: 1200, Time: time.UnixMilli(1_700_000_000_123).UTC(),
+		Key: []byte("item"), Value: []byte("v"), Headers: []Header{
+			{"ce_id", []byte("e1")}, {HeaderOriginOffset, []byte("7")},
+		},
+	}
+	to := TopicPartition{"g.misplaced", 1}
+	out := Forwarded(&r, to, []byte("ann"))
+	require.Equal(t, Record{
+		Topic: "g.misplaced", Partition: 1, Key: []byte("ann"), Value: []byte("v"),
+		Headers: []Header{
+			{"ce_id", []byte("e1")}, {HeaderOriginTopic, []byte("in")},
+			{HeaderOriginPartition, []byte("3")}, {HeaderOriginOffset, []byte("1200")},
+			{HeaderOriginTime, []byte("1700000000123")},
+		},
+	}, out, "what a producer has written under these names does not count")
+	o, err := OriginOf(&out)
+	require.NoError(t, err)
+	require.Equal(t, r.Origin(), o)
+	require.Equal(t, "in/3@1200 1700000000123", o.String())
+
+	for _, absent := range []time.Time{{}, time.UnixMilli(-1), time.UnixMilli(maxMillis + 1)} {
+		r.Time = absent
+		out := Forwarded(&r, to, nil)
+		o, err := OriginOf(&out)
+		require.NoError(t, err)
+		require.Equal(t, r.Origin(), o)
+	}
+	for i := range out.Headers {
+		broken := out
+		broken.Headers = slices.Clone(out.Headers)
+		if broken.Headers[i].Key == "ce_id" {
+			continue
+		}
+		for _, v := range []string{"", "-1", "x", "99999999999999999999"} {
+			if broken.Headers[i].Value = []byte(v); v != "" &&
+				broken.Headers[i].Key == HeaderOriginTopic {
+				continue
+			}
+			_, err := OriginOf(&broken)
+			require.ErrorContains(t, err, broken.Headers[i].Key)
+		}
+	}
+	_, err = OriginOf(&r)
+	require.ErrorContains(t, err, "was not forwarded")
+}
+
 func FuzzParseIntent(f *testing.F) {
 	for _, s := range []string{
 		"", "v1:1-2", "v1:1000-1999!0,3,996", "v1:9223372036854775806-9223372036854775807!1",
@@ -92,6 +142,7 @@ func TestNamesOfAGroupsOwnTopics(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, "g.poison", PoisonTopic("g"))
 	assert.Equal(t, "g.replay", ReplayTopic("g"))
+	assert.Equal(t, "g.misplaced", MisplacedTopic("g"))
 	assert.Equal(t, "g.retry", RetryGroup("g"))
 	for delay, want := range map[time.Duration]string{
 		10 * time.Second:        "g.retry.10s",
