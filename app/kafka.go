@@ -153,6 +153,13 @@ func (k *Kafka) Read(
 	return k.conn.Read(ctx, record.TopicPartition{Topic: topic, Partition: partition}, from, to, f)
 }
 
+// OffsetAt implements processors.Log.
+func (k *Kafka) OffsetAt(
+	ctx context.Context, topic string, partition int, t time.Time,
+) (int64, error) {
+	return k.conn.OffsetAt(ctx, record.TopicPartition{Topic: topic, Partition: partition}, t)
+}
+
 // Follower returns a follower of a whole topic.
 func (k *Kafka) Follower(
 	topic string, log *slog.Logger, f func(*record.Record) error,

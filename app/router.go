@@ -56,7 +56,8 @@ func (a *App) deps() processors.Deps {
 		Settings:    a.settings(),
 		Hooks: processors.Hooks{
 			ListPublished: a.countList, UserCorrupt: a.corruptUser, UserRepaired: a.repairedUser,
-			Gap: a.gapProgress,
+			Gap:       a.gapProgress,
+			Misplaced: newMisplacedReport(a.metrics, a.log, now).add,
 		},
 		Pace:   pace(a.cfg.Recommend.CatchUpRate),
 		Repeat: a.repeat,
@@ -75,7 +76,7 @@ func (a *App) settings() processors.Settings {
 		Partitions: c.Topics.Partitions, RecentIDs: c.Stream.RecentIDs, Epoch: a.epoch,
 		InsertInterval: c.Stream.InsertInterval, LearnInterval: c.Stream.LearnInterval,
 		Trending: a.trendingQuery(), TrendingInterval: c.Recommend.TrendingInterval,
-		UserTTL: c.Recommend.UserTTL,
+		UserTTL: c.Recommend.UserTTL, MaxClockSkew: c.Stream.MaxClockSkew,
 	}
 }
 

@@ -214,6 +214,7 @@ func families(t *testing.T) []string {
 	m.Lost("g", "t", 1)
 	m.SkippedBatch("t")
 	m.GapLists(1)
+	m.Misplaced("g", "t", 1)
 	gathered, err := m.Registry().Gather()
 	require.NoError(t, err)
 	var names []string

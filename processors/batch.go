@@ -44,6 +44,9 @@ type Log interface {
 		from, to int64,
 		f func(*record.Record) error,
 	) error
+	// OffsetAt returns the offset of the first record whose log time is t or later, the end of the
+	// partition when there is none.
+	OffsetAt(ctx context.Context, topic string, partition int, t time.Time) (int64, error)
 }
 
 // stateless is embedded by processors that keep nothing per partition.

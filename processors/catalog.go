@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/forward"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -23,14 +23,13 @@ func CatalogDeclaration() Declaration {
 	return Declaration{
 		Name:         schemas.GroupCatalog,
 		Inputs:       []string{schemas.TopicItems, schemas.TopicItemGradients},
-		BatchIntents: true, Splittable: true,
+		BatchIntents: true, Splittable: true, Forwards: schemas.TopicItems,
 		Writes: []Store{StoreItems}, Fills: "vectors of items",
 		Tune: catalogTuning,
 		New: func(d Deps) Instance {
-			p := NewCatalog(
-				d.Items, d.Streams, d.ItemFactors, DefaultCatalogConfig(d.Settings.Partitions),
-				d.Now,
-			)
+			c := DefaultCatalogConfig(d.Settings.Partitions)
+			c.MaxClockSkew, c.Misplaced = d.Settings.MaxClockSkew, d.Hooks.Misplaced
+			p := NewCatalog(d.Items, d.Streams, d.ItemFactors, c, d.Now)
 			return Instance{Processor: p, Pending: p.Pending, Tasks: []Task{
 				{
 					Name: "index items", Interval: 50 * time.Millisecond, Run: p.IndexDue,
@@ -76,12 +75,17 @@ type CatalogConfig struct {
 	IndexEvery time.Duration
 	// ContentDim is the length of content vectors. Default 64.
 	ContentDim int
+	// MaxClockSkew is forward.Config.MaxClockSkew. Default 5 minutes.
+	MaxClockSkew time.Duration
+	// Misplaced is EmbedConfig.Misplaced, for catalog.misplaced.
+	Misplaced func(Misplaced)
 }
 
 // DefaultCatalogConfig returns the defaults for n partitions.
 func DefaultCatalogConfig(n int) CatalogConfig {
 	return CatalogConfig{
 		Partitions: n, IndexEvery: time.Second, ContentDim: model.DefaultContentDim,
+		MaxClockSkew: 5 * time.Minute,
 	}
 }
 
@@ -103,6 +107,7 @@ type Catalog struct {
 	factors *ItemFactors
 	cfg     CatalogConfig
 	now     func() time.Time
+	forward *forward.Forwarder
 
 	mu    sync.Mutex
 	parts map[int]*catalogPart
@@ -110,13 +115,18 @@ type Catalog struct {
 
 var _ Processor = (*Catalog)(nil)
 
-// NewCatalog returns the processor of the topics items, item-gradients and catalog.replay.
+// NewCatalog returns the processor of the topics items, item-gradients, catalog.misplaced and
+// catalog.replay.
 func NewCatalog(
 	items ItemStore, streams Streams, factors *ItemFactors, cfg CatalogConfig, now func() time.Time,
 ) *Catalog {
+	if cfg.Misplaced == nil {
+		cfg.Misplaced = func(Misplaced) {}
+	}
 	return &Catalog{
 		items: items, emit: streams.Emit, log: streams.Log, streams: streams, factors: factors,
 		cfg: cfg, now: now, parts: make(map[int]*catalogPart),
+		forward: newForwarder(schemas.GroupCatalog, streams, cfg.Partitions, cfg.MaxClockSkew),
 	}
 }
 
@@ -144,10 +154,10 @@ type indexedItem struct {
 	count  float64
 }
 
-// entry is an item's content and its offset in the topic items, -1 if there is none.
+// entry is an item's content and the place of its record, nil if there is none.
 type entry struct {
 	content   schemas.Item
-	offset    int64
+	place     *place
 	changedAt time.Time
 }
 
@@ -232,7 +242,7 @@ func (p *Catalog) restore(
 			delete(part.entries, id)
 		} else if !model.IsFeatureID(id) {
 			part.entries[id] = &entry{
-				content: schemas.Item{ItemID: id}, offset: -1, changedAt: r.Time,
+				content: schemas.Item{ItemID: id}, changedAt: r.Time,
 			}
 		}
 		return restore(r)
@@ -241,15 +251,15 @@ func (p *Catalog) restore(
 		return err
 	}
 	for _, topic := range []string{
-		schemas.TopicItems, record.ReplayTopic(schemas.GroupCatalog),
+		schemas.TopicItems, misplacedItems, record.ReplayTopic(schemas.GroupCatalog),
 	} {
 		err := p.log.Read(ctx, topic, n, 0, -1, func(r *record.Record) error {
 			if letter(r) {
 				return nil
 			}
-			x, offset, err := p.content(r, n)
-			if err == nil { // else it became a dead letter
-				part.acceptContent(x, offset, recordedAt(r, x.OccurredAt))
+			// Else it became a dead letter, or was forwarded.
+			if x, at, err := p.item(r); err == nil && p.owns(n, x.ItemID) {
+				part.acceptContent(x, at, recordedAt(r, x.OccurredAt))
 			}
 			return nil
 		})
@@ -260,27 +270,14 @@ func (p *Catalog) restore(
 	return nil
 }
 
-// content decodes an item and the offset at which it was first read.
-func (p *Catalog) content(r *record.Record, partition int) (schemas.Item, int64, error) {
-	x, err := schemas.DecodeItem(r)
-	if err == nil {
-		err = p.checkPartition(&x, partition)
-	}
-	if err != nil {
-		return x, 0, fault.As(fault.Permanent, err)
-	}
-	offset, err := firstOffset(r)
-	return x, offset, err
-}
-
 // acceptContent stores an item's content unless newer content is known. It returns whether it did.
-func (part *catalogPart) acceptContent(x schemas.Item, offset int64, at time.Time) bool {
+func (part *catalogPart) acceptContent(x schemas.Item, from place, at time.Time) bool {
 	e := part.entries[x.ItemID]
 	if e == nil {
-		e = &entry{offset: -1}
+		e = &entry{}
 		part.entries[x.ItemID] = e
 	}
-	if offset < e.offset {
+	if e.place != nil && from.compare(*e.place) < 0 {
 		return false
 	}
 	if x.Withdrawn {
@@ -290,7 +287,7 @@ func (part *catalogPart) acceptContent(x schemas.Item, offset int64, at time.Tim
 		withdrawn.ItemID, withdrawn.Withdrawn = x.ItemID, true
 		x = withdrawn
 	}
-	e.content, e.offset, e.changedAt = x, offset, at
+	e.content, e.place, e.changedAt = x, &from, at
 	return true
 }
 
@@ -317,16 +314,24 @@ func (p *Catalog) Handle(ctx context.Context, b *record.Batch) error {
 func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.Batch) error {
 	var rejects fault.Reject
 	changed := make(map[string]struct{})
+	moves := &misplaced{group: schemas.GroupCatalog, topic: b.Topic}
 	for i := range b.Records {
 		r := &b.Records[i]
-		x, offset, err := p.content(r, b.Partition)
+		x, at, err := p.item(r)
 		if err != nil {
-			rejects.Add(i, err)
+			rejects.Add(i, fault.As(fault.Permanent, err))
 			continue
 		}
-		if part.acceptContent(x, offset, recordedAt(r, x.OccurredAt)) {
+		if !p.owns(b.Partition, x.ItemID) {
+			moves.add(moveOf(i, r, &x), x.Source)
+			continue
+		}
+		if part.acceptContent(x, at, recordedAt(r, x.OccurredAt)) {
 			changed[x.ItemID] = struct{}{}
 		}
+	}
+	if err := moves.forward(ctx, p.forward, b, &rejects, p.cfg.Misplaced); err != nil {
+		return err
 	}
 	p.factors.mu.Lock()
 	for id := range changed {
@@ -344,32 +349,6 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.
 		return err
 	}
 	return rejects.Err()
-}
-
-// checkPartition rejects an item in a partition that its key does not hash to: two members would
-// own the item.
-func (p *Catalog) checkPartition(x *schemas.Item, partition int) error {
-	if want := record.PartitionOf([]byte(x.ItemID), p.cfg.Partitions); want != partition {
-		return fmt.Errorf("item %q is in partition %d but its key belongs in %d: write it "+
-			"with key = item_id and the murmur2 partitioner (librdkafka: "+
-			"partitioner=murmur2_random)",
-			x.ItemID, partition, want)
-	}
-	return nil
-}
-
-// firstOffset returns the offset at which a record was first read. A replayed dead letter must not
-// overwrite newer content.
-func firstOffset(r *record.Record) (int64, error) {
-	h := r.Header(record.HeaderOffset)
-	if h == "" || r.Topic == schemas.TopicItems {
-		return r.Offset, nil
-	}
-	offset, err := strconv.ParseInt(h, 10, 64)
-	if err != nil {
-		return 0, fault.Permanentf("header %s: %q is not an offset", record.HeaderOffset, h)
-	}
-	return offset, nil
 }
 
 func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *record.Batch) error {
@@ -430,7 +409,7 @@ func (p *Catalog) merge(part *catalogPart, r *record.Record) error {
 		}
 		e := part.entries[id]
 		if e == nil {
-			e = &entry{content: schemas.Item{ItemID: id}, offset: -1}
+			e = &entry{content: schemas.Item{ItemID: id}}
 			part.entries[id] = e
 		}
 		e.changedAt = latest(e.changedAt, r.Time)

@@ -2,6 +2,7 @@ package processors_test
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -180,9 +181,14 @@ func TestReplayedContentUndoesNothingNewer(t *testing.T) {
 	t.Parallel()
 	deadLetter := func(m record.Record, offset string) record.Record {
 		m.Topic = record.ReplayTopic(schemas.GroupCatalog)
-		m.Headers = append(m.Headers, record.Header{
-			Key: record.HeaderOffset, Value: []byte(offset),
-		})
+		n, _ := strconv.Atoi(offset)
+		at := time.Unix(1_700_000_001+int64(n), 0).UTC().Format(time.RFC3339Nano) // as add does
+		m.Headers = append(m.Headers,
+			record.Header{Key: record.HeaderTopic, Value: []byte(schemas.TopicItems)},
+			record.Header{Key: record.HeaderPartition, Value: []byte("0")},
+			record.Header{Key: record.HeaderOffset, Value: []byte(offset)},
+			record.Header{Key: record.HeaderTime, Value: []byte(at)},
+		)
 		return m
 	}
 	for _, c := range []struct{ name, offset, title string }{
@@ -240,24 +246,6 @@ func TestAWithdrawnItemKeepsItsTitle(t *testing.T) {
 			require.Equal(t, "Back", found.Content.Title)
 		})
 	}
-}
-
-func TestItemsOfAnotherPartitionAreRefused(t *testing.T) {
-	t.Parallel()
-	w := watch(t)
-	c := w.catalogWith(t, model.Default(), 2)
-	own := map[int]string{}
-	for n := range 10 {
-		id := fmt.Sprintf("i%d", n)
-		own[record.PartitionOf([]byte(id), 2)] = id
-	}
-	unreadable := film(own[0], "One")
-	unreadable.Value = []byte("{")
-	err := c.deliver(t, film(own[1], "Stray"), film(own[0], "Own"), unreadable)
-	require.Equal(t, []int{0, 2}, rejectedAt(t, err))
-	require.ErrorContains(t, err, "belongs in 1")
-	require.Equal(t, "Own", c.title(t, own[0]))
-	require.NotContains(t, storedItems(t, w.store.Store), own[1])
 }
 
 func TestGradientsOfASourceAreAppliedOnce(t *testing.T) {

@@ -29,6 +29,9 @@ type Declaration struct {
 	// Splittable batches may be handled in parts. The guard splits a batch to find an offending
 	// record that the processor does not name.
 	Splittable bool
+	// Forwards names the input whose misplaced records (in a partition that their key does not
+	// choose) the processor writes again to <name>.misplaced, which it reads too. "" is none.
+	Forwards string
 	// RetryTopics lets a failing record wait in <name>.retry.<delay> while the others go on. It is
 	// for effects that do not depend on order.
 	RetryTopics bool
@@ -170,6 +173,8 @@ type Settings struct {
 	TrendingInterval time.Duration
 	// UserTTL is the time without events after which a user is deleted; 0 is never.
 	UserTTL time.Duration
+	// MaxClockSkew is forward.Config.MaxClockSkew.
+	MaxClockSkew time.Duration
 }
 
 // Hooks are callbacks for observation. A nil hook is not called. Hooks must not block.
@@ -181,6 +186,8 @@ type Hooks struct {
 	// UserCorrupt and UserRepaired are EmbedConfig.Corrupt and EmbedConfig.Repaired.
 	UserCorrupt  func(userID string, err error)
 	UserRepaired func(userID string, events int)
+	// Misplaced is called when a processor has forwarded misplaced records.
+	Misplaced func(Misplaced)
 }
 
 // Table declares the processors of Slipstream. The order is that of status and of documents.
@@ -206,11 +213,15 @@ func Declared(name string) (Declaration, bool) {
 	return Declaration{}, false
 }
 
-// Topics returns all topics that the processor reads, including the replay topic.
+// Topics returns all topics that the processor reads, including those of misplaced and of replayed
+// records.
 func (d Declaration) Topics() []string {
 	topics := slices.Clone(d.Inputs)
 	if d.Internal {
 		return topics
+	}
+	if d.Forwards != "" {
+		topics = append(topics, record.MisplacedTopic(d.Name))
 	}
 	topics = append(topics, record.ReplayTopic(d.Name))
 	if d.ReadsDeadLetters {
@@ -233,12 +244,19 @@ func Groups() []string {
 }
 
 // Topics returns all topics: those of package schemas, and the dead-letter, replay and retry topics
-// of each processor.
+// of each processor and those of their misplaced records.
 func Topics(c schemas.TopicsConfig) []schemas.Topic {
-	topics := schemas.Topics(c)
+	shared := schemas.Topics(c)
+	topics := slices.Clone(shared)
 	for _, d := range Table() {
-		if !d.Internal {
-			topics = append(topics, schemas.GroupTopics(c, d.Name, d.RetryTopics)...)
+		if d.Internal {
+			continue
+		}
+		topics = append(topics, schemas.GroupTopics(c, d.Name, d.RetryTopics)...)
+		for _, source := range shared {
+			if source.Name == d.Forwards {
+				topics = append(topics, schemas.MisplacedTopic(d.Name, source))
+			}
 		}
 	}
 	return topics

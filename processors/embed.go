@@ -17,6 +17,7 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/forward"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -24,12 +25,14 @@ import (
 func EmbedDeclaration() Declaration {
 	return Declaration{
 		Name: schemas.GroupEmbed, Inputs: []string{schemas.TopicInteractions},
-		BatchIntents: true, Splittable: true,
+		BatchIntents: true, Splittable: true, Forwards: schemas.TopicInteractions,
 		Writes: []Store{StoreUsers}, Fills: "vectors of users",
 		New: func(d Deps) Instance {
 			c := DefaultEmbedConfig(d.Settings.Partitions)
 			c.RecentIDs, c.Epoch = d.Settings.RecentIDs, d.Settings.Epoch
+			c.MaxClockSkew = d.Settings.MaxClockSkew
 			c.Corrupt, c.Repaired = d.Hooks.UserCorrupt, d.Hooks.UserRepaired
+			c.Misplaced = d.Hooks.Misplaced
 			p := NewEmbed(d.Users, d.Streams, d.ItemFactors, d.Erasures, c)
 			return Instance{Processor: p, Tasks: []Task{
 				{Name: "recheck erased users", Interval: erasureInterval, Run: p.RecheckErasures},
@@ -47,6 +50,11 @@ type EmbedConfig struct {
 	CachedUsers int
 	// ItemPartitions is the number of partitions of items, item-gradients and item-vectors.
 	ItemPartitions int
+	// UserPartitions is the number of partitions of interactions, embed.misplaced and embed.replay.
+	// 0 forwards nothing: every event counts where it stands.
+	UserPartitions int
+	// MaxClockSkew is forward.Config.MaxClockSkew. Default 5 minutes.
+	MaxClockSkew time.Duration
 	// Epoch is the epoch of the log (admin.Epoch). It is part of every position written. Default
 	// sinks.FirstEpoch.
 	Epoch int
@@ -55,12 +63,16 @@ type EmbedConfig struct {
 	// positive events. Both may be called concurrently and must not block. nil is no call.
 	Corrupt  func(userID string, err error)
 	Repaired func(userID string, events int)
+	// Misplaced is called when records have been forwarded to embed.misplaced, once for each source
+	// of a batch. It may be called concurrently and must not block. nil is no call.
+	Misplaced func(Misplaced)
 }
 
 // DefaultEmbedConfig returns the defaults for n item partitions.
 func DefaultEmbedConfig(n int) EmbedConfig {
 	return EmbedConfig{
-		RecentIDs: 50_000, CachedUsers: 20_000, ItemPartitions: n, Epoch: sinks.FirstEpoch,
+		RecentIDs: 50_000, CachedUsers: 20_000, ItemPartitions: n, UserPartitions: n,
+		Epoch: sinks.FirstEpoch, MaxClockSkew: 5 * time.Minute,
 	}
 }
 
@@ -84,6 +96,7 @@ type Embed struct {
 	factors  *ItemFactors
 	erasures *Erasures
 	cfg      EmbedConfig
+	forward  *forward.Forwarder
 
 	mu    sync.Mutex
 	parts map[int]*embedPart
@@ -93,7 +106,7 @@ type Embed struct {
 
 var _ Processor = (*Embed)(nil)
 
-// NewEmbed returns the processor of the topics interactions and embed.replay.
+// NewEmbed returns the processor of the topics interactions, embed.misplaced and embed.replay.
 func NewEmbed(
 	users UserStore, streams Streams, factors *ItemFactors, erasures *Erasures, cfg EmbedConfig,
 ) *Embed {
@@ -103,14 +116,18 @@ func NewEmbed(
 	if cfg.Repaired == nil {
 		cfg.Repaired = func(string, int) {}
 	}
+	if cfg.Misplaced == nil {
+		cfg.Misplaced = func(Misplaced) {}
+	}
 	return &Embed{
 		users: users, emit: streams.Emit, log: streams.Log, streams: streams, factors: factors,
 		erasures: erasures, cfg: cfg, parts: make(map[int]*embedPart),
+		forward: newForwarder(schemas.GroupEmbed, streams, cfg.UserPartitions, cfg.MaxClockSkew),
 	}
 }
 
-// embedPart is the state of one partition number, for interactions and the replay topic together:
-// both hold the same users.
+// embedPart is the state of one partition number, for interactions and the topics of misplaced and
+// of replayed events together: all hold the same users.
 type embedPart struct {
 	mu      sync.Mutex
 	learner *model.Learner
@@ -193,7 +210,7 @@ func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 			max(0, a.Next-int64(p.cfg.RecentIDs)),
 			a.Next,
 			func(r *record.Record) error {
-				x, err := schemas.DecodeInteraction(r)
+				x, _, err := p.interaction(r)
 				if errors.Is(err, schemas.ErrErasureMarker) {
 					if u, err := schemas.DecodeUser(r); err == nil {
 						w.seen(r.Offset, markerIdentity(&u))
@@ -257,11 +274,18 @@ func (p *Embed) Revoke(parts []record.TopicPartition) {
 	}
 }
 
-// identity returns the key for deduplication: source and id, or the id of a replayed dead letter
-// with the attempts it had been charged with. A dead letter that fails when it is replayed is
-// charged with more, and is another event then when it is replayed once more.
+// identity returns the key for deduplication: source and id, the id of a replayed dead letter with
+// the attempts it had been charged with, or the origin of a forwarded event, which was judged by
+// its id where it stood before. A dead letter that fails when it is replayed is charged with more,
+// and is another event then when it is replayed once more.
 func identity(r *record.Record, x *schemas.Interaction) [2]uint64 {
-	if r.Topic != schemas.TopicInteractions {
+	switch r.Topic {
+	case schemas.TopicInteractions:
+	case misplacedInteractions:
+		if o, err := record.OriginOf(r); err == nil {
+			return eventKey("forwarded", o.String())
+		}
+	default:
 		if id := r.Header(record.HeaderID); id != "" {
 			return eventKey("replay", id+"/"+r.Header(record.HeaderAttempts))
 		}
@@ -278,10 +302,12 @@ func markerIdentity(u *schemas.User) [2]uint64 {
 // embedEvent is one step of a batch: an event to learn from, an erasure (erased is set), or a
 // request to rebuild the user if the stored state is corrupt (repair is set).
 type embedEvent struct {
-	index  int
-	x      schemas.Interaction
-	erased bool
-	repair bool
+	index int
+	x     schemas.Interaction
+	// recorded is when the log took the event, at its origin if it was forwarded.
+	recorded time.Time
+	erased   bool
+	repair   bool
 }
 
 // Handle learns from the batch. A user whose stored state is corrupt is skipped and rebuilt from
@@ -302,7 +328,10 @@ func (p *Embed) Handle(ctx context.Context, b *record.Batch) error {
 		w = newWindow(p.cfg.RecentIDs)
 		part.windows[b.Topic] = w
 	}
-	events, rejects := p.decode(w, b)
+	events, moves, rejects := p.decode(w, b)
+	if err := moves.forward(ctx, p.forward, b, rejects, p.cfg.Misplaced); err != nil {
+		return err
+	}
 	states, corrupt, err := p.load(ctx, part, b, events)
 	if err != nil {
 		return err
@@ -325,11 +354,15 @@ func (p *Embed) Handle(ctx context.Context, b *record.Batch) error {
 	return rejects.Err()
 }
 
-// decode returns the steps of a batch. w is the deduplication window of its partition.
-func (p *Embed) decode(w *window, b *record.Batch) ([]embedEvent, *fault.Reject) {
-	var rejects fault.Reject
+// decode returns the steps of a batch, and the records to be forwarded. w is the deduplication
+// window of its partition.
+func (p *Embed) decode(
+	w *window, b *record.Batch,
+) (events []embedEvent, moves *misplaced, rejects *fault.Reject) {
+	rejects = new(fault.Reject)
+	moves = &misplaced{group: schemas.GroupEmbed, topic: b.Topic}
 	w.rewind(b.First)
-	events := make([]embedEvent, 0, len(b.Records))
+	events = make([]embedEvent, 0, len(b.Records))
 	for i := range b.Records {
 		r := &b.Records[i]
 		dead := b.IsDeadLetter(r)
@@ -341,7 +374,7 @@ func (p *Embed) decode(w *window, b *record.Batch) ([]embedEvent, *fault.Reject)
 			}
 			continue
 		}
-		x, err := schemas.DecodeInteraction(r)
+		x, recorded, err := p.interaction(r)
 		if errors.Is(err, schemas.ErrErasureMarker) {
 			var u schemas.User
 			if u, err = schemas.DecodeUser(r); err == nil {
@@ -372,9 +405,32 @@ func (p *Embed) decode(w *window, b *record.Batch) ([]embedEvent, *fault.Reject)
 			p.strength(&x) == 0 {
 			continue
 		}
-		events = append(events, embedEvent{index: i, x: x})
+		if !p.owns(b.Partition, x.UserID) {
+			moves.add(forward.Move{Index: i, Key: []byte(x.UserID)}, x.Source)
+			continue
+		}
+		events = append(events, embedEvent{index: i, x: x, recorded: recorded})
 	}
-	return events, &rejects
+	return events, moves, rejects
+}
+
+// interaction decodes an event, a forwarded one as of its origin, and returns when the log took it.
+func (p *Embed) interaction(r *record.Record) (x schemas.Interaction, at time.Time, err error) {
+	origin, err := atOrigin(r, schemas.GroupEmbed)
+	if err != nil {
+		return x, at, err
+	}
+	x, err = schemas.DecodeInteraction(origin)
+	if err == nil && r.Topic == misplacedInteractions {
+		err = checkForwarded(r, x.UserID, p.cfg.UserPartitions)
+	}
+	return x, recordedAt(origin, x.OccurredAt), err
+}
+
+// owns tells whether the user's events belong in the partition.
+func (p *Embed) owns(partition int, userID string) bool {
+	return p.cfg.UserPartitions == 0 ||
+		record.PartitionOf([]byte(userID), p.cfg.UserPartitions) == partition
 }
 
 func (p *Embed) strength(x *schemas.Interaction) float32 {
@@ -537,7 +593,7 @@ func (p *Embed) learn(
 			continue
 		}
 		p.step(part, s, indexes[i], &pendingEvent{
-			e.x, b.Topic, b.Partition, r.Offset, recordedAt(r, e.x.OccurredAt),
+			e.x, b.Topic, b.Partition, r.Offset, e.recorded,
 		})
 	}
 	dim := p.factors.table.Config().Dim
@@ -652,11 +708,19 @@ func profileChange(
 	first, last int,
 	x *schemas.Interaction,
 ) *schemas.ProfileChanged {
-	r := &b.Records[last]
+	r, oldest := causeOf(&b.Records[last]), causeOf(&b.Records[first])
 	return &schemas.ProfileChanged{
 		UserID: x.UserID, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
-		EventID: x.EventID, OccurredAt: x.OccurredAt, AcceptedAt: b.Records[first].Time,
+		EventID: x.EventID, OccurredAt: x.OccurredAt, AcceptedAt: oldest.Time,
 	}
+}
+
+// causeOf returns a record of a batch as of its origin: what analysts know it by.
+func causeOf(r *record.Record) *record.Record {
+	if origin, err := atOrigin(r, schemas.GroupEmbed); err == nil {
+		return origin
+	}
+	return r
 }
 
 // forget removes users' points as of the positions of their erasures. A plain deletion is not safe:

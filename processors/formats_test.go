@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -209,6 +210,8 @@ func TestItemFactorsOfANewerFormatEndTheFollower(t *testing.T) {
 }
 
 type discarded struct{ Discard }
+
+func (discarded) OffsetAt(context.Context, string, int, time.Time) (int64, error) { return 0, nil }
 
 func (discarded) Read(
 	context.Context,

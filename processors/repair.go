@@ -28,27 +28,34 @@ import (
 //  2. The batch that holds the request reads the user's history, over several attempts if needed.
 //     Meanwhile only this partition of the replay topic waits, and it is mostly empty. New events
 //     of the user become pending too.
-//  3. When it has caught up with what the batches of interactions have handled, it learns from the
+//  3. When it has caught up with what the batches of interactions and of misplaced events have
+//     handled, it learns from the
 //     pending events in order, as if they stood in this batch, and writes the point with the offset
 //     of the request as the new position in the replay topic. The stored position is lower, so the
 //     point counts, and that of a late writer does not. Its gradient sums have the position of this
 //     batch, and the owners of the items apply them once.
 //
 // Nothing is learned twice or lost: at each moment an event of the user is absorbed or pending by
-// the positions that are stored, and step 3 changes both with one write. Both topics of a partition
+// the positions that are stored, and step 3 changes both with one write. All topics of a partition
 // belong to the same member, and embedPart.mu keeps their batches apart.
+
+// repairTopic holds the requests. learnedTopics are the other topics of a user's history.
+var (
+	repairTopic   = record.ReplayTopic(schemas.GroupEmbed)
+	learnedTopics = []string{schemas.TopicInteractions, misplacedInteractions}
+)
 
 // RepairRequest returns the message that asks embed to check the stored state of a user, and to
 // rebuild it if it is corrupt. x is the profile change that found the corrupt state.
 func RepairRequest(x *schemas.ProfileChanged) record.Record {
 	m := x.Message()
-	m.Topic = record.ReplayTopic(schemas.GroupEmbed)
+	m.Topic = repairTopic
 	return m
 }
 
 // decodeRepairRequest reads a request; ok is false for any other record.
 func decodeRepairRequest(r *record.Record) (x schemas.ProfileChanged, ok bool) {
-	if r.Topic != record.ReplayTopic(schemas.GroupEmbed) ||
+	if r.Topic != repairTopic ||
 		r.Header(schemas.HeaderType) != string(schemas.KindProfileChanged) {
 		return x, false
 	}
@@ -101,7 +108,8 @@ func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 		w = newWindow(r.embed.cfg.RecentIDs)
 		r.windows[b.Topic] = w
 	}
-	events, _ := r.embed.decode(w, b) // what is rejected again became a dead letter
+	// What is rejected again became a dead letter, and what is misplaced was forwarded.
+	events, _, _ := r.embed.decode(w, b)
 	events = slices.DeleteFunc(
 		events,
 		func(e embedEvent) bool { return e.repair || r.users[e.x.UserID] == nil },
@@ -114,7 +122,6 @@ func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 		e, rec := &events[i], &b.Records[events[i].index]
 		u := r.users[e.x.UserID]
 		at := r.embed.position(rec.Offset)
-		recorded := recordedAt(rec, e.x.OccurredAt)
 		absorbed, ok := u.absorbed[b.Topic]
 		switch {
 		case e.erased:
@@ -122,14 +129,14 @@ func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 		case !ok || at > absorbed:
 			u.pending = append(
 				u.pending,
-				pendingEvent{e.x, b.Topic, b.Partition, rec.Offset, recorded},
+				pendingEvent{e.x, b.Topic, b.Partition, rec.Offset, e.recorded},
 			)
 		default:
 			r.learner.Replay(&u.state.model, model.Event{
 				Item: indexes[i], Strength: r.embed.strength(&e.x), At: e.x.OccurredAt.Unix(),
 				Seed: seedOf(b.Topic, b.Partition, rec.Offset),
 			})
-			u.state.moved(b.Topic, at, e.x.OccurredAt, recorded)
+			u.state.moved(b.Topic, at, e.x.OccurredAt, e.recorded)
 		}
 	}
 	r.next[b.Topic] = b.Last + 1
@@ -212,13 +219,14 @@ func (p *Embed) prepareRepair(ctx context.Context, part *embedPart, b *record.Ba
 	if r == nil || err != nil {
 		return err
 	}
-	if _, ok := to[schemas.TopicInteractions]; !ok {
-		return fault.Wait(
-			fmt.Errorf(
-				"rebuild users: partition %d of interactions is not assigned yet",
-				b.Partition,
-			),
-		)
+	for _, topic := range learnedTopics {
+		if _, ok := to[topic]; !ok {
+			return fault.Wait(
+				fmt.Errorf(
+					"rebuild users: partition %d of %s is not assigned yet", b.Partition, topic,
+				),
+			)
+		}
 	}
 	return r.read(ctx, b.Partition, to)
 }
@@ -289,17 +297,21 @@ func (p *Embed) handledPositions(part *embedPart, b *record.Batch) map[string]si
 	return out
 }
 
-// finishRepair reads the interactions handled since prepareRepair. The caller holds part.mu, so
+// finishRepair reads the events handled since prepareRepair. The caller holds part.mu, so
 // there are no more after that.
 func (p *Embed) finishRepair(ctx context.Context, part *embedPart, b *record.Batch) error {
 	r := part.repairFor(b)
 	if r == nil {
 		return nil
 	}
-	if part.unfinished[schemas.TopicInteractions] {
-		// The batch skipped these users and its gradient sums may be on the log already, so its
-		// retry must skip them again.
-		return fault.Wait(errors.New("rebuild users: a batch of interactions is being tried again"))
+	for _, topic := range learnedTopics {
+		if part.unfinished[topic] {
+			// The batch skipped these users and its gradient sums may be on the log already, so its
+			// retry must skip them again.
+			return fault.Wait(
+				fmt.Errorf("rebuild users: a batch of %s is being tried again", topic),
+			)
+		}
 	}
 	return r.read(ctx, b.Partition, part.handled(b))
 }
@@ -308,7 +320,7 @@ func (p *Embed) finishRepair(ctx context.Context, part *embedPart, b *record.Bat
 // may have read only a part of the history.
 func (part *embedPart) repairFor(b *record.Batch) *repair {
 	r := part.repair
-	if r == nil || b.Topic == schemas.TopicInteractions || r.first != b.First || r.last != b.Last {
+	if r == nil || b.Topic != repairTopic || r.first != b.First || r.last != b.Last {
 		return nil
 	}
 	return r
@@ -317,8 +329,10 @@ func (part *embedPart) repairFor(b *record.Batch) *repair {
 // handled returns the offsets, by topic, up to which a repair by batch b of the replay topic reads.
 func (part *embedPart) handled(b *record.Batch) map[string]int64 {
 	to := map[string]int64{b.Topic: b.First}
-	if next, ok := part.next[schemas.TopicInteractions]; ok {
-		to[schemas.TopicInteractions] = next
+	for _, topic := range learnedTopics {
+		if next, ok := part.next[topic]; ok {
+			to[topic] = next
+		}
 	}
 	return to
 }

@@ -67,6 +67,17 @@ func (l *memoryLog) Read(
 	return nil
 }
 
+func (l *memoryLog) OffsetAt(
+	_ context.Context, topic string, _ int, at time.Time,
+) (int64, error) {
+	for i := range l.records[topic] {
+		if r := &l.records[topic][i]; !r.Time.Before(at) {
+			return r.Offset, nil
+		}
+	}
+	return int64(len(l.records[topic])), nil
+}
+
 // batch is the records of a topic from an offset on.
 func (l *memoryLog) batch(topic string, first int64) *record.Batch {
 	records := l.records[topic][first:]
@@ -89,9 +100,11 @@ type embedding struct {
 func embedOn(t *testing.T, log *memoryLog, store *sqlite.Store) *embedding {
 	t.Helper()
 	erasures := processors.NewErasures()
+	cfg := processors.DefaultEmbedConfig(1)
+	cfg.UserPartitions = 2
 	e := processors.NewEmbed(
 		store, processors.Streams{Log: log, Emit: log}, processors.NewItemFactors(model.Default()),
-		erasures, processors.DefaultEmbedConfig(1),
+		erasures, cfg,
 	)
 	require.NoError(
 		t,

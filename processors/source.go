@@ -18,7 +18,11 @@ import (
 var embedInputs = []string{
 	0: schemas.TopicInteractions,
 	1: record.ReplayTopic(schemas.GroupEmbed),
+	2: misplacedInteractions,
 }
+
+// misplacedInteractions is the topic that embed forwards to.
+var misplacedInteractions = record.MisplacedTopic(schemas.GroupEmbed)
 
 // source is the origin of gradient sums: one partition of one input of embed.
 type source struct{ input, partition int }

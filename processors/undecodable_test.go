@@ -27,7 +27,10 @@ var (
 	corrupt = []byte("\x02undefined")
 )
 
-var embedReplay = record.ReplayTopic(schemas.GroupEmbed)
+var (
+	embedReplay    = record.ReplayTopic(schemas.GroupEmbed)
+	embedMisplaced = record.MisplacedTopic(schemas.GroupEmbed)
+)
 
 func point(t *testing.T, store *sqlite.Store, id string) sinks.User {
 	t.Helper()
@@ -89,12 +92,12 @@ func TestStateOfANewerVersionHoldsUpItsPartitionOnly(t *testing.T) {
 			Last:      0,
 		},
 	}
-	m := like("carl", 1, noon)
+	m := like("dan", 1, noon) // who belongs in partition 1 of 2
 	other.Records = []record.Record{
 		{Topic: m.Topic, Partition: 1, Key: m.Key, Value: m.Value, Headers: m.Headers},
 	}
 	require.NoError(t, e.Handle(t.Context(), other), "another partition goes on")
-	require.Equal(t, 1, e.events(t, "carl"))
+	require.Equal(t, 1, e.events(t, "dan"))
 
 	spoil(t, store, "ann", former) // as good as the end of the upgrade
 	require.NoError(t, e.Handle(t.Context(), b))
@@ -160,7 +163,7 @@ func (s *scenario) restartOn(t *testing.T, log *memoryLog, store *sqlite.Store) 
 // assignments are the partitions of embed, where the scenario stands.
 func (s *scenario) assignments() []record.Assignment {
 	var parts []record.Assignment
-	for _, topic := range []string{schemas.TopicInteractions, embedReplay} {
+	for _, topic := range []string{schemas.TopicInteractions, embedMisplaced, embedReplay} {
 		tp := record.TopicPartition{Topic: topic}
 		parts = append(
 			parts, record.Assignment{TopicPartition: tp, Next: s.next[topic], Committed: -1},

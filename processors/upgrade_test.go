@@ -120,7 +120,8 @@ func (b *before) embed(
 ) *processors.Embed {
 	t.Helper()
 	cfg := processors.DefaultEmbedConfig(1)
-	cfg.Epoch = epoch
+	// What was left behind does not care which partition a user belongs in.
+	cfg.Epoch, cfg.UserPartitions = epoch, 0
 	factors := processors.NewItemFactors(b.model())
 	for i := range log.records[schemas.TopicItemVectors] {
 		require.NoError(t, factors.Apply(&log.records[schemas.TopicItemVectors][i]))

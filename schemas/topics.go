@@ -201,6 +201,17 @@ func GroupTopics(c TopicsConfig, group string, retries bool) []Topic {
 	return ts
 }
 
+// MisplacedTopic declares the topic to which a group forwards misplaced records of a source. Its
+// partitions and its retention are those of the source.
+func MisplacedTopic(group string, source Topic) Topic {
+	return Topic{
+		Name: record.MisplacedTopic(group), Key: source.Key, Partitions: source.Partitions,
+		Compact: source.Compact, Retention: source.Retention, LogAppendTime: true,
+		Description: "Records of " + source.Name + " that stood in a partition which their key " +
+			"does not choose: " + group + " forwards them here, with their origin in headers.",
+	}
+}
+
 // MarkedTopics are the topics that a person's erasure is marked in, so that each processor erases
 // in line, in order.
 func MarkedTopics() []string {

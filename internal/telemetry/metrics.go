@@ -44,6 +44,7 @@ type Metrics struct {
 	gapLists    prometheus.Counter
 	ages        *ageCollector
 	unread      *prometheus.CounterVec
+	misplaced   *prometheus.CounterVec
 }
 
 // fine are the bounds of durations from half a millisecond to some ten seconds, which is what
@@ -128,13 +129,18 @@ func NewMetrics(version string) *Metrics {
 		"skipped_batches_total",
 		"Batches of the log whose records cannot be read and that were skipped.", "topic",
 	)
+	m.misplaced = counter(
+		"misplaced_events_total",
+		"Events in a partition that their key does not choose, which a group has forwarded; a "+
+			"repeat counts again.", "group", "topic",
+	)
 	build := gauge("build_info", "Version of this process: always 1.", "version")
 	build.WithLabelValues(version).Set(1)
 	m.registry.MustRegister(
 		m.lag, m.produced, m.consumed, m.batchEvents, m.batchBytes, m.stage, m.freshness, m.served,
 		m.poisoned, m.retries,
 		m.breaker, m.partitions, m.stopped, m.requests, m.refused, m.repaired, m.unread, m.lost,
-		m.gapLists, m.ages, build,
+		m.gapLists, m.ages, m.misplaced, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -217,6 +223,11 @@ func (m *Metrics) GapLists(n int) { m.gapLists.Add(float64(n)) }
 
 // SkippedBatch counts a batch of the log that could not be read.
 func (m *Metrics) SkippedBatch(topic string) { m.unread.WithLabelValues(topic).Inc() }
+
+// Misplaced counts events that a group has forwarded from a topic.
+func (m *Metrics) Misplaced(group, topic string, events int) {
+	m.misplaced.WithLabelValues(group, topic).Add(float64(events))
+}
 
 // Retried counts an attempt that failed and is made again.
 func (m *Metrics) Retried(group, class string) { m.retries.WithLabelValues(group, class).Inc() }

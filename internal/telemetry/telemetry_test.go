@@ -37,6 +37,7 @@ func exercised() *telemetry.Metrics {
 	m.Lost("recommend", "profile-changes", 5)
 	m.GapLists(1)
 	m.SkippedBatch("interactions")
+	m.Misplaced("embed", "interactions", 3)
 	m.Request("GET", "/v1/trending", 200, time.Millisecond)
 	m.Refused("schema", 2)
 	m.SetLag(
@@ -65,6 +66,7 @@ func TestHandlerServesEveryFamily(t *testing.T) {
 			`variant="default",via="event"} 1`,
 		`slipstream_poisoned_events_total{class="permanent",group="embed",topic="interactions"} 1`,
 		`slipstream_repaired_users_total 1`,
+		`slipstream_misplaced_events_total{group="embed",topic="interactions"} 3`,
 		`slipstream_retries_total{class="transient",group="embed"} 1`,
 		`slipstream_breaker_state{group="embed",state="half-open"} 1`,
 		`slipstream_breaker_state{group="embed",state="open"} 0`,
@@ -94,7 +96,7 @@ func TestNamesEndInAUnit(t *testing.T) {
 		require.Regexp(t, unit, f.GetName())
 		require.NotEmpty(t, f.GetHelp(), f.GetName())
 	}
-	require.Equal(t, 21, ours, "every family is exercised")
+	require.Equal(t, 22, ours, "every family is exercised")
 	problems, err := testutil.GatherAndLint(exercised().Registry())
 	require.NoError(t, err)
 	require.Empty(t, problems)

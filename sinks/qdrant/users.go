@@ -47,8 +47,9 @@ func usersLayout(cfg *Config) layout {
 			),
 		},
 		indexes: map[string]fieldIndex{
-			fieldOf(schemas.TopicInteractions):              position,
-			fieldOf(record.ReplayTopic(schemas.GroupEmbed)): position,
+			fieldOf(schemas.TopicInteractions):                 position,
+			fieldOf(record.ReplayTopic(schemas.GroupEmbed)):    position,
+			fieldOf(record.MisplacedTopic(schemas.GroupEmbed)): position,
 			fieldChanged: {
 				kind: pb.FieldType_FieldTypeDatetime,
 				params: pb.NewPayloadIndexParamsDatetime(

@@ -83,6 +83,8 @@ type Move struct {
 	Index int
 	// Key is the key of the forwarded record. It chooses the partition (record.PartitionOf).
 	Key []byte
+	// Value takes the place of the record's value, unless it is nil.
+	Value []byte
 }
 
 // Forward writes the records that moves name to the target, in order, unless they stand there
@@ -115,6 +117,9 @@ func (f *Forwarder) Forward(
 	out := make([]record.Record, len(moves))
 	for i, m := range moves {
 		out[i] = record.Forwarded(&b.Records[m.Index], f.target(m.Key), m.Key)
+		if m.Value != nil {
+			out[i].Value = m.Value
+		}
 	}
 	if err := b.CheckLease(ctx); err != nil {
 		return nil, err
