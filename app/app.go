@@ -197,6 +197,9 @@ func Migrate(
 	if err := k.CheckDim(ctx, cfg.Model.Dim); err != nil {
 		return "", err
 	}
+	if err := k.NoteForwarding(ctx); err != nil {
+		return "", err
+	}
 	if err := e.Migrate(ctx); err != nil {
 		return "", err
 	}

@@ -268,5 +268,18 @@ func (k *Kafka) RaiseEpoch(ctx context.Context) (int, error) {
 	return admin.RaiseEpoch(ctx, k.conn, k.pub, schemas.TopicMeta)
 }
 
+// NoteForwarding notes, once, from where on embed forwards misplaced events. What it has handled
+// before it has learned, or missed, where it stood. (Items were dead letters then.)
+func (k *Kafka) NoteForwarding(ctx context.Context) error {
+	return admin.NoteForwarding(
+		ctx, k.conn, k.pub, schemas.TopicMeta, schemas.GroupEmbed, schemas.TopicInteractions,
+	)
+}
+
+// ForwardingBegan returns what NoteForwarding has noted, by partition of interactions.
+func (k *Kafka) ForwardingBegan(ctx context.Context) (map[int]int64, error) {
+	return admin.ForwardingBegan(ctx, k.conn, schemas.TopicMeta, schemas.GroupEmbed)
+}
+
 // now is the wall clock, which processors are given.
 func now() time.Time { return time.Now() }

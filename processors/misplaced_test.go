@@ -552,3 +552,32 @@ func TestAReplayedMisplacedItemUndoesNothingNewer(t *testing.T) {
 	s.run(t)
 	require.Equal(t, "New", s.titles(t)[b])
 }
+
+func TestOlderMisplacedEventsAreForwardedOnce(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.put(0, likes("dan", 1, 2, 2)...)
+	s.put(0, record.Record{Topic: schemas.TopicInteractions, Value: []byte("{")})
+	s.put(0, likes("ann", 1)...)
+	s.put(0, likes("dan", 3)...) // this one is forwarded by the group
+	stood := s.batch(schemas.TopicInteractions, 0, 0)
+	older := []processors.Span{{Topic: schemas.TopicInteractions, Partition: 0, To: 5}}
+	s.failAt, s.landed = 1, 1
+	_, err := s.embed.ForwardOlder(t.Context(), s.shards, older)
+	require.Error(t, err)
+	for _, want := range []int{1, 0} {
+		n, err := s.embed.ForwardOlder(t.Context(), s.shards, older)
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	require.Len(t, s.forwarded(1), 2)
+	for i, r := range s.forwarded(1) {
+		o, err := record.OriginOf(&r)
+		require.NoError(t, err)
+		require.Equal(t, stood.Records[i].Origin(), o)
+	}
+	s.next["embed"][stood.TopicPartition()] = 5
+	s.restart(t)
+	require.Empty(t, s.handle(t, "embed", s.embed, false))
+	require.Equal(t, map[string]int{"dan": 3}, s.learned(t))
+}

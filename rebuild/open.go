@@ -57,6 +57,9 @@ func (r *rebuild) connectAndRun(ctx context.Context) (err error) {
 	if err := r.kafka.CheckDim(ctx, r.cfg.Model.Dim); err != nil {
 		return err
 	}
+	if err := r.kafka.NoteForwarding(ctx); err != nil {
+		return err
+	}
 	if r.logID, err = r.kafka.LogID(ctx); err != nil {
 		return err
 	}

@@ -60,7 +60,9 @@ type rebuild struct {
 	erasures, letters *processors.Erasures
 	filled            map[partitionOf]int64
 	// pasts tell, for each group, which records became dead letters.
-	pasts                map[string]*deadletter.Past
+	pasts map[string]*deadletter.Past
+	// began is, by partition of interactions, from where on embed has forwarded misplaced events.
+	began                map[int]int64
 	done, total, skipped atomic.Int64
 }
 
@@ -172,7 +174,9 @@ func (r *rebuild) recover(ctx context.Context, p *place, l *admin.PartitionLag) 
 		if at := learned.Next(r.epoch, p.span.Topic, p.span.Partition); at > after &&
 			at <= l.HighWatermark {
 			p.at, p.reset = at, reset
+			return nil
 		}
+		return r.passOlder(ctx, p, l)
 	}
 	return nil
 }
@@ -264,6 +268,10 @@ func (r *rebuild) run(ctx context.Context) error {
 		r.pasts[g] = r.kafka.PastOf(g)
 	}
 	if err := r.loadErasures(ctx); err != nil {
+		return err
+	}
+	var err error
+	if r.began, err = r.kafka.ForwardingBegan(ctx); err != nil {
 		return err
 	}
 	places, err := r.places(ctx, false)
@@ -483,6 +491,18 @@ func (r *rebuild) catchUp(ctx context.Context) ([]place, error) {
 
 // last covers the rest while the groups are down.
 func (r *rebuild) last(ctx context.Context, places []place) ([]place, error) {
+	if v, ok := r.store.(forwarder); ok {
+		n, err := v.forwardOlder(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			r.Say("%d events that stood in partitions of others were forwarded", n)
+		}
+		if places, err = r.places(ctx, true); err != nil {
+			return nil, err
+		}
+	}
 	for {
 		if err := r.fill(ctx, places); err != nil {
 			return nil, err
