@@ -277,8 +277,11 @@ func (part *catalogPart) acceptContent(x schemas.Item, from place, at time.Time)
 		e = &entry{}
 		part.entries[x.ItemID] = e
 	}
-	if e.place != nil && from.compare(*e.place) < 0 {
-		return false
+	if e.place != nil {
+		if from.compare(*e.place) < 0 {
+			return false
+		}
+		from = from.after(*e.place)
 	}
 	if x.Withdrawn {
 		// A withdrawal has no other content. The old title is still needed for reasons: the item

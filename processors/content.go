@@ -17,8 +17,9 @@ import (
 var misplacedItems = record.MisplacedTopic(schemas.GroupCatalog)
 
 // place orders the records of a key: the one with the highest place is the newest. Records of one
-// key may stand in several partitions, whose offsets cannot be compared, so the log time comes
-// first. Within a partition log times do not fall.
+// key may stand in several partitions, whose offsets cannot be compared: there the log time
+// decides, then the partition. Within a partition the offset does, since the clock of a broker may
+// step back.
 type place struct {
 	at        time.Time
 	partition int
@@ -26,10 +27,19 @@ type place struct {
 }
 
 func (p place) compare(other place) int {
-	return cmp.Or(
-		p.at.Compare(other.at), cmp.Compare(p.partition, other.partition),
-		cmp.Compare(p.offset, other.offset),
-	)
+	if p.partition == other.partition {
+		return cmp.Compare(p.offset, other.offset)
+	}
+	return cmp.Or(p.at.Compare(other.at), cmp.Compare(p.partition, other.partition))
+}
+
+// after returns the place of a record that has replaced another one. It counts as no earlier than
+// the one before it in its partition.
+func (p place) after(before place) place {
+	if p.partition == before.partition {
+		p.at = latest(p.at, before.at)
+	}
+	return p
 }
 
 // item decodes the content of an item, a forwarded one as of its origin, and returns the place at

@@ -511,6 +511,26 @@ func TestTheNewestContentOfAnItemIsTheLastOnTheLog(t *testing.T) {
 	}
 }
 
+// The clock of a broker may step back: in a partition the offset decides, and a record counts as no
+// earlier than the one before it.
+func TestTheNewestContentOfAnItemStandsThoughTheClockStepsBack(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	_, b := itemsOf(t)
+	s.put(1, film(b, "One"))
+	s.clock = s.clock.Add(-10 * time.Second)
+	s.put(1, film(b, "Two"))
+	s.run(t)
+	require.Equal(t, "Two", s.titles(t)[b])
+	s.clock = s.clock.Add(-10 * time.Second)
+	s.put(0, film(b, "From before"))
+	s.run(t)
+	require.Equal(t, "Two", s.titles(t)[b])
+	s.restart(t)
+	require.NoError(t, s.catalog.IndexAll(t.Context()))
+	require.Equal(t, "Two", s.titles(t)[b])
+}
+
 func TestAMisplacedTombstoneWithdrawsForGood(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

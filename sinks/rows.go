@@ -20,10 +20,11 @@ type InteractionRows []InteractionRow
 // RecommendationRows are served lists.
 type RecommendationRows []RecommendationRow
 
-// ItemRows are versions of catalog items. Of each item the row with the highest offset counts.
+// ItemRows are versions of catalog items. Of each item the row with the latest RecordedAt counts,
+// of several the one with the highest partition, then the one with the highest offset.
 type ItemRows []ItemRow
 
-// UserRows are versions of users' attributes. Of each user the row with the highest offset counts.
+// UserRows are versions of users' attributes. Of each user the newest row counts, as of ItemRows.
 type UserRows []UserRow
 
 // DeadLetterRows are dead letters and their resolutions. Of each ID the newest row has the current

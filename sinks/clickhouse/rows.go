@@ -169,6 +169,7 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 			c.add("client_time", col(rows, func(x *row) *time.Time {
 				return clientTime(x.ClientTime)
 			}))
+			addStood(c, r, rows)
 			addPosition(c, r, rows,
 				func(x *row) int64 { return x.Offset },
 				func(x *row) time.Time { return x.RecordedAt })
@@ -188,6 +189,11 @@ func clientTime(t time.Time) *time.Time {
 		at = last
 	}
 	return &at
+}
+
+// addStood adds the column by which the storage keeps the newest row of each partition.
+func addStood[R any](c *columns, r record.Range, rows []R) {
+	c.add("stood", col(rows, func(*R) uint32 { return uint32(r.Partition) + 1 }))
 }
 
 // publishedDay keeps the day within what a Date32 holds: films are older than 1900.
@@ -221,6 +227,7 @@ func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 			c.add("client_time", col(rows, func(x *row) *time.Time {
 				return clientTime(x.ClientTime)
 			}))
+			addStood(c, r, rows)
 			addPosition(c, r, rows,
 				func(x *row) int64 { return x.Offset },
 				func(x *row) time.Time { return x.RecordedAt })

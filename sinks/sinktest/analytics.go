@@ -50,6 +50,7 @@ func TestAnalytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 		{"tells how fresh lists are", analyticsFreshness},
 		{"keeps the newest item and user", analyticsNewest},
 		{"keeps what a client said of its time", analyticsClientTime},
+		{"keeps the newest of several partitions", analyticsNewestAcrossPartitions},
 		{"keeps dead letters and their resolution", analyticsDeadLetters},
 		{"keeps progress monotone", analyticsProgress},
 		{"finds trending items", analyticsTrending},

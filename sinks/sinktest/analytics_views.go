@@ -163,6 +163,54 @@ func analyticsNewest(t *testing.T, e AnalyticsEngine) {
 	require.Empty(t, e.Query(t, "SELECT user_id FROM users"))
 }
 
+// Offsets of different partitions cannot be compared.
+func analyticsNewestAcrossPartitions(t *testing.T, e AnalyticsEngine) {
+	ctx := t.Context()
+	for _, x := range []struct {
+		partition int
+		offset    int64
+		after     time.Duration
+		name      string
+		want      string
+	}{
+		{2, 900, 0, "first", "first"},
+		{0, 3, time.Second, "later, with a lower offset", "later, with a lower offset"},
+		{1, 990, -time.Second, "earlier, with a higher offset", "later, with a lower offset"},
+		{3, 1, time.Second, "at once, in a higher partition", "at once, in a higher partition"},
+		{2, 901, time.Second, "at once, in a lower partition", "at once, in a higher partition"},
+		{3, 2, time.Second, "at once, at the next offset", "at once, at the next offset"},
+		{3, 3, 20 * time.Second, "a fast clock", "a fast clock"},
+		{3, 4, 10 * time.Second, "the clock stepped back", "the clock stepped back"},
+		{2, 902, 30 * time.Second, "last", "last"},
+	} {
+		at := analyticsTook.Add(x.after)
+		require.NoError(t, e.Store.Insert(
+			ctx, span("items", x.partition, x.offset, x.offset),
+			sinks.ItemRows{{
+				Item:   schemas.Item{ItemID: "i", Title: x.name, OccurredAt: analyticsDay},
+				Offset: x.offset, RecordedAt: at,
+			}},
+		))
+		require.NoError(t, e.Store.Insert(
+			ctx, span("users", x.partition, x.offset, x.offset),
+			sinks.UserRows{{
+				User: schemas.User{
+					UserID: "u", Attributes: map[string]any{"is": x.name}, OccurredAt: analyticsDay,
+				},
+				Offset: x.offset, RecordedAt: at,
+			}},
+		))
+		require.Equal(t, [][]string{{x.want}}, e.Query(t, "SELECT title FROM items"), x.name)
+		require.Equal(t, [][]string{{`{"is":"` + x.want + `"}`}},
+			e.Query(t, "SELECT attributes FROM users"), x.name)
+	}
+	require.NoError(t, e.Store.Insert(ctx, span("users", 0, 5, 5), sinks.UserRows{{
+		User:   schemas.User{UserID: "u", Erased: true, OccurredAt: analyticsDay},
+		Offset: 5, RecordedAt: analyticsTook.Add(time.Minute),
+	}}))
+	require.Empty(t, e.Query(t, "SELECT user_id FROM users"), "the newest, wherever it stands")
+}
+
 func analyticsDeadLetters(t *testing.T, e AnalyticsEngine) {
 	ctx := t.Context()
 	letter := sinks.DeadLetterRow{

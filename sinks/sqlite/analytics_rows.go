@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
@@ -117,6 +118,23 @@ func recommendationInsertion(r record.Range, rows []sinks.RecommendationRow) ins
 	}
 }
 
+// newerRow ends a statement that replaces the row of a key by a newer one. In a partition the
+// offset decides, and a row counts as no earlier than the one before it: the clock of a broker may
+// step back. Offsets of different partitions cannot be compared: there the time decides, then the
+// partition.
+func newerRow(table string) string {
+	return strings.ReplaceAll(`
+				recorded_at = CASE excluded.log_partition
+					WHEN TABLE.log_partition THEN max(excluded.recorded_at, TABLE.recorded_at)
+					ELSE excluded.recorded_at
+				END
+			WHERE CASE excluded.log_partition
+				WHEN TABLE.log_partition THEN excluded.log_offset >= TABLE.log_offset
+				ELSE (excluded.recorded_at, excluded.log_partition) >
+					(TABLE.recorded_at, TABLE.log_partition)
+			END`, "TABLE", table)
+}
+
 func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 	return insertion{
 		table: "item_versions", rows: len(rows),
@@ -142,8 +160,7 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 				log_topic = excluded.log_topic,
 				log_partition = excluded.log_partition,
 				log_offset = excluded.log_offset,
-				recorded_at = excluded.recorded_at
-			WHERE excluded.log_offset >= item_versions.log_offset`,
+` + newerRow("item_versions"),
 		args: func(i int) []any {
 			x := &rows[i]
 			var published any
@@ -177,8 +194,7 @@ func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 				log_topic = excluded.log_topic,
 				log_partition = excluded.log_partition,
 				log_offset = excluded.log_offset,
-				recorded_at = excluded.recorded_at
-			WHERE excluded.log_offset >= user_versions.log_offset`,
+` + newerRow("user_versions"),
 		args: func(i int) []any {
 			x := &rows[i]
 			return []any{
