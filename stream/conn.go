@@ -284,10 +284,14 @@ func (c *Conn) Names() record.Names { return c.names }
 func (c *Conn) reach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.OpenTimeout)
 	defer cancel()
+	var told error // what a broker or the network said, which tells more than the end of the time
 	for {
 		_, err := c.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}})
 		if err == nil {
 			return nil
+		}
+		if told == nil || !errors.Is(err, context.DeadlineExceeded) {
+			told = err
 		}
 		if !fault.Sleep(ctx, 200*time.Millisecond) {
 			return fmt.Errorf(
@@ -295,7 +299,7 @@ func (c *Conn) reach(ctx context.Context) error {
 					"where it is): %w",
 				strings.Join(c.cfg.Brokers, ","),
 				c.cfg.OpenTimeout,
-				wire.Classify(err),
+				wire.Classify(told),
 			)
 		}
 	}

@@ -172,7 +172,7 @@ func TestTLS(t *testing.T) {
 	cfg.TLS = TLSConfig{Enabled: true, CAFile: ca}
 	roundTrip(t, cfg)
 
-	cfg.OpenTimeout = 300 * time.Millisecond
+	cfg.OpenTimeout = 2 * time.Second
 	cfg.TLS.CAFile = ""
 	_, err = Open(t.Context(), cfg)
 	require.ErrorContains(t, err, "certificate")
