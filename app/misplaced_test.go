@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -64,7 +65,7 @@ func TestMisplacedEventsAreToldOnceAnHourForEachTopicAndSource(t *testing.T) {
 	require.Len(t, lines(), 1)
 
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	require.Contains(t, w.Body.String(),
 		`slipstream_misplaced_events_total{group="embed",topic="items"} 1`)
 	require.Contains(t, w.Body.String(), fmt.Sprintf(

@@ -146,7 +146,7 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 		}
 		if l.Undecided > 0 {
 			g.undecided += l.Undecided
-			g.undecidedIn = append(g.undecidedIn, l.TopicPartition.String())
+			g.undecidedIn = append(g.undecidedIn, l.String())
 		}
 		v.groups[name] = g
 	}

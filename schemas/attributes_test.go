@@ -59,7 +59,7 @@ func TestNumbersInAttributesKeepTheirDigits(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(`{"attributes":`+numbers+`}`), &item))
 	b, err := json.Marshal(item.Attributes)
 	require.NoError(t, err)
-	require.Equal(t, numbers, string(b))
+	require.Equal(t, numbers, string(b)) //nolint:testifylint // byte for byte: JSONEq rounds
 	require.NoError(t, json.Unmarshal([]byte(`{"attributes":null}`), &item))
 	require.Nil(t, item.Attributes)
 }

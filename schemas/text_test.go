@@ -208,8 +208,12 @@ func TestEventsInGoThatAreNotUTF8AreRefused(t *testing.T) {
 		}
 	}
 	for _, v := range []any{
-		nil, true, 1, int64(7), 1.5, "ü", "\ufffd", `\ufffd`, []string{"ü"}, []any{1, "x"},
-		map[string]any{"a": map[string]any{"b": 1}}, struct{ City string }{"Zürich"}, time.Time{},
+		nil, true, 1, int64(7), 1.5, "ü", "\ufffd", `\ufffd`,
+		[]string{"ü"},
+		[]any{1, "x"},
+		map[string]any{"a": map[string]any{"b": 1}},
+		struct{ City string }{"Zürich"},
+		time.Time{},
 	} {
 		require.NoError(t, user(v).Validate(), "%#v", v)
 	}

@@ -65,13 +65,15 @@ func (c *Conn) firstSince(
 		return 0, wire.Classify(err)
 	}
 	for _, topic := range m.(*listoffsets.Response).Topics {
-		for _, p := range topic.Partitions {
-			if p.ErrorCode != 0 {
-				c.Forget(tp.Topic)
-				return 0, wire.Classify(wire.Code(p.ErrorCode))
-			}
-			return p.Offset, nil
+		if len(topic.Partitions) != 1 {
+			continue
 		}
+		p := &topic.Partitions[0]
+		if p.ErrorCode != 0 {
+			c.Forget(tp.Topic)
+			return 0, wire.Classify(wire.Code(p.ErrorCode))
+		}
+		return p.Offset, nil
 	}
 	return 0, wire.Classify(fmt.Errorf("the broker's answer leaves it out: %w",
 		kafka.NetworkException))

@@ -57,7 +57,9 @@ func TestDevRefusesItemFactorsOfAnotherModel(t *testing.T) {
 	stop()
 
 	for _, args := range [][]string{
-		{"dev"}, {"dev", "--only", "api"}, {"dev", "--only", "graph,analytics"},
+		{"dev"},
+		{"dev", "--only", "api"},
+		{"dev", "--only", "graph,analytics"},
 		{"rebuild", "--store", "embedded"},
 	} {
 		args = append(args, "--data", dir)

@@ -219,7 +219,8 @@ func TestErrorsAreNotSwallowed(t *testing.T) {
 		want  []string
 	}{
 		{
-			"several files could be meant", map[string]string{"a.csv": viewed, "b.csv": viewed},
+			"several files could be meant",
+			map[string]string{"a.csv": viewed, "b.csv": viewed},
 			[]string{`several CSV files`, `["a.csv" "b.csv"]; give the path of one`},
 		},
 		{
@@ -228,11 +229,13 @@ func TestErrorsAreNotSwallowed(t *testing.T) {
 			[]string{`a.csv: the header is ["user" "item"]`, `b.csv: the header is ["x" "y"]`},
 		},
 		{
-			"not gzip", map[string]string{"x.csv.gz": viewed},
+			"not gzip",
+			map[string]string{"x.csv.gz": viewed},
 			[]string{"unpack x.csv.gz: gzip: invalid header"},
 		},
 		{
-			"gzip that ends early", map[string]string{"x.csv.gz": packed.String()[:20]},
+			"gzip that ends early",
+			map[string]string{"x.csv.gz": packed.String()[:20]},
 			[]string{"x.csv.gz", "unexpected EOF"},
 		},
 		{
@@ -241,7 +244,8 @@ func TestErrorsAreNotSwallowed(t *testing.T) {
 			[]string{`ratings.csv: the header is ["userId" "movieId" "rating"]`},
 		},
 		{
-			"UTF-16", map[string]string{"x.csv": "\xff\xfeu\x00s\x00"},
+			"UTF-16",
+			map[string]string{"x.csv": "\xff\xfeu\x00s\x00"},
 			[]string{"x.csv is UTF-16: save it as UTF-8"},
 		},
 		{
@@ -260,7 +264,8 @@ func TestErrorsAreNotSwallowed(t *testing.T) {
 			[]string{"movies.csv, line 2", "is a quote not closed?"},
 		},
 		{
-			"an endless line", map[string]string{"u.data": "1\t2\t3\t880000100\n" +
+			"an endless line",
+			map[string]string{"u.data": "1\t2\t3\t880000100\n" +
 				strings.Repeat("x", 1<<20+1)},
 			[]string{"u.data, line 2: bufio.Scanner: token too long"},
 		},

@@ -106,20 +106,20 @@ func (d *Dataset) order(timedOnly bool) error {
 // settleTimes moves the clock of data whose times are mere ordinals, and gives a time to rows that
 // have none.
 func (d *Dataset) settleTimes(timedOnly bool) error {
-	real, others := 0, 0
+	dated, others := 0, 0
 	for i := range d.rows {
 		switch at := d.rows[i].at; {
 		case at == noTime || at >= -day && at <= day:
 			// None, or 0 or -1 in its place, or the first ordinals: the others decide.
 		case at >= firstReal:
-			real++
+			dated++
 		default:
 			others++
 		}
 	}
 	// Where most rows have a time, one before 1970-01-02 is none: data sets write 0 or -1 for a
 	// time that they do not know, and nobody listened to Last.fm in 1956.
-	isTime := func(at int64) bool { return at != noTime && (real <= others || at >= day) }
+	isTime := func(at int64) bool { return at != noTime && (dated <= others || at >= day) }
 	first := int64(math.MaxInt64)
 	timeless := 0
 	for i := range d.rows {

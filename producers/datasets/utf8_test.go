@@ -32,20 +32,32 @@ func TestFilesThatAreNotUTF8AreRefusedWithTheirPlace(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		{"user", map[string]string{"x.csv": viewed + "M\xfcller,i,1700000000\n"},
-			`x.csv, line 3: field 1, "M\xfcller", is not UTF-8: byte 2 is 0xfc`},
-		{"item", map[string]string{"x.csv": viewed + "u,M\xf6ller,1700000000\n"},
-			`x.csv, line 3: field 2, "M\xf6ller", is not UTF-8: byte 2 is 0xf6`},
+		{
+			"user",
+			map[string]string{"x.csv": viewed + "M\xfcller,i,1700000000\n"},
+			`x.csv, line 3: field 1, "M\xfcller", is not UTF-8: byte 2 is 0xfc`,
+		},
+		{
+			"item",
+			map[string]string{"x.csv": viewed + "u,M\xf6ller,1700000000\n"},
+			`x.csv, line 3: field 2, "M\xf6ller", is not UTF-8: byte 2 is 0xf6`,
+		},
 		{"other column", map[string]string{
 			"x.csv": "user,item,timestamp,value,city\nu,i,1700000000,,Gen\xe8ve\n",
 		}, "line 2: field 5"},
 		{"title", map[string]string{
 			"ratings.csv": rated, "movies.csv": "movieId,title,genres\n2,Caf\xe9 (1990),Drama\n",
 		}, "movies.csv, line 2: field 2"},
-		{"u.data", map[string]string{"u.data": "1\t2\t3\t880000100\n\xfc\t2\t3\t880000100\n"},
-			"u.data, line 2: is not UTF-8: byte 1 is 0xfc"},
-		{"ratings.dat", map[string]string{"ratings.dat": "1::\xfc::3::880000100\n"},
-			"ratings.dat, line 1: is not UTF-8: byte 4 is 0xfc"},
+		{
+			"u.data",
+			map[string]string{"u.data": "1\t2\t3\t880000100\n\xfc\t2\t3\t880000100\n"},
+			"u.data, line 2: is not UTF-8: byte 1 is 0xfc",
+		},
+		{
+			"ratings.dat",
+			map[string]string{"ratings.dat": "1::\xfc::3::880000100\n"},
+			"ratings.dat, line 1: is not UTF-8: byte 4 is 0xfc",
+		},
 		{"user_artists.dat", map[string]string{
 			"user_artists.dat": "userID\tartistID\tweight\n2\t\xfc\t3\n",
 		}, "user_artists.dat, line 2: is not UTF-8: byte 3 is 0xfc"},

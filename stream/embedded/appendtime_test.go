@@ -307,7 +307,7 @@ func TestBatchThatAsksForLogAppendTime(t *testing.T) {
 		appendTimeTopic(t, addr, appended, nil)
 
 		got := produceRaw(t, addr, map[string][]byte{create: rawBatch(asks)})[create]
-		assert.NoError(t, kerr.ErrorForCode(got.ErrorCode))
+		require.NoError(t, kerr.ErrorForCode(got.ErrorCode))
 		assert.EqualValues(t, -1, got.LogAppendTime)
 		records := read(t, addr, create)
 		require.Len(t, records, 2)
@@ -322,11 +322,10 @@ func TestBatchThatAsksForLogAppendTime(t *testing.T) {
 		_, end := bounds(t, addr, appended)
 		assert.Zero(t, end, "nothing was written")
 
-		var written span
-		written = spanOf(func() {
+		written := spanOf(func() {
 			got = produceRaw(t, addr, map[string][]byte{appended: rawBatch(0)})[appended]
 		})
-		assert.NoError(t, kerr.ErrorForCode(got.ErrorCode))
+		require.NoError(t, kerr.ErrorForCode(got.ErrorCode))
 		assert.GreaterOrEqual(t, got.LogAppendTime, written.from.UnixMilli(), "the answer tells")
 		assert.LessOrEqual(t, got.LogAppendTime, written.to.UnixMilli())
 		for _, r := range read(t, addr, appended) {

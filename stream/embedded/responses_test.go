@@ -157,7 +157,7 @@ func TestAnswersOfEveryVersion(t *testing.T) {
 	plain := rawBatch(0)
 	want := bytes.Clone(marked)
 	unmark(want)
-	require.NotEqual(t, marked, want)
+	require.NotEqual(t, want, marked)
 	appends := &appendTimes{}
 	appends.note(appendedTo{partition: 2}, 7, 1234)
 	both := append(bytes.Clone(marked), plain...)

@@ -99,7 +99,7 @@ func (p *place) standing(t *testing.T, b *record.Batch, moves []forward.Move) ma
 		require.NoError(t, p.Read(t.Context(), p.target, n, 0, -1, func(r *record.Record) error {
 			o, err := record.OriginOf(r)
 			if err != nil || o.TopicPartition != b.TopicPartition() {
-				return nil // a foreign one
+				return nil //nolint:nilerr // a foreign one
 			}
 			i := int(o.Offset - b.First)
 			require.Equal(t, b.Records[i].Origin(), o)

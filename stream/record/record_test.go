@@ -83,8 +83,10 @@ func TestForwardedRecordsCarryTheirOrigin(t *testing.T) {
 	require.Equal(t, Record{
 		Topic: "g.misplaced", Partition: 1, Key: []byte("ann"), Value: []byte("v"),
 		Headers: []Header{
-			{"ce_id", []byte("e1")}, {HeaderOriginTopic, []byte("in")},
-			{HeaderOriginPartition, []byte("3")}, {HeaderOriginOffset, []byte("1200")},
+			{"ce_id", []byte("e1")},
+			{HeaderOriginTopic, []byte("in")},
+			{HeaderOriginPartition, []byte("3")},
+			{HeaderOriginOffset, []byte("1200")},
 			{HeaderOriginTime, []byte("1700000000123")},
 		},
 	}, out, "what a producer has written under these names does not count")

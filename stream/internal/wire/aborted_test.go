@@ -134,7 +134,7 @@ func TestAbortedTransactionsAreDropped(t *testing.T) {
 			}
 			got, err := part.Decode(tt.from, 1<<20)
 			require.NoError(t, err)
-			require.EqualValues(t, tt.log[len(tt.log)-1].base+1, got.Next)
+			require.Equal(t, tt.log[len(tt.log)-1].base+1, got.Next)
 			var values []string
 			for _, r := range got.Records {
 				values = append(values, string(r.Value))

@@ -22,6 +22,8 @@ func tooLarge(limit int) error { return fmt.Errorf("%w, %d bytes", errTooLarge, 
 // data than that is errTooLarge, and what a producer claims is believed in nothing.
 func inflate(kind compress.Compression, packed []byte, limit int) ([]byte, error) {
 	switch kind {
+	case compress.None:
+		return packed, nil
 	case compress.Snappy:
 		return inflateSnappy(packed, limit)
 	case compress.Zstd:

@@ -161,7 +161,7 @@ func TestManyLargeBatchesShareTheLimit(t *testing.T) {
 		require.Empty(t, got.Undecodable)
 		require.LessOrEqual(t, len(got.Records)<<20, testLimit)
 		for i, r := range got.Records {
-			require.EqualValues(t, d.From+int64(i), r.Offset, fmt.Sprint(answers))
+			require.Equal(t, d.From+int64(i), r.Offset, fmt.Sprint(answers))
 		}
 		require.Greater(t, got.Next, d.From)
 		d.From = got.Next
