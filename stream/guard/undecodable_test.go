@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go/compress"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/fault"
@@ -229,7 +228,8 @@ func TestABatchTooLargeForADeadLetterLeavesItsBytesBehind(t *testing.T) {
 func boundsOf(t *testing.T, metadata string) string {
 	t.Helper()
 	in, err := record.ParseIntent(metadata)
-	if !assert.NoError(t, err) || !assert.NotNil(t, in) {
+	if err != nil || in == nil { // called from a handler too, where the test must not end
+		t.Errorf("no batch intent: %q, %v", metadata, err)
 		return metadata
 	}
 	return fmt.Sprintf("%d-%d", in.First, in.Last)
