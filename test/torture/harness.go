@@ -16,6 +16,7 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/admin"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 // harness holds one run together.
@@ -234,7 +235,8 @@ func lag(ctx context.Context, conn *stream.Conn) (byGroup map[string]int64, inWo
 		if l.Lag > 0 {
 			byGroup[l.Group] += l.Lag
 		}
-		if l.Metadata != "" {
+		// A group without intents may keep a note there.
+		if in, err := record.ParseIntent(l.Metadata); err == nil && in != nil {
 			inWork++
 		}
 	}
