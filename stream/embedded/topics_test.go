@@ -27,7 +27,7 @@ func TestDeclaredLogAppendTime(t *testing.T) {
 		emit := func(topic string) span {
 			return spanOf(func() {
 				require.NoError(t, pub.Emit(t.Context(), []record.Record{
-					{Topic: topic, Time: time.Now().Add(48 * time.Hour), Value: []byte("v")},
+					{Topic: topic, Time: time.Now().Add(30 * time.Minute), Value: []byte("v")},
 				}))
 			})
 		}
