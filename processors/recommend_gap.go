@@ -20,7 +20,8 @@ import (
 //
 //  1. Users whose vector has changed are asked of the users store, the latest first: those who are
 //     active now do not wait for the others.
-//  2. Users whose friendships have changed, and those of replayed events, are read from the log.
+//  2. Users whose friendships have changed, and those of replayed and of misplaced events, are read
+//     from the log: such events change a user as of the time when the log took them first.
 //
 // Where to begin is in a note that is committed beside the group's offset. Without one, which is so
 // for groups of older versions, everybody gets a list. Each partition reads all changed users and
@@ -66,7 +67,7 @@ const gapPage = 1000
 func gapSources() []string {
 	return []string{
 		schemas.TopicFriendships, record.ReplayTopic(schemas.GroupGraph),
-		record.ReplayTopic(schemas.GroupEmbed),
+		record.ReplayTopic(schemas.GroupEmbed), misplacedInteractions,
 	}
 }
 

@@ -170,6 +170,29 @@ func TestFriendshipsThatChangedInAGapAreAnswered(t *testing.T) {
 	require.EqualValues(t, 2, list.CausedBy.Offset)
 }
 
+// A misplaced event changes its user when embed comes to it, as of its origin, which may be long
+// before.
+func TestMisplacedEventsThatWereLearnedInAGapAreAnswered(t *testing.T) {
+	t.Parallel()
+	g := gapOn(t)
+	g.likes(t, "ann")
+	origin := like("dora", 1, noon)
+	origin.Partition, origin.Time = 1, g.log.records[schemas.TopicInteractions][0].Time
+	g.likes(t, "ann")
+	p := g.member(t)
+	g.answers(t, p, 0)
+	before := len(g.log.records[schemas.TopicRecommendationsCurrent])
+	from := g.end()
+	topic := record.MisplacedTopic(schemas.GroupEmbed)
+	to := record.TopicPartition{Topic: topic}
+	first := g.add(t, record.Forwarded(&origin, to, []byte("dora")))
+	batch := g.log.batch(topic, first)
+	require.NoError(t, processors.EmbedDeclaration().New(g.deps).Handle(t.Context(), batch))
+	require.NoError(t, p.Lost(t.Context(), g.lost(from)))
+	require.Equal(t, []string{"ann", "dora"}, g.listed(t, before))
+	require.Equal(t, topic, g.consumer(t)["dora"].CausedBy.Topic)
+}
+
 // A group of the version before has noted nothing.
 func TestWithoutANoteEverybodyGetsAList(t *testing.T) {
 	t.Parallel()
