@@ -26,12 +26,12 @@ func (g *generation) tellLost(tp record.TopicPartition, first, last int64) {
 
 // lose notes that the records from the offset to fetch next up to first are gone. The range is
 // handed out behind the records that are in the queue; nothing is fetched until then.
-func (p *partition) lose(from, first, high int64) {
+func (p *partition) lose(from, first, end int64) {
 	p.g.tellLost(p.tp, from, first-1)
 	p.mu.Lock()
 	p.lost = &lostRange{from, first - 1}
 	p.mu.Unlock()
-	p.jump(first, high)
+	p.jump(first, end)
 }
 
 // deliverLost hands out the lost range, if there is one. It returns false when the generation ended
