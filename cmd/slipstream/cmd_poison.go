@@ -141,11 +141,11 @@ func newPoisonList() *cobra.Command {
 	cmd.Flags().IntVar(&f.limit, "limit", 100, "most dead letters to list; 0: all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		filter, err := f.filter(nil)
+		if err != nil {
+			return err
+		}
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
-			filter, err := f.filter(nil)
-			if err != nil {
-				return err
-			}
 			letters, err := d.List(cmd.Context(), filter)
 			if err != nil {
 				return err
@@ -292,11 +292,11 @@ func newPoisonReplay() *cobra.Command {
 		if err := f.which(args, all); err != nil {
 			return err
 		}
+		filter, err := f.filter(args)
+		if err != nil {
+			return err
+		}
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
-			filter, err := f.filter(args)
-			if err != nil {
-				return err
-			}
 			n, err := d.Replay(cmd.Context(), filter, deadletter.ReplayOptions{
 				Rate:   rate,
 				Reason: reason, Progress: func(done, total int) {
@@ -334,11 +334,11 @@ func newPoisonDrop() *cobra.Command {
 		if err := f.which(args, all); err != nil {
 			return err
 		}
+		filter, err := f.filter(args)
+		if err != nil {
+			return err
+		}
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
-			filter, err := f.filter(args)
-			if err != nil {
-				return err
-			}
 			n, err := d.Drop(cmd.Context(), filter, reason)
 			fmt.Fprintf(cmd.OutOrStdout(), "dropped %s\n", counted(n, "dead letter"))
 			return err

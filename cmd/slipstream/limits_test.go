@@ -47,6 +47,11 @@ func TestNegativeValuesAreRefused(t *testing.T) {
 		require.EqualError(t, err, flag+" is "+value+": want 0 or more", line)
 		require.Empty(t, out, line)
 	}
-	_, _, err := runLine(t, "poison", "list", "--since=-2h")
-	require.ErrorContains(t, err, `--since: the age "-2h" is negative`)
+	for _, line := range []string{
+		"poison list", "poison replay", "poison drop --because=test",
+	} {
+		words := append(strings.Fields(line), "--since=-2h", "--brokers=127.0.0.1:1")
+		_, _, err := runLine(t, words...)
+		require.ErrorContains(t, err, `--since: the age "-2h" is negative`, line)
+	}
 }
