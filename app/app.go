@@ -188,7 +188,7 @@ func Migrate(
 	if err := k.EnsureTopics(ctx, cfg); err != nil {
 		return "", err
 	}
-	if err := k.SettleSkew(ctx, cfg); err != nil {
+	if err := k.EstablishSkew(ctx, cfg); err != nil {
 		return "", err
 	}
 	if err := k.MoveGroups(ctx); err != nil {

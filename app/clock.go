@@ -3,13 +3,11 @@ package app
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/processors"
-	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/admin"
 )
 
@@ -28,21 +26,19 @@ func (k *Kafka) RequireLogTimes(ctx context.Context, cfg config.Config) error {
 		"alters them", strings.Join(names, ", "))
 }
 
-// skew is max_clock_skew as it stands in the log.
-func (k *Kafka) skew() *admin.Setting {
-	return admin.NewSetting(k.conn, k.pub, schemas.TopicMeta, "max_clock_skew")
-}
+// skewKey is the key of max_clock_skew in the meta topic.
+const skewKey = "max_clock_skew"
 
-// SettleSkew makes sure that the configured max_clock_skew is the log's: it decides about the rows,
-// which must be a function of the log. A log without one gets it.
-func (k *Kafka) SettleSkew(ctx context.Context, cfg config.Config) error {
+// EstablishSkew makes sure that the configured max_clock_skew is the log's: it decides about the
+// rows, which must be a function of the log. A log without one gets it.
+func (k *Kafka) EstablishSkew(ctx context.Context, cfg config.Config) error {
 	configured := cfg.Stream.MaxClockSkew
-	stored, err := k.skew().Get(ctx)
+	stored, err := k.meta().Setting(ctx, skewKey)
 	switch {
 	case err != nil:
 		return err
 	case stored == "":
-		return k.skew().Set(ctx, configured.String())
+		return k.meta().Set(ctx, skewKey, configured.String())
 	}
 	if d, err := time.ParseDuration(stored); err == nil && d == configured {
 		return nil
@@ -57,10 +53,10 @@ func (k *Kafka) SettleSkew(ctx context.Context, cfg config.Config) error {
 // AdoptSkew writes the configured max_clock_skew to the log: the stores have been made with it.
 func (k *Kafka) AdoptSkew(ctx context.Context, cfg config.Config) error {
 	configured := cfg.Stream.MaxClockSkew.String()
-	if stored, err := k.skew().Get(ctx); err != nil || stored == configured {
+	if stored, err := k.meta().Setting(ctx, skewKey); err != nil || stored == configured {
 		return err
 	}
-	return k.skew().Set(ctx, configured)
+	return k.meta().Set(ctx, skewKey, configured)
 }
 
 // ChangeSkew makes the configured max_clock_skew the log's, and the stores of another log, so that
@@ -69,15 +65,9 @@ func (k *Kafka) ChangeSkew(ctx context.Context, cfg config.Config, e *Engines) e
 	if err := k.EnsureTopics(ctx, cfg); err != nil {
 		return err
 	}
-	for _, group := range processors.Groups() {
-		members, err := admin.Members(ctx, k.conn, group)
-		if err != nil {
-			return err
-		}
-		if len(members) > 0 {
-			return fmt.Errorf("%s is running (%s): stop it before max_clock_skew is changed",
-				group, strings.Join(slices.Compact(members), ", "))
-		}
+	err := k.requireStopped(ctx, "max_clock_skew is changed", processors.Groups()...)
+	if err != nil {
+		return err
 	}
 	if err := e.disown(ctx); err != nil {
 		return err

@@ -251,34 +251,40 @@ func (k *Kafka) Epoch(ctx context.Context) (int, error) {
 // RaiseEpoch raises the log's epoch and returns it. It is an error while a processor that writes or
 // compares positions runs.
 func (k *Kafka) RaiseEpoch(ctx context.Context) (int, error) {
-	for _, group := range []string{
-		schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupRecommend,
-		record.RetryGroup(schemas.GroupRecommend),
-	} {
-		members, err := admin.Members(ctx, k.conn, group)
-		if err != nil {
-			return 0, err
-		}
-		if len(members) > 0 {
-			return 0, fmt.Errorf("%s is running (%s): stop it before the epoch is raised, since a "+
-				"process keeps the epoch it was started with",
-				group, strings.Join(slices.Compact(members), ", "))
-		}
+	err := k.requireStopped(ctx, "the epoch is raised, since a process keeps the epoch it was "+
+		"started with", schemas.GroupEmbed, schemas.GroupCatalog, schemas.GroupRecommend,
+		record.RetryGroup(schemas.GroupRecommend))
+	if err != nil {
+		return 0, err
 	}
 	return admin.RaiseEpoch(ctx, k.conn, k.pub, schemas.TopicMeta)
+}
+
+// requireStopped returns an error when a group has members: they are to be stopped before what
+// follows.
+func (k *Kafka) requireStopped(ctx context.Context, before string, groups ...string) error {
+	for _, group := range groups {
+		members, err := admin.Members(ctx, k.conn, group)
+		if err != nil {
+			return err
+		}
+		if len(members) > 0 {
+			return fmt.Errorf("%s is running (%s): stop it before %s",
+				group, strings.Join(slices.Compact(members), ", "), before)
+		}
+	}
+	return nil
 }
 
 // NoteForwarding notes, once, from where on embed forwards misplaced events. What it has handled
 // before it has learned, or missed, where it stood. (Items were dead letters then.)
 func (k *Kafka) NoteForwarding(ctx context.Context) error {
-	return admin.NoteForwarding(
-		ctx, k.conn, k.pub, schemas.TopicMeta, schemas.GroupEmbed, schemas.TopicInteractions,
-	)
+	return k.meta().NoteForwarding(ctx, schemas.GroupEmbed, schemas.TopicInteractions)
 }
 
 // ForwardingBegan returns what NoteForwarding has noted, by partition of interactions.
 func (k *Kafka) ForwardingBegan(ctx context.Context) (map[int]int64, error) {
-	return admin.ForwardingBegan(ctx, k.conn, schemas.TopicMeta, schemas.GroupEmbed)
+	return k.meta().ForwardingBegan(ctx, schemas.GroupEmbed)
 }
 
 // now is the wall clock, which processors are given.

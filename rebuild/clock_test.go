@@ -103,7 +103,7 @@ func TestAnotherClockSkewAsksForARebuild(t *testing.T) {
 	require.NotContains(t, timesOf(t, in)[0], " - ", "an hour is too far ahead")
 	changed := in.Config()
 	changed.DataDir, changed.Stream.MaxClockSkew = dir, 2*time.Hour
-	require.ErrorContains(t, in.Kafka().SettleSkew(t.Context(), changed), "--store embedded")
+	require.ErrorContains(t, in.Kafka().EstablishSkew(t.Context(), changed), "--store embedded")
 	require.ErrorContains(
 		t, in.Kafka().ChangeSkew(t.Context(), changed, in.Engines()), "is running",
 	)

@@ -47,7 +47,7 @@ func (r *rebuild) connectAndRun(ctx context.Context) (err error) {
 		return err
 	}
 	if r.Store != "embedded" { // which is made with the configured one
-		if err := r.kafka.SettleSkew(ctx, r.cfg); err != nil {
+		if err := r.kafka.EstablishSkew(ctx, r.cfg); err != nil {
 			return err
 		}
 	}
