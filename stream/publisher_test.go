@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/slipstream-rec/slipstream/fault"
@@ -102,20 +103,28 @@ func TestEmitSpreadsByKeyAsTheJavaClientDoes(t *testing.T) {
 	require.Equal(t, 500, total)
 }
 
-func TestPartitionOfAgreesWithKafkaGo(t *testing.T) {
+// TestPartitionersOfOtherClients: the clients that the developers' guide names choose partitions as
+// we do.
+func TestPartitionersOfOtherClients(t *testing.T) {
 	t.Parallel()
-	b := kafka.Murmur2Balancer{Consistent: true}
+	keys := []string{"u42", "Zoë", "用户", "ann|bob", "a b", "\x00", strings.Repeat("x", 256)}
+	for i := range 200 {
+		keys = append(keys, strings.Repeat(fmt.Sprint(i), 1+i%7))
+	}
 	for n := 1; n < 40; n += 3 {
 		ids := make([]int, n)
 		for i := range ids {
 			ids[i] = i
 		}
-		for i := range 200 {
-			key := []byte(strings.Repeat(fmt.Sprint(i), i%7))
-			require.Equal(
-				t, b.Balance(kafka.Message{Key: key}, ids...), record.PartitionOf(key, n),
-				"%q of %d", key, n,
-			)
+		franz := kgo.StickyKeyPartitioner(nil).ForTopic("interactions")
+		for _, key := range keys {
+			want := record.PartitionOf([]byte(key), n)
+			for _, b := range []kafka.Murmur2Balancer{{}, {Consistent: true}} {
+				got := b.Balance(kafka.Message{Key: []byte(key)}, ids...)
+				require.Equal(t, want, got, "kafka-go: %q of %d", key, n)
+			}
+			got := franz.Partition(&kgo.Record{Key: []byte(key)}, n)
+			require.Equal(t, want, got, "franz-go: %q of %d", key, n)
 		}
 	}
 }
