@@ -7,6 +7,8 @@ type Edge struct {
 	A, B    string
 	Removed bool
 	At      time.Time
+	// RecordedAt is when the log took the change. Erasures go by it too; zero: by At alone.
+	RecordedAt time.Time
 	// EventID breaks ties of At: the higher one wins.
 	EventID string
 }
@@ -19,7 +21,8 @@ type Suggestion struct {
 	Via    []string `json:"via"`
 }
 
-// Erasure asks to delete all data of a user up to At.
+// Erasure asks to delete all data of a user up to At: what happened, or was taken by the log, not
+// later. At is when the log took the erasure.
 type Erasure struct {
 	UserID string
 	At     time.Time

@@ -21,8 +21,17 @@ type User struct {
 	Damaged error
 }
 
-// Erased tells whether the point is the empty one that an erasure leaves for a moment. It holds
-// only the position of the erasure.
+// UserErasure asks to delete a user's point as of an erasure.
+type UserErasure struct {
+	ID string
+	// Position is where the erasure stands in the partition of the call's source.
+	Position Position
+	// At is the time of the erasure. Zero: only Position counts.
+	At time.Time
+}
+
+// Erased tells whether the point is an empty one with only the position of an erasure. Older
+// versions of the program leave such points.
 func (u *User) Erased() bool {
 	return u.Damaged == nil && len(u.State) == 0 && u.ChangedAt.Before(time.Unix(1, 0))
 }

@@ -13,10 +13,10 @@ import (
 // maxErased bounds the users of one statement; its text holds their ids.
 const maxErased = 500
 
-// EraseUsers removes what the users did up to their times, in every table that names a user, and
-// returns when the rows can no longer be read; the server removes the bytes with its next merges.
-// Sums per item and strategy keep their anonymous counts. Dead letters go whatever their time: they
-// are later than the events they hold.
+// EraseUsers removes what the users did, or the log took, up to their times, in every table that
+// names a user, and returns when the rows can no longer be read; the server removes the bytes with
+// its next merges. Sums per item and strategy keep their anonymous counts. Dead letters go whatever
+// their time: they are later than the events they hold.
 func (s *Store) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
 	if len(users) == 0 {
 		return nil
@@ -53,9 +53,9 @@ func (s *Store) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
 }
 
 func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
-	upTo := func(column string) string {
-		return "user_id IN @ids AND toUnixTimestamp64Micro(" + column +
-			") <= transform(user_id, @ids, @ats, toInt64(0))"
+	// First, since it goes by the rows that are about to be deleted.
+	if err := s.eraseDays(ctx, ids, ats); err != nil {
+		return fmt.Errorf("from %s: %w", tableUserDays, err)
 	}
 	for _, d := range []struct{ table, where string }{
 		{tableInteractions, upTo("occurred_at")},
@@ -71,10 +71,16 @@ func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
 			return fmt.Errorf("from %s: %w", d.table, err)
 		}
 	}
-	if err := s.eraseDays(ctx, ids, ats); err != nil {
-		return fmt.Errorf("from %s: %w", tableUserDays, err)
-	}
 	return nil
+}
+
+// erasedAt is the time of the erasure of a row's user, in microseconds.
+const erasedAt = "transform(user_id, @ids, @ats, toInt64(0))"
+
+// upTo is the condition of rows that an erasure covers, by the column with the time of the event.
+func upTo(column string) string {
+	return "user_id IN @ids AND (toUnixTimestamp64Micro(" + column + ") <= " + erasedAt +
+		" OR toUnixTimestamp64Milli(recorded_at) * 1000 <= " + erasedAt + ")"
 }
 
 // deleteRows deletes and waits until no reader sees the rows. It looks first: most tables hold
@@ -111,22 +117,28 @@ func (s *Store) deleteRows(
 // maxSums bounds how often the day of an erasure is summed up.
 const maxSums = 5
 
-// eraseDays removes the per-user sums of the days up to the erasure, and restores those of what the
-// users did on that day but after it. Inserts of the same users and erasures by other instances may
-// come between the steps, so it counts afterwards and starts again while the sums do not agree with
-// the rows. Summing up again is never deduplicated: the sums of the last time have been deleted.
+// eraseDays removes the per-user sums of the days up to the erasure, and of later days of events
+// that it covers, and restores those of the events that stay. Inserts of the same users and
+// erasures by other instances may come between the steps, so it counts afterwards and starts again
+// while the sums do not agree with the rows. Summing up again is never deduplicated: the sums of
+// the last time have been deleted.
 func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error {
-	const lastDay = "toDate(fromUnixTimestamp64Micro(transform(user_id, @ids, @ats, toInt64(0)), " +
-		"'UTC'))"
+	const lastDay = "toDate(fromUnixTimestamp64Micro(" + erasedAt + ", 'UTC'))"
+	covered := upTo("occurred_at")
+	days := func(day string) string {
+		return "user_id IN @ids AND (" + day + " <= " + lastDay + " OR (user_id, " + day +
+			") IN (SELECT user_id, toDate(occurred_at) FROM " + s.table(tableInteractions) +
+			" WHERE " + covered + "))"
+	}
 	left := " FROM " + s.table(tableInteractions) +
-		" WHERE user_id IN @ids AND toDate(occurred_at) = " + lastDay
-	upTo := "user_id IN @ids AND day <= " + lastDay
+		" WHERE " + days("toDate(occurred_at)") + " AND NOT (" + covered + ")"
+	erased := days("day")
 	fresh := ch.Context(ctx, ch.WithSettings(ch.Settings{"insert_deduplicate": 0}))
 	for range maxSums {
-		if err := s.deleteRows(ctx, tableUserDays, upTo, ids, ats); err != nil {
+		if err := s.deleteRows(ctx, tableUserDays, erased, ids, ats); err != nil {
 			return err
 		}
-		rows, sums, err := s.compareDays(ctx, left, upTo, ids, ats)
+		rows, sums, err := s.compareDays(ctx, left, erased, ids, ats)
 		if err != nil || rows == sums {
 			return err
 		}
@@ -137,7 +149,8 @@ func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error 
 		if err != nil {
 			return fmt.Errorf("sum up the day of the erasure: %w", err)
 		}
-		if rows, sums, err = s.compareDays(ctx, left, upTo, ids, ats); err != nil || rows == sums {
+		rows, sums, err = s.compareDays(ctx, left, erased, ids, ats)
+		if err != nil || rows == sums {
 			return err
 		}
 	}
@@ -147,12 +160,12 @@ func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error 
 }
 
 func (s *Store) compareDays(
-	ctx context.Context, left, upTo string, ids []string, ats []int64,
+	ctx context.Context, left, erased string, ids []string, ats []int64,
 ) (rows, sums uint64, err error) {
 	err = s.queryRow(
 		ctx,
 		"SELECT (SELECT count()"+left+"), (SELECT sum(events) FROM "+s.table(tableUserDays)+
-			" WHERE "+upTo+")",
+			" WHERE "+erased+")",
 		ch.Named("ids", ids), ch.Named("ats", ats),
 	).Scan(&rows, &sums)
 	return rows, sums, classify(ctx, err)

@@ -29,8 +29,13 @@ func (s *Store) ApplyEdges(ctx context.Context, batch []sinks.Edge) error {
 	for chunk := range slices.Chunk(edges, s.cfg.WriteBatch) {
 		rows := make([]any, len(chunk))
 		for i, e := range chunk {
+			var recorded any
+			if !e.RecordedAt.IsZero() {
+				recorded = nanos(e.RecordedAt)
+			}
 			rows[i] = map[string]any{
-				"a": e.A, "b": e.B, "at": nanos(e.At), "event_id": asLatin1(e.EventID),
+				"recorded_at": recorded,
+				"a":           e.A, "b": e.B, "at": nanos(e.At), "event_id": asLatin1(e.EventID),
 				"removed": e.Removed,
 			}
 		}
@@ -210,12 +215,16 @@ func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) (err err
 		if err != nil {
 			return fmt.Errorf("neo4j each edge: %w", err)
 		}
-		if stopped = f(
-			sinks.Edge{
-				A: text(row, "a"), B: text(row, "b"), At: timeOf(at),
-				EventID: fromLatin1(text(row, "event_id")),
-			},
-		); stopped != nil {
+		e := sinks.Edge{
+			A: text(row, "a"), B: text(row, "b"), At: timeOf(at),
+			EventID: fromLatin1(text(row, "event_id")),
+		}
+		if v, _ := row.Get("recorded_at"); v != nil {
+			if n, ok := v.(int64); ok {
+				e.RecordedAt = timeOf(n)
+			}
+		}
+		if stopped = f(e); stopped != nil {
 			return nil
 		}
 	}

@@ -18,11 +18,13 @@ UNWIND $edges AS e
 MERGE (a:User {id: e.a})
 MERGE (b:User {id: e.b})
 MERGE (a)-[f:FRIEND]->(b)
-  ON CREATE SET f.at = e.at, f.event_id = e.event_id, f.removed = e.removed
+  ON CREATE SET f.at = e.at, f.event_id = e.event_id, f.removed = e.removed,
+    f.recorded_at = e.recorded_at
 SET f.lock = 0
 WITH f, e
 WHERE f.at < e.at OR (f.at = e.at AND f.event_id < e.event_id)
-SET f.at = e.at, f.event_id = e.event_id, f.removed = e.removed`
+SET f.at = e.at, f.event_id = e.event_id, f.removed = e.removed,
+  f.recorded_at = e.recorded_at`
 
 	friends = `
 UNWIND $users AS user
@@ -51,13 +53,13 @@ CALL (u, s) {
 }
 RETURN user, mutual, via ORDER BY mutual DESC, user`
 
-	// eraseFriends deletes edges by their age, then the node unless newer edges hold on to it.
+	// eraseFriends deletes edges by their times, then the node unless newer edges hold on to it.
 	eraseFriends = `
 UNWIND $users AS x
 MATCH (u:User {id: x.id})
 CALL (u, x) {
   MATCH (u)-[f:FRIEND]-()
-  WHERE f.at <= x.at
+  WHERE f.at <= x.at OR f.recorded_at <= x.at
   DELETE f
 }
 WITH DISTINCT u
@@ -73,7 +75,7 @@ CALL (u) { DETACH DELETE u } IN TRANSACTIONS OF 1000 ROWS`
 	eachEdge = `
 MATCH (a)-[f:FRIEND]->(b)
 WHERE NOT f.removed
-RETURN a.id AS a, b.id AS b, f.at AS at, f.event_id AS event_id`
+RETURN a.id AS a, b.id AS b, f.at AS at, f.event_id AS event_id, f.recorded_at AS recorded_at`
 
 	countEdges = `
 MATCH ()-[f:FRIEND]->()

@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	pb "github.com/qdrant/go-client/qdrant"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/stream/record"
@@ -266,6 +268,44 @@ func (u *Users) SimilarUsers(
 		})
 	}
 	return found, nil
+}
+
+// ForgetUsers implements sinktest.UserWriter. Times are compared to the microsecond. The engine
+// compares and deletes in one step.
+func (u *Users) ForgetUsers(
+	ctx context.Context, src sinks.Source, batch []sinks.UserErasure,
+) error {
+	field := fieldOf(src.Topic)
+	which := make([]*pb.Condition, 0, len(batch))
+	for _, e := range batch {
+		if !e.Position.IsValid() {
+			return fault.Permanentf(
+				"qdrant forget users: user %q: %s of %s", e.ID, e.Position, src.Topic,
+			)
+		}
+		if !utf8.ValidString(e.ID) {
+			continue // it has never been written
+		}
+		gone := append(below(field, e.Position+1), pb.NewIsEmpty(field))
+		if !e.At.IsZero() {
+			at := timestamppb.New(e.At.Truncate(time.Microsecond))
+			gone = append(gone, pb.NewDatetimeRange(fieldChanged, &pb.DatetimeRange{Lte: at}))
+		}
+		which = append(which, pb.NewFilterAsCondition(&pb.Filter{
+			Must: []*pb.Condition{
+				pb.NewHasID(pointIDs([]uint64{schemas.Key(e.ID)})...),
+				pb.NewFilterAsCondition(&pb.Filter{Should: gone}),
+			},
+		}))
+	}
+	for some := range slices.Chunk(which, u.s.cfg.WriteBatch) {
+		if err := u.delete(
+			ctx, pb.NewPointsSelectorFilter(&pb.Filter{Should: some}),
+		); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ExpireUsers implements sinktest.UserWriter. Times are compared to the microsecond. A user who

@@ -56,6 +56,7 @@ func TestAnalytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 		{"finds trending items", analyticsTrending},
 		{"erases users", analyticsErasure},
 		{"erases up to a time only", analyticsErasureTime},
+		{"erases what was recorded up to a time", analyticsErasureRecorded},
 		{"ends soon when canceled", analyticsCanceled},
 	} {
 		t.Run(c.name, func(t *testing.T) {

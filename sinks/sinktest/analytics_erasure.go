@@ -2,6 +2,7 @@ package sinktest
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -225,6 +226,59 @@ func analyticsErasureTime(t *testing.T, e AnalyticsEngine) {
 					"user_days",
 			),
 		)
+	}
+}
+
+// analyticsErasureRecorded is the case of clocks that are ahead of the log's.
+func analyticsErasureRecorded(t *testing.T, e AnalyticsEngine) {
+	ctx, took := t.Context(), analyticsTook.Add(11*time.Hour+59*time.Minute)
+	at := func(offset int64, action schemas.Action, occurred, recorded time.Duration,
+	) sinks.InteractionRow {
+		x := did(offset, "u", "i", action, took.Add(occurred))
+		x.RecordedAt = took.Add(recorded)
+		return x
+	}
+	day := 24 * time.Hour
+	rows := sinks.InteractionRows{
+		at(0, schemas.Like, 0, 0),
+		at(1, schemas.Like, 90*time.Second, 0), // on the next day
+		at(2, schemas.View, 900*day, -time.Minute),
+		at(3, schemas.Like, 2*time.Minute, time.Minute),
+		at(4, schemas.View, 900*day, time.Minute),
+		at(5, schemas.View, time.Minute, time.Millisecond),
+	}
+	require.NoError(t, e.Store.Insert(ctx, span("interactions", 0, 0, 5), rows))
+	for i, recorded := range []time.Duration{0, time.Minute} {
+		x := sinks.UserRow{
+			User: schemas.User{
+				UserID: []string{"u", "w"}[i], OccurredAt: took.Add(90 * time.Second),
+				Attributes: map[string]any{"mail": "u@example.org"},
+			},
+			Offset: int64(i), RecordedAt: took.Add(recorded),
+		}
+		r := span("users", 0, int64(i), int64(i))
+		require.NoError(t, e.Store.Insert(ctx, r, sinks.UserRows{x}))
+		list := served(
+			int64(i), fmt.Sprint("r", i), x.UserID, "personal", "a", took.Add(time.Hour), "i",
+		)
+		list.RecordedAt = x.RecordedAt
+		r = span("recommendations", 0, int64(i), int64(i))
+		require.NoError(t, e.Store.Insert(ctx, r, sinks.RecommendationRows{list}))
+	}
+	for range 2 {
+		require.NoError(t, e.Store.EraseUsers(
+			ctx, []sinks.Erasure{{UserID: "u", At: took}, {UserID: "w", At: took}},
+		))
+		c, err := e.Store.CountInteractions(ctx)
+		require.NoError(t, err)
+		require.Equal(t, sinks.Counts{Rows: 3, ItemHours: 6, UserDays: 3}, c)
+		_, wantDays := recount(rows[3:])
+		require.Equal(t, wantDays, sums(
+			t, e, "SELECT toString(day), user_id, action, events, value_count, value_sum "+
+				"FROM user_days",
+		))
+		require.Equal(t, [][]string{{"w"}}, e.Query(t, "SELECT user_id FROM user_versions"))
+		require.Equal(t, [][]string{{"w"}}, e.Query(t, "SELECT user_id FROM recommendations"))
 	}
 }
 

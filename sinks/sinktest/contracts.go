@@ -51,6 +51,11 @@ type UserWriter interface {
 	// sinks.FirstEpoch. All users of a call come from src. A user without a position of src, or
 	// with one that is not valid, is a permanent error; then nothing is written.
 	PutUsers(ctx context.Context, src sinks.Source, batch []sinks.User) error
+	// ForgetUsers removes each user who was erased, unless the user has returned: the stored point
+	// has absorbed a higher position of src than the erasure's, and its ChangedAt is later. So a
+	// late deleter cannot remove what its successor has learned. A position that is not valid is a
+	// permanent error; then nothing is removed.
+	ForgetUsers(ctx context.Context, src sinks.Source, batch []sinks.UserErasure) error
 	// ExpireUsers removes users whose ChangedAt is before t, at most limit of them, and returns how
 	// many.
 	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
@@ -134,8 +139,8 @@ type EdgeWriter interface {
 	// arrives later has no effect. An edge of a user with themselves is a permanent error; then
 	// nothing is written.
 	ApplyEdges(ctx context.Context, batch []sinks.Edge) error
-	// EraseFriends removes the users and their edges up to At, tombstones included. Edges after At
-	// stay.
+	// EraseFriends removes the users and their edges, tombstones included, where At or RecordedAt
+	// of the edge is not later than the erasure. Other edges stay.
 	EraseFriends(ctx context.Context, users []sinks.Erasure) error
 }
 
@@ -164,8 +169,9 @@ type RowWriter interface {
 	// rollups always agree with their rows. When the store cannot hold some rows, Insert returns
 	// *fault.Rejected with Undone set and the indexes of those rows, and nothing has landed.
 	Insert(ctx context.Context, r record.Range, rows sinks.Rows) error
-	// EraseUsers removes every row of the users that happened up to At, their per-user rollups, and
-	// their dead letters. Rollups per item and per strategy stay.
+	// EraseUsers removes every row of the users that happened, or was recorded, not later than At,
+	// with its part of the per-user rollups, and all their dead letters. Rollups per item and per
+	// strategy stay.
 	EraseUsers(ctx context.Context, users []sinks.Erasure) error
 }
 

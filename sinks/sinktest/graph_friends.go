@@ -126,6 +126,23 @@ func eraseCases() []testCase[Graph] {
 			require.Equal(t, []string{"after"}, friendsOf(t, s, "me"))
 			require.Equal(t, []string{"at"}, friendsOf(t, s, "before"))
 		}},
+		{"an erasure takes edges that were recorded up to its time", func(t *testing.T, s Graph) {
+			ahead, back, after := added("me", "ahead", 95, "e1"), removed("me", "back", 95, "e2"),
+				added("me", "after", 95, "e3")
+			ahead.RecordedAt, back.RecordedAt, after.RecordedAt = at(5), at(4), at(6)
+			late := added("me", "late", 5, "e4")
+			late.RecordedAt = at(900)
+			apply(t, s, ahead, back, after, late)
+			require.Equal(t, at(6), allEdges(t, s)[[2]string{"after", "me"}].RecordedAt)
+			require.NoError(
+				t, s.EraseFriends(t.Context(), []sinks.Erasure{{UserID: "me", At: at(5)}}),
+			)
+			require.Equal(t, []string{"after"}, friendsOf(t, s, "me"))
+			again := added("me", "back", 6, "e5")
+			again.RecordedAt = at(6)
+			apply(t, s, again) // its tombstone is gone
+			require.Equal(t, []string{"after", "back"}, friendsOf(t, s, "me"))
+		}},
 		{"an erasure takes tombstones too", func(t *testing.T, s Graph) {
 			apply(t, s, removed("me", "b", 4, "e2"), removed("me", "c", 9, "e3"))
 			require.NoError(

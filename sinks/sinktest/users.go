@@ -29,7 +29,7 @@ var (
 func TestUsers(t *testing.T, open func(t *testing.T) Users) {
 	cases := slices.Concat(
 		userPutCases(), userPositionCases(), userSearchCases(), userForgetCases(),
-		userChangedCases(),
+		userChangedCases(), userErasureCases(),
 	)
 	runAll(t, open, cases)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -168,75 +167,4 @@ func (a *Analytics) CountInteractions(ctx context.Context) (sinks.Counts, error)
 		return sinks.Counts{}, a.failed(ctx, "count interactions", err)
 	}
 	return c, nil
-}
-
-// EraseUsers removes the users' rows up to their erasure times and recomputes the sums of the day
-// of the erasure, in one transaction. Dead letters are removed regardless of their time, which is
-// later than that of their events. Sums per item and strategy keep their anonymous counts.
-func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
-	if len(users) == 0 {
-		return nil
-	}
-	return a.write(ctx, fmt.Sprintf("erase %d users", len(users)), nil, func(tx *sql.Tx) error {
-		for _, u := range users {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			at, day := micros(u.At), u.At.UTC().Format(dayLayout)
-			for _, step := range []struct {
-				query string
-				args  []any
-			}{
-				{
-					"DELETE FROM interactions WHERE user_id = ? AND occurred_at <= ?",
-					[]any{u.UserID, at},
-				},
-				{
-					"DELETE FROM recommendations WHERE user_id = ? AND generated_at <= ?",
-					[]any{u.UserID, at},
-				},
-				{
-					"DELETE FROM user_versions WHERE user_id = ? AND occurred_at <= ?",
-					[]any{u.UserID, at},
-				},
-				{
-					`
-					DELETE FROM dead_letter_rows
-					WHERE key = ?1
-					OR json_valid(CAST(value AS TEXT)) AND CAST(value AS TEXT) ->> 'user_id' = ?1`,
-					[]any{u.UserID},
-				},
-				{
-					`
-					DELETE FROM dead_letter_rows
-					WHERE (topic LIKE '%friendships' OR topic LIKE '%.replay')
-					AND (
-						substr(key, 1, length(?1) + 1) = ?1 || '|'
-						OR substr(key, -length(?1) - 1) = '|' || ?1
-						OR json_valid(CAST(value AS TEXT))
-						AND CAST(value AS TEXT) ->> 'friend_id' = ?1
-					)`,
-					[]any{u.UserID},
-				},
-				{"DELETE FROM user_days WHERE user_id = ? AND day <= ?", []any{u.UserID, day}},
-				{
-					`
-					INSERT INTO user_days (
-						user_id, day, action, events, value_count, value_sum, last_at
-					)
-					SELECT user_id, substr(occurred_at, 1, 10), action, count(*), count(value),
-						ifnull(sum(value), 0), max(occurred_at)
-					FROM interactions
-					WHERE user_id = ?1 AND occurred_at >= ?2 AND occurred_at <= ?2 || ' 24'
-					GROUP BY action`,
-					[]any{u.UserID, day},
-				},
-			} {
-				if _, err := tx.Exec(step.query, step.args...); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
 }

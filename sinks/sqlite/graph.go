@@ -12,11 +12,12 @@ import (
 // applyEdge implements last write wins. The row comparison compares the time first, then the bytes
 // of the event's id.
 const applyEdge = `
-	INSERT INTO edges (a, b, removed, at, event_id) VALUES (?, ?, ?, ?, ?)
+	INSERT INTO edges (a, b, removed, at, event_id, recorded_at) VALUES (?, ?, ?, ?, ?, ?)
 	ON CONFLICT (a, b) DO UPDATE SET
 		removed = excluded.removed,
 		at = excluded.at,
-		event_id = excluded.event_id
+		event_id = excluded.event_id,
+		recorded_at = excluded.recorded_at
 	WHERE (excluded.at, excluded.event_id) > (edges.at, edges.event_id)`
 
 // ApplyEdges applies the changes.
@@ -37,8 +38,12 @@ func (s *Store) ApplyEdges(ctx context.Context, batch []sinks.Edge) error {
 			if e.A == e.B {
 				return fault.Permanentf("edge of %q with itself", e.A)
 			}
+			var recorded any
+			if !e.RecordedAt.IsZero() {
+				recorded = nanos(e.RecordedAt)
+			}
 			if _, err := stmt.Exec(
-				min(e.A, e.B), max(e.A, e.B), e.Removed, nanos(e.At), e.EventID,
+				min(e.A, e.B), max(e.A, e.B), e.Removed, nanos(e.At), e.EventID, recorded,
 			); err != nil {
 				return err
 			}
@@ -138,7 +143,7 @@ func (s *Store) SuggestFriends(
 	return found, nil
 }
 
-// EraseFriends removes the users' edges and tombstones up to At.
+// EraseFriends removes the users' edges and tombstones up to the erasures.
 func (s *Store) EraseFriends(ctx context.Context, users []sinks.Erasure) error {
 	if len(users) == 0 {
 		return nil
@@ -149,7 +154,8 @@ func (s *Store) EraseFriends(ctx context.Context, users []sinks.Erasure) error {
 				return err
 			}
 			if _, err := tx.Exec(
-				"DELETE FROM edges WHERE (a = ?1 OR b = ?1) AND at <= ?2", u.UserID, nanos(u.At),
+				"DELETE FROM edges WHERE (a = ?1 OR b = ?1) AND (at <= ?2 OR recorded_at <= ?2)",
+				u.UserID, nanos(u.At),
 			); err != nil {
 				return err
 			}
@@ -161,7 +167,7 @@ func (s *Store) EraseFriends(ctx context.Context, users []sinks.Erasure) error {
 // EachEdge calls f for every edge that is not removed.
 func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) error {
 	rows, err := s.reader.QueryContext(
-		ctx, "SELECT a, b, at, event_id FROM edges WHERE removed = 0",
+		ctx, "SELECT a, b, at, event_id, recorded_at FROM edges WHERE removed = 0",
 	)
 	if err != nil {
 		return s.failed(ctx, "read every edge", err)
@@ -170,10 +176,14 @@ func (s *Store) EachEdge(ctx context.Context, f func(sinks.Edge) error) error {
 	for rows.Next() {
 		var e sinks.Edge
 		var at int64
-		if err := rows.Scan(&e.A, &e.B, &at, &e.EventID); err != nil {
+		var recorded sql.NullInt64
+		if err := rows.Scan(&e.A, &e.B, &at, &e.EventID, &recorded); err != nil {
 			return s.failed(ctx, "read every edge", err)
 		}
 		e.At = fromNanos(at)
+		if recorded.Valid {
+			e.RecordedAt = fromNanos(recorded.Int64)
+		}
 		if err := f(e); err != nil {
 			return err
 		}

@@ -273,6 +273,50 @@ func (s *Store) SimilarUsers(
 	return near, nil
 }
 
+// ForgetUsers removes the points of erased users who have not returned.
+func (s *Store) ForgetUsers(
+	ctx context.Context, src sinks.Source, batch []sinks.UserErasure,
+) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	var gone []uint64
+	return s.write(
+		ctx, "forget users", func() { s.users.apply(removals[string](gone)) },
+		func(tx *sql.Tx) error {
+			points := make([]sinks.User, len(batch))
+			for i, e := range batch {
+				points[i].ID = e.ID
+				points[i].Positions = map[string]sinks.Position{src.Topic: e.Position}
+				if err := points[i].CheckPositions(src); err != nil {
+					return err
+				}
+			}
+			absorbed, err := positionsOf(tx, src, points)
+			if err != nil {
+				return err
+			}
+			for _, e := range batch {
+				key := schemas.Key(e.ID)
+				whatever := absorbed[key] <= e.Position
+				if !whatever && e.At.IsZero() {
+					continue
+				}
+				keys, err := scanKeys(
+					tx, "DELETE FROM user_points WHERE key = ? AND (? OR changed_at <= ?) "+
+						"RETURNING key",
+					int64(key), whatever, nanos(e.At),
+				)
+				if err != nil {
+					return err
+				}
+				gone = append(gone, keys...)
+			}
+			return nil
+		},
+	)
+}
+
 // ExpireUsers forgets at most limit users who have not changed since t.
 func (s *Store) ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error) {
 	var keys []uint64

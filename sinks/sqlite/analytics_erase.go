@@ -1,0 +1,68 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/slipstream-rec/slipstream/sinks"
+)
+
+// The statements that erase one user up to ?2, whose day is ?3. The sums of a day that keeps some
+// of its events are made again. Events that were recorded before the erasure may have happened
+// after it, by their clocks, so their days count too.
+var eraseUser = []string{
+	`CREATE TEMP TABLE IF NOT EXISTS erased_days (day TEXT PRIMARY KEY)`,
+	`DELETE FROM erased_days`,
+	`INSERT OR IGNORE INTO erased_days
+	SELECT substr(occurred_at, 1, 10) FROM interactions
+	WHERE user_id = ?1 AND occurred_at > ?2 AND recorded_at <= ?2 UNION SELECT ?3`,
+	`DELETE FROM interactions WHERE user_id = ?1 AND (occurred_at <= ?2 OR recorded_at <= ?2)`,
+	`DELETE FROM recommendations
+	WHERE user_id = ?1 AND (generated_at <= ?2 OR recorded_at <= ?2)`,
+	`DELETE FROM user_versions WHERE user_id = ?1 AND (occurred_at <= ?2 OR recorded_at <= ?2)`,
+	`DELETE FROM dead_letter_rows
+	WHERE key = ?1
+	OR json_valid(CAST(value AS TEXT)) AND CAST(value AS TEXT) ->> 'user_id' = ?1`,
+	`DELETE FROM dead_letter_rows
+	WHERE (topic LIKE '%friendships' OR topic LIKE '%.replay')
+	AND (
+		substr(key, 1, length(?1) + 1) = ?1 || '|'
+		OR substr(key, -length(?1) - 1) = '|' || ?1
+		OR json_valid(CAST(value AS TEXT))
+		AND CAST(value AS TEXT) ->> 'friend_id' = ?1
+	)`,
+	`DELETE FROM user_days
+	WHERE user_id = ?1 AND (day <= ?3 OR day IN (SELECT day FROM erased_days))`,
+	`INSERT INTO user_days (user_id, day, action, events, value_count, value_sum, last_at)
+	SELECT user_id, substr(occurred_at, 1, 10), action, count(*), count(value),
+		ifnull(sum(value), 0), max(occurred_at)
+	FROM interactions
+	WHERE user_id = ?1 AND substr(occurred_at, 1, 10) IN (SELECT day FROM erased_days)
+	GROUP BY 1, 2, 3`,
+}
+
+// EraseUsers removes the users' rows that happened or were recorded up to the erasures, and sums up
+// again the days that keep some of their events, in one transaction. Dead letters are removed
+// regardless of their time, which is later than that of their events. Sums per item and strategy
+// keep their anonymous counts.
+func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
+	if len(users) == 0 {
+		return nil
+	}
+	return a.write(ctx, fmt.Sprintf("erase %d users", len(users)), nil, func(tx *sql.Tx) error {
+		for _, u := range users {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			for _, query := range eraseUser {
+				if _, err := tx.Exec(
+					query, u.UserID, micros(u.At), u.At.UTC().Format(dayLayout),
+				); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
