@@ -286,7 +286,8 @@ func (in *insertion) interaction(
 	if err != nil {
 		return row, at, false, err
 	}
-	keep = !w.seen(r.Offset, identity(r, &x)) && !in.p.erasures.Covers(x.UserID, x.OccurredAt)
+	keep = !w.seen(r.Offset, identity(r, &x)) &&
+		!in.p.erasures.coversEvent(x.UserID, r, x.OccurredAt)
 	row = sinks.InteractionRow{
 		Interaction: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.OccurredAt),
 	}
@@ -300,7 +301,7 @@ func (in *insertion) recommendation(
 	row = sinks.RecommendationRow{
 		Recommendation: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.GeneratedAt),
 	}
-	return row, x.GeneratedAt, !in.p.erasures.Covers(x.UserID, x.GeneratedAt), err
+	return row, x.GeneratedAt, !in.p.erasures.Covers(x.UserID, x.GeneratedAt, row.RecordedAt), err
 }
 
 func (in *insertion) item(
@@ -319,11 +320,13 @@ func (in *insertion) user(
 	}
 	x, err := schemas.DecodeUser(r)
 	if err == nil && x.Erased {
-		in.erased = append(in.erased, sinks.Erasure{UserID: x.UserID, At: x.OccurredAt})
+		// This is the erasure itself. Markers in other topics carry its time.
+		at := recordedAt(r, x.OccurredAt)
+		in.erased = append(in.erased, sinks.Erasure{UserID: x.UserID, At: at})
 		return row, at, false, nil
 	}
 	row = sinks.UserRow{User: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.OccurredAt)}
-	return row, x.OccurredAt, !in.p.erasures.Covers(x.UserID, x.OccurredAt), err
+	return row, x.OccurredAt, !in.p.erasures.Covers(x.UserID, x.OccurredAt, row.RecordedAt), err
 }
 
 // deadLetter makes the row of a dead letter or of its resolution, from any group.

@@ -110,7 +110,7 @@ func TestEachTopicHasItsKindOfRows(t *testing.T) {
 	} {
 		require.NoError(t, a.handle(t, m), m.Topic)
 	}
-	at := time.Unix(1_700_000_000, 0).UTC() // of every record
+	at := noon // the log takes an event when it happens
 	require.Len(t, a.store.inserts, 5)
 	interactions := a.store.inserts[0].(sinks.InteractionRows)
 	require.Equal(t, "i1", interactions[0].ItemID)

@@ -40,8 +40,8 @@ func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 	return row, nil
 }
 
-// namesErased tells whether a dead letter names a user who was erased after the letter was written.
-// Then it must not be stored again.
+// namesErased tells whether a dead letter names a user who was erased after the letter, or the
+// record in it, was written. Then it must not be stored again.
 func (p *Analytics) namesErased(r *record.Record) bool {
 	key := string(r.Key)
 	var value struct {
@@ -55,8 +55,12 @@ func (p *Analytics) namesErased(r *record.Record) bool {
 	if a, b, pair := strings.Cut(key, "|"); pair {
 		users = append(users, a, b)
 	}
+	origin := headerTime(r, record.HeaderTime)
+	if origin.IsZero() { // a resolution has none
+		origin = r.Time
+	}
 	for _, u := range users {
-		if p.erasures.Covers(u, r.Time) {
+		if p.erasures.Covers(u, origin, r.Time) {
 			return true
 		}
 	}

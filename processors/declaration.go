@@ -126,6 +126,7 @@ type AnalyticsStore interface {
 // UsersStore is what the processors need of the store of users.
 type UsersStore interface {
 	UserStore
+	UserExpirer
 	ChangedUsers
 }
 

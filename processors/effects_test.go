@@ -103,11 +103,20 @@ func (s *watchedStore) PutUsers(ctx context.Context, src sinks.Source, batch []s
 	if len(batch) == 0 {
 		return nil
 	}
-	name := "put users"
-	if batch[0].Erased() {
-		name = "empty users"
+	return s.effects.happen(
+		"put users", func() error { return s.Store.PutUsers(ctx, src, batch) },
+	)
+}
+
+func (s *watchedStore) ForgetUsers(
+	ctx context.Context, src sinks.Source, batch []sinks.UserErasure,
+) error {
+	if len(batch) == 0 {
+		return nil
 	}
-	return s.effects.happen(name, func() error { return s.Store.PutUsers(ctx, src, batch) })
+	return s.effects.happen(
+		"forget users", func() error { return s.Store.ForgetUsers(ctx, src, batch) },
+	)
 }
 
 func (s *watchedStore) ExpireUsers(

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"sync"
 	"time"
@@ -81,7 +80,7 @@ func DefaultEmbedConfig(n int) EmbedConfig {
 type UserStore interface {
 	GetUsers(ctx context.Context, ids []string) ([]sinks.User, error)
 	PutUsers(ctx context.Context, src sinks.Source, batch []sinks.User) error
-	ExpireUsers(ctx context.Context, t time.Time, limit int) (int, error)
+	ForgetUsers(ctx context.Context, src sinks.Source, batch []sinks.UserErasure) error
 }
 
 // Embed learns from interactions. Each one updates its user's state at once and adds gradients for
@@ -144,11 +143,11 @@ type embedPart struct {
 	repair *repair
 }
 
-// erasedUser is the position of an erasure, and how many more times RecheckErasures checks that no
-// late write has restored the user.
+// erasedUser is the place and time of an erasure, and how many more times RecheckErasures checks
+// that no late write has restored the user.
 type erasedUser struct {
 	topic    string
-	at       sinks.Position
+	erasure  sinks.UserErasure
 	rechecks int
 }
 
@@ -214,9 +213,9 @@ func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 				if errors.Is(err, schemas.ErrErasureMarker) {
 					if u, err := schemas.DecodeUser(r); err == nil {
 						w.seen(r.Offset, markerIdentity(&u))
-						part.erased[u.UserID] = &erasedUser{
-							a.Topic, p.position(r.Offset), erasureRechecks,
-						}
+						part.erased[u.UserID] = &erasedUser{a.Topic, sinks.UserErasure{
+							ID: u.UserID, Position: p.position(r.Offset), At: u.OccurredAt,
+						}, erasureRechecks}
 					}
 					return nil
 				}
@@ -367,7 +366,7 @@ func (p *Embed) decode(
 		r := &b.Records[i]
 		dead := b.IsDeadLetter(r)
 		if x, ok := decodeRepairRequest(r); ok {
-			if !dead && !p.erasures.Covers(x.UserID, x.OccurredAt) {
+			if !dead && !p.erasures.coversChange(&x) {
 				events = append(events, embedEvent{index: i, repair: true, x: schemas.Interaction{
 					UserID: x.UserID, EventID: x.EventID, OccurredAt: x.OccurredAt,
 				}})
@@ -401,8 +400,8 @@ func (p *Embed) decode(
 			}
 			continue
 		}
-		if w.seen(r.Offset, identity(r, &x)) || dead || p.erasures.Covers(x.UserID, x.OccurredAt) ||
-			p.strength(&x) == 0 {
+		if w.seen(r.Offset, identity(r, &x)) || dead ||
+			p.erasures.Covers(x.UserID, x.OccurredAt, recorded) || p.strength(&x) == 0 {
 			continue
 		}
 		if !p.owns(b.Partition, x.UserID) {
@@ -466,8 +465,8 @@ func (p *Embed) load(
 	}
 	for i, point := range points {
 		s := &userState{point: point}
-		at, erased := p.erasures.At(point.ID)
-		if erased && point.Damaged == nil && !point.LastEventAt.After(at) {
+		if point.Damaged == nil &&
+			p.erasures.Covers(point.ID, point.LastEventAt, point.ChangedAt) {
 			continue // a late write restored an erased user
 		}
 		if point.Erased() {
@@ -536,7 +535,7 @@ type changedUser struct {
 // learn updates states and collects gradient sums. It returns the changed users and those to erase.
 func (p *Embed) learn(
 	part *embedPart, b *record.Batch, events []embedEvent, states map[string]*userState,
-) (changed []*changedUser, erased map[string]sinks.Position) {
+) (changed []*changedUser, erased map[string]sinks.UserErasure) {
 	indexes := p.intern(events)
 	pending := make(map[string][]model.Index)
 	p.factors.mu.Lock()
@@ -557,7 +556,7 @@ func (p *Embed) learn(
 		}
 	}
 	byUser := make(map[string]*changedUser, len(states))
-	erased = make(map[string]sinks.Position)
+	erased = make(map[string]sinks.UserErasure)
 	for i := range events {
 		e, r := &events[i], &b.Records[events[i].index]
 		s := states[e.x.UserID]
@@ -571,7 +570,9 @@ func (p *Embed) learn(
 		if e.erased {
 			*s = userState{point: sinks.User{ID: e.x.UserID}}
 			delete(byUser, e.x.UserID)
-			erased[e.x.UserID] = at
+			erased[e.x.UserID] = sinks.UserErasure{
+				ID: e.x.UserID, Position: at, At: e.x.OccurredAt,
+			}
 			continue
 		}
 		if e.repair && !repeated && !s.repaired {
@@ -644,7 +645,7 @@ func seedOf(topic string, partition int, offset int64) uint64 {
 // commit applies the effects in the order that loses nothing (see Embed).
 func (p *Embed) commit(
 	ctx context.Context, part *embedPart, b *record.Batch, changed []*changedUser,
-	erased map[string]sinks.Position, deferred map[string]*deferral,
+	erased map[string]sinks.UserErasure, deferred map[string]*deferral,
 ) error {
 	if len(changed)+len(erased)+len(deferred) == 0 {
 		return nil
@@ -685,7 +686,7 @@ func (p *Embed) commit(
 			p.cfg.Repaired(c.state.point.ID, int(c.state.model.Events))
 		}
 	}
-	if err := p.forget(ctx, src, erased); err != nil {
+	if err := p.forget(ctx, src, slices.Collect(maps.Values(erased))); err != nil {
 		return err
 	}
 	if err := p.emit.Emit(ctx, due); err != nil {
@@ -694,9 +695,9 @@ func (p *Embed) commit(
 	for _, c := range changed {
 		part.cache.Add(c.state.point.ID, c.state)
 	}
-	for id, at := range erased {
+	for id, e := range erased {
 		part.cache.Remove(id)
-		part.erased[id] = &erasedUser{b.Topic, at, erasureRechecks}
+		part.erased[id] = &erasedUser{b.Topic, e, erasureRechecks}
 	}
 	return nil
 }
@@ -711,7 +712,8 @@ func profileChange(
 	r, oldest := causeOf(&b.Records[last]), causeOf(&b.Records[first])
 	return &schemas.ProfileChanged{
 		UserID: x.UserID, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
-		EventID: x.EventID, OccurredAt: x.OccurredAt, AcceptedAt: oldest.Time,
+		EventID: x.EventID, OccurredAt: x.OccurredAt, RecordedAt: recordedAt(r, x.OccurredAt),
+		AcceptedAt: oldest.Time,
 	}
 }
 
@@ -723,26 +725,10 @@ func causeOf(r *record.Record) *record.Record {
 	return r
 }
 
-// forget removes users' points as of the positions of their erasures. A plain deletion is not safe:
-// a member that has lost the partition could delete what its successor learned about a user who
-// returned. So each point is first replaced by an empty one at the erasure's position, which never
-// overwrites a newer point, and then the empty points are removed.
-func (p *Embed) forget(
-	ctx context.Context, src sinks.Source, erased map[string]sinks.Position,
-) error {
-	if len(erased) == 0 {
-		return nil
-	}
-	empty := make([]sinks.User, 0, len(erased))
-	for id, at := range erased {
-		positions := map[string]sinks.Position{src.Topic: at}
-		empty = append(empty, sinks.User{ID: id, Positions: positions})
-	}
-	if err := p.users.PutUsers(ctx, src, empty); err != nil {
-		return fmt.Errorf("erase %d users: %w", len(erased), err)
-	}
-	// Only empty points have a zero ChangedAt. This may include empty points of other partitions.
-	if _, err := p.users.ExpireUsers(ctx, time.Unix(1, 0), math.MaxInt32); err != nil {
+// forget removes users' points as of their erasures. The store compares: a member that has lost the
+// partition cannot delete what its successor has learned about a user who returned.
+func (p *Embed) forget(ctx context.Context, src sinks.Source, erased []sinks.UserErasure) error {
+	if err := p.users.ForgetUsers(ctx, src, erased); err != nil {
 		return fmt.Errorf("erase %d users: %w", len(erased), err)
 	}
 	return nil
@@ -771,16 +757,13 @@ func (p *Embed) recheckErased(ctx context.Context, partition int, part *embedPar
 	if err != nil {
 		return fmt.Errorf("look for %d erased users: %w", len(part.erased), err)
 	}
-	back := make(map[string]map[string]sinks.Position)
+	back := make(map[string][]sinks.UserErasure)
 	for _, point := range points {
-		if at, ok := p.erasures.At(point.ID); !ok || point.LastEventAt.After(at) {
+		if !p.erasures.Covers(point.ID, point.LastEventAt, point.ChangedAt) {
 			continue // the user has returned since
 		}
 		e := part.erased[point.ID]
-		if back[e.topic] == nil {
-			back[e.topic] = make(map[string]sinks.Position)
-		}
-		back[e.topic][point.ID] = e.at
+		back[e.topic] = append(back[e.topic], e.erasure)
 		part.cache.Remove(point.ID)
 	}
 	for topic, users := range back {

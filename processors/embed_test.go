@@ -85,7 +85,7 @@ func busy(t *testing.T) (*watched, *record.Batch) {
 // The order in which a process may end at any point: who repeats the batch finds every effect done
 // or still to do.
 var embedOrder = []string{
-	"emit item-gradients", "put users", "empty users", "remove users", "emit profile-changes",
+	"emit item-gradients", "put users", "forget users", "emit profile-changes",
 }
 
 func TestEmbedHasItsEffectsInOrder(t *testing.T) {
@@ -189,11 +189,12 @@ func TestProfileChangesTellOfTheNewestAndTheOldestRecord(t *testing.T) {
 	require.Equal(t, map[string]schemas.ProfileChanged{
 		"ann": {
 			UserID: "ann", Topic: schemas.TopicInteractions, Offset: 3, EventID: "ann-2",
-			OccurredAt: noon.Add(time.Minute), AcceptedAt: b.Records[1].Time,
+			OccurredAt: noon.Add(time.Minute), RecordedAt: noon.Add(time.Minute),
+			AcceptedAt: b.Records[1].Time,
 		},
 		"bob": {
 			UserID: "bob", Topic: schemas.TopicInteractions, Offset: 2, EventID: "bob-1",
-			OccurredAt: noon, AcceptedAt: b.Records[2].Time,
+			OccurredAt: noon, RecordedAt: noon, AcceptedAt: b.Records[2].Time,
 		},
 	}, changes)
 }
@@ -549,16 +550,14 @@ func TestALookForErasedUsersThatFailsIsRepeated(t *testing.T) {
 		require.ErrorIs(t, e.RecheckErasures(t.Context()), w.store.away)
 	}
 	w.store.away = nil
-	for step := range 2 { // the empty point, and its removal
-		w.failAt = len(w.done) + 1 + step
-		require.Error(t, e.RecheckErasures(t.Context()))
-	}
+	w.failAt = len(w.done) + 1
+	require.Error(t, e.RecheckErasures(t.Context()))
 	require.NoError(t, e.RecheckErasures(t.Context()))
 	require.Empty(t, users(t, w.store.Store))
 }
 
 // Until the look finds it, an event of a person who has come back meets the state that a late
-// writer has brought back, or the empty point that the erasure has left.
+// writer has brought back, or the empty point that an erasure by an older version has left.
 func TestWhoComesBackAfterAnErasureBeginsAnew(t *testing.T) {
 	t.Parallel()
 	src := sinks.Source{Topic: schemas.TopicInteractions}

@@ -3,6 +3,7 @@ package processors
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -35,7 +36,8 @@ var _ Processor = (*Erase)(nil)
 // NewErase returns the processor of the topic users.
 func NewErase(emit Emitter) *Erase { return &Erase{emit: emit, marked: schemas.MarkedTopics()} }
 
-// Handle distributes the erasures of b. It is idempotent: markers carry the time of the erasure.
+// Handle distributes the erasures of b. It is idempotent: markers carry the time of the
+// erasure, which is when the log took it.
 func (p *Erase) Handle(ctx context.Context, b *record.Batch) error {
 	var (
 		known, markers, tombstones []record.Record
@@ -54,6 +56,9 @@ func (p *Erase) Handle(ctx context.Context, b *record.Batch) error {
 		if !u.Erased {
 			continue
 		}
+		// The time of the erasure is the log's: what the client says may be years ahead, or behind
+		// what the person's phone says of the last events.
+		u.OccurredAt, u.ClientTime = recordedAt(r, u.OccurredAt), time.Time{}
 		known = append(
 			known,
 			schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt}.Message(),

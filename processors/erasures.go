@@ -40,10 +40,25 @@ func (e *Erasures) Add(x schemas.Erasure) {
 	}
 }
 
-// Covers tells whether an event of the user at time t is to be dropped.
-func (e *Erasures) Covers(userID string, t time.Time) bool {
+// Covers tells whether an event of the user is to be dropped: it happened, or the log took it, not
+// later than the erasure. For a point these are the times of its newest event.
+func (e *Erasures) Covers(userID string, occurred, recorded time.Time) bool {
 	at, ok := e.At(userID)
-	return ok && !t.After(at)
+	return ok && (!occurred.After(at) || !recorded.After(at))
+}
+
+// coversEvent tells whether an event of the user in a record is to be dropped.
+func (e *Erasures) coversEvent(userID string, r *record.Record, occurred time.Time) bool {
+	return e.Covers(userID, occurred, recordedAt(r, occurred))
+}
+
+// coversChange tells whether a change of a profile is to be dropped: its newest event is.
+func (e *Erasures) coversChange(x *schemas.ProfileChanged) bool {
+	recorded := x.RecordedAt
+	if recorded.IsZero() {
+		recorded = x.OccurredAt
+	}
+	return e.Covers(x.UserID, x.OccurredAt, recorded)
 }
 
 // At returns when the user was erased last.

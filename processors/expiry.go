@@ -103,8 +103,9 @@ func (j *ExpiryJob) expiredLists(ctx context.Context, partition int) ([]record.R
 				return nil
 			}
 			list, err := schemas.DecodeRecommendation(r)
-			if err == nil && (list.ExpiresAt.Before(now) ||
-				j.erasures.Covers(list.UserID, list.CausedBy.OccurredAt)) {
+			at := list.CausedBy.OccurredAt
+			if err == nil &&
+				(list.ExpiresAt.Before(now) || j.erasures.Covers(list.UserID, at, at)) {
 				expired[string(r.Key)] = place{list.Version, r.Offset}
 			}
 			return nil

@@ -160,15 +160,15 @@ func (p *Graph) Handle(ctx context.Context, b *record.Batch) error {
 			rejects.Add(i, fault.As(fault.Permanent, err))
 			continue
 		}
-		if p.erasures.Covers(f.UserID, f.OccurredAt) ||
-			p.erasures.Covers(f.FriendID, f.OccurredAt) {
+		if p.erasures.coversEvent(f.UserID, r, f.OccurredAt) ||
+			p.erasures.coversEvent(f.FriendID, r, f.OccurredAt) {
 			continue
 		}
 		edges = append(
 			edges,
 			sinks.Edge{
 				A: f.UserID, B: f.FriendID, Removed: f.Removed, At: f.OccurredAt,
-				EventID: f.EventID,
+				EventID: f.EventID, RecordedAt: recordedAt(r, f.OccurredAt),
 			},
 		)
 		for _, u := range [2]string{f.UserID, f.FriendID} {
@@ -176,7 +176,8 @@ func (p *Graph) Handle(ctx context.Context, b *record.Batch) error {
 				due,
 				(&schemas.ProfileChanged{
 					UserID: u, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
-					EventID: f.EventID, OccurredAt: f.OccurredAt, AcceptedAt: r.Time,
+					EventID: f.EventID, OccurredAt: f.OccurredAt,
+					RecordedAt: recordedAt(r, f.OccurredAt), AcceptedAt: r.Time,
 				}).Message(),
 			)
 		}

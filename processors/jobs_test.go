@@ -52,8 +52,10 @@ func TestAnErasureIsSpreadInOrder(t *testing.T) {
 				require.NoError(t, found.Apply(&w.log.records[schemas.TopicErasures][i]))
 			}
 			require.Equal(t, 2, found.Len())
-			require.True(t, found.Covers("ann", noon))
-			require.False(t, found.Covers("ann", noon.Add(time.Nanosecond)))
+			after := noon.Add(time.Nanosecond)
+			require.True(t, found.Covers("ann", noon, after), "by the time of the event")
+			require.True(t, found.Covers("ann", after, noon), "by the time of the log")
+			require.False(t, found.Covers("ann", after, after))
 			for _, topic := range schemas.MarkedTopics() {
 				for i := range w.log.records[topic] {
 					u, err := schemas.DecodeUser(&w.log.records[topic][i])
@@ -87,7 +89,7 @@ func TestErasuresKeepTheLatestTime(t *testing.T) {
 	at, ok := e.At("ann")
 	require.True(t, ok)
 	require.True(t, at.Equal(noon.Add(time.Hour)))
-	require.False(t, e.Covers("bob", noon))
+	require.False(t, e.Covers("bob", noon, noon))
 	require.Equal(t, 1, e.Len())
 	require.NoError(t, e.Apply(&record.Record{Key: []byte("ann")}), "it takes nothing back")
 	require.Equal(t, 1, e.Len())

@@ -86,7 +86,8 @@ func atOrigin(r *record.Record, group string) (*record.Record, error) {
 		return nil, fault.As(fault.Permanent, err)
 	}
 	at := *r
-	at.Topic, at.Partition, at.Offset, at.Time = o.Topic, o.Partition, o.Offset, o.Time
+	at.Topic, at.Partition, at.Offset = o.Topic, o.Partition, o.Offset
+	at.Time = record.TimeOf(o.Time.UnixMilli())
 	return &at, nil
 }
 

@@ -369,7 +369,8 @@ func TestAForwardedEventIsTheSameEvent(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, schemas.ProfileChanged{
 		UserID: "dan", Topic: schemas.TopicInteractions, Partition: 0, Offset: 0,
-		EventID: "interactions/0/0", OccurredAt: stood, AcceptedAt: stood,
+		EventID: "interactions/0/0", OccurredAt: stood, RecordedAt: stood,
+		AcceptedAt: stood,
 	}, x)
 }
 

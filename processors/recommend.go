@@ -217,7 +217,8 @@ func (p *Recommend) lists(
 	for i := range answers {
 		list := &answers[i].List
 		// The user may have been erased while the list was made.
-		if p.erasures.Covers(list.UserID, list.CausedBy.OccurredAt) {
+		at := list.CausedBy.OccurredAt
+		if p.erasures.Covers(list.UserID, at, at) {
 			continue
 		}
 		switch err := answers[i].StateErr; {
@@ -352,7 +353,7 @@ func (p *Recommend) addChange(
 		return err
 	}
 	w.changes = append(w.changes, readChange{x, r})
-	if p.erasures.Covers(x.UserID, x.OccurredAt) {
+	if p.erasures.coversChange(&x) {
 		return nil
 	}
 	cause := schemas.CausedBy{

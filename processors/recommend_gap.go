@@ -269,7 +269,8 @@ func (g *gap) changedUsers(ctx context.Context) error {
 		}
 		var requests []recommend.Request
 		for i := range page {
-			if u := &page[i]; g.own(u.ID) && !g.p.erasures.Covers(u.ID, u.LastEventAt) {
+			u := &page[i]
+			if g.own(u.ID) && !g.p.erasures.Covers(u.ID, u.LastEventAt, u.ChangedAt) {
 				requests = append(requests, g.requestFor(u))
 			}
 		}
@@ -340,7 +341,7 @@ func (g *gap) concerned(r *record.Record) []recommend.Request {
 	}
 	var out []recommend.Request
 	for _, id := range users {
-		if g.own(id) && !g.p.erasures.Covers(id, cause.OccurredAt) {
+		if g.own(id) && !g.p.erasures.Covers(id, cause.OccurredAt, cause.OccurredAt) {
 			out = append(out, recommend.Request{UserID: id, CausedBy: cause, Version: g.version})
 		}
 	}

@@ -139,7 +139,8 @@ func (p *Recommend) returned(
 	for i := range points {
 		point := &points[i]
 		marker := w.erased[point.ID]
-		if point.Erased() || !point.LastEventAt.After(marker.at) {
+		if point.Erased() || !point.LastEventAt.After(marker.at) ||
+			!point.ChangedAt.After(marker.at) {
 			continue
 		}
 		out = append(out, recommend.Request{

@@ -205,7 +205,7 @@ func (p *Embed) prepareRepair(ctx context.Context, part *embedPart, b *record.Ba
 	requests := make(map[string]sinks.Position)
 	for i := range b.Records {
 		x, ok := decodeRepairRequest(&b.Records[i])
-		if ok && !p.erasures.Covers(x.UserID, x.OccurredAt) {
+		if ok && !p.erasures.coversChange(&x) {
 			requests[x.UserID] = p.position(b.Records[i].Offset)
 		}
 	}

@@ -38,12 +38,17 @@ func (l *memoryLog) Emit(_ context.Context, batch []record.Record) error {
 		if l.refuse[m.Topic] {
 			return fault.Transientf("the broker is away")
 		}
+		// The log takes an event when it happens, but not before it runs.
+		took := time.Unix(1_700_000_000, 0).UTC().Add(l.clock)
+		at, err := time.Parse(time.RFC3339Nano, m.Header(schemas.HeaderTime))
+		if err == nil && at.After(took) {
+			took = at
+		}
 		l.records[m.Topic] = append(
 			l.records[m.Topic],
 			record.Record{
 				Topic: m.Topic, Offset: int64(len(l.records[m.Topic])),
-				Time: time.Unix(1_700_000_000, 0).UTC().Add(l.clock), Key: m.Key, Value: m.Value,
-				Headers: m.Headers,
+				Time: took, Key: m.Key, Value: m.Value, Headers: m.Headers,
 			},
 		)
 	}

@@ -152,8 +152,8 @@ func TestMarked(t *testing.T) {
 	known.Add(schemas.Erasure{UserKey: schemas.Key("ann"), ErasedAt: at})
 	known.Add(schemas.Erasure{UserKey: schemas.Key("bob"), ErasedAt: at})
 	left := known.Without(found)
-	require.False(t, left.Covers("ann", at))
-	require.True(t, left.Covers("bob", at))
+	require.False(t, left.Covers("ann", at, at))
+	require.True(t, left.Covers("bob", at, at))
 	require.Equal(t, 2, known.Len())
 	require.Equal(t, 1, left.Len())
 }

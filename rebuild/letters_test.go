@@ -328,7 +328,7 @@ func TestRebuildEmbeddedLeavesOldDeadLettersOut(t *testing.T) {
 				require.Equal(t, before.Rows["interactions"], after.Rows["interactions"])
 				require.Equal(t, before.Sums["item_hours"], after.Sums["item_hours"])
 				require.Equal(t, before.Sums["user_days"], after.Sums["user_days"])
-				require.Equal(t, before.Edges, after.Edges)
+				require.Equal(t, untimed(before.Edges), untimed(after.Edges))
 				require.Equal(t, before.Users, after.Users)
 			}
 			before = pictureOf(t, in)
@@ -360,4 +360,13 @@ func openLetters(t *testing.T, in *apptest.Installation) []deadletter.Letter {
 	require.NoError(t, err)
 	require.NotEmpty(t, letters)
 	return letters
+}
+
+// untimed leaves out when edges were recorded: the older version did not keep it.
+func untimed(edges []sinks.Edge) []sinks.Edge {
+	out := slices.Clone(edges)
+	for i := range out {
+		out[i].RecordedAt = time.Time{}
+	}
+	return out
 }

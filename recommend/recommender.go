@@ -147,7 +147,8 @@ type Recommender struct {
 // Erasures tells when a user was erased. Older data of the user must not be shown. Safe for
 // concurrent use.
 type Erasures interface {
-	At(userID string) (at time.Time, erased bool)
+	// Covers tells whether what a user did at occurred, and the log took at recorded, is erased.
+	Covers(userID string, occurred, recorded time.Time) bool
 }
 
 // Stores are what a Recommender reads.
@@ -364,8 +365,8 @@ func decodeState(state *model.User, point *sinks.User) error {
 
 // forgotten tells whether the user was erased after the point was written.
 func (r *Recommender) forgotten(point *sinks.User) bool {
-	at, ok := r.erasures.At(point.ID)
-	return point.Erased() || ok && point.Damaged == nil && !point.LastEventAt.After(at)
+	return point.Erased() || point.Damaged == nil &&
+		r.erasures.Covers(point.ID, point.LastEventAt, point.ChangedAt)
 }
 
 // neighbour is a friend or a similar user.

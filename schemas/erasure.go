@@ -19,7 +19,8 @@ func userErasureRecorded() definition {
 
 // Erasure says that a person was erased, without saying who: only the hash of the id is kept.
 type Erasure struct {
-	UserKey  uint64    `json:"user_key,string"`
+	UserKey uint64 `json:"user_key,string"`
+	// ErasedAt is when the log took the erasure: what happened or was recorded until then is gone.
 	ErasedAt time.Time `json:"erased_at"`
 }
 
@@ -36,8 +37,11 @@ func (x Erasure) Message() record.Record {
 	}
 }
 
-// DecodeErasure reads an erasure.
+// DecodeErasure reads an erasure. The rule for the times of events holds for it as well: older
+// versions took the client's time.
 func DecodeErasure(r *record.Record) (Erasure, error) {
 	var x Erasure
-	return x, decodeJSON(r.Value, &x)
+	err := decodeJSON(r.Value, &x)
+	x.ErasedAt = eventTime(r, x.ErasedAt)
+	return x, err
 }

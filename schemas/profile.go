@@ -25,6 +25,8 @@ type ProfileChanged struct {
 	Offset     int64     `json:"offset"`
 	EventID    string    `json:"event_id,omitempty"`
 	OccurredAt time.Time `json:"occurred_at"`
+	// RecordedAt is when the log took the newest event of the change. Older versions leave it out.
+	RecordedAt time.Time `json:"recorded_at,omitzero"`
 	// AcceptedAt is when the log took the oldest event of the change.
 	AcceptedAt time.Time `json:"accepted_at"`
 }

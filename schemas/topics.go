@@ -122,7 +122,7 @@ func Topics(c TopicsConfig) []Topic {
 		},
 		{
 			Name: TopicProfileChanges, Key: "user_id", Partitions: n, Retention: day,
-			AtLeast: true, ErasureMarkers: true,
+			LogAppendTime: true, AtLeast: true, ErasureMarkers: true,
 			Description: "Users whose vector moved and who are due a new list, and expired " +
 				"lists that are to be withdrawn.",
 		},

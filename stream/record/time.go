@@ -22,10 +22,19 @@ func TimeOf(ms int64) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
-// LogTime returns when the log took the record first, in UTC. In a replay or retry topic of a group
-// that is the time of the original record, which stands in a header: the topic has a time of its
-// own. Elsewhere, and where the header has no time, it is Time. Zero: no time is known.
+// LogTime returns when the log took the record first, in UTC. In a group's topic of replayed,
+// retried or misplaced records that is the time of the original record, which stands in a header:
+// the topic has a time of its own. Elsewhere, and where the header has no time, it is Time. Zero:
+// no time is known.
 func (r *Record) LogTime() time.Time {
+	if strings.HasSuffix(r.Topic, MisplacedTopic("")) {
+		if o, err := OriginOf(r); err == nil {
+			if t := TimeOf(o.Time.UnixMilli()); !t.IsZero() {
+				return t
+			}
+		}
+		return r.Time
+	}
 	if !strings.HasSuffix(r.Topic, ReplayTopic("")) &&
 		!strings.Contains(r.Topic, RetryGroup("")+".") {
 		return r.Time // there the headers are whatever a producer has written

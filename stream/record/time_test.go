@@ -43,4 +43,11 @@ func TestLogTimeIsThatOfTheOriginInTopicsOfAGroup(t *testing.T) {
 		}
 		require.Equal(t, tt.want, r.LogTime(), tt.name)
 	}
+	to := TopicPartition{Topic: MisplacedTopic("g")}
+	forwarded := Forwarded(&Record{Topic: "interactions", Time: first}, to, nil)
+	forwarded.Time = at
+	require.Equal(t, first, forwarded.LogTime())
+	forwarded = Forwarded(&Record{Topic: "interactions"}, to, nil)
+	forwarded.Time = at
+	require.Equal(t, at, forwarded.LogTime(), "of a record without a time")
 }

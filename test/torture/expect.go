@@ -158,8 +158,12 @@ func expect(log theLog) (*expected, error) {
 				return nil, err
 			}
 			x.ids[u.EventID]++
-			if u.OccurredAt.After(x.erased[u.UserID]) {
-				x.erased[u.UserID] = u.OccurredAt
+			when := u.OccurredAt // markers carry the time of the erasure
+			if topic == schemas.TopicUsers {
+				when = r.LogTime()
+			}
+			if when.After(x.erased[u.UserID]) {
+				x.erased[u.UserID] = when
 			}
 		}
 	}
@@ -181,16 +185,18 @@ func expect(log theLog) (*expected, error) {
 		if err != nil {
 			return nil, fmt.Errorf("a published list at %s: %w", at(r), err)
 		}
-		if !x.covered(list.UserID, list.GeneratedAt) {
+		if !x.covered(list.UserID, list.GeneratedAt, r.LogTime()) {
 			x.lists[at(r)] = list.UserID
 		}
 	}
 	return x, nil
 }
 
-func (x *expected) covered(user string, t time.Time) bool {
+// covered tells whether an event of a user is erased: it happened, or the log took it,
+// not later.
+func (x *expected) covered(user string, occurred, recorded time.Time) bool {
 	erased, ok := x.erased[user]
-	return ok && !t.After(erased)
+	return ok && (!occurred.After(erased) || !recorded.After(erased))
 }
 
 func (x *expected) replayInteractions(records []record.Record) error {
@@ -226,7 +232,7 @@ func (x *expected) replayInteractions(records []record.Record) error {
 			continue
 		}
 		seen[id] = true
-		if x.covered(e.UserID, e.OccurredAt) {
+		if x.covered(e.UserID, e.OccurredAt, r.LogTime()) {
 			continue
 		}
 		x.rows[at(r)] = e.EventID
@@ -278,8 +284,10 @@ func (x *expected) itemsSeen(table *model.Table) iter.Seq[string] {
 
 func (x *expected) replayFriendships(records []record.Record) {
 	for i := range records {
-		f, err := schemas.DecodeFriendship(&records[i])
-		if err != nil || x.covered(f.UserID, f.OccurredAt) || x.covered(f.FriendID, f.OccurredAt) {
+		r := &records[i]
+		f, err := schemas.DecodeFriendship(r)
+		if err != nil || x.covered(f.UserID, f.OccurredAt, r.LogTime()) ||
+			x.covered(f.FriendID, f.OccurredAt, r.LogTime()) {
 			continue
 		}
 		low, high := f.Pair()

@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
@@ -195,10 +194,10 @@ func (s *stores) points(ctx context.Context) (map[string]*point, error) {
 	return out, err
 }
 
-func (s *stores) friendships(ctx context.Context) (map[[2]string]time.Time, error) {
-	out := make(map[[2]string]time.Time)
+func (s *stores) friendships(ctx context.Context) (map[[2]string]sinks.Edge, error) {
+	out := make(map[[2]string]sinks.Edge)
 	err := s.graph.EachEdge(ctx, func(e sinks.Edge) error {
-		out[[2]string{e.A, e.B}] = e.At
+		out[[2]string{e.A, e.B}] = e
 		return nil
 	})
 	return out, err

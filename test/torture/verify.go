@@ -281,8 +281,9 @@ func verifyEdges(ctx context.Context, v *Verdict, _ theLog, x *expected, s *stor
 			v.WrongEdges.add("%v is missing", pair)
 		}
 	}
-	for pair, t := range got {
-		if x.covered(pair[0], t) || x.covered(pair[1], t) {
+	for pair, found := range got {
+		if x.covered(pair[0], found.At, found.RecordedAt) ||
+			x.covered(pair[1], found.At, found.RecordedAt) {
 			v.ErasedLeft.add("edge %v", pair)
 		} else if e, ok := x.edges[pair]; !ok || e.removed {
 			v.WrongEdges.add("%v should not be there", pair)

@@ -1,0 +1,66 @@
+package app_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/internal/apptest"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
+)
+
+func TestAnErasureCoversWhatAFastClockHasDated(t *testing.T) {
+	t.Parallel()
+	in, _ := apptest.StartEmbedded(t, t.TempDir(), nil)
+	fastClock(t, in)
+}
+
+func TestRealAnErasureCoversWhatAFastClockHasDated(t *testing.T) {
+	fastClock(t, apptest.StartReal(t, nil))
+}
+
+// fastClock erases a person whose phone is 90 s fast, which is within the tolerance.
+func fastClock(t *testing.T, in *apptest.Installation) {
+	ahead := time.Now().UTC().Add(90 * time.Second)
+	require.NoError(t, in.Kafka().Emit(t.Context(), []record.Record{
+		schemas.Interaction{
+			UserID: "ann", ItemID: "film-1", Action: schemas.Like, OccurredAt: ahead,
+		}.Message(),
+		schemas.Interaction{UserID: "bob", ItemID: "film-1", Action: schemas.Like}.Message(),
+		schemas.Friendship{UserID: "ann", FriendID: "bob", OccurredAt: ahead}.Message(),
+		schemas.User{
+			UserID: "ann", Attributes: map[string]any{"mail": "ann@example.org"},
+			OccurredAt: ahead,
+		}.Message(),
+	}))
+	in.AwaitIdle(t, time.Minute)
+	before := in.RowsOf(t, "ann")
+	require.Equal(t, 1, before["interactions"])
+	require.Equal(t, 1, before["users"])
+
+	code, body := in.Call(t, http.MethodDelete, "/v1/users/ann", nil)
+	require.Equal(t, http.StatusAccepted, code, string(body))
+	in.AwaitIdle(t, time.Minute)
+	for table, n := range in.RowsOf(t, "ann") {
+		require.Zero(t, n, table)
+	}
+	db := in.Rows
+	if db == nil {
+		db = apptest.OpenRows(t, in.Config())
+	}
+	var versions int
+	require.NoError(t, db.QueryRowContext(
+		t.Context(), "SELECT count(*) FROM user_versions WHERE user_id = 'ann'",
+	).Scan(&versions))
+	require.Zero(t, versions, "the mail address")
+	friends, err := in.Engines().Graph.Friends(t.Context(), []string{"ann", "bob"}, 10)
+	require.NoError(t, err)
+	require.Empty(t, friends)
+	points, err := in.Engines().Users.GetUsers(t.Context(), []string{"ann", "bob"})
+	require.NoError(t, err)
+	require.Len(t, points, 1)
+	require.Equal(t, "bob", points[0].ID)
+}
