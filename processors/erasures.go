@@ -54,11 +54,20 @@ func (e *Erasures) coversEvent(userID string, r *record.Record, occurred time.Ti
 
 // coversChange tells whether a change of a profile is to be dropped: its newest event is.
 func (e *Erasures) coversChange(x *schemas.ProfileChanged) bool {
-	recorded := x.RecordedAt
+	return e.Covers(x.UserID, x.OccurredAt, recordedOr(x.RecordedAt, x.OccurredAt))
+}
+
+// coversList tells whether a user's list is to be dropped: the newest event that it answers is.
+func (e *Erasures) coversList(userID string, cause *schemas.CausedBy) bool {
+	return e.Covers(userID, cause.OccurredAt, recordedOr(cause.RecordedAt, cause.OccurredAt))
+}
+
+// recordedOr returns recorded, or occurred where an older version has left it out.
+func recordedOr(recorded, occurred time.Time) time.Time {
 	if recorded.IsZero() {
-		recorded = x.OccurredAt
+		return occurred
 	}
-	return e.Covers(x.UserID, x.OccurredAt, recorded)
+	return recorded
 }
 
 // At returns when the user was erased last.

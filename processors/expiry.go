@@ -103,9 +103,8 @@ func (j *ExpiryJob) expiredLists(ctx context.Context, partition int) ([]record.R
 				return nil
 			}
 			list, err := schemas.DecodeRecommendation(r)
-			at := list.CausedBy.OccurredAt
-			if err == nil &&
-				(list.ExpiresAt.Before(now) || j.erasures.Covers(list.UserID, at, at)) {
+			if err == nil && (list.ExpiresAt.Before(now) ||
+				j.erasures.coversList(list.UserID, &list.CausedBy)) {
 				expired[string(r.Key)] = place{list.Version, r.Offset}
 			}
 			return nil

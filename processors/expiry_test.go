@@ -219,6 +219,18 @@ func TestListsOfErasedUsersExpire(t *testing.T) {
 	require.Equal(t, map[string]bool{"ann": false, "bob": true}, x.standing())
 }
 
+func TestAListByAFastClockExpiresWithTheErasure(t *testing.T) {
+	t.Parallel()
+	x := expires(t, noon.Add(time.Minute), nil)
+	x.add(t, fast("ann", 1), fast("bob", 2))
+	x.handle(t, 0)
+	require.Equal(t, map[string]bool{"ann": true, "bob": true}, x.standing())
+	x.deps.Erasures.Add(schemas.Erasure{UserKey: schemas.Key("ann"), ErasedAt: noon.Add(time.Hour)})
+	require.NoError(t, x.run(t.Context()))
+	x.handle(t, 2)
+	require.Equal(t, map[string]bool{"ann": false, "bob": true}, x.standing())
+}
+
 // After a crash of erase the marker is written again. Meanwhile the person has returned.
 func TestARepeatedMarkerLeavesTheListOfAPersonWhoReturned(t *testing.T) {
 	t.Parallel()

@@ -217,8 +217,7 @@ func (p *Recommend) lists(
 	for i := range answers {
 		list := &answers[i].List
 		// The user may have been erased while the list was made.
-		at := list.CausedBy.OccurredAt
-		if p.erasures.Covers(list.UserID, at, at) {
+		if p.erasures.coversList(list.UserID, &list.CausedBy) {
 			continue
 		}
 		switch err := answers[i].StateErr; {
@@ -230,7 +229,8 @@ func (p *Recommend) lists(
 			out = append(out, RepairRequest(&schemas.ProfileChanged{
 				UserID: list.UserID, Topic: cause.Topic, Partition: cause.Partition,
 				Offset: cause.Offset, EventID: cause.EventID,
-				OccurredAt: cause.OccurredAt, AcceptedAt: cause.AcceptedAt,
+				OccurredAt: cause.OccurredAt, RecordedAt: cause.RecordedAt,
+				AcceptedAt: cause.AcceptedAt,
 			}))
 			continue
 		case slices.Contains(list.Degraded, recommend.DegradedVectors):
@@ -358,7 +358,8 @@ func (p *Recommend) addChange(
 	}
 	cause := schemas.CausedBy{
 		Trigger: "event", Topic: x.Topic, Partition: x.Partition, Offset: x.Offset,
-		EventID: x.EventID, OccurredAt: x.OccurredAt, AcceptedAt: x.AcceptedAt,
+		EventID: x.EventID, OccurredAt: x.OccurredAt, RecordedAt: x.RecordedAt,
+		AcceptedAt: x.AcceptedAt,
 	}
 	version := int64(w.versions[index])
 	at, ok := places[x.UserID]

@@ -292,7 +292,7 @@ func (g *gap) changedUsers(ctx context.Context) error {
 func (g *gap) requestFor(u *sinks.UserChange) recommend.Request {
 	cause := schemas.CausedBy{
 		Trigger: "event", Topic: schemas.TopicInteractions, Partition: g.b.Partition,
-		OccurredAt: u.LastEventAt, AcceptedAt: u.ChangedAt,
+		OccurredAt: u.LastEventAt, RecordedAt: u.ChangedAt, AcceptedAt: u.ChangedAt,
 	}
 	if at := u.Positions[schemas.TopicInteractions]; at.IsValid() {
 		cause.Offset = at.Offset()
@@ -338,10 +338,14 @@ func (g *gap) concerned(r *record.Record) []recommend.Request {
 	} else if x, ok := decodeRepairRequest(r); ok {
 		users = []string{x.UserID}
 		cause.EventID, cause.OccurredAt = x.EventID, x.OccurredAt
+		cause.RecordedAt = x.RecordedAt
+	}
+	if cause.RecordedAt.IsZero() {
+		cause.RecordedAt = recordedAt(r, cause.OccurredAt)
 	}
 	var out []recommend.Request
 	for _, id := range users {
-		if g.own(id) && !g.p.erasures.Covers(id, cause.OccurredAt, cause.OccurredAt) {
+		if g.own(id) && !g.p.erasures.coversList(id, &cause) {
 			out = append(out, recommend.Request{UserID: id, CausedBy: cause, Version: g.version})
 		}
 	}

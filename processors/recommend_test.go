@@ -235,6 +235,26 @@ func TestWhoIsErasedWhileTheListIsMadeGetsNone(t *testing.T) {
 	require.Equal(t, []string{"bob"}, keysOf(r.log, schemas.TopicRecommendationsCurrent))
 }
 
+// A phone's clock is fast: the last event is dated after the erasure that came behind it.
+func TestAFastClockKeepsNoListOfWhoIsErasedWhileItIsMade(t *testing.T) {
+	t.Parallel()
+	r := recommends(t)
+	r.store.reading = func([]string) {
+		r.erasures.Add(schemas.Erasure{UserKey: schemas.Key("ann"), ErasedAt: noon.Add(time.Hour)})
+	}
+	require.NoError(t, r.deliver(t, fast("ann", 1), due("bob", 2, 2)))
+	require.Equal(t, []string{"bob"}, r.published)
+	require.Equal(t, []string{"bob"}, keysOf(r.log, schemas.TopicRecommendationsCurrent))
+}
+
+// fast is the change by an event that is dated two hours after the log took it.
+func fast(user string, offset int) record.Record {
+	return (&schemas.ProfileChanged{
+		UserID: user, Topic: schemas.TopicInteractions, Partition: 3, Offset: int64(offset),
+		OccurredAt: noon.Add(2 * time.Hour), RecordedAt: noon, AcceptedAt: noon,
+	}).Message()
+}
+
 func TestListsAreMadeFiftyAtATime(t *testing.T) {
 	t.Parallel()
 	for users, calls := range map[int]int{1: 1, 50: 1, 51: 2, 120: 3} {

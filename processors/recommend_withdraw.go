@@ -148,7 +148,7 @@ func (p *Recommend) returned(
 			CausedBy: schemas.CausedBy{
 				Trigger: "event", Topic: schemas.TopicInteractions, Partition: partition,
 				Offset:     point.Positions[schemas.TopicInteractions].Offset(),
-				OccurredAt: point.LastEventAt,
+				OccurredAt: point.LastEventAt, RecordedAt: point.ChangedAt,
 			},
 		})
 	}

@@ -44,9 +44,10 @@ type CausedBy struct {
 	Partition int    `json:"partition,omitempty"`
 	Offset    int64  `json:"offset,omitempty"`
 	EventID   string `json:"event_id,omitempty"`
-	// OccurredAt is when the newest event happened; AcceptedAt is when the log took the oldest
-	// event that no list answered before.
+	// OccurredAt is when the newest event happened, RecordedAt when the log took it. AcceptedAt is
+	// when the log took the oldest event that no list answered before.
 	OccurredAt time.Time `json:"occurred_at,omitzero"`
+	RecordedAt time.Time `json:"recorded_at,omitzero"`
 	AcceptedAt time.Time `json:"accepted_at,omitzero"`
 }
 
