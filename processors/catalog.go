@@ -277,11 +277,8 @@ func (part *catalogPart) acceptContent(x schemas.Item, from place, at time.Time)
 		e = &entry{}
 		part.entries[x.ItemID] = e
 	}
-	if e.place != nil {
-		if from.compare(*e.place) < 0 {
-			return false
-		}
-		from = from.after(*e.place)
+	if e.place != nil && from.compare(*e.place) < 0 {
+		return false
 	}
 	if x.Withdrawn {
 		// A withdrawal has no other content. The old title is still needed for reasons: the item

@@ -18,8 +18,8 @@ var misplacedItems = record.MisplacedTopic(schemas.GroupCatalog)
 
 // place orders the records of a key: the one with the highest place is the newest. Records of one
 // key may stand in several partitions, whose offsets cannot be compared: there the log time
-// decides, then the partition. Within a partition the offset does, since the clock of a broker may
-// step back.
+// decides, then the partition. Within a partition log times do not fall (record.Clock), and the
+// offset decides.
 type place struct {
 	at        time.Time
 	partition int
@@ -31,15 +31,6 @@ func (p place) compare(other place) int {
 		return cmp.Compare(p.offset, other.offset)
 	}
 	return cmp.Or(p.at.Compare(other.at), cmp.Compare(p.partition, other.partition))
-}
-
-// after returns the place of a record that has replaced another one. It counts as no earlier than
-// the one before it in its partition.
-func (p place) after(before place) place {
-	if p.partition == before.partition {
-		p.at = latest(p.at, before.at)
-	}
-	return p
 }
 
 // item decodes the content of an item, a forwarded one as of its origin, and returns the place at
@@ -69,11 +60,11 @@ func firstPlace(r *record.Record) (place, error) {
 	}
 	// The name on the broker may have a prefix.
 	if strings.HasSuffix(r.Header(record.HeaderTopic), misplacedItems) {
-		o, err := record.OriginOf(r)
+		at, err := record.AtOrigin(r)
 		if err != nil {
 			return place{}, fault.As(fault.Permanent, err)
 		}
-		return place{o.Time, o.Partition, o.Offset}, nil
+		return place{at.Time, at.Partition, at.Offset}, nil
 	}
 	offset, err := strconv.ParseInt(r.Header(record.HeaderOffset), 10, 64)
 	if err != nil {

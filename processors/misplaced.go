@@ -81,13 +81,10 @@ func atOrigin(r *record.Record, group string) (*record.Record, error) {
 	if r.Topic != record.MisplacedTopic(group) {
 		return r, nil
 	}
-	o, err := record.OriginOf(r)
+	at, err := record.AtOrigin(r)
 	if err != nil {
 		return nil, fault.As(fault.Permanent, err)
 	}
-	at := *r
-	at.Topic, at.Partition, at.Offset = o.Topic, o.Partition, o.Offset
-	at.Time = record.TimeOf(o.Time.UnixMilli())
 	return &at, nil
 }
 

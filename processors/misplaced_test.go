@@ -24,6 +24,7 @@ import (
 type shards struct {
 	records map[record.TopicPartition][]record.Record
 	clock   time.Time
+	clocks  map[record.TopicPartition]record.Clock
 	// failAt is the call of Emit that fails, once, counted from 1; 0 is none. Of its records the
 	// first `landed` are on the log. pause is called by Emit before it writes; may be nil.
 	failAt, landed, calls int
@@ -33,7 +34,10 @@ type shards struct {
 const shardCount = 2
 
 func newShards() *shards {
-	return &shards{records: make(map[record.TopicPartition][]record.Record), clock: noon}
+	return &shards{
+		records: make(map[record.TopicPartition][]record.Record), clock: noon,
+		clocks: make(map[record.TopicPartition]record.Clock),
+	}
 }
 
 func (l *shards) Emit(_ context.Context, batch []record.Record) error {
@@ -65,8 +69,10 @@ func (l *shards) Emit(_ context.Context, batch []record.Record) error {
 func (l *shards) append(r record.Record) {
 	l.clock = l.clock.Add(time.Second)
 	tp := record.TopicPartition{Topic: r.Topic, Partition: r.Partition}
-	r.Offset, r.Time = int64(len(l.records[tp])), l.clock
-	l.records[tp] = append(l.records[tp], r)
+	r.Offset, r.Time, r.Appended = int64(len(l.records[tp])), l.clock, true
+	clock, one := l.clocks[tp], []record.Record{r}
+	clock.Raise(one)
+	l.clocks[tp], l.records[tp] = clock, append(l.records[tp], one...)
 }
 
 // put writes records into a partition, whatever their keys choose.
@@ -512,24 +518,29 @@ func TestTheNewestContentOfAnItemIsTheLastOnTheLog(t *testing.T) {
 	}
 }
 
-// The clock of a broker may step back: in a partition the offset decides, and a record counts as no
-// earlier than the one before it.
+// The clock of a broker may step back: a record counts as no earlier than the one before it in its
+// partition, whatever its key.
 func TestTheNewestContentOfAnItemStandsThoughTheClockStepsBack(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
-	_, b := itemsOf(t)
-	s.put(1, film(b, "One"))
+	a, b := itemsOf(t)
+	s.put(1, film(b, "One"), film(b+"x", "Another"))
 	s.clock = s.clock.Add(-10 * time.Second)
 	s.put(1, film(b, "Two"))
-	s.run(t)
-	require.Equal(t, "Two", s.titles(t)[b])
-	s.clock = s.clock.Add(-10 * time.Second)
 	s.put(0, film(b, "From before"))
 	s.run(t)
 	require.Equal(t, "Two", s.titles(t)[b])
+	s.put(0, film(a, "One"))
+	s.clock = s.clock.Add(20 * time.Second)
+	s.put(0, film(a, "Two"))
+	s.clock = s.clock.Add(-10 * time.Second)
+	s.put(0, film(b, "Stray")) // forwarded with the time that counts
+	s.put(1, film(b, "From before, too"))
+	s.run(t)
+	require.Equal(t, "Stray", s.titles(t)[b])
 	s.restart(t)
 	require.NoError(t, s.catalog.IndexAll(t.Context()))
-	require.Equal(t, "Two", s.titles(t)[b])
+	require.Equal(t, map[string]string{a: "Two", b: "Stray", b + "x": "Another"}, s.titles(t))
 }
 
 func TestAMisplacedTombstoneWithdrawsForGood(t *testing.T) {

@@ -209,6 +209,8 @@ type Conn struct {
 	mu sync.Mutex
 	// by topic; entries older than the metadata TTL are asked for again
 	layouts map[string]topicLayout
+	// where the last reading of each partition has ended, see clockAt
+	clocks map[record.TopicPartition]clockOf
 }
 
 // topicLayout is what the process knows of a topic.
@@ -246,6 +248,7 @@ func Open(ctx context.Context, cfg Config) (*Conn, error) {
 		},
 		cancel:  cancel,
 		layouts: map[string]topicLayout{},
+		clocks:  map[record.TopicPartition]clockOf{},
 	}
 	c.client = &kafka.Client{Addr: c.addr, Timeout: cfg.RequestTimeout, Transport: c.transport}
 	if err := c.reach(ctx); err != nil {

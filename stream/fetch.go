@@ -185,7 +185,12 @@ func (f *fetcher) accept(p *partition, res *wire.Fetched, empty bool) int {
 	if err != nil {
 		f.delay(p, err)
 	}
-	f.g.conn.bound(got.Records)
+	clock, err := f.g.conn.date(f.g.live, p.tp, p.clock, got.Records)
+	if err != nil {
+		f.delay(p, err) // they are fetched again
+		return 0
+	}
+	p.clock = clock
 	next := p.gap.Next(got.Next, res.LastStable, empty)
 	if got.Next = next; next > from || res.LastStable != p.logEnd() {
 		p.add(got, res.LastStable)
@@ -243,6 +248,7 @@ func (f *fetcher) refused(p *partition, res *wire.Fetched) {
 			"starting again at the first offset", "topic", p.tp.Topic, "partition", p.tp.Partition,
 			"first", b.First, "reason", err,
 		)
+		p.clock = clockFrom(b.First, b.First)
 		p.jump(b.First, b.End)
 		return
 	}

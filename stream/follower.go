@@ -43,6 +43,7 @@ type followed struct {
 	next   int64
 	target int64 // the end of the log when it was first looked up; -1 before
 	gap    wire.EndGap
+	clock  record.Clock
 	retry  retrying
 }
 

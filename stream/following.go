@@ -220,7 +220,7 @@ func (w *following) setEnds(
 		// A log that was cut does not reach the old target.
 		p.target = min(p.target, b.End)
 		p.first = min(p.first, p.target)
-		p.known, p.next = true, b.First
+		p.known, p.next, p.clock = true, b.First, record.Clock{}
 		p.retry.until = time.Time{} // the fetch may follow at once
 		w.mu.Unlock()
 	}
@@ -276,6 +276,7 @@ func (w *following) accept(p *followed, res *wire.Fetched, empty bool) error {
 		return nil
 	}
 	w.conn.bound(got.Records)
+	p.clock.Raise(got.Records) // it began at the first offset
 	for i := range got.Records {
 		if err := w.fn(&got.Records[i]); err != nil {
 			return fmt.Errorf("offset %d of %s: %w", got.Records[i].Offset, p.tp, err)

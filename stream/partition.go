@@ -34,7 +34,9 @@ type partition struct {
 	lost     *lostRange // offsets that were deleted unread, behind what is in chunks
 	note     string
 
-	gap wire.EndGap // the fetcher's own
+	// The fetcher's own.
+	gap   wire.EndGap
+	clock logClock // behind what has been fetched
 
 	// The worker's own.
 	position int64 // the next offset to hand out
@@ -49,6 +51,7 @@ func newPartition(g *generation, a record.Assignment) *partition {
 		g: g, tp: a.TopicPartition, repeat: a.Repeat, changed: make(chan struct{}, 1),
 		next: a.Next, end: a.End, position: a.Next, uncertain: a.Repeat != nil,
 		closed: a.Repeat == nil && a.Committed == a.Next, note: a.Note,
+		clock: clockFrom(a.Next, a.First),
 	}
 	if a.Lost {
 		p.lost = &lostRange{a.Committed, a.First - 1}

@@ -184,19 +184,33 @@ func (c *Conn) Read(
 	from, to int64,
 	fn func(*record.Record) error,
 ) error {
+	clock, end, err := c.read(ctx, tp, from, to, c.clockAt(tp, from), fn)
+	if err == nil && from <= end {
+		c.noteClock(tp, end, clock)
+	}
+	return err
+}
+
+// read is Read with the clock of the records from from on. It returns the clock at the end, and
+// where that is.
+func (c *Conn) read(
+	ctx context.Context, tp record.TopicPartition, from, to int64, clock logClock,
+	fn func(*record.Record) error,
+) (_ logClock, end int64, err error) {
 	var b Bounds
-	err := retry(ctx, func() error {
+	err = retry(ctx, func() error {
 		all, err := c.Bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
 		b = all[tp]
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("read %s: %w", tp, err)
+		return clock, 0, fmt.Errorf("read %s: %w", tp, err)
 	}
 	if to < 0 {
 		to = b.End
 	}
 	to = min(to, b.HighWatermark)
+	clock.known = clock.known || from <= b.First
 	var gap wire.EndGap
 	for next := max(from, b.First); next < to; {
 		var got wire.Decoded
@@ -212,33 +226,34 @@ func (c *Conn) Read(
 			next = gap.Next(got.Next, res.LastStable, empty)
 			return wire.Classify(err)
 		})
-		if err != nil {
-			return fmt.Errorf("read %s from offset %d: %w", tp, next, err)
+		records := got.Records
+		for i := range records {
+			if records[i].Offset >= to {
+				records = records[:i]
+				break
+			}
 		}
-		c.bound(got.Records)
+		if err == nil {
+			err = retry(ctx, func() error {
+				clock, err = c.date(ctx, tp, clock, records)
+				return err
+			})
+		}
+		if err != nil {
+			return clock, 0, fmt.Errorf("read %s from offset %d: %w", tp, next, err)
+		}
 		for i := range got.Undecodable {
 			if got.Undecodable[i].First < to {
 				c.skip(&got.Undecodable[i])
 			}
 		}
-		for i := range got.Records {
-			r := &got.Records[i]
-			if r.Offset >= to {
-				return nil
-			}
-			if err := fn(r); err != nil {
-				return fmt.Errorf("read %s, offset %d: %w", tp, r.Offset, err)
+		for i := range records {
+			if err := fn(&records[i]); err != nil {
+				return clock, 0, fmt.Errorf("read %s, offset %d: %w", tp, records[i].Offset, err)
 			}
 		}
 	}
-	return nil
-}
-
-// bound gives the records the bound of the times of their events.
-func (c *Conn) bound(records []record.Record) {
-	for i := range records {
-		records[i].MaxAhead = c.cfg.MaxAhead
-	}
+	return clock, to, nil
 }
 
 // retry calls f until it succeeds, its error is not transient, or ctx ends.

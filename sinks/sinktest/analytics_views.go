@@ -180,8 +180,9 @@ func analyticsNewestAcrossPartitions(t *testing.T, e AnalyticsEngine) {
 		{2, 901, time.Second, "at once, in a lower partition", "at once, in a higher partition"},
 		{3, 2, time.Second, "at once, at the next offset", "at once, at the next offset"},
 		{3, 3, 20 * time.Second, "a fast clock", "a fast clock"},
-		{3, 4, 10 * time.Second, "the clock stepped back", "the clock stepped back"},
-		{2, 902, 30 * time.Second, "last", "last"},
+		{3, 4, 20 * time.Second, "the clock stepped back", "the clock stepped back"},
+		{2, 902, 15 * time.Second, "before that", "the clock stepped back"},
+		{2, 903, 30 * time.Second, "last", "last"},
 	} {
 		at := analyticsTook.Add(x.after)
 		require.NoError(t, e.Store.Insert(

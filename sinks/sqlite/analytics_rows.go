@@ -119,15 +119,10 @@ func recommendationInsertion(r record.Range, rows []sinks.RecommendationRow) ins
 }
 
 // newerRow ends a statement that replaces the row of a key by a newer one. In a partition the
-// offset decides, and a row counts as no earlier than the one before it: the clock of a broker may
-// step back. Offsets of different partitions cannot be compared: there the time decides, then the
-// partition.
+// offset decides. Offsets of different partitions cannot be compared: there the log time decides,
+// then the partition.
 func newerRow(table string) string {
 	return strings.ReplaceAll(`
-				recorded_at = CASE excluded.log_partition
-					WHEN TABLE.log_partition THEN max(excluded.recorded_at, TABLE.recorded_at)
-					ELSE excluded.recorded_at
-				END
 			WHERE CASE excluded.log_partition
 				WHEN TABLE.log_partition THEN excluded.log_offset >= TABLE.log_offset
 				ELSE (excluded.recorded_at, excluded.log_partition) >
@@ -160,7 +155,7 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 				log_topic = excluded.log_topic,
 				log_partition = excluded.log_partition,
 				log_offset = excluded.log_offset,
-` + newerRow("item_versions"),
+				recorded_at = excluded.recorded_at` + newerRow("item_versions"),
 		args: func(i int) []any {
 			x := &rows[i]
 			var published any
@@ -194,7 +189,7 @@ func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 				log_topic = excluded.log_topic,
 				log_partition = excluded.log_partition,
 				log_offset = excluded.log_offset,
-` + newerRow("user_versions"),
+				recorded_at = excluded.recorded_at` + newerRow("user_versions"),
 		args: func(i int) []any {
 			x := &rows[i]
 			return []any{

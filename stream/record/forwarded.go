@@ -16,8 +16,10 @@ const (
 	HeaderOriginTopic     = "topic_forwarded"
 	HeaderOriginPartition = "partition_forwarded"
 	HeaderOriginOffset    = "offset_forwarded"
-	// HeaderOriginTime is the log time at the origin, in milliseconds since 1970.
+	// HeaderOriginTime is what the log wrote as its time at the origin, in milliseconds since 1970.
 	HeaderOriginTime = "time_forwarded"
+	// HeaderOriginShift is Record.Shift at the origin, in milliseconds. Absent is 0.
+	HeaderOriginShift = "shift_forwarded"
 
 	// ForwardedSuffix ends the name of every header of this kind.
 	ForwardedSuffix = "_forwarded"
@@ -28,7 +30,8 @@ const (
 type Origin struct {
 	// Position is the logical topic, the partition and the offset.
 	Position
-	// Time is the log time of the record at that position, in UTC, to the millisecond.
+	// Time is what the log wrote as the record's time at that position, in UTC, to the
+	// millisecond: it is the same for whoever reads it.
 	Time time.Time
 }
 
@@ -40,14 +43,14 @@ func (o Origin) String() string {
 // Origin returns the origin that a record has when it is forwarded from where it was read. A time
 // outside of 1970 to 9999 counts as the nearest within.
 func (r *Record) Origin() Origin {
-	ms := min(max(r.Time.UnixMilli(), 0), maxMillis)
+	ms := min(max(r.Time.Add(-r.Shift).UnixMilli(), 0), maxMillis)
 	return Origin{Position: r.Position(), Time: time.UnixMilli(ms).UTC()}
 }
 
 // Forwarded returns a copy of a record that was read from the log, on its way to a partition of
 // another topic, with its origin in the headers. It shares the value and its own headers with r.
 func Forwarded(r *Record, to TopicPartition, key []byte) Record {
-	headers := make([]Header, 0, len(r.Headers)+4)
+	headers := make([]Header, 0, len(r.Headers)+5)
 	for _, h := range r.Headers {
 		if !strings.HasSuffix(h.Key, ForwardedSuffix) {
 			headers = append(headers, h)
@@ -61,6 +64,9 @@ func Forwarded(r *Record, to TopicPartition, key []byte) Record {
 		Header{HeaderOriginOffset, number(o.Offset)},
 		Header{HeaderOriginTime, number(o.Time.UnixMilli())},
 	)
+	if r.Shift != 0 {
+		headers = append(headers, Header{HeaderOriginShift, number(r.Shift.Milliseconds())})
+	}
 	return Record{
 		Topic: to.Topic, Partition: to.Partition, Key: slices.Clone(key), Value: r.Value,
 		Headers: headers,
@@ -98,6 +104,32 @@ func OriginOf(r *Record) (Origin, error) {
 	o.Partition, o.Time = int(partition), time.UnixMilli(ms).UTC()
 	return o, nil
 }
+
+// AtOrigin returns a forwarded record as it was read at its origin: its place and its log time
+// there.
+func AtOrigin(r *Record) (Record, error) {
+	o, err := OriginOf(r)
+	if err != nil {
+		return Record{}, err
+	}
+	at := *r
+	at.Topic, at.Partition, at.Offset = o.Topic, o.Partition, o.Offset
+	at.Time, at.Shift = TimeOf(o.Time.UnixMilli()), 0
+	if at.Time.IsZero() || r.Header(HeaderOriginShift) == "" {
+		return at, nil
+	}
+	ms, err := strconv.ParseInt(r.Header(HeaderOriginShift), 10, 64)
+	if err != nil || ms > maxShift || ms < -maxShift {
+		return Record{}, fmt.Errorf("header %s: %q is out of bounds", HeaderOriginShift,
+			r.Header(HeaderOriginShift))
+	}
+	at.Shift = time.Duration(ms) * time.Millisecond
+	at.Time = at.Time.Add(at.Shift)
+	return at, nil
+}
+
+// maxShift bounds the difference of two times of records, in milliseconds.
+const maxShift = 100 * 365 * 24 * 3_600_000
 
 // maxPartition is the highest number that a partition can have.
 const maxPartition = 1<<31 - 1

@@ -34,6 +34,11 @@ type Record struct {
 	// in a topic with LogAppendTime, elsewhere what the producer said. Zero is absent (see TimeOf);
 	// on the way out it is now.
 	Time time.Time
+	// Appended tells that Time is the broker's. Then it is no earlier than those of the records
+	// before it in the partition, also where the broker's clock has stepped back (see Clock). Shift
+	// is by how much Time is later than what the log wrote. Both have no meaning on the way out.
+	Appended bool
+	Shift    time.Duration
 	// MaxAhead is how far the time of an event may be ahead of LogTime. The connection that reads
 	// the record sets it, so that all readers of an event agree on its time; 0 is no bound. It has
 	// no meaning on the way out.

@@ -175,3 +175,48 @@ func TestPartitionOfIsThatOfTheJavaClient(t *testing.T) {
 	}
 	assert.Zero(t, PartitionOf([]byte("k"), 0))
 }
+
+func TestLogTimesThatFallAreRaised(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
+	records := []Record{
+		{Time: at(0), Appended: true},
+		{Time: at(900)}, // of a producer
+		{Time: at(20), Appended: true},
+		{Time: at(10), Appended: true},
+		{Appended: true}, // absent
+		{Time: at(-5)},
+		{Time: at(21), Appended: true},
+	}
+	want := []int{0, 900, 20, 20, 0, -5, 21}
+	var c Clock
+	for i := range records {
+		r := &records[i]
+		said := r.Time
+		c.Raise(records[i : i+1])
+		require.True(t, r.Time.Add(-r.Shift).Equal(said), "record %d", i)
+		if !said.IsZero() {
+			require.Equal(t, at(want[i]), r.Time, "record %d", i)
+		}
+	}
+	require.Equal(t, ClockAt(at(21)), c)
+
+	raised := records[3]
+	raised.Topic, raised.Offset = "in", 3
+	out := Forwarded(&raised, TopicPartition{Topic: MisplacedTopic("g")}, nil)
+	require.Equal(t, "10000", out.Header(HeaderOriginShift))
+	o, err := OriginOf(&out)
+	require.NoError(t, err)
+	require.Equal(t, at(10), o.Time, "what the log wrote")
+	require.Equal(t, at(20), out.LogTime())
+	back, err := AtOrigin(&out)
+	require.NoError(t, err)
+	require.Equal(t, raised.Origin(), back.Origin())
+	require.Equal(t, raised.Time, back.Time)
+	for _, wrong := range []string{"x", "9999999999999", "-9999999999999"} {
+		out.Headers[len(out.Headers)-1].Value = []byte(wrong)
+		_, err := AtOrigin(&out)
+		require.ErrorContains(t, err, HeaderOriginShift)
+	}
+}

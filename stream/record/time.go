@@ -28,10 +28,8 @@ func TimeOf(ms int64) time.Time {
 // no time is known.
 func (r *Record) LogTime() time.Time {
 	if strings.HasSuffix(r.Topic, MisplacedTopic("")) {
-		if o, err := OriginOf(r); err == nil {
-			if t := TimeOf(o.Time.UnixMilli()); !t.IsZero() {
-				return t
-			}
+		if at, err := AtOrigin(r); err == nil && !at.Time.IsZero() {
+			return at.Time
 		}
 		return r.Time
 	}

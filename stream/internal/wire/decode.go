@@ -109,7 +109,7 @@ func (d Decoder) Decode(data []byte) (Decoded, error) {
 
 // The bytes that a record and a header need when they are decoded, beside those of their contents.
 const (
-	recordSize = 136
+	recordSize = 152
 	headerSize = 40
 )
 
@@ -149,7 +149,9 @@ func (d Decoder) batch(out *Decoded, b []byte, last int64, room int) (size int, 
 	free := r.room
 	at := base - 1
 	for range count {
-		rec := record.Record{Topic: d.TP.Topic, Partition: d.TP.Partition}
+		rec := record.Record{
+			Topic: d.TP.Topic, Partition: d.TP.Partition, Appended: attributes&attrAppended != 0,
+		}
 		end := r.varint() // the record's length
 		if r.bad || end < 0 || end > int64(len(r.b)) {
 			return 0, fmt.Errorf(
@@ -160,7 +162,7 @@ func (d Decoder) batch(out *Decoded, b []byte, last int64, room int) (size int, 
 		r.b = r.b[:end]
 		r.read(1) // attributes
 		ms := first + r.varint()
-		if attributes&attrAppended != 0 {
+		if rec.Appended {
 			ms = newest
 		}
 		rec.Time = record.TimeOf(ms)

@@ -1,0 +1,231 @@
+//go:build unix
+
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/record"
+)
+
+// brokerClock is a clock that can be set.
+type brokerClock struct{ ms atomic.Int64 }
+
+func (c *brokerClock) set(t time.Time) { c.ms.Store(t.UnixMilli()) }
+
+func (c *brokerClock) now() time.Time { return time.UnixMilli(c.ms.Load()) }
+
+// places are the log times of records, by offset.
+type places map[int64]time.Time
+
+func (p places) note(r *record.Record) error {
+	p[r.Offset] = r.Time
+	return nil
+}
+
+// from returns those from an offset on.
+func (p places) from(offset int64) places {
+	out := places{}
+	for o, t := range p {
+		if o >= offset {
+			out[o] = t
+		}
+	}
+	return out
+}
+
+// batches returns the log times that a group of one member gets until it has the last offset, and
+// ends the member.
+func batches(t *testing.T, conn *stream.Conn, group, topic string, limit int, last int64) places {
+	t.Helper()
+	cfg := stream.DefaultSubscriberConfig(group)
+	cfg.Intents, cfg.MaxRecords, cfg.IdleClose = true, 1, 10*time.Millisecond
+	cfg.SessionTimeout, cfg.HeartbeatInterval = 6*time.Second, time.Second
+	cfg.RebalanceTimeout, cfg.DrainTimeout = 6*time.Second, time.Second
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	sub, err := stream.NewSubscriber(conn, cfg)
+	require.NoError(t, err)
+	out, err := sub.Subscribe(t.Context(), topic)
+	require.NoError(t, err)
+	got := places{}
+	for range limit {
+		m := <-out
+		b := stream.BatchOf(m)
+		require.NotNil(t, b)
+		for i := range b.Records {
+			require.NoError(t, got.note(&b.Records[i]))
+		}
+		m.Ack()
+		if b.Last >= last {
+			break
+		}
+	}
+	require.NoError(t, sub.Close())
+	return got
+}
+
+func followed(t *testing.T, conn *stream.Conn, topic string) places {
+	t.Helper()
+	got := places{}
+	f := stream.NewFollower(conn, topic, slog.New(slog.DiscardHandler), got.note)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.Run(ctx) }()
+	require.NoError(t, f.WaitCaughtUp(t.Context()))
+	cancel()
+	require.NoError(t, <-ended)
+	return got
+}
+
+// The clock of a broker steps back by ten seconds, twice. Whoever reads the partition, from
+// wherever, after whatever restart, finds the same log times, and they never fall.
+func TestLogTimesNeverFall(t *testing.T) {
+	t.Parallel()
+	const topic = "events"
+	tp := record.TopicPartition{Topic: topic}
+	clock := &brokerClock{}
+	cfg := testConfig(t.TempDir())
+	cfg.Clock = clock.now
+	b := start(t, cfg)
+	appendTimeTopic(t, b.Addr(), topic, nil)
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var want places = places{}
+	// by the second of the broker's clock, and the second that counts
+	times := [][2]int{
+		{0, 0}, {20, 20}, {10, 20}, {12, 20}, {2, 20}, {19, 20}, {20, 20}, {25, 25}, {24, 25},
+	}
+	cl := client(t, b.Addr())
+	for i, x := range times {
+		clock.set(noon.Add(time.Duration(x[0]) * time.Second))
+		r := &kgo.Record{Topic: topic, Value: fmt.Append(nil, i), Timestamp: noon.AddDate(9, 0, 0)}
+		require.NoError(t, cl.ProduceSync(t.Context(), r).FirstErr())
+		want[int64(i)] = noon.Add(time.Duration(x[1]) * time.Second)
+	}
+	last := int64(len(times) - 1)
+	check := func(t *testing.T, addr string) {
+		conn, err := stream.Open(t.Context(), stream.DefaultConfig(addr))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close()) }()
+		for from := range last + 1 {
+			got := places{}
+			require.NoError(t, conn.Read(t.Context(), tp, from, -1, got.note))
+			require.Equal(t, want.from(from), got, "from %d", from)
+		}
+		require.Equal(t, want, followed(t, conn, topic))
+		require.Equal(t, want, batches(t, conn, "whole"+addr, topic, len(want), last))
+		got := places{} // each batch by another member, which begins where the last one ended
+		for len(got) < len(want) {
+			for o, at := range batches(t, conn, "in turn"+addr, topic, 1, last) {
+				got[o] = at
+			}
+		}
+		require.Equal(t, want, got)
+	}
+	check(t, b.Addr())
+	require.NoError(t, b.Close())
+	check(t, start(t, cfg).Addr())
+}
+
+// What the log wrote itself stays known: it tells records apart for whoever reads them.
+func TestTheOriginOfARaisedRecord(t *testing.T) {
+	t.Parallel()
+	clock := &brokerClock{}
+	cfg := testConfig(t.TempDir())
+	cfg.Clock = clock.now
+	b := start(t, cfg)
+	appendTimeTopic(t, b.Addr(), "in", nil)
+	appendTimeTopic(t, b.Addr(), "g.misplaced", nil)
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	cl := client(t, b.Addr())
+	for _, after := range []time.Duration{10 * time.Second, 0} {
+		clock.set(noon.Add(after))
+		require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: "in"}).FirstErr())
+	}
+	conn, err := stream.Open(t.Context(), stream.DefaultConfig(b.Addr()))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	pub, err := stream.NewPublisher(conn, stream.DefaultPublisherConfig())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, pub.Close()) }()
+	in, out := record.TopicPartition{Topic: "in"}, record.TopicPartition{Topic: "g.misplaced"}
+	var origins []record.Origin
+	require.NoError(t, conn.Read(t.Context(), in, 1, -1, func(r *record.Record) error {
+		require.Equal(t, noon.Add(10*time.Second), r.LogTime())
+		origins = append(origins, r.Origin())
+		return pub.Emit(t.Context(), []record.Record{record.Forwarded(r, out, []byte("k"))})
+	}))
+	require.Len(t, origins, 1)
+	require.Equal(t, noon, origins[0].Time)
+	found := 0
+	require.NoError(t, conn.Read(t.Context(), out, 0, -1, func(r *record.Record) error {
+		o, err := record.OriginOf(r)
+		require.NoError(t, err)
+		require.Equal(t, origins[0], o)
+		require.Equal(t, noon.Add(10*time.Second), r.LogTime())
+		found++
+		return nil
+	}))
+	require.Equal(t, 1, found)
+}
+
+// Before a topic had the broker's times it had those of producers, of which one was years ahead.
+// That changes no time of the records behind it.
+func TestTimesOfProducersRaiseNothing(t *testing.T) {
+	t.Parallel()
+	onBrokers(t, func(t *testing.T, addr, prefix string) {
+		topic := prefix + "mixed"
+		createTopic(t, client(t, addr), topic, 1, nil)
+		cl := client(t, addr)
+		now := time.Now().UTC().Truncate(time.Millisecond)
+		var said []time.Time
+		write := func(after time.Duration) {
+			said = append(said, now.Add(after))
+			require.NoError(t, cl.ProduceSync(
+				t.Context(), &kgo.Record{Topic: topic, Timestamp: now.Add(after)},
+			).FirstErr())
+		}
+		write(0)
+		write(20 * time.Minute)
+		write(-20 * time.Minute)
+		kind := "LogAppendTime"
+		res, err := kadm.NewClient(client(t, addr)).AlterTopicConfigs(
+			t.Context(), []kadm.AlterConfig{
+				{Op: kadm.SetConfig, Name: "message.timestamp.type", Value: &kind},
+			}, topic)
+		require.NoError(t, err)
+		require.NoError(t, res[0].Err)
+		written := spanOf(func() { write(time.Minute); write(2 * time.Minute) })
+
+		conn, err := stream.Open(t.Context(), stream.DefaultConfig(addr))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close()) }()
+		tp := record.TopicPartition{Topic: topic}
+		all := places{}
+		require.NoError(t, conn.Read(t.Context(), tp, 0, -1, all.note))
+		require.Len(t, all, 5)
+		for i := range 3 {
+			require.Equal(t, said[i], all[int64(i)])
+		}
+		broker := []time.Time{all[3], all[4]}
+		require.True(t, slices.IsSortedFunc(broker, time.Time.Compare))
+		for _, at := range broker {
+			require.False(t, at.Before(written.from) || at.After(written.to), at)
+		}
+		for from := range int64(5) {
+			got := places{}
+			require.NoError(t, conn.Read(t.Context(), tp, from, -1, got.note))
+			require.Equal(t, all.from(from), got, "from %d", from)
+		}
+	})
+}
