@@ -64,3 +64,44 @@ func fastClock(t *testing.T, in *apptest.Installation) {
 	require.Len(t, points, 1)
 	require.Equal(t, "bob", points[0].ID)
 }
+
+func TestAnErasureSentAgainLeavesWhatCameInBetween(t *testing.T) {
+	t.Parallel()
+	in, _ := apptest.StartEmbedded(t, t.TempDir(), nil)
+	sentAgain(t, in)
+}
+
+func TestRealAnErasureSentAgainLeavesWhatCameInBetween(t *testing.T) {
+	sentAgain(t, apptest.StartReal(t, nil))
+}
+
+// sentAgain erases a person by an application that gets no answer and sends the erasure again, when
+// the person has come back already.
+func sentAgain(t *testing.T, in *apptest.Installation) {
+	emit := func(m record.Record) {
+		t.Helper()
+		require.NoError(t, in.Kafka().Emit(t.Context(), []record.Record{m}))
+		in.AwaitIdle(t, time.Minute)
+	}
+	like := func(item string) record.Record {
+		return schemas.Interaction{UserID: "ann", ItemID: item, Action: schemas.Like}.Message()
+	}
+	bye := schemas.User{EventID: "bye", Source: "shop", UserID: "ann", Erased: true}.Message()
+	emit(like("film-1"))
+	emit(bye)
+	require.Zero(t, in.RowsOf(t, "ann")["interactions"])
+	emit(like("film-2"))
+	emit(schemas.Friendship{UserID: "ann", FriendID: "bob"}.Message())
+	emit(bye)
+	require.Equal(t, 1, in.RowsOf(t, "ann")["interactions"], "film-2")
+	friends, err := in.Engines().Graph.Friends(t.Context(), []string{"ann"}, 10)
+	require.NoError(t, err)
+	require.Len(t, friends["ann"], 1)
+	points, err := in.Engines().Users.GetUsers(t.Context(), []string{"ann"})
+	require.NoError(t, err)
+	require.Len(t, points, 1)
+
+	again := schemas.User{EventID: "bye again", Source: "shop", UserID: "ann", Erased: true}
+	emit(again.Message())
+	require.Zero(t, in.RowsOf(t, "ann")["interactions"], "asked for again")
+}

@@ -321,7 +321,7 @@ func (in *insertion) user(
 	x, err := schemas.DecodeUser(r)
 	if err == nil && x.Erased {
 		// This is the erasure itself. Markers in other topics carry its time.
-		at := recordedAt(r, x.OccurredAt)
+		at := in.p.erasures.Of(&x, r).ErasedAt
 		in.erased = append(in.erased, sinks.Erasure{UserID: x.UserID, At: at})
 		return row, at, false, nil
 	}

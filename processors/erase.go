@@ -16,7 +16,9 @@ func EraseDeclaration() Declaration {
 		Name: schemas.GroupErase, Inputs: []string{schemas.TopicUsers},
 		Splittable: true, RetryTopics: true,
 		Fills: "erasures",
-		New:   func(d Deps) Instance { return Instance{Processor: NewErase(d.Streams.Emit)} },
+		New: func(d Deps) Instance {
+			return Instance{Processor: NewErase(d.Streams.Emit, d.Erasures)}
+		},
 	}
 }
 
@@ -26,18 +28,21 @@ func EraseDeclaration() Declaration {
 // topic users.
 type Erase struct {
 	stateless
-	emit Emitter
+	emit     Emitter
+	erasures *Erasures
 	// marked are the topics that get a marker for each erasure.
 	marked []string
 }
 
 var _ Processor = (*Erase)(nil)
 
-// NewErase returns the processor of the topic users.
-func NewErase(emit Emitter) *Erase { return &Erase{emit: emit, marked: schemas.MarkedTopics()} }
+// NewErase returns the processor of the topic users. It knows the erasures of before from erasures.
+func NewErase(emit Emitter, erasures *Erasures) *Erase {
+	return &Erase{emit: emit, erasures: erasures, marked: schemas.MarkedTopics()}
+}
 
 // Handle distributes the erasures of b. It is idempotent: markers carry the time of the
-// erasure, which is when the log took it.
+// erasure, which is when the log took its event first.
 func (p *Erase) Handle(ctx context.Context, b *record.Batch) error {
 	var (
 		known, markers, tombstones []record.Record
@@ -58,11 +63,9 @@ func (p *Erase) Handle(ctx context.Context, b *record.Batch) error {
 		}
 		// The time of the erasure is the log's: what the client says may be years ahead, or behind
 		// what the person's phone says of the last events.
-		u.OccurredAt, u.ClientTime = recordedAt(r, u.OccurredAt), time.Time{}
-		known = append(
-			known,
-			schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt}.Message(),
-		)
+		x := p.erasures.Of(&u, r)
+		u.OccurredAt, u.ClientTime = x.ErasedAt, time.Time{}
+		known = append(known, x.Message())
 		marker := u.Message()
 		for _, topic := range p.marked {
 			m := marker

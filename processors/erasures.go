@@ -1,6 +1,7 @@
 package processors
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -13,10 +14,20 @@ import (
 type Erasures struct {
 	mu sync.RWMutex
 	at map[uint64]time.Time
+	// first is when the log took the event of an erasure first, by the event's key and the user's.
+	first map[erasureKey]time.Time
+}
+
+// erasureKey names an erasure whatever record brings it.
+type erasureKey struct {
+	user  uint64
+	event string
 }
 
 // NewErasures returns an empty set.
-func NewErasures() *Erasures { return &Erasures{at: make(map[uint64]time.Time)} }
+func NewErasures() *Erasures {
+	return &Erasures{at: make(map[uint64]time.Time), first: make(map[erasureKey]time.Time)}
+}
 
 // Apply applies one record of the topic erasures. A record that cannot be decoded is an error.
 func (e *Erasures) Apply(r *record.Record) error {
@@ -38,6 +49,33 @@ func (e *Erasures) Add(x schemas.Erasure) {
 	if x.ErasedAt.After(e.at[x.UserKey]) {
 		e.at[x.UserKey] = x.ErasedAt
 	}
+	if x.EventKey != "" {
+		e.firstTime(erasureKey{x.UserKey, x.EventKey}, x.ErasedAt)
+	}
+}
+
+// Of returns the erasure that a record of the topic users brings, which must be one. Its time is
+// when the log took its event first: an application that got no answer sends it again, and what the
+// person has done in between stays.
+func (e *Erasures) Of(u *schemas.User, r *record.Record) schemas.Erasure {
+	key := markerIdentity(u)
+	x := schemas.Erasure{
+		UserKey: schemas.Key(u.UserID), EventKey: fmt.Sprintf("%016x%016x", key[0], key[1]),
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	x.ErasedAt = e.firstTime(erasureKey{x.UserKey, x.EventKey}, recordedAt(r, u.OccurredAt))
+	return x
+}
+
+// firstTime returns the earliest time at which an erasure was seen, this one included. The caller
+// has locked mu.
+func (e *Erasures) firstTime(key erasureKey, at time.Time) time.Time {
+	if first, ok := e.first[key]; ok && !at.Before(first) {
+		return first
+	}
+	e.first[key] = at
+	return at
 }
 
 // Covers tells whether an event of the user is to be dropped: it happened, or the log took it, not
@@ -89,6 +127,11 @@ func (e *Erasures) Without(users map[uint64]struct{}) *Erasures {
 	for key, at := range e.at {
 		if _, drop := users[key]; !drop {
 			out.at[key] = at
+		}
+	}
+	for key, at := range e.first {
+		if _, drop := users[key.user]; !drop {
+			out.first[key] = at
 		}
 	}
 	return out

@@ -33,7 +33,7 @@ func TestAnErasureIsSpreadInOrder(t *testing.T) {
 		t.Run(fmt.Sprintf("effect %d fails", fails), func(t *testing.T) {
 			t.Parallel()
 			w := watch(t)
-			p := processors.NewErase(w.emit)
+			p := processors.NewErase(w.emit, processors.NewErasures())
 			b := w.log.batch(schemas.TopicUsers, w.add(t, erased("ann"), unreadable, attributes,
 				record.Record{Topic: schemas.TopicUsers, Key: []byte("eve")}, erased("bob")))
 			w.failAt = fails
@@ -75,6 +75,46 @@ func TestAnErasureIsSpreadInOrder(t *testing.T) {
 				"recommend withdraws the lists, in line with their changes")
 		})
 	}
+}
+
+// An erasure that is sent again counts as of the first time, also for who starts in between and
+// reads what is on the log.
+func TestAnErasureThatIsSentAgainKeepsItsTime(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	known := processors.NewErasures()
+	p := processors.NewErase(w.emit, known)
+	require.NoError(t, p.Handle(t.Context(),
+		w.log.batch(schemas.TopicUsers, w.add(t, erased("ann")))))
+	next := processors.NewErasures()
+	for i := range w.log.records[schemas.TopicErasures] {
+		require.NoError(t, next.Apply(&w.log.records[schemas.TopicErasures][i]))
+	}
+	at, ok := next.At("ann")
+	require.True(t, ok)
+	repeated := erasedAt(schemas.TopicUsers, "ann", noon.Add(time.Hour))
+	for _, e := range []*processors.Erasures{known, next, next.Without(nil)} {
+		p = processors.NewErase(w.emit, e)
+		require.NoError(t, p.Handle(t.Context(),
+			w.log.batch(schemas.TopicUsers, w.add(t, repeated))))
+		for _, topic := range schemas.MarkedTopics() {
+			markers := w.log.records[topic]
+			u, err := schemas.DecodeUser(&markers[len(markers)-1])
+			require.NoError(t, err)
+			require.True(t, u.OccurredAt.Equal(at), topic)
+		}
+	}
+	asked := schemas.User{
+		EventID: "asked again", Source: "app", UserID: "ann", Erased: true,
+		OccurredAt: noon.Add(time.Hour),
+	}.Message()
+	require.NoError(t, p.Handle(t.Context(), w.log.batch(schemas.TopicUsers, w.add(t, asked))))
+	later, _ := next.At("ann")
+	require.Equal(t, at, later, "a copy is on its own")
+	last := w.log.records[schemas.TopicErasures]
+	x, err := schemas.DecodeErasure(&last[len(last)-1])
+	require.NoError(t, err)
+	require.True(t, x.ErasedAt.After(at))
 }
 
 func TestErasuresKeepTheLatestTime(t *testing.T) {

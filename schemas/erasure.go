@@ -22,6 +22,9 @@ type Erasure struct {
 	UserKey uint64 `json:"user_key,string"`
 	// ErasedAt is when the log took the erasure: what happened or was recorded until then is gone.
 	ErasedAt time.Time `json:"erased_at"`
+	// EventKey is a hash of the event's source and id, which tells an erasure that was sent twice
+	// from one that was asked for again. Empty in what older versions wrote.
+	EventKey string `json:"event_key,omitempty"`
 }
 
 // Message returns the erasure as a record of the compacted topic erasures, keyed by the hash.
