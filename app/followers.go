@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -15,6 +17,19 @@ const followerReport = 5 * time.Second
 
 // waitingForTopic is what a start logs about each topic that it waits for.
 const waitingForTopic = "the start waits until a topic is read"
+
+// damagedFollowers returns how many followed partitions cannot be read since the log is damaged,
+// and an error that names the topics, or nil.
+func (a *App) damagedFollowers() (partitions int, err error) {
+	var all []error
+	for _, f := range a.followers {
+		if p := f.Progress(); stream.Damaged(p.Err) {
+			partitions += len(p.Failing)
+			all = append(all, fmt.Errorf("follow %s: %w", p.Topic, p.Err))
+		}
+	}
+	return partitions, errors.Join(all...)
+}
 
 // catchUp returns when every follower has applied the records that its topic held at the start, or
 // as soon as one has failed. Meanwhile it logs each topic that is not read yet, at the interval. It

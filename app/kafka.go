@@ -63,6 +63,15 @@ func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 	}
 	c.MaxDecompressedBytes = int(cfg.Kafka.MaxDecompressedBytes)
 	c.Skipped = k.skipped
+	damaged, err := cfg.Kafka.DamagedOffsets()
+	if err != nil {
+		return nil, fmt.Errorf("kafka.skip_damaged: %w", err)
+	}
+	for _, o := range damaged {
+		c.SkipDamaged = append(c.SkipDamaged, record.Range{
+			Topic: o.Topic, Partition: o.Partition, First: o.First, Last: o.Last,
+		})
+	}
 	conn, err := stream.Open(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kafka at %s (set KAFKA_BROKERS or --brokers, or "+

@@ -82,6 +82,10 @@ func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 			m.SetStopped(group, a.health.stop(inGroup{group, tp}, err))
 			a.log.Error("partition stopped", "group", group, "partition", tp.String(), "error", err)
 		},
+		PartitionResumed: func(tp record.TopicPartition) {
+			m.SetStopped(group, a.health.resume(inGroup{group, tp}))
+			a.log.Info("partition works again", "group", group, "partition", tp.String())
+		},
 		Error: func(err error) {
 			a.log.Warn("the consumer group failed and retries", "group", group, "error", err)
 		},
@@ -119,6 +123,9 @@ func (a *App) countList(list *schemas.Recommendation) {
 	}
 }
 
+// followersLabel stands for the group in the metric of the partitions that cannot be read.
+const followersLabel = "followers"
+
 func (a *App) measureLag(ctx context.Context) error {
 	lags, err := admin.Lag(ctx, a.kafka.conn, a.kafka.GroupTopics())
 	if err != nil {
@@ -132,6 +139,8 @@ func (a *App) measureLag(ctx context.Context) error {
 		}
 	}
 	a.metrics.SetLag(out)
+	damaged, _ := a.damagedFollowers()
+	a.metrics.SetStopped(followersLabel, damaged)
 	return nil
 }
 
@@ -222,8 +231,21 @@ func (h *health) stop(what inGroup, err error) (n int) {
 		h.stopped = make(map[inGroup]error)
 	}
 	h.stopped[what] = err
+	return h.stoppedOf(what.group)
+}
+
+// resume forgets that a partition stopped. It returns how many of the group still are.
+func (h *health) resume(what inGroup) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.stopped, what)
+	return h.stoppedOf(what.group)
+}
+
+// stoppedOf counts the stopped partitions of a group. The lock is held.
+func (h *health) stoppedOf(group string) (n int) {
 	for p := range h.stopped {
-		if p.group == what.group {
+		if p.group == group {
 			n++
 		}
 	}

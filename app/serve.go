@@ -109,6 +109,10 @@ func (a *App) checks() []api.Check {
 		{Name: "kafka", Required: true, Ping: a.kafka.ping},
 		// A stopped partition needs an operator. Its process still answers, so it stays ready.
 		{Name: "partitions", Ping: func(context.Context) error { return a.health.err() }},
+		{Name: "followers", Ping: func(context.Context) error {
+			_, err := a.damagedFollowers()
+			return err
+		}},
 	}
 	for _, s := range a.engines.Stores {
 		checks = append(checks, api.Check{Name: s.Name, Ping: s.Ping})

@@ -20,13 +20,7 @@ import (
 
 func healthy(t *testing.T, a *App) func() error {
 	t.Helper()
-	for _, c := range a.checks() {
-		if c.Name == "partitions" {
-			return func() error { return c.Ping(t.Context()) }
-		}
-	}
-	t.Fatal("nothing checks the partitions")
-	return nil
+	return check(t, a, "partitions")
 }
 
 func bareApp() *App {

@@ -63,8 +63,10 @@ type Kafka struct {
 	ClientID    string   `koanf:"client_id" help:"name of this process in the brokers' logs and quotas"`
 	// MaxDecompressedBytes is as in stream.Config.
 	MaxDecompressedBytes Bytes `koanf:"max_decompressed_bytes" help:"maximum memory for one partition's part of an answer of a broker when it is decompressed; a batch that needs more by itself cannot be read and becomes a dead letter"`
-	TLS                  TLS   `koanf:"tls"`
-	SASL                 SASL  `koanf:"sasl"`
+	// SkipDamaged holds topic/partition:first-last; see DamagedOffsets and stream.Config.
+	SkipDamaged []string `koanf:"skip_damaged" help:"offsets that are given up because the log is damaged there and no replica has them whole: topic/partition:first-last, separated by commas. Groups make a dead letter of them and go on, other readers skip them. Keep it for as long as the topic keeps them"`
+	TLS         TLS      `koanf:"tls"`
+	SASL        SASL     `koanf:"sasl"`
 }
 
 // Topics says how topics are made. It matters at their creation, except for RetryDelays.
@@ -204,7 +206,7 @@ func Default() Config {
 		DataDir: ".slipstream",
 		Log:     Log{Level: "info", Format: "text"},
 		Kafka: Kafka{
-			Brokers: []string{"127.0.0.1:9092"}, ClientID: "slipstream",
+			Brokers: []string{"127.0.0.1:9092"}, ClientID: "slipstream", SkipDamaged: []string{},
 			MaxDecompressedBytes: 32 << 20,
 		},
 		Topics: Topics{

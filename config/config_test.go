@@ -279,6 +279,16 @@ func TestValidate(t *testing.T) {
 		},
 		{"prefix", func(c *config.Config) { c.Kafka.TopicPrefix = "a/b" }, "kafka.topic_prefix"},
 		{
+			"offsets of no partition",
+			func(c *config.Config) { c.Kafka.SkipDamaged = []string{"interactions:1-2"} },
+			`kafka.skip_damaged: "interactions:1-2" is not topic/partition:first-last`,
+		},
+		{
+			"offsets that end before they begin",
+			func(c *config.Config) { c.Kafka.SkipDamaged = []string{"interactions/0:3-2"} },
+			"kafka.skip_damaged",
+		},
+		{
 			"mechanism", func(c *config.Config) { c.Kafka.SASL.Mechanism = "GSSAPI" },
 			"kafka.sasl.mechanism",
 		},

@@ -102,6 +102,8 @@ func (k Kafka) validate(p *problems) {
 		k.MaxDecompressedBytes >= 1<<20 && k.MaxDecompressedBytes <= 1<<30,
 		"kafka.max_decompressed_bytes: %s is not from 1MiB to 1GiB", k.MaxDecompressedBytes,
 	)
+	_, err := k.DamagedOffsets()
+	p.need(err == nil, "kafka.skip_damaged: %v", err)
 	p.tls("kafka.tls", k.TLS)
 	mechanisms := []string{"", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
 	p.need(

@@ -90,8 +90,14 @@ func (g *generation) askHook(assigned []record.Assignment) ([]record.Assignment,
 		return assigned, true
 	}
 	var stopped PartitionErrors
+	damaged := map[record.TopicPartition]bool{}
 	ok := g.retry("prepare for the assigned partitions", func() error {
 		err := hook(g.live, slices.Clone(assigned))
+		var d *wire.Damaged
+		if errors.As(err, &d) && !damaged[d.TopicPartition] {
+			damaged[d.TopicPartition] = true
+			g.stopPartition(d.TopicPartition, err)
+		}
 		if errors.As(err, &stopped) {
 			return nil
 		}
@@ -106,6 +112,9 @@ func (g *generation) askHook(assigned []record.Assignment) ([]record.Assignment,
 	})
 	if !ok {
 		return nil, false
+	}
+	for tp := range damaged {
+		g.resumePartition(tp)
 	}
 	return slices.DeleteFunc(assigned, func(a record.Assignment) bool {
 		err := stopped[a.TopicPartition]

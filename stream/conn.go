@@ -77,6 +77,10 @@ type Config struct {
 	// take when they are decompressed and decoded. A batch that needs more by itself cannot be
 	// read: a group makes it a dead letter, and the other readers skip it. Default 32 MiB.
 	MaxDecompressedBytes int
+	// SkipDamaged are offsets that an operator has given up, because no replica has them whole.
+	// Where the log is damaged there, they are one batch that cannot be read. What is whole there
+	// is read. LogID and Repeat do not matter. Default none.
+	SkipDamaged []record.Range
 	// Skipped, if not nil, is told of every batch that a reader without a group has skipped because
 	// its records cannot be read: Conn.Read and Follower. Several goroutines call it, and it must
 	// not block.

@@ -181,16 +181,18 @@ func (f *fetcher) accept(p *partition, res *wire.Fetched, empty bool) int {
 		return 0
 	}
 	from := p.fetchOffset()
-	got, err := res.Decode(from, f.g.conn.cfg.MaxDecompressedBytes)
+	got, err := f.g.conn.decode(res, from)
 	if err != nil {
-		f.delay(p, err)
+		f.damaged(p, err)
+		return 0
 	}
 	clock, err := f.g.conn.date(f.g.live, p.tp, p.clock, got.Records)
 	if err != nil {
-		f.delay(p, err) // they are fetched again
+		f.damaged(p, err) // they are fetched again
 		return 0
 	}
 	p.clock = clock
+	f.readable(p)
 	next := p.gap.Next(got.Next, res.LastStable, empty)
 	if got.Next = next; next > from || res.LastStable != p.logEnd() {
 		p.add(got, res.LastStable)
@@ -256,13 +258,16 @@ func (f *fetcher) refused(p *partition, res *wire.Fetched) {
 	f.g.stopPartition(p.tp, fault.As(fault.Permanent, err))
 }
 
-// delay puts off the next fetch of a partition after a failure, and reports one that lasts.
-func (f *fetcher) delay(p *partition, err error) {
+// delay puts off the next fetch of a partition after a failure, and reports one that lasts. It
+// returns how many there were in a row.
+func (f *fetcher) delay(p *partition, err error) (failures int) {
 	if f.g.live.Err() != nil {
-		return
+		return 0
 	}
 	f.g.conn.Forget(p.tp.Topic)
-	if n := p.fail(); n == 3 || n%20 == 0 {
+	n := p.fail()
+	if n == 3 || n%20 == 0 {
 		f.g.failed(fmt.Errorf("fetch %s: %w", p.tp, wire.Classify(err)))
 	}
+	return n
 }

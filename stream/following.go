@@ -260,7 +260,7 @@ func (w *following) takeAll(
 	return nil
 }
 
-// dequeue hands on the records of one partition. Its error is that of fn.
+// accept hands on the records of one partition. Its error is that of fn.
 func (w *following) accept(p *followed, res *wire.Fetched, empty bool) error {
 	if res.Code != 0 {
 		err := wire.Code(res.Code)
@@ -270,9 +270,9 @@ func (w *following) accept(p *followed, res *wire.Fetched, empty bool) error {
 		w.fail(fmt.Errorf("fetch %s: %w", p.tp, wire.Classify(err)), p)
 		return nil
 	}
-	got, err := res.Decode(p.next, w.conn.cfg.MaxDecompressedBytes)
+	got, err := w.conn.decode(res, p.next)
 	if err != nil {
-		w.fail(wire.Classify(err), p)
+		w.fail(err, p)
 		return nil
 	}
 	w.conn.bound(got.Records)

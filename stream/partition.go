@@ -31,6 +31,7 @@ type partition struct {
 	retryAt  time.Time
 	failures int
 	stopped  bool
+	damaged  bool       // that the log is damaged here has been reported
 	lost     *lostRange // offsets that were deleted unread, behind what is in chunks
 	note     string
 

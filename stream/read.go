@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -176,8 +177,9 @@ const (
 // order. A negative to means the end at the time of the call (Bounds.End), and one beyond the high
 // watermark means that. Where a transaction is open before to, Read waits until it has ended. A
 // from before the oldest record means the oldest. Transient errors are tried again until ctx ends.
-// Batches whose records cannot be read are skipped, and told to Config.Skipped. An error of fn ends
-// the reading and is returned. The record is fn's to keep.
+// Batches whose records cannot be read are skipped, and told to Config.Skipped. Where the log stays
+// damaged for some seconds, Read returns an error that says so and for which the caller should
+// wait (fault.Waits). An error of fn ends the reading and is returned. The record is fn's to keep.
 func (c *Conn) Read(
 	ctx context.Context,
 	tp record.TopicPartition,
@@ -214,6 +216,8 @@ func (c *Conn) read(
 	var gap wire.EndGap
 	for next := max(from, b.First); next < to; {
 		var got wire.Decoded
+		var damaged error
+		failures := 0
 		err := retry(ctx, func() error {
 			res, empty, err := c.fetchOne(ctx, tp, next)
 			if err != nil {
@@ -222,9 +226,13 @@ func (c *Conn) read(
 			if res.LogStart > next { // deleted while we read
 				next = res.LogStart
 			}
-			got, err = res.Decode(next, c.cfg.MaxDecompressedBytes)
+			got, err = c.decode(res, next)
+			if failures++; err != nil && readBackoff.Lasts(failures) {
+				damaged, err = err, nil
+				return nil
+			}
 			next = gap.Next(got.Next, res.LastStable, empty)
-			return wire.Classify(err)
+			return err
 		})
 		records := got.Records
 		for i := range records {
@@ -233,11 +241,15 @@ func (c *Conn) read(
 				break
 			}
 		}
-		if err == nil {
+		if err = cmp.Or(err, damaged); err == nil {
 			err = retry(ctx, func() error {
 				clock, err = c.date(ctx, tp, clock, records)
+				if Damaged(err) { // that has been tried for long enough
+					damaged, err = err, nil
+				}
 				return err
 			})
+			err = cmp.Or(err, damaged)
 		}
 		if err != nil {
 			return clock, 0, fmt.Errorf("read %s from offset %d: %w", tp, next, err)
@@ -256,9 +268,12 @@ func (c *Conn) read(
 	return clock, to, nil
 }
 
+// readBackoff is how long Read waits between attempts.
+var readBackoff = fault.Backoff{First: 20 * time.Millisecond, Max: slowestRetry}
+
 // retry calls f until it succeeds, its error is not transient, or ctx ends.
 func retry(ctx context.Context, f func() error) error {
-	return fault.Retry(ctx, fault.Backoff{First: 20 * time.Millisecond, Max: slowestRetry}, f)
+	return fault.Retry(ctx, readBackoff, f)
 }
 
 // fetchOne fetches one partition. An offset out of range is answered with the log's start and no

@@ -73,9 +73,11 @@ type SubscriberHooks struct {
 	// RecordsLost: the records of the offsets from first to last were deleted before they were
 	// read, of a topic that Expires names. The group goes on behind them.
 	RecordsLost func(tp record.TopicPartition, first, last int64)
-	// PartitionStopped: the partition is not worked on until the group's next generation; err says
-	// why and what to do.
+	// PartitionStopped: the partition is not worked on until PartitionResumed or the group's next
+	// generation; err says why and what to do.
 	PartitionStopped func(tp record.TopicPartition, err error)
+	// PartitionResumed: a partition that had stopped because the log is damaged can be read again.
+	PartitionResumed func(tp record.TopicPartition)
 	// Waiting: the partition has been read up to offset at, where a transaction is open. The log
 	// ends at high. It is called after every fetch until the transaction has ended.
 	Waiting func(tp record.TopicPartition, at, high int64)

@@ -102,7 +102,7 @@ func NewMetrics(version string) *Metrics {
 	m.stopped = gauge(
 		"stopped_partitions",
 		"Partitions that wait for an operator, since their offsets do not fit the log or the "+
-			"stores.",
+			"stores, or the log is damaged. The group followers is that of readers without one.",
 		"group",
 	)
 	m.requests = histogram(

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"slices"
 
 	"github.com/segmentio/kafka-go"
@@ -48,41 +47,32 @@ type Decoder struct {
 	// Limit bounds the memory in bytes that records take when they are decoded, all together. A
 	// batch that needs more by itself is undecodable.
 	Limit int
+	// Skip are the offsets that an operator has given up. What is damaged there is undecodable.
+	Skip []record.Range
 }
 
 // Decode returns the complete batches of data, or so many as the limit allows. Keys and values are
-// slices of data or of what was inflated. It fails where a batch is not what a broker has sent: its
-// checksum or its length is wrong, or it has an older format. Then it returns what came before.
+// slices of data or of what was inflated. When the first batch that is wanted is not what a broker
+// has taken, the error is a *Damaged, and nothing has been read. A later one ends the reading
+// without an error: the next answer begins with it.
 func (d Decoder) Decode(data []byte) (Decoded, error) {
 	out := Decoded{Next: d.From}
 	transactions := newAborting(d.Aborted)
 	room := d.Limit
 	be := binary.BigEndian
-	for len(data) >= BatchHeader {
-		length := int(int32(be.Uint32(data[8:])))
-		if length < BatchHeader-batchPrefix {
-			return out, fmt.Errorf(
-				"%w at offset %d of %s: length %d", errCorrupt, out.Next, d.TP, length,
-			)
+	for whole := 0; len(data) > 0; whole++ {
+		b, reason := firstBatch(data)
+		if b == nil && reason == "" {
+			if whole > 0 {
+				break // cut off by the response's size limit
+			}
+			reason = "it is cut off" // a broker sends the first batch whole, however large it is
 		}
-		if batchPrefix+length > len(data) {
-			break // cut off by the response's size limit
+		if reason != "" {
+			return d.damaged(out, data, reason)
 		}
-		b := data[: batchPrefix+length : batchPrefix+length]
-		data = data[batchPrefix+length:]
+		data = data[len(b):]
 		base := int64(be.Uint64(b))
-		if magic := b[16]; magic != 2 {
-			return out, fmt.Errorf(
-				"batch at offset %d of %s has format %d, only 2 can be read (Kafka 0.11 and "+
-					"later write it)",
-				base,
-				d.TP,
-				magic,
-			)
-		}
-		if sum := crc32.Checksum(b[batchCRCFrom:], castagnoli); sum != be.Uint32(b[batchCRCAt:]) {
-			return out, fmt.Errorf("%w at offset %d of %s: checksum", errCorrupt, base, d.TP)
-		}
 		after := base + int64(int32(be.Uint32(b[23:]))) + 1
 		drop := transactions.drop(b, after-1)
 		if after <= out.Next {

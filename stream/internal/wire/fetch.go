@@ -41,8 +41,10 @@ type Fetched struct {
 }
 
 // Decode returns what stands at or after from, as far as the memory limit allows; see Decoder.
-func (f *Fetched) Decode(from int64, limit int) (Decoded, error) {
-	return Decoder{TP: f.TP, From: from, Aborted: f.Aborted, Limit: limit}.Decode(f.Batches)
+// What is damaged in one of the skipped ranges is undecodable.
+func (f *Fetched) Decode(from int64, limit int, skip ...record.Range) (Decoded, error) {
+	d := Decoder{TP: f.TP, From: from, Aborted: f.Aborted, Limit: limit, Skip: skip}
+	return d.Decode(f.Batches)
 }
 
 // Fetch is a protocol.Message that performs the exchange itself.

@@ -125,7 +125,7 @@ func TestDecodeStepsOverGapsAndMarkers(t *testing.T) {
 
 	log[len(log)-1] ^= 1
 	got, err = d.Decode(log)
-	require.ErrorIs(t, err, errCorrupt)
+	require.NoError(t, err)
 	require.EqualValues(t, 22, got.Next)
 	require.Len(t, got.Records, 3, "what came before it is good")
 }
