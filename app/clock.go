@@ -2,12 +2,16 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/config"
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/admin"
 )
 
@@ -24,6 +28,68 @@ func (k *Kafka) RequireLogTimes(ctx context.Context, cfg config.Config) error {
 	return fmt.Errorf("topics %s keep the time of their producers' clocks, not the broker's "+
 		"(message.timestamp.type is not LogAppendTime): run \"slipstream migrate\", which "+
 		"alters them", strings.Join(names, ", "))
+}
+
+// producerTimesKey is the key, in the meta topic, of the times until which topics had the times of
+// their producers: a JSON object by topic.
+const producerTimesKey = "producer_times_until"
+
+// noteProducerTimes notes the topics that keep the times of their producers, right before they get
+// the broker's. Whatever a producer's clock says, the log had their records by then.
+func (k *Kafka) noteProducerTimes(ctx context.Context, cfg config.Config) error {
+	specs := topicSpecs(cfg)
+	names, err := admin.WithoutLogAppendTime(ctx, k.conn, specs)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	specs = slices.DeleteFunc(specs, func(s admin.TopicSpec) bool {
+		return s.Name != schemas.TopicMeta
+	})
+	if err := admin.EnsureTopics(ctx, k.conn, specs); err != nil {
+		return fmt.Errorf("create topic %s: %w", schemas.TopicMeta, err)
+	}
+	until, err := k.producerTimes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		until[name] = now().UTC().Truncate(time.Millisecond)
+	}
+	text, err := json.Marshal(until)
+	if err != nil {
+		return err
+	}
+	if err := k.meta().Set(ctx, producerTimesKey, string(text)); err != nil {
+		return err
+	}
+	k.conn.SetProducerTimes(until)
+	return nil
+}
+
+// producerTimes returns what noteProducerTimes has noted.
+func (k *Kafka) producerTimes(ctx context.Context) (map[string]time.Time, error) {
+	until := make(map[string]time.Time)
+	text, err := k.meta().Setting(ctx, producerTimesKey)
+	if err != nil || text == "" {
+		return until, err
+	}
+	if err := json.Unmarshal([]byte(text), &until); err != nil {
+		return nil, fault.Permanentf("%s in %s: %w", producerTimesKey, schemas.TopicMeta, err)
+	}
+	return until, nil
+}
+
+// readProducerTimes has the connection go by what was noted.
+func (k *Kafka) readProducerTimes(ctx context.Context) error {
+	ok, err := k.conn.Exists(ctx, schemas.TopicMeta)
+	if err != nil || !ok {
+		return err
+	}
+	until, err := k.producerTimes(ctx)
+	if err == nil {
+		k.conn.SetProducerTimes(until)
+	}
+	return err
 }
 
 // skewKey is the key of max_clock_skew in the meta topic.

@@ -84,6 +84,10 @@ func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 		return nil, err
 	}
 	k.conn, k.pub = conn, pub
+	if err := k.readProducerTimes(ctx); err != nil {
+		_ = k.Close()
+		return nil, err
+	}
 	return k, nil
 }
 
@@ -200,6 +204,9 @@ func (k *Kafka) expires(topic string) bool { return k.retentions[topic] > 0 }
 
 // EnsureTopics creates what is missing of the declared topics, and brings the others in line.
 func (k *Kafka) EnsureTopics(ctx context.Context, cfg config.Config) error {
+	if err := k.noteProducerTimes(ctx, cfg); err != nil {
+		return err
+	}
 	if err := admin.EnsureTopics(ctx, k.conn, topicSpecs(cfg)); err != nil {
 		return fmt.Errorf("create topics: %w", err)
 	}

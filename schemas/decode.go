@@ -53,9 +53,13 @@ func fill(r *record.Record, env Envelope, id, source *string, at, client *time.T
 
 // eventTime is the rule for the time of an event that says it happened at said. Clocks of clients
 // are wrong: an event may be at most r.MaxAhead ahead of the time when the log took it, and a later
-// one counts as of then. Where the log has no time the event's own stands.
+// one counts as of then. Where the log has no time the event's own stands, unless it is known that
+// the log had the record before.
 func eventTime(r *record.Record, said time.Time) time.Time {
 	log := r.LogTime()
+	if log.IsZero() {
+		log = r.TakenBy
+	}
 	if r.MaxAhead > 0 && !log.IsZero() && said.After(log.Add(r.MaxAhead)) {
 		return log
 	}

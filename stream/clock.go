@@ -71,11 +71,33 @@ func (c *Conn) date(
 	return clock, nil
 }
 
-// bound gives the records the bound of the times of their events.
+// bound gives the records the bounds of their times and of those of their events.
 func (c *Conn) bound(records []record.Record) {
+	c.mu.Lock()
+	until := c.producerTimes
+	c.mu.Unlock()
 	for i := range records {
-		records[i].MaxAhead = c.cfg.MaxAhead
+		r := &records[i]
+		r.MaxAhead = c.cfg.MaxAhead
+		by, ok := until[r.Topic]
+		switch {
+		case !ok || r.Appended:
+		case r.Time.IsZero():
+			r.TakenBy = by
+		case r.Time.After(by):
+			r.Shift, r.Time = by.Sub(r.Time), by
+		}
 	}
+}
+
+// SetProducerTimes says, for topics that have the broker's time by now, until when they had those
+// of their producers. A record with a later time than that of its producer has a wrong one, and
+// counts as of then. Set it before reading: it concerns what is fetched from then on. until belongs
+// to the Conn. Safe for concurrent use.
+func (c *Conn) SetProducerTimes(until map[string]time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.producerTimes = until
 }
 
 // latestBefore returns the latest log time of the records before r, zero where none of them is

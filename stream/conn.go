@@ -213,6 +213,8 @@ type Conn struct {
 	mu sync.Mutex
 	// by topic; entries older than the metadata TTL are asked for again
 	layouts map[string]topicLayout
+	// see SetProducerTimes; never changed, only replaced
+	producerTimes map[string]time.Time
 	// where the last reading of each partition has ended, see clockAt
 	clocks map[record.TopicPartition]clockOf
 }

@@ -229,3 +229,48 @@ func TestTimesOfProducersRaiseNothing(t *testing.T) {
 		}
 	})
 }
+
+// Until a time, a topic had the times of producers. Later ones are wrong, and count as of then.
+func TestTimesOfProducersAreBounded(t *testing.T) {
+	t.Parallel()
+	onBrokers(t, func(t *testing.T, addr, prefix string) {
+		topic := prefix + "before"
+		createTopic(t, client(t, addr), topic, 1, nil)
+		now := time.Now().UTC().Truncate(time.Millisecond)
+		cl := client(t, addr)
+		said := []time.Time{now.Add(-time.Hour), now.Add(20 * time.Minute), time.UnixMilli(0), now}
+		for _, at := range said {
+			require.NoError(t, cl.ProduceSync(
+				t.Context(), &kgo.Record{Topic: topic, Timestamp: at},
+			).FirstErr())
+		}
+		conn, err := stream.Open(t.Context(), stream.DefaultConfig(addr))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close()) }()
+		tp := record.TopicPartition{Topic: topic}
+		read := func() (out []record.Record) {
+			require.NoError(t, conn.Read(t.Context(), tp, 0, -1, func(r *record.Record) error {
+				out = append(out, *r)
+				return nil
+			}))
+			require.Len(t, out, len(said))
+			return out
+		}
+		before := read()
+		require.Equal(t, said[1], before[1].Time)
+		conn.SetProducerTimes(map[string]time.Time{topic: now, "another": said[0]})
+		after := read()
+		for i, want := range []time.Time{said[0], now, {}, now} {
+			require.Equal(t, want, after[i].Time, "record %d", i)
+			require.Equal(t, before[i].Origin(), after[i].Origin(), "record %d", i)
+			by := time.Time{}
+			if want.IsZero() {
+				by = now
+			}
+			require.Equal(t, by, after[i].TakenBy, "record %d", i)
+		}
+		require.Equal(t, places{0: said[0], 1: now, 2: {}, 3: now}, followed(t, conn, topic))
+		out := record.Forwarded(&after[1], record.TopicPartition{Topic: "g.misplaced"}, nil)
+		require.Equal(t, now, out.LogTime())
+	})
+}

@@ -39,6 +39,9 @@ type Record struct {
 	// is by how much Time is later than what the log wrote. Both have no meaning on the way out.
 	Appended bool
 	Shift    time.Duration
+	// TakenBy is a time at which the log had the record, if Time is absent and such a time is
+	// known; else zero. It has no meaning on the way out.
+	TakenBy time.Time
 	// MaxAhead is how far the time of an event may be ahead of LogTime. The connection that reads
 	// the record sets it, so that all readers of an event agree on its time; 0 is no bound. It has
 	// no meaning on the way out.

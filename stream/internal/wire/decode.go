@@ -99,7 +99,7 @@ func (d Decoder) Decode(data []byte) (Decoded, error) {
 
 // The bytes that a record and a header need when they are decoded, beside those of their contents.
 const (
-	recordSize = 152
+	recordSize = 176
 	headerSize = 40
 )
 
