@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
@@ -118,6 +119,11 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 	var names []string
 	for _, t := range schemas.Topics(schemas.DefaultTopicsConfig()) {
 		names = append(names, t.Name)
+	}
+	for _, d := range processors.Table() {
+		if d.Forwards != "" {
+			names = append(names, record.MisplacedTopic(d.Name))
+		}
 	}
 	bounds, err := k.conn.Offsets(ctx, names...)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
+	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/forward"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
@@ -64,6 +65,29 @@ func (m *misplaced) forward(
 		told(Misplaced{Group: m.group, Topic: m.topic, Source: source, Records: n})
 	}
 	return nil
+}
+
+// BelongsIn returns the partition, of n, that owns a record of a topic whose misplaced records are
+// forwarded. ok is false for other topics, and for records that cannot be decoded.
+func BelongsIn(r *record.Record, n int) (partition int, ok bool) {
+	var id string
+	var err error
+	switch r.Topic {
+	case schemas.TopicInteractions:
+		var x schemas.Interaction
+		x, err = schemas.DecodeInteraction(r)
+		id = x.UserID
+	case schemas.TopicItems:
+		var x schemas.Item
+		x, err = schemas.DecodeItem(r)
+		id = x.ItemID
+	default:
+		return 0, false
+	}
+	if err != nil {
+		return 0, false
+	}
+	return record.PartitionOf([]byte(id), n), true
 }
 
 // newForwarder returns the forwarder of a group.

@@ -3,11 +3,13 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/slipstream-rec/slipstream/app"
+	"github.com/slipstream-rec/slipstream/processors"
 )
 
 func newTrace() *cobra.Command {
@@ -66,23 +68,40 @@ how far back it looks.`,
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(found)
 		}
 		for _, t := range found {
-			fmt.Fprintf(
-				cmd.OutOrStdout(), "%s partition %d offset %d, key %s, accepted at %s\n",
-				t.Topic, t.Partition, t.Offset, t.Key, t.AcceptedAt.Format(time.RFC3339Nano),
-			)
-			for _, g := range t.Groups {
-				line := fmt.Sprintf("  %-10s %-12s %s", g.Group, g.State, g.Store)
-				if g.DeadLetter != "" {
-					reason := firstLine(g.Reason, 120)
-					line += fmt.Sprintf(" — %s (slipstream poison show %s)", reason, g.DeadLetter)
-				}
-				fmt.Fprintln(cmd.OutOrStdout(), line)
-			}
+			printTraced(cmd.OutOrStdout(), &t)
 		}
 		return nil
 	}
 	notNegative(cmd, "since")
 	return cmd
+}
+
+// printTraced prints one event with a line for each group.
+func printTraced(w io.Writer, t *app.Traced) {
+	fmt.Fprintf(
+		w, "%s partition %d offset %d, key %s, accepted at %s\n",
+		t.Topic, t.Partition, t.Offset, t.Key, t.AcceptedAt.Format(time.RFC3339Nano),
+	)
+	if t.BelongsIn != nil {
+		fmt.Fprintf(w, "  misplaced: it belongs in partition %d\n", *t.BelongsIn)
+	}
+	for _, g := range t.Groups {
+		line := fmt.Sprintf("  %-10s %-12s %s", g.Group, g.State, g.Store)
+		if g.DeadLetter != "" {
+			reason := firstLine(g.Reason, 120)
+			line += fmt.Sprintf(" — %s (slipstream poison show %s)", reason, g.DeadLetter)
+		}
+		fmt.Fprintln(w, line)
+		d, _ := processors.Declared(g.Group)
+		switch f := g.Forwarded; {
+		case f != nil:
+			fmt.Fprintf(w, "  %-10s forwarded to %s partition %d offset %d\n",
+				"", f.Topic, f.Partition, f.Offset)
+		case t.BelongsIn != nil && d.Forwards == t.Topic && g.State == "done":
+			fmt.Fprintf(w, "  %-10s not forwarded: it came twice, has no effect, was erased or "+
+				"replaced, or is older than the forwarding (then a rebuild forwards it)\n", "")
+		}
+	}
 }
 
 // within says the bound of a search.
