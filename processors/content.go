@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
@@ -58,8 +57,7 @@ func firstPlace(r *record.Record) (place, error) {
 	if r.Topic == schemas.TopicItems || r.Header(record.HeaderOffset) == "" {
 		return here, nil
 	}
-	// The name on the broker may have a prefix.
-	if strings.HasSuffix(r.Header(record.HeaderTopic), misplacedItems) {
+	if wasForwarded(r, schemas.GroupCatalog) {
 		at, err := record.AtOrigin(r)
 		if err != nil {
 			return place{}, fault.As(fault.Permanent, err)

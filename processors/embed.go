@@ -307,6 +307,8 @@ type embedEvent struct {
 	recorded time.Time
 	erased   bool
 	repair   bool
+	// older is set when the items have learned from the event where it stood, see ForwardOlder.
+	older bool
 }
 
 // Handle learns from the batch. A user whose stored state is corrupt is skipped and rebuilt from
@@ -408,7 +410,10 @@ func (p *Embed) decode(
 			moves.add(forward.Move{Index: i, Key: []byte(x.UserID)}, x.Source)
 			continue
 		}
-		events = append(events, embedEvent{index: i, x: x, recorded: recorded})
+		events = append(events, embedEvent{
+			index: i, x: x, recorded: recorded,
+			older: wasForwarded(r, schemas.GroupEmbed) && record.IsOlder(r),
+		})
 	}
 	return events, moves, rejects
 }
@@ -594,7 +599,7 @@ func (p *Embed) learn(
 			continue
 		}
 		p.step(part, s, indexes[i], &pendingEvent{
-			e.x, b.Topic, b.Partition, r.Offset, e.recorded,
+			e.x, b.Topic, b.Partition, r.Offset, e.recorded, e.older,
 		})
 	}
 	dim := p.factors.table.Config().Dim
@@ -615,10 +620,15 @@ func (p *Embed) learn(
 
 // step learns from one event.
 func (p *Embed) step(part *embedPart, s *userState, item model.Index, e *pendingEvent) {
-	part.learner.Gradients(&s.model, model.Event{
+	event := model.Event{
 		Item: item, Strength: p.strength(&e.Interaction), At: e.OccurredAt.Unix(),
 		Seed: seedOf(e.topic, e.partition, e.offset),
-	}, part.sums)
+	}
+	if e.older {
+		part.learner.Replay(&s.model, event)
+	} else {
+		part.learner.Gradients(&s.model, event, part.sums)
+	}
 	s.moved(e.topic, p.position(e.offset), e.OccurredAt, e.recorded)
 }
 

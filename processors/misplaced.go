@@ -3,6 +3,7 @@ package processors
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
@@ -110,6 +111,16 @@ func atOrigin(r *record.Record, group string) (*record.Record, error) {
 		return nil, fault.As(fault.Permanent, err)
 	}
 	return &at, nil
+}
+
+// wasForwarded tells whether a record stands in a group's topic of misplaced ones, or stood there
+// before it became a dead letter that was replayed.
+func wasForwarded(r *record.Record, group string) bool {
+	topic := r.Topic
+	if topic == record.ReplayTopic(group) {
+		topic = r.Header(record.HeaderTopic) // the name on the broker, which may have a prefix
+	}
+	return strings.HasSuffix(topic, record.MisplacedTopic(group))
 }
 
 // checkForwarded rejects a record in a group's topic of misplaced ones that is misplaced there too:

@@ -612,4 +612,47 @@ func TestOlderMisplacedEventsAreForwardedOnce(t *testing.T) {
 	s.restart(t)
 	require.Empty(t, s.handle(t, "embed", s.embed, false))
 	require.Equal(t, map[string]int{"dan": 3}, s.learned(t))
+	require.InDelta(t, 1, s.gradients(t), 0, "items have learned from what is older")
+}
+
+// Items have learned from an older event where it stood, whichever way embed takes it.
+func TestItemsLearnNothingFromOlderMisplacedEvents(t *testing.T) {
+	t.Parallel()
+	older := []processors.Span{{Topic: schemas.TopicInteractions, Partition: 0, To: 2}}
+	for name, way := range map[string]func(t *testing.T, s *shop){
+		"as they come": func(*testing.T, *shop) {},
+		"when the state of the user is rebuilt": func(t *testing.T, s *shop) {
+			spoil(t, s.store, "dan", corrupt)
+		},
+		"as a dead letter that is replayed": func(t *testing.T, s *shop) {
+			tp := record.TopicPartition{Topic: embedMisplaced, Partition: 1}
+			letter := s.records[tp][1]
+			s.records[tp] = s.records[tp][:1]
+			letter.Topic = record.ReplayTopic(schemas.GroupEmbed)
+			letter.Headers = append(slices.Clone(letter.Headers), record.Header{
+				Key: record.HeaderTopic, Value: []byte("shop." + embedMisplaced),
+			})
+			s.put(1, letter)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			s.put(0, likes("dan", 1, 2)...)
+			at := record.TopicPartition{Topic: schemas.TopicInteractions, Partition: 0}
+			s.next["embed"][at] = 2
+			s.put(1, likes("dan", 3)...)
+			s.restart(t)
+			s.run(t)
+			require.Equal(t, map[string]int{"dan": 1}, s.learned(t))
+			n, err := s.embed.ForwardOlder(t.Context(), s.shards, older)
+			require.NoError(t, err)
+			require.Equal(t, 2, n)
+			way(t, s)
+			s.restart(t)
+			s.run(t)
+			require.Equal(t, map[string]int{"dan": 3}, s.learned(t))
+			require.InDelta(t, 1, s.gradients(t), 0)
+		})
+	}
 }

@@ -21,7 +21,8 @@ type older struct {
 
 // ForwardOlder forwards the misplaced events of spans of interactions, which begin at the first
 // offset, unless they were forwarded before, and returns how many it has forwarded. They are judged
-// as Handle does. Nothing else may forward meanwhile. When it fails it may be called again.
+// as Handle does. Nothing else may forward meanwhile. When it fails it may be called again. Items
+// have learned from them already, as far as they will: Handle learns for their users alone.
 func (p *Embed) ForwardOlder(ctx context.Context, emit Emitter, spans []Span) (int, error) {
 	if len(spans) == 0 {
 		return 0, nil
@@ -69,7 +70,7 @@ func (o *older) Handle(ctx context.Context, b *record.Batch) error {
 	for _, m := range moves.moves {
 		r := &b.Records[m.Index]
 		if _, ok := o.standing[b.Partition][r.Offset]; !ok {
-			out = append(out, record.Forwarded(r, o.embed.target(m), m.Key))
+			out = append(out, record.ForwardedOlder(r, o.embed.target(m), m.Key))
 		}
 	}
 	if err := o.emit.Emit(ctx, out); err != nil {

@@ -94,6 +94,7 @@ type pendingEvent struct {
 	partition int
 	offset    int64
 	recorded  time.Time
+	older     bool // embedEvent.older
 }
 
 var _ Processor = (*repair)(nil)
@@ -129,7 +130,7 @@ func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 		case !ok || at > absorbed:
 			u.pending = append(
 				u.pending,
-				pendingEvent{e.x, b.Topic, b.Partition, rec.Offset, e.recorded},
+				pendingEvent{e.x, b.Topic, b.Partition, rec.Offset, e.recorded, e.older},
 			)
 		default:
 			r.learner.Replay(&u.state.model, model.Event{

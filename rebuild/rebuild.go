@@ -174,9 +174,7 @@ func (r *rebuild) recover(ctx context.Context, p *place, l *admin.PartitionLag) 
 		if at := learned.Next(r.epoch, p.span.Topic, p.span.Partition); at > after &&
 			at <= l.HighWatermark {
 			p.at, p.reset = at, reset
-			return nil
 		}
-		return r.passOlder(ctx, p, l)
 	}
 	return nil
 }

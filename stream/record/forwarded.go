@@ -20,6 +20,9 @@ const (
 	HeaderOriginTime = "time_forwarded"
 	// HeaderOriginShift is Record.Shift at the origin, in milliseconds. Absent is 0.
 	HeaderOriginShift = "shift_forwarded"
+	// HeaderOlder is there on a record that the group had handled before it began to forward: what
+	// is counted once was counted where the record stood.
+	HeaderOlder = "older_forwarded"
 
 	// ForwardedSuffix ends the name of every header of this kind.
 	ForwardedSuffix = "_forwarded"
@@ -72,6 +75,16 @@ func Forwarded(r *Record, to TopicPartition, key []byte) Record {
 		Headers: headers,
 	}
 }
+
+// ForwardedOlder is Forwarded for a record that the group had handled before it began to forward.
+func ForwardedOlder(r *Record, to TopicPartition, key []byte) Record {
+	out := Forwarded(r, to, key)
+	out.Headers = append(out.Headers, Header{HeaderOlder, []byte("1")})
+	return out
+}
+
+// IsOlder tells whether a forwarded record was written by ForwardedOlder.
+func IsOlder(r *Record) bool { return r.Header(HeaderOlder) != "" }
 
 // OriginOf reads what Forwarded has written. An error says which header is missing or wrong.
 func OriginOf(r *Record) (Origin, error) {

@@ -94,6 +94,12 @@ func TestForwardedRecordsCarryTheirOrigin(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, r.Origin(), o)
 	require.Equal(t, "in/3@1200 1700000000123", o.String())
+	require.False(t, IsOlder(&out))
+	older := ForwardedOlder(&r, to, []byte("ann"))
+	require.True(t, IsOlder(&older))
+	require.Equal(t, out.Headers, older.Headers[:len(out.Headers)])
+	older = Forwarded(&older, to, nil)
+	require.False(t, IsOlder(&older))
 
 	for _, absent := range []time.Time{{}, time.UnixMilli(-1), time.UnixMilli(maxMillis + 1)} {
 		r.Time = absent
