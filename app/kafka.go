@@ -293,8 +293,23 @@ func (k *Kafka) requireStopped(ctx context.Context, before string, groups ...str
 }
 
 // NoteForwarding notes, once, from where on embed forwards misplaced events. What it has handled
-// before it has learned, or missed, where it stood. (Items were dead letters then.)
+// before it has learned, or missed, where it stood. (Items were dead letters then.) The first time
+// it is a transient error while embed runs: an instance of an older version would go on without
+// forwarding, behind the offsets that are noted.
 func (k *Kafka) NoteForwarding(ctx context.Context) error {
+	if began, err := k.ForwardingBegan(ctx); err != nil || began != nil {
+		return err
+	}
+	err := k.requireStopped(
+		ctx, "the upgrade: it does not forward misplaced events", schemas.GroupEmbed,
+	)
+	if err != nil {
+		// An instance that was started beside this one may have noted it, and joined.
+		if began, again := k.ForwardingBegan(ctx); again != nil || began != nil {
+			return again
+		}
+		return fault.As(fault.Transient, err)
+	}
 	return k.meta().NoteForwarding(ctx, schemas.GroupEmbed, schemas.TopicInteractions)
 }
 

@@ -3,6 +3,7 @@ package rebuild
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -167,4 +168,67 @@ func TestRebuildTeachesItemsNothingOlderWhileEmbedIsBehind(t *testing.T) {
 	}
 	require.Equal(t, map[string]float64{fmt.Sprint("film-", likes): users}, counts,
 		"items have learned from the others where they stood")
+}
+
+// The folder of the version before has no note of where forwarding begins, and topics whose times
+// are those of producers.
+func TestRebuildForwardsWhatTheVersionBeforeHasPassed(t *testing.T) {
+	t.Parallel()
+	const users, likes = 4, 3
+	dir, cfg := apptest.Unpack(t, "../app/testdata/renamed.tar.gz"), apptest.Config()
+	cfg.Topics.Partitions, cfg.Model.Dim, cfg.DataDir = 2, 16, dir
+	sizes := func(c *config.Config) { c.Topics.Partitions, c.Model.Dim = 2, 16 }
+	passed := make(map[int]int64)
+	onLog(t, dir, cfg, func(k *app.Kafka) {
+		began, err := k.ForwardingBegan(t.Context())
+		require.NoError(t, err)
+		require.Nil(t, began)
+		for u := range users {
+			for n := range likes {
+				require.NoError(t, k.Emit(t.Context(),
+					[]record.Record{stray(u, n, cfg.Topics.Partitions)}))
+			}
+		}
+		passInteractions(t, k)
+		bounds, err := k.Conn().Offsets(t.Context(), schemas.TopicInteractions)
+		require.NoError(t, err)
+		for tp, b := range bounds {
+			passed[tp.Partition] = b.HighWatermark
+		}
+	})
+	in, stop := apptest.StartEmbedded(t, dir, sizes)
+	in.AwaitIdle(t, 2*time.Minute)
+	began, err := in.Kafka().ForwardingBegan(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, passed, began)
+	eventsOf := func(in *apptest.Installation) []int {
+		have := pictureOf(t, in).Users
+		out := make([]int, users)
+		for u := range out {
+			out[u] = int(have[fmt.Sprint("u", u)].Events)
+		}
+		return out
+	}
+	require.Equal(t, make([]int, users), eventsOf(in))
+	want := make([]int, users)
+	for u := range users {
+		want[u] = likes + 1
+		require.NoError(t, in.Kafka().Emit(t.Context(),
+			[]record.Record{stray(u, likes, cfg.Topics.Partitions)}))
+	}
+	in.AwaitIdle(t, 2*time.Minute)
+	require.Equal(t, slices.Repeat([]int{1}, users), eventsOf(in), "what is newer is forwarded")
+	rows, err := in.Engines().Analytics.CountInteractions(t.Context())
+	require.NoError(t, err)
+	stop()
+	for range 2 {
+		require.NoError(t, rebuilt(t.Context(), t, cfg, "embedded"))
+		in, stop = apptest.StartEmbedded(t, dir, sizes)
+		in.AwaitIdle(t, 2*time.Minute)
+		require.Equal(t, want, eventsOf(in))
+		again, err := in.Engines().Analytics.CountInteractions(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, rows, again)
+		stop()
+	}
 }
