@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,12 +14,34 @@ import (
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream"
+	"github.com/slipstream-rec/slipstream/stream/embedded"
 	"github.com/slipstream-rec/slipstream/stream/forward"
 	"github.com/slipstream-rec/slipstream/stream/internal/streamtest"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 const partitions = 3
+
+// onBrokers runs a test on the embedded broker and, under a name with Real, on Kafka: both set the
+// times of records.
+func onBrokers(t *testing.T, f func(t *testing.T, e *streamtest.Engine)) {
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		c := embedded.DefaultConfig(t.TempDir())
+		c.Addr, c.Log = "127.0.0.1:0", streamtest.Logger(t)
+		broker, err := embedded.Start(t.Context(), c)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, broker.Close()) })
+		conn, err := stream.Open(t.Context(), stream.DefaultConfig(broker.Addr()))
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, conn.Close()) })
+		f(t, &streamtest.Engine{Conn: conn, Name: "t"})
+	})
+	t.Run("Real", func(t *testing.T) {
+		t.Parallel()
+		f(t, streamtest.Real(t))
+	})
+}
 
 // place is a source with misplaced records and the target that they are forwarded to.
 type place struct {
@@ -141,7 +164,7 @@ func (c cutOff) Emit(ctx context.Context, batch []record.Record) error {
 
 func TestForwardWritesEachRecordOnceWhereverItIsCutOff(t *testing.T) {
 	t.Parallel()
-	streamtest.OnEngines(t, func(t *testing.T, e *streamtest.Engine) {
+	onBrokers(t, func(t *testing.T, e *streamtest.Engine) {
 		for after := range 5 {
 			t.Run(fmt.Sprintf("after %d records", after), func(t *testing.T) {
 				t.Parallel()
@@ -165,7 +188,7 @@ func TestForwardWritesEachRecordOnceWhereverItIsCutOff(t *testing.T) {
 // The guard calls the handler again, or with halves of the batch, without a new delivery.
 func TestForwardNoticesThatTheSameProcessTriesAgain(t *testing.T) {
 	t.Parallel()
-	streamtest.OnEngines(t, func(t *testing.T, e *streamtest.Engine) {
+	onBrokers(t, func(t *testing.T, e *streamtest.Engine) {
 		p := newPlace(t, e)
 		b, moves := p.batch(t, 4)
 		f := p.forwarder(p.pub, time.Minute)
@@ -183,13 +206,27 @@ func TestForwardNoticesThatTheSameProcessTriesAgain(t *testing.T) {
 	})
 }
 
+// ahead is an emitter of a process whose clock is ahead.
+type ahead struct {
+	*stream.Publisher
+	by time.Duration
+}
+
+func (a ahead) Emit(ctx context.Context, batch []record.Record) error {
+	batch = slices.Clone(batch)
+	for i := range batch {
+		batch[i].Time = time.Now().Add(a.by)
+	}
+	return a.Publisher.Emit(ctx, batch)
+}
+
 func TestForwardAllowsForAProcessClockAhead(t *testing.T) {
 	t.Parallel()
-	streamtest.OnEngines(t, func(t *testing.T, e *streamtest.Engine) {
+	onBrokers(t, func(t *testing.T, e *streamtest.Engine) {
 		p := newPlace(t, e)
 		b, moves := p.batch(t, 4)
 		b.Begun = time.Now().Add(time.Minute) // the clock of the process is 60 s ahead
-		_, err := p.forwarder(p.pub, 0).Forward(t.Context(), b, moves)
+		_, err := p.forwarder(ahead{p.pub, time.Minute}, 0).Forward(t.Context(), b, moves)
 		require.NoError(t, err)
 		_, err = p.forwarder(p.pub, 5*time.Minute).Forward(t.Context(), repeated(b), moves)
 		require.NoError(t, err)
@@ -205,7 +242,7 @@ func TestForwardAllowsForAProcessClockAhead(t *testing.T) {
 
 func TestForwardFindsItsRecordsBehindMoreForeignOnesThanAWindowHolds(t *testing.T) {
 	t.Parallel()
-	streamtest.OnEngines(t, func(t *testing.T, e *streamtest.Engine) {
+	onBrokers(t, func(t *testing.T, e *streamtest.Engine) {
 		p := newPlace(t, e)
 		b, moves := p.batch(t, 4)
 		_, err := p.forwarder(cutOff{p.pub, 2}, time.Minute).Forward(t.Context(), b, moves)
@@ -234,7 +271,7 @@ func TestForwardFindsItsRecordsBehindMoreForeignOnesThanAWindowHolds(t *testing.
 // An intent of an older version has no time.
 func TestForwardReadsTheWholeTargetWithoutATime(t *testing.T) {
 	t.Parallel()
-	streamtest.OnEngines(t, func(t *testing.T, e *streamtest.Engine) {
+	onBrokers(t, func(t *testing.T, e *streamtest.Engine) {
 		p := newPlace(t, e)
 		b, moves := p.batch(t, 4)
 		b.Begun = time.Time{}
@@ -275,7 +312,7 @@ func (p pausing) Emit(ctx context.Context, batch []record.Record) error {
 // origins stand there twice then, in the same order, and the reader drops the second.
 func TestForwardRepeatedWhileAPausedProcessStandsBeforeItsWrite(t *testing.T) {
 	t.Parallel()
-	streamtest.OnEngines(t, func(t *testing.T, e *streamtest.Engine) {
+	onBrokers(t, func(t *testing.T, e *streamtest.Engine) {
 		p := newPlace(t, e)
 		b, moves := p.batch(t, 4)
 		paused := pausing{p.pub, make(chan struct{}), make(chan struct{})}
@@ -296,7 +333,7 @@ func TestForwardRepeatedWhileAPausedProcessStandsBeforeItsWrite(t *testing.T) {
 
 func TestForwardNamesTheRecordsThatTheBrokerRefuses(t *testing.T) {
 	t.Parallel()
-	streamtest.OnEngines(t, func(t *testing.T, e *streamtest.Engine) {
+	onBrokers(t, func(t *testing.T, e *streamtest.Engine) {
 		p := newPlace(t, e)
 		p.target = e.Topic(
 			t, partitions, kafka.ConfigEntry{ConfigName: "max.message.bytes", ConfigValue: "2000"},
@@ -318,7 +355,7 @@ func TestForwardNamesTheRecordsThatTheBrokerRefuses(t *testing.T) {
 
 func TestOffsetAtFindsTheFirstRecordOfATime(t *testing.T) {
 	t.Parallel()
-	streamtest.OnEngines(t, func(t *testing.T, e *streamtest.Engine) {
+	onBrokers(t, func(t *testing.T, e *streamtest.Engine) {
 		topic, p := e.Topic(t, 1), e.Publisher(t)
 		at := func(d time.Duration) time.Time { return time.UnixMilli(1_700_000_000_000).Add(d) }
 		for _, d := range []time.Duration{0, time.Second, -10 * time.Second, 2 * time.Second} {
