@@ -211,7 +211,8 @@ func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 			func(r *record.Record) error {
 				x, _, err := p.interaction(r)
 				if errors.Is(err, schemas.ErrErasureMarker) {
-					if u, err := schemas.DecodeUser(r); err == nil {
+					u, err := schemas.DecodeUser(r)
+					if err == nil && p.checkMarker(r, u.UserID) == nil {
 						w.seen(r.Offset, markerIdentity(&u))
 						part.erased[u.UserID] = &erasedUser{a.Topic, sinks.UserErasure{
 							ID: u.UserID, Position: p.position(r.Offset), At: u.OccurredAt,
@@ -379,6 +380,9 @@ func (p *Embed) decode(
 		if errors.Is(err, schemas.ErrErasureMarker) {
 			var u schemas.User
 			if u, err = schemas.DecodeUser(r); err == nil {
+				err = p.checkMarker(r, u.UserID)
+			}
+			if err == nil {
 				p.erasures.Add(
 					schemas.Erasure{UserKey: schemas.Key(u.UserID), ErasedAt: u.OccurredAt},
 				)
@@ -429,6 +433,16 @@ func (p *Embed) interaction(r *record.Record) (x schemas.Interaction, at time.Ti
 		err = checkForwarded(r, x.UserID, p.cfg.UserPartitions)
 	}
 	return x, recordedAt(origin, x.OccurredAt), err
+}
+
+// checkMarker rejects an erasure marker that erase has not written: it stands in a partition of
+// others, or was forwarded. Its position says nothing of what the user's point has absorbed.
+func (p *Embed) checkMarker(r *record.Record, userID string) error {
+	if r.Topic != misplacedInteractions && p.owns(r.Partition, userID) {
+		return nil
+	}
+	return fault.Permanentf("an erasure marker of %q does not belong in partition %d of %s: "+
+		"erase users on the topic %s", userID, r.Partition, r.Topic, schemas.TopicUsers)
 }
 
 // owns tells whether the user's events belong in the partition.

@@ -28,10 +28,11 @@ func TimeOf(ms int64) time.Time {
 // no time is known.
 func (r *Record) LogTime() time.Time {
 	if strings.HasSuffix(r.Topic, MisplacedTopic("")) {
-		if at, err := AtOrigin(r); err == nil && !at.Time.IsZero() {
-			return at.Time
+		at, err := AtOrigin(r)
+		if err != nil || at.Time.IsZero() || strings.HasSuffix(at.Topic, MisplacedTopic("")) {
+			return r.Time
 		}
-		return r.Time
+		return at.LogTime() // it may have been replayed, or retried, there
 	}
 	if !strings.HasSuffix(r.Topic, ReplayTopic("")) &&
 		!strings.Contains(r.Topic, RetryGroup("")+".") {

@@ -50,4 +50,9 @@ func TestLogTimeIsThatOfTheOriginInTopicsOfAGroup(t *testing.T) {
 	forwarded = Forwarded(&Record{Topic: "interactions"}, to, nil)
 	forwarded.Time = at
 	require.Equal(t, at, forwarded.LogTime(), "of a record without a time")
+	replayed := Record{Topic: ReplayTopic("g"), Time: at, Headers: []Header{
+		{HeaderTime, []byte(first.Format(time.RFC3339Nano))},
+	}}
+	forwarded = Forwarded(&replayed, to, nil)
+	require.Equal(t, first, forwarded.LogTime(), "of a replayed one")
 }

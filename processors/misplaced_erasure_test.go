@@ -1,0 +1,169 @@
+package processors_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
+)
+
+// erasedAfter is when the log has taken the erasure of dan.
+const erasedAfter = 30 * time.Second
+
+// eraseDan is what every process learns of an erasure.
+func (s *shop) eraseDan() {
+	s.erasures.Add(schemas.Erasure{
+		UserKey: schemas.Key("dan"), ErasedAt: noon.Add(erasedAfter),
+	})
+}
+
+// markDan puts the marker of the erasure in line with what dan has done.
+func (s *shop) markDan() {
+	s.eraseDan()
+	s.put(1, erasedAt(schemas.TopicInteractions, "dan", noon.Add(erasedAfter)))
+}
+
+// strayLikes are two events of dan in partition 0: one without a time, and one of a phone that is
+// fast.
+func strayLikes() []record.Record {
+	return []record.Record{
+		{
+			Topic: schemas.TopicInteractions,
+			Value: []byte(`{"user_id":"dan","item_id":"i1","action":"like"}`),
+		},
+		like("dan", 2, noon.Add(erasedAfter+time.Minute)),
+	}
+}
+
+// replayOn replays the log for a new store and returns how many events each user has absorbed.
+func (s *shop) replayOn(t *testing.T) map[string]int {
+	t.Helper()
+	fresh := &shop{shards: s.shards, store: openStore(t)}
+	erasures := processors.NewErasures()
+	erasures.Add(schemas.Erasure{
+		UserKey: schemas.Key("dan"), ErasedAt: noon.Add(erasedAfter),
+	})
+	embed := processors.NewEmbed(
+		fresh.store, processors.Streams{Log: s.shards, Emit: processors.Discard{}},
+		processors.NewItemFactors(model.Default()), erasures,
+		processors.DefaultEmbedConfig(shardCount))
+	replay := processors.NewReplay(embed, s.shards, "l", processors.DefaultReplayConfig())
+	for p := range shardCount {
+		var spans []processors.Span
+		for _, topic := range topics(schemas.GroupEmbed) {
+			tp := record.TopicPartition{Topic: topic, Partition: p}
+			spans = append(spans, processors.Span{
+				Topic: topic, Partition: p, To: int64(len(s.records[tp])),
+			})
+		}
+		require.NoError(t, replay.Run(t.Context(), spans))
+	}
+	return fresh.learned(t)
+}
+
+// What stands on embed.misplaced is judged by when it was recorded at its origin, so it needs no
+// markers of its own.
+func TestMisplacedEventsBringNoErasedPersonBack(t *testing.T) {
+	t.Parallel()
+	misplaced := record.TopicPartition{Topic: embedMisplaced, Partition: 1}
+	stray := func(t *testing.T, s *shop) {
+		t.Helper()
+		require.NoError(t, s.embed.Handle(
+			t.Context(), s.batch(schemas.TopicInteractions, 0, 0)))
+		s.next["embed"][record.TopicPartition{Topic: schemas.TopicInteractions}] = 2
+		require.Len(t, s.forwarded(1), 2)
+	}
+	for name, happens := range map[string]func(t *testing.T, s *shop){
+		"erased before they are forwarded": func(_ *testing.T, s *shop) { s.markDan() },
+		"erased before they are learned": func(t *testing.T, s *shop) {
+			stray(t, s)
+			s.markDan()
+		},
+		"erased when they were learned": func(t *testing.T, s *shop) {
+			s.run(t)
+			require.Equal(t, map[string]int{"dan": 2}, s.learned(t))
+			s.markDan()
+		},
+		"forwarded by a process that has not heard of the erasure": func(t *testing.T, s *shop) {
+			s.clock = noon.Add(time.Hour)
+			stray(t, s)
+			s.markDan()
+		},
+		"forwarded once more by a process that was paused": func(t *testing.T, s *shop) {
+			s.run(t)
+			s.markDan()
+			s.run(t)
+			s.clock = noon.Add(time.Hour)
+			s.put(1, slices.Clone(s.records[misplaced])...)
+			s.restart(t)
+			s.eraseDan()
+		},
+		"dead letters that are replayed": func(t *testing.T, s *shop) {
+			s.clock = noon.Add(time.Hour)
+			stray(t, s)
+			letters := slices.Clone(s.records[misplaced])
+			delete(s.records, misplaced)
+			s.markDan()
+			for i := range letters {
+				letters[i].Headers = append(slices.Clone(letters[i].Headers),
+					record.Header{Key: record.HeaderTopic, Value: []byte(embedMisplaced)},
+					record.Header{
+						// As the guard writes it.
+						Key:   record.HeaderTime,
+						Value: []byte(letters[i].LogTime().Format(time.RFC3339Nano)),
+					})
+				letters[i].Topic = record.ReplayTopic(schemas.GroupEmbed)
+			}
+			s.put(1, letters...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			s.put(0, strayLikes()...)
+			happens(t, s)
+			s.run(t)
+			require.Empty(t, s.learned(t))
+			require.Empty(t, s.replayOn(t), "in a rebuild")
+			s.restart(t)
+			s.eraseDan()
+			s.run(t)
+			require.Empty(t, s.learned(t), "after a restart")
+
+			s.clock = latestOf(s.clock, noon.Add(2*time.Minute))
+			at := s.clock.Add(time.Second)
+			s.put(0, like("dan", 3, at))
+			s.put(1, like("dan", 4, at))
+			s.run(t)
+			require.Equal(t, map[string]int{"dan": 2}, s.learned(t), "what dan does then counts")
+			require.Equal(t, map[string]int{"dan": 2}, s.replayOn(t))
+		})
+	}
+}
+
+func latestOf(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// A marker erases as of its position, which says nothing in a partition of others. erase writes
+// them where they belong.
+func TestAMarkerInThePartitionOfOthersErasesNobody(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.put(1, likes("dan", 1, 2)...)
+	s.run(t)
+	s.put(0, erasedAt(schemas.TopicInteractions, "dan", noon.Add(-time.Hour)))
+	require.Equal(t, []int{0}, s.handle(t, "embed", s.embed, false))
+	s.restart(t)
+	require.NoError(t, s.embed.RecheckErasures(t.Context()))
+	require.Equal(t, map[string]int{"dan": 2}, s.learned(t))
+}
