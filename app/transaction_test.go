@@ -19,16 +19,17 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
+// TestEventsOfTransactions: one of them is open for a minute.
 func TestEventsOfTransactions(t *testing.T) {
 	t.Parallel()
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
 		in, _ := apptest.StartEmbedded(t, t.TempDir(), nil)
-		eventsOfTransactions(t, in, 0)
+		eventsOfTransactions(t, in, time.Minute)
 	})
 	t.Run("Real", func(t *testing.T) {
 		t.Parallel()
-		eventsOfTransactions(t, apptest.StartReal(t, nil), 0)
+		eventsOfTransactions(t, apptest.StartReal(t, nil), time.Minute)
 	})
 }
 
