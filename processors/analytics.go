@@ -49,6 +49,7 @@ func AnalyticsDeclaration() Declaration {
 					Name: "write progress", Interval: 2 * time.Second, Run: p.WriteProgress,
 					AtEnd: p.WriteProgress,
 				},
+				{Name: "recheck erased rows", Interval: erasureInterval, Run: p.RecheckErasures},
 			}}
 		},
 	}
@@ -63,6 +64,9 @@ type Analytics struct {
 	erasures *Erasures
 	// recentIDs is the size of the deduplication window, in offsets per partition.
 	recentIDs int
+	// erased are erased again for a while: a misplaced event stands in another partition than the
+	// marker of the erasure.
+	erased recentErasures
 
 	mu       sync.Mutex
 	windows  map[partitionKey]*window
@@ -122,8 +126,15 @@ func (p *Analytics) Assign(ctx context.Context, parts []record.Assignment) error
 			max(0, a.Next-int64(p.recentIDs)),
 			a.Next,
 			func(r *record.Record) error {
-				if x, err := schemas.DecodeInteraction(r); err == nil {
+				x, err := schemas.DecodeInteraction(r)
+				switch {
+				case err == nil:
 					w.seen(r.Offset, identity(r, &x))
+				case errors.Is(err, schemas.ErrErasureMarker):
+					var erased []sinks.Erasure
+					if appendErasure(&erased, r) == nil {
+						p.erased.remember(erased)
+					}
 				}
 				return nil
 			},
@@ -180,6 +191,7 @@ func (p *Analytics) Handle(ctx context.Context, b *record.Batch) error {
 	if err := p.store.EraseUsers(ctx, in.erased); err != nil {
 		return fmt.Errorf("erase %d users: %w", len(in.erased), err)
 	}
+	p.erased.remember(in.erased)
 	p.note(b, in.newest)
 	return in.rejects.Err()
 }
@@ -352,6 +364,11 @@ func (p *Analytics) note(b *record.Batch, newest time.Time) {
 	}
 	p.progress[key] = next
 	p.unsaved[key] = struct{}{}
+}
+
+// RecheckErasures erases recently erased users again. Call it every ten seconds.
+func (p *Analytics) RecheckErasures(ctx context.Context) error {
+	return p.erased.again(ctx, p.store.EraseUsers)
 }
 
 // WriteProgress writes up to which offset each partition is complete. Call it every few seconds.

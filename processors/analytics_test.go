@@ -187,3 +187,46 @@ func TestWithoutALeaseNothingIsInserted(t *testing.T) {
 	require.ErrorIs(t, a.Handle(t.Context(), b), over)
 	require.Empty(t, a.store.inserts)
 }
+
+// TestAMisplacedEventDoesNotOutliveAnErasure: an event stands in another partition than the marker,
+// and the member that handles it does not know of the erasure yet.
+func TestAMisplacedEventDoesNotOutliveAnErasure(t *testing.T) {
+	t.Parallel()
+	store, log := openStore(t).Analytics(), newMemoryLog()
+	member := func() processors.Instance {
+		return processors.AnalyticsDeclaration().New(processors.Deps{
+			Analytics: store, Streams: processors.Streams{Log: log, Emit: log},
+			Erasures: processors.NewErasures(), Settings: processors.Settings{RecentIDs: 100},
+		})
+	}
+	rows := func() int64 {
+		n, err := store.CountInteractions(t.Context())
+		require.NoError(t, err)
+		return n.Rows
+	}
+	recheck := func(x processors.Instance) {
+		for _, task := range x.Tasks {
+			require.NoError(t, task.Run(t.Context()))
+		}
+	}
+	marked, late := member(), member()
+	handle := func(x processors.Instance, m record.Record) {
+		first := int64(len(log.records[m.Topic]))
+		require.NoError(t, log.Emit(t.Context(), []record.Record{m}))
+		require.NoError(t, x.Handle(t.Context(), log.batch(m.Topic, first)))
+	}
+	handle(marked, erasedAt(schemas.TopicInteractions, "ann", noon))
+	handle(late, like("ann", 1, noon.Add(-time.Second)))
+	require.EqualValues(t, 1, rows())
+	recheck(marked)
+	require.Zero(t, rows())
+
+	handle(late, like("ann", 2, noon.Add(-time.Second)))
+	successor := member()
+	require.NoError(t, successor.Assign(t.Context(), []record.Assignment{{
+		TopicPartition: record.TopicPartition{Topic: schemas.TopicInteractions},
+		Committed:      3, Next: 3,
+	}}))
+	recheck(successor)
+	require.Zero(t, rows(), "the successor has found the marker")
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -42,14 +41,10 @@ type Graph struct {
 	erasures *Erasures
 	log      Log
 
-	mu sync.Mutex
-	// erased are the recently erased users, each with the number of remaining rechecks.
-	erased map[string]*erasedFriend
-}
-
-type erasedFriend struct {
-	sinks.Erasure
-	rechecks int
+	// erased are erased again for a while: a friendship is keyed by its pair, so an older one may
+	// be in another partition than the erasure marker, and a member may handle it before it knows
+	// of the erasure.
+	erased recentErasures
 }
 
 var _ Processor = (*Graph)(nil)
@@ -58,7 +53,6 @@ var _ Processor = (*Graph)(nil)
 func NewGraph(graph EdgeStore, streams Streams, erasures *Erasures) *Graph {
 	return &Graph{
 		graph: graph, emit: streams.Emit, log: streams.Log, erasures: erasures,
-		erased: make(map[string]*erasedFriend),
 	}
 }
 
@@ -85,7 +79,7 @@ func (p *Graph) Assign(ctx context.Context, parts []record.Assignment) error {
 					schemas.ErrErasureMarker,
 				) &&
 					appendErasure(&erased, r) == nil {
-					p.remember(erased)
+					p.erased.remember(erased)
 				}
 				return nil
 			},
@@ -97,39 +91,9 @@ func (p *Graph) Assign(ctx context.Context, parts []record.Assignment) error {
 	return nil
 }
 
-func (p *Graph) remember(erased []sinks.Erasure) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, e := range erased {
-		if old := p.erased[e.UserID]; old == nil || !e.At.Before(old.At) {
-			p.erased[e.UserID] = &erasedFriend{e, erasureRechecks}
-		}
-	}
-}
-
-// RecheckErasures erases recently erased users again. A friendship is keyed by its pair, so an
-// older one may be in another partition than the erasure marker, and a member may handle it before
-// it knows of the erasure. Call it every ten seconds.
+// RecheckErasures erases recently erased users again. Call it every ten seconds.
 func (p *Graph) RecheckErasures(ctx context.Context) error {
-	p.mu.Lock()
-	again := make([]sinks.Erasure, 0, len(p.erased))
-	for _, e := range p.erased {
-		again = append(again, e.Erasure)
-	}
-	p.mu.Unlock()
-	if err := p.graph.EraseFriends(ctx, again); err != nil {
-		return fmt.Errorf("erase %d users again: %w", len(again), err)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, e := range again {
-		if x := p.erased[e.UserID]; x != nil && x.At.Equal(e.At) {
-			if x.rechecks--; x.rechecks <= 0 {
-				delete(p.erased, e.UserID)
-			}
-		}
-	}
-	return nil
+	return p.erased.again(ctx, p.graph.EraseFriends)
 }
 
 // Handle applies the edges of b, then the erasures, and emits profile changes for the users
@@ -191,7 +155,7 @@ func (p *Graph) Handle(ctx context.Context, b *record.Batch) error {
 	if err := p.graph.EraseFriends(ctx, erased); err != nil {
 		return fmt.Errorf("erase %d users: %w", len(erased), err)
 	}
-	p.remember(erased)
+	p.erased.remember(erased)
 	if err := p.emit.Emit(ctx, due); err != nil {
 		return fmt.Errorf("emit %d changed profiles: %w", len(due), err)
 	}
