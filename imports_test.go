@@ -152,8 +152,8 @@ var libraries = []struct {
 	},
 	{
 		"github.com/twmb/franz-go",
-		[]string{"stream/embedded", "stream/internal/streamtest", "app"},
-		"the embedded broker is the only user of franz-go",
+		[]string{"stream/embedded", "stream/internal/streamtest", "app", "test/torture"},
+		"franz-go is the embedded broker, and in the torture the producer of other people",
 	},
 	{
 		"github.com/ThreeDotsLabs/watermill",

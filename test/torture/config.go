@@ -3,6 +3,7 @@
 package torture
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -19,6 +20,8 @@ type Config struct {
 	Duration time.Duration
 	// Slow is how many kills of Kafka and Neo4j there may be: each takes some 20 s to come back.
 	Slow int
+	// Brokers is how many brokers Kafka has: 1, or 3 that keep three copies of everything.
+	Brokers int
 	// Instances of the program run at the same time; Partitions are those of the busy topics.
 	Instances, Partitions int
 	// Users and Items are the audience and the catalog; Leavers are people who are erased on the
@@ -39,7 +42,8 @@ type Config struct {
 // Short returns the configuration of the run that takes a few minutes.
 func Short() Config {
 	return Config{
-		Faults: 15, Duration: 75 * time.Second, Slow: 2, Instances: 2, Partitions: 4, Users: 80,
+		Faults: 15, Duration: 75 * time.Second, Slow: 2, Brokers: 1, Instances: 2, Partitions: 4,
+		Users: 80,
 		Items: 60, Leavers: 6, Rate: 40,
 		// too few people to tell
 		Session: 6 * time.Second, CatchUpTimeout: 90 * time.Second, MaxRecallLoss: 0.5,
@@ -49,14 +53,15 @@ func Short() Config {
 // Long returns the configuration of the run that docs/RELIABILITY.md documents.
 func Long() Config {
 	return Config{
-		Faults: 210, Duration: 30 * time.Minute, Slow: 40, Instances: 3, Partitions: 4, Users: 300,
+		Faults: 210, Duration: 30 * time.Minute, Slow: 40, Brokers: 3, Instances: 3, Partitions: 4,
+		Users: 300,
 		Items: 160, Leavers: 30, Rate: 40,
 		Session: 7 * time.Second, CatchUpTimeout: 5 * time.Minute, MaxRecallLoss: 0.02,
 	}
 }
 
 // FromEnv changes c as the environment says: TORTURE_SEED, TORTURE_FAULTS, TORTURE_DURATION,
-// TORTURE_RATE and TORTURE_INSTANCES. Without a seed one is drawn from the clock.
+// TORTURE_RATE, TORTURE_INSTANCES and TORTURE_BROKERS. Without a seed one is drawn from the clock.
 func FromEnv(c Config) (Config, error) {
 	if c.Seed == 0 {
 		c.Seed = uint64(time.Now().UnixNano()) % 1_000_000_000
@@ -80,5 +85,11 @@ func FromEnv(c Config) (Config, error) {
 	)
 	read("TORTURE_RATE", func(v string) (e error) { c.Rate, e = strconv.ParseFloat(v, 64); return })
 	read("TORTURE_INSTANCES", func(v string) (e error) { c.Instances, e = strconv.Atoi(v); return })
+	read("TORTURE_BROKERS", func(v string) (e error) {
+		if c.Brokers, e = strconv.Atoi(v); e == nil && c.Brokers != 1 && c.Brokers != 3 {
+			e = errors.New("want 1 or 3")
+		}
+		return
+	})
 	return c, err
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"strings"
 	"time"
 
@@ -43,24 +42,53 @@ type edge struct {
 	id      string
 }
 
+// wantedRow is what a row of ours must say. client is what the event said of its time, where at is
+// not.
+type wantedRow struct {
+	id         string
+	at, client time.Time
+}
+
+// catalogItem is an item and where its newest record stands.
+type catalogItem struct {
+	title string
+	time  time.Time
+	at    position
+}
+
 // expected is what the stores must hold, computed from the log by the plainest means: no batches,
 // no windows, no stores.
 type expected struct {
 	ids    map[string]int // records by event id of ours
-	rows   map[position]string
+	rows   map[position]wantedRow
 	lists  map[position]string
 	hours  map[sumKey]uint64 // of items that people who were erased never touched
 	days   map[sumKey]uint64
-	users  map[string]*model.User
+	users  map[string]*person
 	edges  map[[2]string]edge
-	items  map[string]string // id to title
+	items  map[string]catalogItem
 	counts map[string]uint32 // events that the learner has counted for an item
 	dead   map[letter]string // to what was planted
+	last   map[letter]int64  // the last offset of a batch that cannot be read
 	erased map[string]time.Time
-	// due is the record of the last event that moved a user's vector.
-	due     map[string]record.Record
-	records int
-	repeats int
+	// ahead counts the events that said they were later than the log allows.
+	records, repeats, ahead int
+	// misplaced are the records that a group has to forward, by group and origin. notForwarded are
+	// those of them that stand in no topic of misplaced records, wronglyForwarded others that do.
+	misplaced                      map[letter]bool
+	notForwarded, wronglyForwarded finding
+	forwardedTwice                 int
+}
+
+// theLog is everything that was on the log at the end.
+type theLog struct {
+	topics map[string][]record.Record
+	// unreadable are the batches that a reader skips.
+	unreadable []record.Undecodable
+	// partitions is how many the topics keyed by user and by item have.
+	partitions int
+	// recentIDs is after how many offsets of a partition an id counts again.
+	recentIDs int64
 }
 
 // readLog returns a topic's records, partition by partition, in order.
@@ -90,94 +118,53 @@ func readLog(ctx context.Context, conn *stream.Conn, topic string) ([]record.Rec
 
 func at(r *record.Record) position { return position{r.Topic, r.Partition, r.Offset} }
 
-// theLog is everything that was on the log at the end.
-type theLog map[string][]record.Record
-
-func readAll(ctx context.Context, conn *stream.Conn) (theLog, error) {
-	out := make(theLog)
+func (h *harness) readAll(ctx context.Context) (log theLog, err error) {
+	log.topics, log.recentIDs = make(map[string][]record.Record), recentIDs
 	topics := []string{
 		schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers,
-		schemas.TopicRecommendations, schemas.TopicErasures,
+		schemas.TopicProfileChanges, schemas.TopicRecommendations, schemas.TopicErasures,
+		record.MisplacedTopic(schemas.GroupEmbed), record.MisplacedTopic(schemas.GroupCatalog),
 	}
 	for _, g := range processors.Groups() {
 		topics = append(topics, record.PoisonTopic(g))
 	}
+	if log.partitions, err = h.direct.Partitions(ctx, schemas.TopicInteractions); err != nil {
+		return log, err
+	}
+	h.skipped.reset()
 	for _, t := range topics {
-		var err error
-		if out[t], err = readLog(ctx, conn, t); err != nil {
-			return nil, err
+		if log.topics[t], err = readLog(ctx, h.direct, t); err != nil {
+			return log, err
 		}
 	}
-	return out, nil
+	log.unreadable = h.skipped.found()
+	return log, nil
 }
 
 // expect replays the log.
 func expect(log theLog) (*expected, error) {
 	x := &expected{
-		ids: make(map[string]int), rows: make(map[position]string),
+		ids: make(map[string]int), rows: make(map[position]wantedRow),
 		lists: make(map[position]string), hours: make(map[sumKey]uint64),
 		days:  make(map[sumKey]uint64),
-		users: make(map[string]*model.User), edges: make(map[[2]string]edge),
-		items: make(map[string]string), counts: make(map[string]uint32),
-		dead:   make(map[letter]string),
-		erased: make(map[string]time.Time), due: make(map[string]record.Record),
+		users: make(map[string]*person), edges: make(map[[2]string]edge),
+		items: make(map[string]catalogItem), counts: make(map[string]uint32),
+		dead: make(map[letter]string), last: make(map[letter]int64),
+		erased: make(map[string]time.Time), misplaced: make(map[letter]bool),
 	}
-	groups := make(map[string][]string)
-	for _, p := range plants() {
-		groups[p.name] = processors.Readers(p.topic)
-	}
-	for topic, records := range log {
-		for i := range records {
-			r := &records[i]
-			if name := r.Header(plantedHeader); name != "" && !strings.HasSuffix(
-				topic, record.PoisonTopic(""),
-			) {
-				for _, g := range groups[name] {
-					x.dead[letter{g, at(r)}] = name
-				}
-			}
-			if r.Header(schemas.HeaderSource) == source && r.Header(plantedHeader) == "" &&
-				r.Header(schemas.HeaderType) != string(schemas.KindUserErased) {
-				x.ids[r.Header(schemas.HeaderID)]++
-			}
-		}
-	}
-	// Erasures stand in line in several topics; here they are collected first, which must come to
-	// the same.
-	for _, topic := range []string{
-		schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicUsers,
-	} {
-		for i := range log[topic] {
-			r := &log[topic][i]
-			if r.Header(schemas.HeaderType) != string(schemas.KindUserErased) ||
-				r.Header(plantedHeader) != "" {
-				continue
-			}
-			u, err := schemas.DecodeUser(r)
-			if err != nil {
-				return nil, err
-			}
-			x.ids[u.EventID]++
-			when := u.OccurredAt // markers carry the time of the erasure
-			if topic == schemas.TopicUsers {
-				when = r.LogTime()
-			}
-			if when.After(x.erased[u.UserID]) {
-				x.erased[u.UserID] = when
-			}
-		}
-	}
-	if err := x.replayInteractions(log[schemas.TopicInteractions]); err != nil {
+	x.plants(log)
+	if err := x.erasures(log); err != nil {
 		return nil, err
 	}
-	x.replayFriendships(log[schemas.TopicFriendships])
-	for i := range log[schemas.TopicItems] {
-		if it, err := schemas.DecodeItem(&log[schemas.TopicItems][i]); err == nil {
-			x.items[it.ItemID] = it.Title // one partition per item, in order
-		}
+	if err := x.replayInteractions(log); err != nil {
+		return nil, err
 	}
-	for i := range log[schemas.TopicRecommendations] {
-		r := &log[schemas.TopicRecommendations][i]
+	x.replayFriendships(log.topics[schemas.TopicFriendships])
+	if err := x.replayItems(log); err != nil {
+		return nil, err
+	}
+	for i := range log.topics[schemas.TopicRecommendations] {
+		r := &log.topics[schemas.TopicRecommendations][i]
 		list, err := schemas.DecodeRecommendation(r)
 		if errors.Is(err, schemas.ErrErasureMarker) {
 			continue
@@ -185,11 +172,73 @@ func expect(log theLog) (*expected, error) {
 		if err != nil {
 			return nil, fmt.Errorf("a published list at %s: %w", at(r), err)
 		}
-		if !x.covered(list.UserID, list.GeneratedAt, r.LogTime()) {
+		if !x.covered(list.UserID, list.GeneratedAt, r.Time) {
 			x.lists[at(r)] = list.UserID
 		}
 	}
 	return x, nil
+}
+
+// plants finds what must become a dead letter: records and batches, for each group that reads them.
+func (x *expected) plants(log theLog) {
+	groups := make(map[string][]string)
+	for _, p := range plants() {
+		groups[p.name] = processors.Readers(p.topic)
+	}
+	for topic, records := range log.topics {
+		if strings.HasSuffix(topic, record.PoisonTopic("")) {
+			continue
+		}
+		for i := range records {
+			if name := records[i].Header(plantedHeader); name != "" {
+				for _, g := range groups[name] {
+					x.dead[letter{g, at(&records[i])}] = name
+				}
+			}
+		}
+	}
+	for _, u := range log.unreadable {
+		for _, g := range processors.Readers(u.Topic) {
+			key := letter{g, position{u.Topic, u.Partition, u.First}}
+			x.dead[key], x.last[key] = "a batch that cannot be read", u.Last
+		}
+	}
+}
+
+// erasures collects who was erased and when: the time at which the log took the event of the
+// erasure first. Markers stand in line in several topics; to collect the erasures first must come
+// to the same.
+func (x *expected) erasures(log theLog) error {
+	type erasure struct{ user, source, id string }
+	first := make(map[erasure]time.Time)
+	for i := range log.topics[schemas.TopicUsers] {
+		r := &log.topics[schemas.TopicUsers][i]
+		if len(r.Value) == 0 || r.Header(plantedHeader) != "" {
+			continue
+		}
+		u, err := schemas.DecodeUser(r)
+		if err != nil {
+			return fmt.Errorf("a record that was not planted at %s: %w", at(r), err)
+		}
+		x.seen(u.Source, u.EventID)
+		key := erasure{u.UserID, u.Source, u.EventID}
+		if at, known := first[key]; u.Erased && (!known || r.Time.Before(at)) {
+			first[key] = r.Time
+		}
+	}
+	for key, at := range first {
+		if at.After(x.erased[key.user]) {
+			x.erased[key.user] = at
+		}
+	}
+	return nil
+}
+
+// seen counts a record of an event of ours.
+func (x *expected) seen(from, id string) {
+	if from == source {
+		x.ids[id]++
+	}
 }
 
 // covered tells whether an event of a user is erased: it happened, or the log took it,
@@ -199,103 +248,14 @@ func (x *expected) covered(user string, occurred, recorded time.Time) bool {
 	return ok && (!occurred.After(erased) || !recorded.After(erased))
 }
 
-func (x *expected) replayInteractions(records []record.Record) error {
-	table := model.NewTable(model.Default())
-	learner, sums := model.NewLearner(table), model.NewSums(table)
-	signals := table.Config().Signals
-	seen := make(map[string]bool)
-	for i := range records {
-		r := &records[i]
-		e, err := schemas.DecodeInteraction(r)
-		if errors.Is(err, schemas.ErrErasureMarker) {
-			u, err := schemas.DecodeUser(r)
-			if err != nil {
-				return err
-			}
-			if id := "erasure " + u.Source + " " + u.EventID; !seen[id] {
-				seen[id] = true
-				delete(x.users, u.UserID)
-				delete(x.due, u.UserID)
-			}
-			continue
-		}
-		if err != nil {
-			if r.Header(plantedHeader) == "" {
-				return fmt.Errorf("a record that was not planted at %s: %w", at(r), err)
-			}
-			continue
-		}
-		x.records++
-		id := e.Source + " " + e.EventID
-		if seen[id] {
-			x.repeats++
-			continue
-		}
-		seen[id] = true
-		if x.covered(e.UserID, e.OccurredAt, r.LogTime()) {
-			continue
-		}
-		x.rows[at(r)] = e.EventID
-		if !strings.HasPrefix(e.ItemID, leaversItems) {
-			x.hours[sumKey{e.ItemID, string(e.Action), e.OccurredAt.Truncate(time.Hour).Unix()}]++
-		}
-		x.days[sumKey{e.UserID, string(e.Action), e.OccurredAt.Truncate(24 * time.Hour).Unix()}]++
-		var value float64
-		if e.Value != nil {
-			value = *e.Value
-		}
-		strength := signals.Strength(string(e.Action), value, e.Value != nil)
-		if strength == 0 {
-			continue
-		}
-		u := x.users[e.UserID]
-		if u == nil {
-			u = new(model.User)
-			x.users[e.UserID] = u
-		}
-		sums.Reset()
-		learner.Gradients(
-			u,
-			model.Event{
-				Item: table.Intern(e.ItemID), Strength: strength, At: e.OccurredAt.Unix(),
-				Seed: uint64(r.Offset),
-			},
-			sums,
-		)
-		table.Apply(sums)
-		x.due[e.UserID] = *r
-	}
-	for id := range x.itemsSeen(table) {
-		x.counts[id] = table.Count(table.Lookup(model.KeyOf(id)))
-	}
-	return nil
-}
-
-// itemsSeen yields the items that the learner knows, but for those of people who were erased.
-func (x *expected) itemsSeen(table *model.Table) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for k := range x.hours {
-			if table.Lookup(model.KeyOf(k.id)) != model.None && !yield(k.id) {
-				return
-			}
-		}
-	}
-}
-
-func (x *expected) replayFriendships(records []record.Record) {
-	for i := range records {
-		r := &records[i]
-		f, err := schemas.DecodeFriendship(r)
-		if err != nil || x.covered(f.UserID, f.OccurredAt, r.LogTime()) ||
-			x.covered(f.FriendID, f.OccurredAt, r.LogTime()) {
-			continue
-		}
-		low, high := f.Pair()
-		old, ok := x.edges[[2]string{low, high}]
-		if ok &&
-			(f.OccurredAt.Before(old.at) || f.OccurredAt.Equal(old.at) && f.EventID <= old.id) {
-			continue
-		}
-		x.edges[[2]string{low, high}] = edge{f.Removed, f.OccurredAt, f.EventID}
-	}
+// person is what must be known of a user who was not erased, or came back.
+type person struct {
+	*model.User
+	// own are the positive events of the partition that the user's key chooses, moved those that
+	// were forwarded to it, in the order of the log. How the two were interleaved nobody can tell.
+	own, moved []model.Taken
+	// mixed says that events of both kinds, or forwarded ones only, were learned.
+	mixed bool
+	// due are the records of the last event of both that moved the vector.
+	due []position
 }

@@ -133,6 +133,7 @@ func (h *harness) instanceFaults() []fault {
 			inject: func(ctx context.Context, r *rand.Rand) error { return h.roll(ctx, pick(r)) },
 		},
 		{kind: "poison records", weight: 3, inject: h.poison},
+		{kind: "compression bomb", weight: 2, inject: h.bomb},
 	}
 	if h.services == nil {
 		return alone
@@ -144,7 +145,10 @@ func (h *harness) instanceFaults() []fault {
 		fault{
 			kind: "instance: frozen amid a write, replaced, then awake", weight: 4,
 			inject: func(ctx context.Context, r *rand.Rand) error {
-				engine := []string{engineKafka, engineClickHouse, engineQdrant}[r.IntN(3)]
+				engine := []string{
+					h.services.brokers[r.IntN(len(h.services.brokers))], engineClickHouse,
+					engineQdrant,
+				}[r.IntN(3)]
 				remove, err := h.services.toxic(engine, "slow_writes", "latency", `"latency":600`)
 				if err != nil {
 					return err
@@ -200,85 +204,71 @@ func (h *harness) poison(ctx context.Context, r *rand.Rand) error {
 	return nil
 }
 
-// engineFaults break the engines and the connections to them.
+// engineFaults break the engines and the connections to them: of a cluster one member at a time.
 func (h *harness) engineFaults() []fault {
+	type inject = func(ctx context.Context, r *rand.Rand, name string) error
+	// between two verbs of the services script
+	verbs := func(begin, end string, low, high time.Duration) inject {
+		return func(ctx context.Context, r *rand.Rand, name string) error {
+			if err := h.services.verb(ctx, begin, name); err != nil {
+				return err
+			}
+			wait(ctx, between(r, low, high))
+			return h.services.verb(ctx, end, name)
+		}
+	}
+	toxic := func(kind, attributes string, low, high time.Duration) inject {
+		return func(ctx context.Context, r *rand.Rand, name string) error {
+			remove, err := h.services.toxic(name, kind, kind, attributes)
+			if err != nil {
+				return err
+			}
+			wait(ctx, between(r, low, high))
+			remove()
+			return nil
+		}
+	}
 	var out []fault
 	for _, engine := range allEngines() {
 		slow := engine == engineKafka || engine == engineNeo4j
+		names := h.services.names(engine)
 		killWeight := 3
-		if slow {
+		if slow && len(names) == 1 {
 			killWeight = 2
 		}
-		out = append(out,
-			fault{
-				kind: engine + ": kill -9 and start", weight: killWeight, slow: slow,
+		add := func(kind string, weight int, inject inject) {
+			out = append(out, fault{
+				kind: engine + ": " + kind, weight: weight, slow: slow && kind == killed,
 				inject: func(ctx context.Context, r *rand.Rand) error {
-					if err := h.services.verb(ctx, "kill", engine); err != nil {
-						return err
-					}
-					wait(ctx, between(r, 0, 4*time.Second))
-					return h.services.verb(ctx, "start", engine)
+					return inject(ctx, r, names[r.IntN(len(names))])
 				},
-			},
-			fault{
-				kind: engine + ": paused", weight: 3,
-				inject: func(ctx context.Context, r *rand.Rand) error {
-					if err := h.services.verb(ctx, "pause", engine); err != nil {
-						return err
-					}
-					wait(ctx, between(r, time.Second, 9*time.Second))
-					return h.services.verb(ctx, "resume", engine)
-				},
-			},
-			fault{
-				kind: engine + ": connections refused", weight: 2,
-				inject: func(ctx context.Context, r *rand.Rand) error {
-					accept := h.services.refuse(engine)
-					wait(ctx, between(r, 500*time.Millisecond, 6*time.Second))
-					return accept()
-				},
-			},
-			fault{
-				kind: engine + ": slow connections", weight: 2,
-				inject: h.toxic(
-					engine, "latency", `"latency":250,"jitter":200`, 2*time.Second, 6*time.Second,
-				),
-			},
-			fault{
-				kind: engine + ": connections cut", weight: 3,
-				inject: h.toxic(
-					engine, "reset_peer", `"timeout":0`, 100*time.Millisecond, 2*time.Second,
-				),
-			},
-			fault{
-				kind: engine + ": connections cut amid data", weight: 2,
-				inject: h.toxic(
-					engine, "limit_data", `"bytes":3000`, 500*time.Millisecond, 3*time.Second,
-				),
-			},
-			fault{
-				kind: engine + ": connections swallow everything", weight: 2,
-				inject: h.toxic(engine, "timeout", `"timeout":0`, time.Second, 7*time.Second),
-			},
-		)
+			})
+		}
+		add(killed, killWeight, verbs("kill", "start", 0, 4*time.Second))
+		add("paused", 3, verbs("pause", "resume", time.Second, 9*time.Second))
+		add("connections refused", 2, func(ctx context.Context, r *rand.Rand, name string) error {
+			accept := h.services.refuse(name)
+			wait(ctx, between(r, 500*time.Millisecond, 6*time.Second))
+			return accept()
+		})
+		add("slow connections", 2, toxic(
+			"latency", `"latency":250,"jitter":200`, 2*time.Second, 6*time.Second,
+		))
+		add("connections cut", 3, toxic(
+			"reset_peer", `"timeout":0`, 100*time.Millisecond, 2*time.Second,
+		))
+		add("connections cut amid data", 2, toxic(
+			"limit_data", `"bytes":3000`, 500*time.Millisecond, 3*time.Second,
+		))
+		add("connections swallow everything", 2, toxic(
+			"timeout", `"timeout":0`, time.Second, 7*time.Second,
+		))
 	}
 	return out
 }
 
-func (h *harness) toxic(
-	engine, kind, attributes string,
-	low, high time.Duration,
-) func(context.Context, *rand.Rand) error {
-	return func(ctx context.Context, r *rand.Rand) error {
-		remove, err := h.services.toxic(engine, kind, kind, attributes)
-		if err != nil {
-			return err
-		}
-		wait(ctx, between(r, low, high))
-		remove()
-		return nil
-	}
-}
+// killed is the fault that takes an engine some 20 s to come back from, where it is slow.
+const killed = "kill -9 and start"
 
 // stopLimit is how long an instance has to stop: its own limit of 20 s and some.
 const stopLimit = 25 * time.Second

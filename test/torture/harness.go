@@ -6,14 +6,17 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/record"
@@ -30,6 +33,9 @@ type harness struct {
 	conn      *stream.Conn // what the load writes through: it suffers the faults too
 	pub       *stream.Publisher
 	direct    *stream.Conn // what the comparison reads through
+	foreign   *foreign
+	skipped   skipped
+	bombs     func() ([]byte, error)
 	ledger    *ledger
 	load      *load
 	planter   *sender
@@ -45,7 +51,7 @@ type harness struct {
 func newHarness(cfg Config, dir string, logs io.Writer) *harness {
 	h := &harness{
 		cfg: cfg, dir: dir, logs: logs, ledger: newLedger(), begin: time.Now(),
-		tally: tally{byKind: make(map[string]int)},
+		tally: tally{byKind: make(map[string]int)}, bombs: sync.OnceValues(compressionBomb),
 	}
 	h.load = &load{
 		cfg: cfg, world: newWorld(cfg), ledger: h.ledger, sender: h.sender, progress: h.progress,
@@ -75,7 +81,7 @@ func (h *harness) progress() float64 {
 func (h *harness) sender(name string, seed uint64) *sender {
 	return &sender{
 		name: name, rand: rand.New(rand.NewPCG(h.cfg.Seed, seed)), pub: h.pub, ledger: h.ledger,
-		target: h.target,
+		target: h.target, foreign: h.foreign, strays: h.load.world.strays, clocks: true,
 	}
 }
 
@@ -109,7 +115,7 @@ func (h *harness) settings() []string {
 // onServices prepares instances on real engines, not yet started.
 func (h *harness) onServices(ctx context.Context, binary, script string) error {
 	var err error
-	if h.services, err = startServices(ctx, script, h.dir, h.logs); err != nil {
+	if h.services, err = startServices(ctx, script, h.dir, h.cfg.Brokers, h.logs); err != nil {
 		return err
 	}
 	h.note("engines are up")
@@ -117,7 +123,7 @@ func (h *harness) onServices(ctx context.Context, binary, script string) error {
 	env := append(
 		h.settings(),
 		"SLIPSTREAM_KAFKA_TOPIC_PREFIX="+topicPrefix,
-		"KAFKA_BROKERS="+s.proxied[engineKafka],
+		"KAFKA_BROKERS="+strings.Join(s.kafka(s.proxied), ","),
 		"QDRANT_ADDR="+s.proxied[engineQdrant],
 		"SLIPSTREAM_QDRANT_COLLECTION_PREFIX="+database+"_",
 		"NEO4J_URI=bolt://"+s.proxied[engineNeo4j],
@@ -144,7 +150,7 @@ func (h *harness) onServices(ctx context.Context, binary, script string) error {
 		}
 		h.instances = append(h.instances, x)
 	}
-	return h.connect(ctx, s.proxied[engineKafka], s.direct[engineKafka])
+	return h.connect(ctx, s.kafka(s.proxied), s.kafka(s.direct))
 }
 
 // onEmbedded prepares the one process of slipstream dev.
@@ -176,8 +182,8 @@ func (h *harness) ending(what string) {
 	h.ended = append(h.ended, what)
 }
 
-func (h *harness) connect(ctx context.Context, proxied, direct string) (err error) {
-	c := stream.DefaultConfig(proxied)
+func (h *harness) connect(ctx context.Context, proxied, direct []string) (err error) {
+	c := stream.DefaultConfig(proxied...)
 	c.RequestTimeout, c.ClientID, c.OpenTimeout = 5*time.Second, "torture", time.Minute
 	if h.services != nil {
 		c.Prefix = topicPrefix
@@ -190,9 +196,38 @@ func (h *harness) connect(ctx context.Context, proxied, direct string) (err erro
 	if h.pub, err = stream.NewPublisher(h.conn, p); err != nil {
 		return err
 	}
-	c.Brokers = []string{direct}
+	if h.foreign, err = newForeign(proxied, c.Prefix, h.cfg.Partitions); err != nil {
+		return err
+	}
+	c.Brokers, c.Skipped = direct, h.skipped.add
 	h.direct, err = stream.Open(ctx, c)
 	return err
+}
+
+// skipped collects batches that readers have skipped.
+type skipped struct {
+	mu      sync.Mutex
+	batches map[position]record.Undecodable
+}
+
+func (s *skipped) reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.batches = make(map[position]record.Undecodable)
+}
+
+func (s *skipped) add(u *record.Undecodable) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.batches != nil {
+		s.batches[position{u.Topic, u.Partition, u.First}] = *u
+	}
+}
+
+func (s *skipped) found() []record.Undecodable {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.batches))
 }
 
 func (h *harness) close() {
@@ -202,6 +237,9 @@ func (h *harness) close() {
 	}
 	if h.pub != nil {
 		_ = h.pub.Close()
+	}
+	if h.foreign != nil {
+		h.foreign.close()
 	}
 	for _, c := range []*stream.Conn{h.conn, h.direct} {
 		if c != nil {
@@ -243,6 +281,19 @@ func lag(ctx context.Context, conn *stream.Conn) (byGroup map[string]int64, inWo
 	return byGroup, inWork, nil
 }
 
+// ended is an error while a transaction is open: the lag does not count what stands behind it.
+func ended(ctx context.Context, conn *stream.Conn) error {
+	bounds, err := conn.Offsets(
+		ctx, schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems,
+	)
+	for tp, b := range bounds {
+		if b.End < b.HighWatermark {
+			return fmt.Errorf("a transaction is open on %s from offset %d", tp, b.End)
+		}
+	}
+	return err
+}
+
 // awaitIdle waits until the lag of every group has been 0 for a while: processors emit to one
 // another.
 func (h *harness) awaitIdle(ctx context.Context, conn *stream.Conn, limit time.Duration) error {
@@ -251,6 +302,9 @@ func (h *harness) awaitIdle(ctx context.Context, conn *stream.Conn, limit time.D
 	var before string
 	for calm := 0; calm < 4; {
 		byGroup, inWork, err := lag(ctx, conn)
+		if err == nil {
+			err = ended(ctx, conn)
+		}
 		state := fmt.Sprintf("%v, %d batch intents", byGroup, inWork)
 		if err != nil {
 			state = err.Error()

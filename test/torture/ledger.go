@@ -5,24 +5,51 @@ package torture
 import "sync"
 
 // ledger is what was sent. An event is acknowledged when Kafka or the API said that the log has it;
-// one that is not may be there or not.
+// one that is not may be there or not, unless its transaction was aborted.
 type ledger struct {
 	mu     sync.Mutex
 	events map[string]*entry // by event id
 	// refusals are requests that had to be refused, and were.
 	refusals, wronglyTaken int
-	// planted counts the records that nobody can digest, twice the events that were sent a second
-	// time on purpose.
-	planted, twice int
-	// overHTTP and overKafka count acknowledged events.
-	overHTTP, overKafka int
+	// planted counts the records that nobody can digest, bombs the batches, twice the events that
+	// were sent a second time on purpose.
+	planted, bombs, twice int
+	// overHTTP and overKafka count acknowledged events; of the latter overOthers were written by a
+	// producer that is not ours, and inTransactions in transactions that were committed.
+	overHTTP, overKafka, overOthers, inTransactions int
+	// transactions counts those that were ended, by how.
+	transactions transactions
 	// answers are the recommendations asked for while things broke.
 	answers answers
 }
 
+// fate is what is known of an event.
+type fate int
+
+const (
+	uncertain    fate = iota // it may be on the log or not
+	acknowledged             // it is on the log
+	aborted                  // it must not count: its transaction was not committed
+)
+
 type entry struct {
 	topic string
-	acked bool
+	fate  fate
+}
+
+// route is the way on which events were sent.
+type route int
+
+const (
+	overHTTP route = iota
+	overKafka
+	overOthers
+	inTransactions
+)
+
+// transactions counts transactions by how they ended, and those that stayed open for some seconds.
+type transactions struct {
+	Committed, Aborted, Uncertain, Open int
 }
 
 // answers counts what came of asking for recommendations.
@@ -32,22 +59,41 @@ type answers struct {
 
 func newLedger() *ledger { return &ledger{events: make(map[string]*entry)} }
 
+// sent notes an event that is about to be sent. One that was acknowledged before stays so.
 func (l *ledger) sent(topic, id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.events[id] = &entry{topic: topic}
+	if e := l.events[id]; e == nil || e.fate != acknowledged {
+		l.events[id] = &entry{topic: topic}
+	}
 }
 
-func (l *ledger) acked(viaHTTP bool, ids ...string) {
+func (l *ledger) acked(via route, ids ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, id := range ids {
-		l.events[id].acked = true
+		l.events[id].fate = acknowledged
 	}
-	if viaHTTP {
+	switch via {
+	case overHTTP:
 		l.overHTTP += len(ids)
-	} else {
+	case inTransactions:
+		l.inTransactions += len(ids)
 		l.overKafka += len(ids)
+	case overOthers:
+		l.overOthers += len(ids)
+		l.overKafka += len(ids)
+	case overKafka:
+		l.overKafka += len(ids)
+	}
+}
+
+// dropped notes events whose transaction was aborted.
+func (l *ledger) dropped(ids ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range ids {
+		l.events[id].fate = aborted
 	}
 }
 
@@ -57,15 +103,20 @@ func (l *ledger) count(f func(*ledger)) {
 	f(l)
 }
 
-// totals returns how many events were sent and how many were acknowledged.
-func (l *ledger) totals() (sent, acked int) {
+// totals returns how many events were sent, how many of them were acknowledged, and how many must
+// not count.
+func (l *ledger) totals() (sent, acked, dropped int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, e := range l.events {
 		sent++
-		if e.acked {
+		switch e.fate {
+		case acknowledged:
 			acked++
+		case aborted:
+			dropped++
+		case uncertain:
 		}
 	}
-	return sent, acked
+	return sent, acked, dropped
 }

@@ -134,7 +134,7 @@ func RunOutages(
 		return nil, nil, nil, err
 	}
 	wait(ctx, lookAfter)
-	log, err := readAll(ctx, h.direct)
+	log, err := h.readAll(ctx)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -19,8 +19,12 @@ type Report struct {
 	// FaultsFailed are faults that could not be injected or undone.
 	FaultsFailed []string
 
-	Sent, Acked, OverHTTP, OverKafka, SentTwice, Planted, Refusals, WronglyTaken int
-	Answers                                                                      answers
+	// Dropped are events of transactions that were aborted for good; OverOthers and InTransactions
+	// parts of OverKafka; Bombs batches that cannot be read.
+	Sent, Acked, Dropped, OverHTTP, OverKafka, OverOthers, InTransactions int
+	SentTwice, Planted, Bombs, Refusals, WronglyTaken                     int
+	Transactions                                                          transactions
+	Answers                                                               answers
 
 	Starts, Crashes, FailedStarts, MaxRSS int64
 	Stops                                 int
@@ -32,6 +36,9 @@ type Report struct {
 	Reference *Reference
 }
 
+// mostMemory is what no instance may need, whatever it is given to read.
+const mostMemory = 600 << 20
+
 // Problems lists everything that must not be.
 func (r *Report) Problems(maxRecallLoss float64) []string {
 	out := r.Verdict.Problems()
@@ -40,6 +47,9 @@ func (r *Report) Problems(maxRecallLoss float64) []string {
 	}
 	if r.Crashes > 0 {
 		out = append(out, fmt.Sprintf("instances that ended by themselves: %d", r.Crashes))
+	}
+	if r.MaxRSS > mostMemory {
+		out = append(out, fmt.Sprintf("an instance took %d MiB of memory", r.MaxRSS>>20))
 	}
 	if ref := r.Reference; ref != nil {
 		if ref.WrongUsers.Count > 0 {
@@ -80,6 +90,19 @@ func (r *Report) String() string {
 			"sent twice on purpose",
 		r.Sent, r.Acked, r.OverHTTP, r.OverKafka, r.SentTwice,
 	)
+	p(
+		"other producers     %d events, and %d in transactions: %d committed, %d aborted, %d "+
+			"uncertain, %d open for seconds",
+		r.OverOthers, r.InTransactions, r.Transactions.Committed, r.Transactions.Aborted,
+		r.Transactions.Uncertain, r.Transactions.Open,
+	)
+	p("aborted for good    %d events, %d of them are read", r.Dropped, v.Aborted.Count)
+	p(
+		"misplaced           %d records, %d not forwarded, %d forwarded wrongly; %d stand twice "+
+			"in their topic, where the reader drops them",
+		v.Misplaced, v.NotForwarded.Count, v.WronglyForwarded.Count, v.ForwardedTwice,
+	)
+	p("ahead of the log    %d events, %d rows with another time", v.Ahead, v.WrongTimes.Count)
 	p("refused requests    %d of %d that had to be", r.Refusals, r.Refusals+r.WronglyTaken)
 	p(
 		"interactions        %d records, %d repetitions among them, %d rows expected", v.Records,
@@ -89,8 +112,9 @@ func (r *Report) String() string {
 	p("doubled             %d", v.Doubled.Count+v.Undead.Count)
 	p("wrongly poisoned    %d", v.WronglyPoisoned.Count)
 	p(
-		"poisoned            %d dead letters of %d planted records, %d missing", v.DeadLetters,
-		r.Planted, v.NotPoisoned.Count,
+		"poisoned            %d dead letters of %d planted records and %d batches that cannot be "+
+			"read, %d missing",
+		v.DeadLetters, r.Planted, r.Bombs, v.NotPoisoned.Count,
 	)
 	p(
 		"lists               %d published, %d without a row, %d doubled, %d changes unanswered",

@@ -44,7 +44,7 @@ func Run(ctx context.Context, cfg Config, paths Paths, diary io.Writer) (*Report
 	}
 	caughtUp := time.Since(rested)
 	wait(ctx, lookAfter)
-	log, err := readAll(ctx, h.direct)
+	log, err := h.readAll(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (h *harness) prepare(ctx context.Context, wg *sync.WaitGroup, paths Paths) 
 			return err
 		}
 		if embedded != "" {
-			if err := h.connect(starting, embedded, embedded); err != nil {
+			if err := h.connect(starting, []string{embedded}, []string{embedded}); err != nil {
 				return err
 			}
 		}
@@ -178,9 +178,11 @@ func (h *harness) report(injected time.Duration) *Report {
 	if len(h.stops) > 0 {
 		r.SlowestStop = slices.Max(h.stops)
 	}
-	r.Sent, r.Acked = h.ledger.totals()
+	r.Sent, r.Acked, r.Dropped = h.ledger.totals()
 	l := h.ledger
 	r.OverHTTP, r.OverKafka, r.SentTwice, r.Planted = l.overHTTP, l.overKafka, l.twice, l.planted
+	r.OverOthers, r.InTransactions, r.Transactions = l.overOthers, l.inTransactions, l.transactions
+	r.Bombs = l.bombs
 	r.Refusals, r.WronglyTaken, r.Answers = l.refusals, l.wronglyTaken, l.answers
 	for _, x := range slices.Compact(slices.Clone(h.instances)) {
 		r.Starts += x.starts.Load()

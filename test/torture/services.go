@@ -5,18 +5,25 @@ package torture
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // The engines, by the names that the services script knows.
@@ -27,18 +34,28 @@ const (
 	engineQdrant     = "qdrant"
 )
 
-func allEngines() []string {
-	return []string{
-		engineKafka, engineNeo4j, engineClickHouse, engineQdrant,
+// names are those of the processes of an engine.
+func (s *services) names(engine string) []string {
+	if engine == engineKafka {
+		return s.brokers
 	}
+	return []string{engine}
+}
+
+func allEngines() []string {
+	return []string{engineKafka, engineNeo4j, engineClickHouse, engineQdrant}
 }
 
 // services is a set of real engines of our own, each behind a proxy that can refuse, slow down and
-// cut connections. Kafka advertises its proxy to whoever comes through it, and its plain address to
-// whoever does not.
+// cut connections. Kafka's brokers advertise their proxies to whoever comes through one, and their
+// plain addresses to whoever does not.
 type services struct {
 	script string
 	env    []string
+	// brokers are the names of Kafka's brokers: kafka, or kafka1 to kafka3.
+	brokers []string
+	// extra are settings of an engine that the others must not have.
+	extra map[string][]string
 	// direct and proxied are the addresses.
 	direct, proxied map[string]string
 	proxies         map[string]*toxiproxy.Proxy
@@ -47,75 +64,188 @@ type services struct {
 
 const neo4jPassword = "slipstream-torture"
 
-// startServices starts the engines in a folder of their own and returns when they serve.
-func startServices(ctx context.Context, script, dir string, logs io.Writer) (*services, error) {
-	p, err := freePorts(13)
+// startServices starts the engines in a folder of their own and returns when they serve. brokers is
+// 1 or 3.
+func startServices(
+	ctx context.Context, script, dir string, brokers int, logs io.Writer,
+) (*services, error) {
+	p, err := freePorts(9)
 	if err != nil {
 		return nil, err
 	}
 	port := func(i int) string { return strconv.Itoa(p[i]) }
-	addr := func(i int) string { return "127.0.0.1:" + port(i) }
 	s := &services{
 		script: script, logs: logs, proxies: make(map[string]*toxiproxy.Proxy),
+		extra: make(map[string][]string),
 		direct: map[string]string{
-			engineKafka: addr(0), engineNeo4j: addr(3), engineClickHouse: addr(5),
-			engineQdrant: addr(7),
+			engineNeo4j: local(p[0]), engineClickHouse: local(p[2]), engineQdrant: local(p[4]),
 		},
 		proxied: map[string]string{
-			engineKafka: addr(9), engineNeo4j: addr(10), engineClickHouse: addr(11),
-			engineQdrant: addr(12),
+			engineNeo4j: local(p[6]), engineClickHouse: local(p[7]), engineQdrant: local(p[8]),
 		},
 	}
-	inner := addr(2) // Kafka's listener behind the proxy
 	s.env = append(
 		os.Environ(),
 		"SERVICES_DATA="+filepath.Join(dir, "engines"),
 		"SERVICES_JVM_FLAGS=-XX:TieredStopAtLevel=1",
-		"KAFKA_PORT="+port(0),
-		"KAFKA_CONTROLLER_PORT="+port(1),
-		"KAFKA_HEAP=512m",
-		"NEO4J_BOLT_PORT="+port(
-			3,
-		),
-		"NEO4J_HTTP_PORT="+port(4),
+		"NEO4J_BOLT_PORT="+port(0),
+		"NEO4J_HTTP_PORT="+port(1),
 		"NEO4J_HEAP=512m",
 		"NEO4J_PAGECACHE=64m",
 		"NEO4J_PASSWORD="+neo4jPassword,
-		"CLICKHOUSE_TCP_PORT="+port(
-			5,
-		),
-		"CLICKHOUSE_HTTP_PORT="+port(6),
-		"QDRANT_GRPC_PORT="+port(7),
-		"QDRANT_HTTP_PORT="+port(8),
-		"KAFKA_EXTRA_PROPERTIES=listeners=PLAINTEXT://"+addr(
-			0,
-		)+",PROXIED://"+inner+",CONTROLLER://"+addr(
-			1,
-		)+
-			"\nadvertised.listeners=PLAINTEXT://"+addr(
-			0,
-		)+",PROXIED://"+addr(
-			9,
-		)+
-			"\nlistener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,"+
-			"CONTROLLER:PLAINTEXT",
+		"CLICKHOUSE_TCP_PORT="+port(2),
+		"CLICKHOUSE_HTTP_PORT="+port(3),
+		"QDRANT_GRPC_PORT="+port(4),
+		"QDRANT_HTTP_PORT="+port(5),
 	)
+	upstream := maps.Clone(s.direct)
+	if brokers == 1 {
+		err = s.oneBroker(upstream)
+	} else {
+		err = s.cluster(upstream)
+	}
+	if err != nil {
+		return nil, err
+	}
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	for name, listen := range s.proxied {
-		upstream := s.direct[name]
-		if name == engineKafka {
-			upstream = inner
-		}
-		s.proxies[name] = toxiproxy.NewProxy(server, name, listen, upstream)
+		s.proxies[name] = toxiproxy.NewProxy(server, name, listen, upstream[name])
 		if err := s.proxies[name].Start(); err != nil {
 			return nil, fmt.Errorf("proxy of %s: %w", name, err)
 		}
 	}
-	if err := s.verb(ctx, "up"); err != nil {
+	if err := s.up(ctx); err != nil {
 		_ = s.wipe()
 		return nil, err
 	}
 	return s, nil
+}
+
+func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
+
+// oneBroker adds a single broker. upstream gets the address behind its proxy.
+func (s *services) oneBroker(upstream map[string]string) error {
+	p, err := freePorts(4)
+	if err != nil {
+		return err
+	}
+	s.brokers = []string{engineKafka}
+	s.env = append(
+		s.env, "KAFKA_PORT="+strconv.Itoa(p[0]), "KAFKA_CONTROLLER_PORT="+strconv.Itoa(p[1]),
+		"KAFKA_HEAP=512m",
+	)
+	s.broker(engineKafka, p[0], p[1], p[2], p[3])
+	upstream[engineKafka] = local(p[2])
+	return nil
+}
+
+// clusterPorts is the distance between the ports of two brokers of a cluster, as the services
+// script has it; a controller's is in the middle.
+const clusterPorts = 10
+
+// cluster adds three brokers, each a controller too.
+func (s *services) cluster(upstream map[string]string) error {
+	p, err := freePorts(6)
+	if err != nil {
+		return err
+	}
+	base, err := freeCluster()
+	if err != nil {
+		return err
+	}
+	s.env = append(s.env, "KAFKA_CLUSTER_PORT="+strconv.Itoa(base), "KAFKA_HEAP=320m")
+	for n := range 3 {
+		name := fmt.Sprintf("%s%d", engineKafka, n+1)
+		port := base + n*clusterPorts
+		s.brokers = append(s.brokers, name)
+		s.broker(name, port, port+clusterPorts/2, p[n], p[3+n])
+		upstream[name] = local(p[n])
+	}
+	return nil
+}
+
+// broker sets what one broker listens on: its port for whoever comes directly, inner behind the
+// proxy.
+func (s *services) broker(name string, port, controller, inner, proxy int) {
+	s.direct[name], s.proxied[name] = local(port), local(proxy)
+	s.extra[name] = []string{"KAFKA_EXTRA_PROPERTIES=" + strings.Join([]string{
+		"listeners=PLAINTEXT://" + local(port) + ",PROXIED://" + local(inner) +
+			",CONTROLLER://" + local(controller),
+		"advertised.listeners=PLAINTEXT://" + local(port) + ",PROXIED://" + local(proxy),
+		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT," +
+			"CONTROLLER:PLAINTEXT",
+	}, "\n")}
+}
+
+// up starts all engines at once: a broker of a cluster serves when a second one does.
+func (s *services) up(ctx context.Context) error {
+	names := append([]string{engineNeo4j, engineClickHouse, engineQdrant}, s.brokers...)
+	errs := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() { errs[i] = s.verb(ctx, "up", name) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return awaitBrokers(ctx, s.kafka(s.direct))
+}
+
+// awaitBrokers waits until every broker of a cluster is known: topics cannot have more copies than
+// there are brokers.
+func awaitBrokers(ctx context.Context, brokers []string) error {
+	c, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		req := kmsg.NewPtrMetadataRequest()
+		req.Topics = []kmsg.MetadataRequestTopic{}
+		res, err := req.RequestWith(ctx, c)
+		if err == nil && len(res.Brokers) == len(brokers) {
+			return nil
+		}
+		if !wait(ctx, 200*time.Millisecond) {
+			return fmt.Errorf("wait for %d brokers: %w", len(brokers), errors.Join(err, ctx.Err()))
+		}
+	}
+}
+
+// kafka returns the addresses of the brokers: their proxies', or their own.
+func (s *services) kafka(of map[string]string) []string {
+	var out []string
+	for _, name := range s.brokers {
+		out = append(out, of[name])
+	}
+	return out
+}
+
+// freeCluster returns the first port of a cluster whose others are free as well.
+func freeCluster() (int, error) {
+	for range 1000 {
+		base := 20_000 + rand.IntN(11_000)
+		free := true
+		for n := range 2 * 3 {
+			free = free && isFree(base+n*clusterPorts/2)
+		}
+		if free {
+			return base, nil
+		}
+	}
+	return 0, errors.New("found no free ports for a cluster")
+}
+
+func isFree(port int) bool {
+	var listen net.ListenConfig
+	l, err := listen.Listen(context.Background(), "tcp", local(port))
+	if err == nil {
+		_ = l.Close()
+	}
+	return err == nil
 }
 
 // freePorts returns n free ports below the range that outgoing connections are given: a port must
@@ -141,13 +271,11 @@ func freePorts(n int) ([]int, error) {
 func (s *services) verb(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, s.script, args...)
 	var out bytes.Buffer
-	cmd.Env, cmd.Stdout, cmd.Stderr = s.env, io.MultiWriter(
-		&out,
-		s.logs,
-	), io.MultiWriter(
-		&out,
-		s.logs,
-	)
+	cmd.Env = s.env
+	if len(args) > 1 {
+		cmd.Env = append(slices.Clone(s.env), s.extra[args[1]]...)
+	}
+	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, s.logs), io.MultiWriter(&out, s.logs)
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf(
 			"%s %s: %w: %s", filepath.Base(s.script), strings.Join(args, " "), err,

@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
@@ -39,9 +40,10 @@ type stores struct {
 	items itemLister
 	graph edgeLister
 	db    *sql.DB
-	// seconds turns a column of time into Unix seconds, in the store's SQL.
-	seconds string
-	close   []func() error
+	// seconds turns a column of time into Unix seconds, text into text (microLayout), in the
+	// store's SQL.
+	seconds, text string
+	close         []func() error
 }
 
 func (s *stores) Close() {
@@ -82,6 +84,7 @@ func (s *services) openStores(ctx context.Context) (*stores, error) {
 	return &stores{
 		users: q.Users(), items: q.Items(), graph: n, db: db,
 		seconds: "toInt64(toUnixTimestamp(toDateTime(%s, 'UTC')))",
+		text:    "ifNull(toString(%s), '')",
 		close:   []func() error{q.Close, n.Close, db.Close},
 	}, nil
 }
@@ -100,6 +103,7 @@ func openEmbedded(ctx context.Context, dir string) (*stores, error) {
 	}
 	return &stores{
 		users: s, items: s, graph: s, db: db, seconds: "CAST(strftime('%%s', %s) AS INTEGER)",
+		text:  "ifnull(%s, '')",
 		close: []func() error{db.Close, s.Close},
 	}, nil
 }
@@ -135,6 +139,71 @@ func (s *stores) rows(
 		out[p] = x
 	}
 	return out, doubled, rows.Err()
+}
+
+// microLayout is how stores write times.
+const microLayout = "2006-01-02 15:04:05.000000"
+
+// eventTimes are what a row says of the time of an event.
+type eventTimes struct{ at, client time.Time }
+
+// times returns those of the rows of interactions.
+func (s *stores) times(ctx context.Context) (map[position]eventTimes, error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT log_topic, log_partition, log_offset, "+
+		fmt.Sprintf(s.text, "occurred_at")+", "+fmt.Sprintf(s.text, "client_time")+
+		" FROM interactions")
+	if err != nil {
+		return nil, fmt.Errorf("read times: %w", err)
+	}
+	defer rows.Close()
+	out := make(map[position]eventTimes)
+	for rows.Next() {
+		var p position
+		var partition int64
+		var at, client string
+		if err := rows.Scan(&p.topic, &partition, &p.offset, &at, &client); err != nil {
+			return nil, err
+		}
+		var x eventTimes
+		if x.at, err = time.Parse(microLayout, at); err != nil {
+			return nil, err
+		}
+		if client != "" {
+			if x.client, err = time.Parse(microLayout, client); err != nil {
+				return nil, err
+			}
+		}
+		p.partition = int(partition)
+		out[p] = x
+	}
+	return out, rows.Err()
+}
+
+// titles returns those of the items that analysts see, by id.
+func (s *stores) titles(ctx context.Context) (map[string]string, error) {
+	return s.pairs(ctx, "SELECT item_id, title FROM items")
+}
+
+// names returns the users whose attributes analysts see.
+func (s *stores) names(ctx context.Context) (map[string]string, error) {
+	return s.pairs(ctx, "SELECT user_id, attributes FROM users")
+}
+
+func (s *stores) pairs(ctx context.Context, query string) (map[string]string, error) {
+	rows, err := s.db.QueryContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", query, err)
+	}
+	defer rows.Close()
+	out := make(map[string]string)
+	for rows.Next() {
+		var id, value string
+		if err := rows.Scan(&id, &value); err != nil {
+			return nil, err
+		}
+		out[id] = value
+	}
+	return out, rows.Err()
 }
 
 // sums returns the sums of a rollup.

@@ -34,7 +34,7 @@ func TestRealTortureLong(t *testing.T) {
 func TestRealOutages(t *testing.T) {
 	enginetest.Chosen(t, "TORTURE", "torture")
 	cfg := torture.Long()
-	cfg.Rate, cfg.Instances, cfg.Duration = 60, 2, 6*time.Minute
+	cfg.Rate, cfg.Instances, cfg.Brokers, cfg.Duration = 60, 2, 1, 6*time.Minute
 	cfg, err := torture.FromEnv(cfg)
 	require.NoError(t, err)
 	services := enginetest.Addr(t, "SLIPSTREAM_SERVICES")

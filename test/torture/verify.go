@@ -3,15 +3,11 @@
 package torture
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
@@ -35,10 +31,15 @@ func (f *finding) add(format string, args ...any) {
 // but the totals must be zero.
 type Verdict struct {
 	Records, Repeats, Rows, Lists, Users, Edges, Items, DeadLetters, Erased int
+	// Ahead counts events that said they were later than the log allows; Misplaced records that
+	// groups had to forward, ForwardedTwice those that stand twice in their topic, which a reader
+	// notices; Unreadable batches.
+	Ahead, Misplaced, ForwardedTwice, Unreadable int
 
 	Lost, Doubled, Undead, WronglyPoisoned, NotPoisoned, DeadLetterRows finding
 	ListsLost, ListsDoubled, HourSums, DaySums, WrongEdges              finding
 	WrongUsers, ErasedLeft, WrongItems, Unanswered                      finding
+	Aborted, WrongTimes, NotForwarded, WronglyForwarded                 finding
 }
 
 // Problems lists what is not zero.
@@ -63,6 +64,10 @@ func (v *Verdict) Problems() []string {
 		{"traces of erased people", &v.ErasedLeft},
 		{"items that differ", &v.WrongItems},
 		{"changes of a user that no list answers", &v.Unanswered},
+		{"events of aborted transactions that are read", &v.Aborted},
+		{"rows with another time", &v.WrongTimes},
+		{"misplaced records that were not forwarded", &v.NotForwarded},
+		{"records that were forwarded without being misplaced", &v.WronglyForwarded},
 	} {
 		if f.Count > 0 {
 			out = append(
@@ -78,19 +83,14 @@ func (v *Verdict) Problems() []string {
 func verify(ctx context.Context, l *ledger, log theLog, x *expected, s *stores) (*Verdict, error) {
 	v := &Verdict{
 		Records: x.records, Repeats: x.repeats, Rows: len(x.rows), Lists: len(x.lists),
-		Users: len(x.users), Erased: len(x.erased),
+		Users: len(x.users), Erased: len(x.erased), Ahead: x.ahead, Misplaced: len(x.misplaced),
+		ForwardedTwice: x.forwardedTwice, Unreadable: len(log.unreadable),
+		NotForwarded: x.notForwarded, WronglyForwarded: x.wronglyForwarded,
 	}
-	l.mu.Lock()
-	for id, e := range l.events {
-		// those are compacted
-		if e.acked && x.ids[id] == 0 && e.topic != schemas.TopicItems &&
-			e.topic != schemas.TopicUsers {
-			v.Lost.add("%s was acknowledged and is not on the log of %s", id, e.topic)
-		}
-	}
-	l.mu.Unlock()
+	verifyLedger(v, l, log, x)
 	for _, step := range []func(context.Context, *Verdict, theLog, *expected, *stores) error{
 		verifyRows, verifyLists, verifySums, verifyLetters, verifyUsers, verifyEdges, verifyItems,
+		verifyNames,
 	} {
 		if err := step(ctx, v, log, x, s); err != nil {
 			return v, err
@@ -98,6 +98,24 @@ func verify(ctx context.Context, l *ledger, log theLog, x *expected, s *stores) 
 	}
 	verifyAnswered(v, log, x)
 	return v, nil
+}
+
+// verifyLedger compares the log with what was sent.
+func verifyLedger(v *Verdict, l *ledger, log theLog, x *expected) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, e := range l.events {
+		switch {
+		case e.fate == aborted && x.ids[id] > 0:
+			v.Aborted.add("%s of %s", id, e.topic)
+		case e.fate == acknowledged && x.ids[id] == 0 && e.topic != schemas.TopicItems &&
+			e.topic != schemas.TopicUsers: // those are compacted
+			v.Lost.add("%s was acknowledged and is not on the log of %s", id, e.topic)
+		}
+	}
+	if len(log.unreadable) < l.bombs {
+		v.Lost.add("%d of %d batches that cannot be read", l.bombs-len(log.unreadable), l.bombs)
+	}
 }
 
 func verifyRows(ctx context.Context, v *Verdict, _ theLog, x *expected, s *stores) error {
@@ -108,11 +126,18 @@ func verifyRows(ctx context.Context, v *Verdict, _ theLog, x *expected, s *store
 	for _, d := range doubled {
 		v.Doubled.add("%s is there twice", d)
 	}
-	for p, id := range x.rows {
+	times, err := s.times(ctx)
+	if err != nil {
+		return err
+	}
+	for p, want := range x.rows {
 		if got, ok := rows[p]; !ok {
-			v.Lost.add("%s (%s) has no row", id, p)
-		} else if got.id != id {
-			v.Doubled.add("%s: the row is of %s, want %s", p, got.id, id)
+			v.Lost.add("%s (%s) has no row", want.id, p)
+		} else if got.id != want.id {
+			v.Doubled.add("%s: the row is of %s, want %s", p, got.id, want.id)
+		} else if t := times[p]; !t.at.Equal(want.at) || !t.client.Equal(want.client) {
+			v.WrongTimes.add("%s (%s) happened at %s (client: %s), want %s (client: %s)",
+				want.id, p, t.at, t.client, want.at, want.client)
 		}
 	}
 	for p, got := range rows {
@@ -198,7 +223,7 @@ func verifyLetters(ctx context.Context, v *Verdict, log theLog, x *expected, s *
 	found := make(map[letter]bool)
 	ids := make(map[string]bool)
 	for _, g := range processors.Groups() {
-		for _, r := range log[record.PoisonTopic(g)] {
+		for _, r := range log.topics[record.PoisonTopic(g)] {
 			l, ok := deadletter.Parse(&r, record.Names{Prefix: topicPrefix})
 			if !ok {
 				v.WronglyPoisoned.add("%s is no dead letter", at(&r))
@@ -207,6 +232,10 @@ func verifyLetters(ctx context.Context, v *Verdict, log theLog, x *expected, s *
 			key := letter{g, position{l.Origin.Topic, l.Origin.Partition, l.Origin.Offset}}
 			if _, planted := x.dead[key]; !planted && !found[key] {
 				v.WronglyPoisoned.add("%s by %s (%s): %s", key.at, g, l.Class, l.Reason)
+			}
+			if last, ok := x.last[key]; ok && (!l.Undecodable || l.LastOffset != last) {
+				v.WronglyPoisoned.add("%s by %s is the dead letter of a batch up to %d, want %d",
+					key.at, g, l.LastOffset, last)
 			}
 			found[key] = true
 			ids[l.ID] = true
@@ -226,162 +255,4 @@ func verifyLetters(ctx context.Context, v *Verdict, log theLog, x *expected, s *
 		v.DeadLetterRows.add("%d rows, %d dead letters", len(rows), len(ids))
 	}
 	return nil
-}
-
-func verifyUsers(ctx context.Context, v *Verdict, _ theLog, x *expected, s *stores) error {
-	points, err := s.points(ctx)
-	if err != nil {
-		return err
-	}
-	for id, want := range x.users {
-		got := points[id]
-		if got == nil {
-			v.WrongUsers.add("%s is not there", id)
-			continue
-		}
-		if d := differs(&got.model, want); d != "" {
-			v.WrongUsers.add("%s: %s", id, d)
-		}
-	}
-	for id := range points {
-		if x.users[id] == nil {
-			v.ErasedLeft.add("point of %s", id)
-		}
-	}
-	return nil
-}
-
-// differs says how what is counted of two users differs; their vectors depend on the order in which
-// partitions were learned.
-func differs(got, want *model.User) string {
-	switch gotSeen, wantSeen := got.AppendSeen(nil), want.AppendSeen(nil); {
-	case got.Events != want.Events:
-		return fmt.Sprintf("%d events, want %d", got.Events, want.Events)
-	case !slices.Equal(gotSeen, wantSeen):
-		return fmt.Sprintf("seen %d items, want %d, or another order", len(gotSeen), len(wantSeen))
-	case !slices.Equal(got.History, want.History):
-		return fmt.Sprintf(
-			"history of %d items differs (want %d)", len(got.History), len(want.History),
-		)
-	}
-	return ""
-}
-
-func verifyEdges(ctx context.Context, v *Verdict, _ theLog, x *expected, s *stores) error {
-	got, err := s.friendships(ctx)
-	if err != nil {
-		return err
-	}
-	for pair, e := range x.edges {
-		if e.removed {
-			continue
-		}
-		v.Edges++
-		if _, ok := got[pair]; !ok {
-			v.WrongEdges.add("%v is missing", pair)
-		}
-	}
-	for pair, found := range got {
-		if x.covered(pair[0], found.At, found.RecordedAt) ||
-			x.covered(pair[1], found.At, found.RecordedAt) {
-			v.ErasedLeft.add("edge %v", pair)
-		} else if e, ok := x.edges[pair]; !ok || e.removed {
-			v.WrongEdges.add("%v should not be there", pair)
-		}
-	}
-	return nil
-}
-
-func verifyItems(ctx context.Context, v *Verdict, _ theLog, x *expected, s *stores) error {
-	got, err := s.catalog(ctx)
-	if err != nil {
-		return err
-	}
-	v.Items = len(x.items)
-	for id, title := range x.items {
-		if g, ok := got[id]; !ok {
-			v.WrongItems.add("%s is missing", id)
-		} else if g.Content.Title != title {
-			v.WrongItems.add("%s is %q, want %q", id, g.Content.Title, title)
-		} else if want := x.counts[id]; g.Count != float64(want) {
-			v.WrongItems.add("%s has learned from %.0f events, want %d", id, g.Count, want)
-		}
-	}
-	return nil
-}
-
-// verifyAnswered looks for people whose vector moved and who got no list since.
-func verifyAnswered(v *Verdict, log theLog, x *expected) {
-	answered := make(map[string]bool)
-	for i := range log[schemas.TopicRecommendations] {
-		r := &log[schemas.TopicRecommendations][i]
-		list, err := schemas.DecodeRecommendation(r)
-		if errors.Is(err, schemas.ErrErasureMarker) || err != nil ||
-			list.CausedBy.Trigger != "event" {
-			continue
-		}
-		due, ok := x.due[list.UserID]
-		if !ok {
-			continue
-		}
-		if c := list.CausedBy; c.Topic == schemas.TopicInteractions && c.Offset >= due.Offset ||
-			c.Topic == schemas.TopicFriendships && !r.Time.Before(due.Time) {
-			answered[list.UserID] = true
-		}
-	}
-	for id, due := range x.due {
-		if !answered[id] {
-			v.Unanswered.add("%s at %s", id, at(&due))
-		}
-	}
-}
-
-// recall is the share of the items of their genre that people never touched and that are among
-// their ten best.
-func (w world) recall(ctx context.Context, s *stores) (float64, error) {
-	points, err := s.points(ctx)
-	if err != nil {
-		return 0, err
-	}
-	items, err := s.catalog(ctx)
-	if err != nil {
-		return 0, err
-	}
-	hits, of := 0, 0
-	for u := range w.users {
-		p := points[w.user(u)]
-		if p == nil || p.vector == nil {
-			continue
-		}
-		held := w.heldOutOf(u)
-		type scored struct {
-			id    string
-			score float32
-		}
-		var all []scored
-		for id, x := range items {
-			if p.model.Seen(model.KeyOf(id)) || len(x.Vector) != len(p.vector) ||
-				!strings.HasPrefix(id, "i") {
-				continue
-			}
-			var sum float32
-			for i, a := range p.vector {
-				sum += a * x.Vector[i]
-			}
-			all = append(all, scored{id, sum})
-		}
-		slices.SortFunc(
-			all,
-			func(a, b scored) int {
-				return cmp.Or(cmp.Compare(b.score, a.score), strings.Compare(a.id, b.id))
-			},
-		)
-		for _, x := range all[:min(10, len(all))] {
-			if held[x.id] {
-				hits++
-			}
-		}
-		of += len(held)
-	}
-	return float64(hits) / float64(max(of, 1)), nil
 }

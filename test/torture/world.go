@@ -34,6 +34,20 @@ func (w world) leaversItem(i int) string { return fmt.Sprintf("%s%d", leaversIte
 
 const leaversItems = "farewell"
 
+// strays tells whether other people's producers may write an event to a wrong partition. Of
+// interactions that is so for every third user: the others' histories stay in the order of one
+// partition.
+func (w world) strays(x schemas.Event) bool {
+	i, ok := x.(*schemas.Interaction)
+	return !ok || strays(i.UserID)
+}
+
+func strays(user string) bool {
+	var n int
+	_, err := fmt.Sscanf(user, "u%d", &n)
+	return err == nil && n%3 == 0
+}
+
 func (w world) genreOf(user int) int { return user % w.genres }
 
 // heldOutOf returns the items of their genre that a person never touches.
