@@ -20,6 +20,7 @@ var leakFree = map[string]string{
 	"internal/apptest":    "the tests of app and rebuild, which have goleak, use it",
 	"internal/enginetest": "its proxies run in the tests of stream and of the engines",
 	"test/bench":          "a program that measures: a process of its own, without tests",
+	"test/librdkafka":     "a program that writes to Kafka: a process of its own, without tests",
 }
 
 // TestPackagesWithGoroutinesLookForLeaks demands goleak of every package whose code starts

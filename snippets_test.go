@@ -16,7 +16,7 @@ import (
 
 // producerSnippets say of each client that the developers' guide shows how it is known, and what
 // makes it use the partitioner of Kafka's Java client (Java has it by itself).
-// TestPartitionersOfOtherClients runs those in Go.
+// TestPartitionersOfOtherClients runs those in Go, TestLongPartitionerOfLibrdkafka that library.
 var producerSnippets = map[string]struct{ client, needs, never string }{
 	"python": {`from confluent_kafka import Producer`, `"partitioner": "murmur2_random"`, ``},
 	"java":   {`org\.apache\.kafka\.clients\.producer\.KafkaProducer`, ``, `partitioner`},

@@ -104,7 +104,7 @@ func TestEmitSpreadsByKeyAsTheJavaClientDoes(t *testing.T) {
 }
 
 // TestPartitionersOfOtherClients: the clients that the developers' guide names choose partitions as
-// we do.
+// we do. librdkafka is in test/torture.
 func TestPartitionersOfOtherClients(t *testing.T) {
 	t.Parallel()
 	keys := []string{"u42", "Zoë", "用户", "ann|bob", "a b", "\x00", strings.Repeat("x", 256)}

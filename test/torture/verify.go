@@ -135,7 +135,8 @@ func verifyRows(ctx context.Context, v *Verdict, _ theLog, x *expected, s *store
 			v.Lost.add("%s (%s) has no row", want.id, p)
 		} else if got.id != want.id {
 			v.Doubled.add("%s: the row is of %s, want %s", p, got.id, want.id)
-		} else if t := times[p]; !t.at.Equal(want.at) || !t.client.Equal(want.client) {
+		} else if t := times[p]; !t.at.Equal(want.at.Truncate(time.Microsecond)) ||
+			!t.client.Equal(want.client.Truncate(time.Microsecond)) { // stores keep microseconds
 			v.WrongTimes.add("%s (%s) happened at %s (client: %s), want %s (client: %s)",
 				want.id, p, t.at, t.client, want.at, want.client)
 		}
