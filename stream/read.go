@@ -228,7 +228,7 @@ func (c *Conn) read(
 			}
 			got, err = c.decode(res, next)
 			if failures++; err != nil && readBackoff.Lasts(failures) {
-				damaged, err = err, nil
+				damaged = err
 				return nil
 			}
 			next = gap.Next(got.Next, res.LastStable, empty)

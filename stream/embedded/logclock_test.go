@@ -100,7 +100,7 @@ func TestLogTimesNeverFall(t *testing.T) {
 	b := start(t, cfg)
 	appendTimeTopic(t, b.Addr(), topic, nil)
 	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	var want places = places{}
+	want := places{}
 	// by the second of the broker's clock, and the second that counts
 	times := [][2]int{
 		{0, 0}, {20, 20}, {10, 20}, {12, 20}, {2, 20}, {19, 20}, {20, 20}, {25, 25}, {24, 25},

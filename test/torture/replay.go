@@ -158,13 +158,12 @@ func (l *learning) learn(x *learnedEvent) *person {
 // forwarded learns once from each event that was forwarded, and from those that were not: they are
 // expected all the same.
 func (l *learning) forwarded(records []record.Record) {
-	learn := func(x *learnedEvent) *person {
+	learn := func(x *learnedEvent) {
 		p := l.learn(x)
 		p.mixed = true
 		if x.strength > 0 {
 			p.moved = append(p.moved, p.History[len(p.History)-1])
 		}
-		return p
 	}
 	last := make(map[string]position)
 	for _, from := range l.origins(records, schemas.GroupEmbed) {
