@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ type damagedLog struct {
 	*engine
 	tp      record.TopicPartition
 	restore func() // the broker has the batch whole from now on
+	// empty makes the broker answer with nothing where the damage is.
+	empty atomic.Bool
 }
 
 const damagedBatches = 4
@@ -52,7 +55,10 @@ func damaged(t *testing.T, change func(batch []byte)) *damagedLog {
 		end++
 		part := kmsg.NewFetchResponseTopicPartition()
 		part.HighWatermark, part.LastStableOffset = end, end
-		for _, b := range log[at/2:] {
+		for i, b := range log[at/2:] {
+			if l.empty.Load() && at/2+int64(i) == 1 {
+				break
+			}
 			part.RecordBatches = append(part.RecordBatches, b...)
 		}
 		topic := kmsg.NewFetchResponseTopic()

@@ -192,9 +192,13 @@ func (f *fetcher) accept(p *partition, res *wire.Fetched, empty bool) int {
 		return 0
 	}
 	p.clock = clock
+	if err := f.g.conn.passGap(f.g.live, &p.gap, &got, res, empty); err != nil {
+		f.damaged(p, err)
+		return 0
+	}
 	f.readable(p)
-	next := p.gap.Next(got.Next, res.LastStable, empty)
-	if got.Next = next; next > from || res.LastStable != p.logEnd() {
+	next := got.Next
+	if next > from || res.LastStable != p.logEnd() {
 		p.add(got, res.LastStable)
 	}
 	if h := f.g.cfg.Hooks.Waiting; h != nil && res.LastStable >= 0 && next >= res.LastStable &&

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -117,4 +118,40 @@ func TestDamageThatAnAssignedHookMeets(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	require.Equal(t, []string{"stopped " + l.tp.String(), "resumed " + l.tp.String()}, told)
+}
+
+// TestNothingWhereTheLogGoesOnIsDamage: Kafka answers with nothing where the length of a batch is
+// damaged. Only a compacted topic may have nothing there.
+func TestNothingWhereTheLogGoesOnIsDamage(t *testing.T) {
+	t.Parallel()
+	l := damaged(t, func([]byte) {})
+	l.empty.Store(true)
+	var got heard
+	err := l.conn.Read(t.Context(), l.tp, 0, 8, got.add)
+	require.Equal(t, []string{"0", "1"}, got.handed())
+	require.ErrorContains(t, err, "the broker returns nothing, although its log goes on")
+	require.ErrorContains(t, err, "kafka.skip_damaged="+l.tp.String()+":2-")
+	require.True(t, fault.Waits(err))
+
+	cfg := l.ranged(t)
+	stopped := make(chan error, 10)
+	cfg.Hooks.PartitionStopped = func(_ record.TopicPartition, err error) { stopped <- err }
+	out, stop := l.subscribe(t, cfg, l.tp.Topic)
+	defer stop()
+	var handed heard
+	handed.drain(t, out)
+	require.True(t, Damaged(<-stopped))
+	require.Equal(t, []string{"0", "1"}, handed.handed())
+	l.empty.Store(false)
+	eventually(t, "the rest comes", func() bool { return len(handed.handed()) == 8 })
+	stop()
+
+	l.empty.Store(true)
+	l.conn.cfg.SkipDamaged = []record.Range{{Topic: l.tp.Topic, First: 2, Last: 3}}
+	var skipped []int64
+	l.conn.cfg.Skipped = func(u *record.Undecodable) { skipped = append(skipped, u.First, u.Last) }
+	var rest heard
+	require.NoError(t, l.conn.Read(t.Context(), l.tp, 0, 8, rest.add))
+	require.Equal(t, []string{"0", "1", "4", "5", "6", "7"}, rest.handed())
+	require.Equal(t, []int64{2, 3}, skipped)
 }

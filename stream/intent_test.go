@@ -279,7 +279,9 @@ func TestRangesOverCompactedGaps(t *testing.T) {
 func TestRangesWithNothingLeftAtTheEnd(t *testing.T) {
 	t.Parallel()
 	e := fakeEngine(t)
-	topic := e.topic(t, 1)
+	topic := e.topic(
+		t, 1, kafka.ConfigEntry{ConfigName: "cleanup.policy", ConfigValue: "compact"},
+	)
 	for i := range 15 { // a batch each
 		emit(t, e.publisher(t), topic, 0, i, 1)
 	}

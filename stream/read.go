@@ -226,12 +226,14 @@ func (c *Conn) read(
 			if res.LogStart > next { // deleted while we read
 				next = res.LogStart
 			}
-			got, err = c.decode(res, next)
-			if failures++; err != nil && readBackoff.Lasts(failures) {
+			if got, err = c.decode(res, next); err == nil {
+				err = c.passGap(ctx, &gap, &got, res, empty)
+			}
+			next = got.Next
+			if failures++; Damaged(err) && readBackoff.Lasts(failures) {
 				damaged = err
 				return nil
 			}
-			next = gap.Next(got.Next, res.LastStable, empty)
 			return err
 		})
 		records := got.Records

@@ -212,7 +212,13 @@ func (f *Fetch) decode(body []byte) error {
 // the last stable offset is further on. An answer that is empty because others have filled it, or
 // because of a quota, does not count, and it takes two in a row. Behind the last stable offset
 // nothing is a gap: records may stand there whose transaction has not ended.
-type EndGap struct{ at, stable int64 }
+type EndGap struct {
+	at, stable int64
+	answers    int // in a row with nothing
+}
+
+// Lasts tells whether nothing was answered many times in a row, however the log grew meanwhile.
+func (g *EndGap) Lasts() bool { return g.answers >= 5 }
 
 // Next returns the offset to go on at. stable is the last stable offset of the answer.
 func (g *EndGap) Next(at, stable int64, empty bool) int64 {
@@ -220,10 +226,14 @@ func (g *EndGap) Next(at, stable int64, empty bool) int64 {
 		*g = EndGap{}
 		return at
 	}
-	if *g == (EndGap{at, stable}) {
+	before := *g
+	*g = EndGap{at, stable, 1}
+	if before.at == at {
+		g.answers += before.answers
+	}
+	if before.at == at && before.stable == stable {
 		return stable
 	}
-	*g = EndGap{at, stable}
 	return at
 }
 
