@@ -88,6 +88,7 @@ func startServices(
 		os.Environ(),
 		"SERVICES_DATA="+filepath.Join(dir, "engines"),
 		"SERVICES_JVM_FLAGS=-XX:TieredStopAtLevel=1",
+		"SERVICES_START_TIMEOUT=900", // the machine may have other work
 		"NEO4J_BOLT_PORT="+port(0),
 		"NEO4J_HTTP_PORT="+port(1),
 		"NEO4J_HEAP=512m",
