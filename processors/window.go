@@ -1,6 +1,10 @@
 package processors
 
-import "github.com/cespare/xxhash/v2"
+import (
+	"math"
+
+	"github.com/cespare/xxhash/v2"
+)
 
 // window is the deduplication window: the ids of the events at the last size offsets of one
 // partition. An event that an application sent twice counts once. Whether an event is a duplicate
@@ -10,6 +14,8 @@ type window struct {
 	size    int64
 	entries []windowEntry // in order of offset
 	newest  map[[2]uint64]int64
+	// start is the first offset of the current batch, which may be delivered again.
+	start int64
 }
 
 type windowEntry struct {
@@ -19,7 +25,9 @@ type windowEntry struct {
 }
 
 func newWindow(size int) *window {
-	return &window{size: int64(size), newest: make(map[[2]uint64]int64)}
+	return &window{
+		size: int64(size), newest: make(map[[2]uint64]int64), start: math.MaxInt64,
+	}
 }
 
 // eventKey is a 128-bit digest of source and id: at 10^9 ids in a window the chance of any clash is
@@ -35,8 +43,10 @@ func eventKey(source, id string) [2]uint64 {
 	return [2]uint64{a, d.Sum64()}
 }
 
-// rewind drops the entries from offset on: the same offsets are about to be delivered again.
+// rewind begins a batch at offset. It drops the entries from there on: the batch may have been
+// delivered before.
 func (w *window) rewind(offset int64) {
+	w.start = offset
 	n := len(w.entries)
 	for n > 0 && w.entries[n-1].offset >= offset {
 		e := w.entries[n-1]
@@ -63,8 +73,10 @@ func (w *window) seen(offset int64, id [2]uint64) bool {
 	return ok && offset-previous <= w.size
 }
 
-// trim drops entries that are too old to matter even after a rewind by a whole window.
+// trim drops entries that are too old to matter, also when the current batch is delivered again: so
+// it counts from the start of the batch.
 func (w *window) trim(offset int64) {
+	offset = min(offset, w.start)
 	if len(w.entries) == 0 || offset-w.entries[0].offset <= 2*w.size {
 		return
 	}
