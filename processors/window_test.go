@@ -7,9 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestABatchThatIsRetriedIsJudgedAlike: whether an event is a repeat depends on the log alone, also
+// TestARetriedBatchIsJudgedAsBefore: whether an event is a repeat depends on the log alone, also
 // when its batch is longer than the window, or when the window has become too long amid the batch.
-func TestABatchThatIsRetriedIsJudgedAlike(t *testing.T) {
+func TestARetriedBatchIsJudgedAsBefore(t *testing.T) {
 	t.Parallel()
 	const size, first, last = 100, 1000, 1400
 	id := func(name string, offset int64) [2]uint64 { return eventKey(name, fmt.Sprint(offset)) }
