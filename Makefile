@@ -14,6 +14,9 @@ RACE  := $(shell CC=$$($(GO) env CC 2>/dev/null); command -v $${CC:-gcc} >/dev/n
 # The race detector slows SQLite, a translation from C, by ten: only what is concurrent runs with it.
 CONCURRENT := -run '/concurrent' ./sinks/sqlite
 
+# Tests of the whole wait more than they compute.
+WAITING := -parallel 4
+
 # The package whose own tests must cover 85 % of its statements.
 COVERED := ./processors
 
@@ -54,7 +57,7 @@ test: ## unit tests: no network, no container, no engine
 	raced=$$($(GO) list $(RACED) 2>/dev/null); plain=$$($(GO) list ./... | grep -vxF "$$raced"); \
 	raced=$$(grep -vxF "$$($(GO) list $(COVERED))" <<<"$$raced"); \
 	$(foreach e,$(ENGINES),unset $(e); ) unset REQUIRE_ENGINES; rc=0; \
-	$(GO) test $$plain || rc=1; $(GO) test $(RACE) $$raced || rc=1; \
+	$(GO) test $$plain || rc=1; $(GO) test $(RACE) $(WAITING) $$raced || rc=1; \
 	$(if $(RACE),$(GO) test $(RACE) $(CONCURRENT) || rc=1;) \
 	GO=$(GO) infra/scripts/coverage 85 $(RACE) $(COVERED) || rc=1; exit $$rc
 

@@ -51,6 +51,7 @@ func Config() config.Config {
 	cfg := config.Default()
 	cfg.Topics.Partitions = 3
 	cfg.Stream.InsertInterval = 200 * time.Millisecond
+	cfg.Stream.LearnInterval = 200 * time.Millisecond
 	cfg.Recommend.TrendingInterval = time.Second
 	cfg.HTTP.Addr = "127.0.0.1:0"
 	cfg.Stream.SessionTimeout, cfg.Stream.HeartbeatInterval = 20*time.Second, time.Second
