@@ -2,7 +2,10 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"github.com/segmentio/kafka-go"
 
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
@@ -107,6 +110,10 @@ func (c *Conn) latestBefore(
 	ctx context.Context, tp record.TopicPartition, r *record.Record,
 ) (latest time.Time, err error) {
 	from, err := c.firstSince(ctx, tp, r.Time.Add(time.Millisecond))
+	if errors.Is(err, kafka.InvalidMessage) || errors.Is(err, kafka.Unknown) {
+		// The broker looks into the batch in question, which need not be readable.
+		from, err = max(0, r.Offset-maxLookBack), nil
+	}
 	if err != nil || from < 0 || from >= r.Offset {
 		return latest, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/slipstream-rec/slipstream/stream"
@@ -135,6 +136,40 @@ func TestLogTimesNeverFall(t *testing.T) {
 	check(t, b.Addr())
 	require.NoError(t, b.Close())
 	check(t, start(t, cfg).Addr())
+}
+
+// The broker cannot look into a batch that cannot be decompressed. Who begins to read in front of
+// one reads what stands around it.
+func TestLogTimesBeforeABatchThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	const topic = "events"
+	clock := &brokerClock{}
+	cfg := testConfig(t.TempDir())
+	cfg.Clock = clock.now
+	b := start(t, cfg)
+	appendTimeTopic(t, b.Addr(), topic, nil)
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	const gzip = 1 // which the records are not
+	for i, second := range []int{20, 10, 25, 30, 40} {
+		clock.set(noon.Add(time.Duration(second) * time.Second))
+		attrs := map[bool]int16{true: gzip}[i == 3]
+		answer := produceRaw(t, b.Addr(), map[string][]byte{topic: rawBatch(attrs)})[topic]
+		require.NoError(t, kerr.ErrorForCode(answer.ErrorCode))
+	}
+	conn, err := stream.Open(t.Context(), stream.DefaultConfig(b.Addr()))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	at20, at25 := noon.Add(20*time.Second), noon.Add(25*time.Second)
+	at40 := noon.Add(40 * time.Second)
+	want := places{2: at20, 3: at20, 4: at25, 5: at25, 8: at40, 9: at40}
+	for _, from := range []int64{2, 4} {
+		got := places{}
+		tp := record.TopicPartition{Topic: topic}
+		require.NoError(t, conn.Read(ctx, tp, from, -1, got.note))
+		require.Equal(t, want.from(from), got)
+	}
 }
 
 // What the log wrote itself stays known: it tells records apart for whoever reads them.
