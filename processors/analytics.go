@@ -313,7 +313,7 @@ func (in *insertion) recommendation(
 	row = sinks.RecommendationRow{
 		Recommendation: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.GeneratedAt),
 	}
-	return row, x.GeneratedAt, !in.p.erasures.Covers(x.UserID, x.GeneratedAt, row.RecordedAt), err
+	return row, x.GeneratedAt, !in.p.erasures.coversServed(&row), err
 }
 
 func (in *insertion) item(

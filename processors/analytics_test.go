@@ -230,3 +230,41 @@ func TestAMisplacedEventDoesNotOutliveAnErasure(t *testing.T) {
 	recheck(successor)
 	require.Zero(t, rows(), "the successor has found the marker")
 }
+
+// TestAListThatAnswersWhatIsErasedIsNoRow: the list was on its way during the erasure, and was made
+// and written after it.
+func TestAListThatAnswersWhatIsErasedIsNoRow(t *testing.T) {
+	t.Parallel()
+	later := noon.Add(56 * time.Millisecond)
+	list := func(id, user string, cause schemas.CausedBy) record.Record {
+		return schemas.Recommendation{
+			RecommendationID: id, UserID: user, Strategy: "personal", GeneratedAt: later,
+			ExpiresAt: later.Add(time.Hour), CausedBy: cause,
+		}.Message(schemas.TopicRecommendations)
+	}
+	event := func(occurred, recorded, accepted time.Time) schemas.CausedBy {
+		return schemas.CausedBy{
+			Trigger: "event", OccurredAt: occurred, RecordedAt: recorded, AcceptedAt: accepted,
+		}
+	}
+	lists := []record.Record{
+		list("before", "ann", event(noon, noon, noon)),
+		list("a fast clock", "ann", event(later.Add(time.Minute), noon, later)),
+		list("a slow clock", "ann", event(noon, later, later)),
+		list("also an older event", "ann", event(later, later, noon)),
+		list("since", "ann", event(later, later, later)),
+		list("since, of a marker", "ann", event(later, later, time.Time{})),
+		list("on request", "ann", schemas.CausedBy{Trigger: "request"}),
+		list("of another", "bob", event(noon, noon, noon)),
+	}
+	stay := []string{"since", "since, of a marker", "on request", "of another"}
+
+	a := openAnalytics(t)
+	a.erasures.Add(schemas.Erasure{UserKey: schemas.Key("ann"), ErasedAt: noon})
+	require.NoError(t, a.handle(t, lists...))
+	var got []string
+	for _, x := range a.store.inserts[0].(sinks.RecommendationRows) {
+		got = append(got, x.RecommendationID)
+	}
+	require.Equal(t, stay, got)
+}

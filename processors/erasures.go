@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -98,6 +99,25 @@ func (e *Erasures) coversChange(x *schemas.ProfileChanged) bool {
 // coversList tells whether a user's list is to be dropped: the newest event that it answers is.
 func (e *Erasures) coversList(userID string, cause *schemas.CausedBy) bool {
 	return e.Covers(userID, cause.OccurredAt, recordedOr(cause.RecordedAt, cause.OccurredAt))
+}
+
+// coversServed tells whether the row of a served list is to be dropped: the list was made, or the
+// log took it, not later than the erasure, or the same holds for an event that it answers. A list
+// that answers a request has no such event.
+func (e *Erasures) coversServed(x *sinks.RecommendationRow) bool {
+	at, ok := e.At(x.UserID)
+	if !ok {
+		return false
+	}
+	c := &x.CausedBy
+	for _, t := range []time.Time{
+		x.GeneratedAt, x.RecordedAt, c.OccurredAt, c.RecordedAt, c.AcceptedAt,
+	} {
+		if !t.IsZero() && !t.After(at) {
+			return true
+		}
+	}
+	return false
 }
 
 // recordedOr returns recorded, or occurred where an older version has left it out.

@@ -59,7 +59,9 @@ func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
 	}
 	for _, d := range []struct{ table, where string }{
 		{tableInteractions, upTo("occurred_at")},
-		{tableRecommendations, upTo("generated_at")},
+		// Also a list that was made later but answers an event of before. accepted_at is when the
+		// log took the first event of those it answers; lists for requests answer none.
+		{tableRecommendations, upTo("generated_at", "caused_at", "accepted_at")},
 		{tableUsers, upTo("occurred_at")},
 		{tableDeadLetters, `key IN @ids OR JSONExtractString(value, 'user_id') IN @ids
 			OR ((topic LIKE '%friendships' OR topic LIKE '%.replay')
@@ -77,10 +79,14 @@ func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
 // erasedAt is the time of the erasure of a row's user, in microseconds.
 const erasedAt = "transform(user_id, @ids, @ats, toInt64(0))"
 
-// upTo is the condition of rows that an erasure covers, by the column with the time of the event.
-func upTo(column string) string {
-	return "user_id IN @ids AND (toUnixTimestamp64Micro(" + column + ") <= " + erasedAt +
-		" OR toUnixTimestamp64Milli(recorded_at) * 1000 <= " + erasedAt + ")"
+// upTo is the condition of rows that an erasure covers, by the columns with the times of the event.
+// One that is NULL covers nothing.
+func upTo(columns ...string) string {
+	where := "user_id IN @ids AND (toUnixTimestamp64Milli(recorded_at) * 1000 <= " + erasedAt
+	for _, column := range columns {
+		where += " OR ifNull(toUnixTimestamp64Micro(" + column + ") <= " + erasedAt + ", false)"
+	}
+	return where + ")"
 }
 
 // deleteRows deletes and waits until no reader sees the rows. It looks first: most tables hold

@@ -57,6 +57,7 @@ func TestAnalytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 		{"erases users", analyticsErasure},
 		{"erases up to a time only", analyticsErasureTime},
 		{"erases what was recorded up to a time", analyticsErasureRecorded},
+		{"erases lists that answer what is erased", analyticsErasureAnswers},
 		{"ends soon when canceled", analyticsCanceled},
 	} {
 		t.Run(c.name, func(t *testing.T) {

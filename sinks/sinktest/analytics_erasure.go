@@ -282,6 +282,43 @@ func analyticsErasureRecorded(t *testing.T, e AnalyticsEngine) {
 	}
 }
 
+// analyticsErasureAnswers is the case of lists that were on their way during the erasure: they were
+// made and written after it and answer an event of before.
+func analyticsErasureAnswers(t *testing.T, e AnalyticsEngine) {
+	ctx, took := t.Context(), analyticsTook.Add(time.Hour)
+	// A zero time of the cause is not known.
+	list := func(id, user string, happened, accepted time.Time) sinks.RecommendationRow {
+		x := served(0, id, user, "personal", "a", took.Add(56*time.Millisecond), "i")
+		x.CausedBy.OccurredAt, x.CausedBy.AcceptedAt = happened, accepted
+		x.RecordedAt = took.Add(57 * time.Millisecond)
+		return x
+	}
+	before, after := took, took.Add(time.Millisecond)
+	rows := sinks.RecommendationRows{
+		list("both before", "u", before, before),
+		list("a clock that is fast", "u", took.AddDate(0, 0, 1), before),
+		list("a clock that is slow", "u", before, after),
+		list("made at a gap", "u", before, time.Time{}),
+		list("since", "u", after, after),
+		list("since, of a marker", "u", after, time.Time{}),
+		list("on request", "u", time.Time{}, time.Time{}),
+		list("of another", "v", before, before),
+	}
+	for i := range rows {
+		rows[i].Offset = int64(i)
+	}
+	require.NoError(t, e.Store.Insert(
+		ctx, span("recommendations", 0, 0, int64(len(rows)-1)), rows,
+	))
+	for range 2 {
+		require.NoError(t, e.Store.EraseUsers(ctx, []sinks.Erasure{{UserID: "u", At: took}}))
+		require.Equal(
+			t, [][]string{{"of another"}, {"on request"}, {"since"}, {"since, of a marker"}},
+			e.Query(t, "SELECT recommendation_id FROM recommendations ORDER BY recommendation_id"),
+		)
+	}
+}
+
 func analyticsCanceled(t *testing.T, e AnalyticsEngine) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -18,8 +18,12 @@ var eraseUser = []string{
 	SELECT substr(occurred_at, 1, 10) FROM interactions
 	WHERE user_id = ?1 AND occurred_at > ?2 AND recorded_at <= ?2 UNION SELECT ?3`,
 	`DELETE FROM interactions WHERE user_id = ?1 AND (occurred_at <= ?2 OR recorded_at <= ?2)`,
+	// Also a list that was made later but answers an event of before. accepted_at is when the log
+	// took the first event of those it answers; lists for requests answer none.
 	`DELETE FROM recommendations
-	WHERE user_id = ?1 AND (generated_at <= ?2 OR recorded_at <= ?2)`,
+	WHERE user_id = ?1 AND (
+		generated_at <= ?2 OR recorded_at <= ?2 OR caused_at <= ?2 OR accepted_at <= ?2
+	)`,
 	`DELETE FROM user_versions WHERE user_id = ?1 AND (occurred_at <= ?2 OR recorded_at <= ?2)`,
 	`DELETE FROM dead_letter_rows
 	WHERE key = ?1
@@ -42,8 +46,9 @@ var eraseUser = []string{
 	GROUP BY 1, 2, 3`,
 }
 
-// EraseUsers removes the users' rows that happened or were recorded up to the erasures, and sums up
-// again the days that keep some of their events, in one transaction. Dead letters are removed
+// EraseUsers removes the users' rows that happened or were recorded up to the erasures, and lists
+// that answer such events, and sums up again the days that keep some of their events, in one
+// transaction. Dead letters are removed
 // regardless of their time, which is later than that of their events. Sums per item and strategy
 // keep their anonymous counts.
 func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
