@@ -59,12 +59,22 @@ func (e Envelope) Headers(contentType string) []record.Header {
 }
 
 // EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone,
-// so that every reader fills in the same: kind the topic's first, id topic/partition/offset (never
-// equal to another's), source "log", time the log's (zero when it has none). An unreadable ce_time
-// is an error, and so is an attribute that is not UTF-8; an unreadable traceparent counts as none,
-// as W3C demands.
+// so that every reader fills in the same: kind what the value says in its field "kind", else the
+// topic's first, id topic/partition/offset (never equal to another's), source "log", time the log's
+// (zero when it has none). An unreadable ce_time is an error, and so are an attribute that is not
+// UTF-8 and a kind of the value that is not that of the headers; an unreadable traceparent counts
+// as none, as W3C demands. An erasure marker says its kind in a header.
 func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
-	e := Envelope{Kind: fallback, Time: r.LogTime()}
+	e, marker, err := envelopeOf(r, fallback)
+	if err == nil && e.Kind == KindUserErased && !marker {
+		err = fmt.Errorf("kind %q does not belong here: want the topic %s", e.Kind, TopicUsers)
+	}
+	return e, err
+}
+
+// envelopeOf is EnvelopeOf for every topic, users too. typed tells whether a header says the kind.
+func envelopeOf(r *record.Record, fallback Kind) (e Envelope, typed bool, err error) {
+	e = Envelope{Kind: fallback, Time: r.LogTime()}
 	for i := range r.Headers {
 		name := r.Headers[i].Key
 		switch name {
@@ -77,7 +87,7 @@ func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
 			if name == HeaderTrace {
 				continue
 			}
-			return e, fmt.Errorf("header %s %w", name, err)
+			return e, typed, fmt.Errorf("header %s %w", name, err)
 		}
 		switch name {
 		case HeaderID:
@@ -85,20 +95,34 @@ func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
 		case HeaderSource:
 			e.Source = v
 		case HeaderType:
-			e.Kind = Kind(v)
+			e.Kind, typed = Kind(v), true
 		case HeaderTrace:
 			e.Trace = v
 		case HeaderTime:
 			t, err := time.Parse(time.RFC3339Nano, v)
 			if err != nil {
-				return e, fmt.Errorf(
+				return e, typed, fmt.Errorf(
 					"header %s: want an RFC 3339 time, got %q", HeaderTime, truncate(v, 64),
 				)
 			}
 			e.Time = t.UTC()
 		}
 	}
-	return e, nil
+	said, ok, err := plainKind(r.Value)
+	switch {
+	case err != nil:
+		return e, typed, err
+	case ok && typed && said != e.Kind:
+		return e, typed, fmt.Errorf(
+			"field \"kind\" is %q, but the header %s is %q",
+			truncate(string(said), 64), HeaderType, truncate(string(e.Kind), 64),
+		)
+	case ok && said == "": // no kind at all would be the topic's first
+		return e, typed, fmt.Errorf("kind %q does not belong here", said)
+	case ok:
+		e.Kind = said
+	}
+	return e, typed, nil
 }
 
 // positionID is the id of an event that was written without one.

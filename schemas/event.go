@@ -36,6 +36,9 @@ func (v *Validator) Read(env Envelope, value []byte) (Event, error) {
 			),
 		}}}
 	}
+	if err := checkPlainKind(env.Kind, value); err != nil {
+		return nil, err
+	}
 	// The typed decoder accepts what the schema accepts (TestDecodersAgreeWithSchemas,
 	// FuzzDecodersAgreeWithSchemas) in a tenth of the time; the schema knows best what is wrong
 	// with the rest.

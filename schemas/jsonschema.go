@@ -115,7 +115,8 @@ func NewValidator() (*Validator, error) {
 	return v, nil
 }
 
-// Validate checks a JSON value. The error is an *Invalid that names each field that is wrong, or
+// Validate checks a JSON value, and of a kind that applications write also that the value's field
+// "kind", if there is one, says k. The error is an *Invalid that names each field that is wrong, or
 // says that the value is not JSON.
 func (v *Validator) Validate(k Kind, value []byte) error {
 	s, ok := v.schemas[k]
@@ -130,6 +131,11 @@ func (v *Validator) Validate(k Kind, value []byte) error {
 					),
 				},
 			},
+		}
+	}
+	if _, writable := v.readers[k]; writable {
+		if err := checkPlainKind(k, value); err != nil {
+			return err
 		}
 	}
 	object := scan(value)

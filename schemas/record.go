@@ -3,7 +3,7 @@
 //
 // On Kafka an event is a CloudEvent 1.0 in binary mode: its attributes are headers (ce_id,
 // ce_source, ce_type, ce_time), its data is the value, as JSON. A plain JSON value without headers
-// is accepted too: the topic tells its kind.
+// is accepted too: its field "kind" tells its kind, or else the topic.
 package schemas
 
 import "github.com/cespare/xxhash/v2"

@@ -87,7 +87,7 @@ func (x *User) Identity() (id, source *string, occurredAt *time.Time) {
 
 // DecodeUser reads a user's attributes or erasure from r as DecodeInteraction does.
 func DecodeUser(r *record.Record) (User, error) {
-	env, err := EnvelopeOf(r, "")
+	env, _, err := envelopeOf(r, "")
 	if err != nil {
 		return User{}, err
 	}
