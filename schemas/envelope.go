@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
@@ -61,9 +62,9 @@ func (e Envelope) Headers(contentType string) []record.Header {
 // EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone,
 // so that every reader fills in the same: kind what the value says in its field "kind", else the
 // topic's first, id topic/partition/offset (never equal to another's), source "log", time the log's
-// (zero when it has none). An unreadable ce_time is an error, and so are an attribute that is not
-// UTF-8 and a kind of the value that is not that of the headers; an unreadable traceparent counts
-// as none, as W3C demands. An erasure marker says its kind in a header.
+// (zero when it has none). An unreadable ce_time is an error, and so are a key and an attribute that
+// are not UTF-8, and a kind of the value that is not that of the headers; an unreadable traceparent
+// counts as none, as W3C demands. An erasure marker says its kind in a header.
 func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
 	e, marker, err := envelopeOf(r, fallback)
 	if err == nil && e.Kind == KindUserErased && !marker {
@@ -75,6 +76,10 @@ func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
 // envelopeOf is EnvelopeOf for every topic, users too. typed tells whether a header says the kind.
 func envelopeOf(r *record.Record, fallback Kind) (e Envelope, typed bool, err error) {
 	e = Envelope{Kind: fallback, Time: r.LogTime()}
+	// That of a tombstone is an id, and is checked as one.
+	if len(r.Value) > 0 && !utf8.Valid(r.Key) {
+		return e, false, fmt.Errorf("the key %w", CheckUTF8(string(r.Key)))
+	}
 	for i := range r.Headers {
 		name := r.Headers[i].Key
 		switch name {

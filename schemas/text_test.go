@@ -218,3 +218,21 @@ func TestEventsInGoThatAreNotUTF8AreRefused(t *testing.T) {
 		require.NoError(t, user(v).Validate(), "%#v", v)
 	}
 }
+
+func TestAKeyThatIsNotUTF8IsRefusedWhateverTheValue(t *testing.T) {
+	t.Parallel()
+	for topic, value := range map[string]string{
+		schemas.TopicInteractions: `{"user_id":"u","item_id":"i","action":"view"}`,
+		schemas.TopicFriendships:  `{"user_id":"u","friend_id":"f"}`,
+		schemas.TopicItems:        `{"item_id":"i","title":"T"}`,
+		schemas.TopicUsers:        `{"user_id":"u"}`,
+	} {
+		r := plain(topic, value)
+		r.Key = []byte("M\xfcller")
+		_, err := decodeOn(r)
+		require.ErrorContains(t, err, "the key is not UTF-8: byte 2 is 0xfc", topic)
+		r.Key = nil
+		_, err = decodeOn(r)
+		require.NoError(t, err, "a record without a key is forwarded to its partition")
+	}
+}
