@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -19,6 +22,42 @@ func (a *Attributes) UnmarshalJSON(b []byte) error {
 	d.UseNumber()
 	*a = nil
 	return d.Decode((*map[string]any)(a))
+}
+
+// outOfRange returns a problem for each number in a JSON object that no float64 can hold, by the
+// names of the fields.
+func outOfRange(object []byte) []Problem {
+	var all Attributes
+	if all.UnmarshalJSON(object) != nil {
+		return nil
+	}
+	var problems []Problem
+	var look func(field string, v any)
+	look = func(field string, v any) {
+		switch v := v.(type) {
+		case json.Number:
+			if err := checkRange(v); err != nil {
+				problems = append(problems, Problem{field, err.Error()})
+			}
+		case map[string]any:
+			for _, name := range slices.Sorted(maps.Keys(v)) {
+				look(strings.TrimPrefix(field+"."+name, "."), v[name])
+			}
+		case []any:
+			for i, x := range v {
+				look(field+"."+strconv.Itoa(i), x)
+			}
+		}
+	}
+	look("", map[string]any(all))
+	return problems
+}
+
+func checkRange(n json.Number) error {
+	if _, err := strconv.ParseFloat(string(n), 64); err != nil {
+		return fmt.Errorf("is %s, which is out of range", truncate(string(n), 64))
+	}
+	return nil
 }
 
 // check returns an error unless the attributes can be written as JSON and read as the same.
@@ -43,10 +82,8 @@ func attribute(field string, v any) error {
 	case string:
 		return text(field, v)
 	case json.Number:
-		if _, err := strconv.ParseFloat(string(v), 64); err != nil {
-			return fmt.Errorf(
-				"%q is %s, which is out of range", field, truncate(string(v), 64),
-			)
+		if err := checkRange(v); err != nil {
+			return fmt.Errorf("%q %w", field, err)
 		}
 	case map[string]any:
 		return attributes(field, v)

@@ -149,6 +149,9 @@ func (v *Validator) Validate(k Kind, value []byte) error {
 	// 1e999999999 costs nothing.
 	var x any
 	if err := decodeJSON(value, &x); err != nil {
+		if problems := outOfRange(value); len(problems) > 0 {
+			return &Invalid{Kind: k, Problems: problems}
+		}
 		return &Invalid{Kind: k, Problems: []Problem{{Message: err.Error()}}}
 	}
 	err := s.Validate(x)

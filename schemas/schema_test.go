@@ -361,6 +361,19 @@ func TestProblemsAreForPeople(t *testing.T) {
 			[]schemas.Problem{{"", `field "user_id" stands twice`}},
 		},
 		{
+			"range", schemas.KindUserUpdated,
+			`{"user_id":"u","attributes":{"d":[1,{"e":-2E400}],"c":1E400,"b":1e-400}}`,
+			[]schemas.Problem{
+				{"attributes.c", "is 1E400, which is out of range"},
+				{"attributes.d.1.e", "is -2E400, which is out of range"},
+			},
+		},
+		{
+			"range of a field", schemas.KindInteraction,
+			`{"user_id":"u","item_id":"i","action":"rate","value":1E400}`,
+			[]schemas.Problem{{"value", "is 1E400, which is out of range"}},
+		},
+		{
 			"array", schemas.KindUserUpdated, `[]`,
 			[]schemas.Problem{{"", "the value is a JSON array, want an object"}},
 		},
