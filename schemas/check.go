@@ -5,17 +5,29 @@ import (
 	"time"
 )
 
-// The bounds of occurred_at. ClickHouse keeps whole seconds since 1970 in its partition key, and a
-// clock far ahead is a mistake.
+// The bounds of occurred_at. ClickHouse keeps whole seconds since 1970 in its partition key, up to
+// 2106.
 var (
 	earliestOccurred = time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
 	latestOccurred   = time.Date(2105, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
+// occurred checks what an event says of its time, where it is to be written on. What is ahead is
+// judged by the log, see eventTime, so that only what cannot be written is refused before.
 func occurred(t time.Time) error {
-	if !t.IsZero() && (t.Before(earliestOccurred) || t.After(latestOccurred)) {
-		return fmt.Errorf("\"occurred_at\" %s is not between 1970-01-02 and 2105-01-01",
-			t.Format(time.RFC3339))
+	if t.UTC().Year() > lastYear {
+		return fmt.Errorf(
+			"\"occurred_at\" %s has no year of four digits in UTC", t.Format(time.RFC3339),
+		)
+	}
+	return occurredSince(t)
+}
+
+// occurredSince checks the lower bound alone. The schemas do, since on the log every later time can
+// be read.
+func occurredSince(t time.Time) error {
+	if !t.IsZero() && t.Before(earliestOccurred) {
+		return fmt.Errorf("\"occurred_at\" %s is before 1970-01-02", t.Format(time.RFC3339))
 	}
 	return nil
 }

@@ -39,16 +39,25 @@ func fill(r *record.Record, env Envelope, id, source *string, at, client *time.T
 	said := at.UTC()
 	*at = eventTime(r, said)
 	if !at.Equal(said) {
-		*client = said
-		if said.Year() > lastYear {
-			*client = time.Date(lastYear, 12, 31, 0, 0, 0, 0, time.UTC)
-		}
+		*client = writableTime(said)
+	}
+	if at.After(latestOccurred) {
+		return fmt.Errorf("\"occurred_at\" %s is after 2105-01-01, and the log does not say when "+
+			"it took the record", at.Format(time.RFC3339))
 	}
 	if at.IsZero() {
 		return errors.New("\"occurred_at\" is missing, and the record has no time " +
 			"between 2010 and 2104 either")
 	}
 	return nil
+}
+
+// writableTime returns t in UTC, and the last day that can be written if t is later.
+func writableTime(t time.Time) time.Time {
+	if t = t.UTC(); t.Year() > lastYear {
+		return time.Date(lastYear, 12, 31, 0, 0, 0, 0, time.UTC)
+	}
+	return t
 }
 
 // eventTime is the rule for the time of an event that says it happened at said. Clocks of clients

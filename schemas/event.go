@@ -44,6 +44,8 @@ func (v *Validator) Read(env Envelope, value []byte) (Event, error) {
 	// with the rest.
 	event, err := read(value)
 	if err == nil {
+		_, _, at := event.Identity()
+		*at = writableTime(*at)
 		err = event.Validate()
 	}
 	if err != nil {
@@ -62,7 +64,7 @@ func (v *Validator) Read(env Envelope, value []byte) (Event, error) {
 	if at.IsZero() {
 		*at = env.Time
 	}
-	*at = at.UTC()
+	*at = writableTime(*at)
 	if err := event.Validate(); err != nil {
 		return nil, &Invalid{Kind: env.Kind, Problems: []Problem{{Message: err.Error()}}}
 	}

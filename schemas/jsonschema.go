@@ -272,7 +272,7 @@ func formats() []*jsonschema.Format {
 		atMost("slipstream-context-key", 64), atMost("slipstream-context-value", 1024),
 		atMost("slipstream-label", MaxIDLength),
 		atMost("slipstream-title", 1024), atMost("slipstream-description", 16384),
-		within("slipstream-time", occurred), within("slipstream-published", published),
+		within("slipstream-time", occurredSince), within("slipstream-published", published),
 		{Name: "slipstream-pair", Validate: func(v any) error {
 			m, _ := v.(map[string]any)
 			a, isA := m["user_id"].(string)

@@ -144,3 +144,68 @@ func TestAnEventWithoutAnyTimeIsRefused(t *testing.T) {
 		require.ErrorContains(t, err, "occurred_at", kind)
 	}
 }
+
+// What an entry point takes is judged by the log as if it had been written there by its sender.
+func TestATimeAheadIsTakenAtEntryPointsAsOnTheLog(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
+	v := validator(t)
+	for name, k := range timedKinds {
+		for _, said := range []string{
+			"2027-01-01T00:00:00Z", "2105-01-01T00:00:01Z", "9999-12-31T23:59:59Z",
+			"9999-12-31T23:00:00-05:00",
+		} {
+			value := written(k.topic, k.value, said)["value"].Value
+			kind := plainKinds[name]
+			event, err := v.Read(schemas.Envelope{Kind: kind}, value)
+			require.NoError(t, err, "%s", value)
+			require.NoError(t, v.Validate(kind, value))
+			r := event.Record()
+			r.Time, r.MaxAhead = at, 5*time.Minute
+			got, err := k.decode(&r)
+			require.NoError(t, err)
+			require.Equal(t, at, got.occurred)
+			direct := written(k.topic, k.value, said)["value"]
+			direct.Time, direct.MaxAhead = at, 5*time.Minute
+			want, err := k.decode(direct)
+			require.NoError(t, err)
+			require.Equal(t, want, got, "as if its sender had written it to the log")
+
+			event, err = v.Read(
+				schemas.Envelope{Kind: kind, Time: got.client},
+				written(k.topic, k.value, "")["value"].Value,
+			)
+			require.NoError(t, err, "the time of an envelope")
+			require.NoError(t, event.Validate())
+		}
+		for said, want := range map[string]string{
+			"1970-01-01T23:59:59Z":      "is before 1970-01-02",
+			"0001-01-01T00:00:00+01:00": "is before 1970-01-02",
+		} {
+			value := written(k.topic, k.value, said)["value"].Value
+			_, err := v.Read(schemas.Envelope{Kind: plainKinds[name]}, value)
+			require.ErrorContains(t, err, want)
+		}
+		last := &schemas.User{
+			UserID: "u", OccurredAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
+		}
+		require.ErrorContains(t, last.Validate(), "has no year of four digits in UTC")
+		// Without a time of the log nothing bounds the event's own, but the stores do.
+		r := written(k.topic, k.value, "2105-01-01T00:00:01Z")["value"]
+		r.MaxAhead = 5 * time.Minute
+		_, err := k.decode(r)
+		require.ErrorContains(t, err, "is after 2105-01-01")
+
+		r = written(k.topic, k.value, "0001-01-01T00:00:00Z")["value"]
+		r.Time, r.MaxAhead = at, 5*time.Minute
+		got, err := k.decode(r)
+		require.NoError(t, err, "counts as absent")
+		require.Equal(t, at, got.occurred)
+	}
+}
+
+// plainKinds are the kinds of timedKinds.
+var plainKinds = map[string]schemas.Kind{
+	"interaction": schemas.KindInteraction, "friendship": schemas.KindFriendshipAdded,
+	"item": schemas.KindItemUpdated, "user": schemas.KindUserUpdated,
+}
