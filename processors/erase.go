@@ -17,28 +17,37 @@ func EraseDeclaration() Declaration {
 		Splittable: true, RetryTopics: true,
 		Fills: "erasures",
 		New: func(d Deps) Instance {
-			return Instance{Processor: NewErase(d.Streams.Emit, d.Erasures)}
+			return Instance{
+				Processor: NewErase(d.Streams.Emit, d.Erasures, d.Settings.Partitions),
+			}
 		},
 	}
 }
 
 // Erase distributes the erasure of a user from the topic users. It writes first to the compacted
 // topic erasures, so that late events are dropped; then a marker into every topic keyed by user, so
-// that each processor erases in order with the user's events; and last tombstones to the compacted
-// topic users.
+// that each processor erases in order with the user's events; and last tombstones to every
+// partition of the compacted topic users: compaction goes by partition, and a producer with another
+// partitioner puts attributes anywhere.
 type Erase struct {
 	stateless
 	emit     Emitter
 	erasures *Erasures
 	// marked are the topics that get a marker for each erasure.
 	marked []string
+	// partitions is the number of partitions of users.
+	partitions int
 }
 
 var _ Processor = (*Erase)(nil)
 
-// NewErase returns the processor of the topic users. It knows the erasures of before from erasures.
-func NewErase(emit Emitter, erasures *Erasures) *Erase {
-	return &Erase{emit: emit, erasures: erasures, marked: schemas.MarkedTopics()}
+// NewErase returns the processor of the topic users, which has the given number of partitions. It
+// knows the erasures of before from erasures.
+func NewErase(emit Emitter, erasures *Erasures, partitions int) *Erase {
+	return &Erase{
+		emit: emit, erasures: erasures, marked: schemas.MarkedTopics(),
+		partitions: max(partitions, 1),
+	}
 }
 
 // Handle distributes the erasures of b. It is idempotent: markers carry the time of the
@@ -73,9 +82,11 @@ func (p *Erase) Handle(ctx context.Context, b *record.Batch) error {
 			markers = append(markers, m)
 		}
 		// The current list is recommend's: the marker in profile-changes withdraws it, in line.
-		tombstones = append(tombstones, record.Record{
-			Topic: schemas.TopicUsers, Partition: record.AnyPartition, Key: marker.Key,
-		})
+		for partition := range p.partitions {
+			tombstones = append(tombstones, record.Record{
+				Topic: schemas.TopicUsers, Partition: partition, Key: marker.Key,
+			})
+		}
 	}
 	for _, step := range [][]record.Record{known, markers, tombstones} {
 		if err := p.emit.Emit(ctx, step); err != nil {

@@ -167,3 +167,34 @@ func TestAMarkerInThePartitionOfOthersErasesNobody(t *testing.T) {
 	require.NoError(t, s.embed.RecheckErasures(t.Context()))
 	require.Equal(t, map[string]int{"dan": 2}, s.learned(t))
 }
+
+// TestCompactionForgetsAttributesInAnyPartition: a producer with another partitioner has put the
+// attributes of dan where his erasure does not stand.
+func TestCompactionForgetsAttributesInAnyPartition(t *testing.T) {
+	t.Parallel()
+	log := newShards()
+	member := processors.EraseDeclaration().New(processors.Deps{
+		Streams: processors.Streams{Log: log, Emit: log}, Erasures: processors.NewErasures(),
+		Settings: processors.Settings{Partitions: shardCount},
+	})
+	own := record.PartitionOf([]byte("dan"), shardCount)
+	for partition := range shardCount {
+		for _, user := range []string{"dan", "eve"} {
+			log.put(partition, schemas.User{
+				EventID: "1", Source: "app", UserID: user, OccurredAt: noon,
+				Attributes: map[string]any{"mail": user + "@example.org"},
+			}.Message())
+		}
+	}
+	log.put(own, erased("dan"))
+	require.NoError(t, member.Handle(t.Context(), log.batch(schemas.TopicUsers, own, 0)))
+	for partition := range shardCount {
+		compacted := make(map[string][]byte)
+		tp := record.TopicPartition{Topic: schemas.TopicUsers, Partition: partition}
+		for _, r := range log.records[tp] {
+			compacted[string(r.Key)] = r.Value
+		}
+		require.Empty(t, compacted["dan"], "partition %d", partition)
+		require.NotEmpty(t, compacted["eve"], "partition %d", partition)
+	}
+}
