@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,7 +173,9 @@ func expect(log theLog) (*expected, error) {
 		if err != nil {
 			return nil, fmt.Errorf("a published list at %s: %w", at(r), err)
 		}
-		if !x.covered(list.UserID, list.GeneratedAt, r.Time) {
+		c := &list.CausedBy
+		if !x.covered(list.UserID, list.GeneratedAt, r.Time) &&
+			!x.answersErased(list.UserID, c.OccurredAt, c.RecordedAt, c.AcceptedAt) {
 			x.lists[at(r)] = list.UserID
 		}
 	}
@@ -246,6 +249,15 @@ func (x *expected) seen(from, id string) {
 func (x *expected) covered(user string, occurred, recorded time.Time) bool {
 	erased, ok := x.erased[user]
 	return ok && (!occurred.After(erased) || !recorded.After(erased))
+}
+
+// answersErased tells whether a list goes with an event that it answers, by the times known of
+// such events.
+func (x *expected) answersErased(user string, times ...time.Time) bool {
+	erased, ok := x.erased[user]
+	return ok && slices.ContainsFunc(times, func(t time.Time) bool {
+		return !t.IsZero() && !t.After(erased)
+	})
 }
 
 // person is what must be known of a user who was not erased, or came back.
