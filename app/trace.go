@@ -54,14 +54,35 @@ type TracedForward struct {
 	Position int64 `json:"position"`
 }
 
+// tracedTopics are the topics that applications write.
+func tracedTopics() []string {
+	return []string{
+		schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers,
+	}
+}
+
+// OpenTransactions returns how many offsets of the topics that applications write wait for the end
+// of an open transaction, by partition. Partitions without one are left out. Trace finds none of
+// these offsets: ask before it, since a transaction may end meanwhile.
+func (k *Kafka) OpenTransactions(ctx context.Context) (map[record.TopicPartition]int64, error) {
+	bounds, err := k.conn.Offsets(ctx, tracedTopics()...)
+	if err != nil {
+		return nil, fmt.Errorf("look for open transactions: %w", err)
+	}
+	open := make(map[record.TopicPartition]int64)
+	for tp, b := range bounds {
+		if b.HighWatermark > b.End {
+			open[tp] = b.HighWatermark - b.End
+		}
+	}
+	return open, nil
+}
+
 // Trace finds the records with an event id in the topics that applications write, and tells which
 // groups are past them. Records before after are ignored.
 func (k *Kafka) Trace(ctx context.Context, id string, after time.Time) ([]Traced, error) {
-	topics := []string{
-		schemas.TopicInteractions, schemas.TopicFriendships, schemas.TopicItems, schemas.TopicUsers,
-	}
 	var found []Traced
-	for _, topic := range topics {
+	for _, topic := range tracedTopics() {
 		bounds, err := k.conn.Offsets(ctx, topic)
 		if err != nil {
 			return nil, fmt.Errorf("read the ends of %s: %w", topic, err)

@@ -69,8 +69,7 @@ func printStatus(w io.Writer, st app.Status) error {
 	for _, g := range st.Groups {
 		if g.Undecided > 0 {
 			fmt.Fprintf(w, "\n%s waits for the end of an open transaction: %d offsets in %s. "+
-				"\"kafka-transactions.sh find-hanging\" names the producer.\n",
-				g.Group, g.Undecided, strings.Join(g.UndecidedIn, ", "))
+				"%s\n", g.Group, g.Undecided, strings.Join(g.UndecidedIn, ", "), hintProducers)
 		}
 	}
 	return nil

@@ -1,15 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func newTrace() *cobra.Command {
@@ -24,7 +29,12 @@ func newTrace() *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		Long: `Show where an event is: topic, partition and offset, which processors (and so which
 stores) are past it, or its dead letter. It reads the log only, so it needs no store. --since bounds
-how far back it looks.`,
+how far back it looks.
+
+Behind the first record of an open Kafka transaction nothing can be read. While one is open, an
+event that is not found may stand there: the command names the partitions and exits with 0, as for
+an event that waits, and with --json prints an empty list. It exits with 1 when the event is not
+found and no transaction is open.`,
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	cmd.Flags().DurationVar(
@@ -45,6 +55,10 @@ how far back it looks.`,
 		if since > 0 {
 			after = time.Now().Add(-since)
 		}
+		open, err := k.OpenTransactions(cmd.Context())
+		if err != nil {
+			return err
+		}
 		found, err := k.Trace(cmd.Context(), args[0], after)
 		if err != nil {
 			return err
@@ -57,10 +71,17 @@ how far back it looks.`,
 				n,
 			)
 		}
+		if len(found) == 0 && len(open) > 0 {
+			if !asJSON {
+				return printWaiting(cmd.OutOrStdout(), args[0], open)
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "[]")
+			return printWaiting(cmd.ErrOrStderr(), args[0], open)
+		}
 		if len(found) == 0 {
 			return fmt.Errorf(
 				"no event with the id %q is on the log%s: check the id, and that the event was "+
-					"answered with 202, or that the transaction it was written in has committed",
+					"answered with 202, or that the transaction it was written in was not aborted",
 				args[0], within(since),
 			)
 		}
@@ -75,6 +96,30 @@ how far back it looks.`,
 	notNegative(cmd, "since")
 	return cmd
 }
+
+// printWaiting says that an event which was not found may stand behind an open transaction.
+func printWaiting(w io.Writer, id string, open map[record.TopicPartition]int64) error {
+	_, err := fmt.Fprintf(
+		w, "no event with the id %q can be read so far. It may wait behind the beginning of an "+
+			"open transaction:\n", id,
+	)
+	for _, tp := range slices.SortedFunc(maps.Keys(open), func(a, b record.TopicPartition) int {
+		return cmp.Or(strings.Compare(a.Topic, b.Topic), a.Partition-b.Partition)
+	}) {
+		if err == nil {
+			_, err = fmt.Fprintf(w, "  %s: %s\n", tp, counted(int(open[tp]), "offset"))
+		}
+	}
+	if err == nil {
+		_, err = fmt.Fprintf(w, "Trace it again when the transaction has ended. %s\n", hintProducers)
+	}
+	return err
+}
+
+// hintProducers says how to find whoever keeps a transaction open.
+const hintProducers = "\"kafka-transactions.sh describe-producers --topic TOPIC --partition N\" " +
+	"shows the ProducerId, in the row with a CurrentTransactionStartOffset, and " +
+	"\"kafka-transactions.sh list\" the transactional.id of that producer."
 
 // printTraced prints one event with a line for each group.
 func printTraced(w io.Writer, t *app.Traced) {
