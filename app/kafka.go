@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -139,20 +140,27 @@ func (k *Kafka) Emit(ctx context.Context, batch []record.Record) error {
 }
 
 func (k *Kafka) count(batch []record.Record) {
-	type series struct{ topic, kind string }
+	type series struct{ topic, kind, origin string }
 	counts := make(map[series]int)
 	for i := range batch {
-		kind := ""
-		for _, h := range batch[i].Headers {
-			if h.Key == schemas.HeaderType {
-				kind = string(h.Value)
-			}
-		}
-		counts[series{batch[i].Topic, kind}]++
+		r := &batch[i]
+		kind := r.Header(schemas.HeaderType)
+		counts[series{r.Topic, kind, r.Header(record.HeaderOriginTopic)}]++
 	}
 	for s, n := range counts {
-		k.metrics.Produced(s.topic, s.kind, n)
+		k.metrics.Produced(s.topic, cmp.Or(s.kind, firstKind(s.origin)), n)
 	}
+}
+
+// firstKind returns the kind of a record without one that was forwarded from a topic: the topic's
+// first, as its readers take it. It is empty for other topics.
+func firstKind(origin string) string {
+	for _, t := range schemas.Topics(schemas.DefaultTopicsConfig()) {
+		if t.Name == origin && len(t.Kinds) > 0 {
+			return string(t.Kinds[0])
+		}
+	}
+	return ""
 }
 
 // Read implements processors.Log.

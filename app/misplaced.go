@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
 )
 
 const (
@@ -50,12 +51,19 @@ func (r *misplacedReport) add(x processors.Misplaced) {
 	if !due {
 		return
 	}
+	source := x.Source
+	if source == schemas.SourceLog {
+		source += " (the events name none)"
+	}
 	r.log.Warn(
 		"events stand in partitions that their keys do not choose. They were forwarded and are "+
 			"learned, at the cost of being written twice. The order of a user's events is lost. "+
 			"Let the producer use the user_id (or item_id) as the key and the partitioner of "+
-			"Kafka's Java client, murmur2: partitioner=murmur2_random in librdkafka",
-		"topic", x.Topic, "source", x.Source, "records", records,
+			"Kafka's Java client, murmur2: partitioner=murmur2_random in librdkafka. "+
+			"This line comes at most once an hour for a topic and source. records counts those "+
+			"of the batches since the one before, or the first batch; "+
+			"slipstream_misplaced_events_total counts all",
+		"topic", x.Topic, "source", source, "records", records,
 	)
 }
 

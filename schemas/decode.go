@@ -31,7 +31,7 @@ func fill(r *record.Record, env Envelope, id, source *string, at, client *time.T
 		*source = env.Source
 	}
 	if *source == "" {
-		*source = "log"
+		*source = SourceLog
 	}
 	if at.IsZero() {
 		*at = env.Time

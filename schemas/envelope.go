@@ -59,6 +59,9 @@ func (e Envelope) Headers(contentType string) []record.Header {
 	return h
 }
 
+// SourceLog is the source of an event on the log that names none.
+const SourceLog = "log"
+
 // EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone,
 // so that every reader fills in the same: kind what the value says in its field "kind", else the
 // topic's first, id topic/partition/offset (never equal to another's), source "log", time the log's
