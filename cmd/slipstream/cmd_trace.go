@@ -111,7 +111,9 @@ func printWaiting(w io.Writer, id string, open map[record.TopicPartition]int64) 
 		}
 	}
 	if err == nil {
-		_, err = fmt.Fprintf(w, "Trace it again when the transaction has ended. %s\n", hintProducers)
+		_, err = fmt.Fprintf(
+			w, "Trace it again when the transaction has ended. %s\n", hintProducers,
+		)
 	}
 	return err
 }
