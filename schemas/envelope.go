@@ -65,7 +65,7 @@ const SourceLog = "log"
 // EnvelopeOf reads the envelope of r. What the headers do not say is filled in from the log alone,
 // so that every reader fills in the same: kind what the value says in its field "kind", else the
 // topic's first, id topic/partition/offset (never equal to another's), source "log", time the log's
-// (zero when it has none). An unreadable ce_time is an error, and so are a key and an attribute that
+// (zero when it has none). An unreadable ce_time is an error. So are a key and an attribute that
 // are not UTF-8, and a kind of the value that is not that of the headers; an unreadable traceparent
 // counts as none, as W3C demands. An erasure marker says its kind in a header.
 func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
