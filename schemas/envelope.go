@@ -116,7 +116,7 @@ func envelopeOf(r *record.Record, fallback Kind) (e Envelope, typed bool, err er
 			e.Time = t.UTC()
 		}
 	}
-	said, ok, err := plainKind(r.Value)
+	said, ok, err := plainKind(r.Value, typed)
 	switch {
 	case err != nil:
 		return e, typed, err

@@ -3,12 +3,15 @@ package schemas
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 )
 
 // plainKind returns what a value says of its kind in the field "kind"; ok is false when it says
 // nothing. The error is about that field alone: of anything else whoever reads the value tells.
-func plainKind(value []byte) (k Kind, ok bool, err error) {
+// Where the kind is told beside the value (typed), a field of that name that names no kind of ours
+// is one of the application's, which are ignored.
+func plainKind(value []byte, typed bool) (k Kind, ok bool, err error) {
 	// Most values have no such field, and are not read twice. Its name may be written with escapes.
 	if !bytes.Contains(value, []byte(`"kind"`)) && !bytes.Contains(value, []byte(`\u`)) {
 		return "", false, nil
@@ -20,7 +23,7 @@ func plainKind(value []byte) (k Kind, ok bool, err error) {
 		case "kind":
 			if ok = s.is('"', "string"); ok {
 				k = Kind(s.bytes())
-			} else if s.err != nil {
+			} else if s.err != nil && !typed {
 				return "", false, s.err
 			}
 		case "removed", "withdrawn", "erased":
@@ -29,7 +32,7 @@ func plainKind(value []byte) (k Kind, ok bool, err error) {
 			s.skip()
 		}
 	}
-	if s.err != nil || !ok {
+	if s.err != nil || !ok || typed && !isKind(k) {
 		return "", false, nil
 	}
 	flag, set := flagOf(k)
@@ -37,6 +40,11 @@ func plainKind(value []byte) (k Kind, ok bool, err error) {
 		return "", false, fmt.Errorf("field \"kind\" is %q, but %q is %s", k, flag, said)
 	}
 	return k, true, nil
+}
+
+// isKind tells whether k is a kind of ours.
+func isKind(k Kind) bool {
+	return slices.ContainsFunc(definitions(), func(d definition) bool { return d.kind == k })
 }
 
 // flagOf returns the field that tells the kind in a plain value without one, and its value.
@@ -54,7 +62,7 @@ func flagOf(k Kind) (name string, set bool) {
 
 // checkPlainKind returns an *Invalid when a value says that it is of another kind than k, or nil.
 func checkPlainKind(k Kind, value []byte) error {
-	said, ok, err := plainKind(value)
+	said, ok, err := plainKind(value, true)
 	switch {
 	case err != nil:
 		return &Invalid{Kind: k, Problems: []Problem{{Message: err.Error()}}}
