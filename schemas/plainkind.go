@@ -33,7 +33,7 @@ func plainKind(value []byte, typed bool) (k Kind, ok bool, err error) {
 		}
 	}
 	if s.err != nil || !ok || typed && !isKind(k) {
-		return "", false, nil
+		return "", false, nil //nolint:nilerr // who reads the value tells what is wrong with it
 	}
 	flag, set := flagOf(k)
 	if said := flags[flag]; said == strconv.FormatBool(!set) {
@@ -56,8 +56,9 @@ func flagOf(k Kind) (name string, set bool) {
 		return "withdrawn", k == KindItemWithdrawn
 	case KindUserUpdated, KindUserErased:
 		return "erased", k == KindUserErased
+	default:
+		return "", false
 	}
-	return "", false
 }
 
 // checkPlainKind returns an *Invalid when a value says that it is of another kind than k, or nil.

@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 
@@ -82,11 +83,12 @@ const erasedAt = "transform(user_id, @ids, @ats, toInt64(0))"
 // upTo is the condition of rows that an erasure covers, by the columns with the times of the event.
 // One that is NULL covers nothing.
 func upTo(columns ...string) string {
-	where := "user_id IN @ids AND (toUnixTimestamp64Milli(recorded_at) * 1000 <= " + erasedAt
+	covered := []string{"toUnixTimestamp64Milli(recorded_at) * 1000 <= " + erasedAt}
 	for _, column := range columns {
-		where += " OR ifNull(toUnixTimestamp64Micro(" + column + ") <= " + erasedAt + ", false)"
+		covered = append(covered,
+			"ifNull(toUnixTimestamp64Micro("+column+") <= "+erasedAt+", false)")
 	}
-	return where + ")"
+	return "user_id IN @ids AND (" + strings.Join(covered, " OR ") + ")"
 }
 
 // deleteRows deletes and waits until no reader sees the rows. It looks first: most tables hold
