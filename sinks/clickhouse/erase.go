@@ -134,8 +134,9 @@ func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error 
 	const lastDay = "toDate(fromUnixTimestamp64Micro(" + erasedAt + ", 'UTC'))"
 	covered := upTo("occurred_at")
 	days := func(day string) string {
-		return "user_id IN @ids AND (" + day + " <= " + lastDay + " OR (user_id, " + day +
-			") IN (SELECT user_id, toDate(occurred_at) FROM " + s.table(tableInteractions) +
+		// Day 0 holds the witness rows of inserts.
+		return "user_id IN @ids AND " + day + " > toDate(0) AND (" + day + " <= " + lastDay +
+			" OR (user_id, " + day + ") IN (SELECT user_id, toDate(occurred_at) FROM " + s.table(tableInteractions) +
 			" WHERE " + covered + "))"
 	}
 	left := " FROM " + s.table(tableInteractions) +

@@ -24,23 +24,7 @@ func (s *Store) repairSums(ctx context.Context, r record.Range, keys []string) e
 	inRange := ` FROM ` + s.table(tableInteractions) + ` WHERE user_id IN @keys
 		AND log_topic = @topic AND log_partition = @partition
 		AND log_offset BETWEEN @first AND @last`
-	// All that a user does, and the feedback to the user's lists, comes from one partition and its
-	// replays: nobody else adds to these sums meanwhile.
-	days := `INSERT INTO ` + s.table(tableUserDays) + `
-		SELECT user_id, day, action, raw.n - sums.n, raw.vn - sums.vn, raw.v - sums.v, raw.at
-		FROM (SELECT user_id, toDate(occurred_at) AS day, action, count() AS n, count(value) AS vn,
-		             sum(ifNull(value, 0)) AS v, max(occurred_at) AS at
-		      FROM ` + s.table(tableInteractions) + `
-		      WHERE user_id IN @keys AND (user_id, toDate(occurred_at)) IN
-		            (SELECT user_id, toDate(occurred_at)` + inRange + `)
-		      GROUP BY user_id, day, action) AS raw
-		LEFT JOIN (SELECT user_id, day, action, sum(events) AS n, sum(value_count) AS vn,
-		                  sum(value_sum) AS v
-		           FROM ` + s.table(tableUserDays) + `
-		           WHERE user_id IN @keys GROUP BY user_id, day, action) AS sums
-		USING (user_id, day, action)
-		WHERE raw.n > sums.n`
-	if err := s.execFresh(ctx, days, args); err != nil {
+	if err := s.repairUserDays(ctx, r, args, inRange); err != nil {
 		return fmt.Errorf("sums per user and day: %w", err)
 	}
 	lists := `(SELECT DISTINCT recommendation_id` + inRange + ` AND recommendation_id != '')`
@@ -67,6 +51,51 @@ func (s *Store) repairSums(ctx context.Context, r record.Range, keys []string) e
 	return nil
 }
 
+// repairUserDays adds the range to the sums unless the witness row of its insert says that it has
+// landed. Other partitions add to the same days meanwhile, so rows without sums alone say nothing.
+// A person who is erased is summed up from the rows, this range's among them: so only what is short
+// by the whole of its part of the range is added.
+func (s *Store) repairUserDays(
+	ctx context.Context, r record.Range, args []any, inRange string,
+) error {
+	newest, err := s.witness(ctx, tableUserDays, "day = toDate(0) AND user_id", r)
+	if err != nil || newest > r.First { // the ranges of a partition land in order
+		return err
+	}
+	return s.execFresh(ctx, `INSERT INTO `+s.table(tableUserDays)+`
+		SELECT part.user_id, part.day, part.action, part.n, part.vn, part.v, part.at
+		FROM (SELECT user_id, toDate(occurred_at) AS day, action, count() AS n,
+		             count(value) AS vn, sum(ifNull(value, 0)) AS v, max(occurred_at) AS at
+		      `+inRange+` GROUP BY user_id, day, action) AS part
+		JOIN (SELECT user_id, toDate(occurred_at) AS day, action, count() AS n
+		      FROM `+s.table(tableInteractions)+`
+		      WHERE user_id IN @keys AND (user_id, toDate(occurred_at)) IN
+		            (SELECT user_id, toDate(occurred_at)`+inRange+`)
+		      GROUP BY user_id, day, action) AS raw USING (user_id, day, action)
+		LEFT JOIN (SELECT user_id, day, action, sum(events) AS n
+		           FROM `+s.table(tableUserDays)+`
+		           WHERE user_id IN @keys GROUP BY user_id, day, action) AS sums
+		USING (user_id, day, action)
+		WHERE raw.n >= sums.n + part.n
+		UNION ALL
+		SELECT concat('log:', @topic, '/', toString(@partition)), toDate(0), '', 0, 0, 0,
+		       fromUnixTimestamp64Micro(max(log_offset) + 1, 'UTC')`+inRange+`
+		HAVING count() > 0`, args)
+}
+
+// witness returns the offset after the last row of a partition whose sums have landed in a table, 0
+// if none have.
+func (s *Store) witness(
+	ctx context.Context, table, key string, r record.Range,
+) (next int64, err error) {
+	err = s.queryRow(
+		ctx,
+		"SELECT max(toUnixTimestamp64Micro(last_at)) FROM "+s.table(table)+" WHERE "+key+" = ?",
+		fmt.Sprintf("log:%s/%d", r.Topic, r.Partition),
+	).Scan(&next)
+	return next, classify(ctx, err)
+}
+
 // repairItemHours compares the range with the marker row that every insert leaves beside its sums.
 // A view of an older version leaves none; then nothing can be verified.
 func (s *Store) repairItemHours(ctx context.Context, r record.Range, args []any) error {
@@ -79,15 +108,9 @@ func (s *Store) repairItemHours(ctx context.Context, r record.Range, args []any)
 	if !strings.Contains(view, "log_offset") {
 		return nil
 	}
-	var newest int64
-	err = s.queryRow(
-		ctx,
-		"SELECT max(toUnixTimestamp64Micro(last_at)) FROM "+s.table(tableItemHours)+
-			" WHERE hour = toDateTime(0, 'UTC') AND item_id = ?",
-		fmt.Sprintf("log:%s/%d", r.Topic, r.Partition),
-	).Scan(&newest)
+	newest, err := s.witness(ctx, tableItemHours, "hour = toDateTime(0, 'UTC') AND item_id", r)
 	if err != nil {
-		return classify(ctx, err)
+		return err
 	}
 	if newest > r.First { // the ranges of a partition land in order
 		return nil

@@ -134,7 +134,9 @@ func TestRealSumsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
 	for table, where := range map[string]string{
 		"item_hour_sums": "action = 'click' OR (hour = toDateTime(0, 'UTC') AND last_at > " +
 			"fromUnixTimestamp64Micro(60, 'UTC'))",
-		"user_day_sums": "action = 'click'", "recommendation_sums": "clicks > 0",
+		"user_day_sums": "action = 'click' OR (day = toDate(0) AND last_at > " +
+			"fromUnixTimestamp64Micro(60, 'UTC'))",
+		"recommendation_sums": "clicks > 0",
 	} {
 		require.NoError(t, e.Insert(t.Context(), last, rows[60:]))
 		e.requireCounts(t, 100, 100, 100)
@@ -153,4 +155,43 @@ func TestRealSumsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
 		t, [][]string{{"0"}},
 		e.query(t, "SELECT count() FROM top_items WHERE item_id LIKE 'log:%'"),
 	)
+	require.Equal(
+		t, [][]string{{"0"}},
+		e.query(t, "SELECT count() FROM user_days WHERE user_id LIKE 'log:%'"),
+	)
+}
+
+// TestRealSumsThatAreOnTheirWayAreNotAdded: what a user does stands in two partitions. While the
+// rows of one have landed, and their sums not yet, a range of the other is repeated.
+func TestRealSumsThatAreOnTheirWayAreNotAdded(t *testing.T) {
+	e := setup(t)
+	rows, own := views(60, 30), rangeOf(60)
+	require.NoError(t, e.Insert(t.Context(), own, rows))
+	other := own
+	other.Partition = 1
+	require.NoError(t, e.Insert(t.Context(), other, rows[:20]))
+	// Sums wrap around, so what has landed can be taken back.
+	sums := e.cfg.Database + ".user_day_sums"
+	e.exec(t, "INSERT INTO "+sums+" SELECT user_id, toDate(occurred_at), action, -count(), 0, 0,"+
+		" max(occurred_at) FROM "+e.cfg.Database+".interactions WHERE log_partition = 1"+
+		" GROUP BY ALL")
+	e.exec(t, "DELETE FROM "+sums+" WHERE user_id LIKE 'log:%/1'")
+	e.requireCounts(t, 80, 80, 60)
+
+	own.Repeat = true
+	require.NoError(t, e.Insert(t.Context(), own, rows))
+	e.requireCounts(t, 80, 80, 60)
+	other.Repeat = true // these have not landed
+	for range 2 {
+		require.NoError(t, e.Insert(t.Context(), other, rows[:20]))
+		e.requireCounts(t, 80, 80, 80)
+	}
+	// Both are lost, and one person has been summed up from the rows since, by an erasure.
+	days := "SELECT user_id, day, action, events FROM user_days ORDER BY ALL"
+	whole := e.query(t, days)
+	e.exec(t, "DELETE FROM "+e.cfg.Database+".user_day_sums WHERE user_id != 'u1'")
+	require.NoError(t, e.Insert(t.Context(), own, rows))
+	require.NoError(t, e.Insert(t.Context(), other, rows[:20]))
+	require.Equal(t, whole, e.query(t, days))
+	e.requireCounts(t, 80, 80, 80)
 }
