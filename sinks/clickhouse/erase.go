@@ -136,8 +136,8 @@ func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error 
 	days := func(day string) string {
 		// Day 0 holds the witness rows of inserts.
 		return "user_id IN @ids AND " + day + " > toDate(0) AND (" + day + " <= " + lastDay +
-			" OR (user_id, " + day + ") IN (SELECT user_id, toDate(occurred_at) FROM " + s.table(tableInteractions) +
-			" WHERE " + covered + "))"
+			" OR (user_id, " + day + ") IN (SELECT user_id, toDate(occurred_at) FROM " +
+			s.table(tableInteractions) + " WHERE " + covered + "))"
 	}
 	left := " FROM " + s.table(tableInteractions) +
 		" WHERE " + days("toDate(occurred_at)") + " AND NOT (" + covered + ")"
