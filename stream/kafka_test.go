@@ -90,6 +90,12 @@ func (e *engine) topic(t testing.TB, partitions int, configs ...kafka.ConfigEntr
 	)
 	require.NoError(t, err)
 	require.NoError(t, res.Errors[name])
+	if e.fake == nil { // Kafka chooses leaders afterwards
+		eventually(t, "leaders of "+name, func() bool {
+			_, err := e.conn.Offsets(t.Context(), name)
+			return err == nil
+		})
+	}
 	return name
 }
 
