@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,7 +147,10 @@ func (k *Kafka) count(batch []record.Record) {
 		counts[series{r.Topic, kind, r.Header(record.HeaderOriginTopic)}]++
 	}
 	for s, n := range counts {
-		k.metrics.Produced(s.topic, cmp.Or(s.kind, firstKind(s.origin)), n)
+		if s.kind == "" && s.origin != "" {
+			s.kind = firstKind(s.origin)
+		}
+		k.metrics.Produced(s.topic, s.kind, n)
 	}
 }
 

@@ -144,7 +144,7 @@ type Recommender struct {
 	friendsFailed *atomic.Int64
 }
 
-// Erasures tells when a user was erased. Older data of the user must not be shown. Safe for
+// Erasures tells what of a user was erased. It must not be shown. Safe for
 // concurrent use.
 type Erasures interface {
 	// Covers tells whether what a user did at occurred, and the log took at recorded, is erased.

@@ -27,6 +27,8 @@ func (s *Store) repairSums(ctx context.Context, r record.Range, keys []string) e
 	if err := s.repairUserDays(ctx, r, args, inRange); err != nil {
 		return fmt.Errorf("sums per user and day: %w", err)
 	}
+	// Feedback to the lists of one user comes from one partition and its replays, unless it is
+	// misplaced: then what another insert is about to add may be added here as well.
 	lists := `(SELECT DISTINCT recommendation_id` + inRange + ` AND recommendation_id != '')`
 	outcomes := `INSERT INTO ` + s.table(tableOutcomes) + `
 		(recommendation_id, feedback_at, impressions, clicks, conversions, refusals)
@@ -96,7 +98,7 @@ func (s *Store) witness(
 	return next, classify(ctx, err)
 }
 
-// repairItemHours compares the range with the marker row that every insert leaves beside its sums.
+// repairItemHours compares the range with the witness row that every insert leaves beside its sums.
 // A view of an older version leaves none; then nothing can be verified.
 func (s *Store) repairItemHours(ctx context.Context, r record.Range, args []any) error {
 	var view string

@@ -48,9 +48,8 @@ var eraseUser = []string{
 
 // EraseUsers removes the users' rows that happened or were recorded up to the erasures, and lists
 // that answer such events, and sums up again the days that keep some of their events, in one
-// transaction. Dead letters are removed
-// regardless of their time, which is later than that of their events. Sums per item and strategy
-// keep their anonymous counts.
+// transaction. Dead letters are removed regardless of their time, which is later than that of their
+// events. Sums per item and strategy keep their anonymous counts.
 func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error {
 	if len(users) == 0 {
 		return nil
