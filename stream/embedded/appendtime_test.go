@@ -148,24 +148,42 @@ func TestLogAppendTime(t *testing.T) {
 	})
 }
 
+// alterTimes sets whose times a topic keeps and returns when its broker does so. A real one answers
+// when the controller has the setting. So a second topic is altered after the first, and records
+// are written to it until they have the times wanted.
+func alterTimes(t *testing.T, addr, topic, kind string) {
+	cl := client(t, addr)
+	adm := kadm.NewClient(cl)
+	probe := topic + "-probe-" + strings.ToLower(kind)
+	createTopic(t, cl, probe, 1, nil)
+	for _, name := range []string{topic, probe} {
+		res, err := adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{
+			{Op: kadm.SetConfig, Name: "message.timestamp.type", Value: &kind},
+		}, name)
+		require.NoError(t, err)
+		require.NoError(t, res[0].Err)
+	}
+	byProducer := kind == "CreateTime"
+	for range 200 {
+		produceAt(t, addr, probe, kgo.NoCompression(), "a")
+		records := read(t, addr, probe)
+		if (records[len(records)-1].Attrs.TimestampType() == 0) == byProducer {
+			return
+		}
+	}
+	t.Fatalf("%s does not have the setting", topic)
+}
+
 // A topic can be altered: what it holds keeps its times, what comes gets the broker's.
 func TestLogAppendTimeFromNowOn(t *testing.T) {
 	t.Parallel()
 	onBrokers(t, func(t *testing.T, addr, prefix string) {
 		topic := prefix + "altered"
 		createTopic(t, client(t, addr), topic, 1, nil)
-		adm := kadm.NewClient(client(t, addr))
-		alter := func(kind string) {
-			res, err := adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{
-				{Op: kadm.SetConfig, Name: "message.timestamp.type", Value: &kind},
-			}, topic)
-			require.NoError(t, err)
-			require.NoError(t, res[0].Err)
-		}
 		produceAt(t, addr, topic, kgo.Lz4Compression(), "a", "b")
-		alter("LogAppendTime")
+		alterTimes(t, addr, topic, "LogAppendTime")
 		written := spanOf(func() { produceAt(t, addr, topic, kgo.Lz4Compression(), "c") })
-		alter("CreateTime")
+		alterTimes(t, addr, topic, "CreateTime")
 		produceAt(t, addr, topic, kgo.Lz4Compression(), "d")
 
 		records := read(t, addr, topic)

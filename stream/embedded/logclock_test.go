@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -233,13 +232,7 @@ func TestTimesOfProducersRaiseNothing(t *testing.T) {
 		write(0)
 		write(20 * time.Minute)
 		write(-20 * time.Minute)
-		kind := "LogAppendTime"
-		res, err := kadm.NewClient(client(t, addr)).AlterTopicConfigs(
-			t.Context(), []kadm.AlterConfig{
-				{Op: kadm.SetConfig, Name: "message.timestamp.type", Value: &kind},
-			}, topic)
-		require.NoError(t, err)
-		require.NoError(t, res[0].Err)
+		alterTimes(t, addr, topic, "LogAppendTime")
 		written := spanOf(func() { write(time.Minute); write(2 * time.Minute) })
 
 		conn, err := stream.Open(t.Context(), stream.DefaultConfig(addr))
