@@ -3,8 +3,8 @@
 // mutant that no test notices has survived, and names a fault that could come in unseen.
 //
 // Nothing in the tree is changed: the go command gets the mutants as an overlay. Mutants are chosen
-// chosen by a hash of the seed, of the function and of the change, so the choice is the same on
-// every machine and hardly moves when lines do.
+// by a hash of the seed, of the function and of the change, so the choice is the same on every
+// machine and hardly moves when lines do.
 package main
 
 import (
