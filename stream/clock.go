@@ -119,11 +119,15 @@ func (c *Conn) latestBefore(
 	}
 	_, _, err = c.read(
 		ctx, tp, max(from, r.Offset-maxLookBack), r.Offset, logClock{known: true},
-		func(before *record.Record) error {
-			if before.Appended && before.Time.After(latest) {
-				latest = before.Time
-			}
-			return nil
+		visitor{
+			record: func(before *record.Record) error {
+				if before.Appended && before.Time.After(latest) {
+					latest = before.Time
+				}
+				return nil
+			},
+			// The reader does not skip these: it begins behind them, or counts them itself.
+			unreadable: func(*record.Undecodable) {},
 		},
 	)
 	return latest, err

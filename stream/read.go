@@ -186,18 +186,24 @@ func (c *Conn) Read(
 	from, to int64,
 	fn func(*record.Record) error,
 ) error {
-	clock, end, err := c.read(ctx, tp, from, to, c.clockAt(tp, from), fn)
+	clock, end, err := c.read(ctx, tp, from, to, c.clockAt(tp, from), visitor{fn, c.skip})
 	if err == nil && from <= end {
 		c.noteClock(tp, end, clock)
 	}
 	return err
 }
 
+// visitor gets what a reading finds, in order.
+type visitor struct {
+	record func(*record.Record) error
+	// unreadable gets the batches whose records cannot be read.
+	unreadable func(*record.Undecodable)
+}
+
 // read is Read with the clock of the records from from on. It returns the clock at the end, and
 // where that is.
 func (c *Conn) read(
-	ctx context.Context, tp record.TopicPartition, from, to int64, clock logClock,
-	fn func(*record.Record) error,
+	ctx context.Context, tp record.TopicPartition, from, to int64, clock logClock, v visitor,
 ) (_ logClock, end int64, err error) {
 	var b Bounds
 	err = retry(ctx, func() error {
@@ -258,11 +264,11 @@ func (c *Conn) read(
 		}
 		for i := range got.Undecodable {
 			if got.Undecodable[i].First < to {
-				c.skip(&got.Undecodable[i])
+				v.unreadable(&got.Undecodable[i])
 			}
 		}
 		for i := range records {
-			if err := fn(&records[i]); err != nil {
+			if err := v.record(&records[i]); err != nil {
 				return clock, 0, fmt.Errorf("read %s, offset %d: %w", tp, records[i].Offset, err)
 			}
 		}

@@ -171,6 +171,47 @@ func TestLogTimesBeforeABatchThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// Who looks back for the log times before its first record does not skip the batches there that
+// cannot be read: only those from there on are told.
+func TestBatchesThatAReaderLooksBackAtAreNotSkipped(t *testing.T) {
+	t.Parallel()
+	const topic = "events"
+	tp := record.TopicPartition{Topic: topic}
+	clock := &brokerClock{}
+	cfg := testConfig(t.TempDir())
+	cfg.Clock = clock.now
+	b := start(t, cfg)
+	appendTimeTopic(t, b.Addr(), topic, nil)
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	const gzip = 1 // which the records are not
+	// The first batch is the latest, so that whoever begins behind it looks back at it.
+	for i, second := range []int{60, 20, 30, 35, 40} {
+		clock.set(noon.Add(time.Duration(second) * time.Second))
+		attrs := map[bool]int16{true: gzip}[i == 1 || i == 3]
+		answer := produceRaw(t, b.Addr(), map[string][]byte{topic: rawBatch(attrs)})[topic]
+		require.NoError(t, kerr.ErrorForCode(answer.ErrorCode))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var skipped []int64
+	settings := stream.DefaultConfig(b.Addr())
+	settings.Skipped = func(u *record.Undecodable) { skipped = append(skipped, u.First) }
+	conn, err := stream.Open(t.Context(), settings)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	at60 := noon.Add(time.Minute)
+	for from, want := range map[int64][]int64{2: {2, 6}, 4: {6}, 8: nil} {
+		skipped = nil
+		// No reading of the same connection has ended there, so each looks back for itself.
+		got := places{}
+		require.NoError(t, conn.Read(ctx, tp, from, -1, got.note))
+		for offset, at := range got {
+			require.Equal(t, at60, at, "offset %d, from %d", offset, from)
+		}
+		require.Equal(t, want, skipped, "from %d", from)
+	}
+}
+
 // What the log wrote itself stays known: it tells records apart for whoever reads them.
 func TestTheOriginOfARaisedRecord(t *testing.T) {
 	t.Parallel()
