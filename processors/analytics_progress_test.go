@@ -178,6 +178,18 @@ func TestRowsOfDeadLettersTellWhatBecameOfThem(t *testing.T) {
 	require.True(t, rows[2].FirstFailedAt.IsZero())
 }
 
+// A text column of SQLite that holds other bytes than UTF-8 cannot be read by most clients.
+func TestKeysOfDeadLettersAreReadable(t *testing.T) {
+	t.Parallel()
+	a := openAnalytics(t)
+	failed := record.Record{Key: []byte("M\xfcller"), Value: []byte("{")}
+	require.NoError(t, a.handle(
+		t, deadLetter(failed, "embed", header(record.HeaderID, "embed/interactions/3/17")),
+	))
+	rows := a.store.inserts[0].(sinks.DeadLetterRows)
+	require.Equal(t, "0x4dfc6c6c6572", rows[0].Key, "as the API and the command show it")
+}
+
 // The log takes the dead letters long before noon, so an erasure at noon covers them.
 func TestRowsOfDeadLettersDoNotNameErasedUsers(t *testing.T) {
 	t.Parallel()

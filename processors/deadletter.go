@@ -21,7 +21,7 @@ func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 		ID: r.Header(record.HeaderID), Group: r.Header(record.HeaderGroup),
 		Topic: r.Header(record.HeaderTopic),
 		Class: r.Header(record.HeaderClass), Reason: r.Header(record.HeaderReason),
-		Key: string(r.Key), Value: r.Value[:min(len(r.Value), maxDeadValue)],
+		Key: record.Readable(r.Key), Value: r.Value[:min(len(r.Value), maxDeadValue)],
 		PoisonOffset: r.Offset,
 		State:        "open",
 	}

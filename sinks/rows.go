@@ -103,7 +103,8 @@ type DeadLetterRow struct {
 	Reason string
 	// Attempts is how often the record was tried, at least 0.
 	Attempts int
-	// Key and Value are those of the original record.
+	// Key and Value are those of the original record. A key that is not UTF-8 is given by
+	// record.Readable: in hexadecimal after 0x. A longer value is cut off.
 	Key   string
 	Value []byte
 	// State is open, replayed or dropped.

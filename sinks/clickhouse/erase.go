@@ -68,7 +68,10 @@ func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
 			OR ((topic LIKE '%friendships' OR topic LIKE '%.replay')
 			AND (JSONExtractString(value, 'friend_id') IN @ids
 				OR arrayExists(u -> startsWith(key, concat(u, '|'))
-				OR endsWith(key, concat('|', u)), @ids)))`},
+				OR endsWith(key, concat('|', u))
+				-- a key that is not UTF-8, see DeadLetterRow
+				OR startsWith(key, concat('0x', lower(hex(concat(u, '|')))))
+				OR startsWith(key, '0x') AND endsWith(key, lower(hex(concat('|', u)))), @ids)))`},
 	} {
 		if err := s.deleteRows(ctx, d.table, d.where, ids, ats); err != nil {
 			return fmt.Errorf("from %s: %w", d.table, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
 func analyticsProgress(t *testing.T, e AnalyticsEngine) {
@@ -137,12 +138,16 @@ func analyticsErasure(t *testing.T, e AnalyticsEngine) {
 		letter("d6", "interactions", "embed", "", `{"user_id":"user 1"}`),
 		letter("d7", "shop.friendships", "shop.graph", "user 1|user 12", ""),
 		letter("d8", "shop.friendships", "shop.graph", "user 12|user 13", `{"friend_id":"user 1"}`),
+		letter("e1", "friendships", "graph", record.Readable([]byte("user 1|M\xfcller")), ""),
+		letter("e2", "friendships", "graph", record.Readable([]byte("M\xfcller|user 1")), ""),
+		letter("e3", "friendships", "graph", record.Readable([]byte("user 10|M\xfcller")), ""),
+		letter("e4", "friendships", "graph", record.Readable([]byte("M\xfcller|user 11")), ""),
 	}
 	insert := func() {
 		require.NoError(t, e.Store.Insert(ctx, r, rows))
 		require.NoError(t, e.Store.Insert(ctx, span("recommendations", 0, 0, 1), lists))
 		require.NoError(t, e.Store.Insert(ctx, span("users", 0, 0, 1), users))
-		require.NoError(t, e.Store.Insert(ctx, span("embed.poison", 0, 0, 9), letters))
+		require.NoError(t, e.Store.Insert(ctx, span("embed.poison", 0, 0, 11), letters))
 	}
 	insert()
 	var left sinks.InteractionRows
@@ -174,7 +179,8 @@ func analyticsErasure(t *testing.T, e AnalyticsEngine) {
 		require.Equal(t, [][]string{{"user 2"}}, e.Query(t, "SELECT user_id FROM users"))
 		require.Equal(t, [][]string{{"user 2"}}, e.Query(t, "SELECT user_id FROM recommendations"))
 		require.Equal(
-			t, [][]string{{"d2"}, {"d5"}}, e.Query(t, "SELECT id FROM dead_letters ORDER BY id"),
+			t, [][]string{{"d2"}, {"d5"}, {"e3"}, {"e4"}},
+			e.Query(t, "SELECT id FROM dead_letters ORDER BY id"),
 		)
 		require.Equal(
 			t, [][]string{{"2", "1"}},

@@ -33,6 +33,8 @@ var eraseUser = []string{
 	AND (
 		substr(key, 1, length(?1) + 1) = ?1 || '|'
 		OR substr(key, -length(?1) - 1) = '|' || ?1
+		OR key LIKE '0x' || hex(?1 || '|') || '%' -- a key that is not UTF-8, see DeadLetterRow
+		OR key LIKE '0x%' || hex('|' || ?1)
 		OR json_valid(CAST(value AS TEXT))
 		AND CAST(value AS TEXT) ->> 'friend_id' = ?1
 	)`,

@@ -168,7 +168,7 @@ CREATE TABLE dead_letter_rows (
     class           TEXT    NOT NULL,
     reason          TEXT    NOT NULL,
     attempts        INTEGER NOT NULL,
-    key             TEXT    NOT NULL,
+    key             TEXT    NOT NULL, -- in hexadecimal after 0x where it is not UTF-8
     value           BLOB    NOT NULL, -- byte for byte
     state           TEXT    NOT NULL, -- open, replayed or dropped
     note            TEXT    NOT NULL, -- the reason given for a resolution
