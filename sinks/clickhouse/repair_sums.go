@@ -27,27 +27,7 @@ func (s *Store) repairSums(ctx context.Context, r record.Range, keys []string) e
 	if err := s.repairUserDays(ctx, r, args, inRange); err != nil {
 		return fmt.Errorf("sums per user and day: %w", err)
 	}
-	// Feedback to the lists of one user comes from one partition and its replays, unless it is
-	// misplaced: then what another insert is about to add may be added here as well.
-	lists := `(SELECT DISTINCT recommendation_id` + inRange + ` AND recommendation_id != '')`
-	outcomes := `INSERT INTO ` + s.table(tableOutcomes) + `
-		(recommendation_id, feedback_at, impressions, clicks, conversions, refusals)
-		SELECT recommendation_id, raw.at,
-		       raw.i - sums.i, raw.c - sums.c, raw.v - sums.v, raw.f - sums.f
-		FROM (SELECT recommendation_id, max(occurred_at) AS at,
-		             countIf(action = 'impression') AS i, countIf(action = 'click') AS c,
-		             countIf(action IN ('like', 'add_to_cart', 'purchase', 'watch')) AS v,
-		             countIf(action IN ('dislike', 'skip', 'hide')) AS f
-		      FROM ` + s.table(tableInteractions) + `
-		      WHERE recommendation_id IN ` + lists + ` GROUP BY recommendation_id) AS raw
-		LEFT JOIN (SELECT recommendation_id, sum(impressions) AS i, sum(clicks) AS c,
-		                  sum(conversions) AS v, sum(refusals) AS f
-		           FROM ` + s.table(tableOutcomes) + `
-		           WHERE recommendation_id IN ` + lists + ` GROUP BY recommendation_id) AS sums
-		USING (recommendation_id)
-		WHERE raw.i >= sums.i AND raw.c >= sums.c AND raw.v >= sums.v AND raw.f >= sums.f
-		  AND raw.i + raw.c + raw.v + raw.f > sums.i + sums.c + sums.v + sums.f`
-	if err := s.execFresh(ctx, outcomes, args); err != nil {
+	if err := s.repairOutcomes(ctx, r, args, inRange); err != nil {
 		return fmt.Errorf("feedback to lists: %w", err)
 	}
 	return nil
@@ -60,7 +40,7 @@ func (s *Store) repairSums(ctx context.Context, r record.Range, keys []string) e
 func (s *Store) repairUserDays(
 	ctx context.Context, r record.Range, args []any, inRange string,
 ) error {
-	newest, err := s.witness(ctx, tableUserDays, "day = toDate(0) AND user_id", r)
+	newest, err := s.witness(ctx, tableUserDays, "last_at", "day = toDate(0) AND user_id = ?", r)
 	if err != nil || newest > r.First { // the ranges of a partition land in order
 		return err
 	}
@@ -85,17 +65,57 @@ func (s *Store) repairUserDays(
 		HAVING count() > 0`, args)
 }
 
+// repairOutcomes adds the feedback of the range to the lists unless the witness row of its insert
+// says that it has landed. An older version left no witness rows: without any, feedback is added
+// where the sums of a list are short of its rows by the whole of its part of the range.
+func (s *Store) repairOutcomes(
+	ctx context.Context, r record.Range, args []any, inRange string,
+) error {
+	newest, err := s.witness(
+		ctx, tableOutcomes, "feedback_at", `recommendation_id = concat('\t', ?)`, r,
+	)
+	if err != nil || newest > r.First { // the ranges of a partition land in order
+		return err
+	}
+	ofLists := inRange + ` AND recommendation_id != ''`
+	const counts = `max(occurred_at) AS at, countIf(action = 'impression') AS i,
+		countIf(action = 'click') AS c,
+		countIf(action IN ('like', 'add_to_cart', 'purchase', 'watch')) AS v,
+		countIf(action IN ('dislike', 'skip', 'hide')) AS f`
+	part := `SELECT recommendation_id AS id, ` + counts + ofLists + ` GROUP BY id`
+	short := ``
+	if newest == 0 {
+		lists := `recommendation_id IN (SELECT recommendation_id` + ofLists + `)`
+		short = ` JOIN (SELECT recommendation_id AS id, ` + counts + `
+			FROM ` + s.table(tableInteractions) + ` WHERE ` + lists + ` GROUP BY id) AS raw
+			USING (id)
+			LEFT JOIN (SELECT recommendation_id AS id, sum(impressions) AS i, sum(clicks) AS c,
+			                  sum(conversions) AS v, sum(refusals) AS f
+			           FROM ` + s.table(tableOutcomes) + ` WHERE ` + lists + ` GROUP BY id) AS sums
+			USING (id)
+			WHERE raw.i >= sums.i + part.i AND raw.c >= sums.c + part.c
+			  AND raw.v >= sums.v + part.v AND raw.f >= sums.f + part.f`
+	}
+	return s.execFresh(ctx, `INSERT INTO `+s.table(tableOutcomes)+`
+		(recommendation_id, feedback_at, impressions, clicks, conversions, refusals)
+		SELECT part.id, part.at, part.i, part.c, part.v, part.f FROM (`+part+`) AS part`+short+`
+		UNION ALL
+		SELECT concat('\tlog:', @topic, '/', toString(@partition)),
+		       fromUnixTimestamp64Micro(max(log_offset) + 1, 'UTC'), 0, 0, 0, 0`+ofLists+`
+		HAVING count() > 0`, args)
+}
+
 // witness returns the offset after the last row of a partition whose sums have landed in a table, 0
-// if none have.
+// if none have. It stands in the column next of the row with the key.
 func (s *Store) witness(
-	ctx context.Context, table, key string, r record.Range,
-) (next int64, err error) {
+	ctx context.Context, table, next, key string, r record.Range,
+) (offset int64, err error) {
 	err = s.queryRow(
 		ctx,
-		"SELECT max(toUnixTimestamp64Micro(last_at)) FROM "+s.table(table)+" WHERE "+key+" = ?",
+		"SELECT max(toUnixTimestamp64Micro("+next+")) FROM "+s.table(table)+" WHERE "+key,
 		fmt.Sprintf("log:%s/%d", r.Topic, r.Partition),
-	).Scan(&next)
-	return next, classify(ctx, err)
+	).Scan(&offset)
+	return offset, classify(ctx, err)
 }
 
 // repairItemHours compares the range with the witness row that every insert leaves beside its sums.
@@ -110,7 +130,9 @@ func (s *Store) repairItemHours(ctx context.Context, r record.Range, args []any)
 	if !strings.Contains(view, "log_offset") {
 		return nil
 	}
-	newest, err := s.witness(ctx, tableItemHours, "hour = toDateTime(0, 'UTC') AND item_id", r)
+	newest, err := s.witness(
+		ctx, tableItemHours, "last_at", "hour = toDateTime(0, 'UTC') AND item_id = ?", r,
+	)
 	if err != nil {
 		return err
 	}

@@ -136,7 +136,8 @@ func TestRealSumsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
 			"fromUnixTimestamp64Micro(60, 'UTC'))",
 		"user_day_sums": "action = 'click' OR (day = toDate(0) AND last_at > " +
 			"fromUnixTimestamp64Micro(60, 'UTC'))",
-		"recommendation_sums": "clicks > 0",
+		"recommendation_sums": "clicks > 0 OR (startsWith(recommendation_id, '\t') AND " +
+			"feedback_at > fromUnixTimestamp64Micro(60, 'UTC'))",
 	} {
 		require.NoError(t, e.Insert(t.Context(), last, rows[60:]))
 		e.requireCounts(t, 100, 100, 100)
@@ -194,4 +195,88 @@ func TestRealSumsThatAreOnTheirWayAreNotAdded(t *testing.T) {
 	require.NoError(t, e.Insert(t.Context(), other, rows[:20]))
 	require.Equal(t, whole, e.query(t, days))
 	e.requireCounts(t, 80, 80, 80)
+}
+
+// feedback returns n clicks on three lists.
+func feedback(n int) sinks.InteractionRows {
+	rows := views(n, n)
+	for i := range rows {
+		rows[i].Action = schemas.Click
+	}
+	return rows
+}
+
+// requireClicks checks the clicks on all lists.
+func (e *engine) requireClicks(t *testing.T, clicks string) {
+	t.Helper()
+	require.Equal(
+		t, [][]string{{clicks}}, e.query(t, "SELECT sum(clicks) FROM recommendation_outcomes"),
+	)
+}
+
+// without runs f while a view is missing: what f inserts lands beside it, as if it were on its way.
+func (e *engine) without(t *testing.T, view string, f func()) {
+	t.Helper()
+	create := e.definition(t, view)
+	e.exec(t, "DROP VIEW "+e.cfg.Database+"."+view+" SYNC")
+	f()
+	e.exec(t, create)
+}
+
+// TestRealFeedbackThatIsOnItsWayIsNotAdded: feedback to lists stands in two partitions. While the
+// rows of one have landed, and their sums not yet, a range of the other is repeated.
+func TestRealFeedbackThatIsOnItsWayIsNotAdded(t *testing.T) {
+	e := setup(t)
+	rows, own := feedback(60), rangeOf(60)
+	require.NoError(t, e.Insert(t.Context(), own, rows))
+	other := own
+	other.Partition = 1
+	e.without(t, "interactions_to_recommendation_sums", func() {
+		require.NoError(t, e.Insert(t.Context(), other, rows[:20]))
+	})
+	e.requireClicks(t, "60")
+
+	own.Repeat = true
+	require.NoError(t, e.Insert(t.Context(), own, rows))
+	e.requireClicks(t, "60")
+	other.Repeat = true
+	for range 2 {
+		require.NoError(t, e.Insert(t.Context(), other, rows[:20]))
+		e.requireClicks(t, "80")
+	}
+	outcomes := "SELECT * FROM recommendation_outcomes ORDER BY ALL"
+	whole := e.query(t, outcomes)
+	require.Len(t, whole, 3, "witness rows are no lists")
+	e.exec(t, "DELETE FROM "+e.cfg.Database+".recommendation_sums WHERE 1") // both are lost
+	for range 2 {
+		require.NoError(t, e.Insert(t.Context(), own, rows))
+		require.NoError(t, e.Insert(t.Context(), other, rows[:20]))
+		require.Equal(t, whole, e.query(t, outcomes))
+	}
+}
+
+// TestRealFeedbackIsAddedAgainThoughOlderRowsAreGone: the sums of lists outlive rows that expire
+// and rows of erased users. When those of a later range are lost, they come back all the same.
+func TestRealFeedbackIsAddedAgainThoughOlderRowsAreGone(t *testing.T) {
+	e := setup(t)
+	rows, first, last := feedback(100), rangeOf(60), rangeOf(100)
+	first.Last, last.First = 59, 60
+	require.NoError(t, e.Insert(t.Context(), first, rows[:60]))
+	e.exec(t, "DELETE FROM "+e.cfg.Database+".interactions WHERE 1")
+	require.NoError(t, e.Insert(t.Context(), last, rows[60:]))
+	e.requireClicks(t, "100")
+	// Sums wrap around, so what has landed can be taken back, and the witness with it.
+	sums := e.cfg.Database + ".recommendation_sums"
+	e.exec(t, "INSERT INTO "+sums+" (recommendation_id, clicks) SELECT recommendation_id, -count()"+
+		" FROM "+e.cfg.Database+".interactions GROUP BY ALL")
+	e.exec(t, "DELETE FROM "+sums+" WHERE startsWith(recommendation_id, '\t')")
+	e.exec(t, "INSERT INTO "+sums+" (recommendation_id, feedback_at)"+
+		" VALUES ('\tlog:interactions/0', fromUnixTimestamp64Micro(60, 'UTC'))")
+	e.requireClicks(t, "60")
+
+	last.Repeat = true
+	for range 2 {
+		require.NoError(t, e.Insert(t.Context(), last, rows[60:]))
+		e.requireClicks(t, "100")
+	}
 }

@@ -45,20 +45,22 @@ func (e *engine) reload(t *testing.T) {
 }
 
 // TestRealViewsKeepTheirTokens: a range that is repeated after an upgrade, or after a restart that
-// follows one, counts once. The views before 0008 leave no witness rows of users.
+// follows one, counts once. The views before 0008 leave no witness rows of users, those before 0010
+// none of lists.
 func TestRealViewsKeepTheirTokens(t *testing.T) {
-	for _, from := range []int64{7, 8} {
+	for _, from := range []int64{7, 8, 9} {
 		e := setupAt(t, from)
 		if from == 8 {
 			e.reload(t)
 		}
-		rows, old := views(60, 30), rangeOf(60)
+		rows, old := feedback(60), rangeOf(60)
 		require.NoError(t, e.Insert(t.Context(), old, rows))
 		e.requireCounts(t, 60, 60, 60)
 		require.NoError(t, e.Migrate(t.Context()))
 		old.Repeat = true
 		require.NoError(t, e.Insert(t.Context(), old, rows))
 		e.requireCounts(t, 60, 60, 60)
+		e.requireClicks(t, "60")
 
 		next := rangeOf(60)
 		next.First, next.Last = 60, 119
@@ -68,5 +70,6 @@ func TestRealViewsKeepTheirTokens(t *testing.T) {
 		require.NoError(t, e.Insert(t.Context(), next, rows))
 		require.NoError(t, e.Insert(t.Context(), old, rows))
 		e.requireCounts(t, 120, 120, 120)
+		e.requireClicks(t, "120")
 	}
 }
