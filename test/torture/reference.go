@@ -33,9 +33,13 @@ func (h *harness) undisturbed(
 	if err != nil {
 		return nil, err
 	}
+	events := inTime(
+		x.asJudged(log.topics[schemas.TopicInteractions]), log.topics[schemas.TopicFriendships],
+	)
 	settings := append(
 		h.settings(), "SLIPSTREAM_STREAM_SESSION_TIMEOUT=30s",
 		"SLIPSTREAM_STREAM_REBALANCE_TIMEOUT=30s",
+		fmt.Sprintf("SLIPSTREAM_STREAM_LEARN_INTERVAL=%dms", learnInterval(events).Milliseconds()),
 	)
 	dev, kafka, err := h.dev("undisturbed", binary, ports, settings)
 	if err != nil {
@@ -66,9 +70,7 @@ func (h *harness) undisturbed(
 	if err := h.awaitIdle(ctx, conn, time.Minute); err != nil {
 		return nil, err
 	}
-	if err := copyLog(ctx, pub, inTime(
-		x.asJudged(log.topics[schemas.TopicInteractions]), log.topics[schemas.TopicFriendships],
-	)); err != nil {
+	if err := copyLog(ctx, pub, events); err != nil {
 		return nil, err
 	}
 	if err := h.awaitIdle(ctx, conn, 10*time.Minute); err != nil {
@@ -148,10 +150,30 @@ func inTime(topics ...[]record.Record) []record.Record {
 	return out
 }
 
-// copyLog writes records to the partitions they come from, in small portions, so that learning is
-// as fresh as it was.
+// A copy is written in portions, one an interval.
+const (
+	copyPortion  = 20
+	copyInterval = 100 * time.Millisecond
+)
+
+// learnInterval is how long gradients accumulate in the undisturbed run. The copy is written faster
+// than the records came, and the interval is as much shorter: item factors are then as many events
+// old as they were. In this world older ones give a higher Recall@10, by 5 % when they are 2,000
+// events old.
+func learnInterval(events []record.Record) time.Duration {
+	if len(events) == 0 {
+		return accumulation
+	}
+	newest := slices.MaxFunc(events, func(a, b record.Record) int { return a.Time.Compare(b.Time) })
+	took := max(newest.Time.Sub(events[0].Time), time.Second)
+	copied := copyInterval * time.Duration(len(events)/copyPortion+1)
+	share := min(float64(copied)/float64(took), 1)
+	return time.Duration(float64(accumulation) * share)
+}
+
+// copyLog writes records to the partitions they come from.
 func copyLog(ctx context.Context, pub *stream.Publisher, records []record.Record) error {
-	for chunk := range slices.Chunk(records, 20) {
+	for chunk := range slices.Chunk(records, copyPortion) {
 		var out []record.Record
 		for i := range chunk {
 			r := &chunk[i]
@@ -172,7 +194,7 @@ func copyLog(ctx context.Context, pub *stream.Publisher, records []record.Record
 		if err := pub.Emit(ctx, out); err != nil {
 			return fmt.Errorf("copy the log: %w", err)
 		}
-		if !wait(ctx, 25*time.Millisecond) {
+		if !wait(ctx, copyInterval) {
 			return ctx.Err()
 		}
 	}

@@ -18,6 +18,8 @@ import (
 const (
 	// recentIDs is stream.recent_ids: after so many offsets of a partition an id counts again.
 	recentIDs = 100_000
+	// accumulation is stream.learn_interval.
+	accumulation = 2 * time.Second
 	// maxAhead is stream.max_clock_skew.
 	maxAhead = 5 * time.Minute
 )
