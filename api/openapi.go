@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -179,7 +180,7 @@ func describeGateway(o *huma.OpenAPI) {
 		}
 		op.Parameters = append(op.Parameters, &huma.Param{
 			Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
-			Description: "The event's id. An event that is sent again with it counts once.",
+			Description: "The event's id. " + ofRepeats(kind),
 		})
 		if body {
 			op.RequestBody = &huma.RequestBody{
@@ -216,4 +217,16 @@ func describeGateway(o *huma.OpenAPI) {
 		"remove-friend", http.MethodDelete, "/v1/users/{id}/friends/{friend}",
 		"Remove a friendship", "", schemas.KindFriendshipRemoved, false, "id", "friend",
 	)
+}
+
+// ofRepeats says what a change of the kind does when it is sent again with its id.
+func ofRepeats(kind schemas.Kind) string {
+	states := []schemas.Kind{
+		schemas.KindItemUpdated, schemas.KindItemWithdrawn, schemas.KindUserUpdated,
+	}
+	if slices.Contains(states, kind) {
+		return "The change that the log took last counts, also one that is sent again: send it " +
+			"again only while you have no newer one."
+	}
+	return "An event that is sent again with it counts once."
 }

@@ -88,7 +88,7 @@ type Stream struct {
 	SessionTimeout    time.Duration `koanf:"session_timeout" help:"time without a heartbeat after which a member loses its partitions; the timeouts of stores must be shorter"`
 	RebalanceTimeout  time.Duration `koanf:"rebalance_timeout" help:"maximum time for all members to rejoin"`
 	HeartbeatInterval time.Duration `koanf:"heartbeat_interval" help:"time between heartbeats; at most a third of session_timeout"`
-	RecentIDs         int           `koanf:"recent_ids" help:"latest event ids remembered per partition; an event that is sent again within them counts once"`
+	RecentIDs         int           `koanf:"recent_ids" help:"latest event ids remembered per partition; an interaction that is sent again within them counts once"`
 	MaxClockSkew      time.Duration `koanf:"max_clock_skew" help:"how far an event's time may be ahead of the broker's; a later event gets the broker's time. Rows depend on it, so it stands in the log; changing it needs a rebuild of all stores"`
 	StopTimeout       time.Duration `koanf:"stop_timeout" help:"maximum time for batches in flight to finish at shutdown"`
 }

@@ -22,7 +22,8 @@ func AsyncAPI(topics []Topic, prefix string) ([]byte, error) {
 				"headers (ce_id, ce_source, ce_type, ce_time), the value is JSON. " +
 				"A plain JSON value without headers is taken too; its field \"kind\" says " +
 				"which message it is, and without one it is the topic's first. " +
-				"Sending an event again with the same ce_id and ce_source counts once. " +
+				"Sending an event again with the same ce_id and ce_source counts once; of an " +
+				"item and of a user's attributes, the record that the log took last counts. " +
 				"A null value is a tombstone: on items it withdraws the item; on " +
 				"recommendations.current it says that the user has no list any more. " +
 				"Readers must ignore fields and ce_types that they do not know.",

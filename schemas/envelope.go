@@ -30,6 +30,7 @@ const (
 // Envelope is what travels around an event.
 type Envelope struct {
 	// ID and Source together identify the event: sending it again with both the same counts once.
+	// Items and users' attributes are states: the record that the log took last counts.
 	ID     string
 	Source string
 	Kind   Kind

@@ -27,7 +27,7 @@ func newReplay() *cobra.Command {
 		Short: "Replay a public data set, as it was downloaded, in time order",
 		Long: `Replay a public data set, as it was downloaded (folder or zip), in time order: items,
 users and friendships first, then interactions. Event ids are derived from the data, so replaying it
-again counts once.
+again counts once. Items and users are set back to what the data set says.
 
 Detected formats: ` + formats(),
 		Example: "  slipstream replay ml-100k/\n  slipstream replay ml-1m.zip --items items.csv " +

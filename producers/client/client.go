@@ -11,7 +11,9 @@
 // Send returns nil only after all in-sync replicas of the log have the event (acks=all). Events of
 // many goroutines share requests. Every event has an id, a UUIDv7 unless the application gives one;
 // sending an event again with the same id and source is safe: it counts once. That is also what the
-// client relies on when it tries again after a timeout.
+// client relies on when it tries again after a timeout. Items and users are states: the one that
+// the log took last counts. So an Item or User that was given up is sent again only while there is
+// no newer one.
 package client
 
 import (

@@ -2,7 +2,8 @@
 // events in time order: MovieLens 100k, 1M and latest, HetRec Last.fm, and plain CSV. A data set is
 // a folder or a zip; its format is recognised by the files in it.
 //
-// Event ids are functions of the data alone, so that replaying a data set twice counts once.
+// Event ids are functions of the data alone, so that replaying a data set twice counts once. Items
+// and users are set back to what the data set says.
 package datasets
 
 import (
