@@ -85,11 +85,7 @@ func (l *learning) judge(r *record.Record, seen map[string]int64, log *theLog) e
 	}
 	e, err := schemas.DecodeInteraction(r)
 	if errors.Is(err, schemas.ErrErasureMarker) {
-		u, err := schemas.DecodeUser(r)
-		if err == nil && !repeated("erasure "+u.Source+" "+u.EventID) {
-			delete(l.users, u.UserID)
-		}
-		return err
+		return nil // what the erasure covers does not count, wherever the marker stands
 	}
 	if err != nil {
 		if r.Header(plantedHeader) == "" {

@@ -5,6 +5,7 @@ package torture
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -264,4 +265,30 @@ func TestVerifyNoticesEveryHarm(t *testing.T) {
 			require.Len(t, v.Problems(), 1)
 		})
 	}
+}
+
+// What a person does behind an erasure counts, also in front of the marker.
+func TestWhoComesBackBeforeTheMarkerIsExpected(t *testing.T) {
+	t.Parallel()
+	s := &scene{log: theLog{
+		topics: make(map[string][]record.Record), partitions: 1, recentIDs: recentIDs,
+	}}
+	at := func(r record.Record, seconds int) record.Record {
+		r.Time = noon.Add(time.Duration(seconds) * time.Second)
+		return r
+	}
+	erased := schemas.User{
+		EventID: "bye", Source: source, UserID: "eve", Erased: true,
+		OccurredAt: noon.Add(time.Second),
+	}.Message()
+	s.write(at(liked("eve", 1, noon), 0))
+	s.write(at(erased, 1))
+	s.write(at(liked("eve", 2, noon.Add(2*time.Second)), 2))
+	erased.Topic = schemas.TopicInteractions
+	s.write(at(erased, 3))
+	x, err := expect(s.log)
+	require.NoError(t, err)
+	require.Contains(t, x.users, "eve")
+	require.EqualValues(t, 1, x.users["eve"].Events)
+	require.Len(t, x.rows, 1)
 }
