@@ -133,8 +133,9 @@ type embedPart struct {
 	// next batch has started and may have had effects.
 	next       map[string]int64
 	unfinished map[string]bool
-	// repair is the rebuild that the current batch of the replay topic works on, or nil.
-	repair *repair
+	// repair is the rebuild that the current batch of the replay topic works on, or nil. returning
+	// is the same for users who have come back before their marker in the current batch of a topic.
+	repair, returning *repair
 }
 
 // position returns the position of an offset in the current epoch.
@@ -184,6 +185,10 @@ func (p *Embed) Handle(ctx context.Context, b *record.Batch) error {
 		return err
 	}
 	states, corrupt, err := p.load(ctx, part, b, events)
+	if err != nil {
+		return err
+	}
+	events, err = p.keepReturned(ctx, part, b, events, states, corrupt)
 	if err != nil {
 		return err
 	}

@@ -51,8 +51,10 @@ func (p *Embed) commit(
 	}
 	for _, c := range changed {
 		if c.state.repaired && c.moved {
-			c.state.repaired, c.state.pending = false, nil
-			p.cfg.Repaired(c.state.point.ID, int(c.state.model.Events))
+			if !c.state.returned {
+				p.cfg.Repaired(c.state.point.ID, int(c.state.model.Events))
+			}
+			c.state.repaired, c.state.returned, c.state.pending = false, false, nil
 		}
 	}
 	if err := p.forget(ctx, src, slices.Collect(maps.Values(erased))); err != nil {
@@ -73,16 +75,13 @@ func (p *Embed) commit(
 
 // profileChange returns the change of a user's profile by the records of a batch from index first
 // to last.
-func profileChange(
-	b *record.Batch,
-	first, last int,
-	x *schemas.Interaction,
-) *schemas.ProfileChanged {
+func profileChange(b *record.Batch, first, last int, e *embedEvent) *schemas.ProfileChanged {
+	x := &e.x
 	r, oldest := causeOf(&b.Records[last]), causeOf(&b.Records[first])
 	return &schemas.ProfileChanged{
 		UserID: x.UserID, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
-		EventID: x.EventID, OccurredAt: x.OccurredAt, RecordedAt: recordedAt(r, x.OccurredAt),
-		AcceptedAt: oldest.Time,
+		EventID: x.EventID, OccurredAt: x.OccurredAt,
+		RecordedAt: latest(recordedAt(r, x.OccurredAt), e.recorded), AcceptedAt: oldest.Time,
 	}
 }
 

@@ -23,6 +23,17 @@ func (p *Embed) intern(events []embedEvent) []model.Index {
 	return indexes
 }
 
+// internPending does the same for events that are in no batch.
+func (p *Embed) internPending(events []pendingEvent) []model.Index {
+	indexes := make([]model.Index, len(events))
+	p.factors.mu.Lock()
+	defer p.factors.mu.Unlock()
+	for i := range events {
+		indexes[i] = p.factors.table.Intern(events[i].ItemID)
+	}
+	return indexes
+}
+
 // changedUser is a user whose state changed in this batch, or in an earlier, interrupted delivery
 // of it.
 type changedUser struct {
@@ -32,7 +43,7 @@ type changedUser struct {
 	moved bool
 	// first and last are the indexes of the oldest and newest record of the user.
 	first, last int
-	event       schemas.Interaction
+	event       embedEvent // the newest
 }
 
 // learn updates states and collects gradient sums. It returns the changed users and those to erase.
@@ -41,13 +52,11 @@ func (p *Embed) learn(
 ) (changed []*changedUser, erased map[string]sinks.UserErasure) {
 	indexes := p.intern(events)
 	pending := make(map[string][]model.Index)
-	p.factors.mu.Lock()
 	for id, s := range states {
-		for i := range s.pending {
-			pending[id] = append(pending[id], p.factors.table.Intern(s.pending[i].ItemID))
+		if len(s.pending) > 0 {
+			pending[id] = p.internPending(s.pending)
 		}
 	}
-	p.factors.mu.Unlock()
 
 	p.factors.mu.RLock()
 	defer p.factors.mu.RUnlock()
@@ -87,7 +96,7 @@ func (p *Embed) learn(
 			c = &changedUser{state: s, first: e.index}
 			byUser[e.x.UserID] = c
 		}
-		c.last, c.event = e.index, e.x
+		c.last, c.event = e.index, *e
 		if repeated {
 			continue
 		}
@@ -118,16 +127,20 @@ func (p *Embed) learn(
 
 // step learns from one event.
 func (p *Embed) step(part *embedPart, s *userState, item model.Index, e *pendingEvent) {
-	event := model.Event{
-		Item: item, Strength: p.strength(&e.Interaction), At: e.OccurredAt.Unix(),
-		Seed: seedOf(e.topic, e.partition, e.offset),
-	}
+	event := p.modelEvent(item, e)
 	if e.older {
 		part.learner.Replay(&s.model, event)
 	} else {
 		part.learner.Gradients(&s.model, event, part.sums)
 	}
 	s.moved(e.topic, p.position(e.offset), e.OccurredAt, e.recorded)
+}
+
+func (p *Embed) modelEvent(item model.Index, e *pendingEvent) model.Event {
+	return model.Event{
+		Item: item, Strength: p.strength(&e.Interaction), At: e.OccurredAt.Unix(),
+		Seed: seedOf(e.topic, e.partition, e.offset),
+	}
 }
 
 // seedOf derives the seed from the event's position, so that a retry draws the same negatives.

@@ -16,10 +16,11 @@ import (
 type userState struct {
 	point sinks.User
 	model model.User
-	// repaired is set when the state was rebuilt because the stored one is corrupt. pending are the
-	// events still to be learned from then (see repair).
-	repaired bool
-	pending  []pendingEvent
+	// repaired is set when the state was made anew from the log, because the stored one is corrupt
+	// or, if returned is set, holds what is erased. pending are the events still to be learned from
+	// then (see repair and keepReturned).
+	repaired, returned bool
+	pending            []pendingEvent
 }
 
 // load returns the states of the events' users, from the cache or the store, with new states for
@@ -86,6 +87,58 @@ func (p *Embed) load(
 func newerState(userID string, err error) error {
 	return fault.Wait(fmt.Errorf("the state of user %q was written by a newer version; "+
 		"finish the rolling upgrade, the partition waits until then: %w", userID, err))
+}
+
+// deferral is a user with a corrupt state whose events a batch skips.
+type deferral struct {
+	first, last int // indexes of the oldest and newest record skipped
+	event       embedEvent
+}
+
+// leaveOut removes the events of users with corrupt states from a batch. Events from an erasure on
+// stay, since they need no earlier state; for these users it adds blank states.
+func (p *Embed) leaveOut(
+	b *record.Batch,
+	events []embedEvent,
+	corrupt map[string]*sinks.User,
+	states map[string]*userState,
+) ([]embedEvent, map[string]*deferral) {
+	erasedAt := make(map[string]int)
+	for i := range events {
+		point := corrupt[events[i].x.UserID]
+		if point == nil || !events[i].erased {
+			continue
+		}
+		absorbed, ok := point.Positions[b.Topic]
+		if !ok || p.position(b.Records[events[i].index].Offset) > absorbed {
+			erasedAt[point.ID] = i
+			states[point.ID] = &userState{
+				point: sinks.User{ID: point.ID, Positions: point.Positions},
+			}
+		}
+	}
+	deferred := make(map[string]*deferral)
+	kept := events[:0:0]
+	for i := range events {
+		e := &events[i]
+		if corrupt[e.x.UserID] == nil {
+			kept = append(kept, *e)
+			continue
+		}
+		if at, ok := erasedAt[e.x.UserID]; ok {
+			if i >= at {
+				kept = append(kept, *e)
+			}
+			continue
+		}
+		d := deferred[e.x.UserID]
+		if d == nil {
+			d = &deferral{first: e.index}
+			deferred[e.x.UserID] = d
+		}
+		d.last, d.event = e.index, *e
+	}
+	return kept, deferred
 }
 
 func (s *userState) moved(topic string, at sinks.Position, occurred, recorded time.Time) {

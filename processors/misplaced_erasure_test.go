@@ -49,10 +49,12 @@ func (s *shop) replayOn(t *testing.T) map[string]int {
 	erasures.Add(schemas.Erasure{
 		UserKey: schemas.Key("dan"), ErasedAt: noon.Add(erasedAfter),
 	})
+	for _, x := range s.known {
+		erasures.Add(x)
+	}
 	embed := processors.NewEmbed(
 		fresh.store, processors.Streams{Log: s.shards, Emit: processors.Discard{}},
-		processors.NewItemFactors(model.Default()), erasures,
-		processors.DefaultEmbedConfig(shardCount))
+		processors.NewItemFactors(model.Default()), erasures, s.embedConfig())
 	replay := processors.NewReplay(embed, s.shards, "l", processors.DefaultReplayConfig())
 	for p := range shardCount {
 		var spans []processors.Span

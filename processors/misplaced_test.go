@@ -125,6 +125,10 @@ type shop struct {
 	*shards
 	store *sqlite.Store
 	told  map[string]int
+	// recentIDs is the size of the deduplication window; 0 is the default.
+	recentIDs int
+	// known are the erasures that every process reads before it works.
+	known []schemas.Erasure
 
 	erasures  *processors.Erasures
 	embed     *processors.Embed
@@ -146,12 +150,23 @@ func newShop(t *testing.T) *shop {
 	return s
 }
 
+func (s *shop) embedConfig() processors.EmbedConfig {
+	c := processors.DefaultEmbedConfig(shardCount)
+	if s.recentIDs > 0 {
+		c.RecentIDs = s.recentIDs
+	}
+	return c
+}
+
 // restart has other processes take over.
 func (s *shop) restart(t *testing.T) {
 	t.Helper()
 	streams := processors.Streams{Log: s.shards, Emit: s.shards}
 	s.erasures = processors.NewErasures()
-	ec := processors.DefaultEmbedConfig(shardCount)
+	for _, x := range s.known {
+		s.erasures.Add(x)
+	}
+	ec := s.embedConfig()
 	ec.Misplaced = func(x processors.Misplaced) {
 		s.told[x.Group+" "+x.Topic+" "+x.Source] += x.Records
 	}
@@ -242,6 +257,15 @@ func (s *shop) learned(t *testing.T) map[string]int {
 // gradients returns how many events the gradient messages on the log were made of.
 func (s *shop) gradients(t *testing.T) (n float64) {
 	t.Helper()
+	for _, count := range s.itemCounts(t) {
+		n += count
+	}
+	return n
+}
+
+// itemCounts returns how many events of each item they were made of.
+func (s *shop) itemCounts(t *testing.T) map[string]float64 {
+	t.Helper()
 	log := newMemoryLog()
 	for p := range shardCount {
 		require.NoError(t, s.Read(t.Context(), schemas.TopicItemGradients, p, 0, -1,
@@ -249,10 +273,7 @@ func (s *shop) gradients(t *testing.T) (n float64) {
 				return log.Emit(t.Context(), []record.Record{*r})
 			}))
 	}
-	for _, count := range itemCounts(t, log) {
-		n += count
-	}
-	return n
+	return itemCounts(t, log)
 }
 
 func (s *shop) counted(t *testing.T) int64 {

@@ -29,15 +29,16 @@ import (
 //     Meanwhile only this partition of the replay topic waits, and it is mostly empty. New events
 //     of the user become pending too.
 //  3. When it has caught up with what the batches of interactions and of misplaced events have
-//     handled, it learns from the
-//     pending events in order, as if they stood in this batch, and writes the point with the offset
-//     of the request as the new position in the replay topic. The stored position is lower, so the
-//     point counts, and that of a late writer does not. Its gradient sums have the position of this
-//     batch, and the owners of the items apply them once.
+//     handled, it learns from the pending events in order, as if they stood in this batch, and
+//     writes the point with the offset of the request as the new position in the replay topic. The
+//     stored position is lower, so the point counts, and that of a late writer does not. Its
+//     gradient sums have the position of this batch, and the owners of the items apply them once.
 //
 // Nothing is learned twice or lost: at each moment an event of the user is absorbed or pending by
 // the positions that are stored, and step 3 changes both with one write. All topics of a partition
 // belong to the same member, and embedPart.mu keeps their batches apart.
+//
+// keepReturned makes the states of some erased users anew in the same way.
 
 // repairTopic holds the requests. learnedTopics are the other topics of a user's history.
 var (
@@ -64,9 +65,10 @@ func decodeRepairRequest(r *record.Record) (x schemas.ProfileChanged, ok bool) {
 }
 
 // repair reads the history of users of one partition. It lives across the attempts of the batch
-// that holds their requests.
+// that needs their states.
 type repair struct {
 	embed       *Embed
+	topic       string
 	first, last int64 // the batch
 	users       map[string]*userRepair
 	learner     *model.Learner
@@ -77,14 +79,30 @@ type repair struct {
 	letter func(*record.Record) bool
 }
 
-// userRepair is the state of a user during the rebuild.
+func (p *Embed) newRepair(b *record.Batch, users map[string]*userRepair) *repair {
+	return &repair{
+		embed: p, topic: b.Topic, first: b.First, last: b.Last, users: users,
+		learner: model.NewLearner(p.factors.table), windows: make(map[string]*window),
+		next: make(map[string]int64),
+	}
+}
+
+// userRepair is the history of a user whose state is made anew.
 type userRepair struct {
-	// stored are the positions of the corrupt point, absorbed those up to which its events have
+	// stored are the positions of the stored point, absorbed those up to which its events have
 	// been absorbed. They differ when the stored ones are damaged: then everything that was handled
 	// counts as absorbed, so that nothing is learned twice.
 	stored, absorbed map[string]sinks.Position
-	state            userState
-	pending          []pendingEvent
+	// until is the offset of the erasure marker at which the state is made, in the batch's topic;
+	// 0 if it is not made at a marker.
+	until  int64
+	events []pendingEvent
+}
+
+// sameAs tells whether two users ask for the same.
+func (u *userRepair) sameAs(other *userRepair) bool {
+	return u.until == other.until && maps.Equal(u.stored, other.stored) &&
+		maps.Equal(u.absorbed, other.absorbed)
 }
 
 // pendingEvent is an event that is in no state and whose gradients were not emitted.
@@ -102,7 +120,8 @@ var _ Processor = (*repair)(nil)
 func (*repair) Assign(context.Context, []record.Assignment) error { return nil }
 func (*repair) Revoke([]record.TopicPartition)                    {}
 
-// Handle replays a batch of the history for the users of the repair.
+// Handle collects what the users of the repair have done in a batch of the history. An erasure
+// needs nothing: what it covers is left out in the end.
 func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 	w := r.windows[b.Topic]
 	if w == nil {
@@ -111,34 +130,16 @@ func (r *repair) Handle(_ context.Context, b *record.Batch) error {
 	}
 	// What is rejected again became a dead letter, and what is misplaced was forwarded.
 	events, _, _ := r.embed.decode(w, b)
-	events = slices.DeleteFunc(
-		events,
-		func(e embedEvent) bool { return e.repair || r.users[e.x.UserID] == nil },
-	)
-	indexes := r.embed.intern(events)
-	factors := r.embed.factors
-	factors.mu.RLock()
-	defer factors.mu.RUnlock()
 	for i := range events {
-		e, rec := &events[i], &b.Records[events[i].index]
+		e, offset := &events[i], b.Records[events[i].index].Offset
 		u := r.users[e.x.UserID]
-		at := r.embed.position(rec.Offset)
-		absorbed, ok := u.absorbed[b.Topic]
-		switch {
-		case e.erased:
-			u.state, u.pending = userState{}, nil
-		case !ok || at > absorbed:
-			u.pending = append(
-				u.pending,
-				pendingEvent{e.x, b.Topic, b.Partition, rec.Offset, e.recorded, e.older},
-			)
-		default:
-			r.learner.Replay(&u.state.model, model.Event{
-				Item: indexes[i], Strength: r.embed.strength(&e.x), At: e.x.OccurredAt.Unix(),
-				Seed: seedOf(b.Topic, b.Partition, rec.Offset),
-			})
-			u.state.moved(b.Topic, at, e.x.OccurredAt, e.recorded)
+		if u == nil || e.repair || e.erased ||
+			u.until > 0 && b.Topic == r.topic && offset >= u.until {
+			continue
 		}
+		u.events = append(
+			u.events, pendingEvent{e.x, b.Topic, b.Partition, offset, e.recorded, e.older},
+		)
 	}
 	r.next[b.Topic] = b.Last + 1
 	return nil
@@ -161,7 +162,7 @@ func (r *repair) read(ctx context.Context, partition int, to map[string]int64) e
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fault.Wait(
 			fmt.Errorf(
-				"rebuild %d users with corrupt states: at %v of %v",
+				"read the history of %d users: at %v of %v",
 				len(r.users),
 				r.next,
 				to,
@@ -169,7 +170,7 @@ func (r *repair) read(ctx context.Context, partition int, to map[string]int64) e
 		)
 	}
 	if err != nil {
-		return fmt.Errorf("rebuild %d users with corrupt states: %w", len(r.users), err)
+		return fmt.Errorf("read the history of %d users: %w", len(r.users), err)
 	}
 	for _, s := range spans {
 		r.next[s.Topic] = s.To
@@ -178,7 +179,7 @@ func (r *repair) read(ctx context.Context, partition int, to map[string]int64) e
 }
 
 // result returns the rebuilt user as of the offsets read, or nil when the repair is not for this
-// point. Every attempt of the batch gets its own copy.
+// point.
 func (r *repair) result(point *sinks.User) *userState {
 	if r == nil {
 		return nil
@@ -187,16 +188,37 @@ func (r *repair) result(point *sinks.User) *userState {
 	if u == nil || !maps.Equal(u.stored, point.Positions) {
 		return nil
 	}
-	s := &userState{point: u.state.point, repaired: true, pending: u.pending}
-	if err := s.model.Decode(u.state.model.Append(nil)); err != nil {
-		panic(err) // it was encoded a line above
+	return r.stateOf(point.ID)
+}
+
+// stateOf makes the state of a user of what no erasure covers. Every attempt of the batch gets its
+// own.
+func (r *repair) stateOf(id string) *userState {
+	u, p := r.users[id], r.embed
+	u.events = slices.DeleteFunc(u.events, func(e pendingEvent) bool {
+		return p.erasures.Covers(id, e.OccurredAt, e.recorded)
+	})
+	s := &userState{repaired: true}
+	indexes := p.internPending(u.events)
+	p.factors.mu.RLock()
+	defer p.factors.mu.RUnlock()
+	for i := range u.events {
+		e := &u.events[i]
+		at := p.position(e.offset)
+		if absorbed, ok := u.absorbed[e.topic]; !ok || at > absorbed {
+			s.pending = append(s.pending, *e)
+			continue
+		}
+		r.learner.Replay(&s.model, p.modelEvent(indexes[i], e))
+		s.moved(e.topic, at, e.OccurredAt, e.recorded)
 	}
-	s.point.ID = point.ID
-	s.point.Positions = make(map[string]sinks.Position)
-	maps.Copy(s.point.Positions, point.Positions) // never lower than they were
-	for topic, at := range u.state.point.Positions {
-		s.point.Positions[topic] = max(at, s.point.Positions[topic])
+	s.point.ID = id
+	positions := make(map[string]sinks.Position)
+	maps.Copy(positions, u.stored) // never lower than they were
+	for topic, at := range s.point.Positions {
+		positions[topic] = max(at, positions[topic])
 	}
+	s.point.Positions = positions
 	return s
 }
 
@@ -250,11 +272,7 @@ func (p *Embed) repairOf(
 	if err != nil {
 		return nil, fmt.Errorf("read %d users: %w", len(requests), err)
 	}
-	r := &repair{
-		embed: p, first: b.First, last: b.Last, users: make(map[string]*userRepair),
-		learner: model.NewLearner(p.factors.table), windows: make(map[string]*window),
-		next: make(map[string]int64),
-	}
+	r := p.newRepair(b, make(map[string]*userRepair))
 	for i := range points {
 		x := &points[i]
 		at, absorbed := x.Positions[b.Topic]
@@ -336,56 +354,4 @@ func (part *embedPart) handled(b *record.Batch) map[string]int64 {
 		}
 	}
 	return to
-}
-
-// deferral is a user with a corrupt state whose events a batch skips.
-type deferral struct {
-	first, last int // indexes of the oldest and newest record skipped
-	event       schemas.Interaction
-}
-
-// leaveOut removes the events of users with corrupt states from a batch. Events from an erasure on
-// stay, since they need no earlier state; for these users it adds blank states.
-func (p *Embed) leaveOut(
-	b *record.Batch,
-	events []embedEvent,
-	corrupt map[string]*sinks.User,
-	states map[string]*userState,
-) ([]embedEvent, map[string]*deferral) {
-	erasedAt := make(map[string]int)
-	for i := range events {
-		point := corrupt[events[i].x.UserID]
-		if point == nil || !events[i].erased {
-			continue
-		}
-		absorbed, ok := point.Positions[b.Topic]
-		if !ok || p.position(b.Records[events[i].index].Offset) > absorbed {
-			erasedAt[point.ID] = i
-			states[point.ID] = &userState{
-				point: sinks.User{ID: point.ID, Positions: point.Positions},
-			}
-		}
-	}
-	deferred := make(map[string]*deferral)
-	kept := events[:0:0]
-	for i := range events {
-		e := &events[i]
-		if corrupt[e.x.UserID] == nil {
-			kept = append(kept, *e)
-			continue
-		}
-		if at, ok := erasedAt[e.x.UserID]; ok {
-			if i >= at {
-				kept = append(kept, *e)
-			}
-			continue
-		}
-		d := deferred[e.x.UserID]
-		if d == nil {
-			d = &deferral{first: e.index}
-			deferred[e.x.UserID] = d
-		}
-		d.last, d.event = e.index, e.x
-	}
-	return kept, deferred
 }
