@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"io"
 	"os"
 	"strconv"
 
@@ -13,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/slipstream-rec/slipstream/stream/internal/wire"
 )
 
 // Topics with message.timestamp.type=LogAppendTime. kfake ignores the setting. It even damages a
@@ -36,6 +37,7 @@ const (
 // Where the fields of a record batch are, and what comes before the records.
 const (
 	batchLengthAt = 8
+	batchLeaderAt = 12 // the leader's epoch
 	batchMagicAt  = 16
 	batchCRCAt    = 17
 	batchAttrsAt  = 21
@@ -177,27 +179,15 @@ var errRecords = errors.New("malformed records")
 
 // withoutTimes returns the records of a batch with the batch's time as their own.
 func withoutTimes(body []byte, kind compress.Compression, count int) ([]byte, error) {
-	if kind == compress.None {
-		return zeroTimes(body, count)
+	plain, err := wire.Inflate(kind, body, maxInflated)
+	if err == nil {
+		plain, err = zeroTimes(plain, count)
 	}
-	codec := kind.Codec()
-	if codec == nil {
-		return nil, errRecords
-	}
-	r := codec.NewReader(bytes.NewReader(body))
-	plain, err := io.ReadAll(io.LimitReader(r, maxInflated+1))
-	if err = errors.Join(err, r.Close()); err != nil {
-		return nil, err
-	}
-	if len(plain) > maxInflated {
-		return nil, errRecords
-	}
-	plain, err = zeroTimes(plain, count)
-	if err != nil {
-		return nil, err
+	if err != nil || kind == compress.None {
+		return plain, err
 	}
 	var packed bytes.Buffer
-	w := codec.NewWriter(&packed)
+	w := kind.Codec().NewWriter(&packed)
 	_, err = w.Write(plain)
 	if err = errors.Join(err, w.Close()); err != nil {
 		return nil, err

@@ -13,6 +13,7 @@
 //     linked aside first; a start that finds the links
 //     puts them back
 //   - topics with message.timestamp.type=LogAppendTime have the broker's time, as with Kafka
+//   - an offset by time is found without decompressing more than a bound
 //   - sequences of idempotent producers are those of the log, also after a kill
 //   - a folder is locked, so that two processes cannot write it
 //   - memory at start equals the size of the log, so the log has a cap (Config.MaxLogBytes): beyond
@@ -154,6 +155,7 @@ type Broker struct {
 	ln      *listener
 	lock    *folderLock
 	appends appendTimes
+	times   timeIndex
 
 	stop    chan struct{}
 	stopped chan struct{}

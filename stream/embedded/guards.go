@@ -41,6 +41,7 @@ func brokerConfigs(segmentBytes int64) map[string]string {
 // guardRequests changes or refuses the requests that would undo a guard.
 func (b *Broker) guardRequests() {
 	b.cluster.ControlKey(int16(kmsg.Produce), b.guardProduce)
+	b.cluster.ControlKey(int16(kmsg.ListOffsets), b.guardListOffsets)
 	b.cluster.ControlKey(
 		int16(kmsg.CreateTopics),
 		func(req kmsg.Request) (kmsg.Response, error, bool) {

@@ -52,13 +52,8 @@ func scan(logDir string) ([]partitionLog, error) {
 	var logs []partitionLog
 	for _, t := range list.Topics {
 		for p := range t.Partitions {
-			l := partitionLog{
-				topic: t.Name, partition: p,
-				dir: filepath.Join(
-					logDir, "partitions", fmt.Sprintf("%s-%d", url.PathEscape(t.Name), p),
-				),
-				compacted: strings.Contains(t.Configs["cleanup.policy"], "compact"),
-			}
+			l := logOf(logDir, t.Name, p)
+			l.compacted = strings.Contains(t.Configs["cleanup.policy"], "compact")
 			if err := l.readSegments(); err != nil {
 				return nil, err
 			}
@@ -68,6 +63,16 @@ func scan(logDir string) ([]partitionLog, error) {
 	return logs, nil
 }
 
+// logOf returns a partition without what lies on disk of it.
+func logOf(logDir, topic string, partition int) partitionLog {
+	return partitionLog{
+		topic: topic, partition: partition, dir: filepath.Join(
+			logDir, "partitions", fmt.Sprintf("%s-%d", url.PathEscape(topic), partition),
+		),
+	}
+}
+
+// readSegments lists the segments.
 func (l *partitionLog) readSegments() error {
 	entries, err := os.ReadDir(l.dir)
 	if errors.Is(err, os.ErrNotExist) {

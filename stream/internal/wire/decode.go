@@ -112,7 +112,7 @@ func (d Decoder) batch(out *Decoded, b []byte, last int64, room int) (size int, 
 	count := int(int32(be.Uint32(b[57:])))
 	body := b[BatchHeader:]
 	if kind := compress.Compression(attributes & attrCodec); kind != 0 {
-		if body, err = inflate(kind, body, room); err != nil {
+		if body, err = Inflate(kind, body, room); err != nil {
 			return 0, fmt.Errorf("inflate the batch at offset %d of %s: %w", base, d.TP, err)
 		}
 		size = len(body)

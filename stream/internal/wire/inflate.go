@@ -18,9 +18,10 @@ var errTooLarge = errors.New("larger than a reader takes")
 
 func tooLarge(limit int) error { return fmt.Errorf("%w, %d bytes", errTooLarge, limit) }
 
-// inflate decompresses the records of a batch. It needs memory of the order of limit at most: more
-// data than that is errTooLarge, and what a producer claims is believed in nothing.
-func inflate(kind compress.Compression, packed []byte, limit int) ([]byte, error) {
+// Inflate decompresses the records of a batch. It needs memory of the order of limit bytes at most:
+// more data than that is an error, and what a producer claims is believed in nothing. Uncompressed
+// records are returned as they are, whatever their size.
+func Inflate(kind compress.Compression, packed []byte, limit int) ([]byte, error) {
 	switch kind {
 	case compress.None:
 		return packed, nil
