@@ -128,11 +128,25 @@ func (s *Store) deleteRows(
 // maxSums bounds how often the day of an erasure is summed up.
 const maxSums = 5
 
+// erasedDays says which rows and sums the erasure of users concerns.
+type erasedDays struct {
+	ids []string
+	ats []int64
+	// left follows SELECT: the rows that stay, of those that have reached the sums. They go by the
+	// arguments that compareDays returns.
+	left string
+	// sums is the condition of the sums of the days.
+	sums string
+	// stored is the offset after the stored progress, by "log:topic/partition".
+	stored map[string]int64
+}
+
 // eraseDays removes the per-user sums of the days up to the erasure, and of later days of events
-// that it covers, and restores those of the events that stay. Inserts of the same users and
-// erasures by other instances may come between the steps, so it counts afterwards and starts again
-// while the sums do not agree with the rows. Summing up again is never deduplicated: the sums of
-// the last time have been deleted.
+// that it covers, and restores those of the events that stay. It leaves out the rows of inserts
+// that have not reached the sums, as their witness rows tell: those inserts, or their repeats, add
+// them. Inserts of the same users and erasures by other instances may come between the steps, so it
+// counts afterwards and starts again while the sums do not agree with the rows. Summing up again is
+// never deduplicated: the sums of the last time have been deleted.
 func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error {
 	const lastDay = "toDate(fromUnixTimestamp64Micro(" + erasedAt + ", 'UTC'))"
 	covered := upTo("occurred_at")
@@ -142,32 +156,42 @@ func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error 
 			" OR (user_id, " + day + ") IN (SELECT user_id, toDate(occurred_at) FROM " +
 			s.table(tableInteractions) + " WHERE " + covered + "))"
 	}
-	left := " FROM " + s.table(tableInteractions) +
-		" WHERE " + days("toDate(occurred_at)") + " AND NOT (" + covered + ")"
-	erased := days("day")
+	d := erasedDays{
+		ids: ids, ats: ats, sums: days("day"),
+		left: " FROM " + s.table(tableInteractions) +
+			" WHERE " + days("toDate(occurred_at)") + " AND NOT (" + covered + ")" +
+			" AND log_offset < transform(concat('log:', log_topic, '/'," +
+			" toString(log_partition)), @logs, @landed, toInt64(0))",
+	}
+	// Older versions left no witness rows. The stored progress is never ahead of the inserts.
+	if err := s.queryRow(
+		ctx, "SELECT maxMap(map(concat('log:', topic, '/', toString(partition)), offset + 1))"+
+			" FROM "+s.table(tableProgress),
+	).Scan(&d.stored); err != nil {
+		return classify(ctx, err)
+	}
 	fresh := ch.Context(ctx, ch.WithSettings(ch.Settings{"insert_deduplicate": 0}))
 	for range maxSums {
 		// Analytics erases again for a while, mostly for nothing. Then the sums stay.
-		rows, sums, err := s.compareDays(ctx, left, erased, ids, ats)
-		if err != nil || rows == sums {
+		_, agree, err := s.compareDays(ctx, &d)
+		if err != nil || agree {
 			return err
 		}
-		if err := s.deleteRows(ctx, tableUserDays, erased, ids, ats); err != nil {
+		if err := s.deleteRows(ctx, tableUserDays, d.sums, ids, ats); err != nil {
 			return err
 		}
-		rows, sums, err = s.compareDays(ctx, left, erased, ids, ats)
-		if err != nil || rows == sums {
+		args, agree, err := s.compareDays(ctx, &d)
+		if err != nil || agree {
 			return err
 		}
-		err = s.exec(fresh, s.cfg.EraseTimeout, "INSERT INTO "+s.table(tableUserDays)+
+		if err := s.exec(fresh, s.cfg.EraseTimeout, "INSERT INTO "+s.table(tableUserDays)+
 			" SELECT user_id, toDate(occurred_at) AS day, action, count(), count(value),"+
-			" sum(ifNull(value, 0)), max(occurred_at)"+left+" GROUP BY user_id, day, action",
-			ch.Named("ids", ids), ch.Named("ats", ats))
-		if err != nil {
+			" sum(ifNull(value, 0)), max(occurred_at)"+d.left+" GROUP BY user_id, day, action",
+			args...); err != nil {
 			return fmt.Errorf("sum up the day of the erasure: %w", err)
 		}
-		rows, sums, err = s.compareDays(ctx, left, erased, ids, ats)
-		if err != nil || rows == sums {
+		_, agree, err = s.compareDays(ctx, &d)
+		if err != nil || agree {
 			return err
 		}
 	}
@@ -176,14 +200,33 @@ func (s *Store) eraseDays(ctx context.Context, ids []string, ats []int64) error 
 	)
 }
 
+// compareDays tells whether the sums agree with the rows that have reached them, and returns the
+// arguments that d.left needs to find those rows again. Sums and witness rows are read by one
+// SELECT of one table: an insert adds both at once.
 func (s *Store) compareDays(
-	ctx context.Context, left, erased string, ids []string, ats []int64,
-) (rows, sums uint64, err error) {
-	err = s.queryRow(
+	ctx context.Context, d *erasedDays,
+) (args []any, agree bool, err error) {
+	var sums, rows uint64
+	var next map[string]int64
+	users := []any{ch.Named("ids", d.ids), ch.Named("ats", d.ats)}
+	if err := s.queryRow(
 		ctx,
-		"SELECT (SELECT count()"+left+"), (SELECT sum(events) FROM "+s.table(tableUserDays)+
-			" WHERE "+erased+")",
-		ch.Named("ids", ids), ch.Named("ats", ats),
-	).Scan(&rows, &sums)
-	return rows, sums, classify(ctx, err)
+		"SELECT sumIf(events, day > toDate(0)),"+
+			" maxMapIf(map(user_id, toUnixTimestamp64Micro(last_at)), day = toDate(0)) FROM "+
+			s.table(tableUserDays)+" WHERE ("+d.sums+
+			") OR (day = toDate(0) AND startsWith(user_id, 'log:'))",
+		users...,
+	).Scan(&sums, &next); err != nil {
+		return nil, false, classify(ctx, err)
+	}
+	logs, landed := []string{""}, []int64{0} // no partition has this name
+	for log, offset := range d.stored {
+		next[log] = max(next[log], offset)
+	}
+	for log, offset := range next {
+		logs, landed = append(logs, log), append(landed, offset)
+	}
+	args = append(users, ch.Named("logs", logs), ch.Named("landed", landed))
+	err = s.queryRow(ctx, "SELECT count()"+d.left, args...).Scan(&rows)
+	return args, rows == sums, classify(ctx, err)
 }

@@ -35,8 +35,8 @@ func (s *Store) repairSums(ctx context.Context, r record.Range, keys []string) e
 
 // repairUserDays adds the range to the sums unless the witness row of its insert says that it has
 // landed. Other partitions add to the same days meanwhile, so rows without sums alone say nothing.
-// A person who is erased is summed up from the rows, this range's among them: so only what is short
-// by the whole of its part of the range is added.
+// An older version summed up an erased person from all rows, this range's among them: so only what
+// is short by the whole of its part of the range is added.
 func (s *Store) repairUserDays(
 	ctx context.Context, r record.Range, args []any, inRange string,
 ) error {
