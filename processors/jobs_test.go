@@ -33,7 +33,7 @@ func TestAnErasureIsSpreadInOrder(t *testing.T) {
 		t.Run(fmt.Sprintf("effect %d fails", fails), func(t *testing.T) {
 			t.Parallel()
 			w := watch(t)
-			p := processors.NewErase(w.emit, processors.NewErasures(), 1)
+			p := processors.NewErase(w.streams(), processors.NewErasures(), 1)
 			b := w.log.batch(schemas.TopicUsers, w.add(t, erased("ann"), unreadable, attributes,
 				record.Record{Topic: schemas.TopicUsers, Key: []byte("eve")}, erased("bob")))
 			w.failAt = fails
@@ -83,7 +83,7 @@ func TestAnErasureThatIsSentAgainKeepsItsTime(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	known := processors.NewErasures()
-	p := processors.NewErase(w.emit, known, 1)
+	p := processors.NewErase(w.streams(), known, 1)
 	require.NoError(t, p.Handle(t.Context(),
 		w.log.batch(schemas.TopicUsers, w.add(t, erased("ann")))))
 	next := processors.NewErasures()
@@ -94,7 +94,7 @@ func TestAnErasureThatIsSentAgainKeepsItsTime(t *testing.T) {
 	require.True(t, ok)
 	repeated := erasedAt(schemas.TopicUsers, "ann", noon.Add(time.Hour))
 	for _, e := range []*processors.Erasures{known, next, next.Without(nil)} {
-		p = processors.NewErase(w.emit, e, 1)
+		p = processors.NewErase(w.streams(), e, 1)
 		require.NoError(t, p.Handle(t.Context(),
 			w.log.batch(schemas.TopicUsers, w.add(t, repeated))))
 		for _, topic := range schemas.MarkedTopics() {

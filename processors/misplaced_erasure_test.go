@@ -170,6 +170,65 @@ func TestAMarkerInThePartitionOfOthersErasesNobody(t *testing.T) {
 	require.Equal(t, map[string]int{"dan": 2}, s.learned(t))
 }
 
+// TestWhoHasReturnedKeepsTheAttributesThoughTheTombstonesAreLate: erase is behind, repeats a batch,
+// or gets an erasure again. What the person has written since stays on the compacted topic, except
+// where the repeated erasure itself is the newest record of its key.
+func TestWhoHasReturnedKeepsTheAttributesThoughTheTombstonesAreLate(t *testing.T) {
+	t.Parallel()
+	const partitions = 4
+	log := newShards()
+	erase := processors.EraseDeclaration().New(processors.Deps{
+		Streams: processors.Streams{Log: log, Emit: log}, Erasures: processors.NewErasures(),
+		Settings: processors.Settings{Partitions: partitions},
+	})
+	own := record.PartitionOf([]byte("dan"), partitions)
+	foreign, late := (own+1)%partitions, (own+2)%partitions
+	attributes := func(id string, at time.Time) record.Record {
+		return schemas.User{
+			EventID: id, Source: "app", UserID: "dan", OccurredAt: at,
+			Attributes: map[string]any{"event": id},
+		}.Message()
+	}
+	// compacted is which attributes compaction leaves, by partition.
+	compacted := func() map[int]string {
+		left := make(map[int]string)
+		for partition := range partitions {
+			tp := record.TopicPartition{Topic: schemas.TopicUsers, Partition: partition}
+			newest := log.records[tp][len(log.records[tp])-1]
+			if u, err := schemas.DecodeUser(&newest); err == nil && !u.Erased {
+				left[partition] = u.EventID
+			}
+		}
+		return left
+	}
+	spread := func() {
+		t.Helper()
+		require.NoError(t, erase.Handle(t.Context(), log.batch(schemas.TopicUsers, own, 0)))
+	}
+	for partition := range partitions {
+		log.put(partition, attributes("before", noon.Add(-time.Hour)))
+	}
+	log.put(own, erased("dan"))
+	back := log.clock.Add(time.Hour)
+	log.put(own, attributes("back", back))
+	log.put(foreign, attributes("back", back))
+	log.put(late, attributes("on its way", noon.Add(-time.Minute)))
+	want := map[int]string{own: "back", foreign: "back"}
+	spread()
+	require.Equal(t, want, compacted())
+	spread()
+	require.Equal(t, want, compacted(), "repeated")
+	log.put(own, erased("dan"))
+	spread()
+	require.Equal(t, map[int]string{foreign: "back"}, compacted(), "sent again")
+	log.clock = back.Add(time.Hour)
+	log.put(own, schemas.User{
+		EventID: "asked again", Source: "app", UserID: "dan", Erased: true, OccurredAt: log.clock,
+	}.Message())
+	spread()
+	require.Empty(t, compacted(), "erased anew")
+}
+
 // TestCompactionForgetsAttributesInAnyPartition: a producer with another partitioner has put the
 // attributes of dan where his erasure does not stand.
 func TestCompactionForgetsAttributesInAnyPartition(t *testing.T) {
