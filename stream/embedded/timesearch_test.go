@@ -4,11 +4,13 @@ package embedded
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -39,7 +41,12 @@ func listed(
 	req.Topics = append(req.Topics, rt)
 	res, err := cl.Broker(int(meta.Brokers[0].NodeID)).RetriableRequest(t.Context(), req)
 	require.NoError(t, err)
-	return res.(*kmsg.ListOffsetsResponse).Topics[0].Partitions
+	out := res.(*kmsg.ListOffsetsResponse).Topics[0].Partitions
+	// in the broker's order
+	slices.SortFunc(out, func(a, b kmsg.ListOffsetsResponseTopicPartition) int {
+		return cmp.Compare(a.Partition, b.Partition)
+	})
+	return out
 }
 
 // The first record since a time, or the first with the newest one: the same as Kafka says, over
