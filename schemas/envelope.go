@@ -114,7 +114,9 @@ func envelopeOf(r *record.Record, fallback Kind) (e Envelope, typed bool, err er
 					"header %s: want an RFC 3339 time, got %q", HeaderTime, truncate(v, 64),
 				)
 			}
-			e.Time = t.UTC()
+			if !t.IsZero() { // the empty time of Go and .NET says nothing
+				e.Time = t.UTC()
+			}
 		}
 	}
 	said, ok, err := plainKind(r.Value, typed)
