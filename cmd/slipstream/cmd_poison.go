@@ -252,7 +252,7 @@ func newPoisonShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show one dead letter: its error, origin, headers and payload (decoded, or in hex)",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneID,
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -29,7 +29,7 @@ func newRecommend() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "recommend USER", Short: "Show the recommendations of a user, with reasons",
-		Example: "  slipstream recommend ann -n 5", Args: cobra.ExactArgs(1),
+		Example: "  slipstream recommend ann -n 5", Args: oneID,
 	}
 	s := addSettings(cmd, map[string]string{"http": "http.addr"}, nil)
 	f := cmd.Flags()

@@ -26,7 +26,7 @@ func newTrace() *cobra.Command {
 		Use: "trace EVENT_ID",
 		Short: "Show where an event is: its position on the log, and which processors and stores " +
 			"are past it",
-		Args: cobra.ExactArgs(1),
+		Args: oneID,
 		Long: `Show where an event is: topic, partition and offset, which processors (and so which
 stores) are past it, or its dead letter. It reads the log only, so it needs no store. --since bounds
 how far back it looks.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -20,4 +21,16 @@ func notNegative(cmd *cobra.Command, flags ...string) {
 		}
 		return run(cmd, args)
 	}
+}
+
+// oneID takes one argument, the id of something. An empty one, as of a variable of a shell that is
+// not set, would find whatever has none.
+func oneID(cmd *cobra.Command, args []string) error {
+	if err := cobra.ExactArgs(1)(cmd, args); err != nil {
+		return err
+	}
+	if args[0] == "" {
+		return errors.New("the id is empty")
+	}
+	return nil
 }

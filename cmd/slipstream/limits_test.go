@@ -55,3 +55,11 @@ func TestNegativeValuesAreRefused(t *testing.T) {
 		require.ErrorContains(t, err, `--since: the age "-2h" is negative`, line)
 	}
 }
+
+func TestAnEmptyIDIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, line := range [][]string{{"trace"}, {"recommend"}, {"poison", "show"}} {
+		_, _, err := runLine(t, append(line, "")...)
+		require.EqualError(t, err, "the id is empty", "%s", line)
+	}
+}
