@@ -104,9 +104,14 @@ func wrongKind(got Kind, want ...Kind) error {
 }
 
 // encode panics on values that cannot be JSON; the types of this package can, but for attributes,
-// which Validate checks.
+// which Validate checks. What a type of ours has made itself is whole: json.Marshal would read it
+// once more.
 func encode(v any) []byte {
-	b, err := json.Marshal(v)
+	marshal := func() ([]byte, error) { return json.Marshal(v) }
+	if m, ok := v.(json.Marshaler); ok {
+		marshal = m.MarshalJSON
+	}
+	b, err := marshal()
 	if err != nil {
 		panic(fmt.Sprintf("schemas: encode %T: %v", v, err))
 	}

@@ -21,7 +21,7 @@ import (
 // every reader refuses the batch, and the next start cuts the log there.
 //
 // So kfake never sees the attribute. A batch for such a topic is stored with the broker's time in
-// place of all its times, and with a mark of our own. What is served (responses.go) has Kafka's
+// place of its times, and with a mark of our own. What is served (responses.go) has Kafka's
 // attribute in place of the mark. The stored batch is valid by itself: a restart, compaction and a
 // search by time handle it like any other.
 const (
@@ -158,14 +158,14 @@ func seal(raw []byte) {
 }
 
 // appendedBatch returns the batch with the time now, in milliseconds, for all its records, as it is
-// stored. The records' own times go, because kfake searches by them. Where they cannot (a batch
-// that cannot be inflated, or would exceed limit bytes), the batch's times still say the same to
-// every reader.
+// stored. The records' own times go where they are far apart, because kfake goes by them when it
+// compacts and deletes. Where they cannot (a batch that cannot be inflated, or would exceed limit
+// bytes), the batch's times still say the same to every reader.
 func appendedBatch(raw []byte, now int64, limit int) []byte {
 	attrs := binary.BigEndian.Uint16(raw[batchAttrsAt:])
 	count := int(int32(binary.BigEndian.Uint32(raw[batchCountAt:])))
 	body, err := withoutTimes(raw[batchHeader:], compress.Compression(attrs&attrCodec), count)
-	if err == nil && batchHeader+len(body) <= limit {
+	if err == nil && body != nil && batchHeader+len(body) <= limit {
 		raw = append(raw[:batchHeader:batchHeader], body...)
 	}
 	binary.BigEndian.PutUint16(raw[batchAttrsAt:], attrs|attrMarked)
@@ -177,13 +177,18 @@ func appendedBatch(raw []byte, now int64, limit int) []byte {
 
 var errRecords = errors.New("malformed records")
 
-// withoutTimes returns the records of a batch with the batch's time as their own.
+// near is how far apart, in milliseconds, the times of a batch may be and stay. To write records
+// anew costs their compression.
+const near = 60_000
+
+// withoutTimes returns the records of a batch with the batch's time as their own, or nil if their
+// times are near it.
 func withoutTimes(body []byte, kind compress.Compression, count int) ([]byte, error) {
 	plain, err := wire.Inflate(kind, body, maxInflated)
 	if err == nil {
 		plain, err = zeroTimes(plain, count)
 	}
-	if err != nil || kind == compress.None {
+	if err != nil || plain == nil || kind == compress.None {
 		return plain, err
 	}
 	var packed bytes.Buffer
@@ -195,9 +200,11 @@ func withoutTimes(body []byte, kind compress.Compression, count int) ([]byte, er
 	return packed.Bytes(), nil
 }
 
-// zeroTimes copies records and sets the difference of each to the batch's time to zero.
+// zeroTimes copies records and sets the difference of each to the batch's time to zero. It returns
+// nil if all are near it.
 func zeroTimes(body []byte, count int) ([]byte, error) {
 	out := make([]byte, 0, len(body))
+	far := false
 	for range count {
 		size, n := binary.Varint(body)
 		if n <= 0 || size < 1 || size > int64(len(body)-n) {
@@ -205,16 +212,20 @@ func zeroTimes(body []byte, count int) ([]byte, error) {
 		}
 		rec := body[n : n+int(size)]
 		body = body[n+int(size):]
-		_, n = binary.Varint(rec[1:]) // behind the attributes
+		apart, n := binary.Varint(rec[1:]) // behind the attributes
 		if n <= 0 {
 			return nil, errRecords
 		}
+		far = far || apart > near || apart < -near
 		rest := rec[1+n:]
 		out = binary.AppendVarint(out, int64(len(rest)+2))
 		out = append(append(out, rec[0], 0), rest...)
 	}
 	if len(body) > 0 {
 		return nil, errRecords
+	}
+	if !far {
+		return nil, nil
 	}
 	return out, nil
 }

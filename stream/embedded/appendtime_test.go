@@ -259,11 +259,15 @@ func TestLogAppendTimeOverCompaction(t *testing.T) {
 }
 
 // rawBatch is a batch of two records with the given attributes.
-func rawBatch(attrs int16) []byte {
+func rawBatch(attrs int16) []byte { return rawBatchOver(attrs, 2*near) }
+
+// rawBatchOver returns a batch whose two records are some milliseconds apart.
+func rawBatchOver(attrs int16, apart int64) []byte {
 	var records []byte
 	for i := range int32(2) {
 		r := kmsg.Record{
-			TimestampDelta64: 5000 * int64(i), OffsetDelta: i, Key: []byte("k"), Value: []byte("v"),
+			TimestampDelta64: apart * int64(i), OffsetDelta: i,
+			Key: []byte("k"), Value: []byte("v"),
 		}
 		r.Length = int32(len(r.AppendTo(nil)) - 1)
 		records = r.AppendTo(records)
@@ -271,7 +275,7 @@ func rawBatch(attrs int16) []byte {
 	at := time.Now().Add(-time.Hour).UnixMilli()
 	b := kmsg.RecordBatch{
 		Magic: 2, PartitionLeaderEpoch: -1, Attributes: attrs, LastOffsetDelta: 1,
-		FirstTimestamp: at, MaxTimestamp: at + 5000, ProducerID: -1, ProducerEpoch: -1,
+		FirstTimestamp: at, MaxTimestamp: at + apart, ProducerID: -1, ProducerEpoch: -1,
 		FirstSequence: -1, NumRecords: 2, Records: records,
 	}
 	raw := b.AppendTo(nil)
@@ -331,8 +335,8 @@ func TestBatchThatAsksForLogAppendTime(t *testing.T) {
 		require.Len(t, records, 2)
 		for i, r := range records {
 			assert.EqualValues(t, 0, r.Attrs.TimestampType())
-			age := time.Since(r.Timestamp)
-			assert.InDelta(t, time.Hour-time.Duration(i)*5*time.Second, age, float64(time.Minute))
+			age, later := time.Since(r.Timestamp), time.Duration(i)*2*near*time.Millisecond
+			assert.InDelta(t, time.Hour-later, age, float64(time.Minute))
 		}
 
 		got = produceRaw(t, addr, map[string][]byte{appended: rawBatch(asks)})[appended]

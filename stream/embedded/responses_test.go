@@ -64,7 +64,8 @@ func TestForeignMarkMeansNothing(t *testing.T) {
 	}
 }
 
-// What cannot be inflated, or would get too large, has the broker's time all the same.
+// What cannot be inflated, or would get too large, has the broker's time all the same, and so has
+// what says nearly one time.
 func TestBatchThatKeepsItsRecords(t *testing.T) {
 	t.Parallel()
 	blanks := func(size int) []byte {
@@ -88,6 +89,8 @@ func TestBatchThatKeepsItsRecords(t *testing.T) {
 		{"cut", 0, rawBatch(0)[batchHeader : len(rawBatch(0))-1], messageBytes},
 		{"more than its records", 0, append(rawBatch(0)[batchHeader:], 0), messageBytes},
 		{"too large", 0, rawBatch(0)[batchHeader:], batchHeader},
+		{"times that are near", 0, rawBatchOver(0, near)[batchHeader:], messageBytes},
+		{"earlier ones", 0, rawBatchOver(0, -near)[batchHeader:], messageBytes},
 	} {
 		raw := append(rawBatch(0)[:batchHeader], tc.body...)
 		binary.BigEndian.PutUint16(raw[batchAttrsAt:], tc.attrs)
@@ -100,6 +103,16 @@ func TestBatchThatKeepsItsRecords(t *testing.T) {
 		require.NoError(t, b.ReadFrom(stored), tc.name)
 		assert.EqualValues(t, tc.attrs|attrAppended, b.Attributes, tc.name)
 		assert.EqualValues(t, 1234, b.MaxTimestamp, tc.name)
+	}
+}
+
+// Of records whose times are far apart kfake would keep some longer than others.
+func TestBatchThatLosesItsTimes(t *testing.T) {
+	t.Parallel()
+	for _, apart := range []int64{near + 1, -near - 1} {
+		stored := appendedBatch(rawBatchOver(0, apart), 1234, messageBytes)
+		assert.True(t, intact(stored))
+		assert.Equal(t, rawBatchOver(0, 0)[batchHeader:], stored[batchHeader:])
 	}
 }
 
