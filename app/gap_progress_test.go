@@ -134,10 +134,10 @@ func TestTheAgeOfWhatCatalogHasNotReadIsMeasured(t *testing.T) {
 	require.InDelta(t, week, a.measured(t, "slipstream_retention_seconds", group, topic), 0)
 
 	var batch []record.Record
-	for i, hours := range []time.Duration{60, 50, 40} { // the first two are in one partition
+	for i, hours := range []int{60, 50, 40} { // the first two are in one partition
 		batch = append(batch, record.Record{
 			Topic: topic, Partition: i / 2, Value: []byte("1"),
-			Time: now().Add(-hours * time.Hour),
+			Time: now().Add(-time.Duration(hours) * time.Hour),
 		})
 	}
 	require.NoError(t, a.kafka.Emit(t.Context(), batch))
