@@ -138,6 +138,7 @@ func TestWhoChangedInAGapGetsAList(t *testing.T) {
 		require.False(t, list.CausedBy.AcceptedAt.IsZero())
 	}
 	require.EqualValues(t, 3, g.consumer(t)["bob"].CausedBy.Offset, "the newest event it reflects")
+	require.False(t, g.progress[0].Done)
 	last := g.progress[len(g.progress)-1]
 	require.True(t, last.Done)
 	require.Equal(t, 4, last.Lists)
@@ -163,9 +164,11 @@ func TestFriendshipsThatChangedInAGapAreAnswered(t *testing.T) {
 	g.makeFriends(t, "finn", "gus")
 	// A member of another process takes over: it knows by the note.
 	p = g.member(t)
-	require.NoError(t, p.Lost(t.Context(), g.lost(from)))
+	b := g.lost(from)
+	require.NoError(t, p.Lost(t.Context(), b))
 	require.Equal(t, []string{"ann", "eve", "finn", "gus"}, g.listed(t, before))
 	list := g.consumer(t)["finn"]
+	require.EqualValues(t, sinks.PositionOf(sinks.FirstEpoch, b.Last), list.Version)
 	require.Equal(t, schemas.TopicFriendships, list.CausedBy.Topic)
 	require.EqualValues(t, 2, list.CausedBy.Offset)
 }
@@ -196,7 +199,7 @@ func TestMisplacedEventsThatWereLearnedInAGapAreAnswered(t *testing.T) {
 // A group of the version before has noted nothing.
 func TestWithoutANoteEverybodyGetsAList(t *testing.T) {
 	t.Parallel()
-	for _, note := range []string{"", "v1:2-5", `{"users":"x"}`} {
+	for _, note := range []string{"", "v1:2-5", `{"users":"x","next":{"friendships":[9]}}`} {
 		g := gapOn(t)
 		g.makeFriends(t, "old", "older")
 		g.likes(t, "ann")
@@ -204,6 +207,7 @@ func TestWithoutANoteEverybodyGetsAList(t *testing.T) {
 		g.lease.note = note
 		require.NoError(t, g.member(t).Lost(t.Context(), g.lost(0)))
 		require.Equal(t, []string{"ann", "bob", "old", "older"}, g.listed(t, 0))
+		require.True(t, g.progress[0].Since.IsZero())
 	}
 }
 
