@@ -102,8 +102,13 @@ func lists(t *testing.T, in *apptest.Installation) {
 		require.NoError(t, json.Unmarshal(current[u], &list))
 		if len(list.Items) == 0 {
 			// The last event came before the first trending list, and there was nothing else: in
-			// the hold-out, or before any item of the catalog had factors.
+			// the hold-out, or before any item of the catalog had factors. Now there is.
 			require.Equal(t, []string{recommend.DegradedTrending}, list.Degraded)
+			code, body := in.Call(t, http.MethodGet, "/v1/users/"+u+"/recommendations", nil)
+			require.Equal(t, http.StatusOK, code, string(body))
+			var now schemas.Recommendation
+			require.NoError(t, json.Unmarshal(body, &now))
+			require.NotEmpty(t, now.Items, string(body))
 			empty++
 		}
 		require.Equal(t, u, list.UserID)
