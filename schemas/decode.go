@@ -107,11 +107,13 @@ func wrongKind(got Kind, want ...Kind) error {
 // which Validate checks. What a type of ours has made itself is whole: json.Marshal would read it
 // once more.
 func encode(v any) []byte {
-	marshal := func() ([]byte, error) { return json.Marshal(v) }
+	var b []byte
+	var err error
 	if m, ok := v.(json.Marshaler); ok {
-		marshal = m.MarshalJSON
+		b, err = m.MarshalJSON()
+	} else {
+		b, err = json.Marshal(v)
 	}
-	b, err := marshal()
 	if err != nil {
 		panic(fmt.Sprintf("schemas: encode %T: %v", v, err))
 	}
