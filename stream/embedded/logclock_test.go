@@ -88,17 +88,24 @@ func followed(t *testing.T, conn *stream.Conn, topic string) places {
 	return got
 }
 
+// startClocked starts a broker with a clock of the test and a topic that has its times.
+func startClocked(t *testing.T, topic string) (*Broker, Config, *brokerClock) {
+	t.Helper()
+	clock := &brokerClock{}
+	cfg := testConfig(t.TempDir())
+	cfg.Clock = clock.now
+	b := start(t, cfg)
+	appendTimeTopic(t, b.Addr(), topic, nil)
+	return b, cfg, clock
+}
+
 // The clock of a broker steps back by ten seconds, twice. Whoever reads the partition, from
 // wherever, after whatever restart, finds the same log times, and they never fall.
 func TestLogTimesNeverFall(t *testing.T) {
 	t.Parallel()
 	const topic = "events"
 	tp := record.TopicPartition{Topic: topic}
-	clock := &brokerClock{}
-	cfg := testConfig(t.TempDir())
-	cfg.Clock = clock.now
-	b := start(t, cfg)
-	appendTimeTopic(t, b.Addr(), topic, nil)
+	b, cfg, clock := startClocked(t, topic)
 	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	want := places{}
 	// by the second of the broker's clock, and the second that counts
@@ -142,11 +149,7 @@ func TestLogTimesNeverFall(t *testing.T) {
 func TestLogTimesBeforeABatchThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	const topic = "events"
-	clock := &brokerClock{}
-	cfg := testConfig(t.TempDir())
-	cfg.Clock = clock.now
-	b := start(t, cfg)
-	appendTimeTopic(t, b.Addr(), topic, nil)
+	b, _, clock := startClocked(t, topic)
 	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	const gzip = 1 // which the records are not
 	for i, second := range []int{20, 10, 25, 30, 40} {
@@ -177,11 +180,7 @@ func TestBatchesThatAReaderLooksBackAtAreNotSkipped(t *testing.T) {
 	t.Parallel()
 	const topic = "events"
 	tp := record.TopicPartition{Topic: topic}
-	clock := &brokerClock{}
-	cfg := testConfig(t.TempDir())
-	cfg.Clock = clock.now
-	b := start(t, cfg)
-	appendTimeTopic(t, b.Addr(), topic, nil)
+	b, _, clock := startClocked(t, topic)
 	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	const gzip = 1 // which the records are not
 	// The first batch is the latest, so that whoever begins behind it looks back at it.
@@ -215,11 +214,7 @@ func TestBatchesThatAReaderLooksBackAtAreNotSkipped(t *testing.T) {
 // What the log wrote itself stays known: it tells records apart for whoever reads them.
 func TestTheOriginOfARaisedRecord(t *testing.T) {
 	t.Parallel()
-	clock := &brokerClock{}
-	cfg := testConfig(t.TempDir())
-	cfg.Clock = clock.now
-	b := start(t, cfg)
-	appendTimeTopic(t, b.Addr(), "in", nil)
+	b, _, clock := startClocked(t, "in")
 	appendTimeTopic(t, b.Addr(), "g.misplaced", nil)
 	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	cl := client(t, b.Addr())
