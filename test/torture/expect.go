@@ -268,6 +268,8 @@ type person struct {
 	own, moved []model.Taken
 	// mixed says that events of both kinds, or forwarded ones only, were learned.
 	mixed bool
-	// due are the records of the last event of both that moved the vector.
-	due []position
+	// due are the records of the last event of both that moved the vector. markers are those of
+	// erasures behind the first of them: who comes back in front of a marker and in its batch gets
+	// the list at the marker.
+	due, markers []position
 }

@@ -85,7 +85,11 @@ func (l *learning) judge(r *record.Record, seen map[string]int64, log *theLog) e
 	}
 	e, err := schemas.DecodeInteraction(r)
 	if errors.Is(err, schemas.ErrErasureMarker) {
-		return nil // what the erasure covers does not count, wherever the marker stands
+		// What the erasure covers does not count, wherever the marker stands.
+		if p := l.users[string(r.Key)]; p != nil {
+			p.markers = append(p.markers, at(r))
+		}
+		return nil
 	}
 	if err != nil {
 		if r.Header(plantedHeader) == "" {
@@ -121,7 +125,7 @@ func (l *learning) judge(r *record.Record, seen map[string]int64, log *theLog) e
 		if x.strength > 0 {
 			p.own = append(p.own, p.History[len(p.History)-1])
 		}
-		p.due = []position{x.at}
+		p.due, p.markers = []position{x.at}, nil
 	default:
 		l.misplacedEvents[x.at] = x
 		l.misplaced[letter{schemas.GroupEmbed, x.at}] = true

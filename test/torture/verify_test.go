@@ -291,4 +291,21 @@ func TestWhoComesBackBeforeTheMarkerIsExpected(t *testing.T) {
 	require.Contains(t, x.users, "eve")
 	require.EqualValues(t, 1, x.users["eve"].Events)
 	require.Len(t, x.rows, 1)
+
+	// Event and marker in one batch: embed asks for the list at the marker.
+	unanswered := func() int {
+		v := new(Verdict)
+		verifyAnswered(v, s.log, x)
+		return v.Unanswered.Count
+	}
+	require.Positive(t, unanswered())
+	s.write((schemas.ProfileChanged{
+		UserID: "eve", Topic: schemas.TopicInteractions, Offset: 2,
+		OccurredAt: noon.Add(2 * time.Second), RecordedAt: noon.Add(2 * time.Second),
+	}).Message())
+	s.write((&schemas.Recommendation{
+		UserID: "eve", RecommendationID: "eve-0", GeneratedAt: noon,
+		Version: int64(sinks.PositionOf(sinks.FirstEpoch, 0)),
+	}).Message(schemas.TopicRecommendations))
+	require.Zero(t, unanswered())
 }
