@@ -70,7 +70,7 @@ func (b *Broker) openCompacting(
 		// Losing this figure costs one compaction.
 		_ = os.WriteFile(b.compactedFile(), []byte(strconv.FormatInt(bytes, 10)), 0o644)
 	}
-	return true, b.serve()
+	return true, b.serve(ctx)
 }
 
 func (b *Broker) step(name string) {

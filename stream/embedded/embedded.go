@@ -156,6 +156,8 @@ type Broker struct {
 	lock    *folderLock
 	appends appendTimes
 	times   timeIndex
+	// forgotten are ended before the first client comes.
+	forgotten forgotten
 
 	stop    chan struct{}
 	stopped chan struct{}
@@ -279,13 +281,13 @@ func (b *Broker) openLog(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("embedded broker: %w", err)
 	}
-	if err := endForgotten(logs, open); err != nil {
+	if err := dropOpenSnapshots(logs, open); err != nil {
 		return fmt.Errorf("embedded broker: end old transactions: %w", err)
 	}
 	if err := b.trimOnDisk(logs); err != nil {
 		return err
 	}
-	if err := b.restoreSequences(logs); err != nil {
+	if err := b.restoreProducers(logs, open); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -301,12 +303,16 @@ func (b *Broker) openLog(ctx context.Context) error {
 	if err := b.openCluster(ctx, nil); err != nil {
 		return err
 	}
-	return b.serve()
+	return b.serve(ctx)
 }
 
 // serve lets clients in.
-func (b *Broker) serve() error {
-	if err := b.takeSequences(); err != nil {
+func (b *Broker) serve(ctx context.Context) error {
+	err := b.endForgotten(ctx)
+	if err != nil {
+		err = fmt.Errorf("embedded broker: end the transactions of before a kill: %w", err)
+	}
+	if err = errors.Join(err, b.takeSequences()); err != nil {
 		b.cluster.Close()
 		return err
 	}

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"net"
 	"sync"
 )
@@ -11,6 +12,7 @@ type listener struct {
 	appends *appendTimes
 	gate    chan struct{}
 	closed  chan struct{}
+	inside  chan net.Conn
 
 	mu       sync.Mutex
 	conns    map[net.Conn]struct{}
@@ -21,17 +23,32 @@ type listener struct {
 func newListener(inner net.Listener, appends *appendTimes) *listener {
 	return &listener{
 		Listener: inner, appends: appends, gate: make(chan struct{}),
-		closed: make(chan struct{}), conns: map[net.Conn]struct{}{},
+		closed: make(chan struct{}), inside: make(chan net.Conn), conns: map[net.Conn]struct{}{},
 	}
 }
 
 // open lets clients in; those that have connected meanwhile are served now.
 func (l *listener) openGate() { l.openOnce.Do(func() { close(l.gate) }) }
 
-// Accept waits for open, then for a client.
+// connect returns a connection of this process, which is served before openGate.
+func (l *listener) connect(ctx context.Context) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case l.inside <- there:
+		return here, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Accept waits for openGate, then for a client.
 func (l *listener) Accept() (net.Conn, error) {
 	select {
 	case <-l.gate:
+	case c := <-l.inside:
+		return c, nil
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}

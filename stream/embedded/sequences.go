@@ -71,8 +71,9 @@ func (w *sequenceWindow) add(epoch int16, e sequenceEntry) {
 	w.Count = min(w.Count+1, windowBatches)
 }
 
-// restoreSequences makes the file that kfake loads, unless a stop has saved it.
-func (b *Broker) restoreSequences(logs []partitionLog) error {
+// restoreProducers makes the file of sequences that kfake loads, unless a stop has saved it, and
+// finds the transactions that kfake forgets.
+func (b *Broker) restoreProducers(logs []partitionLog, open openTransactions) error {
 	saved := filepath.Join(b.logDir(), savedSequences)
 	begin := filepath.Join(b.cfg.Dir, startSequences)
 	s, stopped, err := readSequences(saved)
@@ -89,9 +90,11 @@ func (b *Broker) restoreSequences(logs []partitionLog) error {
 	if !stopped {
 		s = atStart
 	}
-	if err := s.replay(logs); err != nil {
+	b.forgotten = make(forgotten)
+	if err := s.replay(logs, b.forgotten); err != nil {
 		return err
 	}
+	b.forgotten.leaveOut(open)
 	if len(s.Windows) == 0 {
 		return nil
 	}
@@ -130,8 +133,8 @@ func readSequences(name string) (s sequences, found bool, err error) {
 	return s, true, nil
 }
 
-// replay adds the batches of the log behind those that are known.
-func (s *sequences) replay(logs []partitionLog) error {
+// replay adds the batches of the log behind those that are known, and notes transactions.
+func (s *sequences) replay(logs []partitionLog, transactions forgotten) error {
 	type producer struct {
 		pid       int64
 		topic     string
@@ -146,10 +149,15 @@ func (s *sequences) replay(logs []partitionLog) error {
 	}
 	for i := range logs {
 		l := &logs[i]
-		err := l.eachProduced(func(pid int64, epoch int16, e sequenceEntry) {
-			p := producer{pid, l.topic, int32(l.partition)}
-			n, ok := at[p]
+		err := l.eachIntact(func(raw []byte) {
+			transactions.note(l, raw)
+			pid, epoch, e, ok := produced(raw)
 			if !ok {
+				return
+			}
+			p := producer{pid, l.topic, int32(l.partition)}
+			n, found := at[p]
+			if !found {
 				n = len(s.Windows)
 				at[p], known[p] = n, -1
 				s.Windows = append(s.Windows, sequenceWindow{
@@ -168,18 +176,31 @@ func (s *sequences) replay(logs []partitionLog) error {
 }
 
 const (
-	attrControl    = 0x0020
-	batchLastAt    = 23 // the last offset's difference to the base
-	batchPIDAt     = 43
-	batchEpochAt   = 51
-	batchSequences = 53
+	attrTransactional = 0x0010
+	attrControl       = 0x0020
+	batchLastAt       = 23 // the last offset's difference to the base
+	batchPIDAt        = 43
+	batchEpochAt      = 51
+	batchSequences    = 53
 )
 
-// eachProduced calls f with each batch of an idempotent producer, in the order of offsets. It ends
-// a segment where kfake would: at a batch that is cut or damaged. A checksum that kfake has spoiled
-// is put right first.
-func (l *partitionLog) eachProduced(f func(pid int64, epoch int16, e sequenceEntry)) error {
+// produced returns the producer of a batch, its epoch and the sequence, unless nobody counts it.
+func produced(raw []byte) (pid int64, epoch int16, e sequenceEntry, ok bool) {
 	be := binary.BigEndian
+	pid, first := int64(be.Uint64(raw[batchPIDAt:])), int32(be.Uint32(raw[batchSequences:]))
+	if pid < 0 || first < 0 || be.Uint16(raw[batchAttrsAt:])&attrControl != 0 {
+		return 0, 0, e, false
+	}
+	count := int64(be.Uint32(raw[batchLastAt:])) + 1
+	return pid, int16(be.Uint16(raw[batchEpochAt:])), sequenceEntry{
+		First: first, Next: int32((int64(first) + count) % math.MaxInt32),
+		Offset: int64(be.Uint64(raw)),
+	}, true
+}
+
+// eachIntact calls f with each batch, in the order of offsets. It ends a segment where kfake
+// would: at a batch that is cut or damaged. A checksum that kfake has spoiled is put right first.
+func (l *partitionLog) eachIntact(f func(raw []byte)) error {
 	for _, seg := range l.segments {
 		name := filepath.Join(l.dir, strconv.FormatInt(seg.base, 10)+".dat")
 		segment, err := os.ReadFile(name)
@@ -193,15 +214,7 @@ func (l *partitionLog) eachProduced(f func(pid int64, epoch int16, e sequenceEnt
 			if !intact(raw) {
 				return false
 			}
-			pid, first := int64(be.Uint64(raw[batchPIDAt:])), int32(be.Uint32(raw[batchSequences:]))
-			if pid < 0 || first < 0 || be.Uint16(raw[batchAttrsAt:])&attrControl != 0 {
-				return true
-			}
-			count := int64(be.Uint32(raw[batchLastAt:])) + 1
-			f(pid, int16(be.Uint16(raw[batchEpochAt:])), sequenceEntry{
-				First: first, Next: int32((int64(first) + count) % math.MaxInt32),
-				Offset: int64(be.Uint64(raw)),
-			})
+			f(raw)
 			return true
 		})
 	}

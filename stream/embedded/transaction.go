@@ -57,11 +57,11 @@ func keepTransactions(logDir string) (openTransactions, error) {
 	return open, os.WriteFile(path, kept, 0o644)
 }
 
-// endForgotten aborts open transactions that kfake does not know of any more. A snapshot says that
-// one is open; after a kill, what it says is all that is left, and the partition could not be read
-// beyond it any more. Without the snapshot kfake reads the whole partition, and aborts what has no
-// end.
-func endForgotten(logs []partitionLog, open openTransactions) error {
+// dropOpenSnapshots deletes the snapshots of partitions with open transactions that kfake does not
+// know of any more. After a kill what the snapshot says is all that is left, and the partition
+// could not be read beyond it. Without the snapshot kfake reads the whole partition, and aborts
+// what has no end (see forgotten).
+func dropOpenSnapshots(logs []partitionLog, open openTransactions) error {
 	for i := range logs {
 		l := &logs[i]
 		path := filepath.Join(l.dir, "snapshot.json")

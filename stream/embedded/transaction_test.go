@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream"
@@ -57,15 +59,28 @@ func TestTransactionsSurviveARestart(t *testing.T) {
 			require.NoError(t, doomed.EndTransaction(t.Context(), kgo.TryAbort))
 			write(plain, "2")
 			open := transaction("open")
+			write(open, "3")
+			require.NoError(t, open.EndTransaction(t.Context(), kgo.TryCommit))
+			require.NoError(t, open.BeginTransaction())
 			write(open, "never ended")
-			write(plain, "3")
+			write(plain, "4")
+			endOpen := kmsg.NewPtrEndTxnRequest()
+			endOpen.TransactionalID, endOpen.Commit = "open", true
+			var err error
+			endOpen.ProducerID, endOpen.ProducerEpoch, err = open.ProducerID(t.Context())
+			require.NoError(t, err)
 			for _, end := range tt.ends {
 				c.stop(t, end)
 				c = startChild(t, dir, "")
 			}
-			conn, err := stream.Open(t.Context(), stream.DefaultConfig(c.addr))
-			require.NoError(t, err)
-			defer func() { require.NoError(t, conn.Close()) }()
+			connect := func() *stream.Conn {
+				t.Helper()
+				conn, err := stream.Open(t.Context(), stream.DefaultConfig(c.addr))
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, conn.Close()) })
+				return conn
+			}
+			conn := connect()
 			read := func(to int64) (values []string) {
 				t.Helper()
 				require.NoError(t, conn.Read(t.Context(), tp, 0, to, func(r *record.Record) error {
@@ -75,8 +90,8 @@ func TestTransactionsSurviveARestart(t *testing.T) {
 				return values
 			}
 			got := read(-1)
-			require.Subset(t, []string{"1", "2", "3"}, got)
-			require.Equal(t, []string{"1", "2"}, got[:2])
+			require.Subset(t, []string{"1", "2", "3", "4"}, got)
+			require.Equal(t, []string{"1", "2", "3"}, got[:3])
 			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 			defer cancel()
 			for {
@@ -89,11 +104,25 @@ func TestTransactionsSurviveARestart(t *testing.T) {
 					t, fault.Sleep(ctx, 50*time.Millisecond), "it waits for a transaction forever",
 				)
 			}
-			require.Equal(t, []string{"1", "2", "3"}, read(-1))
-			again := transaction("open")
-			write(again, "4")
-			require.NoError(t, again.EndTransaction(t.Context(), kgo.TryCommit))
 			require.Equal(t, []string{"1", "2", "3", "4"}, read(-1))
+
+			// Its producer, which may still run, is told so, and nothing brings it back.
+			late, err := endOpen.RequestWith(t.Context(), client(t, c.addr))
+			require.NoError(t, err)
+			require.Error(t, kerr.ErrorForCode(late.ErrorCode), "it is told of a commit")
+			again := transaction("open")
+			write(again, "5")
+			require.NoError(t, again.EndTransaction(t.Context(), kgo.TryCommit))
+			all := []string{"1", "2", "3", "4", "5"}
+			require.Equal(t, all, read(-1))
+			for _, end := range []syscall.Signal{
+				syscall.SIGKILL, syscall.SIGTERM, syscall.SIGKILL,
+			} {
+				c.stop(t, end)
+				c = startChild(t, dir, "")
+				conn = connect()
+				require.Equal(t, all, read(-1))
+			}
 			c.stop(t, syscall.SIGTERM)
 		})
 	}
