@@ -22,13 +22,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// The codecs of a batch that are used here. Kafka knows none with the number 6.
 const (
-	codecGzip    = 1
-	codecUnknown = 6
-)
-
-const (
+	codecGzip   = 1
 	bombRecords = 3
 	// bombBytes are the blanks of one of its records: 300 MiB in all.
 	bombBytes = 100 << 20
@@ -61,19 +56,16 @@ func compressionBomb() ([]byte, error) {
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	return batchOf(packed.Bytes(), codecGzip, bombRecords), nil
+	return batchOf(packed.Bytes()), nil
 }
 
-// unknownCodec returns a batch with a codec that nobody knows.
-func unknownCodec() []byte { return batchOf([]byte("who can read this?"), codecUnknown, 2) }
-
-// batchOf returns a record batch around records that are packed already.
-func batchOf(packed []byte, codec int16, records int32) []byte {
+// batchOf returns the record batch of a bomb.
+func batchOf(packed []byte) []byte {
 	now := time.Now().UnixMilli()
 	b := kmsg.RecordBatch{
-		PartitionLeaderEpoch: -1, Magic: 2, Attributes: codec, LastOffsetDelta: records - 1,
+		PartitionLeaderEpoch: -1, Magic: 2, Attributes: codecGzip, LastOffsetDelta: bombRecords - 1,
 		FirstTimestamp: now, MaxTimestamp: now, ProducerID: -1, ProducerEpoch: -1,
-		FirstSequence: -1, NumRecords: records, Records: packed,
+		FirstSequence: -1, NumRecords: bombRecords, Records: packed,
 	}
 	const lengthEnd, crcAt, crcEnd = 12, 17, 21
 	out := b.AppendTo(nil)
@@ -128,9 +120,6 @@ func (h *harness) bomb(ctx context.Context, r *rand.Rand) error {
 	batch, err := h.bombs()
 	if err != nil {
 		return err
-	}
-	if h.services == nil && r.IntN(2) == 0 {
-		batch = unknownCodec() // Kafka refuses to take it
 	}
 	for {
 		if err := h.foreign.raw(ctx, topic, partition, batch); err == nil {
