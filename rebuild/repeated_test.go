@@ -123,9 +123,9 @@ func TestARepeatedStateCountsTheSameBeforeAndAfterCompaction(t *testing.T) {
 func TestRealARepeatedStateCountsTheSameBeforeAndAfterCompaction(t *testing.T) {
 	t.Parallel()
 	in := apptest.StartReal(t, nil)
-	compactSoon(t, in.Kafka(), schemas.TopicItems, schemas.TopicUsers)
 	want := repeatState(t, in)
 	require.Equal(t, want, states(t, in), "live")
+	compactSoon(t, in.Kafka(), schemas.TopicItems, schemas.TopicUsers)
 	apptest.Eventually(t, 2*time.Minute, func() error {
 		addFillers(t, in)
 		items := offsetsOf(t, in, schemas.TopicItems, "film-1")
