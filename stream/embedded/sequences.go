@@ -29,6 +29,9 @@ const (
 type sequences struct {
 	Version int              `json:"version"`
 	Windows []sequenceWindow `json:"windows"`
+	// Restored says that a start has made the file, no stop: if the start was killed, the log is to
+	// be read again for transactions. kfake does not know it.
+	Restored bool `json:"restored,omitempty"`
 }
 
 // sequenceWindow holds the newest batches of a producer in a partition.
@@ -84,7 +87,7 @@ func (b *Broker) restoreProducers(logs []partitionLog, open openTransactions) er
 	if err != nil {
 		return err
 	}
-	if stopped && started {
+	if stopped && started && !s.Restored {
 		return nil
 	}
 	if !stopped {
@@ -98,6 +101,7 @@ func (b *Broker) restoreProducers(logs []partitionLog, open openTransactions) er
 	if len(s.Windows) == 0 {
 		return nil
 	}
+	s.Restored = true
 	raw, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("embedded broker: write sequences: %w", err)

@@ -25,16 +25,24 @@ func TestTransactionsSurviveARestart(t *testing.T) {
 	for name, tt := range map[string]struct {
 		ends    []syscall.Signal
 		timeout time.Duration
+		// killAt is a step of the start after each end at which the broker is killed once.
+		killAt string
 	}{
-		"stopped": {[]syscall.Signal{syscall.SIGTERM}, time.Second},
-		"killed":  {[]syscall.Signal{syscall.SIGKILL}, 10 * time.Minute},
+		"stopped": {[]syscall.Signal{syscall.SIGTERM}, time.Second, ""},
+		"killed":  {[]syscall.Signal{syscall.SIGKILL}, 10 * time.Minute, ""},
 		"stopped, and killed": {
-			[]syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}, 10 * time.Minute,
+			[]syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}, 10 * time.Minute, "",
+		},
+		"killed, and again while it starts": {
+			[]syscall.Signal{syscall.SIGKILL}, 10 * time.Minute, "opened",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
+			if tt.killAt != "" { // the steps are those of a compaction
+				fillCompacted(t, compactingConfig(dir))
+			}
 			c := startChild(t, dir, "")
 			tp := record.TopicPartition{Topic: "in"}
 			createTopic(t, client(t, c.addr), tp.Topic, 1, nil)
@@ -71,6 +79,9 @@ func TestTransactionsSurviveARestart(t *testing.T) {
 			require.NoError(t, err)
 			for _, end := range tt.ends {
 				c.stop(t, end)
+				if tt.killAt != "" {
+					startChild(t, dir, tt.killAt)
+				}
 				c = startChild(t, dir, "")
 			}
 			connect := func() *stream.Conn {
