@@ -104,6 +104,50 @@ func TestPrequentialByHand(t *testing.T) {
 	}
 }
 
+// What people took, what they liked, and what they came to dislike are three figures.
+func TestLikedAndDislikedByHand(t *testing.T) {
+	t.Parallel()
+	d := &eval.Data{}
+	for n, x := range []struct {
+		user, item string
+		stars      float64
+	}{
+		{"bob", "a", 3}, {"bob", "b", 3}, {"bob", "c", 3}, // learned only
+		{"ann", "a", 4},   // a first of a, b: liked, a hit; ann dislikes b later
+		{"ann", "b", 2},   // b first of b, c: a hit, and disliked
+		{"cid", "c", 5},   // a, b: liked, no hit; cid dislikes b later, not a
+		{"cid", "a", 2.5}, // a first of a, b: a hit
+		{"cid", "b", 0.5}, // b alone: a hit, and disliked
+	} {
+		d.Events = append(d.Events, eval.Event{
+			User: d.User(x.user), Item: d.Item(x.item), At: int64(n), Action: "rate",
+			Value: x.stars, Valued: true,
+		})
+	}
+	m := &fixed{t: t, scores: []float32{3, 2, 1}}
+	r, err := eval.Prequential(context.Background(), d, m, eval.Options{K: 2, Warmup: 3.0 / 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Lists: a b, b c, a b, a b, b. Their places with a later dislike: b, b, b, b, b.
+	if r.Judged != 5 || r.Recall != 0.8 || r.Liked != 2 || r.LikedRecall != 0.5 ||
+		math.Abs(r.DislikedShare-5.0/9) > 1e-9 {
+		t.Errorf("got %+v", r.Quality)
+	}
+	// An event without stars is neither, whatever its value.
+	for n := range d.Events {
+		d.Events[n].Action = "purchase"
+	}
+	m = &fixed{t: t, scores: []float32{3, 2, 1}}
+	r, err = eval.Prequential(context.Background(), d, m, eval.Options{K: 2, Warmup: 3.0 / 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Recall != 0.8 || r.Liked != 0 || r.LikedRecall != 0 || r.DislikedShare != 0 {
+		t.Errorf("got %+v", r.Quality)
+	}
+}
+
 func TestListsAreWhatAnOutsideJudgeSees(t *testing.T) {
 	t.Parallel()
 	d := audience(60, 80, 2500)

@@ -69,9 +69,9 @@ func LeaveOneOut(
 		h := &held[n]
 		e := Event{User: h.User, Item: h.Item}
 		rank, list := j.rank(m, e, o)
-		full.add(rank, o.K)
+		full.add(judged{rank: rank}, o.K)
 		if len(h.Negatives) > 0 {
-			few.add(j.among(h), o.K)
+			few.add(judged{rank: j.among(h)}, o.K)
 		}
 		if o.OnList != nil {
 			if err := o.OnList(e, list); err != nil {

@@ -3,6 +3,8 @@ package eval
 import (
 	"math"
 	"slices"
+
+	"github.com/slipstream-rec/slipstream/schemas"
 )
 
 // Quality is what a set of judged events says about a method.
@@ -18,17 +20,42 @@ type Quality struct {
 	// Recall100 is the share in the first hundred. A Lister makes no longer lists than K: there it
 	// is Recall.
 	Recall100 float64 `json:"recall_100,omitempty"`
+	// Liked is the number of judged events that say that the user likes the item: four stars and
+	// more. LikedRecall is Recall of these events alone.
+	Liked       int     `json:"liked,omitempty"`
+	LikedRecall float64 `json:"liked_recall,omitempty"`
+	// DislikedShare is the share of the places in the lists whose item the list's user rates with
+	// two stars or less later in the stream.
+	DislikedShare float64 `json:"disliked_share,omitempty"`
 }
 
 // tally collects ranks.
 type tally struct {
 	judged, hits, hits100 int
 	ndcg, mrr             float64
+	liked, likedHits      int
+	places, disliked      int
 }
 
-// add takes in the rank of one judged item, from 1; 0 is nowhere.
-func (t *tally) add(rank, k int) {
+// judged is one judged event.
+type judged struct {
+	// rank is that of the event's item, from 1; 0 is nowhere.
+	rank int
+	// liked says that the event is one of four stars or more.
+	liked bool
+	// places is the length of the list, disliked the number of its items that the user dislikes
+	// later.
+	places, disliked int
+}
+
+// add takes in one judged event.
+func (t *tally) add(x judged, k int) {
+	rank := x.rank
 	t.judged++
+	t.places, t.disliked = t.places+x.places, t.disliked+x.disliked
+	if x.liked {
+		t.liked++
+	}
 	if rank >= 1 && rank <= 100 {
 		t.hits100++
 	}
@@ -36,6 +63,9 @@ func (t *tally) add(rank, k int) {
 		return
 	}
 	t.hits++
+	if x.liked {
+		t.likedHits++
+	}
 	t.ndcg += 1 / math.Log2(float64(rank)+1)
 	t.mrr += 1 / float64(rank)
 }
@@ -48,7 +78,44 @@ func (t *tally) quality() Quality {
 	return Quality{
 		Judged: t.judged, Recall: float64(t.hits) / n, NDCG: t.ndcg / n, MRR: t.mrr / n,
 		Recall100: float64(t.hits100) / n,
+		Liked:     t.liked, LikedRecall: float64(t.likedHits) / float64(max(t.liked, 1)),
+		DislikedShare: float64(t.disliked) / float64(max(t.places, 1)),
 	}
+}
+
+// Stars from which a rating says that its user likes the item, and up to which it says the
+// opposite. They do not follow the table of actions, so that reports of different tables can be
+// compared.
+const (
+	likedStars    = 4
+	dislikedStars = 2
+)
+
+func (e *Event) liked() bool    { return e.rated() && e.Value >= likedStars }
+func (e *Event) disliked() bool { return e.rated() && e.Value <= dislikedStars }
+func (e *Event) rated() bool    { return e.Valued && e.Action == string(schemas.Rate) }
+
+// dislikes knows when each user dislikes which item for the last time.
+type dislikes map[[2]int32]int
+
+func dislikesOf(events []Event) dislikes {
+	d := make(dislikes)
+	for n := range events {
+		if e := &events[n]; e.disliked() {
+			d[[2]int32{e.User, e.Item}] = n
+		}
+	}
+	return d
+}
+
+// among counts the items of a list that the user dislikes in event n or later.
+func (d dislikes) among(list []int32, user int32, n int) (count int) {
+	for _, i := range list {
+		if at, ok := d[[2]int32{user, i}]; ok && at >= n {
+			count++
+		}
+	}
+	return count
 }
 
 // Group is a named part of the judged events.

@@ -94,7 +94,7 @@ func Prequential(ctx context.Context, d *Data, m Method, o Options) (Result, err
 		return Result{}, errors.New("no events to judge")
 	}
 	o = o.withDefaults()
-	j := newJudge(d)
+	j, later := newJudge(d), dislikesOf(d.Events)
 	res := Result{Method: m.Name(), K: o.K, Events: len(d.Events)}
 	var all tally
 	windows := make([]tally, o.Windows)
@@ -122,10 +122,11 @@ func Prequential(ctx context.Context, d *Data, m Method, o Options) (Result, err
 			for _, i := range list {
 				shown[i] = true
 			}
-			all.add(rank, o.K)
-			windows[n*o.Windows/len(d.Events)].add(rank, o.K)
-			byHistory[historyBounds.group(len(j.taken[e.User]))].add(rank, o.K)
-			byItem[itemBounds.group(j.counts[e.Item])].add(rank, o.K)
+			x := judged{rank, e.liked(), len(list), later.among(list, e.User, n)}
+			all.add(x, o.K)
+			windows[n*o.Windows/len(d.Events)].add(x, o.K)
+			byHistory[historyBounds.group(len(j.taken[e.User]))].add(x, o.K)
+			byItem[itemBounds.group(j.counts[e.Item])].add(x, o.K)
 			if o.OnList != nil {
 				if err := o.OnList(e, list); err != nil {
 					return Result{}, fmt.Errorf("write list: %w", err)

@@ -70,13 +70,19 @@ func (r *Report) WriteText(w io.Writer) error {
 
 func (r *Report) prequential(t *tabwriter.Writer) {
 	fmt.Fprintf(
-		t, "method\tRecall@%d\tNDCG@%d\tMRR@%d\tcoverage\tjudged\tlearning µs/event\tlist µs\n",
+		t, "method\tRecall@%d\tNDCG@%d\tMRR@%d\tof liked\tdisliked later\tcoverage\tjudged\t"+
+			"learning µs/event\tlist µs\n",
 		r.K, r.K, r.K,
 	)
 	for _, x := range r.Prequential {
+		liked, disliked := "-", "-"
+		if x.Liked > 0 {
+			liked = fmt.Sprintf("%.4f", x.LikedRecall)
+			disliked = fmt.Sprintf("%.4f", x.DislikedShare)
+		}
 		fmt.Fprintf(
-			t, "%s\t%.4f\t%.4f\t%.4f\t%.3f\t%d\t%.1f\t%.0f\n", x.Method, x.Recall, x.NDCG, x.MRR,
-			x.Coverage, x.Judged, x.LearnMicros, x.JudgeMicros,
+			t, "%s\t%.4f\t%.4f\t%.4f\t%s\t%s\t%.3f\t%d\t%.1f\t%.0f\n", x.Method, x.Recall,
+			x.NDCG, x.MRR, liked, disliked, x.Coverage, x.Judged, x.LearnMicros, x.JudgeMicros,
 		)
 	}
 	for _, part := range []struct {
