@@ -61,6 +61,8 @@ type Deps struct {
 	Metrics http.Handler
 	// AsyncAPI is served under /asyncapi.yaml; empty leaves it out.
 	AsyncAPI []byte
+	// Actions are described under /openapi.yaml; nil are the built-in ones.
+	Actions *schemas.Actions
 	// Version is the version of the program.
 	Version string
 	// Log is slog.Default when nil.
@@ -172,7 +174,7 @@ func (s *Server) mount() error {
 	c.Formats = formats()
 	c.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	doc := humachi.New(r, c)
-	if err := describe(doc.OpenAPI()); err != nil {
+	if err := describe(doc.OpenAPI(), s.deps.Actions); err != nil {
 		return err
 	}
 	s.recommendations(doc)

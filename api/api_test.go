@@ -85,7 +85,9 @@ func leaks() int {
 }
 
 // validators are slow to compile under the race detector, and may be shared.
-var validators = sync.OnceValues(schemas.NewValidator)
+var validators = sync.OnceValues(func() (*schemas.Validator, error) {
+	return schemas.NewValidator(schemas.DefaultActions())
+})
 
 const (
 	emitKey    = "emit-0123456789abcdef"

@@ -32,7 +32,10 @@ func schemaName(t reflect.Type, hint string) string {
 
 // describe adds the common parts of all operations to the document, and the JSON Schemas of events
 // and lists from the repository.
-func describe(o *huma.OpenAPI) error {
+func describe(o *huma.OpenAPI, actions *schemas.Actions) error {
+	if actions == nil {
+		actions = schemas.DefaultActions()
+	}
 	o.Info.Description = "Recommendations that reflect an event within a second. Errors are " +
 		"application/problem+json (RFC 9457). " +
 		"429 and 503 carry Retry-After: send the same request again after it. An event counts " +
@@ -58,7 +61,7 @@ func describe(o *huma.OpenAPI) error {
 		"key": {Type: "apiKey", In: "header", Name: "X-API-Key", Description: "The same."},
 	}
 	for _, kind := range schemas.PublicKinds() {
-		raw, ok := schemas.JSONSchema(kind)
+		raw, ok := actions.JSONSchema(kind)
 		if !ok {
 			return fmt.Errorf("%s has no JSON Schema", kind)
 		}

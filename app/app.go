@@ -36,6 +36,8 @@ type App struct {
 	logID   string
 	// epoch is the log's epoch at the start of the process.
 	epoch int
+	// actions is the table of actions that the configuration declares.
+	actions *schemas.Actions
 
 	erasures    *processors.Erasures
 	factors     *processors.ItemFactors
@@ -123,9 +125,13 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	actions, err := Actions(cfg)
+	if err != nil {
+		return nil, err
+	}
 	metrics := telemetry.NewMetrics(o.Version)
 	return retryStart(ctx, o.Log, o.WaitForEngines, func(ctx context.Context) (*App, error) {
-		return openApp(ctx, cfg, o, metrics)
+		return openApp(ctx, cfg, o, metrics, actions)
 	})
 }
 
@@ -134,10 +140,11 @@ func openApp(
 	cfg config.Config,
 	o Options,
 	metrics *telemetry.Metrics,
+	actions *schemas.Actions,
 ) (_ *App, err error) {
 	a := &App{
 		cfg: cfg, log: o.Log, metrics: metrics, only: o.Only, embedded: o.Embedded,
-		version: o.Version, http: o.HTTP,
+		version: o.Version, http: o.HTTP, actions: actions,
 		gaps: gaps{
 			lists:  make(map[record.TopicPartition]int),
 			logged: make(map[record.TopicPartition]time.Time),

@@ -76,6 +76,7 @@ func (a *App) settings() processors.Settings {
 		Partitions: c.Topics.Partitions, RecentIDs: c.Stream.RecentIDs, Epoch: a.epoch,
 		InsertInterval: c.Stream.InsertInterval, LearnInterval: c.Stream.LearnInterval,
 		Trending: a.trendingQuery(), TrendingInterval: c.Recommend.TrendingInterval,
+		Actions: a.actions,
 		UserTTL: c.Recommend.UserTTL, MaxClockSkew: c.Stream.MaxClockSkew,
 	}
 }

@@ -46,7 +46,7 @@ func (a *App) newServer() (*api.Server, error) {
 			Hooks: api.Hooks{Answered: a.metrics.Request},
 		}), nil
 	}
-	v, err := schemas.NewValidator()
+	v, err := schemas.NewValidator(a.actions)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,9 @@ func (a *App) newServer() (*api.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	asyncAPI, err := schemas.AsyncAPI(schemas.Topics(TopicsConfig(a.cfg)), a.cfg.Kafka.TopicPrefix)
+	asyncAPI, err := schemas.AsyncAPI(
+		schemas.Topics(TopicsConfig(a.cfg)), a.cfg.Kafka.TopicPrefix, a.actions,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +73,7 @@ func (a *App) newServer() (*api.Server, error) {
 		Recommender: a.recommender, Gateway: gateway, Emitter: a.kafka,
 		DeadLetters: a.kafka.DeadLetters(),
 		Status:      a.status, Checks: a.checks(), Metrics: a.metrics.Handler(), AsyncAPI: asyncAPI,
-		Version: a.version, Log: a.log,
+		Actions: a.actions, Version: a.version, Log: a.log,
 		Hooks: api.Hooks{
 			Answered: a.metrics.Request,
 			Served: func(list *schemas.Recommendation) {

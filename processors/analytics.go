@@ -43,7 +43,10 @@ func AnalyticsDeclaration() Declaration {
 			}}
 		},
 		New: func(d Deps) Instance {
-			p := NewAnalytics(d.Analytics, d.Streams.Log, d.Erasures, d.Settings.RecentIDs)
+			p := NewAnalytics(
+				d.Analytics, d.Streams.Log, d.Erasures, d.Settings.Actions,
+				d.Settings.RecentIDs,
+			)
 			return Instance{Processor: p, Tasks: []Task{
 				{
 					Name: "write progress", Interval: 2 * time.Second, Run: p.WriteProgress,
@@ -62,6 +65,7 @@ type Analytics struct {
 	store    RowStore
 	log      Log
 	erasures *Erasures
+	actions  *schemas.Actions
 	// recentIDs is the size of the deduplication window, in offsets per partition.
 	recentIDs int
 	// erased are erased again for a while: a misplaced event stands in another partition than the
@@ -83,12 +87,15 @@ type partitionKey struct {
 var _ Processor = (*Analytics)(nil)
 
 // NewAnalytics returns the processor of the topics interactions, recommendations, items, users,
-// analytics.replay and every dead-letter topic. recentIDs is the size of the deduplication window,
-// in offsets per partition.
-func NewAnalytics(store RowStore, log Log, erasures *Erasures, recentIDs int) *Analytics {
+// analytics.replay and every dead-letter topic. actions is the table of actions, nil that of the
+// built-in ones. recentIDs is the size of the deduplication window, in offsets per partition.
+func NewAnalytics(
+	store RowStore, log Log, erasures *Erasures, actions *schemas.Actions, recentIDs int,
+) *Analytics {
 	return &Analytics{
-		store: store, log: log, erasures: erasures, recentIDs: recentIDs,
-		windows: make(map[partitionKey]*window), progress: make(map[partitionKey]sinks.Progress),
+		store: store, log: log, erasures: erasures, actions: orBuiltIn(actions),
+		recentIDs: recentIDs,
+		windows:   make(map[partitionKey]*window), progress: make(map[partitionKey]sinks.Progress),
 		unsaved: make(map[partitionKey]struct{}),
 	}
 }
@@ -126,7 +133,7 @@ func (p *Analytics) Assign(ctx context.Context, parts []record.Assignment) error
 			max(0, a.Next-int64(p.recentIDs)),
 			a.Next,
 			func(r *record.Record) error {
-				x, err := schemas.DecodeInteraction(r)
+				x, err := p.decode(r)
 				switch {
 				case err == nil:
 					w.seen(r.Offset, identity(r, &x))
@@ -147,6 +154,23 @@ func (p *Analytics) Assign(ctx context.Context, parts []record.Assignment) error
 		p.mu.Unlock()
 	}
 	return nil
+}
+
+// decode reads an interaction whose action is declared.
+func (p *Analytics) decode(r *record.Record) (schemas.Interaction, error) {
+	x, err := schemas.DecodeInteraction(r)
+	if err != nil {
+		return x, err
+	}
+	return x, p.actions.Check(&x)
+}
+
+// orBuiltIn returns the table of the built-in actions for nil.
+func orBuiltIn(actions *schemas.Actions) *schemas.Actions {
+	if actions == nil {
+		return schemas.DefaultActions()
+	}
+	return actions
 }
 
 func holdsInteractions(topic string) bool {
@@ -294,7 +318,7 @@ func (in *insertion) marker(r *record.Record) error {
 func (in *insertion) interaction(
 	w *window, r *record.Record,
 ) (row sinks.InteractionRow, at time.Time, keep bool, err error) {
-	x, err := schemas.DecodeInteraction(r)
+	x, err := in.p.decode(r)
 	if err != nil {
 		return row, at, false, err
 	}

@@ -53,7 +53,7 @@ func analyticsOn(t *testing.T) (*processors.Analytics, *watchedRows, *watched) {
 	t.Helper()
 	w := watch(t)
 	store := &watchedRows{Analytics: w.store.Analytics(), effects: w.effects}
-	p := processors.NewAnalytics(store, w.log, processors.NewErasures(), 3)
+	p := processors.NewAnalytics(store, w.log, processors.NewErasures(), nil, 3)
 	require.NoError(t, p.Assign(t.Context(), assigned(0, schemas.TopicInteractions)))
 	return p, store, w
 }
@@ -104,7 +104,7 @@ func TestProgressThatWasNotWrittenIsWrittenNextTime(t *testing.T) {
 	store.away = nil
 
 	log := &askedLog{memoryLog: w.log}
-	next := processors.NewAnalytics(store, log, processors.NewErasures(), 3)
+	next := processors.NewAnalytics(store, log, processors.NewErasures(), nil, 3)
 	replay := record.ReplayTopic(schemas.GroupAnalytics)
 	require.NoError(t, next.Assign(t.Context(), append(
 		assigned(7, schemas.TopicInteractions, schemas.TopicItems), assigned(1, replay)...)))

@@ -47,7 +47,7 @@ func openAnalytics(t *testing.T) *analyticsTest {
 		log: newMemoryLog(), store: &insertRecorder{Analytics: openStore(t).Analytics()},
 		erasures: processors.NewErasures(),
 	}
-	a.Analytics = processors.NewAnalytics(a.store, a.log, a.erasures, 100)
+	a.Analytics = processors.NewAnalytics(a.store, a.log, a.erasures, nil, 100)
 	return a
 }
 

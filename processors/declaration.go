@@ -172,6 +172,8 @@ type Settings struct {
 	// Trending is the query for trending items, run every TrendingInterval.
 	Trending         sinks.TrendingQuery
 	TrendingInterval time.Duration
+	// Actions is the table of actions; nil is that of the built-in ones.
+	Actions *schemas.Actions
 	// UserTTL is the time without events after which a user is deleted; 0 is never.
 	UserTTL time.Duration
 	// MaxClockSkew is forward.Config.MaxClockSkew.

@@ -23,7 +23,7 @@ func EmbedDeclaration() Declaration {
 		New: func(d Deps) Instance {
 			c := DefaultEmbedConfig(d.Settings.Partitions)
 			c.RecentIDs, c.Epoch = d.Settings.RecentIDs, d.Settings.Epoch
-			c.MaxClockSkew = d.Settings.MaxClockSkew
+			c.MaxClockSkew, c.Actions = d.Settings.MaxClockSkew, d.Settings.Actions
 			c.Corrupt, c.Repaired = d.Hooks.UserCorrupt, d.Hooks.UserRepaired
 			c.Misplaced = d.Hooks.Misplaced
 			p := NewEmbed(d.Users, d.Streams, d.ItemFactors, d.Erasures, c)
@@ -51,6 +51,8 @@ type EmbedConfig struct {
 	// Epoch is the epoch of the log (admin.Epoch). It is part of every position written. Default
 	// sinks.FirstEpoch.
 	Epoch int
+	// Actions is the table of actions. nil, the default, is that of the built-in ones.
+	Actions *schemas.Actions
 	// Corrupt is called when the stored state of a user cannot be decoded and is about to be
 	// rebuilt from the log. Repaired is called when it has been rebuilt, with the number of
 	// positive events. Both may be called concurrently and must not block. nil is no call.
@@ -112,6 +114,7 @@ func NewEmbed(
 	if cfg.Misplaced == nil {
 		cfg.Misplaced = func(Misplaced) {}
 	}
+	cfg.Actions = orBuiltIn(cfg.Actions)
 	return &Embed{
 		users: users, emit: streams.Emit, log: streams.Log, streams: streams, factors: factors,
 		erasures: erasures, cfg: cfg, parts: make(map[int]*embedPart),

@@ -121,6 +121,9 @@ func (p *Embed) interaction(r *record.Record) (x schemas.Interaction, at time.Ti
 		return x, at, err
 	}
 	x, err = schemas.DecodeInteraction(origin)
+	if err == nil {
+		err = p.cfg.Actions.Check(&x)
+	}
 	if err == nil && r.Topic == misplacedInteractions {
 		err = checkForwarded(r, x.UserID, p.cfg.UserPartitions)
 	}

@@ -199,7 +199,7 @@ var popular = sinks.TrendingQuery{
 func TestTrendingItemsArePublished(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
-	a := processors.NewAnalytics(w.store.Analytics(), w.log, processors.NewErasures(), 100)
+	a := processors.NewAnalytics(w.store.Analytics(), w.log, processors.NewErasures(), nil, 100)
 	job := processors.NewTrendingJob(
 		w.store.Analytics(), w.emit, popular, func() time.Time { return noon })
 	require.NoError(t, job.Run(t.Context()))

@@ -174,7 +174,7 @@ func (s *shop) restart(t *testing.T) {
 	s.embed = processors.NewEmbed(s.store, streams, factors, s.erasures, ec)
 	require.NoError(t, s.embed.Assign(t.Context(), s.assigned("embed")))
 	s.analytics = processors.NewAnalytics(
-		s.store.Analytics(), s.shards, s.erasures, processors.DefaultEmbedConfig(1).RecentIDs)
+		s.store.Analytics(), s.shards, s.erasures, nil, processors.DefaultEmbedConfig(1).RecentIDs)
 	require.NoError(t, s.analytics.Assign(t.Context(), s.assigned("analytics")))
 	cc := processors.DefaultCatalogConfig(shardCount)
 	cc.Misplaced = ec.Misplaced

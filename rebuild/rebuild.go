@@ -42,7 +42,11 @@ type Options struct {
 // stay as they are, and an uncertain batch intent is repeated by the group itself. The other stores
 // may be down.
 func Run(ctx context.Context, cfg config.Config, o Options) error {
-	r := &rebuild{Options: o, cfg: cfg}
+	actions, err := app.Actions(cfg)
+	if err != nil {
+		return err
+	}
+	r := &rebuild{Options: o, cfg: cfg, actions: actions}
 	return r.connectAndRun(ctx)
 }
 
@@ -54,6 +58,8 @@ type rebuild struct {
 	logID string
 	// epoch is the log's.
 	epoch int
+	// actions is the table of actions that the configuration declares.
+	actions *schemas.Actions
 
 	store storeRebuild
 	// erasures are those known at the start; letters the same with the time when the log took them.

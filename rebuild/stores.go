@@ -81,7 +81,7 @@ func (r *rebuild) newVectors(users userStore, items itemStore) (*vectors, error)
 		return nil, err
 	}
 	c := processors.DefaultEmbedConfig(r.cfg.Topics.Partitions)
-	c.RecentIDs, c.Epoch = r.cfg.Stream.RecentIDs, r.epoch
+	c.RecentIDs, c.Epoch, c.Actions = r.cfg.Stream.RecentIDs, r.epoch, r.actions
 	v := &vectors{
 		r: r, users: users, items: items, factors: processors.NewItemFactors(m),
 		assigned: make(map[partitionOf]bool),
@@ -308,7 +308,8 @@ func (t *tables) analytics(ctx context.Context, s processors.Span) (*processors.
 		known = known.Without(marked)
 	}
 	p = processors.NewAnalytics(
-		t.r.kafka.RowStore(t.store), t.r.kafka, known, t.r.cfg.Stream.RecentIDs,
+		t.r.kafka.RowStore(t.store), t.r.kafka, known, t.r.actions,
+		t.r.cfg.Stream.RecentIDs,
 	)
 	t.mu.Lock()
 	defer t.mu.Unlock()

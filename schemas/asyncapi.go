@@ -11,9 +11,9 @@ import (
 )
 
 // AsyncAPI returns the AsyncAPI 3.0 document, as YAML, of the topics that applications write and
-// read. prefix is the configured prefix of topics. The operations are Slipstream's: what it
-// receives, applications send.
-func AsyncAPI(topics []Topic, prefix string) ([]byte, error) {
+// read. prefix is the configured prefix of topics, actions the table that applies. The operations
+// are Slipstream's: what it receives, applications send.
+func AsyncAPI(topics []Topic, prefix string, actions *Actions) ([]byte, error) {
 	doc := asyncDocument{
 		AsyncAPI: "3.0.0",
 		Info: asyncInfo{
@@ -43,7 +43,7 @@ func AsyncAPI(topics []Topic, prefix string) ([]byte, error) {
 	}
 	for _, t := range topics {
 		if t.In || t.Out {
-			if err := doc.add(t, prefix); err != nil {
+			if err := doc.add(t, prefix, actions); err != nil {
 				return nil, err
 			}
 		}
@@ -60,7 +60,7 @@ func AsyncAPI(topics []Topic, prefix string) ([]byte, error) {
 	return b.Bytes(), e.Close()
 }
 
-func (d *asyncDocument) add(t Topic, prefix string) error {
+func (d *asyncDocument) add(t Topic, prefix string, actions *Actions) error {
 	c := asyncChannel{
 		Address: prefix + t.Name, Description: t.Description, Messages: map[string]asyncRef{},
 	}
@@ -87,7 +87,7 @@ func (d *asyncDocument) add(t Topic, prefix string) error {
 		if !slices.Contains(PublicKinds(), k) {
 			continue
 		}
-		m, err := messageOf(k, t)
+		m, err := messageOf(k, t, actions)
 		if err != nil {
 			return err
 		}
@@ -102,8 +102,8 @@ func (d *asyncDocument) add(t Topic, prefix string) error {
 	return nil
 }
 
-func messageOf(k Kind, t Topic) (asyncMessage, error) {
-	raw, _ := JSONSchema(k)
+func messageOf(k Kind, t Topic, actions *Actions) (asyncMessage, error) {
+	raw, _ := actions.JSONSchema(k)
 	var schema yaml.Node
 	// JSON is YAML, and a node keeps the order of the fields.
 	if err := yaml.Unmarshal(raw, &schema); err != nil {

@@ -13,7 +13,9 @@ import (
 
 // TestAsyncAPIIsUpToDate compares docs/asyncapi.yaml with what the declarations say.
 func TestAsyncAPIIsUpToDate(t *testing.T) {
-	got, err := schemas.AsyncAPI(schemas.Topics(schemas.DefaultTopicsConfig()), "")
+	got, err := schemas.AsyncAPI(
+		schemas.Topics(schemas.DefaultTopicsConfig()), "", schemas.DefaultActions(),
+	)
 	require.NoError(t, err)
 	const path = "../docs/asyncapi.yaml"
 	if *update {
@@ -26,7 +28,9 @@ func TestAsyncAPIIsUpToDate(t *testing.T) {
 
 func TestAsyncAPIHangsTogether(t *testing.T) {
 	t.Parallel()
-	raw, err := schemas.AsyncAPI(schemas.Topics(schemas.DefaultTopicsConfig()), "prod.")
+	raw, err := schemas.AsyncAPI(
+		schemas.Topics(schemas.DefaultTopicsConfig()), "prod.", schemas.DefaultActions(),
+	)
 	require.NoError(t, err)
 	var doc map[string]any
 	require.NoError(t, yaml.Unmarshal(raw, &doc))

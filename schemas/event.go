@@ -46,7 +46,7 @@ func (v *Validator) Read(env Envelope, value []byte) (Event, error) {
 	if err == nil {
 		_, _, at := event.Identity()
 		*at = writableTime(*at)
-		err = event.Validate()
+		err = v.check(event)
 	}
 	if err != nil {
 		if invalid := v.Validate(env.Kind, value); invalid != nil {
@@ -69,6 +69,17 @@ func (v *Validator) Read(env Envelope, value []byte) (Event, error) {
 		return nil, &Invalid{Kind: env.Kind, Problems: []Problem{{Message: err.Error()}}}
 	}
 	return event, nil
+}
+
+// check checks the fields of an event, and the action of an interaction.
+func (v *Validator) check(event Event) error {
+	if err := event.Validate(); err != nil {
+		return err
+	}
+	if x, ok := event.(*Interaction); ok {
+		return v.actions.Check(x)
+	}
+	return nil
 }
 
 // ReadJSON reads one JSON object at an entry point: a CloudEvent in structured mode when it has a

@@ -1,7 +1,6 @@
 package schemas
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -22,7 +21,7 @@ func interactionRecorded() definition {
 // Action is what a user did with an item.
 type Action string
 
-// The actions.
+// The built-in actions. Actions is the table of what they, and others, mean.
 const (
 	View       Action = "view"
 	Click      Action = "click"
@@ -37,25 +36,6 @@ const (
 	Impression Action = "impression"
 )
 
-// Actions lists every action, in the order of the documents.
-func Actions() []Action {
-	return []Action{
-		View, Click, Like, Dislike, Rate, AddToCart, Purchase, Watch, Skip, Hide, Impression,
-	}
-}
-
-const actionNames = "view, click, like, dislike, rate, add_to_cart, purchase, watch, skip, hide, " +
-	"impression"
-
-// Valid tells whether a is one of Actions.
-func (a Action) Valid() bool {
-	switch a {
-	case View, Click, Like, Dislike, Rate, AddToCart, Purchase, Watch, Skip, Hide, Impression:
-		return true
-	}
-	return false
-}
-
 // Interaction is one thing a user did with an item.
 type Interaction struct {
 	// EventID and Source identify the event; from the envelope, or event_id and source in a plain
@@ -65,8 +45,8 @@ type Interaction struct {
 	UserID  string `json:"user_id"`
 	ItemID  string `json:"item_id"`
 	Action  Action `json:"action"`
-	// Value is required for rate (0.5 to 5), optional for watch (the fraction watched, 0 to 1) and
-	// purchase (the price, ≥ 0).
+	// Value is 0 to 1e9. The rules of the action say what it means and whether it is required: for
+	// rate it is (0.5 to 5), for watch (the fraction watched, 0 to 1) and purchase (the price) not.
 	Value      *float64  `json:"value,omitempty"`
 	OccurredAt time.Time `json:"occurred_at,omitzero"`
 	// ClientTime is what the event said of its time where that was too far ahead of the log's. Then
@@ -78,24 +58,12 @@ type Interaction struct {
 	Context          map[string]string `json:"context,omitempty"`
 }
 
-// Validate checks what the JSON Schema cannot say cheaply, and all it says. The error is for the
-// person who sent the event.
+// Validate checks all that the JSON Schema says, but not which actions are declared, nor the bounds
+// of their values: Actions.Check does. The error is for the person who sent the event.
 func (x *Interaction) Validate() error {
 	switch {
-	case x.Action == "":
-		return errors.New(`"action" is missing: one of ` + actionNames)
-	case !x.Action.Valid():
-		return fmt.Errorf(
-			"\"action\" %q is not one of "+actionNames, truncate(string(x.Action), 64),
-		)
-	case x.Action == Rate && x.Value == nil:
-		return errors.New(`"value" is missing: a rate needs one between 0.5 and 5`)
-	case x.Action == Rate && (*x.Value < 0.5 || *x.Value > 5):
-		return fmt.Errorf("\"value\" %v of a rate is not between 0.5 and 5", *x.Value)
-	case x.Value != nil && (math.IsNaN(*x.Value) || *x.Value < 0 || *x.Value > 1e9):
+	case x.Value != nil && (math.IsNaN(*x.Value) || *x.Value < 0 || *x.Value > MaxValue):
 		return fmt.Errorf("\"value\" %v is not between 0 and 1e9", *x.Value)
-	case x.Action == Watch && x.Value != nil && *x.Value > 1:
-		return fmt.Errorf("\"value\" %v of a watch is not a fraction between 0 and 1", *x.Value)
 	case len(x.Context) > 32:
 		return fmt.Errorf("\"context\" has %d entries, at most 32 are kept", len(x.Context))
 	}
@@ -110,6 +78,7 @@ func (x *Interaction) Validate() error {
 	}
 	return firstError(
 		id("user_id", x.UserID, true), id("item_id", x.ItemID, true),
+		id("action", string(x.Action), true),
 		id("event_id", x.EventID, false), id("source", x.Source, false),
 		id("session_id", x.SessionID, false), id("recommendation_id", x.RecommendationID, false),
 		occurred(x.OccurredAt),
@@ -138,7 +107,8 @@ func (x *Interaction) Identity() (id, source *string, occurredAt *time.Time) {
 }
 
 // DecodeInteraction reads an interaction from r, in CloudEvents binary mode or as a plain value,
-// and validates it. Every error but ErrErasureMarker means that the record is invalid.
+// and validates it. Whether its action is declared, Actions.Check tells. Every error but
+// ErrErasureMarker means that the record is invalid.
 func DecodeInteraction(r *record.Record) (Interaction, error) {
 	env, err := EnvelopeOf(r, KindInteraction)
 	if err != nil {

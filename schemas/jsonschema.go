@@ -67,16 +67,17 @@ func (e *Invalid) Error() string {
 	return b.String()
 }
 
-// Validator checks values against the JSON Schemas of the public kinds. It is safe for concurrent
-// use.
+// Validator checks values against the JSON Schemas of the public kinds, and interactions against a
+// table of actions. It is safe for concurrent use.
 type Validator struct {
+	actions *Actions
 	schemas map[Kind]*jsonschema.Schema
 	readers map[Kind]func(value []byte) (Event, error)
 	printer sync.Pool
 }
 
-// NewValidator compiles the embedded schemas; it takes some milliseconds.
-func NewValidator() (*Validator, error) {
+// NewValidator compiles the embedded schemas, with the actions in them; it takes some milliseconds.
+func NewValidator(actions *Actions) (*Validator, error) {
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.AssertFormat()
@@ -84,6 +85,7 @@ func NewValidator() (*Validator, error) {
 		c.RegisterFormat(f)
 	}
 	v := &Validator{
+		actions: actions,
 		schemas: make(map[Kind]*jsonschema.Schema),
 		readers: make(map[Kind]func([]byte) (Event, error)),
 	}
@@ -94,7 +96,7 @@ func NewValidator() (*Validator, error) {
 	}
 	v.printer.New = func() any { return message.NewPrinter(language.English) }
 	for _, k := range PublicKinds() {
-		raw, ok := JSONSchema(k)
+		raw, ok := actions.JSONSchema(k)
 		if !ok {
 			return nil, fmt.Errorf(
 				"%s has no JSON Schema: want the file schemas/%s", k, schemaFile(k),

@@ -66,7 +66,7 @@ func (l *log) items() (ids []string) {
 // serve starts a real gateway in front of l.
 func serve(t testing.TB, l *log) string {
 	t.Helper()
-	v, err := schemas.NewValidator()
+	v, err := schemas.NewValidator(schemas.DefaultActions())
 	require.NoError(t, err)
 	g, err := gateway.New(l, v, gateway.DefaultConfig(), nil)
 	require.NoError(t, err)

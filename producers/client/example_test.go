@@ -13,7 +13,7 @@ import (
 
 // server stands for a running Slipstream.
 func server() *httptest.Server {
-	v, err := schemas.NewValidator()
+	v, err := schemas.NewValidator(schemas.DefaultActions())
 	if err != nil {
 		panic(err)
 	}

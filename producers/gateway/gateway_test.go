@@ -28,7 +28,7 @@ var received = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func openGateway(t testing.TB, log *emittest.Log, change func(*gateway.Config)) *gateway.Gateway {
 	t.Helper()
-	v, err := schemas.NewValidator()
+	v, err := schemas.NewValidator(schemas.DefaultActions())
 	require.NoError(t, err)
 	cfg := gateway.DefaultConfig()
 	if change != nil {

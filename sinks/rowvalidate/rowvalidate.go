@@ -98,8 +98,8 @@ func OrNil(t time.Time) *time.Time {
 }
 
 func interaction(x *sinks.InteractionRow) error {
-	if !x.Action.Valid() {
-		return fault.Permanentf("action %q is not known", x.Action)
+	if x.Action == "" {
+		return fault.Permanentf("an interaction has no action")
 	}
 	return times("occurred_at", OrElse(x.OccurredAt, x.RecordedAt), x.RecordedAt)
 }

@@ -44,7 +44,7 @@ func did(
 // randomRows returns n interactions from offset first on: 40 users, 60 items, spread over months
 // months.
 func randomRows(rng *rand.Rand, first int64, n, months int) sinks.InteractionRows {
-	actions := schemas.Actions()
+	actions := schemas.DefaultActions().Names()
 	rows := make(sinks.InteractionRows, n)
 	for i := range rows {
 		at := analyticsDay.AddDate(0, rng.IntN(months), rng.IntN(27)).Add(

@@ -39,6 +39,7 @@ type learning struct {
 	learner *model.Learner
 	sums    *model.Sums
 	table   *model.Table
+	actions *schemas.Actions
 	// misplacedEvents are those that count but stand in a partition that is not the user's.
 	misplacedEvents map[position]*learnedEvent
 }
@@ -56,6 +57,7 @@ func (x *expected) replayInteractions(log theLog) error {
 	table := model.NewTable(model.Default())
 	l := &learning{
 		expected: x, learner: model.NewLearner(table), sums: model.NewSums(table), table: table,
+		actions:         schemas.DefaultActions(),
 		misplacedEvents: make(map[position]*learnedEvent),
 	}
 	var seen map[string]int64
@@ -84,6 +86,9 @@ func (l *learning) judge(r *record.Record, seen map[string]int64, log *theLog) e
 		return ok && r.Offset-before <= log.recentIDs
 	}
 	e, err := schemas.DecodeInteraction(r)
+	if err == nil {
+		err = l.actions.Check(&e)
+	}
 	if errors.Is(err, schemas.ErrErasureMarker) {
 		// What the erasure covers does not count, wherever the marker stands.
 		if p := l.users[string(r.Key)]; p != nil {
