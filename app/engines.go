@@ -262,15 +262,11 @@ func storeArgument(name string) string {
 	return name
 }
 
-// ModelConfig returns the configuration of the model. Weights that are not configured keep the
-// model's defaults.
+// ModelConfig returns the configuration of the model.
 func ModelConfig(cfg config.Config) model.Config {
 	m := model.Default()
 	c := cfg.Model
 	m.Dim, m.Negatives, m.Rate, m.Seed, m.MaxSeen = c.Dim, c.Negatives, c.Rate, c.Seed, c.MaxSeen
 	m.ContentWeight, m.FriendWeight = c.ContentWeight, c.FriendWeight
-	for action, w := range c.Weights {
-		m.Signals.Weight[action] = w
-	}
 	return m
 }

@@ -13,6 +13,7 @@ import "time"
 // Config is everything that can be set. Start from Default, or use Load.
 type Config struct {
 	DataDir    string     `koanf:"data_dir" help:"folder of the embedded broker and stores (dev)"`
+	Actions    []Action   `koanf:"actions" help:"rules of actions beside the built-in ones, see Action below; rules of a built-in name replace all of that name. Must be the same in every process. In a variable: as YAML or JSON, such as [{name: listen, meaning: love, verb: listened to}]"`
 	Log        Log        `koanf:"log"`
 	Kafka      Kafka      `koanf:"kafka"`
 	Topics     Topics     `koanf:"topics"`
@@ -24,6 +25,24 @@ type Config struct {
 	HTTP       HTTP       `koanf:"http"`
 	Model      Model      `koanf:"model"`
 	Recommend  Recommend  `koanf:"recommend"`
+}
+
+// Action is a rule of the table of actions: what an action means when its value is in a range. What
+// is nil or empty follows from the meaning.
+type Action struct {
+	Name string `koanf:"name" help:"the action, in lower case"`
+	// From and To are as in schemas.Rule; To is 1e9 when it is 0.
+	From         float64 `koanf:"from" help:"lowest value of the range"`
+	To           float64 `koanf:"to" help:"end of the range: the value at which the next range of the action begins; absent: none"`
+	WithoutValue *bool   `koanf:"without_value" help:"whether the rule is for events without a value, too. Absent: if it is the only rule of the action"`
+	Meaning      string  `koanf:"meaning" help:"nothing, refusal, doubt, interest or love"`
+	// Weight is 0 for nothing and doubt, -1 for refusal, 1 for interest and 1.2 for love when nil.
+	Weight  *float64          `koanf:"weight" help:"what the learner makes of it, -10 to 10. Absent: nothing 0, refusal -1, doubt 0, interest 1, love 1.2"`
+	Takes   *bool             `koanf:"takes" help:"whether the user has the item now. Absent: yes for doubt, interest and love"`
+	Refuses *bool             `koanf:"refuses" help:"whether the item is never offered again. Absent: yes for refusal"`
+	Verb    string            `koanf:"verb" help:"what the user did, in English, in the past tense: because you VERB Alien. Interest and love need one"`
+	Verbs   map[string]string `koanf:"verbs" help:"the same by locale, as its sentences need it: {de: gehört}"`
+	Counts  string            `koanf:"counts" help:"what it counts as for the list that led to it: none, impression, click, conversion or refusal. Absent: refusal for refusal, conversion for interest and love, else none"`
 }
 
 // Log says what is logged and how.
@@ -174,14 +193,13 @@ type APIKey struct {
 
 // Model sizes and steers the learner. Its defaults are those of package model.
 type Model struct {
-	Dim           int                `koanf:"dim" help:"length of the vectors, a multiple of 8. Item factors on the log have this length: to change it, use another topic prefix"`
-	Negatives     int                `koanf:"negatives" help:"negative items sampled per positive event"`
-	Rate          float64            `koanf:"rate" help:"step size of the learner"`
-	Seed          uint64             `koanf:"seed" help:"seed of the initial vectors of new items; must be the same in every process"`
-	MaxSeen       int                `koanf:"max_seen" help:"taken or refused items remembered per user"`
-	ContentWeight float64            `koanf:"content_weight" help:"weight of a new item's genres, people and tags; 0: they do not count"`
-	FriendWeight  float64            `koanf:"friend_weight" help:"number of own events at which friends count half; 0: friends do not count"`
-	Weights       map[string]float64 `koanf:"weights" help:"weights of actions for the learner, where they differ from the default: above 0 interest, below 0 refusal. In a variable: purchase=1.5,view=0.5"`
+	Dim           int     `koanf:"dim" help:"length of the vectors, a multiple of 8. Item factors on the log have this length: to change it, use another topic prefix"`
+	Negatives     int     `koanf:"negatives" help:"negative items sampled per positive event"`
+	Rate          float64 `koanf:"rate" help:"step size of the learner"`
+	Seed          uint64  `koanf:"seed" help:"seed of the initial vectors of new items; must be the same in every process"`
+	MaxSeen       int     `koanf:"max_seen" help:"taken or refused items remembered per user"`
+	ContentWeight float64 `koanf:"content_weight" help:"weight of a new item's genres, people and tags; 0: they do not count"`
+	FriendWeight  float64 `koanf:"friend_weight" help:"number of own events at which friends count half; 0: friends do not count"`
 }
 
 // Recommend shapes the lists.
@@ -204,6 +222,7 @@ type Recommend struct {
 func Default() Config {
 	return Config{
 		DataDir: ".slipstream",
+		Actions: []Action{},
 		Log:     Log{Level: "info", Format: "text"},
 		Kafka: Kafka{
 			Brokers: []string{"127.0.0.1:9092"}, ClientID: "slipstream", SkipDamaged: []string{},

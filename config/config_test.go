@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,12 +109,21 @@ func TestLoadTypes(t *testing.T) {
 			"number", "recommend.holdout_share", "0",
 			func(t *testing.T, c config.Config) { require.Zero(t, c.Recommend.HoldoutShare) },
 		},
-		{"weights", "model.weights", "purchase=2, hide=-1.5", func(t *testing.T, c config.Config) {
-			require.Equal(t, map[string]float64{"purchase": 2, "hide": -1.5}, c.Model.Weights)
-		}},
-		{"one weight", "model.weights.view", "0.25", func(t *testing.T, c config.Config) {
-			require.Equal(t, map[string]float64{"view": 0.25}, c.Model.Weights)
-		}},
+		{
+			"actions", "actions", `[{name: listen, to: 0.5, meaning: doubt, weight: 0.1}, ` +
+				`{"name":"listen","from":0.5,"meaning":"love","verb":"listened to",` +
+				`"verbs":{"de":"gehört"},"takes":false,"counts":"click"}]`,
+			func(t *testing.T, c config.Config) {
+				require.Equal(t, []config.Action{
+					{Name: "listen", To: 0.5, Meaning: "doubt", Weight: new(0.1)},
+					{
+						Name: "listen", From: 0.5, Meaning: "love", Verb: "listened to",
+						Verbs: map[string]string{"de": "gehört"}, Takes: new(false),
+						Counts: "click",
+					},
+				}, c.Actions)
+			},
+		},
 		{
 			"keys", "http.api_keys", "shop:emit+read:0123456789abcdef,ops:operate:fedcba9876543210",
 			func(t *testing.T, c config.Config) {
@@ -131,19 +141,19 @@ func TestLoadTypes(t *testing.T) {
 			)
 			require.NoError(t, err)
 			tc.check(t, byFlag)
-			if tc.value == "" || tc.name == "one weight" {
-				return // an empty variable counts as absent, and one key of a map has no variable
+			if tc.value == "" {
+				return // an empty variable counts as absent
 			}
 			name := "SLIPSTREAM_" + strings.ToUpper(strings.ReplaceAll(tc.key, ".", "_"))
 			byEnv, err := config.Load(config.Options{Environ: environ(name + "=" + tc.value)})
 			require.NoError(t, err)
 			require.Equal(t, byFlag, byEnv)
-			section, key, _ := strings.Cut(tc.key, ".")
+			line := fmt.Sprintf("%s: %q\n", tc.key, tc.value)
+			if section, key, ok := strings.Cut(tc.key, "."); ok {
+				line = fmt.Sprintf("%s:\n  %s: %q\n", section, key, tc.value)
+			}
 			byFile, err := config.Load(
-				config.Options{
-					Environ: none,
-					File:    write(t, "c.yaml", section+":\n  "+key+": \""+tc.value+"\"\n"),
-				},
+				config.Options{Environ: none, File: write(t, "c.yaml", line)},
 			)
 			require.NoError(t, err)
 			require.Equal(t, byFlag, byFile)
@@ -160,8 +170,8 @@ http:
     - {name: shop, key: 0123456789abcdef, roles: [emit]}
 topics:
   retry_delays: [10s, 20s]
-model:
-  weights: {view: 0.1}
+actions:
+  - {name: save, meaning: interest, weight: 0.4, verb: saved}
 `)})
 	require.NoError(t, err)
 	require.Equal(
@@ -170,7 +180,9 @@ model:
 	)
 	require.Equal(t, []time.Duration{10 * time.Second, 20 * time.Second}, got.Topics.RetryDelays)
 	require.EqualValues(t, 9000000, got.HTTP.MaxBodyBytes)
-	require.Equal(t, map[string]float64{"view": 0.1}, got.Model.Weights)
+	require.Equal(t, []config.Action{
+		{Name: "save", Meaning: "interest", Weight: new(0.4), Verb: "saved"},
+	}, got.Actions)
 }
 
 func TestLoadMistakes(t *testing.T) {
@@ -190,7 +202,7 @@ func TestLoadMistakes(t *testing.T) {
 		{
 			"unknown section",
 			config.Options{File: write(t, "a.yaml", "kafak:\n  brokers: [a:1]\n")},
-			"unknown key kafak.brokers: at the top there are data_dir, log, kafka",
+			"unknown key kafak.brokers: at the top there are data_dir, actions, log, kafka",
 		},
 		{
 			"unknown key",
@@ -228,9 +240,24 @@ func TestLoadMistakes(t *testing.T) {
 			"command line: stream.max_bytes: big is not a size such as 64MiB",
 		},
 		{
-			"weights",
-			config.Options{Set: map[string]string{"model.weights": "view"}},
-			`"view" is not action=number`,
+			"actions",
+			config.Options{Set: map[string]string{"actions": "view"}},
+			`is not a list of actions`,
+		},
+		{
+			"actions' keys",
+			config.Options{Set: map[string]string{"actions": "[{name: view, wieght: 1}]"}},
+			`wieght`,
+		},
+		{
+			"retired key",
+			config.Options{Set: map[string]string{"model.weights": "view=1"}},
+			"model.weights is retired: weights stand in the table of actions",
+		},
+		{
+			"retired variable",
+			config.Options{Environ: environ("SLIPSTREAM_MODEL_WEIGHTS=view=1")},
+			"SLIPSTREAM_MODEL_WEIGHTS: weights stand in the table of actions",
 		},
 		{
 			"keys",
@@ -376,11 +403,6 @@ func TestValidate(t *testing.T) {
 		}, "the name a comes twice"},
 		{"dim", func(c *config.Config) { c.Model.Dim = 65 }, "model.dim"},
 		{
-			"weights",
-			func(c *config.Config) { c.Model.Weights = map[string]float64{"view": 99} },
-			"model.weights: view weighs 99",
-		},
-		{
 			"candidates", func(c *config.Config) { c.Recommend.Candidates = 1 },
 			"recommend.candidates",
 		},
@@ -421,13 +443,13 @@ func TestRedacted(t *testing.T) {
 	c.HTTP.APIKeys = []config.APIKey{
 		{Name: "shop", Key: "S3CRET-6-0123456789", Roles: []string{"emit"}},
 	}
-	c.Model.Weights = map[string]float64{"view": 0.5}
+	c.Actions = []config.Action{{Name: "view", Meaning: "nothing", Weight: new(0.5)}}
 	got := c.Redacted()
 	require.NotContains(t, got, "S3CRET")
 	require.Contains(t, got, "name: shop")
 	require.Contains(t, got, "retry_delays:\n    - 5s\n    - 1m\n    - 10m\n")
 	require.Contains(t, got, "max_body_bytes: 8MiB")
-	require.Contains(t, got, "view: 0.5")
+	require.Contains(t, got, "  - meaning: nothing\n    name: view\n    weight: 0.5\n")
 
 	var read map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(got), &read))
@@ -437,8 +459,8 @@ func TestRedacted(t *testing.T) {
 	require.NoError(t, err)
 	want := config.Default()
 	require.Empty(t, again.HTTP.APIKeys)
-	require.Empty(t, again.Model.Weights)
-	want.HTTP.APIKeys, want.Model.Weights = again.HTTP.APIKeys, again.Model.Weights // nil or empty
+	require.Empty(t, again.Actions)
+	want.HTTP.APIKeys, want.Actions = again.HTTP.APIKeys, again.Actions // nil or empty
 	require.Equal(t, want, again, "what is printed can be read")
 }
 
@@ -451,7 +473,7 @@ func TestFlags(t *testing.T) {
 		fs.Parse(
 			[]string{
 				"--kafka-brokers", "k:9092", "--set", "stream.linger=1ms", "--set",
-				"model.weights=a=1,b=2",
+				"actions=[{name: a, meaning: nothing}]",
 			},
 		),
 	)
@@ -462,7 +484,7 @@ func TestFlags(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"k:9092"}, got.Kafka.Brokers)
 	require.Equal(t, time.Millisecond, got.Stream.Linger)
-	require.Equal(t, map[string]float64{"a": 1, "b": 2}, got.Model.Weights)
+	require.Equal(t, []config.Action{{Name: "a", Meaning: "nothing"}}, got.Actions)
 
 	require.NoError(t, fs.Parse([]string{"--set", "nonsense"}))
 	_, err = flags.Options()

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -37,13 +38,26 @@ func walk(t reflect.Type, prefix string, index []int) []field {
 		if known := f.Tag.Get("env"); known != "" {
 			envs = append(envs, known)
 		}
-		envs = append(envs, envPrefix+strings.ToUpper(strings.ReplaceAll(key, ".", "_")))
+		envs = append(envs, variable(key))
 		out = append(out, field{
 			key: key, envs: envs, secret: f.Tag.Get("secret") == "true", help: f.Tag.Get("help"),
 			index: at, typ: f.Type,
 		})
 	}
 	return out
+}
+
+// variable returns the name of the variable that a key always has.
+func variable(key string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// retired are keys of older versions, each with what to write instead.
+func retired() map[string]string {
+	return map[string]string{
+		"model.weights": "weights stand in the table of actions: write " +
+			"actions: [{name: view, meaning: interest, weight: 0.5, verb: viewed}]",
+	}
 }
 
 // find returns the field that a key of the file belongs to: maps take any key below their own.
@@ -63,6 +77,11 @@ func isSection(all []field, key string) bool {
 
 // unknownKey says what could have been meant.
 func unknownKey(all []field, key string) error {
+	for old, instead := range retired() {
+		if key == old || strings.HasPrefix(key, old+".") {
+			return fmt.Errorf("%s is retired: %s", old, instead)
+		}
+	}
 	section := ""
 	for part := key; ; {
 		i := strings.LastIndexByte(part, '.')
@@ -110,13 +129,15 @@ func text(v reflect.Value) string {
 			parts[i] = duration(d)
 		}
 		return strings.Join(parts, ",")
-	case map[string]float64:
-		parts := make([]string, 0, len(x))
-		for k, w := range x {
-			parts = append(parts, fmt.Sprintf("%s=%v", k, w))
+	case []Action:
+		if len(x) == 0 {
+			return ""
 		}
-		slices.Sort(parts)
-		return strings.Join(parts, ",")
+		b, err := json.Marshal(plainActions(x))
+		if err != nil {
+			return fmt.Sprint(x) // a number that JSON does not have
+		}
+		return string(b)
 	case []APIKey:
 		parts := make([]string, len(x))
 		for i, k := range x {
@@ -126,6 +147,21 @@ func text(v reflect.Value) string {
 	default:
 		return fmt.Sprint(x)
 	}
+}
+
+// plainActions returns actions without what is not set.
+func plainActions(actions []Action) []map[string]any {
+	out := make([]map[string]any, len(actions))
+	for i := range actions {
+		v := reflect.ValueOf(actions[i])
+		out[i] = make(map[string]any)
+		for k := range v.NumField() {
+			if f := v.Field(k); !f.IsZero() {
+				out[i][v.Type().Field(k).Tag.Get("koanf")] = reflect.Indirect(f).Interface()
+			}
+		}
+	}
+	return out
 }
 
 // duration is d.String without the zeros: 10m, not 10m0s.

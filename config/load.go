@@ -16,6 +16,7 @@ import (
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/providers/structs"
 	"github.com/knadh/koanf/v2"
+	yaml3 "gopkg.in/yaml.v3"
 )
 
 // FileVariable names the environment variable that says which file to read.
@@ -122,6 +123,10 @@ func loadEnviron(k *koanf.Koanf, all []field, environ func() []string) error {
 			}
 		}
 	}
+	for key := range retired() {
+		// Left alone, it would say nothing and have no effect.
+		byName[variable(key)] = source{field{key: key}, 0, false}
+	}
 	found := koanf.New(";") // names as they are: no nesting
 	err := found.Load(env.Provider(";", env.Opt{
 		EnvironFunc: environ,
@@ -140,6 +145,10 @@ func loadEnviron(k *koanf.Koanf, all []field, environ func() []string) error {
 	var errs []error
 	for _, name := range names {
 		s, value := byName[name], found.String(name)
+		if instead, ok := retired()[s.key]; ok {
+			errs = append(errs, fmt.Errorf("%s: %s", name, instead))
+			continue
+		}
 		if s.file {
 			text, err := os.ReadFile(value)
 			if err != nil {
@@ -239,8 +248,8 @@ func fromText(from, to reflect.Type, data any) (any, error) {
 		return b, err
 	case reflect.TypeFor[[]string](), reflect.TypeFor[[]time.Duration]():
 		return split(s), nil
-	case reflect.TypeFor[map[string]float64]():
-		return parseWeights(s)
+	case reflect.TypeFor[[]Action]():
+		return parseActions(s)
 	case reflect.TypeFor[[]APIKey]():
 		return parseAPIKeys(s)
 	}
@@ -269,15 +278,12 @@ func split(s string) []string {
 	return out
 }
 
-func parseWeights(s string) (map[string]float64, error) {
-	out := map[string]float64{}
-	for _, part := range split(s) {
-		name, value, ok := strings.Cut(part, "=")
-		w, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-		if !ok || err != nil {
-			return nil, fmt.Errorf("%q is not action=number", part)
-		}
-		out[strings.TrimSpace(name)] = w
+// parseActions reads a list of actions that is written as YAML, of which JSON is a part.
+func parseActions(s string) ([]map[string]any, error) {
+	out := []map[string]any{}
+	if err := yaml3.Unmarshal([]byte(s), &out); err != nil {
+		return nil, fmt.Errorf("is not a list of actions such as "+
+			"[{name: listen, meaning: love, verb: listened to}]: %w", err)
 	}
 	return out, nil
 }

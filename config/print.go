@@ -68,7 +68,9 @@ func node(f field, v reflect.Value) *yaml.Node {
 			shown[i] = map[string]any{"name": k.Name, "key": hidden, "roles": k.Roles}
 		}
 		plain = shown
-	case []string, map[string]float64, string, bool, int, uint64, float64:
+	case []Action:
+		plain = plainActions(x)
+	case []string, string, bool, int, uint64, float64:
 		plain = x
 	default: // durations, sizes and lists of them
 		s := text(v)
@@ -124,6 +126,11 @@ func Reference() string {
 			value = "`" + value + "`"
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s |\n", f.key, value, f.envs[0], f.help)
+	}
+	b.WriteString("\n## Action\n\nAn entry of `actions`. Ranges of one action must adjoin. The " +
+		"built-in rules are in the developers' guide.\n\n| Key | Meaning |\n|---|---|\n")
+	for f := range reflect.TypeFor[Action]().Fields() {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", f.Tag.Get("koanf"), f.Tag.Get("help"))
 	}
 	return b.String()
 }

@@ -305,9 +305,6 @@ func (m Model) validate(p *problems) {
 		"model.content_weight: %v is not from 0 to 10", m.ContentWeight,
 	)
 	p.need(m.FriendWeight >= 0, "model.friend_weight: %v is below 0", m.FriendWeight)
-	for action, w := range m.Weights {
-		p.need(w >= -10 && w <= 10, "model.weights: %s weighs %v, not from -10 to 10", action, w)
-	}
 }
 
 func (r Recommend) validate(p *problems) {
