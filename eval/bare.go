@@ -2,6 +2,7 @@ package eval
 
 import (
 	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/schemas"
 )
 
 // Bare is the model alone: the code that processors/embed and catalog run, learning at once.
@@ -12,7 +13,7 @@ type Bare struct {
 	users   []model.User
 	index   []model.Index // by item
 	query   []float32
-	signals model.Signals
+	actions *schemas.Actions
 }
 
 // NewBare returns the model for the users and items of d.
@@ -20,7 +21,7 @@ func NewBare(d *Data, cfg model.Config) *Bare {
 	b := &Bare{
 		data: d, table: model.NewTable(cfg), users: make([]model.User, len(d.Users)),
 		index: make([]model.Index, len(d.Items)),
-		query: make([]float32, cfg.Dim+1), signals: cfg.Signals,
+		query: make([]float32, cfg.Dim+1), actions: schemas.DefaultActions(),
 	}
 	for i := range b.index {
 		b.index[i] = model.None
@@ -74,11 +75,5 @@ func (b *Bare) addFriends(user int32) {
 
 // Learn takes one step.
 func (b *Bare) Learn(e Event, seed uint64) {
-	b.learner.Step(
-		&b.users[e.User],
-		model.Event{
-			Item: b.intern(e.Item), Strength: b.signals.Strength(e.Action, e.Value, e.Valued),
-			At: e.At, Seed: seed,
-		},
-	)
+	b.learner.Step(&b.users[e.User], e.learned(b.actions, b.intern(e.Item), seed))
 }

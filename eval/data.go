@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/producers/datasets"
 	"github.com/slipstream-rec/slipstream/schemas"
 )
@@ -15,6 +16,27 @@ type Event struct {
 	Action     string
 	Value      float64
 	Valued     bool
+}
+
+// rule returns what the event means; one that is not declared means nothing.
+func (e *Event) rule(actions *schemas.Actions) *schemas.Rule {
+	value := &e.Value
+	if !e.Valued {
+		value = nil
+	}
+	if r := actions.Find(schemas.Action(e.Action), value); r != nil {
+		return r
+	}
+	return new(schemas.Rule)
+}
+
+// learned returns the event as the model takes it.
+func (e *Event) learned(actions *schemas.Actions, item model.Index, seed uint64) model.Event {
+	r := e.rule(actions)
+	return model.Event{
+		Item: item, Strength: float32(r.Weight), Takes: r.Takes || r.Refuses, Label: r.Label(),
+		Retracts: r.Meaning.Bad(), At: e.At, Seed: seed,
+	}
 }
 
 // Data is a stream of events in time order and the names behind its numbers.

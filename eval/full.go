@@ -49,7 +49,7 @@ func (f *Full) Name() string { return "slipstream full" }
 // Learn teaches the model and counts.
 func (f *Full) Learn(e Event, seed uint64) {
 	f.Bare.Learn(e, seed)
-	if f.signals.Strength(e.Action, e.Value, e.Valued) > 0 {
+	if e.rule(f.actions).Meaning.Good() {
 		f.trending.Learn(e, seed)
 		if f.liked.items != nil {
 			f.liked.add(e.User, e.Item)

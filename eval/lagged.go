@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/schemas"
 )
 
 // Lag says how the model is distributed.
@@ -27,6 +28,7 @@ type Lagged struct {
 	data     *Data
 	lag      Lag
 	cfg      model.Config
+	actions  *schemas.Actions
 	owner    *model.Table
 	merged   *model.Sums
 	cache    *model.Table
@@ -44,7 +46,8 @@ type Lagged struct {
 // NewLagged returns the model for the users and items of d, spread out as lag says.
 func NewLagged(d *Data, cfg model.Config, lag Lag) *Lagged {
 	l := &Lagged{
-		data: d, lag: lag, cfg: cfg, owner: model.NewTable(cfg), cache: model.NewTable(cfg),
+		data: d, lag: lag, cfg: cfg, actions: schemas.DefaultActions(),
+		owner: model.NewTable(cfg), cache: model.NewTable(cfg),
 		users: make([]model.User, len(d.Users)),
 		seen:  make([]bool, len(d.Items)), vectors: make([][]float32, len(d.Items)),
 		query: make([]float32, cfg.Dim+1),
@@ -80,10 +83,8 @@ func (l *Lagged) MessageBytes() float64 { return float64(l.bytes) / float64(max(
 func (l *Lagged) Learn(e Event, seed uint64) {
 	p := int(e.User) % len(l.learners)
 	l.seen[e.Item] = true
-	l.learners[p].Gradients(&l.users[e.User], model.Event{
-		Item:     l.cache.Intern(l.data.Items[e.Item]),
-		Strength: l.cfg.Signals.Strength(e.Action, e.Value, e.Valued), At: e.At, Seed: seed,
-	}, l.sums[p])
+	item := l.cache.Intern(l.data.Items[e.Item])
+	l.learners[p].Gradients(&l.users[e.User], e.learned(l.actions, item, seed), l.sums[p])
 	if l.events++; l.events%max(l.lag.Window, 1) == 0 {
 		l.exchange()
 	}

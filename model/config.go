@@ -59,9 +59,6 @@ type Config struct {
 	// FriendWeight is the number of own events at which friends count half; 0 disables friends.
 	// Default 2.
 	FriendWeight float64
-
-	// Signals says what each kind of action means.
-	Signals Signals
 }
 
 // Default returns the configuration that docs/QUALITY.md measures.
@@ -77,7 +74,6 @@ func Default() Config {
 		MaxSeen:       10_000,
 		ContentWeight: 0.5, ContentFade: 20, MaxFeatures: 10,
 		FriendWeight: 2,
-		Signals:      DefaultSignals(),
 	}
 }
 
@@ -128,6 +124,5 @@ func (c Config) Validate() error {
 		c.MaxFeatures,
 	)
 	check(within(c.FriendWeight, 0, 1e6), "friend weight is %v: want 0 or more", c.FriendWeight)
-	errs = append(errs, c.Signals.validate()...)
 	return errors.Join(errs...)
 }

@@ -25,7 +25,8 @@
 //	for each event of the batch {
 //		learner.Gradients(user, model.Event{
 //			Item:     table.Intern(itemID),
-//			Strength: cfg.Signals.Strength(action, value, valued),
+//			Strength: what the action teaches,
+//			Takes:    whether the item is not offered again,
 //			At:       unixSeconds,
 //			Seed:     a function of the event's position in the log,
 //		}, sums)

@@ -6,8 +6,16 @@ import "math"
 type Event struct {
 	// Item is the row of the item in the learner's table.
 	Item Index
-	// Strength comes from Signals.Strength: above 0 is interest, below 0 refusal, 0 no signal.
+	// Strength is above 0 to offer what is like the item, below 0 to avoid it, -10 to 10. The
+	// model learns nothing from 0.
 	Strength float32
+	// Takes says that the item is not offered again. Without it, it may be.
+	Takes bool
+	// Label stands with the item in the history: what the caller wants to know of the event later.
+	// The model does not read it. Retracts says that earlier events of the user on the item get the
+	// label, too: the newest word counts.
+	Label    uint32
+	Retracts bool
 	// At is the time of the event in Unix seconds, 0 if unknown.
 	At int64
 	// Seed decides which negatives are drawn. Derive it from the event's position in the log, so
@@ -342,15 +350,26 @@ func (l *Learner) note(u *User, e Event) {
 
 // noteUser is note for the user alone. It returns whether the event is positive.
 func (l *Learner) noteUser(u *User, e Event) bool {
-	if !l.table.Live(e.Item) || !finite(e.Strength) || e.Strength == 0 {
+	if !l.table.Live(e.Item) || !finite(e.Strength) {
 		return false
 	}
 	key := l.table.meta[e.Item].key
-	u.seen.add(key, l.cfg.MaxSeen)
-	if e.Strength < 0 {
+	if e.Takes {
+		u.seen.add(key, l.cfg.MaxSeen)
+	}
+	if e.Retracts {
+		for k := range u.History {
+			if u.History[k].Key == key {
+				u.History[k].Label = e.Label
+			}
+		}
+	}
+	if e.Strength <= 0 {
 		return false
 	}
-	u.appendHistory(Taken{Key: key, Weight: min(e.Strength, 10), At: e.At}, l.cfg.LongItems)
+	u.appendHistory(
+		Taken{Key: key, Weight: min(e.Strength, 10), Label: e.Label, At: e.At}, l.cfg.LongItems,
+	)
 	if u.Events < math.MaxUint32 {
 		u.Events++
 	}

@@ -48,7 +48,7 @@ func (w *world) event() (*User, Event) {
 	u := w.users[w.r.below(len(w.users))]
 	item := w.table.Lookup(KeyOf(fmt.Sprint("item", w.r.below(w.table.Cap()-5-len(w.table.units)))))
 	strength := []float32{1, 1, 1.5, 0.5, -1}[w.r.below(5)]
-	return u, Event{Item: item, Strength: strength, Seed: w.n}
+	return u, Event{Item: item, Strength: strength, Takes: true, Seed: w.n}
 }
 
 // loss is the corrected log-likelihood that forward climbs, in double precision, from the rows as
@@ -299,7 +299,7 @@ func TestRefusalPushesAway(t *testing.T) {
 	w.Query(u, q)
 	before, history := w.table.Score(q, item), len(u.History)
 	for n := range uint64(5) {
-		w.Step(u, Event{Item: item, Strength: -1, Seed: n})
+		w.Step(u, Event{Item: item, Strength: -1, Takes: true, Seed: n})
 	}
 	w.Query(u, q)
 	if after := w.table.Score(q, item); after >= before {
@@ -318,7 +318,7 @@ func TestImpressionTeachesNothing(t *testing.T) {
 	w := newWorld(small(), 20, 3, 100, now)
 	u := w.users[0]
 	before, rows := string(u.Append(nil)), fmt.Sprint(w.table.chunks)
-	w.Step(u, Event{Item: 0, Strength: w.cfg.Signals.Strength("impression", 0, false), Seed: 9})
+	w.Step(u, Event{Item: 0, Strength: 0, Seed: 9})
 	if string(u.Append(nil)) != before || fmt.Sprint(w.table.chunks) != rows {
 		t.Error("an impression changed the user or a row")
 	}
@@ -429,7 +429,7 @@ func TestRemovedRowsLeaveNoTrace(t *testing.T) {
 	for n := range uint64(200) {
 		u := w.users[n%4]
 		w.Query(u, q)
-		w.Step(u, Event{Item: w.table.Intern("item7"), Strength: 1, Seed: n})
+		w.Step(u, Event{Item: w.table.Intern("item7"), Strength: 1, Takes: true, Seed: n})
 	}
 	back := w.table.Intern("item5")
 	fresh := NewTable(small())
@@ -464,7 +464,8 @@ func BenchmarkLearn(b *testing.B) {
 				for n := range users {
 					users[n] = &User{}
 					for range 200 {
-						w.note(users[n], Event{Item: Index(r.below(items)), Strength: 1})
+						e := Event{Item: Index(r.below(items)), Strength: 1, Takes: true}
+						w.note(users[n], e)
 					}
 				}
 				sums := NewSums(w.table)
@@ -472,7 +473,7 @@ func BenchmarkLearn(b *testing.B) {
 				for b.Loop() {
 					n++
 					u, e := users[r.below(len(users))], Event{
-						Item: Index(r.below(items)), Strength: 1, Seed: n,
+						Item: Index(r.below(items)), Strength: 1, Takes: true, Seed: n,
 					}
 					if how == "step" {
 						w.Step(u, e)

@@ -28,7 +28,7 @@ func TestPositivesOfAnyone(t *testing.T) {
 			t.Fatalf("%s: the ring is %v, want %v", when, got, ring)
 		}
 	}
-	l.Gradients(&u, Event{Item: a, Strength: 1}, sums)
+	l.Gradients(&u, Event{Item: a, Strength: 1, Takes: true}, sums)
 	want("learned here", a)
 	tell("a", 1)
 	want("the owner has counted it", a)
@@ -36,7 +36,7 @@ func TestPositivesOfAnyone(t *testing.T) {
 	want("others took b twice", a, b, b)
 	tell("a", 1)
 	want("others took a", a, b, b, a)
-	l.Step(&u, Event{Item: b, Strength: 1})
+	l.Step(&u, Event{Item: b, Strength: 1, Takes: true})
 	want("learned and counted at once", a, b, b, a, b)
 	here.AddNegative(a)
 	want("seeded", a, b, b, a, b, a)

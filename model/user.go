@@ -18,8 +18,10 @@ type User struct {
 // Taken is one item of a history.
 type Taken struct {
 	Key Key
-	// Weight is the strength of the event (Signals), more than 0.
+	// Weight is the strength of the event, more than 0.
 	Weight float32
+	// Label is that of the event; 0 is none.
+	Label uint32
 	// At is the time of the event in Unix seconds, 0 if unknown.
 	At int64
 }

@@ -3,6 +3,7 @@ package model
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"math"
 )
 
@@ -12,6 +13,7 @@ const (
 	userVector                     // accumulator and free vector
 	userHistory                    // key, weight and time of each item taken lately
 	userSeen                       // keys of the items taken or refused
+	userLabels                     // hash of the section of the history, and the label of each item
 )
 
 // Append appends the binary form of the user to b: a version byte and sections (see Sections),
@@ -28,13 +30,24 @@ func (u *User) Append(b []byte) []byte {
 		w.End()
 	}
 	w.Begin(userHistory)
+	history, labeled := len(w.Buf), false
 	w.Buf = binary.AppendUvarint(w.Buf, uint64(len(u.History)))
 	for _, h := range u.History {
+		labeled = labeled || h.Label != 0
 		w.Buf = binary.LittleEndian.AppendUint64(w.Buf, uint64(h.Key))
 		w.Buf = appendFloat(w.Buf, h.Weight)
 		w.Buf = binary.AppendVarint(w.Buf, h.At)
 	}
+	hash := hashOf(w.Buf[history:])
 	w.End()
+	if labeled {
+		w.Begin(userLabels)
+		w.Buf = binary.LittleEndian.AppendUint64(w.Buf, hash)
+		for _, h := range u.History {
+			w.Buf = binary.LittleEndian.AppendUint32(w.Buf, h.Label)
+		}
+		w.End()
+	}
 	w.Begin(userSeen)
 	w.Buf = binary.AppendUvarint(w.Buf, uint64(len(u.seen.order)))
 	for _, key := range u.seen.order {
@@ -96,8 +109,29 @@ func (u *User) decodeSections(data []byte) error {
 			return err
 		}
 	}
-	u.unknown = sections.Except(userCounters, userVector, userHistory, userSeen)
+	u.readLabels(sections)
+	u.unknown = sections.Except(userCounters, userVector, userHistory, userSeen, userLabels)
 	return nil
+}
+
+// readLabels gives the items of the history their labels. An older program changes the history and
+// carries the labels along, so they count only for the history that they were written with.
+func (u *User) readLabels(sections Sections) {
+	labels, ok := sections.Get(userLabels)
+	history, _ := sections.Get(userHistory)
+	if !ok || len(labels) != 8+4*len(u.History) ||
+		binary.LittleEndian.Uint64(labels) != hashOf(history) {
+		return
+	}
+	for k := range u.History {
+		u.History[k].Label = binary.LittleEndian.Uint32(labels[8+4*k:])
+	}
+}
+
+func hashOf(b []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(b) // never fails
+	return h.Sum64()
 }
 
 // decodeV1 reads the form without sections: the same parts in a fixed order. It is still read but

@@ -91,7 +91,7 @@ func TestUnknownSectionSurvivesLearning(t *testing.T) {
 	clear(data)
 	sums := NewSums(w.table)
 	before := u.Events
-	w.Gradients(u, Event{Item: w.table.Lookup(KeyOf("item3")), Strength: 1}, sums)
+	w.Gradients(u, Event{Item: w.table.Lookup(KeyOf("item3")), Strength: 1, Takes: true}, sums)
 	if u.Events != before+1 {
 		t.Fatalf("%d events, want %d", u.Events, before+1)
 	}
@@ -194,11 +194,86 @@ func FuzzUserDecode(f *testing.F) {
 			t.Fatal("the second form differs")
 		}
 		w := newWorld(small(), 50, 0, 0, now)
-		w.Step(u, Event{Item: 1, Strength: 1})
+		w.Step(u, Event{Item: 1, Strength: 1, Takes: true})
 		q := make([]float32, w.cfg.Dim+1)
 		w.Query(u, q)
 		if !finite(dotGo(q, q)) {
 			t.Fatalf("query %v", q)
 		}
 	})
+}
+
+// Labels stand beside the history that they were written with. An older program changes the history
+// and carries them along: then they say nothing.
+func TestLabelsOfTheHistory(t *testing.T) {
+	t.Parallel()
+	u := goldenUser()
+	u.History[0].Label, u.History[2].Label = 7, 1<<31
+	data := u.Append(nil)
+	var got User
+	if err := got.Decode(data); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got.History, u.History) {
+		t.Errorf("the history is %+v, want %+v", got.History, u.History)
+	}
+	if again := got.Append(nil); !bytes.Equal(again, data) {
+		t.Errorf("it is written as\n%x, want\n%x", again, data)
+	}
+
+	sections, err := ParseSections(data[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels, ok := sections.Get(userLabels)
+	if !ok {
+		t.Fatal("there are no labels")
+	}
+	older := goldenUser()
+	older.History = older.History[1:]
+	older.History = append(older.History, Taken{Key: KeyOf("film-3"), Weight: 1})
+	older.unknown = Sections{{userLabels, labels}}
+	got = User{}
+	if err := got.Decode(older.Append(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got.History, older.History) {
+		t.Errorf("the history is %+v, want %+v", got.History, older.History)
+	}
+	if len(got.unknown) != 0 {
+		t.Error("the labels of another history are carried along")
+	}
+}
+
+func TestNewestWordOnAnItem(t *testing.T) {
+	t.Parallel()
+	w := newWorld(small(), 50, 1, 100, now)
+	u := &User{}
+	item := w.table.Lookup(KeyOf("item3"))
+	learn := func(e Event) {
+		e.Item = item
+		w.Gradients(u, e, NewSums(w.table))
+	}
+	labels := func() (out []uint32) {
+		for _, h := range u.History {
+			out = append(out, h.Label)
+		}
+		return out
+	}
+	learn(Event{Strength: 0.5, Label: 1})
+	if u.Seen(KeyOf("item3")) {
+		t.Error("an event that does not take the item hides it")
+	}
+	learn(Event{Strength: 1, Takes: true, Label: 2})
+	if got := labels(); !reflect.DeepEqual(got, []uint32{1, 2}) || !u.Seen(KeyOf("item3")) {
+		t.Errorf("labels %v, seen %v", got, u.Seen(KeyOf("item3")))
+	}
+	learn(Event{Strength: 0, Takes: true, Label: 3, Retracts: true})
+	if got := labels(); !reflect.DeepEqual(got, []uint32{3, 3}) || u.Events != 2 {
+		t.Errorf("labels %v, %d events", got, u.Events)
+	}
+	learn(Event{Strength: 1, Takes: true, Label: 4})
+	if got := labels(); !reflect.DeepEqual(got, []uint32{3, 3, 4}) {
+		t.Errorf("labels %v", got)
+	}
 }

@@ -79,7 +79,7 @@ func (p *Embed) seedNegatives(n int) int64 {
 func (p *Embed) addNegative(x *schemas.Interaction) {
 	p.factors.mu.RLock()
 	defer p.factors.mu.RUnlock()
-	if i := p.factors.table.Lookup(model.KeyOf(x.ItemID)); i != model.None && p.strength(x) > 0 {
+	if i := p.factors.table.Lookup(model.KeyOf(x.ItemID)); i != model.None && p.rule(x).Weight > 0 {
 		p.factors.table.AddNegative(i)
 	}
 }

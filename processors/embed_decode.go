@@ -99,7 +99,7 @@ func (p *Embed) decode(
 			continue
 		}
 		if w.seen(r.Offset, identity(r, &x)) || dead ||
-			p.erasures.Covers(x.UserID, x.OccurredAt, recorded) || p.strength(&x) == 0 {
+			p.erasures.Covers(x.UserID, x.OccurredAt, recorded) || !p.rule(&x).Teaches() {
 			continue
 		}
 		if !p.owns(b.Partition, x.UserID) {
@@ -146,11 +146,10 @@ func (p *Embed) owns(partition int, userID string) bool {
 		record.PartitionOf([]byte(userID), p.cfg.UserPartitions) == partition
 }
 
-func (p *Embed) strength(x *schemas.Interaction) float32 {
-	var value float64
-	if x.Value != nil {
-		value = *x.Value
+// rule returns what the interaction means. One that Actions.Check refuses means nothing.
+func (p *Embed) rule(x *schemas.Interaction) *schemas.Rule {
+	if r := p.cfg.Actions.Find(x.Action, x.Value); r != nil {
+		return r
 	}
-	signals := p.factors.table.Config().Signals
-	return signals.Strength(string(x.Action), value, x.Value != nil)
+	return new(schemas.Rule)
 }

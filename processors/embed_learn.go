@@ -137,8 +137,10 @@ func (p *Embed) step(part *embedPart, s *userState, item model.Index, e *pending
 }
 
 func (p *Embed) modelEvent(item model.Index, e *pendingEvent) model.Event {
+	r := p.rule(&e.Interaction)
 	return model.Event{
-		Item: item, Strength: p.strength(&e.Interaction), At: e.OccurredAt.Unix(),
+		Item: item, Strength: float32(r.Weight), Takes: r.Takes || r.Refuses, Label: r.Label(),
+		Retracts: r.Meaning.Bad(), At: e.OccurredAt.Unix(),
 		Seed: seedOf(e.topic, e.partition, e.offset),
 	}
 }

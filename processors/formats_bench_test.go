@@ -30,7 +30,8 @@ func BenchmarkGradientMessages(b *testing.B) {
 				}
 				item := rows.table.Intern(fmt.Sprintf("item-%d", n*7919%4000))
 				part.learner.Gradients(
-					&users[n%len(users)], model.Event{Item: item, Strength: 1, Seed: uint64(n)},
+					&users[n%len(users)],
+					model.Event{Item: item, Strength: 1, Takes: true, Seed: uint64(n)},
 					part.sums,
 				)
 			}

@@ -47,8 +47,8 @@ type learning struct {
 // learnedEvent is an event that moves its user's vector.
 type learnedEvent struct {
 	schemas.Interaction
-	at       position
-	strength float32
+	at   position
+	rule *schemas.Rule
 }
 
 // replayInteractions judges every record where it stands, then learns from those that stand in
@@ -116,18 +116,12 @@ func (l *learning) judge(r *record.Record, seen map[string]int64, log *theLog) e
 		return nil
 	}
 	l.count(r, &e)
-	var value float64
-	if e.Value != nil {
-		value = *e.Value
-	}
-	x := &learnedEvent{e, at(r), l.table.Config().Signals.Strength(
-		string(e.Action), value, e.Value != nil,
-	)}
+	x := &learnedEvent{e, at(r), l.actions.Find(e.Action, e.Value)}
 	switch {
-	case x.strength == 0:
+	case !x.rule.Teaches():
 	case record.PartitionOf([]byte(e.UserID), log.partitions) == r.Partition:
 		p := l.learn(x)
-		if x.strength > 0 {
+		if x.rule.Weight > 0 {
 			p.own = append(p.own, p.History[len(p.History)-1])
 		}
 		p.due, p.markers = []position{x.at}, nil
@@ -155,7 +149,9 @@ func (l *learning) learn(x *learnedEvent) *person {
 	}
 	l.sums.Reset()
 	l.learner.Gradients(p.User, model.Event{
-		Item: l.table.Intern(x.ItemID), Strength: x.strength, At: x.OccurredAt.Unix(),
+		Item: l.table.Intern(x.ItemID), Strength: float32(x.rule.Weight),
+		Takes: x.rule.Takes || x.rule.Refuses, Label: x.rule.Label(),
+		Retracts: x.rule.Meaning.Bad(), At: x.OccurredAt.Unix(),
 		Seed: uint64(x.at.offset),
 	}, l.sums)
 	l.table.Apply(l.sums)
@@ -168,7 +164,7 @@ func (l *learning) forwarded(records []record.Record) {
 	learn := func(x *learnedEvent) {
 		p := l.learn(x)
 		p.mixed = true
-		if x.strength > 0 {
+		if x.rule.Weight > 0 {
 			p.moved = append(p.moved, p.History[len(p.History)-1])
 		}
 	}

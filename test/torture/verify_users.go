@@ -48,7 +48,10 @@ func differs(
 	if want.mixed {
 		slices.Sort(gotSeen)
 		slices.Sort(wantSeen)
-		sameHistory = orderly(got.History, want.own, want.moved)
+		// Which word on an item is the newest depends on the order, too.
+		sameHistory = orderly(
+			unlabeled(got.History), unlabeled(want.own), unlabeled(want.moved),
+		)
 	}
 	switch {
 	case got.Events != want.Events:
@@ -61,6 +64,15 @@ func differs(
 		)
 	}
 	return ""
+}
+
+// unlabeled returns a history without the labels of its events.
+func unlabeled(history []model.Taken) []model.Taken {
+	out := slices.Clone(history)
+	for i := range out {
+		out[i].Label = 0
+	}
+	return out
 }
 
 // interleaved tells whether a history is the end of two sequences that were interleaved.
