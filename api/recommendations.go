@@ -42,10 +42,16 @@ type GenreParam struct {
 	Genre []string `query:"genre,explode" maxItems:"20" doc:"Only items with at least one of these genres; may be repeated."`
 }
 
+// LocaleParam says in which language reasons are.
+type LocaleParam struct {
+	Locale string `query:"locale" maxLength:"35" doc:"Locale of the reasons, such as de or de-AT. Default, also for one that is not known: recommend.locale."`
+}
+
 type recommendInput struct {
 	UserParam
 	LengthParam
 	GenreParam
+	LocaleParam
 	Exclude  []string `query:"exclude,explode" maxItems:"1000" doc:"Items to leave out; may be repeated."`
 	Scenario string   `query:"scenario" enum:"home,new,friends" default:"home" doc:"What the list is for: all sources blended, cold-start items, or items that friends took."`
 }
@@ -131,6 +137,7 @@ func (s *Server) recommend(ctx context.Context, in *recommendInput) (*personalOu
 	}
 	lists, err := s.deps.Recommender.Recommend(ctx, []recommend.Request{{
 		UserID: in.ID, N: in.N, Exclude: in.Exclude, Genres: in.Genre, Scenario: scenario,
+		Locale:   in.Locale,
 		CausedBy: schemas.CausedBy{Trigger: "request"},
 	}})
 	if err == nil && len(lists) != 1 {

@@ -233,8 +233,10 @@ func (a *App) prepare() error {
 	k, e := a.kafka, a.engines
 	a.erasures = processors.NewErasures()
 	a.factors = processors.NewItemFactors(m)
+	c := RecommendConfig(a.cfg, m, a.log)
+	c.Actions = a.actions
 	stores := recommend.Stores{Users: e.Users, Items: e.Items, Graph: e.Graph}
-	a.recommender = recommend.New(stores, a.erasures, RecommendConfig(a.cfg, m, a.log), now)
+	a.recommender = recommend.New(stores, a.erasures, c, now)
 	a.followers = append(a.followers, k.Follower(schemas.TopicErasures, a.log, a.erasures.Apply))
 	if a.runs(schemas.GroupEmbed) || a.runs(schemas.GroupCatalog) {
 		a.followers = append(
@@ -249,14 +251,14 @@ func (a *App) prepare() error {
 	return nil
 }
 
-// RecommendConfig returns the configuration of the recommender.
+// RecommendConfig returns the configuration of the recommender, with the built-in actions.
 func RecommendConfig(cfg config.Config, m model.Config, log *slog.Logger) recommend.Config {
 	c := recommend.DefaultConfig()
 	c.Model, c.Log = m, log
 	r := cfg.Recommend
 	c.Length, c.Candidates, c.TakenReturn = r.ListLength, r.Candidates, r.AllowTaken
 	c.Holdout, c.TTL, c.Friends, c.Variant = r.HoldoutShare, r.TTL, r.FriendsLimit, r.Variant
-	c.Blend.Diversity = r.Diversity
+	c.Blend.Diversity, c.Locale = r.Diversity, r.Locale
 	return c
 }
 

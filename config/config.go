@@ -210,6 +210,7 @@ type Recommend struct {
 	Diversity        float64       `koanf:"diversity" help:"0: best scores only; 1: as different from each other as possible"`
 	HoldoutShare     float64       `koanf:"holdout_share" help:"share of the users who get the baseline, chosen by a stable hash"`
 	Variant          string        `koanf:"variant" help:"name of this configuration in lists, to compare click-through"`
+	Locale           string        `koanf:"locale" help:"language of the reasons in published lists, and in others where the request does not say: en or de"`
 	TTL              time.Duration `koanf:"ttl" help:"how long a list is valid"`
 	FriendsLimit     int           `koanf:"friends_limit" help:"maximum friends considered for a list"`
 	TrendingHalfLife time.Duration `koanf:"trending_half_life" help:"age at which an interaction counts half for trending"`
@@ -265,7 +266,7 @@ func Default() Config {
 		},
 		Recommend: Recommend{
 			ListLength: 20, Candidates: 60, Diversity: 0.1, HoldoutShare: 0.05, Variant: "default",
-			TTL: 24 * time.Hour, FriendsLimit: 100,
+			Locale: "en", TTL: 24 * time.Hour, FriendsLimit: 100,
 			TrendingHalfLife: 24 * time.Hour, TrendingInterval: 15 * time.Second,
 			UserTTL: 400 * 24 * time.Hour, CatchUpRate: 200,
 		},

@@ -325,6 +325,9 @@ func (r Recommend) validate(p *problems) {
 		"recommend.holdout_share: %v is not from 0 to 1", r.HoldoutShare,
 	)
 	p.need(r.Variant != "", "recommend.variant: name one")
+	p.need(
+		r.Locale == "en" || r.Locale == "de", "recommend.locale: %q is not en or de", r.Locale,
+	)
 	p.need(r.FriendsLimit >= 0, "recommend.friends_limit: %d is below 0", r.FriendsLimit)
 	p.positive("recommend.ttl", r.TTL)
 	p.positive("recommend.trending_half_life", r.TrendingHalfLife)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/model"
+	"github.com/slipstream-rec/slipstream/schemas"
 )
 
 // Config holds the settings of Recommender.
@@ -44,6 +45,10 @@ type Config struct {
 	// StoreTimeout bounds each call to a store. After it the list is made without that store.
 	// Default 1 s.
 	StoreTimeout time.Duration
+	// Actions is the table of actions. Default: the built-in ones.
+	Actions *schemas.Actions
+	// Locale is the locale of reasons where a request has none, one of Locales. Default "en".
+	Locale string
 	// Log gets a line for each store that does not answer.
 	Log *slog.Logger
 }
@@ -55,6 +60,15 @@ func DefaultConfig() Config {
 		NewItems: 10, NewItemCount: 5, SimilarUsers: 5,
 		Friends: 50, FriendHalfLife: 14 * 24 * time.Hour, Holdout: 0.05, Variant: "default",
 		TTL: 24 * time.Hour, ItemTTL: 30 * time.Second, StoreTimeout: time.Second,
+		Actions: schemas.DefaultActions(), Locale: DefaultLocale,
 		Log: slog.Default(),
 	}
+}
+
+// phrases returns the sentences of a locale, of the configured one when it is empty.
+func (c *Config) phrases(locale string) phrases {
+	if locale == "" {
+		locale = c.Locale
+	}
+	return phrasesOf(locale)
 }

@@ -1,11 +1,8 @@
 package recommend
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -33,10 +30,11 @@ type candidatePool struct {
 
 // poolEntry is what a list tells about a candidate.
 type poolEntry struct {
-	key     uint64
-	item    *sinks.Item
-	source  string // the first source that found it
-	friends int    // how many friends took it
+	key    uint64
+	item   *sinks.Item
+	source string // the first source that found it
+	// byFriends and bySimilar are what friends and similar users did with it.
+	byFriends, bySimilar []said
 }
 
 // list ranks the candidates of a job.
@@ -72,7 +70,7 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 		return r.trendingFor(ctx, j), ctx.Err()
 	}
 	list := r.head(j, schemas.StrategyPersonal)
-	explain := j.explainer()
+	explain := j.explainer(&r.cfg)
 	list.Items = make([]schemas.RecommendedItem, len(ranked))
 	for i, x := range ranked {
 		e := &p.entries[x.Candidate]
@@ -80,7 +78,7 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 		list.Items[i] = schemas.RecommendedItem{
 			ItemID: e.item.Content.ItemID, Rank: i + 1, Score: float64(x.Score),
 			Title:  e.item.Content.Title,
-			Source: source, Reason: explain.reason(e.item, source, e.friends),
+			Source: source, Reason: explain.reason(e, source),
 		}
 	}
 	return list, ctx.Err()
@@ -121,14 +119,17 @@ func (p *candidatePool) add(items *itemSet, key uint64, source string) int {
 // recentOfOthers is the number of latest items considered per friend or similar user.
 const recentOfOthers = 10
 
-// socialCandidate is an item that friends or similar users took recently.
+// socialCandidate is an item that friends or similar users were interested in recently.
 type socialCandidate struct {
-	key     uint64
-	friends int     // how many friends took it
-	weight  float64 // the same, weighted by recency
+	key uint64
+	// weight is the number of friends who did, weighted by recency.
+	weight float64
+	// byFriends and bySimilar are what friends and similar users did with it.
+	byFriends, bySimilar []said
 }
 
-// socialCandidates collects what friends and similar users took recently, each item once.
+// socialCandidates collects what friends and similar users were interested in recently, each item
+// once. Of an event without a label nobody knows whether they were.
 func (r *Recommender) socialCandidates(j *job) []socialCandidate {
 	excluded := keySet(j.exclude)
 	places := make(map[uint64]int)
@@ -136,26 +137,23 @@ func (r *Recommender) socialCandidates(j *job) []socialCandidate {
 	now := r.now().Unix()
 	collect := func(people []neighbour, friends bool) {
 		for _, person := range people {
-			for i, h := range slices.Backward(person.history) {
-				if len(person.history)-i > recentOfOthers {
-					break
-				}
-				key := uint64(h.Key)
-				if _, no := excluded[key]; no {
+			for _, x := range r.cfg.interests(person.history) {
+				if _, no := excluded[x.key]; no {
 					continue
 				}
-				at, ok := places[key]
+				at, ok := places[x.key]
 				if !ok {
 					at = len(found)
-					places[key] = at
-					found = append(found, socialCandidate{key: key})
+					places[x.key] = at
+					found = append(found, socialCandidate{key: x.key})
 				}
-				if friends {
-					found[at].friends++
-					found[at].weight += model.Decay(
-						float64(now-h.At), r.cfg.FriendHalfLife.Seconds(),
-					)
+				c := &found[at]
+				if !friends {
+					c.bySimilar = addSaid(c.bySimilar, x.rule)
+					continue
 				}
+				c.byFriends = addSaid(c.byFriends, x.rule)
+				c.weight += model.Decay(float64(now-x.at), r.cfg.FriendHalfLife.Seconds())
 			}
 		}
 	}
@@ -166,6 +164,35 @@ func (r *Recommender) socialCandidates(j *job) []socialCandidate {
 	return found
 }
 
+// interest is what a person was interested in.
+type interest struct {
+	key  uint64
+	rule *schemas.Rule
+	at   int64 // the latest time, in Unix seconds
+}
+
+// interests returns what a person was interested in lately, each item once, with the most that was
+// said of it.
+func (c *Config) interests(history []model.Taken) (out []interest) {
+	for i, h := range slices.Backward(history) {
+		if len(history)-i > recentOfOthers {
+			break
+		}
+		rule := c.Actions.Labeled(h.Label)
+		if rule == nil || !rule.Meaning.Good() {
+			continue
+		}
+		at := slices.IndexFunc(out, func(x interest) bool { return x.key == uint64(h.Key) })
+		switch {
+		case at < 0:
+			out = append(out, interest{uint64(h.Key), rule, h.At})
+		case rule.Meaning == schemas.Love:
+			out[at].rule = rule
+		}
+	}
+	return out
+}
+
 // addSocial adds the social candidates.
 func addSocial(j *job, p *candidatePool) {
 	for _, x := range j.social {
@@ -174,11 +201,11 @@ func addSocial(j *job, p *candidatePool) {
 			continue
 		}
 		source := SourceSimilarUsers
-		if x.friends > 0 {
+		if len(x.byFriends) > 0 {
 			source = SourceFriends
 		}
 		at := p.add(j.items, x.key, source)
-		p.entries[at].friends = x.friends
+		p.entries[at].byFriends, p.entries[at].bySimilar = x.byFriends, x.bySimilar
 		p.candidates[at].Friends = float32(x.weight)
 	}
 }
@@ -238,6 +265,7 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 	}
 	ok := !j.degrade[DegradedVectors]
 	list := r.head(j, schemas.StrategyTrending)
+	words := r.cfg.phrases(j.Locale)
 	excluded := keySet(j.exclude)
 	for _, x := range trend.items() {
 		key := schemas.Key(x.ItemID)
@@ -252,7 +280,7 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 		}
 		list.Items = append(list.Items, schemas.RecommendedItem{
 			ItemID: x.ItemID, Rank: len(list.Items) + 1, Score: x.Score, Title: title,
-			Source: SourceTrending, Reason: reasonTrending,
+			Source: SourceTrending, Reason: words.trending,
 		})
 		if len(list.Items) == j.N {
 			return list
@@ -275,121 +303,13 @@ func (r *Recommender) byBias(ctx context.Context, j *job) []schemas.RecommendedI
 	if !r.mark([]*job{j}, DegradedVectors, err) || len(hits) == 0 {
 		return nil
 	}
+	words := r.cfg.phrases(j.Locale)
 	out := make([]schemas.RecommendedItem, len(hits[0]))
 	for i, h := range hits[0] {
 		out[i] = schemas.RecommendedItem{
 			ItemID: h.Item.Content.ItemID, Rank: i + 1, Score: h.Score, Title: h.Item.Content.Title,
-			Source: SourceTrending, Reason: reasonTrending,
+			Source: SourceTrending, Reason: words.trending,
 		}
 	}
 	return out
-}
-
-const reasonTrending = "popular right now"
-
-// explainer finds reasons in the user's history.
-type explainer struct {
-	taken []takenItem // latest first
-}
-
-type takenItem struct {
-	item  *sinks.Item
-	liked bool
-}
-
-// explainedItems is the number of latest items searched for a reason.
-const explainedItems = 20
-
-func (j *job) explainer() *explainer {
-	e := &explainer{}
-	for i, h := range slices.Backward(j.state.History) {
-		if len(j.state.History)-i > explainedItems {
-			break
-		}
-		if item := j.items.items[uint64(h.Key)]; item != nil && item.Content.Title != "" {
-			e.taken = append(e.taken, takenItem{item: item, liked: h.Weight >= 1})
-		}
-	}
-	return e
-}
-
-// reason says in words why an item is in the list.
-func (e *explainer) reason(item *sinks.Item, source string, friends int) string {
-	switch source {
-	case SourceFriends:
-		if friends == 1 {
-			return "a friend liked it"
-		}
-		if friends > 1 {
-			return fmt.Sprintf("%d friends liked it", friends)
-		}
-	case SourceTrending:
-		return reasonTrending
-	}
-	if s := e.sharedPerson(item); s != "" {
-		return s
-	}
-	if source == SourceContent {
-		if s := e.sharedGenre(item); s != "" {
-			return "new: " + s
-		}
-	}
-	if near, ok := e.nearest(item); ok {
-		if near.liked {
-			return "because you liked " + near.item.Content.Title
-		}
-		return "because you watched " + near.item.Content.Title
-	}
-	if source == SourceSimilarUsers {
-		return "people with your taste liked it"
-	}
-	return "fits your taste"
-}
-
-func (e *explainer) sharedPerson(item *sinks.Item) string {
-	for _, t := range e.taken {
-		for _, d := range item.Content.Directors {
-			if slices.Contains(t.item.Content.Directors, d) {
-				return fmt.Sprintf("same director as %s (%s)", t.item.Content.Title, d)
-			}
-		}
-	}
-	return ""
-}
-
-func (e *explainer) sharedGenre(item *sinks.Item) string {
-	counts := make(map[string]int)
-	for _, t := range e.taken {
-		for _, g := range t.item.Content.Genres {
-			counts[g]++
-		}
-	}
-	genres := slices.Clone(item.Content.Genres)
-	genres = slices.DeleteFunc(genres, func(g string) bool { return counts[g] == 0 })
-	if len(genres) == 0 {
-		return ""
-	}
-	best := slices.MaxFunc(
-		genres,
-		func(a, b string) int {
-			return cmp.Or(cmp.Compare(counts[a], counts[b]), strings.Compare(b, a))
-		},
-	)
-	return "more " + best
-}
-
-// nearest returns the item of the history with the most similar learned vector (cosine).
-func (e *explainer) nearest(item *sinks.Item) (takenItem, bool) {
-	best, at := float32(0), -1
-	for i, t := range e.taken {
-		if n := len(item.Vector); n > 1 && len(t.item.Vector) == n {
-			if s := model.Similarity(item.Vector[:n-1], t.item.Vector[:n-1]); s > best {
-				best, at = s, i
-			}
-		}
-	}
-	if at < 0 {
-		return takenItem{}, false
-	}
-	return e.taken[at], true
 }

@@ -45,7 +45,7 @@ const (
 	ScenarioHome = ""
 	// ScenarioNew is for new items: cold-start candidates only.
 	ScenarioNew = "new"
-	// ScenarioFriends is for items that friends took.
+	// ScenarioFriends is for items that friends were interested in.
 	ScenarioFriends = "friends"
 )
 
@@ -106,8 +106,11 @@ type Stores struct {
 	Graph FriendFinder
 }
 
-// New returns a recommender over the stores. now is the clock.
+// New returns a recommender over the stores. now is the clock. nil actions are the built-in ones.
 func New(stores Stores, erasures Erasures, cfg Config, now func() time.Time) *Recommender {
+	if cfg.Actions == nil {
+		cfg.Actions = schemas.DefaultActions()
+	}
 	return &Recommender{
 		users: stores.Users, items: newItemCache(stores.Items, cfg.ItemTTL), index: stores.Items,
 		graph:    stores.Graph,
@@ -137,6 +140,9 @@ type Request struct {
 	Exclude  []string
 	Genres   []string
 	Scenario string
+	// Locale is that of the reasons, such as de or de-AT. Empty, or a locale that is not known, is
+	// the configured one.
+	Locale   string
 	CausedBy schemas.CausedBy
 	// Version is the version of the list: the position of the profile change that it answers. 0 is
 	// for lists made on request, which replace no other list.
@@ -163,6 +169,8 @@ type job struct {
 	fresh   []sinks.ItemHit // new items that fit by content
 	degrade map[string]bool
 	holdout bool
+	// friendsOnly is set when the query is made of the friends' vectors alone.
+	friendsOnly bool
 }
 
 // Answer is the list for a request.

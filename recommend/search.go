@@ -20,6 +20,7 @@ func (j *job) finish(cfg Config) {
 		friends = append(friends, f.vector)
 	}
 	if j.query == nil && len(friends) > 0 {
+		j.friendsOnly = true
 		j.query = make([]float32, dim+1)
 		j.query[dim] = model.BiasScale
 	}
@@ -32,7 +33,8 @@ func (j *job) finish(cfg Config) {
 	taken := make(map[model.Key]bool)
 	if cfg.TakenReturn {
 		for _, h := range j.state.History {
-			taken[h.Key] = true
+			r := cfg.Actions.Labeled(h.Label)
+			taken[h.Key] = r == nil || !r.Refuses
 		}
 	}
 	for _, key := range j.state.AppendSeen(nil) {
@@ -65,7 +67,7 @@ func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 			)
 			owners = append(owners, j)
 		}
-		taste := j.taste()
+		taste := j.taste(r.cfg.Actions)
 		if n := r.cfg.NewItems; taste != nil && n > 0 {
 			if j.Scenario == ScenarioNew {
 				n = max(n, j.N)
@@ -132,15 +134,16 @@ func (r *Recommender) neededItems(jobs []*job) []uint64 {
 // tasteItems is the number of latest items that make up a user's content profile.
 const tasteItems = 10
 
-// taste returns the sum of the content vectors of the user's latest items, or nil.
-func (j *job) taste() []float32 {
+// taste returns the sum of the content vectors of the user's latest items, or nil. Items of which
+// the user's newest word is a refusal or a doubt do not count.
+func (j *job) taste(actions *schemas.Actions) []float32 {
 	var sum []float32
 	for i, h := range slices.Backward(j.state.History) {
 		if len(j.state.History)-i > tasteItems {
 			break
 		}
-		item := j.items.items[uint64(h.Key)]
-		if item == nil || len(item.ContentVector) == 0 {
+		item, r := j.items.items[uint64(h.Key)], actions.Labeled(h.Label)
+		if item == nil || len(item.ContentVector) == 0 || r != nil && r.Meaning.Bad() {
 			continue
 		}
 		v := item.ContentVector

@@ -57,6 +57,7 @@ func TestUndecodableStateConcernsItsUser(t *testing.T) {
 					model.Event{
 						Item:     learner.Table().Lookup(model.KeyOf(item)),
 						Strength: 1,
+						Takes:    true,
 						At:       noon.Unix(),
 					},
 				)

@@ -1,0 +1,119 @@
+package recommend
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/slipstream-rec/slipstream/schemas"
+)
+
+// DefaultLocale is the locale of reasons where none is asked for, or one that is not known.
+const DefaultLocale = "en"
+
+// phrases are the sentences of reasons in one locale. {title}, {verb}, {name}, {genre} and {n} are
+// filled in.
+type phrases struct {
+	locale string
+	// because names an item of the user's history, director one and who made both.
+	because, director string
+	// friend, friends and similar say what others did with the item.
+	friend, friends, similar string
+	// newGenre is for a new item of a genre that the user likes.
+	newGenre string
+	// taste is for an item that fits the user's vector, friendsTaste for one that fits the vectors
+	// of the friends, of a user who has none.
+	taste, friendsTaste string
+	trending            string
+	// verbs translate the verbs of the table of actions; nil for English.
+	verbs map[string]string
+}
+
+// locales are the built-in sentences.
+func locales() []phrases {
+	return []phrases{
+		{
+			locale: DefaultLocale, because: "because you {verb} {title}",
+			director: "same director as {title} ({name})",
+			friend:   "a friend {verb} it", friends: "{n} friends {verb} it",
+			similar: "people with your taste {verb} it", newGenre: "new: more {genre}",
+			taste: "fits your taste", friendsTaste: "fits the taste of your friends",
+			trending: "popular right now",
+		},
+		{
+			locale: "de", because: "weil du {title} {verb} hast",
+			director:     "dieselbe Regie wie {title} ({name})",
+			friend:       "jemand aus deinem Freundeskreis hat es {verb}",
+			friends:      "{n} aus deinem Freundeskreis haben es {verb}",
+			similar:      "Menschen mit deinem Geschmack haben es {verb}",
+			newGenre:     "neu: mehr {genre}",
+			taste:        "passt zu deinem Geschmack",
+			friendsTaste: "passt zum Geschmack deines Freundeskreises",
+			trending:     "gerade beliebt",
+			verbs: map[string]string{
+				"viewed": "angesehen", "liked": "gemocht", "rated": "bewertet",
+				"chose": "ausgewählt", "bought": "gekauft", "started": "angefangen",
+				"watched": "gesehen",
+			},
+		},
+	}
+}
+
+// Locales lists the locales of reasons.
+func Locales() []string {
+	var names []string
+	for _, p := range locales() {
+		names = append(names, p.locale)
+	}
+	return names
+}
+
+// phrasesOf returns the sentences of a locale such as de or de-AT, those of DefaultLocale when
+// there are none.
+func phrasesOf(locale string) phrases {
+	all := locales()
+	language, _, _ := strings.Cut(strings.ReplaceAll(strings.ToLower(locale), "_", "-"), "-")
+	i := slices.IndexFunc(all, func(p phrases) bool { return p.locale == language })
+	return all[max(i, 0)]
+}
+
+// verb returns what the user of an event did.
+func (p *phrases) verb(r *schemas.Rule) string {
+	if v := r.Verbs[p.locale]; v != "" {
+		return v
+	}
+	if v := p.verbs[r.Verb]; v != "" {
+		return v
+	}
+	return r.Verb
+}
+
+// becauseOf names an item and what the user did with it.
+func (p *phrases) becauseOf(x *knownItem) string {
+	return strings.NewReplacer("{verb}", p.verb(x.rule), "{title}", x.item.Content.Title).Replace(
+		p.because,
+	)
+}
+
+// byFriends says how many friends did what.
+func (p *phrases) byFriends(s *said) string {
+	sentence := p.friends
+	if s.people == 1 {
+		sentence = p.friend
+	}
+	return strings.NewReplacer(
+		"{verb}", p.verb(s.rule), "{n}", strconv.Itoa(s.people),
+	).Replace(sentence)
+}
+
+func (p *phrases) bySimilar(s *said) string {
+	return strings.ReplaceAll(p.similar, "{verb}", p.verb(s.rule))
+}
+
+func (p *phrases) sameDirector(title, name string) string {
+	return strings.NewReplacer("{title}", title, "{name}", name).Replace(p.director)
+}
+
+func (p *phrases) moreOf(genre string) string {
+	return strings.ReplaceAll(p.newGenre, "{genre}", genre)
+}
