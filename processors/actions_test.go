@@ -1,6 +1,7 @@
 package processors_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -217,4 +218,47 @@ func TestOwnActionsAreLearnedAndExplained(t *testing.T) {
 	require.ErrorAs(t, err, &rejected)
 	require.Len(t, rejected.Records, 2)
 	require.ErrorContains(t, rejected.Records[0].Err, "impression, listen")
+}
+
+// codes returns the codes of a list's notes.
+func codes(list *schemas.Recommendation) string {
+	var out []string
+	for _, n := range list.Notes {
+		out = append(out, n.Code)
+	}
+	return strings.Join(out, " ")
+}
+
+func TestListsSayWhyTheyAreNotAsExpected(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	_, list := w.listFor(t, recommend.Request{UserID: "ann"}, nil)
+	require.Empty(t, list.Items)
+	require.Equal(t, schemas.NoteEmptyCatalog, codes(&list))
+
+	w.showing(t, "Alien", "Heat")
+	_, list = w.listFor(t, recommend.Request{UserID: "ann"}, nil)
+	require.NotEmpty(t, list.Items)
+	require.Empty(t, list.Notes)
+
+	_, list = w.listFor(t, recommend.Request{UserID: "ann", Genres: []string{"Horor"}}, nil)
+	require.Empty(t, list.Items)
+	require.Equal(t, schemas.NoteUnknownGenre, codes(&list))
+	require.Contains(t, list.Notes[0].Message, `"Horor"`)
+
+	w.happens(t, did("ann", "Alien", schemas.Like, -1))
+	_, list = w.listFor(t, recommend.Request{UserID: "ann", Genres: []string{"Horor"}}, nil)
+	require.Equal(t, schemas.NoteUnknownGenre, codes(&list))
+	_, list = w.listFor(t, recommend.Request{
+		UserID: "ann", Genres: []string{"Film"},
+		Exclude: []string{"Heat", "like Heat", "like Alien"},
+	}, nil)
+	require.Empty(t, list.Items)
+	require.Equal(t, schemas.NoteNothingLeft, codes(&list))
+
+	_, list = w.listFor(
+		t, recommend.Request{UserID: "ann"}, func(c *recommend.Config) { c.Holdout = 1 },
+	)
+	require.NotEmpty(t, list.Items)
+	require.Equal(t, schemas.NoteHoldout, codes(&list))
 }

@@ -222,6 +222,7 @@ func (r *Recommender) Answers(ctx context.Context, requests []Request) ([]Answer
 		if err != nil {
 			return nil, err
 		}
+		list.Notes = r.notes(ctx, j, &list)
 		out[i] = Answer{list, j.unreadable}
 	}
 	return out, nil

@@ -84,6 +84,7 @@ func (r *Recommender) Trending(
 	}
 	r.mark([]*job{j}, DegradedVectors, r.readItems(ctx, []*job{j}, r.trending.Load().top(0)))
 	list := r.trendingFor(ctx, j)
+	list.Notes = r.notes(ctx, j, &list)
 	return list, ctx.Err()
 }
 

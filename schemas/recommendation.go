@@ -31,9 +31,31 @@ type Recommendation struct {
 	ExpiresAt   time.Time `json:"expires_at"`
 	CausedBy    CausedBy  `json:"caused_by"`
 	// Degraded names what is missing ("vectors", "friends", "trending"); empty when nothing is.
-	Degraded []string          `json:"degraded"`
-	Items    []RecommendedItem `json:"items"`
+	Degraded []string `json:"degraded"`
+	// Notes say what a developer may wonder about the list; empty when there is nothing to say.
+	Notes []Note            `json:"notes,omitempty"`
+	Items []RecommendedItem `json:"items"`
 }
+
+// Note says why a list is not as one might expect.
+type Note struct {
+	// Code is one of the Note constants, for programs.
+	Code string `json:"code"`
+	// Message is a sentence, for a developer.
+	Message string `json:"message"`
+}
+
+// The codes of notes.
+const (
+	// NoteHoldout: the user gets the baseline, whatever the user does.
+	NoteHoldout = "holdout"
+	// NoteUnknownGenre: no item has one of the genres asked for.
+	NoteUnknownGenre = "unknown_genre"
+	// NoteEmptyCatalog: there is no item that could be recommended.
+	NoteEmptyCatalog = "empty_catalog"
+	// NoteNothingLeft: there are items, and the user has taken, refused or excluded all of them.
+	NoteNothingLeft = "nothing_left"
+)
 
 // CausedBy is what a list answers: the newest event it reflects, or a request.
 type CausedBy struct {

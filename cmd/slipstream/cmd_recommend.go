@@ -134,6 +134,9 @@ func printList(w io.Writer, list *schemas.Recommendation) error {
 		fmt.Fprintf(w, ", degraded: without %v", list.Degraded)
 	}
 	fmt.Fprintln(w)
+	for _, n := range list.Notes {
+		fmt.Fprintf(w, "note: %s\n", n.Message)
+	}
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, x := range list.Items {
 		fmt.Fprintf(tw, "%d\t%s\t%s\t%.2f\t%s\n", x.Rank, x.ItemID, x.Title, x.Score, x.Reason)
