@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
@@ -83,12 +84,30 @@ func (a *App) settings() processors.Settings {
 
 func (a *App) trendingQuery() sinks.TrendingQuery {
 	return sinks.TrendingQuery{
-		HalfLife: a.cfg.Recommend.TrendingHalfLife, N: 200,
-		Weights: map[schemas.Action]float64{
-			schemas.View: 0.3, schemas.Click: 0.5, schemas.Like: 1, schemas.Rate: 1,
-			schemas.AddToCart: 1, schemas.Purchase: 2, schemas.Watch: 1,
-		},
+		HalfLife: a.cfg.Recommend.TrendingHalfLife, N: 200, Weights: trendingWeights(a.actions),
 	}
+}
+
+// trendingWeights returns the weights of the actions that say interest or love.
+func trendingWeights(actions *schemas.Actions) (weights []sinks.TrendingWeight) {
+	for _, name := range actions.Names() {
+		rules := actions.Rules(name)
+		for i := range rules {
+			r := &rules[i]
+			if !r.Meaning.Good() || r.Weight == 0 {
+				continue
+			}
+			w := sinks.TrendingWeight{
+				Action: name, From: r.From, To: r.To, WithoutValue: r.WithoutValue,
+				Weight: r.Weight,
+			}
+			if i == len(rules)-1 {
+				w.To = math.MaxFloat64 // its range includes its end
+			}
+			weights = append(weights, w)
+		}
+	}
+	return weights
 }
 
 // handle adds a processor to the router.

@@ -156,27 +156,6 @@ func (p *Analytics) Assign(ctx context.Context, parts []record.Assignment) error
 	return nil
 }
 
-// decode reads an interaction whose action is declared.
-func (p *Analytics) decode(r *record.Record) (schemas.Interaction, error) {
-	x, err := schemas.DecodeInteraction(r)
-	if err != nil {
-		return x, err
-	}
-	return x, p.actions.Check(&x)
-}
-
-// orBuiltIn returns the table of the built-in actions for nil.
-func orBuiltIn(actions *schemas.Actions) *schemas.Actions {
-	if actions == nil {
-		return schemas.DefaultActions()
-	}
-	return actions
-}
-
-func holdsInteractions(topic string) bool {
-	return topic == schemas.TopicInteractions || topic == record.ReplayTopic(schemas.GroupAnalytics)
-}
-
 // Revoke drops the windows of the partitions. Their progress is still written by the next
 // WriteProgress; a store that is further ahead ignores it.
 func (p *Analytics) Revoke(parts []record.TopicPartition) {
@@ -324,8 +303,10 @@ func (in *insertion) interaction(
 	}
 	keep = !w.seen(r.Offset, identity(r, &x)) &&
 		!in.p.erasures.coversEvent(x.UserID, r, x.OccurredAt)
+	rule := in.p.actions.Find(x.Action, x.Value) // there is one: decode has checked
 	row = sinks.InteractionRow{
-		Interaction: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.OccurredAt),
+		Interaction: x, Meaning: rule.Meaning, Outcome: rule.Outcome,
+		Offset: r.Offset, RecordedAt: recordedAt(r, x.OccurredAt),
 	}
 	return row, x.OccurredAt, keep, nil
 }

@@ -145,11 +145,3 @@ func (p *Embed) owns(partition int, userID string) bool {
 	return p.cfg.UserPartitions == 0 ||
 		record.PartitionOf([]byte(userID), p.cfg.UserPartitions) == partition
 }
-
-// rule returns what the interaction means. One that Actions.Check refuses means nothing.
-func (p *Embed) rule(x *schemas.Interaction) *schemas.Rule {
-	if r := p.cfg.Actions.Find(x.Action, x.Value); r != nil {
-		return r
-	}
-	return new(schemas.Rule)
-}

@@ -193,7 +193,8 @@ func TestPeriodicTasksRunWhereThePartitionIs(t *testing.T) {
 }
 
 var popular = sinks.TrendingQuery{
-	HalfLife: time.Hour, N: 10, Until: noon, Weights: map[schemas.Action]float64{schemas.Like: 1},
+	HalfLife: time.Hour, N: 10, Until: noon,
+	Weights: []sinks.TrendingWeight{sinks.AnyValue(schemas.Like, 1)},
 }
 
 func TestTrendingItemsArePublished(t *testing.T) {

@@ -55,6 +55,9 @@ func (DeadLetterRows) rows()     {}
 // InteractionRow is one raw interaction.
 type InteractionRow struct {
 	schemas.Interaction
+	// Meaning and Outcome are what the table of actions says of it when the row is made.
+	Meaning schemas.Meaning
+	Outcome schemas.Outcome
 	// Offset is the record's offset in the partition of the range.
 	Offset int64
 	// RecordedAt is the log's time of the record.

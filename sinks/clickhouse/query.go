@@ -68,29 +68,44 @@ func (s *Store) TrendingItems(ctx context.Context, q sinks.TrendingQuery) ([]sin
 		}
 		lastHour = until
 	}
-	actions, weights := make([]string, 0, len(q.Weights)), make([]float64, 0, len(q.Weights))
-	for a, w := range q.Weights {
-		actions, weights = append(actions, string(a)), append(weights, w)
+	var (
+		actions           []string
+		from, to, weights []float64
+		withoutValue      []int32
+	)
+	for _, w := range q.Weights {
+		actions, weights = append(actions, string(w.Action)), append(weights, w.Weight)
+		from, to = append(from, w.From), append(to, w.To)
+		without := int32(0)
+		if w.WithoutValue {
+			without = 1
+		}
+		withoutValue = append(withoutValue, without)
 	}
-	from := time.Unix(0, 0)
-	if d := until.Sub(from) / q.HalfLife; d > rowvalidate.HalfLives {
-		from = until.Add(-rowvalidate.HalfLives * q.HalfLife)
+	first := time.Unix(0, 0)
+	if d := until.Sub(first) / q.HalfLife; d > rowvalidate.HalfLives {
+		first = until.Add(-rowvalidate.HalfLives * q.HalfLife)
 	}
 	var rows []struct {
-		ItemID string  `ch:"item_id"`
+		ItemID string  `ch:"item"`
 		Score  float64 `ch:"score"`
 	}
 	err := s.selectRows(
 		ctx, &rows,
 		`
-		SELECT item_id, sum(events * transform(toString(action), ?, ?,
-		toFloat64(0)) * exp2(-greatest(0, ? - toUnixTimestamp(hour) - 1800) / ?)) AS score
-		FROM `+s.table(tableItemHours)+`
-		WHERE hour >= fromUnixTimestamp(?) AND hour <= fromUnixTimestamp(?) AND action IN ?
-		GROUP BY item_id HAVING score > 0
-		ORDER BY score DESC, item_id LIMIT ?`,
-		actions, weights, float64(until.UnixMilli())/1000, q.HalfLife.Seconds(), from.Unix(),
-		lastHour.Unix(), actions, q.N,
+		SELECT item, sum(n * arraySum(arrayMap(
+			(a, f, t, o, w) -> if(a = act AND if(vn = 0, o = 1, v / vn >= f AND v / vn < t),
+				toFloat64(w), toFloat64(0)), ?, ?, ?, ?, ?))
+			* exp2(-greatest(0, ? - toUnixTimestamp(h) - 1800) / ?)) AS score
+		FROM (SELECT hour AS h, item_id AS item, toString(action) AS act, sum(events) AS n,
+		             sum(value_count) AS vn, sum(value_sum) AS v
+		      FROM `+s.table(tableItemHours)+`
+		      WHERE hour >= fromUnixTimestamp(?) AND hour <= fromUnixTimestamp(?) AND action IN ?
+		      GROUP BY h, item, act)
+		GROUP BY item HAVING score > 0
+		ORDER BY score DESC, item LIMIT ?`,
+		actions, from, to, withoutValue, weights, float64(until.UnixMilli())/1000,
+		q.HalfLife.Seconds(), first.Unix(), lastHour.Unix(), actions, q.N,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("sum up trending items: %w", err)

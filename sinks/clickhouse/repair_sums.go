@@ -78,10 +78,9 @@ func (s *Store) repairOutcomes(
 		return err
 	}
 	ofLists := inRange + ` AND recommendation_id != ''`
-	const counts = `max(occurred_at) AS at, countIf(action = 'impression') AS i,
-		countIf(action = 'click') AS c,
-		countIf(action IN ('like', 'add_to_cart', 'purchase', 'watch')) AS v,
-		countIf(action IN ('dislike', 'skip', 'hide')) AS f`
+	const counts = `max(occurred_at) AS at, countIf(outcome = 'impression') AS i,
+		countIf(outcome = 'click') AS c, countIf(outcome = 'conversion') AS v,
+		countIf(outcome = 'refusal') AS f`
 	part := `SELECT recommendation_id AS id, ` + counts + ofLists + ` GROUP BY id`
 	short := ``
 	if newest == 0 {

@@ -129,7 +129,7 @@ func TestRealSumsWhoseTokenAloneSurvivedAreAddedAgain(t *testing.T) {
 			)...)
 	}
 	for i := range rows[60:] {
-		rows[60+i].Action = schemas.Click
+		rows[60+i].Action, rows[60+i].Outcome = schemas.Click, schemas.OutcomeClick
 	}
 	for table, where := range map[string]string{
 		"item_hour_sums": "action = 'click' OR (hour = toDateTime(0, 'UTC') AND last_at > " +
@@ -201,7 +201,7 @@ func TestRealSumsThatAreOnTheirWayAreNotAdded(t *testing.T) {
 func feedback(n int) sinks.InteractionRows {
 	rows := views(n, n)
 	for i := range rows {
-		rows[i].Action = schemas.Click
+		rows[i].Action, rows[i].Outcome = schemas.Click, schemas.OutcomeClick
 	}
 	return rows
 }

@@ -73,6 +73,8 @@ func interactionInsertion(r record.Range, rows []sinks.InteractionRow) insertion
 			c.add("user_id", col(rows, func(x *row) string { return x.UserID }))
 			c.add("item_id", col(rows, func(x *row) string { return x.ItemID }))
 			c.add("action", col(rows, func(x *row) string { return string(x.Action) }))
+			c.add("meaning", col(rows, func(x *row) string { return string(x.Meaning) }))
+			c.add("outcome", col(rows, func(x *row) string { return string(x.Outcome) }))
 			c.add("value", col(rows, func(x *row) *float64 { return x.Value }))
 			c.add("occurred_at", col(rows, at))
 			c.add("client_time", col(rows, func(x *row) *time.Time {

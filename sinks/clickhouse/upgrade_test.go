@@ -31,6 +31,10 @@ func setupAt(t *testing.T, version int64) *engine {
 	require.NoError(t, err)
 	_, err = p.UpTo(t.Context(), version)
 	require.NoError(t, err)
+	// This version writes two columns more (0011), which the views of the older one do not read.
+	e.exec(t, "ALTER TABLE "+e.cfg.Database+".interactions"+
+		" ADD COLUMN IF NOT EXISTS meaning LowCardinality(String) AFTER action,"+
+		" ADD COLUMN IF NOT EXISTS outcome LowCardinality(String) AFTER meaning")
 	return e
 }
 

@@ -47,6 +47,7 @@ func TestAnalytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 		{"names rows it refuses and keeps nothing", analyticsRejects},
 		{"keeps odd characters", analyticsOddCharacters},
 		{"joins lists and feedback", analyticsOutcomes},
+		{"counts feedback by its outcome", analyticsOwnOutcomes},
 		{"tells how fresh lists are", analyticsFreshness},
 		{"keeps the newest item and user", analyticsNewest},
 		{"keeps what a client said of its time", analyticsClientTime},
@@ -54,6 +55,7 @@ func TestAnalytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 		{"keeps dead letters and their resolution", analyticsDeadLetters},
 		{"keeps progress monotone", analyticsProgress},
 		{"finds trending items", analyticsTrending},
+		{"weighs trending items by their values", analyticsTrendingValues},
 		{"erases users", analyticsErasure},
 		{"erases up to a time only", analyticsErasureTime},
 		{"erases what was recorded up to a time", analyticsErasureRecorded},
@@ -113,7 +115,8 @@ func analyticsEmpty(t *testing.T, e AnalyticsEngine) {
 	trending, err := e.Store.TrendingItems(
 		ctx,
 		sinks.TrendingQuery{
-			HalfLife: time.Hour, Weights: map[schemas.Action]float64{schemas.View: 1}, N: 5,
+			HalfLife: time.Hour, N: 5,
+			Weights: []sinks.TrendingWeight{sinks.AnyValue(schemas.View, 1)},
 		},
 	)
 	require.NoError(t, err)

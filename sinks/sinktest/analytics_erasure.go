@@ -57,8 +57,9 @@ func analyticsTrending(t *testing.T, e AnalyticsEngine) {
 	).OccurredAt
 	q := sinks.TrendingQuery{
 		HalfLife: 48 * time.Hour,
-		Weights: map[schemas.Action]float64{
-			schemas.View: 1, schemas.Like: 2, schemas.Purchase: 5, schemas.Dislike: -3,
+		Weights: []sinks.TrendingWeight{
+			sinks.AnyValue(schemas.View, 1), sinks.AnyValue(schemas.Like, 2),
+			sinks.AnyValue(schemas.Purchase, 5), sinks.AnyValue(schemas.Dislike, -3),
 		},
 		N: 10,
 	}
@@ -66,7 +67,7 @@ func analyticsTrending(t *testing.T, e AnalyticsEngine) {
 		out := map[string]float64{}
 		for _, x := range rows {
 			if !x.OccurredAt.After(until) {
-				out[x.ItemID] += q.Weights[x.Action] * math.Exp2(
+				out[x.ItemID] += q.WeightOf(x.Action, 0, 0) * math.Exp2(
 					-float64(until.Sub(x.OccurredAt))/float64(q.HalfLife),
 				)
 			}
@@ -106,11 +107,55 @@ func analyticsTrending(t *testing.T, e AnalyticsEngine) {
 	require.Empty(t, got, "nothing had happened by then")
 }
 
+// The mean of an hour's values decides what an action weighs. Ranges do not include their ends.
+func analyticsTrendingValues(t *testing.T, e AnalyticsEngine) {
+	ctx := t.Context()
+	var rows sinks.InteractionRows
+	add := func(item string, action schemas.Action, values ...float64) {
+		for _, v := range values {
+			x := did(int64(len(rows)), "u", item, action, analyticsDay.Add(time.Hour))
+			if v >= 0 {
+				x.Value = &v
+			}
+			rows = append(rows, x)
+		}
+	}
+	add("loved", schemas.Rate, 5, 4.5)
+	add("hated", schemas.Rate, 0.5, 1, 1)
+	add("at the end", schemas.Rate, 4)
+	add("below the end", schemas.Rate, 3.5)
+	add("mixed", schemas.Rate, 5, 1)
+	add("watched", schemas.Watch, -1, -1, -1)
+	add("abandoned", schemas.Watch, 0.02, 0.02, 0.02, 0.02)
+	add("without a weight", schemas.Purchase, 9.9)
+	first, last := int64(0), int64(len(rows)-1)
+	require.NoError(t, e.Store.Insert(ctx, span("interactions", 0, first, last), rows))
+	got, err := e.Store.TrendingItems(ctx, sinks.TrendingQuery{
+		HalfLife: 24 * time.Hour, N: 10, Until: analyticsDay.Add(90 * time.Minute),
+		Weights: []sinks.TrendingWeight{
+			{Action: schemas.Rate, From: 3.5, To: 4, Weight: 0.5},
+			{Action: schemas.Rate, From: 4, To: 6, Weight: 1},
+			{Action: schemas.Watch, From: 0.7, To: 2, WithoutValue: true, Weight: 0.25},
+		},
+	})
+	require.NoError(t, err)
+	want := []sinks.Scored{
+		{ItemID: "loved", Score: 2}, {ItemID: "at the end", Score: 1},
+		{ItemID: "watched", Score: 0.75}, {ItemID: "below the end", Score: 0.5},
+	}
+	require.Len(t, got, len(want))
+	for i, x := range want {
+		require.Equal(t, x.ItemID, got[i].ItemID)
+		require.InDelta(t, x.Score, got[i].Score, 1e-9, x.ItemID)
+	}
+}
+
 func analyticsErasure(t *testing.T, e AnalyticsEngine) {
 	ctx := t.Context()
 	rows := randomRows(rand.New(rand.NewPCG(9, 9)), 0, 2000, 3)
 	rows[0].RecommendationID, rows[0].UserID = "r1", "user 1"
 	rows[0].Action, rows[0].Value = schemas.Click, nil
+	rows[0] = meaning(rows[0])
 	r := span("interactions", 0, 0, 1999)
 	lists := sinks.RecommendationRows{
 		served(0, "r1", "user 1", "personal", "a", analyticsDay, "i1"),

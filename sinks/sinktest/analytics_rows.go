@@ -32,13 +32,21 @@ func span(topic string, partition int, first, last int64) record.Range {
 func did(
 	offset int64, user, item string, action schemas.Action, at time.Time,
 ) sinks.InteractionRow {
-	return sinks.InteractionRow{
+	return meaning(sinks.InteractionRow{
 		Interaction: schemas.Interaction{
 			EventID: fmt.Sprintf("e%d", offset), Source: "suite", UserID: user, ItemID: item,
 			Action: action, OccurredAt: at,
 		},
 		Offset: offset, RecordedAt: analyticsTook.Add(time.Duration(offset) * time.Millisecond),
+	})
+}
+
+// meaning fills in what the built-in actions say of a row.
+func meaning(x sinks.InteractionRow) sinks.InteractionRow {
+	if r := schemas.DefaultActions().Find(x.Action, x.Value); r != nil {
+		x.Meaning, x.Outcome = r.Meaning, r.Outcome
 	}
+	return x
 }
 
 // randomRows returns n interactions from offset first on: 40 users, 60 items, spread over months
@@ -62,7 +70,7 @@ func randomRows(rng *rand.Rand, first int64, n, months int) sinks.InteractionRow
 			v := float64(rng.IntN(1000))
 			x.Value = &v
 		}
-		rows[i] = x
+		rows[i] = meaning(x)
 	}
 	return rows
 }

@@ -250,3 +250,35 @@ func analyticsDeadLetters(t *testing.T, e AnalyticsEngine) {
 		"a resolution in the same millisecond wins",
 	)
 }
+
+// What counts as a click or a conversion is what the row says, whatever the action is called.
+func analyticsOwnOutcomes(t *testing.T, e AnalyticsEngine) {
+	ctx, day := t.Context(), analyticsDay.Add(12*time.Hour)
+	feedback := func(offset int64, a schemas.Action, o schemas.Outcome) sinks.InteractionRow {
+		x := did(offset, "u1", "i1", a, day)
+		x.RecommendationID, x.Outcome = "r1", o
+		return x
+	}
+	rows := sinks.InteractionRows{
+		feedback(0, "tile_shown", schemas.OutcomeImpression),
+		feedback(1, "tap", schemas.OutcomeClick), feedback(2, "tap", schemas.OutcomeClick),
+		feedback(3, "listen", schemas.OutcomeConversion),
+		feedback(4, schemas.Rate, schemas.OutcomeRefusal),
+		feedback(5, schemas.Like, schemas.OutcomeNone),
+	}
+	for range 2 {
+		require.NoError(t, e.Store.Insert(ctx, span("interactions", 0, 0, 5), rows))
+	}
+	list := sinks.RecommendationRows{served(0, "r1", "u1", "personal", "a", day, "i1")}
+	require.NoError(t, e.Store.Insert(ctx, span("recommendations", 0, 0, 0), list))
+	require.Equal(t, [][]string{{"1", "2", "1", "1"}}, e.Query(
+		t, "SELECT impressions, clicks, conversions, refusals FROM recommendation_outcomes "+
+			"WHERE recommendation_id = 'r1'",
+	))
+	require.Equal(t, [][]string{{"1", "2"}}, e.Query(
+		t, "SELECT impressions, clicks FROM click_through_by_rank WHERE variant = 'a'",
+	))
+	require.Equal(t, [][]string{{"like", "love", "none"}}, e.Query(
+		t, "SELECT action, meaning, outcome FROM interactions WHERE action = 'like'",
+	))
+}

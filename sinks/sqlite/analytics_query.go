@@ -114,15 +114,16 @@ func (a *Analytics) TrendingItems(
 	)
 	err := a.each(
 		ctx,
-		`SELECT hour, item_id, action, events FROM item_hours
+		`SELECT hour, item_id, action, events, value_count, value_sum FROM item_hours
 		WHERE hour BETWEEN ? AND ? ORDER BY hour`,
 		[]any{from.UTC().Format(hourLayout), lastHour.UTC().Format(hourLayout)},
 		func(scan func(...any) error) error {
 			var (
 				h, item, action string
-				events          float64
+				events, sum     float64
+				values          int64
 			)
-			if err := scan(&h, &item, &action, &events); err != nil {
+			if err := scan(&h, &item, &action, &events, &values, &sum); err != nil {
 				return err
 			}
 			if h != hour {
@@ -133,9 +134,7 @@ func (a *Analytics) TrendingItems(
 				age := max(0, float64(until.Sub(start)-30*time.Minute))
 				hour, decay = h, math.Exp2(-age/float64(q.HalfLife))
 			}
-			if w, ok := q.Weights[schemas.Action(action)]; ok {
-				scores[item] += w * events * decay
-			}
+			scores[item] += q.WeightOf(schemas.Action(action), values, sum) * events * decay
 			return nil
 		},
 	)

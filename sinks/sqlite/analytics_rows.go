@@ -71,10 +71,10 @@ func interactionInsertion(r record.Range, rows []sinks.InteractionRow) insertion
 		table: "interactions", rows: len(rows),
 		query: `
 			INSERT INTO interactions (
-				event_id, source, user_id, item_id, action, value, occurred_at, client_time,
-				session_id, recommendation_id, context, log_topic, log_partition, log_offset,
-				recorded_at
-			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+				event_id, source, user_id, item_id, action, meaning, outcome, value, occurred_at,
+				client_time, session_id, recommendation_id, context, log_topic, log_partition,
+				log_offset, recorded_at
+			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		args: func(i int) []any {
 			x := &rows[i]
 			var value any
@@ -82,7 +82,8 @@ func interactionInsertion(r record.Range, rows []sinks.InteractionRow) insertion
 				value = *x.Value
 			}
 			return []any{
-				x.EventID, x.Source, x.UserID, x.ItemID, string(x.Action), value,
+				x.EventID, x.Source, x.UserID, x.ItemID, string(x.Action), string(x.Meaning),
+				string(x.Outcome), value,
 				micros(rowvalidate.OrElse(x.OccurredAt, x.RecordedAt)), clientTime(x.ClientTime),
 				x.SessionID, x.RecommendationID, rowvalidate.JSONObject(x.Context),
 				r.Topic, r.Partition, x.Offset, millis(x.RecordedAt),

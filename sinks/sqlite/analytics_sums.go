@@ -98,7 +98,7 @@ func sumInteractions(tx *sql.Tx, rows []sinks.InteractionRow) error {
 				f = new([4]int64)
 				feedback[id] = f
 			}
-			if column := feedbackColumn(x.Action); column >= 0 {
+			if column := feedbackColumn(x.Outcome); column >= 0 {
 				f[column]++
 			}
 			feedbackAt[id] = max(feedbackAt[id], text)
@@ -126,19 +126,18 @@ func sumInteractions(tx *sql.Tx, rows []sinks.InteractionRow) error {
 	return nil
 }
 
-// feedbackColumn says which of impressions, clicks, conversions and refusals an action counts for,
-// or -1.
-func feedbackColumn(a schemas.Action) int {
-	switch a {
-	case schemas.Impression:
+// feedbackColumn says which of impressions, clicks, conversions and refusals an outcome is, or -1.
+func feedbackColumn(o schemas.Outcome) int {
+	switch o {
+	case schemas.OutcomeImpression:
 		return 0
-	case schemas.Click:
+	case schemas.OutcomeClick:
 		return 1
-	case schemas.Like, schemas.AddToCart, schemas.Purchase, schemas.Watch:
+	case schemas.OutcomeConversion:
 		return 2
-	case schemas.Dislike, schemas.Skip, schemas.Hide:
+	case schemas.OutcomeRefusal:
 		return 3
-	case schemas.View, schemas.Rate:
+	case schemas.OutcomeNone:
 	}
 	return -1
 }

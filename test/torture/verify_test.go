@@ -55,8 +55,8 @@ func TestVerifyNoticesEveryHarm(t *testing.T) {
 					t,
 					"INSERT INTO interactions SELECT event_id, source, user_id, item_id, "+
 						"action, value, occurred_at, session_id, recommendation_id, context, "+
-						"log_topic, log_partition, 2, recorded_at, client_time FROM "+
-						"interactions WHERE event_id = 'ann1'",
+						"log_topic, log_partition, 2, recorded_at, client_time, meaning, "+
+						"outcome FROM interactions WHERE event_id = 'ann1'",
 				)
 			},
 			func(v *Verdict) *finding { return &v.Undead },
