@@ -36,6 +36,39 @@ func TestGuideIsUpToDate(t *testing.T) {
 	require.Equal(t, string(b), got, "run make docs")
 }
 
+// TestActionsOfTheGuide compares the table of actions in the developers' guide with the built-in
+// rules.
+func TestActionsOfTheGuide(t *testing.T) {
+	const path, begin = "../docs/guides/developers.md",
+		"| action | value | meaning | weight | takes | refuses | verb | counts as |\n" +
+			"|---|---|---|---|---|---|---|---|\n"
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	before, rest, found := strings.Cut(string(b), begin)
+	require.True(t, found)
+	_, after, found := strings.Cut("\n"+rest, "\n\n")
+	require.True(t, found)
+	var table strings.Builder
+	yes := map[bool]string{true: "yes"}
+	for _, r := range schemas.DefaultRules() {
+		value := fmt.Sprintf("%v to %v", r.From, r.To)
+		switch {
+		case r.To == schemas.MaxValue:
+			value = "any"
+		case r.WithoutValue:
+			value += ", or none"
+		}
+		fmt.Fprintf(&table, "| `%s` | %s | %s | %v | %s | %s | %s | %s |\n", r.Action, value,
+			r.Meaning, r.Weight, yes[r.Takes], yes[r.Refuses], r.Verb, r.Outcome)
+	}
+	got := before + begin + table.String() + "\n" + after
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o600))
+		return
+	}
+	require.Equal(t, string(b), got, "run make docs")
+}
+
 // fields returns what the table says of a kind. Every kind takes an id, a source and a time.
 func fields(t *testing.T, k schemas.Kind) (required, optional []string) {
 	t.Helper()
