@@ -28,8 +28,12 @@ import (
 // Recommender makes lists. *recommend.Recommender implements it.
 type Recommender interface {
 	Recommend(ctx context.Context, requests []recommend.Request) ([]schemas.Recommendation, error)
-	Similar(ctx context.Context, itemID string, n int) (schemas.Recommendation, error)
-	Trending(ctx context.Context, n int, genres []string) (schemas.Recommendation, error)
+	Similar(
+		ctx context.Context, itemID string, n int, locale string,
+	) (schemas.Recommendation, error)
+	Trending(
+		ctx context.Context, n int, genres []string, locale string,
+	) (schemas.Recommendation, error)
 	SuggestFriends(ctx context.Context, userID string, n int) ([]sinks.Suggestion, error)
 }
 

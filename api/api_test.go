@@ -587,7 +587,7 @@ func TestReadiness(t *testing.T) {
 
 type panicking struct{ api.Recommender }
 
-func (panicking) Trending(context.Context, int, []string) (schemas.Recommendation, error) {
+func (panicking) Trending(context.Context, int, []string, string) (schemas.Recommendation, error) {
 	panic("boom")
 }
 

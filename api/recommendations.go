@@ -104,10 +104,11 @@ func (s *Server) recommendations(doc huma.API) {
 	}, config.RoleRead), s.recommend)
 	huma.Register(doc, s.guarded(huma.Operation{
 		OperationID: "similar", Method: http.MethodGet, Path: "/v1/items/{id}/similar",
-		Tags:        []string{tagList},
-		Summary:     "Items similar to an item",
-		Description: "By co-occurrence in interactions and, for cold-start items, by content.",
-		Errors:      []int{http.StatusNotFound},
+		Tags:    []string{tagList},
+		Summary: "Items similar to an item",
+		Description: "By what people do and, as long as little is known of an item, by content. " +
+			"Scores are from 0 to 1, on one scale for both.",
+		Errors: []int{http.StatusNotFound},
 	}, config.RoleRead), s.similar)
 	huma.Register(doc, s.guarded(huma.Operation{
 		OperationID: "trending", Method: http.MethodGet, Path: "/v1/trending",
@@ -160,12 +161,13 @@ func (s *Server) recommend(ctx context.Context, in *recommendInput) (*personalOu
 func (s *Server) similar(ctx context.Context, in *struct {
 	ID string `path:"id" minLength:"1" maxLength:"256" doc:"The item's id."`
 	LengthParam
+	LocaleParam
 },
 ) (*generalOutput, error) {
 	if err := checkID("path.id", in.ID); err != nil {
 		return nil, invalid(err)
 	}
-	list, err := s.deps.Recommender.Similar(ctx, in.ID, orTwenty(in.N))
+	list, err := s.deps.Recommender.Similar(ctx, in.ID, orTwenty(in.N), in.Locale)
 	if errors.Is(err, recommend.ErrUnknownItem) {
 		return nil, huma.Error404NotFound(
 			"the catalog has no item " + in.ID + ": PUT /v1/items/{id} adds one, and it is " +
@@ -181,12 +183,13 @@ func (s *Server) similar(ctx context.Context, in *struct {
 func (s *Server) trending(ctx context.Context, in *struct {
 	LengthParam
 	GenreParam
+	LocaleParam
 },
 ) (*generalOutput, error) {
 	if err := checkGenres(in.Genre); err != nil {
 		return nil, invalid(err)
 	}
-	list, err := s.deps.Recommender.Trending(ctx, orTwenty(in.N), in.Genre)
+	list, err := s.deps.Recommender.Trending(ctx, orTwenty(in.N), in.Genre, in.Locale)
 	if err != nil {
 		return nil, s.fail(ctx, "find trending items", err)
 	}

@@ -139,7 +139,7 @@ type slow struct {
 	entered, release chan struct{}
 }
 
-func (s slow) Trending(context.Context, int, []string) (schemas.Recommendation, error) {
+func (s slow) Trending(context.Context, int, []string, string) (schemas.Recommendation, error) {
 	s.entered <- struct{}{}
 	<-s.release
 	return schemas.Recommendation{}, nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/sinks"
 )
 
 // DefaultLocale is the locale of reasons where none is asked for, or one that is not known.
@@ -25,6 +26,11 @@ type phrases struct {
 	// of the friends, of a user who has none.
 	taste, friendsTaste string
 	trending            string
+	// together is for an item that is similar to another one by what people do, untitled the same
+	// of one without a title. shared is for one that is similar by its content, by the kind of the
+	// trait.
+	together, untitled string
+	shared             map[string]string
 	// verbs translate the verbs of the table of actions; nil for English.
 	verbs map[string]string
 }
@@ -39,6 +45,12 @@ func locales() []phrases {
 			similar: "people with your taste {verb} it", newGenre: "new: more {genre}",
 			taste: "fits your taste", friendsTaste: "fits the taste of your friends",
 			trending: "popular right now",
+			together: "people who choose {title} often choose this too",
+			untitled: "often chosen by the same people",
+			shared: map[string]string{
+				byDirector: "same director: {name}", byActor: "also with {name}",
+				byGenre: "also {name}", byTag: "also {name}",
+			},
 		},
 		{
 			locale: "de", because: "weil du {title} {verb} hast",
@@ -50,6 +62,12 @@ func locales() []phrases {
 			taste:        "passt zu deinem Geschmack",
 			friendsTaste: "passt zum Geschmack deines Freundeskreises",
 			trending:     "gerade beliebt",
+			together:     "wer {title} wählt, wählt oft auch das",
+			untitled:     "wird oft von denselben Menschen gewählt",
+			shared: map[string]string{
+				byDirector: "dieselbe Regie: {name}", byActor: "auch mit {name}",
+				byGenre: "auch {name}", byTag: "auch {name}",
+			},
 			verbs: map[string]string{
 				"viewed": "angesehen", "liked": "gemocht", "rated": "bewertet",
 				"chose": "ausgewählt", "bought": "gekauft", "started": "angefangen",
@@ -116,4 +134,18 @@ func (p *phrases) sameDirector(title, name string) string {
 
 func (p *phrases) moreOf(genre string) string {
 	return strings.ReplaceAll(p.newGenre, "{genre}", genre)
+}
+
+// whySimilar says why an item is similar to another one.
+func (p *phrases) whySimilar(to *sinks.Item, x *likeness) string {
+	title := to.Content.Title
+	switch {
+	case x.source() != SourceContent && title == "":
+		return p.untitled
+	case x.source() != SourceContent:
+		return strings.ReplaceAll(p.together, "{title}", title)
+	case x.trait.kind == byDirector && title != "":
+		return p.sameDirector(title, x.trait.name)
+	}
+	return strings.ReplaceAll(p.shared[x.trait.kind], "{name}", x.trait.name)
 }

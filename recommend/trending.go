@@ -3,7 +3,6 @@ package recommend
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -72,116 +71,18 @@ func (r *Recommender) ApplyItem(rec *record.Record) error {
 }
 
 // Trending returns the n most popular items, of the given genres if there are any, as a list
-// without a user.
+// without a user. Reasons are in the locale, in the configured one when it is empty or not known.
 func (r *Recommender) Trending(
-	ctx context.Context,
-	n int,
-	genres []string,
+	ctx context.Context, n int, genres []string, locale string,
 ) (schemas.Recommendation, error) {
 	j := &job{
-		Request: Request{N: n, Genres: genres}, items: r.items.newItemSet(),
+		Request: Request{N: n, Genres: genres, Locale: locale}, items: r.items.newItemSet(),
 		degrade: make(map[string]bool),
 	}
 	r.mark([]*job{j}, DegradedVectors, r.readItems(ctx, []*job{j}, r.trending.Load().top(0)))
 	list := r.trendingFor(ctx, j)
 	list.Notes = r.notes(ctx, j, &list)
 	return list, ctx.Err()
-}
-
-// Similar returns the n items most similar to one item: by learned vector and by content. A cold
-// item has only the latter. The error is ErrUnknownItem when the item is not in the catalog.
-func (r *Recommender) Similar(
-	ctx context.Context,
-	itemID string,
-	n int,
-) (schemas.Recommendation, error) {
-	items, err := r.index.GetItems(ctx, []string{itemID})
-	if err != nil {
-		return schemas.Recommendation{}, fmt.Errorf("read item %q: %w", itemID, err)
-	}
-	if len(items) == 0 {
-		return schemas.Recommendation{}, fmt.Errorf("%w: %q", ErrUnknownItem, itemID)
-	}
-	item := items[0]
-	self := []uint64{schemas.Key(itemID)}
-	var queries []sinks.ItemQuery
-	if item.Count > r.cfg.NewItemCount && len(item.Vector) > 0 {
-		v := slices.Clone(item.Vector)
-		v[len(v)-1] = 0 // similarity only, without popularity
-		queries = append(queries, sinks.ItemQuery{Vector: v, N: n, Exclude: self})
-	}
-	if item.ContentVector != nil {
-		queries = append(
-			queries,
-			sinks.ItemQuery{Vector: item.ContentVector, Content: true, N: n, Exclude: self},
-		)
-	}
-	found, err := r.index.SearchItems(ctx, queries)
-	if err != nil {
-		return schemas.Recommendation{}, fmt.Errorf("search items like %q: %w", itemID, err)
-	}
-	j := &job{Request: Request{N: n}, degrade: make(map[string]bool)}
-	list := r.head(j, "similar")
-	list.Items = interleave(item, found, queries, n)
-	return list, nil
-}
-
-// interleave merges the results round-robin, each item once.
-func interleave(
-	item sinks.Item,
-	found [][]sinks.ItemHit,
-	queries []sinks.ItemQuery,
-	n int,
-) []schemas.RecommendedItem {
-	var out []schemas.RecommendedItem
-	known := make(map[string]bool)
-	for i := 0; len(out) < n; i++ {
-		more := false
-		for q, hits := range found {
-			if i >= len(hits) {
-				continue
-			}
-			more = true
-			hit := hits[i]
-			id := hit.Item.Content.ItemID
-			if known[id] || len(out) == n {
-				continue
-			}
-			known[id] = true
-			x := schemas.RecommendedItem{
-				ItemID: id, Rank: len(out) + 1, Score: hit.Score, Title: hit.Item.Content.Title,
-				Source: SourceVectors, Reason: "taken by the same people",
-			}
-			if queries[q].Content {
-				x.Source, x.Reason = SourceContent, commonTrait(item, hit.Item)
-			}
-			out = append(out, x)
-		}
-		if !more {
-			return out
-		}
-	}
-	return out
-}
-
-// commonTrait says what two items have in common.
-func commonTrait(a, b sinks.Item) string {
-	for _, f := range []struct {
-		words string
-		a, b  []string
-	}{
-		{"same director: ", a.Content.Directors, b.Content.Directors},
-		{"also with ", a.Content.Actors, b.Content.Actors},
-		{"also ", a.Content.Genres, b.Content.Genres},
-		{"also ", a.Content.Tags, b.Content.Tags},
-	} {
-		for _, x := range f.a {
-			if slices.Contains(f.b, x) {
-				return f.words + x
-			}
-		}
-	}
-	return "similar content"
 }
 
 // SuggestFriends returns users whom the user might know: friends of friends.
