@@ -27,6 +27,7 @@ func TestDefaultsOfTheConfigurationAreThoseOfThePackages(t *testing.T) {
 		t, model.DefaultBlend().Diversity, c.Recommend.Diversity, 0,
 		"what is served is what eval measures",
 	)
+	require.InDelta(t, model.DefaultBlend().NewShare, c.Recommend.NewShare, 0)
 
 	topics := schemas.DefaultTopicsConfig()
 	require.Equal(t, topics.Partitions, c.Topics.Partitions)

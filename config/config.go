@@ -207,6 +207,7 @@ type Recommend struct {
 	ListLength       int           `koanf:"list_length" help:"items in a published list"`
 	Candidates       int           `koanf:"candidates" help:"nearest items retrieved and ranked for a list"`
 	AllowTaken       bool          `koanf:"allow_taken" help:"whether items that a user has taken may be recommended again: no for films, yes for music or groceries"`
+	NewShare         float64       `koanf:"new_share" help:"share of each list that is kept for new items which fit the user by their content; 0 keeps none"`
 	Diversity        float64       `koanf:"diversity" help:"0: best scores only; 1: as different from each other as possible"`
 	HoldoutShare     float64       `koanf:"holdout_share" help:"share of the users who get the baseline, chosen by a stable hash"`
 	Variant          string        `koanf:"variant" help:"name of this configuration in lists, to compare click-through"`
@@ -265,8 +266,8 @@ func Default() Config {
 			ContentWeight: 0.5, FriendWeight: 2,
 		},
 		Recommend: Recommend{
-			ListLength: 20, Candidates: 60, Diversity: 0.1, HoldoutShare: 0.05, Variant: "default",
-			Locale: "en", TTL: 24 * time.Hour, FriendsLimit: 100,
+			ListLength: 20, Candidates: 60, NewShare: 0.1, Diversity: 0.1, HoldoutShare: 0.05,
+			Variant: "default", Locale: "en", TTL: 24 * time.Hour, FriendsLimit: 100,
 			TrendingHalfLife: 24 * time.Hour, TrendingInterval: 15 * time.Second,
 			UserTTL: 400 * 24 * time.Hour, CatchUpRate: 200,
 		},

@@ -317,6 +317,10 @@ func (r Recommend) validate(p *problems) {
 		"recommend.candidates: %d is not from list_length (%d) to 1000", r.Candidates, r.ListLength,
 	)
 	p.need(
+		r.NewShare >= 0 && r.NewShare <= 1, "recommend.new_share: %v is not from 0 to 1",
+		r.NewShare,
+	)
+	p.need(
 		r.Diversity >= 0 && r.Diversity <= 1, "recommend.diversity: %v is not from 0 to 1",
 		r.Diversity,
 	)

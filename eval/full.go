@@ -6,11 +6,13 @@ import (
 	"github.com/slipstream-rec/slipstream/model"
 )
 
-// Full is the whole recommender: candidates from the model, from friends, from what is trending,
-// blended and diversified by model.Rank as the serving path does.
+// Full is the whole recommender: candidates from the model, from friends, from what is trending
+// and, where content is known, from new items that fit by it, blended and diversified by model.Rank
+// as the serving path does.
 type Full struct {
 	*Bare
 	blend    model.Blend
+	fresh    *newItems
 	trending *Popularity
 	liked    recent // by user, for their friends
 	top      top
@@ -31,6 +33,9 @@ func NewFull(d *Data, cfg model.Config, blend model.Blend) *Full {
 		Bare: NewBare(d, cfg), blend: blend, trending: NewPopularity(d, trendingHalfLife(d)),
 		trend: make([]float32, len(d.Items)),
 	}
+	if d.Features != nil {
+		f.fresh = newNewItems(f.Bare)
+	}
 	if d.Friends != nil {
 		f.liked = newRecent(len(d.Users), friendItems)
 		f.recentN = make([]float32, len(d.Items))
@@ -49,6 +54,9 @@ func (f *Full) Name() string { return "slipstream full" }
 // Learn teaches the model and counts.
 func (f *Full) Learn(e Event, seed uint64) {
 	f.Bare.Learn(e, seed)
+	if f.fresh != nil {
+		f.fresh.now = e.At
+	}
 	if e.rule(f.actions).Meaning.Good() {
 		f.trending.Learn(e, seed)
 		if f.liked.items != nil {
@@ -85,6 +93,13 @@ func (f *Full) List(user int32, n int, scores []float32, allowed func(int32) boo
 			pool = append(pool, i)
 		}
 	}
+	var fresh map[int32]model.Candidate
+	if f.fresh != nil {
+		fresh = f.fresh.candidates(user, f.blend.Kept(n), allowed)
+		for i := range fresh {
+			pool = append(pool, i)
+		}
+	}
 	slices.Sort(pool)
 	pool = slices.Compact(pool)
 	candidates := make([]model.Candidate, len(pool))
@@ -94,6 +109,7 @@ func (f *Full) List(user int32, n int, scores []float32, allowed func(int32) boo
 		candidates[k] = model.Candidate{
 			ID: f.data.Items[i], Score: scores[i], Scored: true, Friends: friends[i],
 			Trending: f.trend[i] / max(most, 1e-9), Vector: v[:len(v)-1],
+			Content: fresh[i].Content, New: fresh[i].New,
 		}
 	}
 	var out []int32

@@ -21,6 +21,9 @@ type Candidate struct {
 	Trending float32
 	// Content is how well a new item's features fit, 0 to 1.
 	Content float32
+	// New is the turn of the item, from 1, to get a place that is kept for new items (TakeTurns);
+	// 0: it gets none of these.
+	New int
 	// Vector is the item's output vector, for diversity; nil disables diversity for this item.
 	Vector []float32
 }
@@ -37,10 +40,15 @@ type Blend struct {
 	// Diversity is subtracted from an item in proportion to its cosine with the most similar item
 	// above it. Default 0.1.
 	Diversity float64
+	// NewShare is the share of the places, 0 to 1, that is kept for new items that fit. They get no
+	// place more when they would have as many anyway. Default 0.1.
+	NewShare float64
 }
 
 // DefaultBlend returns the weights measured in docs/QUALITY.md.
-func DefaultBlend() Blend { return Blend{Friends: 1, Trending: 0.2, Content: 0.5, Diversity: 0.1} }
+func DefaultBlend() Blend {
+	return Blend{Friends: 1, Trending: 0.2, Content: 0.5, Diversity: 0.1, NewShare: 0.1}
+}
 
 // Source is the part of a ranking score that mattered most; it decides the reason shown.
 type Source int
@@ -80,8 +88,9 @@ type Ranked struct {
 
 // Rank chooses the best n of the candidates: by model score plus what the sources add, each next
 // one less what it repeats of those before it (maximal marginal relevance, Carbonell and Goldstein
-// 1998). Candidates with an id that was given before are ignored. The result is a function of the
-// set of candidates; scores that are not finite count as 0.
+// 1998). The last places are those kept for new items. Candidates with an id that was given before
+// are ignored. The result is a function of the set of candidates; scores that are not finite count
+// as 0.
 func Rank(candidates []Candidate, n int, blend Blend) []Ranked {
 	if n <= 0 || len(candidates) == 0 {
 		return nil
@@ -140,7 +149,8 @@ func Rank(candidates []Candidate, n int, blend Blend) []Ranked {
 		}
 		return compare(candidates[a.Candidate].ID, candidates[b.Candidate].ID)
 	})
-	return diversify(candidates, pool, n, float32(blend.Diversity))
+	ranked := diversify(candidates, pool, n, float32(blend.Diversity))
+	return blend.keep(candidates, pool, ranked, n)
 }
 
 // diversify picks n of pool, which is in order of score, each time the one with the highest score

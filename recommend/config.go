@@ -17,7 +17,8 @@ type Config struct {
 	// Candidates is the number of nearest items that are ranked, at least three times the length of
 	// the list. Default 60.
 	Candidates int
-	// NewItems is the number of cold-start candidates found by content. An item is cold while it
+	// NewItems is the number of cold-start candidates found by content, beside those whose turn it
+	// is to get a place kept for them (Blend.NewShare); 0: none of either. An item is cold while it
 	// has at most NewItemCount interactions. Defaults 10 and 5.
 	NewItems     int
 	NewItemCount float64

@@ -43,9 +43,8 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 		return r.trendingFor(ctx, j), ctx.Err()
 	}
 	trend := r.trending.Load()
-	most := len(j.found) + len(j.fresh) + len(j.social) + min(
-		maxTrendingCandidates, len(trend.top(0)),
-	)
+	most := len(j.found) + len(j.fresh) + len(j.turns) + len(j.social) +
+		min(maxTrendingCandidates, len(trend.top(0)))
 	p := &candidatePool{
 		places: make(map[uint64]int, most), candidates: make([]model.Candidate, 0, most),
 		entries: make([]poolEntry, 0, most),
@@ -60,6 +59,7 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 			p.candidates[at].Content = float32(h.Score)
 		}
 	}
+	addNew(j, p)
 	addSocial(j, p)
 	if j.Scenario == ScenarioHome {
 		addTrending(j, p, trend)

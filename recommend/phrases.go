@@ -16,11 +16,12 @@ const DefaultLocale = "en"
 // filled in.
 type phrases struct {
 	locale string
-	// because names an item of the user's history, director one and who made both.
-	because, director string
+	// because names an item of the user's history, director one and who made both, actor one and
+	// who is in both.
+	because, director, actor string
 	// friend, friends and similar say what others did with the item.
 	friend, friends, similar string
-	// newGenre is for a new item of a genre that the user likes.
+	// newGenre is for a new item of a genre, or with a tag, that the user likes.
 	newGenre string
 	// taste is for an item that fits the user's vector, friendsTaste for one that fits the vectors
 	// of the friends, of a user who has none.
@@ -40,8 +41,8 @@ func locales() []phrases {
 	return []phrases{
 		{
 			locale: DefaultLocale, because: "because you {verb} {title}",
-			director: "same director as {title} ({name})",
-			friend:   "a friend {verb} it", friends: "{n} friends {verb} it",
+			director: "same director as {title} ({name})", actor: "with {name}, like {title}",
+			friend: "a friend {verb} it", friends: "{n} friends {verb} it",
 			similar: "people with your taste {verb} it", newGenre: "new: more {genre}",
 			taste: "fits your taste", friendsTaste: "fits the taste of your friends",
 			trending: "popular right now",
@@ -55,6 +56,7 @@ func locales() []phrases {
 		{
 			locale: "de", because: "weil du {title} {verb} hast",
 			director:     "dieselbe Regie wie {title} ({name})",
+			actor:        "mit {name}, wie {title}",
 			friend:       "jemand aus deinem Freundeskreis hat es {verb}",
 			friends:      "{n} aus deinem Freundeskreis haben es {verb}",
 			similar:      "Menschen mit deinem Geschmack haben es {verb}",
@@ -130,6 +132,10 @@ func (p *phrases) bySimilar(s *said) string {
 
 func (p *phrases) sameDirector(title, name string) string {
 	return strings.NewReplacer("{title}", title, "{name}", name).Replace(p.director)
+}
+
+func (p *phrases) sameActor(title, name string) string {
+	return strings.NewReplacer("{title}", title, "{name}", name).Replace(p.actor)
 }
 
 func (p *phrases) moreOf(genre string) string {

@@ -17,6 +17,8 @@ type explainer struct {
 	known   []knownItem // latest first, each once
 	// friendsOnly says that the query was made of the friends' vectors alone.
 	friendsOnly bool
+	// newCount is the number of events up to which an item is new.
+	newCount float64
 }
 
 // knownItem is an item of the history that the user was interested in, or loves.
@@ -71,7 +73,9 @@ const explainedItems = 20
 
 // explainer returns the explainer of a job.
 func (j *job) explainer(cfg *Config) *explainer {
-	e := &explainer{phrases: cfg.phrases(j.Locale), friendsOnly: j.friendsOnly}
+	e := &explainer{
+		phrases: cfg.phrases(j.Locale), friendsOnly: j.friendsOnly, newCount: cfg.NewItemCount,
+	}
 	for i, h := range slices.Backward(j.state.History) {
 		if len(j.state.History)-i > explainedItems {
 			break
@@ -103,15 +107,17 @@ func (e *explainer) reason(entry *poolEntry, source string) string {
 	case SourceTrending:
 		return p.trending
 	}
-	if s := e.sharedPerson(entry.item); s != "" {
+	if s := e.sharedDirector(entry.item); s != "" {
 		return s
 	}
-	if source == SourceContent {
-		if s := e.sharedGenre(entry.item); s != "" {
-			return p.moreOf(s)
+	// A new item still has the vector that it began with: what is near to it says nothing.
+	isNew := len(entry.item.ContentVector) > 0 && entry.item.Count <= e.newCount
+	if source == SourceContent || isNew {
+		if s := e.sharedContent(entry.item); s != "" {
+			return s
 		}
 	}
-	if near := e.nearest(entry.item); near != nil {
+	if near := e.nearest(entry.item); near != nil && source != SourceContent {
 		return p.becauseOf(near)
 	}
 	if s := loudest(entry.bySimilar); s != nil && source == SourceSimilarUsers {
@@ -123,7 +129,7 @@ func (e *explainer) reason(entry *poolEntry, source string) string {
 	return p.taste
 }
 
-func (e *explainer) sharedPerson(item *sinks.Item) string {
+func (e *explainer) sharedDirector(item *sinks.Item) string {
 	for _, t := range e.known {
 		for _, d := range item.Content.Directors {
 			if slices.Contains(t.item.Content.Directors, d) {
@@ -134,25 +140,35 @@ func (e *explainer) sharedPerson(item *sinks.Item) string {
 	return ""
 }
 
-// sharedGenre returns the genre of the item that most of the known items have, or "".
-func (e *explainer) sharedGenre(item *sinks.Item) string {
-	counts := make(map[string]int)
+// sharedContent says what a new item has in common with the known ones: an actor, else the genre or
+// the tag that most of these have. "" is nothing.
+func (e *explainer) sharedContent(item *sinks.Item) string {
 	for _, t := range e.known {
-		for _, g := range t.item.Content.Genres {
-			counts[g]++
+		for _, name := range item.Content.Actors {
+			if slices.Contains(t.item.Content.Actors, name) {
+				return e.phrases.sameActor(t.item.Content.Title, name)
+			}
 		}
 	}
-	genres := slices.Clone(item.Content.Genres)
-	genres = slices.DeleteFunc(genres, func(g string) bool { return counts[g] == 0 })
-	if len(genres) == 0 {
+	counts := make(map[trait]int)
+	for _, t := range e.known {
+		for x := range traits(&t.item.Content) {
+			counts[x]++
+		}
+	}
+	var best trait
+	for x := range traits(&item.Content) {
+		if x.kind != byGenre && x.kind != byTag || counts[x] == 0 {
+			continue
+		}
+		if n := counts[x] - counts[best]; n > 0 || n == 0 && x.name < best.name {
+			best = x
+		}
+	}
+	if best.name == "" {
 		return ""
 	}
-	return slices.MaxFunc(
-		genres,
-		func(a, b string) int {
-			return cmp.Or(cmp.Compare(counts[a], counts[b]), strings.Compare(b, a))
-		},
-	)
+	return e.phrases.moreOf(best.name)
 }
 
 // nearest returns the known item with the most similar learned vector (cosine), or nil.

@@ -79,6 +79,7 @@ type FriendFinder interface {
 type Recommender struct {
 	users    UserFinder
 	items    *itemCache
+	newest   *newest
 	index    ItemFinder
 	graph    FriendFinder
 	erasures Erasures
@@ -113,7 +114,7 @@ func New(stores Stores, erasures Erasures, cfg Config, now func() time.Time) *Re
 	}
 	return &Recommender{
 		users: stores.Users, items: newItemCache(stores.Items, cfg.ItemTTL), index: stores.Items,
-		graph:    stores.Graph,
+		newest: new(newest), graph: stores.Graph,
 		erasures: erasures, cfg: cfg, now: now,
 		similar: otter.Must(
 			&otter.Options[string, []string]{
@@ -167,6 +168,8 @@ type job struct {
 	items   *itemSet        // shared by the jobs of one call
 	found   []sinks.ItemHit // nearest by vector
 	fresh   []sinks.ItemHit // new items that fit by content
+	taste   taste
+	turns   []uint64 // new items, in the order in which they get the places kept for these
 	degrade map[string]bool
 	holdout bool
 	// friendsOnly is set when the query is made of the friends' vectors alone.

@@ -67,16 +67,18 @@ func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 			)
 			owners = append(owners, j)
 		}
-		taste := j.taste(r.cfg.Actions)
-		if n := r.cfg.NewItems; taste != nil && n > 0 {
+		j.taste = j.tasteOf(r.cfg.Actions)
+		if n := r.cfg.NewItems; j.taste.vector != nil && n > 0 {
 			if j.Scenario == ScenarioNew {
 				n = max(n, j.N)
+			} else if r.cfg.Blend.Kept(j.N) > 0 {
+				n = max(n, drawnItems)
 			}
 			queries = append(
 				queries,
 				sinks.ItemQuery{
-					Vector: taste, Content: true, N: n, Exclude: j.exclude, Genres: j.Genres,
-					MaxCount: r.cfg.NewItemCount, KeysOnly: true,
+					Vector: j.taste.vector, Content: true, N: n, Exclude: j.exclude,
+					Genres: j.Genres, MaxCount: r.cfg.NewItemCount, KeysOnly: true,
 				},
 			)
 			owners = append(owners, j)
@@ -91,13 +93,19 @@ func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 	}
 	var keys []uint64
 	for i, j := range owners {
-		for _, h := range hits[i] {
-			keys = append(keys, h.Key)
-		}
+		found := hits[i]
 		if queries[i].Content {
-			j.fresh = hits[i]
+			r.chooseNew(j, found)
+			if j.Scenario != ScenarioNew {
+				found = found[:min(len(found), r.cfg.NewItems)]
+			}
+			j.fresh = found
+			keys = append(keys, j.turns...)
 		} else {
-			j.found = hits[i]
+			j.found = found
+		}
+		for _, h := range found {
+			keys = append(keys, h.Key)
 		}
 	}
 	return r.readItems(ctx, jobs, keys)
@@ -114,9 +122,9 @@ func (r *Recommender) readItems(ctx context.Context, jobs []*job, keys []uint64)
 }
 
 // neededItems returns the keys of the items that the lists need besides the search results:
-// histories, social candidates and trending items.
+// histories, social candidates, trending items, and the newest.
 func (r *Recommender) neededItems(jobs []*job) []uint64 {
-	keys := slices.Clone(r.trending.Load().top(0))
+	keys := append(r.newest.keys(), r.trending.Load().top(0)...)
 	for _, j := range jobs {
 		for i, h := range slices.Backward(j.state.History) {
 			if len(j.state.History)-i > explainedItems {
@@ -129,32 +137,4 @@ func (r *Recommender) neededItems(jobs []*job) []uint64 {
 		}
 	}
 	return keys
-}
-
-// tasteItems is the number of latest items that make up a user's content profile.
-const tasteItems = 10
-
-// taste returns the sum of the content vectors of the user's latest items, or nil. Items of which
-// the user's newest word is a refusal or a doubt do not count.
-func (j *job) taste(actions *schemas.Actions) []float32 {
-	var sum []float32
-	for i, h := range slices.Backward(j.state.History) {
-		if len(j.state.History)-i > tasteItems {
-			break
-		}
-		item, r := j.items.items[uint64(h.Key)], actions.Labeled(h.Label)
-		if item == nil || len(item.ContentVector) == 0 || r != nil && r.Meaning.Bad() {
-			continue
-		}
-		v := item.ContentVector
-		if sum == nil {
-			sum = make([]float32, len(v))
-		}
-		if len(sum) == len(v) {
-			for i := range v {
-				sum[i] += v[i]
-			}
-		}
-	}
-	return sum
 }

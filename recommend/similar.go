@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -154,20 +155,30 @@ const (
 	byTag      = "tag"
 )
 
+// traits yields the traits of an item, first those that say most.
+func traits(x *schemas.Item) iter.Seq[trait] {
+	return func(yield func(trait) bool) {
+		for _, group := range []struct {
+			kind  string
+			names []string
+		}{
+			{byDirector, x.Directors}, {byActor, x.Actors}, {byGenre, x.Genres}, {byTag, x.Tags},
+		} {
+			for _, name := range group.names {
+				if !yield(trait{group.kind, name}) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // commonTrait returns what says most of what two items have in common, or the zero trait.
 func commonTrait(a, b *schemas.Item) trait {
-	for _, x := range []struct {
-		kind string
-		a, b []string
-	}{
-		{byDirector, a.Directors, b.Directors},
-		{byActor, a.Actors, b.Actors},
-		{byGenre, a.Genres, b.Genres},
-		{byTag, a.Tags, b.Tags},
-	} {
-		for _, name := range x.a {
-			if slices.Contains(x.b, name) {
-				return trait{x.kind, name}
+	for t := range traits(a) {
+		for other := range traits(b) {
+			if t == other {
+				return t
 			}
 		}
 	}

@@ -64,8 +64,10 @@ func (r *Recommender) ApplyTrending(rec *record.Record) error {
 	return nil
 }
 
-// ApplyItem applies one record of the topic items: it evicts the item from the cache.
+// ApplyItem applies one record of the topic items: it evicts the item from the cache, and the item
+// is one of the newest then.
 func (r *Recommender) ApplyItem(rec *record.Record) error {
+	r.newest.add(schemas.Key(string(rec.Key)), rec.Time, len(rec.Value) == 0)
 	r.items.forget(schemas.Key(string(rec.Key)), r.now().Sub(rec.Time) < time.Minute)
 	return nil
 }

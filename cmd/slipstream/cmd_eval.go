@@ -36,6 +36,7 @@ type evalFlags struct {
 	lists                     string
 	dim, negatives            int
 	contentWeight, friendEven float64
+	newShare                  float64
 	partitions, window        int
 	int8                      bool
 }
@@ -64,6 +65,10 @@ func addEvalFlags(cmd *cobra.Command) *evalFlags {
 		"how much the content of a new item counts, with --content",
 	)
 	f.Float64Var(
+		&e.newShare, "new-share", model.DefaultBlend().NewShare,
+		"for the method full, with --content: share of each list that is kept for new items",
+	)
+	f.Float64Var(
 		&e.friendEven, "friend-weight", d.FriendWeight,
 		"number of own events at which friends count half, with --friends",
 	)
@@ -80,8 +85,8 @@ func addEvalFlags(cmd *cobra.Command) *evalFlags {
 // evalNumbers are the flags of both kinds that must not be negative.
 func evalNumbers() []string {
 	return []string{
-		"k", "model-dim", "model-negatives", "content-weight", "friend-weight", "lag-partitions",
-		"lag-window",
+		"k", "model-dim", "model-negatives", "content-weight", "new-share", "friend-weight",
+		"lag-partitions", "lag-window",
 	}
 }
 
@@ -89,6 +94,7 @@ func (e *evalFlags) run(cmd *cobra.Command, r eval.Run) error {
 	r.Setup = eval.DefaultSetup(r.Data)
 	r.Setup.Model.Dim, r.Setup.Model.Negatives = e.dim, e.negatives
 	r.Setup.Model.ContentWeight, r.Setup.Model.FriendWeight = e.contentWeight, e.friendEven
+	r.Setup.Blend.NewShare = e.newShare
 	r.Setup.Lag.Partitions, r.Setup.Lag.Int8 = e.partitions, e.int8
 	if e.window > 0 {
 		r.Setup.Lag.Window = e.window
