@@ -239,15 +239,35 @@ func analyticsDeadLetters(t *testing.T, e AnalyticsEngine) {
 		},
 		e.Query(t, "SELECT id, state, note, hex(value) FROM dead_letters ORDER BY id"),
 	)
-	dropped := other
-	dropped.State, dropped.Note = "dropped", "a test"
+	// A resolution says nothing of the dead letter but its id, its group and its key.
+	dropped := sinks.DeadLetterRow{
+		ID: other.ID, Group: other.Group, Key: other.Key, State: "dropped", Note: "a test",
+		PoisonOffset: 7, RecordedAt: other.RecordedAt,
+	}
 	require.NoError(
 		t, e.Store.Insert(ctx, span("embed.poison", 0, 7, 7), sinks.DeadLetterRows{dropped}),
 	)
+	about := "SELECT state, note, topic, \"offset\", class, reason, attempts, hex(value), " +
+		"hex(original_value), poison_offset FROM dead_letters WHERE id = '" + other.ID + "'"
 	require.Equal(
-		t, [][]string{{"dropped"}},
-		e.Query(t, "SELECT state FROM dead_letters WHERE id = '"+other.ID+"'"),
-		"a resolution in the same millisecond wins",
+		t, [][]string{{
+			"dropped", "a test", "interactions", "12", "permanent", other.Reason, "1", "00FF2280",
+			"00FF2280", "5",
+		}},
+		e.Query(t, about), "a resolution in the same millisecond wins, and empties nothing",
+	)
+	// A corrected replay that fails is another value of the same dead letter.
+	again := other
+	again.Value, again.Attempts, again.Reason = []byte("{}"), 2, "again"
+	again.RecordedAt, again.PoisonOffset = analyticsTook.Add(time.Hour), 8
+	require.NoError(
+		t, e.Store.Insert(ctx, span("embed.poison", 0, 8, 8), sinks.DeadLetterRows{again}),
+	)
+	require.Equal(
+		t, [][]string{{
+			"open", "", "interactions", "12", "permanent", "again", "2", "7B7D", "00FF2280", "8",
+		}},
+		e.Query(t, about), "the value that failed first stays readable",
 	)
 }
 
