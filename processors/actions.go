@@ -29,8 +29,3 @@ func (p *Embed) rule(x *schemas.Interaction) *schemas.Rule {
 	}
 	return new(schemas.Rule)
 }
-
-// holdsInteractions tells whether analytics reads interactions from the topic.
-func holdsInteractions(topic string) bool {
-	return topic == schemas.TopicInteractions || topic == record.ReplayTopic(schemas.GroupAnalytics)
-}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
 	"sync"
 	"time"
 
@@ -28,10 +27,7 @@ type RowStore interface {
 func AnalyticsDeclaration() Declaration {
 	return Declaration{
 		Name: schemas.GroupAnalytics, ReadsDeadLetters: true,
-		Inputs: []string{
-			schemas.TopicInteractions, schemas.TopicRecommendations, schemas.TopicItems,
-			schemas.TopicUsers,
-		},
+		Inputs:       analyticsInputs(),
 		BatchIntents: true,
 		Writes:       []Store{StoreAnalytics}, Fills: "rows and sums for analysts",
 		Tune: func(d Deps) Tuning {
@@ -55,6 +51,13 @@ func AnalyticsDeclaration() Declaration {
 				{Name: "recheck erased rows", Interval: erasureInterval, Run: p.RecheckErasures},
 			}}
 		},
+	}
+}
+
+func analyticsInputs() []string {
+	return []string{
+		schemas.TopicInteractions, schemas.TopicRecommendations, schemas.TopicItems,
+		schemas.TopicUsers,
 	}
 }
 
@@ -133,16 +136,7 @@ func (p *Analytics) Assign(ctx context.Context, parts []record.Assignment) error
 			max(0, a.Next-int64(p.recentIDs)),
 			a.Next,
 			func(r *record.Record) error {
-				x, err := p.decode(r)
-				switch {
-				case err == nil:
-					w.seen(r.Offset, identity(r, &x))
-				case errors.Is(err, schemas.ErrErasureMarker):
-					var erased []sinks.Erasure
-					if appendErasure(&erased, r) == nil {
-						p.erased.remember(erased)
-					}
-				}
+				p.look(w, r)
 				return nil
 			},
 		)
@@ -154,6 +148,33 @@ func (p *Analytics) Assign(ctx context.Context, parts []record.Assignment) error
 		p.mu.Unlock()
 	}
 	return nil
+}
+
+func holdsInteractions(topic string) bool {
+	return topic == schemas.TopicInteractions || topic == analyticsReplay
+}
+
+// analyticsReplay is the topic of replayed records of every input.
+var analyticsReplay = record.ReplayTopic(schemas.GroupAnalytics)
+
+// look adds a record of before to the window of its partition.
+func (p *Analytics) look(w *window, r *record.Record) {
+	if firstTopic(r, schemas.GroupAnalytics, analyticsInputs()) != schemas.TopicInteractions {
+		if decodable(r) {
+			w.replayed(r)
+		}
+		return
+	}
+	x, err := p.decode(r)
+	switch {
+	case err == nil:
+		w.seen(r.Offset, identity(r, &x))
+	case errors.Is(err, schemas.ErrErasureMarker):
+		var erased []sinks.Erasure
+		if appendErasure(&erased, r) == nil {
+			p.erased.remember(erased)
+		}
+	}
 }
 
 // Revoke drops the windows of the partitions. Their progress is still written by the next
@@ -184,12 +205,15 @@ func (p *Analytics) Handle(ctx context.Context, b *record.Batch) error {
 		return err
 	}
 	in := insertion{p: p, batch: b}
-	rows, err := in.rows()
+	parts, err := in.parts()
 	if err != nil {
 		return err
 	}
-	if err := p.store.Insert(ctx, b.Range, rows); err != nil {
-		return in.byRecord(fmt.Errorf("insert %d rows of %s: %w", rows.Len(), b.Topic, err))
+	for _, x := range parts {
+		if err := p.store.Insert(ctx, b.Range, x.rows); err != nil {
+			err = fmt.Errorf("insert %d rows of %s: %w", x.rows.Len(), b.Topic, err)
+			return byRecord(err, x.records)
+		}
 	}
 	if err := p.store.EraseUsers(ctx, in.erased); err != nil {
 		return fmt.Errorf("erase %d users: %w", len(in.erased), err)
@@ -197,161 +221,6 @@ func (p *Analytics) Handle(ctx context.Context, b *record.Batch) error {
 	p.erased.remember(in.erased)
 	p.note(b, in.newest)
 	return in.rejects.Err()
-}
-
-// insertion turns the records of a batch into rows and keeps track of each row's record.
-type insertion struct {
-	p     *Analytics
-	batch *record.Batch
-
-	// records holds, for each row, the index of its record in the batch.
-	records []int
-	// erased are the erasures in the batch.
-	erased []sinks.Erasure
-	// newest is the time of the newest event among the rows.
-	newest  time.Time
-	rejects fault.Reject
-}
-
-// rows decodes the batch according to its topic.
-func (in *insertion) rows() (sinks.Rows, error) {
-	switch topic := in.batch.Topic; {
-	case holdsInteractions(topic):
-		w := in.p.window(in.batch)
-		w.rewind(in.batch.First)
-		return sinks.InteractionRows(
-			collect(in, func(r *record.Record) (sinks.InteractionRow, time.Time, bool, error) {
-				return in.interaction(w, r)
-			}),
-		), nil
-	case topic == schemas.TopicRecommendations:
-		return sinks.RecommendationRows(collect(in, in.recommendation)), nil
-	case topic == schemas.TopicItems:
-		return sinks.ItemRows(collect(in, in.item)), nil
-	case topic == schemas.TopicUsers:
-		return sinks.UserRows(collect(in, in.user)), nil
-	case strings.HasSuffix(topic, record.PoisonTopic("")):
-		return sinks.DeadLetterRows(collect(in, in.deadLetter)), nil
-	default:
-		return nil, fmt.Errorf("analytics does not know the topic %q", topic)
-	}
-}
-
-// collect turns the records of a batch into rows, in order. row also returns the event time and
-// whether to keep the row. Its errors are rejections. Erasure markers are collected in in.erased.
-func collect[T any](
-	in *insertion, row func(r *record.Record) (x T, at time.Time, keep bool, err error),
-) []T {
-	out := make([]T, 0, len(in.batch.Records))
-	for i := range in.batch.Records {
-		r := &in.batch.Records[i]
-		x, at, keep, err := row(r)
-		if in.batch.IsDeadLetter(r) {
-			continue
-		}
-		if errors.Is(err, schemas.ErrErasureMarker) {
-			err, keep = in.marker(r), false
-		}
-		if err != nil {
-			in.rejects.Add(i, fault.As(fault.Permanent, err))
-			continue
-		}
-		if keep {
-			in.records = append(in.records, i)
-			in.newest = latest(in.newest, at)
-			out = append(out, x)
-		}
-	}
-	return out
-}
-
-// byRecord turns the row indexes of a rejection into record indexes.
-func (in *insertion) byRecord(err error) error {
-	var rejected *fault.Rejected
-	if !errors.As(err, &rejected) {
-		return err
-	}
-	out := &fault.Rejected{
-		Undone: rejected.Undone, Records: make([]fault.Rejection, 0, len(rejected.Records)),
-	}
-	for _, x := range rejected.Records {
-		if x.Index >= 0 && x.Index < len(in.records) {
-			out.Records = append(
-				out.Records, fault.Rejection{Index: in.records[x.Index], Err: x.Err},
-			)
-		}
-	}
-	return out
-}
-
-// marker applies an erasure marker.
-func (in *insertion) marker(r *record.Record) error {
-	if err := appendErasure(&in.erased, r); err != nil {
-		return err
-	}
-	e := in.erased[len(in.erased)-1]
-	in.p.erasures.Add(schemas.Erasure{UserKey: schemas.Key(e.UserID), ErasedAt: e.At})
-	return nil
-}
-
-func (in *insertion) interaction(
-	w *window, r *record.Record,
-) (row sinks.InteractionRow, at time.Time, keep bool, err error) {
-	x, err := in.p.decode(r)
-	if err != nil {
-		return row, at, false, err
-	}
-	keep = !w.seen(r.Offset, identity(r, &x)) &&
-		!in.p.erasures.coversEvent(x.UserID, r, x.OccurredAt)
-	rule := in.p.actions.Find(x.Action, x.Value) // there is one: decode has checked
-	row = sinks.InteractionRow{
-		Interaction: x, Meaning: rule.Meaning, Outcome: rule.Outcome,
-		Offset: r.Offset, RecordedAt: recordedAt(r, x.OccurredAt),
-	}
-	return row, x.OccurredAt, keep, nil
-}
-
-func (in *insertion) recommendation(
-	r *record.Record,
-) (row sinks.RecommendationRow, at time.Time, keep bool, err error) {
-	x, err := schemas.DecodeRecommendation(r)
-	row = sinks.RecommendationRow{
-		Recommendation: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.GeneratedAt),
-	}
-	return row, x.GeneratedAt, !in.p.erasures.coversServed(&row), err
-}
-
-func (in *insertion) item(
-	r *record.Record,
-) (row sinks.ItemRow, at time.Time, keep bool, err error) {
-	x, err := schemas.DecodeItem(r)
-	row = sinks.ItemRow{Item: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.OccurredAt)}
-	return row, x.OccurredAt, true, err
-}
-
-func (in *insertion) user(
-	r *record.Record,
-) (row sinks.UserRow, at time.Time, keep bool, err error) {
-	if len(r.Value) == 0 {
-		return row, at, false, nil // the tombstone after an erasure
-	}
-	x, err := schemas.DecodeUser(r)
-	if err == nil && x.Erased {
-		// This is the erasure itself. Markers in other topics carry its time.
-		at := in.p.erasures.Of(&x, r).ErasedAt
-		in.erased = append(in.erased, sinks.Erasure{UserID: x.UserID, At: at})
-		return row, at, false, nil
-	}
-	row = sinks.UserRow{User: x, Offset: r.Offset, RecordedAt: recordedAt(r, x.OccurredAt)}
-	return row, x.OccurredAt, !in.p.erasures.Covers(x.UserID, x.OccurredAt, row.RecordedAt), err
-}
-
-// deadLetter makes the row of a dead letter or of its resolution, from any group.
-func (in *insertion) deadLetter(
-	r *record.Record,
-) (row sinks.DeadLetterRow, at time.Time, keep bool, err error) {
-	row, err = deadLetterRow(r)
-	return row, row.LastFailedAt, err == nil && !in.p.namesErased(r), err
 }
 
 // note records the partition's progress for the next WriteProgress.

@@ -3,6 +3,7 @@ package processors_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -267,4 +268,76 @@ func TestAListThatAnswersWhatIsErasedIsNoRow(t *testing.T) {
 		got = append(got, x.RecommendationID)
 	}
 	require.Equal(t, stay, got)
+}
+
+// replayOf returns a message as the replay of a dead letter of analytics, with a prefix of the
+// installation in its headers.
+func replayOf(m record.Record, id string) record.Record {
+	m.Headers = append(m.Headers,
+		record.Header{Key: record.HeaderID, Value: []byte(id)},
+		record.Header{Key: record.HeaderAttempts, Value: []byte("1")},
+		record.Header{Key: record.HeaderTopic, Value: []byte("shop." + m.Topic)},
+		record.Header{Key: record.HeaderTime, Value: []byte(noon.Format(time.RFC3339Nano))},
+	)
+	m.Topic = record.ReplayTopic(schemas.GroupAnalytics)
+	return m
+}
+
+// A replayed dead letter is what it was in its own topic, also after a restart, and counts once.
+func TestDeadLettersOfEachTopicCanBeReplayed(t *testing.T) {
+	t.Parallel()
+	list := schemas.Recommendation{
+		RecommendationID: "r1", UserID: "ann", Strategy: "personal", GeneratedAt: noon,
+		ExpiresAt: noon.Add(time.Hour),
+		Items:     []schemas.RecommendedItem{{ItemID: "i1", Rank: 1, Score: 1}},
+	}
+	messages := []record.Record{
+		replayOf(list.Message(schemas.TopicRecommendations), "a list"),
+		replayOf(film("i1", "One"), "an item"),
+		replayOf(like("ann", 1, noon), "an interaction"),
+		replayOf(schemas.User{
+			EventID: "e", Source: "app", UserID: "ann", OccurredAt: noon,
+		}.Message(), "a user"),
+	}
+	a := openAnalytics(t)
+	require.NoError(t, a.handle(t, messages...))
+	require.NoError(t, a.handle(t, messages[1], messages[0], messages[3]), "again")
+	require.NoError(t, a.Assign(t.Context(), []record.Assignment{{
+		TopicPartition: record.TopicPartition{Topic: messages[0].Topic}, Next: 7, Committed: 7,
+	}}))
+	require.NoError(t, a.handle(t, messages...), "after a restart")
+	got := make(map[string]int)
+	for _, rows := range a.store.inserts {
+		got[fmt.Sprintf("%T", rows)] += rows.Len()
+	}
+	require.Equal(t, map[string]int{
+		"sinks.InteractionRows": 1, "sinks.RecommendationRows": 1, "sinks.ItemRows": 1,
+		"sinks.UserRows": 1,
+	}, got)
+}
+
+// A row that the store refuses is named by its record, also where a batch has rows of several
+// kinds.
+func TestReplayedRowsThatTheStoreRefusesAreNamed(t *testing.T) {
+	t.Parallel()
+	a := openAnalytics(t)
+	late := replayOf(film("i1", "One"), "an item")
+	late.Headers[len(late.Headers)-1].Value = []byte("no time")
+	require.NoError(t, a.log.Emit(t.Context(), []record.Record{
+		replayOf(like("ann", 1, noon), "an interaction"), replayOf(film("i2", "Two"), "another"),
+		late,
+	}))
+	b := a.log.batch(late.Topic, 0)
+	b.Records[2].Time = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
+	err := a.Handle(t.Context(), b)
+	var rejected *fault.Rejected
+	require.ErrorAs(t, err, &rejected)
+	require.True(t, rejected.Undone)
+	require.Len(t, rejected.Records, 1)
+	require.Equal(t, 2, rejected.Records[0].Index)
+	b.Records = b.Records[:2]
+	require.NoError(t, a.Handle(t.Context(), b), "the rest of the batch, under its own bounds")
+	n, err := a.store.CountInteractions(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, sinks.Counts{Rows: 1, ItemHours: 1, UserDays: 1}, n)
 }

@@ -1,6 +1,7 @@
 package processors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 func CatalogDeclaration() Declaration {
 	return Declaration{
 		Name:         schemas.GroupCatalog,
-		Inputs:       []string{schemas.TopicItems, schemas.TopicItemGradients},
+		Inputs:       catalogInputs(),
 		BatchIntents: true, Splittable: true, Forwards: schemas.TopicItems,
 		Writes: []Store{StoreItems}, Fills: "vectors of items",
 		Tune: catalogTuning,
@@ -39,6 +40,8 @@ func CatalogDeclaration() Declaration {
 		},
 	}
 }
+
+func catalogInputs() []string { return []string{schemas.TopicItems, schemas.TopicItemGradients} }
 
 // Gradients accumulate for at most Settings.LearnInterval or learnBytes. Then item factors take one
 // step and are published. Fewer, larger steps are more stable, and every step writes whole items
@@ -306,17 +309,26 @@ func (p *Catalog) Handle(ctx context.Context, b *record.Batch) error {
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	if b.Topic == schemas.TopicItemGradients {
-		return p.handleGradients(ctx, part, b)
+		var rejects fault.Reject
+		return cmp.Or(p.handleGradients(ctx, part, b, &rejects), rejects.Err())
 	}
 	return p.handleItems(ctx, part, b)
 }
 
 func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.Batch) error {
 	var rejects fault.Reject
+	if b.Topic == record.ReplayTopic(schemas.GroupCatalog) {
+		if err := p.handleGradients(ctx, part, b, &rejects); err != nil {
+			return err
+		}
+	}
 	changed := make(map[string]struct{})
 	moves := &misplaced{group: schemas.GroupCatalog, topic: b.Topic}
 	for i := range b.Records {
 		r := &b.Records[i]
+		if holdsGradients(r) {
+			continue
+		}
 		x, at, err := p.item(r)
 		if err != nil {
 			rejects.Add(i, fault.As(fault.Permanent, err))
@@ -351,13 +363,23 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.
 	return rejects.Err()
 }
 
-func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *record.Batch) error {
-	var rejects fault.Reject
+// holdsGradients tells whether a record of another topic is one of gradients, replayed.
+func holdsGradients(r *record.Record) bool {
+	return firstTopic(r, schemas.GroupCatalog, catalogInputs()) == schemas.TopicItemGradients
+}
+
+// handleGradients applies the gradients of b. What cannot be decoded goes to rejects.
+func (p *Catalog) handleGradients(
+	ctx context.Context, part *catalogPart, b *record.Batch, rejects *fault.Reject,
+) error {
 	var newer error
 	p.factors.mu.Lock()
 	part.sums.Reset()
 	for i := range b.Records {
 		r := &b.Records[i]
+		if b.Topic != schemas.TopicItemGradients && !holdsGradients(r) {
+			continue
+		}
 		err := p.merge(part, r)
 		if errors.Is(err, model.ErrNewerFormat) {
 			// The partition waits for the upgrade. Messages before this one are applied now, and
@@ -375,10 +397,7 @@ func (p *Catalog) handleGradients(ctx context.Context, part *catalogPart, b *rec
 	if err := p.publish(ctx, part, b); err != nil {
 		return err
 	}
-	if newer != nil {
-		return newer
-	}
-	return rejects.Err()
+	return newer
 }
 
 // merge adds the gradients of one message to the part's sums, except for items that have already

@@ -23,7 +23,7 @@ func identity(r *record.Record, x *schemas.Interaction) [2]uint64 {
 		}
 	default:
 		if id := r.Header(record.HeaderID); id != "" {
-			return eventKey("replay", id+"/"+r.Header(record.HeaderAttempts))
+			return replayIdentity(r, id)
 		}
 	}
 	return eventKey(x.Source, x.EventID)

@@ -137,3 +137,28 @@ func TestCatalogRestoresWhatItHandled(t *testing.T) {
 	}
 	require.Equal(t, map[string]string{"i1": "One", "i3": "Replayed"}, got)
 }
+
+// The dead letters of catalog are items and gradients. Each is replayed as what it was.
+func TestReplayedGradientsAreLearnedFrom(t *testing.T) {
+	t.Parallel()
+	replay := func(m record.Record, id string) record.Record {
+		m = replayOf(m, id)
+		m.Headers = append(
+			m.Headers, record.Header{Key: record.HeaderOffset, Value: []byte("1")},
+		)
+		m.Topic = record.ReplayTopic(schemas.GroupCatalog)
+		return m
+	}
+	c := watch(t).catalog(t)
+	unreadable := gradients(t, model.Default(), likes("ann", 2))[0]
+	unreadable.Value = unreadable.Value[:9]
+	require.Equal(t, []int{1}, rejectedAt(t, c.deliver(t,
+		replay(gradients(t, model.Default(), likes("ann", 1))[0], "gradients"),
+		replay(unreadable, "unreadable"),
+		replay(film("i1", "One"), "an item"),
+	)))
+	require.NoError(t, c.IndexAll(t.Context()))
+	found := storedItems(t, c.store.Store)["i1"]
+	require.InDelta(t, 1, found.Count, 0)
+	require.Equal(t, "One", found.Content.Title)
+}

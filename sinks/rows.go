@@ -80,6 +80,9 @@ type ItemRow struct {
 	Offset int64
 	// RecordedAt is the log's time of the record.
 	RecordedAt time.Time
+	// Replayed is the id of the dead letter whose replay this is, "" for other records. Offsets of
+	// replays are in no order with others: RecordedAt decides.
+	Replayed string
 }
 
 // UserRow is one version of a user's attributes.
@@ -89,6 +92,9 @@ type UserRow struct {
 	Offset int64
 	// RecordedAt is the log's time of the record.
 	RecordedAt time.Time
+	// Replayed is the id of the dead letter whose replay this is, "" for other records. Offsets of
+	// replays are in no order with others: RecordedAt decides.
+	Replayed string
 }
 
 // DeadLetterRow is one dead letter or its resolution.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
@@ -171,7 +173,7 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 			c.add("client_time", col(rows, func(x *row) *time.Time {
 				return clientTime(x.ClientTime)
 			}))
-			addStood(c, r, rows)
+			addStood(c, r, rows, func(x *row) string { return x.Replayed })
 			addPosition(c, r, rows,
 				func(x *row) int64 { return x.Offset },
 				func(x *row) time.Time { return x.RecordedAt })
@@ -193,9 +195,16 @@ func clientTime(t time.Time) *time.Time {
 	return &at
 }
 
-// addStood adds the column by which the storage keeps the newest row of each partition.
-func addStood[R any](c *columns, r record.Range, rows []R) {
-	c.add("stood", col(rows, func(*R) uint32 { return uint32(r.Partition) + 1 }))
+// addStood adds the column by which the storage keeps the newest row of each partition. Replayed
+// dead letters stand for themselves: the order of their offsets is not that of the records.
+func addStood[R any](c *columns, r record.Range, rows []R, replayed func(*R) string) {
+	const ofReplays = 1 << 31
+	c.add("stood", col(rows, func(x *R) uint32 {
+		if id := replayed(x); id != "" {
+			return ofReplays | uint32(xxhash.Sum64String(id))
+		}
+		return uint32(r.Partition) + 1
+	}))
 }
 
 // publishedDay keeps the day within what a Date32 holds: films are older than 1900.
@@ -229,7 +238,7 @@ func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 			c.add("client_time", col(rows, func(x *row) *time.Time {
 				return clientTime(x.ClientTime)
 			}))
-			addStood(c, r, rows)
+			addStood(c, r, rows, func(x *row) string { return x.Replayed })
 			addPosition(c, r, rows,
 				func(x *row) int64 { return x.Offset },
 				func(x *row) time.Time { return x.RecordedAt })

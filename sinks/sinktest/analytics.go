@@ -53,6 +53,7 @@ func TestAnalytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 		{"keeps what a client said of its time", analyticsClientTime},
 		{"keeps the newest of several partitions", analyticsNewestAcrossPartitions},
 		{"keeps dead letters and their resolution", analyticsDeadLetters},
+		{"shows the newest version, replayed or not", analyticsReplayedVersions},
 		{"keeps progress monotone", analyticsProgress},
 		{"finds trending items", analyticsTrending},
 		{"weighs trending items by their values", analyticsTrendingValues},

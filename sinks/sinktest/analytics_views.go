@@ -212,6 +212,47 @@ func analyticsNewestAcrossPartitions(t *testing.T, e AnalyticsEngine) {
 	require.Empty(t, e.Query(t, "SELECT user_id FROM users"), "the newest, wherever it stands")
 }
 
+// Offsets of replayed dead letters say nothing of the order of the records.
+func analyticsReplayedVersions(t *testing.T, e AnalyticsEngine) {
+	ctx := t.Context()
+	for _, x := range []struct {
+		topic, letter string
+		offset        int64
+		after         time.Duration
+		name          string
+		want          string
+	}{
+		{"items", "", 900, time.Minute, "first", "first"},
+		{"analytics.replay", "a", 3, 3 * time.Minute, "later", "later"},
+		{"analytics.replay", "b", 4, 2 * time.Minute, "earlier, replayed later", "later"},
+		{"items", "", 901, time.Minute + time.Second, "before that", "later"},
+		{"analytics.replay", "c", 5, 0, "long ago", "later"},
+		{"analytics.replay", "a", 6, 3 * time.Minute, "later", "later"},
+		{"items", "", 902, time.Hour, "last", "last"},
+	} {
+		at := analyticsTook.Add(x.after)
+		require.NoError(t, e.Store.Insert(
+			ctx, span(x.topic, 0, x.offset, x.offset),
+			sinks.ItemRows{{
+				Item:   schemas.Item{ItemID: "i", Title: x.name, OccurredAt: analyticsDay},
+				Offset: x.offset, RecordedAt: at, Replayed: x.letter,
+			}},
+		))
+		require.NoError(t, e.Store.Insert(
+			ctx, span(x.topic, 0, x.offset, x.offset),
+			sinks.UserRows{{
+				User: schemas.User{
+					UserID: "u", Attributes: map[string]any{"is": x.name}, OccurredAt: analyticsDay,
+				},
+				Offset: x.offset, RecordedAt: at, Replayed: x.letter,
+			}},
+		))
+		require.Equal(t, [][]string{{x.want}}, e.Query(t, "SELECT title FROM items"), x.name)
+		require.Equal(t, [][]string{{`{"is":"` + x.want + `"}`}},
+			e.Query(t, "SELECT attributes FROM users"), x.name)
+	}
+}
+
 func analyticsDeadLetters(t *testing.T, e AnalyticsEngine) {
 	ctx := t.Context()
 	letter := sinks.DeadLetterRow{

@@ -120,12 +120,15 @@ func recommendationInsertion(r record.Range, rows []sinks.RecommendationRow) ins
 }
 
 // newerRow ends a statement that replaces the row of a key by a newer one. In a partition the
-// offset decides. Offsets of different partitions cannot be compared: there the log time decides,
-// then the partition.
+// offset decides. Offsets of different partitions cannot be compared, and those of replayed dead
+// letters are in no order: there the log time decides, then the partition.
 func newerRow(table string) string {
 	return strings.ReplaceAll(`
-			WHERE CASE excluded.log_partition
-				WHEN TABLE.log_partition THEN excluded.log_offset >= TABLE.log_offset
+			WHERE CASE
+				WHEN excluded.log_topic = TABLE.log_topic
+					AND excluded.log_partition = TABLE.log_partition
+					AND excluded.log_topic NOT LIKE '%.replay'
+				THEN excluded.log_offset >= TABLE.log_offset
 				ELSE (excluded.recorded_at, excluded.log_partition) >
 					(TABLE.recorded_at, TABLE.log_partition)
 			END`, "TABLE", table)
