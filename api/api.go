@@ -57,6 +57,8 @@ type Deps struct {
 	Emitter Emitter
 	// DeadLetters is required.
 	DeadLetters DeadLetters
+	// Plans is required. It is what DeadLetters is, for dry runs.
+	Plans DeadLetterPlans
 	// Status returns the state of the pipeline. Required.
 	Status func(ctx context.Context) (Status, error)
 	// Checks are the readiness checks of /readyz.
@@ -101,10 +103,10 @@ type Server struct {
 // New returns a server that is not serving yet: see Serve and Handler.
 func New(cfg config.HTTP, deps Deps) (*Server, error) {
 	if deps.Recommender == nil || deps.Gateway == nil || deps.Emitter == nil ||
-		deps.DeadLetters == nil ||
+		deps.DeadLetters == nil || deps.Plans == nil ||
 		deps.Status == nil {
 		return nil, errors.New(
-			"api: Recommender, Gateway, Emitter, DeadLetters and Status are required",
+			"api: Recommender, Gateway, Emitter, DeadLetters, Plans and Status are required",
 		)
 	}
 	if deps.Log == nil {

@@ -139,6 +139,21 @@ type letters struct {
 	rate   float64
 	note   string
 	err    error
+
+	correction deadletter.Correction
+	plan       deadletter.Plan
+}
+
+func (l *letters) PlanReplay(
+	_ context.Context, f deadletter.Filter, c deadletter.Correction,
+) (deadletter.Plan, error) {
+	l.filter, l.correction = f, c
+	return l.plan, l.err
+}
+
+func (l *letters) PlanDrop(_ context.Context, f deadletter.Filter) (deadletter.Plan, error) {
+	l.filter = f
+	return l.plan, l.err
 }
 
 func (l *letters) List(_ context.Context, f deadletter.Filter) ([]deadletter.Letter, error) {
@@ -160,7 +175,7 @@ func (l *letters) Replay(
 	f deadletter.Filter,
 	o deadletter.ReplayOptions,
 ) (int, error) {
-	l.filter, l.rate, l.note = f, o.Rate, o.Reason
+	l.filter, l.rate, l.note, l.correction = f, o.Rate, o.Reason, o.Correction
 	return len(l.all), l.err
 }
 
@@ -204,7 +219,8 @@ func setup(t *testing.T, changes ...change) *fixture {
 	cfg := config.Default().HTTP
 	cfg.Addr = "127.0.0.1:0"
 	deps := api.Deps{
-		Recommender: recommender, Gateway: gateway, Emitter: f.emitter, DeadLetters: f.letters,
+		Recommender: recommender, Gateway: gateway, Emitter: f.emitter,
+		DeadLetters: f.letters, Plans: f.letters,
 		Version: "v1.2.3",
 		Log:     slog.New(slog.NewTextHandler(f.logs, nil)),
 		Status: func(context.Context) (api.Status, error) {
@@ -484,7 +500,7 @@ func TestDeadLetters(t *testing.T) {
 	require.Equal(t, 200, w.Code, w.Body.String())
 	require.Equal(t, deadletter.Filter{
 		Group: "embed", Class: "permanent", Topic: "interactions", Reason: "user", State: "open",
-		Since: at.Add(-time.Hour), Limit: 5,
+		Since: at.Add(-time.Hour), Limit: 6, WithoutValues: true,
 	}, f.letters.filter)
 	require.Contains(t, w.Body.String(), `"reason":"no user_id"`)
 	require.NotContains(t, w.Body.String(), "item_id", "values are for whoever shows one")
@@ -505,7 +521,7 @@ func TestDeadLetters(t *testing.T) {
 
 	w = f.do(t, "POST", "/v1/poison/replay", `{"ids":["d1"],"rate":50,"note":"fixed"}`)
 	require.JSONEq(t, `{"count":2}`, w.Body.String())
-	require.Equal(t, deadletter.Filter{IDs: []string{"d1"}, State: "open"}, f.letters.filter)
+	require.Equal(t, deadletter.Filter{IDs: []string{"d1"}}, f.letters.filter)
 	require.InDelta(t, 50, f.letters.rate, 0)
 	require.Equal(t, "fixed", f.letters.note)
 
@@ -739,4 +755,86 @@ func TestOpenAPIIsComplete(t *testing.T) {
 		"POST /v1/events", "POST /v1/poison/drop", "POST /v1/poison/replay",
 		"PUT /v1/items/{id}", "PUT /v1/users/{id}", "PUT /v1/users/{id}/friends/{friend}",
 	}, got)
+}
+
+// What is wrong with a request is told to whoever sent it, and is no failure of the server.
+func TestMistakesWithDeadLettersAreTold(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct {
+		name string
+		err  error
+		code int
+	}{
+		{"an empty id", fmt.Errorf("%w: the id \"\" is too short", deadletter.ErrFilter), 422},
+		{"an unknown id", fmt.Errorf("%w: id \"dddd\"", deadletter.ErrNotFound), 404},
+		{"one that is not whole", fault.Permanentf("it cannot be replayed"), 422},
+		{"a store that is away", fault.Transientf("connection refused"), 503},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			f := setup(t)
+			f.letters.err = x.err
+			for _, path := range []string{"/v1/poison/replay", "/v1/poison/drop"} {
+				for _, body := range []string{`{"ids":[""]}`, `{"ids":[""],"dry_run":true}`} {
+					w := f.do(t, "POST", path, body)
+					require.Equal(t, x.code, w.Code, w.Body.String())
+				}
+			}
+		})
+	}
+}
+
+func TestDeadLettersComeInPages(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	for i := range 3 {
+		f.letters.all = append(f.letters.all, deadletter.Letter{
+			ID: fmt.Sprint("d", i), Group: "embed", State: "open", WrittenAt: time.UnixMilli(5),
+		})
+	}
+	type page struct {
+		Next string `json:"next_after"`
+		Rows []any  `json:"dead_letters"`
+	}
+	p := decode[page](t, f.do(t, "GET", "/v1/poison?limit=2&after=7_d9", ""))
+	require.Equal(t, "7_d9", f.letters.filter.After)
+	require.Len(t, p.Rows, 2)
+	require.Equal(t, "5_d1", p.Next)
+	p = decode[page](t, f.do(t, "GET", "/v1/poison?limit=3", ""))
+	require.Len(t, p.Rows, 3)
+	require.Empty(t, p.Next, "the last")
+}
+
+func TestCorrectionsAndDryRuns(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.letters.all = make([]deadletter.Letter, 1)
+	w := f.do(t, "POST", "/v1/poison/replay",
+		`{"ids":["abcd"],"value":{"value":12345678901234567890,"x":null}}`)
+	require.JSONEq(t, `{"count":1}`, w.Body.String())
+	require.Equal(t, deadletter.Correction{
+		Value: []byte(`{"value":12345678901234567890,"x":null}`),
+	}, f.letters.correction, "byte for byte")
+	f.letters.plan = deadletter.Plan{
+		Count: 1, Refused: 1, Problems: []error{errors.New("no action")},
+		Reasons: []deadletter.Reasons{{
+			Group: "embed", Class: "permanent", Reason: "why", Count: 2, Example: "d1",
+		}},
+		Changes: []deadletter.Change{{ID: "d1", Before: []byte("{"), After: []byte(`{"a":1}`)}},
+	}
+	f.letters.all = nil
+	w = f.do(t, "POST", "/v1/poison/replay",
+		`{"reason":"why","patch":{"action":"like","value":null},"dry_run":true}`)
+	require.Equal(t, 200, w.Code, w.Body.String())
+	require.JSONEq(t, `{"action":"like","value":null}`, string(f.letters.correction.Patch))
+	require.JSONEq(t, `{"count":1,"dry_run":true,"refused":1,"problems":["no action"],
+		"reasons":[
+			{"group":"embed","class":"permanent","reason":"why","count":2,"example":"d1"}],
+		"changes":[{"id":"d1","before_hex":"7b","after":{"a":1}}]}`, w.Body.String())
+	w = f.do(t, "POST", "/v1/poison/replay", `{"reason":"why","patch":[1]}`)
+	require.Equal(t, 422, w.Code)
+	f.letters.note = "untouched"
+	w = f.do(t, "POST", "/v1/poison/drop", `{"reason":"why","note":"junk","dry_run":true}`)
+	require.Contains(t, w.Body.String(), `"dry_run":true`)
+	require.Equal(t, "untouched", f.letters.note)
 }

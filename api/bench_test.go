@@ -48,9 +48,9 @@ func BenchmarkAnswer(b *testing.B) {
 	cfg.APIKeys = []config.APIKey{{Name: "site", Key: readKey, Roles: []string{config.RoleRead}}}
 	s, err := api.New(cfg, api.Deps{
 		Recommender: ready{list: list}, Gateway: noGateway{}, Emitter: newEmitter(),
-		DeadLetters: &letters{},
-		Status:      func(context.Context) (api.Status, error) { return api.Status{}, nil },
-		Hooks:       api.Hooks{Answered: func(string, string, int, time.Duration) {}},
+		DeadLetters: &letters{}, Plans: &letters{},
+		Status: func(context.Context) (api.Status, error) { return api.Status{}, nil },
+		Hooks:  api.Hooks{Answered: func(string, string, int, time.Duration) {}},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 
 	"github.com/slipstream-rec/slipstream/config"
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
@@ -20,13 +21,24 @@ import (
 type DeadLetters interface {
 	// List returns those that match, newest first.
 	List(ctx context.Context, f deadletter.Filter) ([]deadletter.Letter, error)
-	// Get returns one, or an error that is deadletter.ErrNotFound.
+	// Get returns one, or an error that is deadletter.ErrNotFound. The beginning of an id is
+	// enough.
 	Get(ctx context.Context, id string) (deadletter.Letter, error)
 	// Replay sends those that match to their group again. It returns how many it has sent, also
 	// beside an error.
 	Replay(ctx context.Context, f deadletter.Filter, o deadletter.ReplayOptions) (int, error)
 	// Drop marks those that match as not to be replayed, and returns how many.
 	Drop(ctx context.Context, f deadletter.Filter, reason string) (int, error)
+}
+
+// DeadLetterPlans tell what would be done to dead letters. *deadletter.Store implements it.
+type DeadLetterPlans interface {
+	// PlanReplay tells what a replay with the correction would do.
+	PlanReplay(
+		ctx context.Context, f deadletter.Filter, c deadletter.Correction,
+	) (deadletter.Plan, error)
+	// PlanDrop tells what a drop would do.
+	PlanDrop(ctx context.Context, f deadletter.Filter) (deadletter.Plan, error)
 }
 
 // Letter is a dead letter as it is shown.
@@ -56,6 +68,11 @@ type wholeLetter struct {
 	Headers []shownHeader `json:"headers" nullable:"false"`
 	Value   any           `json:"value,omitempty" doc:"The record's value, when it is JSON."`
 	Hex     string        `json:"value_hex,omitempty" doc:"The record's value in hexadecimal, when it is not JSON."`
+
+	Original      any    `json:"original_value,omitempty" doc:"The value that failed first, where a corrected one has failed since."`
+	OriginalHex   string `json:"original_value_hex,omitempty" doc:"The same in hexadecimal, when it is not JSON."`
+	Correction    any    `json:"correction,omitempty" doc:"The value that replays send in place of the dead letter's."`
+	CorrectionHex string `json:"correction_hex,omitempty" doc:"The same in hexadecimal, when it is not JSON."`
 }
 
 type shownHeader struct {
@@ -84,29 +101,41 @@ func showWhole(l *deadletter.Letter) wholeLetter {
 	for i, h := range l.Headers {
 		w.Headers[i] = shownHeader{h.Key, record.Readable(h.Value)}
 	}
-	if record.IsJSON(l.Value) {
-		w.Value = json.RawMessage(l.Value)
-	} else {
-		w.Hex = hex.EncodeToString(l.Value)
+	w.Value, w.Hex = shownValue(l.Value)
+	if l.Original != nil {
+		w.Original, w.OriginalHex = shownValue(l.Original)
+	}
+	if l.Correction != nil {
+		w.Correction, w.CorrectionHex = shownValue(l.Correction)
 	}
 	return w
+}
+
+// shownValue returns a value as JSON, or in hexadecimal.
+func shownValue(value []byte) (any, string) {
+	if record.IsJSON(value) {
+		return json.RawMessage(value), ""
+	}
+	return nil, hex.EncodeToString(value)
 }
 
 type listInput struct {
 	Group  string    `query:"group" doc:"Only of this consumer group."`
 	Class  string    `query:"class" enum:"permanent,unknown,transient" doc:"Only of this class of failure."`
 	Topic  string    `query:"topic" doc:"Only from this topic."`
-	Reason string    `query:"reason" doc:"Only with this text in the reason."`
+	Reason string    `query:"reason" doc:"Only with these words in the reason, each of them whole. Case does not matter."`
 	Since  time.Time `query:"since" doc:"Only written at this time or later."`
 	Until  time.Time `query:"until" doc:"Only written before this time."`
 	State  string    `query:"state" enum:"open,replayed,dropped" doc:"Only in this state."`
 	Limit  int       `query:"limit" minimum:"1" maximum:"10000" default:"100" doc:"Maximum number, newest first."`
+	After  string    `query:"after" maxLength:"256" doc:"next_after of the page before. Without it the first page."`
 }
 
 type listOutput struct {
 	CacheControl string `header:"Cache-Control"`
 	Body         struct {
 		DeadLetters []Letter `json:"dead_letters" nullable:"false"`
+		NextAfter   string   `json:"next_after,omitempty" doc:"The parameter after of the next page. Absent: this is the last."`
 	}
 }
 
@@ -117,21 +146,22 @@ type letterOutput struct {
 
 // Choice selects dead letters in the body of a request to replay or drop.
 type Choice struct {
-	IDs    []string  `json:"ids,omitempty" maxItems:"10000" doc:"Those with these ids."`
+	IDs    []string  `json:"ids,omitempty" maxItems:"10000" doc:"Those with these ids, or with ids that begin so, if no other does. In whatever state: without ids, the open ones are chosen."`
 	Group  string    `json:"group,omitempty" doc:"Those of this consumer group."`
 	Class  string    `json:"class,omitempty" enum:"permanent,unknown,transient" doc:"Those of this class of failure."`
 	Topic  string    `json:"topic,omitempty" doc:"Those from this topic."`
-	Reason string    `json:"reason,omitempty" doc:"Those with this text in the reason."`
+	Reason string    `json:"reason,omitempty" doc:"Those with these words in the reason, each of them whole. Case does not matter."`
 	Since  time.Time `json:"since,omitzero" required:"false" doc:"Those written at this time or later."`
 	Until  time.Time `json:"until,omitzero" required:"false" doc:"Those written before this time."`
 	All    bool      `json:"all,omitempty" doc:"All open ones: required when nothing else is selected."`
 	Note   string    `json:"note,omitempty" maxLength:"1000" doc:"The reason, which is kept."`
+	DryRun bool      `json:"dry_run,omitempty" doc:"Only tell what would be done."`
 }
 
 func (c *Choice) filter() (deadletter.Filter, error) {
 	f := deadletter.Filter{
 		IDs: c.IDs, Group: c.Group, Class: c.Class, Topic: c.Topic, Reason: c.Reason,
-		Since: c.Since, Until: c.Until, State: deadletter.Open,
+		Since: c.Since, Until: c.Until,
 	}
 	if !f.Restricts() && !c.All {
 		return f, huma.Error422UnprocessableEntity(
@@ -144,7 +174,9 @@ func (c *Choice) filter() (deadletter.Filter, error) {
 type replayInput struct {
 	Body struct {
 		Choice
-		Rate float64 `json:"rate,omitempty" minimum:"0" doc:"Maximum dead letters per second; 0: no limit. The answer comes when all are sent."`
+		Rate  float64    `json:"rate,omitempty" minimum:"0" doc:"Maximum dead letters per second; 0: no limit. The answer comes when all are sent."`
+		Value *jsonValue `json:"value,omitempty" doc:"The corrected value, in place of the value of the one dead letter that is chosen."`
+		Patch *jsonPatch `json:"patch,omitempty" doc:"A JSON merge patch (RFC 7396) for the value of each dead letter that is chosen."`
 	}
 }
 
@@ -155,6 +187,7 @@ type dropInput struct {
 type countOutput struct {
 	Body struct {
 		Count int `json:"count" doc:"Number of dead letters."`
+		*Plan
 	}
 }
 
@@ -163,7 +196,7 @@ func (s *Server) deadLetters(doc huma.API) {
 		OperationID: "list-dead-letters", Method: http.MethodGet, Path: "/v1/poison",
 		Tags:        []string{tagOperate},
 		Summary:     "Dead letters",
-		Description: "Records that could not be processed, newest first.",
+		Description: "Records that could not be processed, newest first, in pages.",
 	}, config.RoleOperate), s.listDeadLetters)
 	huma.Register(doc, s.guarded(huma.Operation{
 		OperationID: "show-dead-letter", Method: http.MethodGet, Path: "/v1/poison/{id}",
@@ -175,16 +208,21 @@ func (s *Server) deadLetters(doc huma.API) {
 		OperationID: "replay-dead-letters", Method: http.MethodPost, Path: "/v1/poison/replay",
 		Tags:    []string{tagOperate},
 		Summary: "Replay dead letters",
-		Description: "Sends the open dead letters that match to their group again. Replaying " +
-			"one twice counts once. One that fails again becomes open again.",
+		Description: "Sends the dead letters that match to their group again. Replaying " +
+			"one twice counts once. One that fails again becomes open again. With a value or a " +
+			"patch they are corrected: each is decoded as its group does first, and if one " +
+			"cannot be, none is sent. The corrected event has the identity of the original, so " +
+			"that one of them counts.",
+		Errors:      []int{http.StatusNotFound},
 		Middlewares: huma.Middlewares{patient},
 	}, config.RoleOperate), s.replayDeadLetters)
 	huma.Register(doc, s.guarded(huma.Operation{
 		OperationID: "drop-dead-letters", Method: http.MethodPost, Path: "/v1/poison/drop",
 		Tags:    []string{tagOperate},
 		Summary: "Drop dead letters",
-		Description: "Marks the open dead letters that match as dropped. They stay on the log " +
+		Description: "Marks the dead letters that match as dropped. They stay on the log " +
 			"until its retention deletes them.",
+		Errors: []int{http.StatusNotFound},
 	}, config.RoleOperate), s.dropDeadLetters)
 }
 
@@ -199,12 +237,17 @@ func patient(ctx huma.Context, next func(huma.Context)) {
 func (s *Server) listDeadLetters(ctx context.Context, in *listInput) (*listOutput, error) {
 	found, err := s.deps.DeadLetters.List(ctx, deadletter.Filter{
 		Group: in.Group, Class: in.Class, Topic: in.Topic, Reason: in.Reason, Since: in.Since,
-		Until: in.Until, State: deadletter.State(in.State), Limit: in.Limit,
+		Until: in.Until, State: deadletter.State(in.State), Limit: in.Limit + 1, After: in.After,
+		WithoutValues: true,
 	})
 	if err != nil {
 		return nil, s.failLetters(ctx, "list dead letters", err)
 	}
 	out := &listOutput{CacheControl: cachePrivate}
+	if len(found) > in.Limit {
+		found = found[:in.Limit]
+		out.Body.NextAfter = deadletter.PageEnd(&found[in.Limit-1])
+	}
 	out.Body.DeadLetters = make([]Letter, len(found))
 	for i := range found {
 		out.Body.DeadLetters[i] = show(&found[i])
@@ -212,26 +255,24 @@ func (s *Server) listDeadLetters(ctx context.Context, in *listInput) (*listOutpu
 	return out, nil
 }
 
-// failLetters is fail for a request whose filter may be wrong.
+// failLetters is fail for a request that may be wrong: its filter, or what is to be done.
 func (s *Server) failLetters(ctx context.Context, doing string, err error) error {
-	if errors.Is(err, deadletter.ErrFilter) {
+	switch {
+	case errors.Is(err, deadletter.ErrNotFound):
+		return huma.Error404NotFound(err.Error() + ": GET /v1/poison lists them")
+	case errors.Is(err, deadletter.ErrFilter), fault.ClassOf(err) == fault.Permanent:
 		return huma.Error422UnprocessableEntity(err.Error())
 	}
 	return s.fail(ctx, doing, err)
 }
 
 func (s *Server) showDeadLetter(ctx context.Context, in *struct {
-	ID string `path:"id" maxLength:"256"`
+	ID string `path:"id" maxLength:"256" doc:"The id, or its beginning if no other id begins so."`
 },
 ) (*letterOutput, error) {
 	l, err := s.deps.DeadLetters.Get(ctx, in.ID)
-	if errors.Is(err, deadletter.ErrNotFound) {
-		return nil, huma.Error404NotFound(
-			"there is no dead letter " + in.ID + ": GET /v1/poison lists them",
-		)
-	}
 	if err != nil {
-		return nil, s.fail(ctx, "show a dead letter", err)
+		return nil, s.failLetters(ctx, "show a dead letter", err)
 	}
 	return &letterOutput{CacheControl: cachePrivate, Body: showWhole(&l)}, nil
 }
@@ -241,10 +282,23 @@ func (s *Server) replayDeadLetters(ctx context.Context, in *replayInput) (*count
 	if err != nil {
 		return nil, err
 	}
+	o := deadletter.ReplayOptions{Rate: in.Body.Rate, Reason: in.Body.Note}
+	if in.Body.Value != nil {
+		o.Correction.Value = in.Body.Value.raw
+	}
+	if in.Body.Patch != nil {
+		o.Correction.Patch = in.Body.Patch.raw
+	}
 	out := &countOutput{}
-	if out.Body.Count, err = s.deps.DeadLetters.Replay(
-		detached(ctx), f, deadletter.ReplayOptions{Rate: in.Body.Rate, Reason: in.Body.Note},
-	); err != nil {
+	if in.Body.DryRun {
+		plan, err := s.deps.Plans.PlanReplay(ctx, f, o.Correction)
+		if err != nil {
+			return nil, s.failLetters(ctx, "plan a replay of dead letters", err)
+		}
+		out.Body.Count, out.Body.Plan = plan.Count, showPlan(&plan)
+		return out, nil
+	}
+	if out.Body.Count, err = s.deps.DeadLetters.Replay(detached(ctx), f, o); err != nil {
 		if out.Body.Count > 0 {
 			s.log.Warn("dead letters were replayed in part", "replayed", out.Body.Count)
 		}
@@ -259,6 +313,14 @@ func (s *Server) dropDeadLetters(ctx context.Context, in *dropInput) (*countOutp
 		return nil, err
 	}
 	out := &countOutput{}
+	if in.Body.DryRun {
+		plan, err := s.deps.Plans.PlanDrop(ctx, f)
+		if err != nil {
+			return nil, s.failLetters(ctx, "plan a drop of dead letters", err)
+		}
+		out.Body.Count, out.Body.Plan = plan.Count, showPlan(&plan)
+		return out, nil
+	}
 	if out.Body.Count, err = s.deps.DeadLetters.Drop(ctx, f, in.Body.Note); err != nil {
 		return nil, s.failLetters(ctx, "drop dead letters", err)
 	}

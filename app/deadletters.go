@@ -4,13 +4,18 @@ import (
 	"context"
 
 	"github.com/slipstream-rec/slipstream/processors"
+	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// DeadLetters opens the dead letters of every group.
-func (k *Kafka) DeadLetters() *deadletter.Store {
-	return deadletter.New(k.conn, k.pub, k.conn.Names(), processors.Groups())
+// DeadLetters returns the dead letters of every group, with an index that all callers share.
+func (k *Kafka) DeadLetters() *deadletter.Store { return k.letters }
+
+func (k *Kafka) openLetters(actions *schemas.Actions) *deadletter.Store {
+	return deadletter.New(
+		k.conn, k.pub, k.conn.Names(), processors.Groups(), processors.NewReplayCheck(actions),
+	)
 }
 
 // PastOf returns what is known of the records of a group that became dead letters, still empty.

@@ -17,6 +17,7 @@ import (
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
 	"github.com/slipstream-rec/slipstream/stream/admin"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -29,6 +30,7 @@ type Kafka struct {
 	// retentions are those of the topics whose records are deleted by time.
 	retentions map[string]time.Duration
 	metrics    *telemetry.Metrics
+	letters    *deadletter.Store
 	// unread are the batches of the log that could not be read.
 	unread unread
 	// writers lets the log compactor of the embedded broker hold back the writing to a topic.
@@ -45,6 +47,10 @@ var (
 
 // OpenKafka connects to the brokers.
 func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
+	actions, err := Actions(cfg)
+	if err != nil {
+		return nil, err
+	}
 	c := stream.DefaultConfig(cfg.Kafka.Brokers...)
 	c.ClientID, c.Prefix = cfg.Kafka.ClientID, cfg.Kafka.TopicPrefix
 	c.Renamed = schemas.Renamed()
@@ -84,6 +90,7 @@ func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 		return nil, err
 	}
 	k.conn, k.pub = conn, pub
+	k.letters = k.openLetters(actions)
 	if err := k.readProducerTimes(ctx); err != nil {
 		_ = k.Close()
 		return nil, err

@@ -71,8 +71,8 @@ func (a *App) newServer() (*api.Server, error) {
 	}
 	return api.New(h, api.Deps{
 		Recommender: a.recommender, Gateway: gateway, Emitter: a.kafka,
-		DeadLetters: a.kafka.DeadLetters(),
-		Status:      a.status, Checks: a.checks(), Metrics: a.metrics.Handler(), AsyncAPI: asyncAPI,
+		DeadLetters: a.kafka.DeadLetters(), Plans: a.kafka.DeadLetters(),
+		Status: a.status, Checks: a.checks(), Metrics: a.metrics.Handler(), AsyncAPI: asyncAPI,
 		Actions: a.actions, Version: a.version, Log: a.log,
 		Hooks: api.Hooks{
 			Answered: a.metrics.Request,
@@ -138,7 +138,7 @@ func (a *App) status(ctx context.Context) (api.Status, error) {
 	if err != nil {
 		return st, fmt.Errorf("read the positions of the groups: %w", err)
 	}
-	open, err := a.kafka.openLetters(ctx)
+	open, err := a.kafka.letters.Open(ctx)
 	if err != nil {
 		return st, err
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/admin"
-	"github.com/slipstream-rec/slipstream/stream/deadletter"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -62,9 +61,9 @@ func (k *Kafka) Look(ctx context.Context, interval time.Duration) (Status, error
 	if err != nil {
 		return Status{}, err
 	}
-	open, err := k.openLetters(ctx)
+	open, err := k.letters.Open(ctx)
 	if err != nil {
-		return Status{}, err
+		return Status{}, fmt.Errorf("read dead letters: %w", err)
 	}
 	seconds := after.at.Sub(before.at).Seconds()
 	out := Status{At: after.at.UTC()}
@@ -157,16 +156,4 @@ func (k *Kafka) snapshot(ctx context.Context) (logView, error) {
 		v.groups[name] = g
 	}
 	return v, nil
-}
-
-func (k *Kafka) openLetters(ctx context.Context) (map[string]int, error) {
-	letters, err := k.DeadLetters().List(ctx, deadletter.Filter{State: deadletter.Open})
-	if err != nil {
-		return nil, fmt.Errorf("read dead letters: %w", err)
-	}
-	out := make(map[string]int)
-	for i := range letters {
-		out[letters[i].Group]++
-	}
-	return out, nil
 }

@@ -136,11 +136,11 @@ func (k *Kafka) traceGroups(ctx context.Context, found []Traced) error {
 	if err != nil {
 		return fmt.Errorf("read the positions of the groups: %w", err)
 	}
-	letters, err := k.DeadLetters().List(ctx, deadletter.Filter{})
-	if err != nil {
-		return fmt.Errorf("read dead letters: %w", err)
-	}
 	forwarded, err := k.forwarded(ctx, found)
+	if err != nil {
+		return err
+	}
+	letters, err := k.lettersAt(ctx, found, forwarded)
 	if err != nil {
 		return err
 	}
@@ -174,6 +174,29 @@ func (k *Kafka) traceGroups(ctx context.Context, found []Traced) error {
 		}
 	}
 	return nil
+}
+
+// lettersAt returns the dead letters of events, where they stand and where they were forwarded to.
+func (k *Kafka) lettersAt(
+	ctx context.Context, found []Traced, forwarded map[groupPosition]record.Position,
+) ([]deadletter.Letter, error) {
+	f := deadletter.Filter{WithoutValues: true}
+	for i := range found {
+		f.Origins = append(f.Origins, record.Position{
+			TopicPartition: record.TopicPartition{
+				Topic: found[i].Topic, Partition: found[i].Partition,
+			},
+			Offset: found[i].Offset,
+		})
+	}
+	for _, at := range forwarded {
+		f.Origins = append(f.Origins, at)
+	}
+	letters, err := k.letters.List(ctx, f)
+	if err != nil {
+		return nil, fmt.Errorf("read dead letters: %w", err)
+	}
+	return letters, nil
 }
 
 // tracedGroup returns the progress of a group with the record at an offset of a partition.

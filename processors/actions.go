@@ -5,13 +5,13 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// decode reads an interaction whose action is declared.
-func (p *Analytics) decode(r *record.Record) (schemas.Interaction, error) {
+// decodeDeclared reads an interaction whose action is declared.
+func decodeDeclared(r *record.Record, actions *schemas.Actions) (schemas.Interaction, error) {
 	x, err := schemas.DecodeInteraction(r)
 	if err != nil {
 		return x, err
 	}
-	return x, p.actions.Check(&x)
+	return x, actions.Check(&x)
 }
 
 // orBuiltIn returns the table of the built-in actions for nil.

@@ -160,12 +160,12 @@ var analyticsReplay = record.ReplayTopic(schemas.GroupAnalytics)
 // look adds a record of before to the window of its partition.
 func (p *Analytics) look(w *window, r *record.Record) {
 	if firstTopic(r, schemas.GroupAnalytics, analyticsInputs()) != schemas.TopicInteractions {
-		if decodable(r) {
+		if p.decodable(r) {
 			w.replayed(r)
 		}
 		return
 	}
-	x, err := p.decode(r)
+	x, err := decodeDeclared(r, p.actions)
 	switch {
 	case err == nil:
 		w.seen(r.Offset, identity(r, &x))

@@ -169,7 +169,7 @@ func (in *insertion) marker(r *record.Record) error {
 func (in *insertion) interaction(
 	w *window, r *record.Record,
 ) (row sinks.InteractionRow, at time.Time, keep bool, err error) {
-	x, err := in.p.decode(r)
+	x, err := decodeDeclared(r, in.p.actions)
 	if err != nil {
 		return row, at, false, err
 	}
@@ -229,5 +229,6 @@ func (in *insertion) deadLetter(
 	r *record.Record,
 ) (row sinks.DeadLetterRow, at time.Time, keep bool, err error) {
 	row, err = deadLetterRow(r)
-	return row, row.LastFailedAt, err == nil && !in.p.namesErased(r), err
+	keep = err == nil && row.State != deadLetterCorrected && !in.p.namesErased(r)
+	return row, row.LastFailedAt, keep, err
 }

@@ -341,3 +341,20 @@ func TestReplayedRowsThatTheStoreRefusesAreNamed(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, sinks.Counts{Rows: 1, ItemHours: 1, UserDays: 1}, n)
 }
+
+// What is kept beside a dead letter for its replay is no state of it.
+func TestCorrectionsMakeNoRows(t *testing.T) {
+	t.Parallel()
+	a := openAnalytics(t)
+	note := record.Record{
+		Topic: record.PoisonTopic(schemas.GroupEmbed), Key: []byte("ann"), Value: []byte("{}"),
+		Headers: []record.Header{
+			{Key: record.HeaderID, Value: []byte("letter")},
+			{Key: record.HeaderResolution, Value: []byte("corrected")},
+		},
+	}
+	require.NoError(t, a.handle(t, note))
+	for _, rows := range a.store.inserts {
+		require.Zero(t, rows.Len())
+	}
+}

@@ -15,6 +15,10 @@ import (
 // maxDeadValue bounds the value kept for analysts. The dead letter on its topic is complete.
 const maxDeadValue = 64 << 10
 
+// deadLetterCorrected is the state in a record that keeps the corrected value of a dead letter. It
+// is for the replay alone and makes no row: the replay changes the state.
+const deadLetterCorrected = "corrected"
+
 // deadLetterRow makes a row from the headers of a dead letter or of its resolution.
 func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 	row := sinks.DeadLetterRow{

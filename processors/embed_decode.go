@@ -120,10 +120,7 @@ func (p *Embed) interaction(r *record.Record) (x schemas.Interaction, at time.Ti
 	if err != nil {
 		return x, at, err
 	}
-	x, err = schemas.DecodeInteraction(origin)
-	if err == nil {
-		err = p.cfg.Actions.Check(&x)
-	}
+	x, err = decodeDeclared(origin, p.cfg.Actions)
 	if err == nil && r.Topic == misplacedInteractions {
 		err = checkForwarded(r, x.UserID, p.cfg.UserPartitions)
 	}

@@ -53,15 +53,16 @@ func replayIdentity(r *record.Record, id string) [2]uint64 {
 }
 
 // decodable tells whether analytics can decode a record.
-func decodable(r *record.Record) bool {
-	return decodeAs(firstTopic(r, schemas.GroupAnalytics, analyticsInputs()), r) == nil
+func (p *Analytics) decodable(r *record.Record) bool {
+	topic := firstTopic(r, schemas.GroupAnalytics, analyticsInputs())
+	return decodeAs(topic, r, p.actions) == nil
 }
 
 // decodeAs decodes a record as those of a topic are decoded, and returns what is wrong with it.
-func decodeAs(topic string, r *record.Record) (err error) {
+func decodeAs(topic string, r *record.Record, actions *schemas.Actions) (err error) {
 	switch topic {
 	case schemas.TopicInteractions:
-		_, err = schemas.DecodeInteraction(r)
+		_, err = decodeDeclared(r, actions)
 	case schemas.TopicFriendships:
 		_, err = schemas.DecodeFriendship(r)
 	case schemas.TopicItems:

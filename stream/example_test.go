@@ -91,7 +91,7 @@ func ExampleRouter() {
 	check(router.Run(ctx))
 
 	fmt.Println("sum", sum)
-	letters, err := deadletter.New(conn, publisher, conn.Names(), []string{"sum"}).List(
+	letters, err := deadletter.New(conn, publisher, conn.Names(), []string{"sum"}, nil).List(
 		ctx, deadletter.Filter{Since: time.Now().Add(-time.Hour)},
 	)
 	check(err)

@@ -81,6 +81,12 @@ func (c *Conn) Bounds(
 	return out, nil
 }
 
+// Oldest returns the offset of the oldest record that a partition keeps, its end if there is none.
+func (c *Conn) Oldest(ctx context.Context, tp record.TopicPartition) (int64, error) {
+	all, err := c.Bounds(ctx, map[string][]int{tp.Topic: {tp.Partition}})
+	return all[tp].First, err
+}
+
 // ends asks one broker for the ends of the partitions. failed holds the errors of those for which
 // it has no answer.
 func (c *Conn) ends(

@@ -24,6 +24,7 @@ type poisonFilter struct {
 	group, reason, class, topic, state string
 	since, until                       string
 	limit                              int
+	after                              string
 }
 
 func (f *poisonFilter) add(cmd *cobra.Command) {
@@ -32,7 +33,8 @@ func (f *poisonFilter) add(cmd *cobra.Command) {
 		&f.group, "group", "", "only of this processor: "+strings.Join(processors.Groups(), ", "),
 	)
 	fl.StringVar(
-		&f.reason, "reason", "", "only whose reason contains this text, ignoring case",
+		&f.reason, "reason", "", "only whose reason has these words, each of them whole, "+
+			"ignoring case",
 	)
 	fl.StringVar(&f.class, "class", "", "only of this class: permanent, unknown, transient")
 	fl.StringVar(&f.topic, "topic", "", "only from this topic")
@@ -45,7 +47,7 @@ func (f *poisonFilter) add(cmd *cobra.Command) {
 func (f *poisonFilter) filter(ids []string) (deadletter.Filter, error) {
 	out := deadletter.Filter{
 		IDs: ids, Group: f.group, Topic: f.topic, Reason: f.reason, Class: f.class,
-		State: deadletter.State(f.state), Limit: f.limit,
+		State: deadletter.State(f.state), Limit: f.limit, After: f.after,
 	}
 	var err error
 	if out.Since, err = moment(f.since); err != nil {
@@ -106,7 +108,10 @@ the topic <processor>.poison, with its error and origin in the headers. The othe
 batch were processed.
 
 Read the errors with list and show. Fix the cause, then replay the dead letters (replaying twice
-counts once), or drop them with a reason.`,
+counts once), or drop them with a reason. Where the event itself is wrong, replay it with a
+correction. With --dry-run, replay and drop only tell what they would do.
+
+An id may be shortened to its beginning, where no other id begins so.`,
 	}
 	cmd.AddCommand(newPoisonList(), newPoisonShow(), newPoisonReplay(), newPoisonDrop())
 	return cmd
@@ -139,6 +144,9 @@ func newPoisonList() *cobra.Command {
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.state, "state", "open", "open, replayed, dropped, or empty for all")
 	cmd.Flags().IntVar(&f.limit, "limit", 100, "most dead letters to list; 0: all")
+	cmd.Flags().StringVar(
+		&f.after, "after", "", "go on behind the page before: what its last line says",
+	)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object per line")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		filter, err := f.filter(nil)
@@ -146,18 +154,47 @@ func newPoisonList() *cobra.Command {
 			return err
 		}
 		return withLetters(s, cmd, func(d *deadletter.Store) error {
-			letters, err := d.List(cmd.Context(), filter)
-			if err != nil {
-				return err
-			}
-			return printLetters(cmd.OutOrStdout(), letters, asJSON)
+			return listLetters(cmd, d, filter, asJSON)
 		})
 	}
 	notNegative(cmd, "limit")
 	return cmd
 }
 
-func printLetters(w io.Writer, letters []deadletter.Letter, asJSON bool) error {
+// listPage is how many dead letters are in memory at once.
+const listPage = 100
+
+// listLetters prints dead letters page by page.
+func listLetters(
+	cmd *cobra.Command, d *deadletter.Store, f deadletter.Filter, asJSON bool,
+) error {
+	w, limit := cmd.OutOrStdout(), f.Limit
+	f.WithoutValues = !asJSON
+	for shown := 0; ; {
+		n := listPage
+		if limit > 0 {
+			n = min(n, limit-shown)
+		}
+		f.Limit = n + 1 // one more, to know whether there are more
+		letters, err := d.List(cmd.Context(), f)
+		if err != nil {
+			return err
+		}
+		more := len(letters) > n
+		letters = letters[:min(n, len(letters))]
+		if err := printLetters(w, letters, asJSON, shown == 0); err != nil || !more {
+			return err
+		}
+		shown += n
+		f.After = deadletter.PageEnd(&letters[n-1])
+		if shown == limit {
+			_, err := fmt.Fprintf(cmd.ErrOrStderr(), "there are more: --after %s\n", f.After)
+			return err
+		}
+	}
+}
+
+func printLetters(w io.Writer, letters []deadletter.Letter, asJSON, first bool) error {
 	if asJSON {
 		enc := json.NewEncoder(w)
 		for i := range letters {
@@ -168,6 +205,9 @@ func printLetters(w io.Writer, letters []deadletter.Letter, asJSON bool) error {
 		return nil
 	}
 	if len(letters) == 0 {
+		if !first {
+			return nil
+		}
 		_, err := fmt.Fprintln(w, "no dead letters")
 		return err
 	}
@@ -220,6 +260,12 @@ type letter struct {
 	// Value is the value if it is JSON or text; ValueHex is its hexadecimal form otherwise.
 	Value    any    `json:"value,omitempty"`
 	ValueHex string `json:"value_hex,omitempty"`
+	// Original is the value that failed first, where a corrected one has failed since. Correction
+	// is the value that replays send in place of Value.
+	Original      any    `json:"original_value,omitempty"`
+	OriginalHex   string `json:"original_value_hex,omitempty"`
+	Correction    any    `json:"correction,omitempty"`
+	CorrectionHex string `json:"correction_hex,omitempty"`
 }
 
 func letterView(l *deadletter.Letter) letter {
@@ -237,22 +283,34 @@ func letterView(l *deadletter.Letter) letter {
 	for _, h := range l.Headers {
 		v.Headers[h.Key] = record.Readable(h.Value)
 	}
-	switch {
-	case record.IsJSON(l.Value):
-		v.Value = json.RawMessage(l.Value)
-	case utf8.Valid(l.Value):
-		v.Value = string(l.Value)
-	default:
-		v.ValueHex = hex.EncodeToString(l.Value)
+	v.Value, v.ValueHex = shownValue(l.Value)
+	if l.Original != nil {
+		v.Original, v.OriginalHex = shownValue(l.Original)
+	}
+	if l.Correction != nil {
+		v.Correction, v.CorrectionHex = shownValue(l.Correction)
 	}
 	return v
 }
 
+// shownValue returns a value as JSON or text, or in hexadecimal.
+func shownValue(value []byte) (any, string) {
+	switch {
+	case record.IsJSON(value):
+		return json.RawMessage(value), ""
+	case utf8.Valid(value):
+		return string(value), ""
+	default:
+		return nil, hex.EncodeToString(value)
+	}
+}
+
 func newPoisonShow() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "show ID",
-		Short: "Show one dead letter: its error, origin, headers and payload (decoded, or in hex)",
-		Args:  oneID,
+		Use: "show ID",
+		Short: "Show one dead letter: its error, origin, headers and payload (decoded, or in " +
+			"hex), and its correction",
+		Args: oneID,
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -265,83 +323,6 @@ func newPoisonShow() *cobra.Command {
 			enc.SetIndent("", "  ")
 			enc.SetEscapeHTML(false)
 			return enc.Encode(letterView(&l))
-		})
-	}
-	return cmd
-}
-
-func newPoisonReplay() *cobra.Command {
-	var (
-		f      poisonFilter
-		all    bool
-		rate   float64
-		reason string
-	)
-	cmd := &cobra.Command{
-		Use:   "replay [ID…]",
-		Short: "Return dead letters to their processor; replaying twice counts once",
-		Example: "  slipstream poison replay 4c0e…\n  slipstream poison replay --reason \"no " +
-			"such column\" --rate 100\n  slipstream poison replay --all",
-	}
-	s := addSettings(cmd, kafkaFlags(), nil)
-	f.add(cmd)
-	cmd.Flags().BoolVar(&all, "all", false, "every open dead letter")
-	cmd.Flags().Float64Var(&rate, "rate", 0, "most dead letters per second; 0: no limit")
-	cmd.Flags().StringVar(&reason, "note", "", "a note to keep with the replay: why")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := f.which(args, all); err != nil {
-			return err
-		}
-		filter, err := f.filter(args)
-		if err != nil {
-			return err
-		}
-		return withLetters(s, cmd, func(d *deadletter.Store) error {
-			n, err := d.Replay(cmd.Context(), filter, deadletter.ReplayOptions{
-				Rate:   rate,
-				Reason: reason, Progress: func(done, total int) {
-					if done%1000 == 0 {
-						fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d\n", done, total)
-					}
-				},
-			})
-			fmt.Fprintf(cmd.OutOrStdout(), "replayed %s\n", counted(n, "dead letter"))
-			return err
-		})
-	}
-	notNegative(cmd, "rate")
-	return cmd
-}
-
-func newPoisonDrop() *cobra.Command {
-	var (
-		f      poisonFilter
-		all    bool
-		reason string
-	)
-	cmd := &cobra.Command{
-		Use: "drop [ID…] --because WHY", Short: "Mark dead letters as dropped, with a reason",
-		Example: "  slipstream poison drop 4c0e… --because \"test data\"",
-	}
-	s := addSettings(cmd, kafkaFlags(), nil)
-	f.add(cmd)
-	cmd.Flags().BoolVar(&all, "all", false, "every open dead letter")
-	cmd.Flags().StringVar(&reason, "because", "", "why (required)")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if reason == "" {
-			return errors.New("--because is missing: give the reason, which is kept")
-		}
-		if err := f.which(args, all); err != nil {
-			return err
-		}
-		filter, err := f.filter(args)
-		if err != nil {
-			return err
-		}
-		return withLetters(s, cmd, func(d *deadletter.Store) error {
-			n, err := d.Drop(cmd.Context(), filter, reason)
-			fmt.Fprintf(cmd.OutOrStdout(), "dropped %s\n", counted(n, "dead letter"))
-			return err
 		})
 	}
 	return cmd

@@ -3,8 +3,6 @@ package deadletter
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
@@ -64,9 +62,12 @@ type Letter struct {
 	// Origin to LastOffset. Value are its bytes, and it cannot be replayed.
 	Undecodable bool
 	LastOffset  int64
-	// Key, Value and Headers are the record's own, byte for byte.
+	// Key, Value and Headers are the record's own, byte for byte, as they failed last.
 	Key, Value []byte
 	Headers    []record.Header
+	// Original is the value that failed first, where a corrected one has failed since. Correction
+	// is the value that was sent in place of Value, nil if none was. Only Get fills them.
+	Original, Correction []byte
 	// At is the dead letter's place in the poison topic.
 	At    record.Position
 	State State
@@ -102,6 +103,11 @@ func Parse(r *record.Record, names record.Names) (l Letter, ok bool) {
 	}, true
 }
 
+// corrected stands in place of a State in the record that keeps the corrected value of a dead
+// letter, before the value is sent: from then on every replay of the dead letter sends it, so that
+// the original and the correction never both take effect.
+const corrected State = "corrected"
+
 // resolution is the record that says what became of a dead letter.
 type resolution struct {
 	id     string
@@ -124,71 +130,6 @@ func parseResolution(r *record.Record) (res resolution, ok bool) {
 	_, err := fmt.Sscanf(
 		r.Header(record.HeaderResolves), "%d/%d", &res.resolves.Partition, &res.resolves.Offset,
 	)
-	return res, err == nil && res.id != "" && (res.state == Replayed || res.state == Dropped)
-}
-
-// Filter chooses dead letters. A zero field does not restrict.
-type Filter struct {
-	IDs   []string
-	Group string
-	// Reason is a part of the reason; case does not matter.
-	Reason string
-	// Class is permanent, unknown or transient.
-	Class string
-	// Topic is the original one.
-	Topic string
-	// Since and Until bound the time of writing: from Since, before Until.
-	Since, Until time.Time
-	State        State
-	// Limit keeps the newest so many; 0 keeps all.
-	Limit int
-}
-
-// Restricts reports whether the filter leaves anything out, apart from State and Limit.
-func (f *Filter) Restricts() bool {
-	return len(f.IDs) > 0 || f.Group != "" || f.Reason != "" || f.Class != "" || f.Topic != "" ||
-		!f.Since.IsZero() || !f.Until.IsZero()
-}
-
-// check refuses a name that no dead letter of the groups can have. It does not check the topic.
-func (f *Filter) check(groups []string, names record.Names) error {
-	if f.Group != "" && !slices.Contains(groups, f.Group) {
-		if now := names.GroupOfHeader(f.Group); slices.Contains(groups, now) {
-			return badFilter("the group %q is %q since a later version", f.Group, now)
-		}
-		return badFilter("there is no group %q, only %s", f.Group, strings.Join(groups, ", "))
-	}
-	if f.Class != "" && !slices.Contains(Classes(), f.Class) {
-		return badFilter(
-			"there is no class %q, only %s", f.Class, strings.Join(Classes(), ", "),
-		)
-	}
-	if f.State != "" && !slices.Contains(States(), f.State) {
-		return badFilter("there is no state %q, only %v", f.State, States())
-	}
-	if f.Limit < 0 {
-		return badFilter("the limit %d is negative", f.Limit)
-	}
-	return nil
-}
-
-func badFilter(format string, args ...any) error {
-	return fault.As(
-		fault.Permanent, fmt.Errorf("%w: %s", ErrFilter, fmt.Sprintf(format, args...)),
-	)
-}
-
-func (f *Filter) matches(l *Letter) bool {
-	switch {
-	case len(f.IDs) > 0 && !slices.Contains(f.IDs, l.ID),
-		f.Group != "" && f.Group != l.Group,
-		f.Reason != "" && !strings.Contains(strings.ToLower(l.Reason), strings.ToLower(f.Reason)),
-		f.Class != "" && f.Class != l.Class.String(),
-		f.Topic != "" && f.Topic != l.Origin.Topic,
-		!f.Since.IsZero() && l.WrittenAt.Before(f.Since),
-		!f.Until.IsZero() && !l.WrittenAt.Before(f.Until),
-		f.State != "" && f.State != l.State:
-		return false
-	}
-	return true
+	return res, err == nil && res.id != "" &&
+		(res.state == Replayed || res.state == Dropped || res.state == corrected)
 }

@@ -14,7 +14,7 @@ import (
 func TestFilterByAnOldNameOfAGroup(t *testing.T) {
 	t.Parallel()
 	renamed := record.Renamed{Groups: map[string]string{"aggregate": "analytics"}}
-	store := deadletter.New(nil, nil, renamed.Names("", nil), []string{"analytics", "embed"})
+	store := deadletter.New(nil, nil, renamed.Names("", nil), []string{"analytics", "embed"}, nil)
 	_, err := store.List(t.Context(), deadletter.Filter{Group: "aggregate"})
 	require.ErrorIs(t, err, deadletter.ErrFilter)
 	require.Equal(t, fault.Permanent, fault.ClassOf(err))

@@ -237,7 +237,7 @@ func TestBrokerComesBack(t *testing.T) {
 		func() bool { mu.Lock(); defer mu.Unlock(); return len(seen) == total }, 30*time.Second,
 		10*time.Millisecond,
 	)
-	letters, err := deadletter.New(conn, pub, conn.Names(), []string{"group"}).List(
+	letters, err := deadletter.New(conn, pub, conn.Names(), []string{"group"}, nil).List(
 		t.Context(), deadletter.Filter{},
 	)
 	require.NoError(t, err)

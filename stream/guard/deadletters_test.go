@@ -63,7 +63,7 @@ func (e *engine) deadLetters(t *testing.T, n int) (*deadletter.Store, string, *s
 		}
 	}
 	require.NoError(t, p.Emit(t.Context(), records))
-	return deadletter.New(e.Conn, p, e.Conn.Names(), []string{group, e.newName()}), group, p
+	return deadletter.New(e.Conn, p, e.Conn.Names(), []string{group, e.newName()}, nil), group, p
 }
 
 func offsets(letters []deadletter.Letter) []int64 {
@@ -410,7 +410,7 @@ func poisonAndReplay(t *testing.T, e *engine, ranges bool) {
 	streamtest.Eventually(
 		t, "the good records", func() bool { return slices.Equal(want, store.values()) },
 	)
-	d := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group})
+	d := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group}, nil)
 	var letters []deadletter.Letter
 	streamtest.Eventually(t, "the dead letters", func() bool {
 		var err error
@@ -526,7 +526,7 @@ func TestRetryTopics(t *testing.T) {
 			t, "all but the one that never works",
 			func() bool { return slices.Equal([]string{"0", "1", "3", "4", "5"}, store.values()) },
 		)
-		d := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group})
+		d := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group}, nil)
 		streamtest.Eventually(t, "the dead letter", func() bool {
 			letters, err := d.List(t.Context(), deadletter.Filter{})
 			require.NoError(t, err)

@@ -74,7 +74,7 @@ func TestOversizedDeadLetters(t *testing.T) {
 		streamtest.Eventually(
 			t, "the record behind them", func() bool { return len(store.values()) == 1 },
 		)
-		d := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group})
+		d := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group}, nil)
 		var letters []deadletter.Letter
 		streamtest.Eventually(t, "the dead letters", func() bool {
 			var err error

@@ -109,7 +109,7 @@ func TestPrefix(t *testing.T) {
 		{Topic: "in", Partition: 1, Value: []byte("good")},
 	}
 	require.NoError(t, p.Emit(t.Context(), records))
-	store := deadletter.New(e.Conn, p, e.Conn.Names(), []string{"g"})
+	store := deadletter.New(e.Conn, p, e.Conn.Names(), []string{"g"}, nil)
 	list := func(f deadletter.Filter) []deadletter.Letter {
 		letters, err := store.List(t.Context(), f)
 		require.NoError(t, err)

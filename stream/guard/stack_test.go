@@ -232,7 +232,7 @@ func TestChurn(t *testing.T) {
 			t, "all records",
 			func() bool { mu.Lock(); defer mu.Unlock(); return len(effects) == total-bad },
 		)
-		d := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group})
+		d := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group}, nil)
 		var letters []deadletter.Letter
 		streamtest.Eventually(t, "all dead letters", func() bool {
 			var err error

@@ -134,7 +134,7 @@ func TestBatchesThatCannotBeReadBecomeDeadLetters(t *testing.T) {
 		require.Equal(t, covered, intents)
 		mu.Unlock()
 
-		store := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group})
+		store := deadletter.New(e.Conn, p, e.Conn.Names(), []string{cfg.Group}, nil)
 		letters, err := store.List(t.Context(), deadletter.Filter{})
 		require.NoError(t, err)
 		require.Len(t, letters, len(covered))
