@@ -47,7 +47,7 @@ func TestOversizedDeadLetters(t *testing.T) {
 			{Key: []byte("b"), Value: []byte("v"), Headers: headers(full)},
 			{Key: []byte("c"), Headers: headers(full)},
 			{Key: full, Value: []byte("v"), Headers: headers([]byte("small"))},
-			{Key: full[:len(full)/2], Headers: headers(full[:len(full)/2])},
+			{Key: full[:len(full)/2], Headers: headers(full[len(full)/2:])},
 			{Key: []byte("last"), Value: []byte("good")},
 		}
 		for i := range in {
