@@ -32,7 +32,7 @@ func (a *App) guardHooks() guard.Hooks {
 			}
 		},
 		Retrying: func(_ context.Context, e guard.Retrying) {
-			m.Retried(e.Group, e.Class.String())
+			m.Retried(e.Group, e.Class.String(), 1)
 			a.health.fails(e.Handler, e.Err)
 			if what := (inGroup{e.Group, e.TopicPartition}); fault.Waits(e.Err) {
 				a.health.waits(what, e.Err)

@@ -23,6 +23,7 @@ func (a *App) router() (*guard.Router, []processors.Task, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	a.startSkipped()
 	var tasks []processors.Task
 	deps := a.deps()
 	for _, d := range processors.Table() {
@@ -135,11 +136,7 @@ func (a *App) handle(
 		},
 		Splittable: d.Splittable, Hooks: a.guardHooks(),
 	}
-	for _, topic := range o.Topics {
-		if a.kafka.expires(topic) { // so that the first loss is an increase
-			a.metrics.Lost(d.Name, topic, 0)
-		}
-	}
+	a.startCounters(d)
 	if l, ok := p.(processors.LostHandler); ok {
 		o.Lost = l.Lost
 	}

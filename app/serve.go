@@ -59,6 +59,7 @@ func (a *App) newServer() (*api.Server, error) {
 			a.metrics.Refused(cause(kind), refused)
 		}
 	}
+	a.startRefused()
 	gateway, err := gateway.New(a.kafka, v, g, now)
 	if err != nil {
 		return nil, err

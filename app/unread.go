@@ -40,7 +40,7 @@ func (u *unread) count() int {
 // skipped takes note of a batch that a reader without a group could not read.
 func (k *Kafka) skipped(b *record.Undecodable) {
 	if k.unread.add(b) && k.metrics != nil {
-		k.metrics.SkippedBatch(b.Topic)
+		k.metrics.SkippedBatches(b.Topic, 1)
 	}
 }
 

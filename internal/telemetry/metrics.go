@@ -38,6 +38,7 @@ type Metrics struct {
 	partitions  *prometheus.GaugeVec
 	stopped     *prometheus.GaugeVec
 	requests    *prometheus.HistogramVec
+	failed      prometheus.Counter
 	refused     *prometheus.CounterVec
 	repaired    prometheus.Counter
 	lost        *prometheus.CounterVec
@@ -109,6 +110,10 @@ func NewMetrics(version string) *Metrics {
 		"http_request_duration_seconds", "Time to answer HTTP requests, by route and status.",
 		fine(), "method", "route", "code",
 	)
+	m.failed = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "failed_requests_total",
+		Help: "HTTP requests that were answered with a status of 500 and more.",
+	})
 	m.refused = counter(
 		"refused_events_total", "Events that the gateway refused, by cause.", "cause",
 	)
@@ -139,8 +144,8 @@ func NewMetrics(version string) *Metrics {
 	m.registry.MustRegister(
 		m.lag, m.produced, m.consumed, m.batchEvents, m.batchBytes, m.stage, m.freshness, m.served,
 		m.poisoned, m.retries,
-		m.breaker, m.partitions, m.stopped, m.requests, m.refused, m.repaired, m.unread, m.lost,
-		m.gapLists, m.ages, m.misplaced, build,
+		m.breaker, m.partitions, m.stopped, m.requests, m.failed, m.refused, m.repaired, m.unread,
+		m.lost, m.gapLists, m.ages, m.misplaced, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -221,16 +226,20 @@ func (m *Metrics) Lost(group, topic string, offsets int64) {
 // GapLists counts lists made for users whose profile changes were deleted unread.
 func (m *Metrics) GapLists(n int) { m.gapLists.Add(float64(n)) }
 
-// SkippedBatch counts a batch of the log that could not be read.
-func (m *Metrics) SkippedBatch(topic string) { m.unread.WithLabelValues(topic).Inc() }
+// SkippedBatches counts batches of the log that could not be read.
+func (m *Metrics) SkippedBatches(topic string, batches int) {
+	m.unread.WithLabelValues(topic).Add(float64(batches))
+}
 
 // Misplaced counts events that a group has forwarded from a topic.
 func (m *Metrics) Misplaced(group, topic string, events int) {
 	m.misplaced.WithLabelValues(group, topic).Add(float64(events))
 }
 
-// Retried counts an attempt that failed and is made again.
-func (m *Metrics) Retried(group, class string) { m.retries.WithLabelValues(group, class).Inc() }
+// Retried counts attempts that failed and are made again.
+func (m *Metrics) Retried(group, class string, attempts int) {
+	m.retries.WithLabelValues(group, class).Add(float64(attempts))
+}
 
 // SetBreaker tells the state that a group's circuit breaker has come to.
 func (m *Metrics) SetBreaker(group, state string) {
@@ -256,6 +265,9 @@ func (m *Metrics) SetStopped(group string, partitions int) {
 // Request tells of an answered request. Route is the pattern, not the path: paths have no bound.
 func (m *Metrics) Request(method, route string, code int, d time.Duration) {
 	m.requests.WithLabelValues(method, route, strconv.Itoa(code)).Observe(d.Seconds())
+	if code >= http.StatusInternalServerError {
+		m.failed.Inc()
+	}
 }
 
 // Refused counts events that the gateway refused.

@@ -28,7 +28,7 @@ func exercised() *telemetry.Metrics {
 	m.Freshness(-time.Second)
 	m.Served("event", "blend", "default", false)
 	m.Poisoned("embed", "interactions", "permanent", 1)
-	m.Retried("embed", "transient")
+	m.Retried("embed", "transient", 1)
 	m.SetBreaker("embed", telemetry.BreakerOpen)
 	m.SetBreaker("embed", telemetry.BreakerHalfOpen)
 	m.SetAssigned("embed", 8)
@@ -36,9 +36,10 @@ func exercised() *telemetry.Metrics {
 	m.Repaired()
 	m.Lost("recommend", "profile-changes", 5)
 	m.GapLists(1)
-	m.SkippedBatch("interactions")
+	m.SkippedBatches("interactions", 1)
 	m.Misplaced("embed", "interactions", 3)
 	m.Request("GET", "/v1/trending", 200, time.Millisecond)
+	m.Request("GET", "/v1/trending", 503, time.Millisecond)
 	m.Refused("schema", 2)
 	m.SetLag(
 		[]telemetry.Lag{
@@ -73,6 +74,7 @@ func TestHandlerServesEveryFamily(t *testing.T) {
 		`slipstream_assigned_partitions{group="embed"} 8`,
 		`slipstream_http_request_duration_seconds_count{code="200",method="GET",` +
 			`route="/v1/trending"} 1`,
+		`slipstream_failed_requests_total 1`,
 		`slipstream_refused_events_total{cause="schema"} 2`,
 		`slipstream_lag_events{group="embed",partition="3",topic="interactions"} 7`,
 		`slipstream_build_info{version="v1.2.3"} 1`,
@@ -96,7 +98,7 @@ func TestNamesEndInAUnit(t *testing.T) {
 		require.Regexp(t, unit, f.GetName())
 		require.NotEmpty(t, f.GetHelp(), f.GetName())
 	}
-	require.Equal(t, 22, ours, "every family is exercised")
+	require.Equal(t, 23, ours, "every family is exercised")
 	problems, err := testutil.GatherAndLint(exercised().Registry())
 	require.NoError(t, err)
 	require.Empty(t, problems)
