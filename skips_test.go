@@ -27,7 +27,7 @@ var maySkip = map[string]string{
 // engine fails the test when engines are required.
 var engineVariables = []string{
 	"KAFKA_BROKERS", "QDRANT_ADDR", "NEO4J_URI", "CLICKHOUSE_ADDR", "SLIPSTREAM_SERVICES",
-	"REQUIRE_ENGINES",
+	"PROMETHEUS", "REQUIRE_ENGINES",
 }
 
 // TestNoTestSkipsForWantOfAnEngine: with REQUIRE_ENGINES a missing engine fails the test.

@@ -288,8 +288,7 @@ func (a *App) Run(ctx context.Context) error {
 	for _, t := range tasks {
 		support.Go(func() error { return a.Every(sctx, t.Interval, t.Name, t.Run) })
 	}
-	support.Go(func() error { return a.Every(sctx, 5*time.Second, "measure lag", a.measureLag) })
-	support.Go(func() error { return a.Every(sctx, time.Minute, "measure age", a.measureAge) })
+	support.Go(func() error { return a.Every(sctx, lookInterval, "look at health", a.look) })
 
 	var stopping atomic.Pointer[time.Time]
 	defer context.AfterFunc(ctx, func() { now := time.Now(); stopping.Store(&now) })()

@@ -2,16 +2,13 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/ratelimiter"
 
-	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
-	"github.com/slipstream-rec/slipstream/stream/admin"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -66,43 +63,4 @@ func reached(at time.Time) string {
 		return "at the beginning"
 	}
 	return "now at " + at.Format(time.RFC3339)
-}
-
-var errRead = errors.New("one record is enough")
-
-// measureAge measures how old the oldest record is that a group has not read, on topics whose
-// records are deleted by time: how near it is to losing some.
-func (a *App) measureAge(ctx context.Context) error {
-	lags, err := admin.Lag(ctx, a.kafka.conn, a.kafka.GroupTopics())
-	if err != nil {
-		return err
-	}
-	type series struct{ group, topic string }
-	ages := make(map[series]time.Duration)
-	for _, l := range lags {
-		if !a.kafka.expires(l.Topic) {
-			continue
-		}
-		key := series{l.Group, l.Topic}
-		ages[key] = max(ages[key], 0)
-		if l.Lag == 0 {
-			continue
-		}
-		err := a.kafka.Read(ctx, l.Topic, l.Partition, max(l.Committed, 0), -1,
-			func(r *record.Record) error {
-				ages[key] = max(ages[key], now().Sub(r.Time))
-				return errRead
-			})
-		if err != nil && !errors.Is(err, errRead) {
-			return fmt.Errorf("age of the records that %s has not read: %w", l.Group, err)
-		}
-	}
-	out := make([]telemetry.Age, 0, len(ages))
-	for key, age := range ages {
-		out = append(out, telemetry.Age{
-			Group: key.group, Topic: key.topic, Age: age, Retention: a.kafka.retentions[key.topic],
-		})
-	}
-	a.metrics.SetAges(out)
-	return nil
 }

@@ -29,8 +29,10 @@ type Kafka struct {
 	retryDelays []time.Duration
 	// retentions are those of the topics whose records are deleted by time.
 	retentions map[string]time.Duration
-	metrics    *telemetry.Metrics
-	letters    *deadletter.Store
+	// delays are how long the records of a retry topic wait before they are to be read.
+	delays  map[string]time.Duration
+	metrics *telemetry.Metrics
+	letters *deadletter.Store
 	// unread are the batches of the log that could not be read.
 	unread unread
 	// writers lets the log compactor of the embedded broker hold back the writing to a topic.
@@ -66,6 +68,7 @@ func OpenKafka(ctx context.Context, cfg config.Config) (*Kafka, error) {
 	}
 	k := &Kafka{
 		retryDelays: cfg.Topics.RetryDelays, retentions: retentions(TopicsConfig(cfg)),
+		delays: delays(cfg.Topics.RetryDelays),
 	}
 	c.MaxDecompressedBytes = int(cfg.Kafka.MaxDecompressedBytes)
 	c.Skipped = k.skipped
@@ -211,6 +214,17 @@ func retentions(c schemas.TopicsConfig) map[string]time.Duration {
 	for _, t := range processors.Topics(c) {
 		if !t.Compact && t.Retention > 0 {
 			out[t.Name] = t.Retention
+		}
+	}
+	return out
+}
+
+// delays returns how long the records of each retry topic wait.
+func delays(of []time.Duration) map[string]time.Duration {
+	out := make(map[string]time.Duration)
+	for _, group := range processors.Groups() {
+		for _, d := range of {
+			out[record.RetryTopic(group, d)] = d
 		}
 	}
 	return out

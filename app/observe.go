@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
-	"github.com/slipstream-rec/slipstream/internal/telemetry"
 	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream"
@@ -123,27 +122,6 @@ func (a *App) countList(list *schemas.Recommendation) {
 	}
 }
 
-// followersLabel stands for the group in the metric of the partitions that cannot be read.
-const followersLabel = "followers"
-
-func (a *App) measureLag(ctx context.Context) error {
-	lags, err := admin.Lag(ctx, a.kafka.conn, a.kafka.GroupTopics())
-	if err != nil {
-		return err
-	}
-	out := make([]telemetry.Lag, len(lags))
-	for i, l := range lags {
-		out[i] = telemetry.Lag{
-			Group: l.Group, Topic: l.Topic, Partition: l.Partition, Events: l.Lag,
-			Undecided: l.Undecided,
-		}
-	}
-	a.metrics.SetLag(out)
-	damaged, _ := a.damagedFollowers()
-	a.metrics.SetStopped(followersLabel, damaged)
-	return nil
-}
-
 // Degraded returns an error that names the partitions which stopped or wait and the processors that
 // keep failing, or nil.
 func (a *App) Degraded() error { return a.health.err() }
@@ -240,6 +218,18 @@ func (h *health) resume(what inGroup) (n int) {
 	defer h.mu.Unlock()
 	delete(h.stopped, what)
 	return h.stoppedOf(what.group)
+}
+
+// waitingOf counts the waiting partitions of a group.
+func (h *health) waitingOf(group string) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for p := range h.waiting {
+		if p.group == group {
+			n++
+		}
+	}
+	return n
 }
 
 // stoppedOf counts the stopped partitions of a group. The lock is held.

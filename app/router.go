@@ -62,8 +62,8 @@ func (a *App) deps() processors.Deps {
 			Misplaced: newMisplacedReport(a.metrics, a.log, now).add,
 		},
 		Pace:   pace(a.cfg.Recommend.CatchUpRate),
-		Repeat: a.repeat,
-		Now:    now,
+		Repeat: a.repeat, OnOne: a.lagTasks(),
+		Now: now,
 	}
 }
 

@@ -42,7 +42,11 @@ func (a *App) Every(
 const beginInterval = time.Second
 
 // repeat runs a task at once, retries it until it has found data, and then runs it at its interval.
+// When ctx ends it runs the end of the task.
 func (a *App) repeat(ctx context.Context, t processors.Task) {
+	if t.AtEnd != nil {
+		defer func() { _ = t.AtEnd(context.WithoutCancel(ctx)) }()
+	}
 	for {
 		if err := t.Run(ctx); err != nil && ctx.Err() == nil {
 			a.log.Warn("a periodic task failed and is retried", "task", t.Name, "error", err)

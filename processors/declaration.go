@@ -77,7 +77,8 @@ type Task struct {
 	Name     string
 	Interval time.Duration
 	Run      func(ctx context.Context) error
-	// AtEnd runs once, after the last batch and before the stores close; may be nil.
+	// AtEnd runs once, after the last batch and before the stores close; of a task that one
+	// instance runs, when it is another instance's. May be nil.
 	AtEnd func(ctx context.Context) error
 	// Begun tells whether Run has found something to work on. Until then Run is called more often.
 	// May be nil.
@@ -151,6 +152,8 @@ type Deps struct {
 	Hooks       Hooks
 	// Repeat runs a task at its interval until ctx ends.
 	Repeat func(ctx context.Context, t Task)
+	// OnOne are tasks of the process that one instance runs at a time, beside those of periodic.
+	OnOne []Task
 	// Pace waits until n more lists may be made for a gap, or ctx ends. nil is at once.
 	Pace func(ctx context.Context, n int) error
 	// Now is the wall clock.

@@ -13,20 +13,20 @@ import (
 func PeriodicDeclaration() Declaration {
 	return Declaration{
 		Name: schemas.GroupPeriodic, Inputs: []string{schemas.TopicMeta}, Internal: true,
-		Fills: "what is trending, and expiry",
+		Fills: "what is trending, and expiry; measures lag",
 		New: func(d Deps) Instance {
 			c := d.Settings
 			trending := NewTrendingJob(d.Analytics, d.Streams.Emit, c.Trending, d.Now)
 			expiry := NewExpiryJob(d.Users, d.Streams, d.Erasures, ExpiryConfig{
 				Partitions: c.Partitions, UserTTL: c.UserTTL,
 			}, d.Now)
-			return Instance{Processor: NewPeriodic(d.Repeat, []Task{
+			return Instance{Processor: NewPeriodic(d.Repeat, append([]Task{
 				{
 					Name: "compute trending", Interval: c.TrendingInterval, Run: trending.Run,
 					Begun: trending.Found,
 				},
 				{Name: "expire users and lists", Interval: expiryInterval, Run: expiry.Run},
-			})}
+			}, d.OnOne...))}
 		},
 	}
 }

@@ -7,11 +7,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Age is how old the oldest record is that a group has not read on a topic whose records are
-// deleted after the retention; 0 when it has read all.
+// Age is for how long the oldest record that a group has not read on a topic could have been read;
+// 0 when it has read all.
 type Age struct {
-	Group, Topic   string
-	Age, Retention time.Duration
+	Group, Topic string
+	Age          time.Duration
+	// Retention is how long the records of the topic are kept; 0 is for good.
+	Retention time.Duration
 }
 
 // ageCollector shows the ages of the last call of SetAges and no others.
@@ -26,10 +28,11 @@ func newAgeCollector() *ageCollector {
 	labels := []string{"group", "topic"}
 	return &ageCollector{
 		age: prometheus.NewDesc(namespace+"_lag_seconds",
-			"Age of the oldest record that a group has not read, on topics whose records are "+
-				"deleted by time.", labels, nil),
+			"For how long the oldest record that a group has not read could have been read. One "+
+				"process tells it for all.", labels, nil),
 		retention: prometheus.NewDesc(namespace+"_retention_seconds",
-			"How long the records of a topic that a group reads are kept.", labels, nil),
+			"How long the records of a topic that a group reads are kept; not there where they "+
+				"are kept for good.", labels, nil),
 	}
 }
 
@@ -48,9 +51,11 @@ func (c *ageCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(
 			c.age, prometheus.GaugeValue, max(a.Age, 0).Seconds(), a.Group, a.Topic,
 		)
-		ch <- prometheus.MustNewConstMetric(
-			c.retention, prometheus.GaugeValue, a.Retention.Seconds(), a.Group, a.Topic,
-		)
+		if a.Retention > 0 {
+			ch <- prometheus.MustNewConstMetric(
+				c.retention, prometheus.GaugeValue, a.Retention.Seconds(), a.Group, a.Topic,
+			)
+		}
 	}
 }
 

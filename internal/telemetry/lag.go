@@ -15,12 +15,14 @@ type Lag struct {
 	Events int64
 	// Undecided is how many offsets wait for the end of an open transaction.
 	Undecided int64
+	// End is the offset after the last record that can be read.
+	End int64
 }
 
 // lagCollector shows the lags of the last call of SetLag and no others: a partition that is gone
 // must not keep its last value.
 type lagCollector struct {
-	events, undecided *prometheus.Desc
+	events, undecided, written *prometheus.Desc
 
 	mu   sync.Mutex
 	lags []Lag
@@ -30,11 +32,17 @@ func newLagCollector() *lagCollector {
 	labels := []string{"group", "topic", "partition"}
 	return &lagCollector{
 		events: prometheus.NewDesc(
-			namespace+"_lag_events", "End of the log minus committed offset.", labels, nil,
+			namespace+"_lag_events", "End of the log minus committed offset. One process tells "+
+				"it for all.", labels, nil,
 		),
 		undecided: prometheus.NewDesc(
 			namespace+"_undecided_events", "Offsets that wait for the end of a transaction.",
 			labels, nil,
+		),
+		written: prometheus.NewDesc(
+			namespace+"_written_events_total", "Records that stand on a topic or have stood "+
+				"there, by whomever they were written. One process tells it for all.",
+			[]string{"topic"}, nil,
 		),
 	}
 }
@@ -43,6 +51,7 @@ func newLagCollector() *lagCollector {
 func (c *lagCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.events
 	ch <- c.undecided
+	ch <- c.written
 }
 
 // Collect implements prometheus.Collector.
@@ -50,7 +59,12 @@ func (c *lagCollector) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	lags := c.lags
 	c.mu.Unlock()
+	ends := make(map[string]map[int]int64) // several groups read a topic
 	for _, l := range lags {
+		if ends[l.Topic] == nil {
+			ends[l.Topic] = make(map[int]int64)
+		}
+		ends[l.Topic][l.Partition] = max(ends[l.Topic][l.Partition], l.End)
 		partition := strconv.Itoa(l.Partition)
 		ch <- prometheus.MustNewConstMetric(
 			c.events, prometheus.GaugeValue, float64(l.Events), l.Group, l.Topic, partition,
@@ -61,6 +75,15 @@ func (c *lagCollector) Collect(ch chan<- prometheus.Metric) {
 				partition,
 			)
 		}
+	}
+	for topic, partitions := range ends {
+		var written int64
+		for _, end := range partitions {
+			written += end
+		}
+		ch <- prometheus.MustNewConstMetric(
+			c.written, prometheus.CounterValue, float64(written), topic,
+		)
 	}
 }
 

@@ -37,6 +37,9 @@ type Metrics struct {
 	breaker     *prometheus.GaugeVec
 	partitions  *prometheus.GaugeVec
 	stopped     *prometheus.GaugeVec
+	waiting     *prometheus.GaugeVec
+	ready       prometheus.Gauge
+	checks      *prometheus.GaugeVec
 	requests    *prometheus.HistogramVec
 	failed      prometheus.Counter
 	refused     *prometheus.CounterVec
@@ -106,13 +109,24 @@ func NewMetrics(version string) *Metrics {
 			"stores, or the log is damaged. The group followers is that of readers without one.",
 		"group",
 	)
+	m.waiting = gauge(
+		"waiting_partitions", "Partitions that wait and go on by themselves.", "group",
+	)
+	m.ready = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "ready",
+		Help: "Whether /readyz answers that this process is ready or degraded: 1 or 0.",
+	})
+	m.checks = gauge(
+		"check_ok", "Whether a part of /readyz is well, such as an engine: 1 or 0.", "check",
+	)
 	m.requests = histogram(
 		"http_request_duration_seconds", "Time to answer HTTP requests, by route and status.",
 		fine(), "method", "route", "code",
 	)
 	m.failed = prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: namespace, Name: "failed_requests_total",
-		Help: "HTTP requests that were answered with a status of 500 and more.",
+		Help: "HTTP requests that were answered with a status of 500 and more; probes that say " +
+			"no are left out.",
 	})
 	m.refused = counter(
 		"refused_events_total", "Events that the gateway refused, by cause.", "cause",
@@ -144,7 +158,8 @@ func NewMetrics(version string) *Metrics {
 	m.registry.MustRegister(
 		m.lag, m.produced, m.consumed, m.batchEvents, m.batchBytes, m.stage, m.freshness, m.served,
 		m.poisoned, m.retries,
-		m.breaker, m.partitions, m.stopped, m.requests, m.failed, m.refused, m.repaired, m.unread,
+		m.breaker, m.partitions, m.stopped, m.waiting, m.ready, m.checks, m.requests, m.failed,
+		m.refused, m.repaired, m.unread,
 		m.lost, m.gapLists, m.ages, m.misplaced, build,
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -244,11 +259,7 @@ func (m *Metrics) Retried(group, class string, attempts int) {
 // SetBreaker tells the state that a group's circuit breaker has come to.
 func (m *Metrics) SetBreaker(group, state string) {
 	for _, s := range []string{BreakerClosed, BreakerHalfOpen, BreakerOpen} {
-		is := 0.0
-		if s == state {
-			is = 1
-		}
-		m.breaker.WithLabelValues(group, s).Set(is)
+		m.breaker.WithLabelValues(group, s).Set(number(s == state))
 	}
 }
 
@@ -262,10 +273,30 @@ func (m *Metrics) SetStopped(group string, partitions int) {
 	m.stopped.WithLabelValues(group).Set(float64(partitions))
 }
 
+// SetWaiting tells how many partitions of a group wait and go on by themselves.
+func (m *Metrics) SetWaiting(group string, partitions int) {
+	m.waiting.WithLabelValues(group).Set(float64(partitions))
+}
+
+// SetReady tells whether the process is ready, or degraded.
+func (m *Metrics) SetReady(is bool) { m.ready.Set(number(is)) }
+
+// SetCheck tells whether a part of the readiness is well.
+func (m *Metrics) SetCheck(check string, ok bool) {
+	m.checks.WithLabelValues(check).Set(number(ok))
+}
+
+func number(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
 // Request tells of an answered request. Route is the pattern, not the path: paths have no bound.
 func (m *Metrics) Request(method, route string, code int, d time.Duration) {
 	m.requests.WithLabelValues(method, route, strconv.Itoa(code)).Observe(d.Seconds())
-	if code >= http.StatusInternalServerError {
+	if code >= http.StatusInternalServerError && route != "/readyz" {
 		m.failed.Inc()
 	}
 }

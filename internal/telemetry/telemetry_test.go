@@ -33,6 +33,9 @@ func exercised() *telemetry.Metrics {
 	m.SetBreaker("embed", telemetry.BreakerHalfOpen)
 	m.SetAssigned("embed", 8)
 	m.SetStopped("embed", 0)
+	m.SetWaiting("embed", 1)
+	m.SetReady(true)
+	m.SetCheck("kafka", false)
 	m.Repaired()
 	m.Lost("recommend", "profile-changes", 5)
 	m.GapLists(1)
@@ -40,13 +43,20 @@ func exercised() *telemetry.Metrics {
 	m.Misplaced("embed", "interactions", 3)
 	m.Request("GET", "/v1/trending", 200, time.Millisecond)
 	m.Request("GET", "/v1/trending", 503, time.Millisecond)
+	m.Request("GET", "/readyz", 503, time.Millisecond)
 	m.Refused("schema", 2)
 	m.SetLag(
 		[]telemetry.Lag{
-			{Group: "embed", Topic: "interactions", Partition: 3, Events: 7},
+			{Group: "embed", Topic: "interactions", Partition: 3, Events: 7, End: 100},
+			{Group: "analytics", Topic: "interactions", Partition: 3, Events: 0, End: 90},
+			{Group: "embed", Topic: "interactions", Partition: 4, Events: 0, End: 20},
 			{Group: "embed", Topic: "items", Partition: 0, Events: 1, Undecided: 1},
 		},
 	)
+	m.SetAges([]telemetry.Age{
+		{Group: "embed", Topic: "interactions", Age: 90 * time.Second},
+		{Group: "recommend", Topic: "profile-changes", Retention: 24 * time.Hour},
+	})
 	return m
 }
 
@@ -77,18 +87,26 @@ func TestHandlerServesEveryFamily(t *testing.T) {
 		`slipstream_failed_requests_total 1`,
 		`slipstream_refused_events_total{cause="schema"} 2`,
 		`slipstream_lag_events{group="embed",partition="3",topic="interactions"} 7`,
+		`slipstream_written_events_total{topic="interactions"} 120`,
+		`slipstream_lag_seconds{group="embed",topic="interactions"} 90`,
+		`slipstream_lag_seconds{group="recommend",topic="profile-changes"} 0`,
+		`slipstream_retention_seconds{group="recommend",topic="profile-changes"} 86400`,
+		`slipstream_waiting_partitions{group="embed"} 1`,
+		`slipstream_ready 1`,
+		`slipstream_check_ok{check="kafka"} 0`,
 		`slipstream_build_info{version="v1.2.3"} 1`,
 		`go_goroutines`,
 	} {
 		require.Contains(t, body, want)
 	}
+	require.NotContains(t, body, `retention_seconds{group="embed"`, "it is kept for good")
 }
 
 func TestNamesEndInAUnit(t *testing.T) {
 	t.Parallel()
 	families, err := exercised().Registry().Gather()
 	require.NoError(t, err)
-	unit := regexp.MustCompile(`_(total|seconds|bytes|events|partitions|info|state)$`)
+	unit := regexp.MustCompile(`_(total|seconds|bytes|events|partitions|info|state|ready|ok)$`)
 	ours := 0
 	for _, f := range families {
 		if !strings.HasPrefix(f.GetName(), "slipstream_") {
@@ -98,7 +116,7 @@ func TestNamesEndInAUnit(t *testing.T) {
 		require.Regexp(t, unit, f.GetName())
 		require.NotEmpty(t, f.GetHelp(), f.GetName())
 	}
-	require.Equal(t, 23, ours, "every family is exercised")
+	require.Equal(t, 29, ours, "every family is exercised")
 	problems, err := testutil.GatherAndLint(exercised().Registry())
 	require.NoError(t, err)
 	require.Empty(t, problems)
@@ -119,7 +137,7 @@ func TestTotals(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, telemetry.Totals{
 		Produced: 3, Served: 1, Poisoned: 1, Retries: 1,
-		Consumed: map[string]int64{"embed": 5}, Lag: map[string]int64{"embed": 8},
+		Consumed: map[string]int64{"embed": 5}, Lag: map[string]int64{"analytics": 0, "embed": 8},
 	}, got)
 }
 
