@@ -27,7 +27,7 @@ REAL := ./stream/... ./sinks/... ./processors/... ./recommend/... ./api/... ./ap
 REAL += $(if $(SLIPSTREAM_SERVICES),./test/torture/...)
 
 # The addresses of real engines: `make test` must not find them.
-ENGINES := KAFKA_BROKERS QDRANT_ADDR NEO4J_URI CLICKHOUSE_ADDR
+ENGINES := KAFKA_BROKERS QDRANT_ADDR NEO4J_URI CLICKHOUSE_ADDR PROMETHEUS
 
 .DEFAULT_GOAL := help
 
@@ -62,7 +62,7 @@ test: ## unit tests: no network, no container, no engine
 	GO=$(GO) infra/scripts/coverage 85 $(RACE) $(COVERED) || rc=1; exit $$rc
 
 .PHONY: test-real
-test-real: ## tests on the real engines at KAFKA_BROKERS, QDRANT_ADDR, NEO4J_URI, CLICKHOUSE_ADDR …; a missing one fails
+test-real: ## tests on the real engines at KAFKA_BROKERS, QDRANT_ADDR, NEO4J_URI, CLICKHOUSE_ADDR …, and with the program PROMETHEUS; a missing one fails
 	REQUIRE_ENGINES=1 $(GO) test -count=1 -p 2 -timeout 12m $$($(GO) list $(REAL) 2>/dev/null)
 
 .PHONY: test-long

@@ -13,7 +13,6 @@ import (
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/require"
-	"gopkg.in/yaml.v3"
 
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/internal/telemetry"
@@ -274,37 +273,6 @@ func TestDashboardShowsMetricsThatExist(t *testing.T) {
 			require.True(t, shown[name], "%s has a panel", name)
 		}
 	}
-}
-
-func TestAlertsWatchMetricsThatExist(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("prometheus/alerts.yml")
-	require.NoError(t, err)
-	var file struct {
-		Groups []struct {
-			Rules []struct {
-				Alert, Expr         string
-				Labels, Annotations map[string]string
-			}
-		}
-	}
-	require.NoError(t, yaml.Unmarshal(text, &file))
-	known := families(t)
-	for _, r := range file.Groups[0].Rules {
-		requireKnownMetrics(t, r.Expr, known)
-		require.Contains(t, []string{"page", "ticket"}, r.Labels["severity"], r.Alert)
-		require.NotEmpty(t, r.Annotations["summary"], r.Alert)
-		require.NotEmpty(t, r.Annotations["description"], r.Alert)
-	}
-	require.Len(t, file.Groups[0].Rules, 10)
-
-	var scrape struct {
-		RuleFiles []string `yaml:"rule_files"`
-	}
-	text, err = os.ReadFile("prometheus/prometheus.yml")
-	require.NoError(t, err)
-	require.NoError(t, yaml.Unmarshal(text, &scrape))
-	require.Equal(t, []string{"alerts.yml"}, scrape.RuleFiles)
 }
 
 func TestClickHouseConfigurationIsWellFormed(t *testing.T) {
