@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -59,19 +58,13 @@ another instance takes over at once.`,
 			cfg.HTTP.Addr,
 		)
 		err = errors.Join(fault.IgnoreCanceled(a.Run(ctx)), a.Close())
-		logStopped(log, err)
+		if err == nil { // else main tells it
+			log.Info("stopped")
+		}
 		return err
 	}
 	profiled(cmd)
 	return cmd
-}
-
-func logStopped(log *slog.Logger, err error) {
-	if err != nil {
-		log.Error("stopped", "error", err)
-		return
-	}
-	log.Info("stopped")
 }
 
 func newMigrate() *cobra.Command {

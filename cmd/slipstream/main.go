@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,10 +15,15 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := newRoot(os.Stdout, os.Stderr).ExecuteContext(ctx)
+	root := newRoot(os.Stdout, os.Stderr)
+	err := root.ExecuteContext(withLogger(ctx, slog.SetDefault))
 	stop()
 	if err = fault.IgnoreCanceled(err); err != nil {
-		fmt.Fprintln(os.Stderr, "slipstream:", err)
+		if _, ok := slog.Default().Handler().(*slog.JSONHandler); ok {
+			slog.Error("failed", "error", err) // a machine reads this
+		} else {
+			fmt.Fprintln(os.Stderr, "slipstream:", err)
+		}
 		os.Exit(1)
 	}
 }

@@ -2,7 +2,7 @@ package main
 
 import (
 	"bytes"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -79,12 +79,24 @@ func TestReplayHelpNamesFormats(t *testing.T) {
 	require.Contains(t, out, "Detected formats: ml-100k")
 }
 
-func TestStoppedNamesAnErrorOnlyIfThereIsOne(t *testing.T) {
+// Libraries write to the default logger: a plain line between lines of JSON breaks who reads them.
+func TestLibrariesLogAsTheCommandDoes(t *testing.T) {
 	t.Parallel()
-	var b bytes.Buffer
-	log := slog.New(slog.NewTextHandler(&b, nil))
-	logStopped(log, nil)
-	require.NotContains(t, b.String(), "error")
-	logStopped(log, errors.New("why"))
-	require.Contains(t, b.String(), "level=ERROR msg=stopped error=why")
+	var out, errOut bytes.Buffer
+	root := newRoot(&out, &errOut)
+	root.SetArgs([]string{"config", "--log-format", "json"})
+	var used *slog.Logger
+	ctx := withLogger(t.Context(), func(l *slog.Logger) { used = l })
+	require.NoError(t, root.ExecuteContext(ctx))
+	require.NotNil(t, used)
+	used.Warn("API key is being used without TLS")
+	require.JSONEq(t, `"API key is being used without TLS"`, messageOf(t, errOut.Bytes()))
+}
+
+// messageOf returns the message of a line of JSON, as JSON.
+func messageOf(t *testing.T, line []byte) string {
+	t.Helper()
+	var fields map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(line, &fields), string(line))
+	return string(fields["msg"])
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"log/slog"
 
@@ -73,6 +74,15 @@ func storeFlags() map[string]string {
 	}
 }
 
+// loggerKey is the key of the context for what wants the logger of the command.
+type loggerKey struct{}
+
+// withLogger has f called with the logger of a command, once it is configured. Libraries write to
+// the default one, which must not put plain lines between lines of JSON.
+func withLogger(ctx context.Context, f func(*slog.Logger)) context.Context {
+	return context.WithValue(ctx, loggerKey{}, f)
+}
+
 func (s *settings) load(cmd *cobra.Command) (config.Config, *slog.Logger, error) {
 	o, err := s.flags.Options()
 	if err != nil {
@@ -84,5 +94,8 @@ func (s *settings) load(cmd *cobra.Command) (config.Config, *slog.Logger, error)
 		return cfg, nil, err
 	}
 	log, err := telemetry.NewLogger(cmd.ErrOrStderr(), cfg.Log.Level, cfg.Log.Format)
+	if f, ok := cmd.Context().Value(loggerKey{}).(func(*slog.Logger)); ok && err == nil {
+		f(log)
+	}
 	return cfg, log, err
 }
