@@ -86,6 +86,9 @@ type Hooks struct {
 	Served func(list *schemas.Recommendation)
 	// Unlogged is called with the number of served lists that could not be written to the log.
 	Unlogged func(lists int)
+	// Failed is called for each request that cannot be answered for now, because an engine is
+	// away. nil logs a warning.
+	Failed func(doing string, err error)
 }
 
 // Server answers HTTP requests. It is safe for concurrent use.
@@ -138,6 +141,24 @@ func NewProbes(cfg config.HTTP, deps Deps) *Server {
 	}
 	s.handler = s.router("this process runs without the API (--only): /healthz, /readyz and " +
 		"/metrics are here")
+	return s
+}
+
+// NewStarting returns a server for a process that is not ready to serve yet. It answers /healthz,
+// /readyz and /metrics, and 503 to everything else.
+func NewStarting(cfg config.HTTP, deps Deps) *Server {
+	s := NewProbes(cfg, deps)
+	probes := s.handler
+	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/healthz", "/readyz", "/metrics":
+			probes.ServeHTTP(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			problem(w, http.StatusServiceUnavailable,
+				"this process is starting: /readyz says what it waits for")
+		}
+	})
 	return s
 }
 

@@ -16,6 +16,8 @@ type Check struct {
 	// degraded.
 	Required bool
 	Ping     func(ctx context.Context) error
+	// Note returns what is to be said of it though it is well, or an empty text. May be nil.
+	Note func() string
 }
 
 const (
@@ -37,6 +39,8 @@ type checked struct {
 	Status string `json:"status"`
 	// Checks holds "ok" or the error of each check.
 	Checks map[string]string `json:"checks"`
+	// Notes hold what is to be said of checks that are well, such as an outage that has ended.
+	Notes map[string]string `json:"notes,omitempty"`
 }
 
 // readiness runs the checks, at most once per checkAge.
@@ -76,6 +80,7 @@ func (r *readiness) get(ctx context.Context) checked {
 		switch {
 		case errs[i] == nil:
 			result.Checks[c.Name] = "ok"
+			result.note(c)
 			continue
 		case c.Required:
 			result.Status = stateNot
@@ -86,6 +91,19 @@ func (r *readiness) get(ctx context.Context) checked {
 	}
 	r.at, r.last = time.Now(), result
 	return result
+}
+
+// note adds what is to be said of a check that is well.
+func (c *checked) note(of Check) {
+	if of.Note == nil {
+		return
+	}
+	if text := of.Note(); text != "" {
+		if c.Notes == nil {
+			c.Notes = make(map[string]string)
+		}
+		c.Notes[of.Name] = text
+	}
 }
 
 // getHealth says that the process is alive. It checks nothing else, since a restart would not

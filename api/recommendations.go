@@ -260,6 +260,15 @@ func orTwenty(n int) int {
 	return n
 }
 
+// failed tells of a request that cannot be answered for now.
+func (s *Server) failed(doing string, err error) {
+	if s.deps.Hooks.Failed != nil {
+		s.deps.Hooks.Failed(doing, err)
+		return
+	}
+	s.log.Warn("a request could not be answered for now", "doing", doing, "error", err)
+}
+
 // fail turns an error into an answer. The error is logged. The caller only learns whether to try
 // again.
 func (s *Server) fail(ctx context.Context, doing string, err error) error {
@@ -268,7 +277,7 @@ func (s *Server) fail(ctx context.Context, doing string, err error) error {
 		fault.ClassOf(err) == fault.Transient,
 		fault.ClassOf(err) == fault.Canceled:
 		if !errors.Is(ctx.Err(), context.Canceled) { // else the client has left
-			s.log.Warn("a request could not be answered for now", "doing", doing, "error", err)
+			s.failed(doing, err)
 		}
 		return huma.ErrorWithHeaders(
 			huma.Error503ServiceUnavailable("a store does not answer: try again"),

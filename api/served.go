@@ -89,12 +89,15 @@ func (s *servedLog) together(first record.Record) []record.Record {
 func (s *servedLog) write(ctx context.Context, batch []record.Record, patience time.Duration) {
 	b := fault.Backoff{First: 100 * time.Millisecond, Max: 5 * time.Second}
 	var err error
+	level := slog.LevelWarn
 	for again := true; again; {
 		if batch, err = s.emit(ctx, batch); len(batch) == 0 {
 			return
 		}
 		wait := b.Next()
-		s.log.Warn("served lists wait for the log", "lists", len(batch), "wait", wait, "error", err)
+		s.log.Log(ctx, level, "served lists wait for the log",
+			"lists", len(batch), "wait", wait, "error", err)
+		level = slog.LevelDebug // an outage is one piece of news
 		again = fault.Sleep(ctx, wait)
 	}
 	if patience == 0 { // ctx ended during a wait

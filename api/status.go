@@ -24,6 +24,17 @@ type EngineStatus struct {
 	Name  string `json:"name"`
 	Up    bool   `json:"up"`
 	Error string `json:"error,omitempty" doc:"Its error when it is not up."`
+	// Outage is the last one; nil if there was none.
+	Outage *Outage `json:"outage,omitempty"`
+}
+
+// Outage is a time in which an engine did not answer.
+type Outage struct {
+	Since time.Time `json:"since"`
+	// Until is nil while it is away.
+	Until *time.Time `json:"until,omitempty" doc:"When it answered again; absent while it is away."`
+	// ChangesBehind is nil where it is not known.
+	ChangesBehind *int64 `json:"changes_behind,omitempty" doc:"How many events its consumer groups had not processed when it answered again."`
 }
 
 // GroupStatus is the progress of a consumer group.
@@ -51,9 +62,10 @@ const tagOperate = "Operation"
 func (s *Server) status(doc huma.API) {
 	huma.Register(doc, s.guarded(huma.Operation{
 		OperationID: "status", Method: http.MethodGet, Path: "/v1/status",
-		Tags:        []string{tagOperate},
-		Summary:     "State of the pipeline",
-		Description: "Engines, lag of every consumer group, and open dead letters.",
+		Tags:    []string{tagOperate},
+		Summary: "State of the pipeline",
+		Description: "Engines and their last outage, lag of every consumer group, and open " +
+			"dead letters.",
 	}, config.RoleOperate), func(ctx context.Context, _ *struct{}) (*struct {
 		CacheControl string `header:"Cache-Control"`
 		Body         Status

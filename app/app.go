@@ -52,14 +52,17 @@ type App struct {
 
 	version string
 	started time.Time
-	// http is where the HTTP server listens; nil until it does, unless Options has it.
-	http net.Listener
 	// listening receives the address of the HTTP server once.
 	listening chan string
 	ready     chan struct{}
 	once      sync.Once
 	health    health
 	gaps      gaps
+	// outages are those of the engines, also from the time when the process was started.
+	outages  *outages
+	troubles troubles
+	// starting answers /readyz until the server does; nil if it cannot.
+	starting *starting
 }
 
 // gaps are the lists made for the gaps that are worked on, and when they were last logged.
@@ -103,7 +106,8 @@ type Options struct {
 	// Embedded uses the embedded store in cfg.DataDir instead of Qdrant, Neo4j and ClickHouse. The
 	// broker is then the embedded one too, which may lose committed offsets.
 	Embedded bool
-	// HTTP is where the HTTP server listens; nil opens cfg.HTTP.Addr. Run closes it.
+	// HTTP is where the HTTP server listens; nil opens cfg.HTTP.Addr. Until Run serves there, it
+	// answers /healthz, /readyz and /metrics. Run or Close closes it.
 	HTTP net.Listener
 	// WaitForEngines is how long Open waits for engines that are not reachable. 0 fails at once.
 	WaitForEngines time.Duration
@@ -129,22 +133,32 @@ func Open(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	metrics := telemetry.NewMetrics(o.Version)
-	return retryStart(ctx, o.Log, o.WaitForEngines, func(ctx context.Context) (*App, error) {
-		return openApp(ctx, cfg, o, metrics, actions)
+	s, err := newStarting(ctx, cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	a, err := retryStart(ctx, o.WaitForEngines, func(ctx context.Context) (*App, error) {
+		a, err := openApp(ctx, cfg, o, s, actions)
+		s.outages.tellStart(ctx, o.Log, a, err)
+		return a, err
 	})
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	a.starting = s
+	return a, nil
 }
 
 func openApp(
 	ctx context.Context,
 	cfg config.Config,
 	o Options,
-	metrics *telemetry.Metrics,
+	s *starting,
 	actions *schemas.Actions,
 ) (_ *App, err error) {
 	a := &App{
-		cfg: cfg, log: o.Log, metrics: metrics, only: o.Only, embedded: o.Embedded,
-		version: o.Version, http: o.HTTP, actions: actions,
+		cfg: cfg, log: o.Log, metrics: s.metrics, only: o.Only, embedded: o.Embedded,
+		version: o.Version, outages: s.outages, actions: actions,
 		gaps: gaps{
 			lists:  make(map[record.TopicPartition]int),
 			logged: make(map[record.TopicPartition]time.Time),
@@ -157,9 +171,9 @@ func openApp(
 		}
 	}()
 	if a.kafka, err = OpenKafka(ctx, cfg); err != nil {
-		return nil, err
+		return nil, ofEngine(engineKafka, err)
 	}
-	a.kafka.metrics = metrics
+	a.kafka.metrics = s.metrics
 	if o.Embedded {
 		a.engines, err = OpenEmbedded(ctx, cfg.DataDir)
 	} else {
@@ -236,6 +250,9 @@ func (a *App) prepare() error {
 	c := RecommendConfig(a.cfg, m, a.log)
 	c.Actions = a.actions
 	stores := recommend.Stores{Users: e.Users, Items: e.Items, Graph: e.Graph}
+	c.Degraded = func(part string, err error) {
+		a.troubles.requestFails("lists without "+part, err)
+	}
 	a.recommender = recommend.New(stores, a.erasures, c, now)
 	a.followers = append(a.followers, k.Follower(schemas.TopicErasures, a.log, a.erasures.Apply))
 	if a.runs(schemas.GroupEmbed) || a.runs(schemas.GroupCatalog) {
@@ -346,6 +363,9 @@ func (a *App) timeToEnd(began *time.Time) time.Duration {
 // Close closes the stores and the log.
 func (a *App) Close() error {
 	var errs []error
+	if a.starting != nil {
+		errs = append(errs, a.starting.close())
+	}
 	if a.engines != nil {
 		errs = append(errs, a.engines.Close())
 	}
@@ -385,19 +405,4 @@ func (a *App) Indexed() bool {
 		}
 	}
 	return true
-}
-
-// Rates returns the counters of the process since its start.
-func (a *App) Rates() (Totals, error) {
-	t, err := a.metrics.Totals()
-	return Totals{Produced: t.Produced, Poisoned: t.Poisoned, Consumed: t.Consumed, Lag: t.Lag}, err
-}
-
-// Totals are the counters of a process since its start, and its current lag.
-type Totals struct {
-	Produced int64
-	// Consumed and Lag count records by consumer group.
-	Consumed map[string]int64
-	Lag      map[string]int64
-	Poisoned int64
 }

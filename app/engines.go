@@ -108,10 +108,10 @@ func OpenReal(ctx context.Context, cfg config.Config) (_ *Engines, err error) {
 	}()
 	v, err := OpenQdrant(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf(
+		return nil, ofEngine("qdrant", fmt.Errorf(
 			"open Qdrant at %s (set QDRANT_ADDR or --qdrant to the gRPC port): %w", cfg.Qdrant.Addr,
 			err,
-		)
+		))
 	}
 	e.Users, e.Items = v.Users(), v.Items()
 	e.Stores = append(
@@ -123,20 +123,20 @@ func OpenReal(ctx context.Context, cfg config.Config) (_ *Engines, err error) {
 	)
 	g, err := OpenNeo4j(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf(
+		return nil, ofEngine("neo4j", fmt.Errorf(
 			"open Neo4j at %s (set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD): %w",
 			cfg.Neo4j.URI, err,
-		)
+		))
 	}
 	e.Graph = g
 	e.Stores = append(e.Stores, NamedStore{"neo4j", g, processors.Filling(processors.StoreGraph)})
 	a, err := OpenClickHouse(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf(
+		return nil, ofEngine("clickhouse", fmt.Errorf(
 			"open ClickHouse at %s (set CLICKHOUSE_ADDR, CLICKHOUSE_USERNAME and "+
 				"CLICKHOUSE_PASSWORD): %w",
 			cfg.ClickHouse.Addr, err,
-		)
+		))
 	}
 	e.Analytics = a
 	e.Stores = append(
@@ -199,7 +199,9 @@ func (e *Engines) Close() error {
 func (e *Engines) Migrate(ctx context.Context) error {
 	for _, s := range e.Stores {
 		if err := s.Migrate(ctx); err != nil {
-			return fmt.Errorf("migrate %s: %w", s.Name, err)
+			return ofEngine(
+				storeArgument(s.Name), fmt.Errorf("migrate %s: %w", s.Name, err),
+			)
 		}
 	}
 	return nil
@@ -215,7 +217,9 @@ func (e *Engines) adopt(
 	for _, s := range e.Stores {
 		have, err := s.LogID(ctx)
 		if err != nil {
-			return fmt.Errorf("read the log id of %s: %w", s.Name, err)
+			return ofEngine(
+				storeArgument(s.Name), fmt.Errorf("read the log id of %s: %w", s.Name, err),
+			)
 		}
 		switch have {
 		case logID:

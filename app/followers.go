@@ -12,7 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/stream"
 )
 
-// followerReport is the interval of the log lines while a start waits for followers.
+// followerReport is the first interval of the log lines while a start waits for followers.
 const followerReport = 5 * time.Second
 
 // waitingForTopic is what a start logs about each topic that it waits for.
@@ -32,8 +32,8 @@ func (a *App) damagedFollowers() (partitions int, err error) {
 }
 
 // catchUp returns when every follower has applied the records that its topic held at the start, or
-// as soon as one has failed. Meanwhile it logs each topic that is not read yet, at the interval. It
-// logs a warning because slipstream dev hides lower levels.
+// as soon as one has failed. Meanwhile it logs each topic that is not read yet, at the interval,
+// which grows to a minute. It logs a warning because slipstream dev hides lower levels.
 func catchUp(
 	ctx context.Context, log *slog.Logger, interval time.Duration, followers []*stream.Follower,
 ) error {
@@ -43,6 +43,7 @@ func catchUp(
 	}
 	done := make(chan error, 1)
 	go func() { done <- group.Wait() }()
+	longest := max(interval, time.Minute)
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -50,6 +51,8 @@ func catchUp(
 		case err := <-done:
 			return err
 		case <-ticker.C:
+			interval = min(2*interval, longest)
+			ticker.Reset(interval)
 		}
 		for _, f := range followers {
 			p := f.Progress()

@@ -24,19 +24,25 @@ func (a *App) guardHooks() guard.Hooks {
 	m := a.metrics
 	return guard.Hooks{
 		Done: func(_ context.Context, e guard.BatchDone) {
-			a.health.goesOn(inGroup{e.Group, e.TopicPartition})
+			what := inGroup{e.Group, e.TopicPartition}
+			a.health.goesOn(what)
 			m.Stage("handle", e.Group, e.Duration)
 			if e.Outcome != guard.OutcomeLeft {
 				m.Consumed(e.Group, e.Topic, e.Records)
+				a.troubles.works(what.String())
+				a.troubles.works(e.Handler)
 			}
 		},
 		Retrying: func(_ context.Context, e guard.Retrying) {
 			m.Retried(e.Group, e.Class.String(), 1)
 			a.health.fails(e.Handler, e.Err)
-			if what := (inGroup{e.Group, e.TopicPartition}); fault.Waits(e.Err) {
+			switch what := (inGroup{e.Group, e.TopicPartition}); {
+			case fault.Waits(e.Err):
 				a.health.waits(what, e.Err)
-			} else {
+				a.troubles.fails(what.String(), e.Err)
+			default:
 				a.health.goesOn(what) // it fails for another reason now
+				a.troubles.fails(e.Handler, e.Err)
 			}
 		},
 		Moved: func(_ context.Context, e guard.Moved) {
@@ -61,13 +67,21 @@ func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 			}
 			m.Batch(group, b.Topic, len(b.Records), bytes)
 		},
-		Fetched:   func(_ []string, _, _ int, d time.Duration) { m.Stage("fetch", group, d) },
-		Committed: func(_ int, d time.Duration, _ error) { m.Stage("commit", group, d) },
+		Fetched: func(_ []string, _, _ int, d time.Duration) { m.Stage("fetch", group, d) },
+		Committed: func(_ int, d time.Duration, err error) {
+			m.Stage("commit", group, d)
+			if err == nil {
+				a.troubles.works(member(group))
+			}
+		},
 		Generation: func(_, partitions int) {
 			m.SetAssigned(group, partitions)
 			// Whatever was wrong is looked at anew, here or where the partition is now.
 			a.health.startsOver(group)
 			m.SetStopped(group, 0)
+			if partitions > 0 {
+				a.troubles.works(member(group))
+			}
 		},
 		RecordsLost: func(tp record.TopicPartition, first, last int64) {
 			m.Lost(group, tp.Topic, last-first+1)
@@ -79,17 +93,16 @@ func (a *App) subscriberHooks(group string) stream.SubscriberHooks {
 		},
 		PartitionStopped: func(tp record.TopicPartition, err error) {
 			m.SetStopped(group, a.health.stop(inGroup{group, tp}, err))
-			a.log.Error("partition stopped", "group", group, "partition", tp.String(), "error", err)
 		},
 		PartitionResumed: func(tp record.TopicPartition) {
 			m.SetStopped(group, a.health.resume(inGroup{group, tp}))
-			a.log.Info("partition works again", "group", group, "partition", tp.String())
 		},
-		Error: func(err error) {
-			a.log.Warn("the consumer group failed and retries", "group", group, "error", err)
-		},
+		Error: func(err error) { a.troubles.fails(member(group), err) },
 	}
 }
+
+// member is what the log calls the part of a process that reads for a group.
+func member(group string) string { return "consumer group " + group }
 
 // GroupTopics lists the topics of each consumer group.
 func (k *Kafka) GroupTopics() map[string][]string {

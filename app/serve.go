@@ -28,11 +28,9 @@ func (a *App) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l := a.http
-	if l == nil {
-		if l, err = server.Listen(ctx); err != nil {
-			return err
-		}
+	l, err := a.takeListener(ctx, server)
+	if err != nil {
+		return err
 	}
 	a.listening <- l.Addr().String()
 	return server.Serve(ctx, l)
@@ -83,7 +81,12 @@ func (a *App) newServer() (*api.Server, error) {
 				)
 			},
 			Unlogged: func(lists int) {
-				a.log.Warn("served lists could not be written to the log", "lists", lists)
+				a.troubles.requestFails(
+					"served lists", fmt.Errorf("%d were not written to the log", lists),
+				)
+			},
+			Failed: func(doing string, err error) {
+				a.troubles.requestFails("a request: "+doing, err)
 			},
 		},
 	})
@@ -97,28 +100,60 @@ func cause(kind schemas.Kind) string {
 	return string(kind)
 }
 
-// checks returns the readiness checks. Kafka and the consumer groups are required. Without a store
-// the process is degraded: it answers from the other stores.
-func (a *App) checks() []api.Check {
-	checks := []api.Check{
-		{Name: "processors", Required: true, Ping: func(context.Context) error {
+// part is a part of the readiness.
+type part struct {
+	api.Check
+	// engine is the name of the engine that is asked; empty for a part of the process.
+	engine string
+}
+
+// parts returns what the readiness consists of. Kafka and the consumer groups are required. Without
+// a store the process is degraded: it answers from the other stores.
+func (a *App) parts() []part {
+	parts := []part{
+		{Check: api.Check{Name: "processors", Required: true, Ping: func(context.Context) error {
 			select {
 			case <-a.ready:
 				return nil
 			default:
-				return errors.New("starting: they have not joined their groups yet")
+				return errStarting
 			}
-		}},
-		{Name: "kafka", Required: true, Ping: a.kafka.ping},
+		}}},
+		{api.Check{Name: engineKafka, Required: true, Ping: a.kafka.ping}, engineKafka},
 		// A stopped partition needs an operator. Its process still answers, so it stays ready.
-		{Name: "partitions", Ping: func(context.Context) error { return a.health.err() }},
-		{Name: "followers", Ping: func(context.Context) error {
+		{Check: api.Check{Name: "partitions", Ping: func(context.Context) error {
+			return a.health.err()
+		}}},
+		{Check: api.Check{Name: "followers", Ping: func(context.Context) error {
 			_, err := a.damagedFollowers()
 			return err
-		}},
+		}}},
 	}
 	for _, s := range a.engines.Stores {
-		checks = append(checks, api.Check{Name: s.Name, Ping: s.Ping})
+		parts = append(parts, part{api.Check{Name: s.Name, Ping: s.Ping}, storeArgument(s.Name)})
+	}
+	return parts
+}
+
+var errStarting = errors.New("starting: they have not joined their groups yet")
+
+// checks returns the readiness checks. They say since when an engine is away, and for an hour that
+// it was.
+func (a *App) checks() []api.Check {
+	parts := a.parts()
+	checks := make([]api.Check, len(parts))
+	for i, p := range parts {
+		checks[i] = p.Check
+		if p.engine == "" {
+			continue
+		}
+		checks[i].Ping = func(ctx context.Context) error {
+			return a.outages.explain(p.engine, p.Ping(ctx))
+		}
+		checks[i].Note = func() string {
+			x, _ := a.outages.last(p.engine)
+			return x.note()
+		}
 	}
 	return checks
 }
@@ -165,9 +200,24 @@ func (a *App) engineStatus(ctx context.Context) []api.EngineStatus {
 		name string
 		ping func(context.Context) error
 	}
-	engines := []engine{{"kafka", a.kafka.ping}}
+	engines := []engine{{engineKafka, a.kafka.ping}}
 	for _, s := range a.engines.Stores {
 		engines = append(engines, engine{s.Name, s.Ping})
+	}
+	since := func(name string) *api.Outage {
+		x, ok := a.outages.last(storeArgument(name))
+		if !ok {
+			return nil
+		}
+		o := &api.Outage{Since: x.since.UTC()}
+		if !x.back.IsZero() {
+			back := x.back.UTC()
+			o.Until = &back
+			if x.behind >= 0 {
+				o.ChangesBehind = &x.behind
+			}
+		}
+		return o
 	}
 	out := make([]api.EngineStatus, len(engines))
 	var wg sync.WaitGroup
@@ -176,7 +226,9 @@ func (a *App) engineStatus(ctx context.Context) []api.EngineStatus {
 			out[i] = api.EngineStatus{Name: e.name, Up: true}
 			if err := e.ping(ctx); err != nil {
 				out[i].Up, out[i].Error = false, err.Error()
+				_ = a.outages.explain(storeArgument(e.name), err)
 			}
+			out[i].Outage = since(e.name)
 		})
 	}
 	wg.Wait()

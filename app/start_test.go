@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,7 +36,6 @@ func TestStartWaitsForEngines(t *testing.T) {
 				begin, tries := time.Now(), 0
 				_, err := retryStart(
 					t.Context(),
-					slog.New(slog.DiscardHandler),
 					limit,
 					func(context.Context) (int, error) {
 						if tries++; tries > tc.fails {
@@ -67,7 +65,7 @@ func TestStartStopsWaitingWhenCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := retryStart(
-		ctx, slog.New(slog.DiscardHandler), time.Hour,
+		ctx, time.Hour,
 		func(context.Context) (int, error) { return 0, fault.Transientf("away") },
 	)
 	require.Error(t, err)

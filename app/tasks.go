@@ -7,8 +7,8 @@ import (
 	"github.com/slipstream-rec/slipstream/processors"
 )
 
-// Every runs f at an interval until ctx ends. It logs the first failure of a series and the first
-// success after it.
+// Every runs f at an interval until ctx ends. A series of failures has one line of the log when it
+// begins and one when it is over.
 func (a *App) Every(
 	ctx context.Context,
 	interval time.Duration,
@@ -17,7 +17,6 @@ func (a *App) Every(
 ) error {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	failing := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -25,15 +24,19 @@ func (a *App) Every(
 		case <-ticker.C:
 		}
 		err := f(ctx)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return nil
-		case err != nil && !failing:
-			a.log.Warn("a periodic task failed and is retried", "task", name, "error", err)
-		case err == nil && failing:
-			a.log.Info("a periodic task succeeded again", "task", name)
 		}
-		failing = err != nil
+		a.tellTask(name, err)
+	}
+}
+
+// tellTask notes how a run of a periodic task has ended.
+func (a *App) tellTask(name string, err error) {
+	if err != nil {
+		a.troubles.fails("task: "+name, err)
+	} else {
+		a.troubles.works("task: " + name)
 	}
 }
 
@@ -49,7 +52,7 @@ func (a *App) repeat(ctx context.Context, t processors.Task) {
 	}
 	for {
 		if err := t.Run(ctx); err != nil && ctx.Err() == nil {
-			a.log.Warn("a periodic task failed and is retried", "task", t.Name, "error", err)
+			a.tellTask(t.Name, err)
 			break
 		}
 		if t.Begun == nil || t.Begun() {

@@ -50,7 +50,10 @@ type Config struct {
 	Actions *schemas.Actions
 	// Locale is the locale of reasons where a request has none, one of Locales. Default "en".
 	Locale string
-	// Log gets a line for each store that does not answer.
+	// Degraded is told that a part of lists is missing, and why. It must not block. nil logs a
+	// warning.
+	Degraded func(part string, err error)
+	// Log gets a line for each store that does not answer, unless Degraded is told.
 	Log *slog.Logger
 }
 

@@ -265,18 +265,26 @@ func (r *Recommender) mark(jobs []*job, part string, err error) bool {
 	if err == nil {
 		return true
 	}
-	level := slog.LevelWarn
-	if errors.Is(err, errBackingOff) {
-		level = slog.LevelDebug // logged at the first failure
-	}
-	r.cfg.Log.Log(
-		context.Background(), level, "recommendations are degraded", "part", part, "lists",
-		len(jobs), "error", err,
-	)
+	r.tellDegraded(part, len(jobs), err)
 	for _, j := range jobs {
 		j.degrade[part] = true
 	}
 	return false
+}
+
+// tellDegraded tells that a part of lists is missing.
+func (r *Recommender) tellDegraded(part string, lists int, err error) {
+	level := slog.LevelWarn
+	if errors.Is(err, errBackingOff) {
+		level = slog.LevelDebug // told at the first failure
+	} else if r.cfg.Degraded != nil {
+		r.cfg.Degraded(part, err)
+		return
+	}
+	r.cfg.Log.Log(
+		context.Background(), level, "recommendations are degraded", "part", part, "lists", lists,
+		"error", err,
+	)
 }
 
 // head returns a list without items.

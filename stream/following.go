@@ -14,7 +14,8 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// partitionFails is what is logged, once, when partitions of a followed topic cannot be read.
+// partitionFails is what is logged, once, when partitions of a followed topic cannot be read. It is
+// for developers: Progress tells of failures, and an outage concerns many followers.
 const partitionFails = "partitions of a followed topic cannot be read: trying again"
 
 // following is a follower at work. Requests run in goroutines of their own, at most one for each
@@ -116,7 +117,7 @@ func (w *following) setLayout(leaders []int32, err error) {
 		warn := w.layout.failed(now, err, w.slowest)
 		w.mu.Unlock()
 		if warn {
-			w.log.Warn("a followed topic cannot be looked up: trying again",
+			w.log.Debug("a followed topic cannot be looked up: trying again",
 				"topic", w.topic, "error", err)
 		}
 		return
@@ -132,7 +133,7 @@ func (w *following) setLayout(leaders []int32, err error) {
 	}
 	w.mu.Unlock()
 	if logged {
-		w.log.Info("a followed topic can be looked up again", "topic", w.topic)
+		w.log.Debug("a followed topic can be looked up again", "topic", w.topic)
 	}
 	var lost []*followed
 	for i, p := range w.partitions {
@@ -293,7 +294,7 @@ func (w *following) accept(p *followed, res *wire.Fetched, empty bool) error {
 	logged := p.retry.succeeded()
 	w.mu.Unlock()
 	if logged {
-		w.log.Info("a partition of a followed topic can be read again",
+		w.log.Debug("a partition of a followed topic can be read again",
 			"topic", w.topic, "partition", p.tp.Partition)
 	}
 	return nil
@@ -317,7 +318,7 @@ func (w *following) note(now time.Time, err error, parts []*followed) {
 	}
 	w.mu.Unlock()
 	if len(warn) > 0 {
-		w.log.Warn(partitionFails, "topic", w.topic, "partitions", warn, "error", err)
+		w.log.Debug(partitionFails, "topic", w.topic, "partitions", warn, "error", err)
 	}
 }
 

@@ -126,11 +126,12 @@ func (s *subscription) resign() {
 	}
 }
 
-// failed reports something that is tried again. The log is told every ten seconds: an outage is one
-// piece of news, not hundreds.
+// failed reports something that is tried again: to the hook, or else to the log every ten seconds.
+// An outage is one piece of news, not hundreds.
 func (s *subscription) failed(err error) {
 	if s.cfg.Hooks.Error != nil {
 		s.cfg.Hooks.Error(err)
+		return
 	}
 	now := time.Now().UnixNano()
 	if last := s.warned.Load(); now-last < int64(10*time.Second) ||

@@ -81,7 +81,7 @@ type SubscriberHooks struct {
 	// Waiting: the partition has been read up to offset at, where a transaction is open. The log
 	// ends at high. It is called after every fetch until the transaction has ended.
 	Waiting func(tp record.TopicPartition, at, high int64)
-	// Error: something failed and is tried again.
+	// Error: something failed and is tried again. Without it, the log is told.
 	Error func(err error)
 }
 

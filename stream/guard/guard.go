@@ -44,7 +44,8 @@ func newGuard(o Options, names record.Names, log *slog.Logger, closing <-chan st
 		WithSuccessThreshold(1).
 		WithDelay(o.Breaker.Delay).
 		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
-			log.Warn("circuit breaker", "from", e.OldState.String(), "to", e.NewState.String())
+			// It goes back and forth while an engine is away; the hook knows how long.
+			log.Debug("circuit breaker", "from", e.OldState.String(), "to", e.NewState.String())
 			o.Hooks.Breaker(o.Name, e.NewState.String())
 		}).
 		Build()
@@ -226,14 +227,15 @@ func (g *guard) retry(next message.HandlerFunc) message.HandlerFunc {
 	}
 }
 
-// tellRetry logs a batch's first failure, and then one a minute: an outage is one event, however
-// often it is tried.
+// tellRetry tells of a failure. The log has a batch's first one that was charged to its records,
+// and then one a minute. What an engine is to blame for concerns many batches: the hook is told.
 func (g *guard) tellRetry(ctx context.Context, d *delivery, err error, wait time.Duration) {
 	level := slog.LevelDebug
-	if now := time.Now(); d.warned.IsZero() || now.Sub(d.warned) >= time.Minute {
+	class := classOfBatch(err)
+	now := time.Now()
+	if class != fault.Transient && (d.warned.IsZero() || now.Sub(d.warned) >= time.Minute) {
 		level, d.warned = slog.LevelWarn, now
 	}
-	class := classOfBatch(err)
 	g.log.Log(
 		ctx, level, "batch failed, trying again", "topic", d.batch.Topic, "partition",
 		d.batch.Partition, "first", d.batch.First, "class", class.String(), "attempt", d.attempts,

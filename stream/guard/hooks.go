@@ -40,7 +40,8 @@ type BatchDone struct {
 	Lag int64
 }
 
-// Retrying is told before the guard waits.
+// Retrying is told before the guard waits. Transient failures are not logged: who takes the hook
+// knows whether an engine is away that explains many of them.
 type Retrying struct {
 	Handler, Group string
 	record.TopicPartition

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -367,10 +368,13 @@ func (g *guard) insist(
 		if c := fault.ClassOf(err); c == fault.Permanent || c == fault.Canceled {
 			return err
 		}
-		pauseFor := wait.Next()
-		g.log.Warn(
-			"moving records fails, trying again", "step", what, "attempt", attempt, "wait",
-			pauseFor, "err", err,
+		pauseFor, level := wait.Next(), slog.LevelDebug
+		if attempt == 1 {
+			level = slog.LevelWarn
+		}
+		g.log.Log(
+			ctx, level, "moving records fails, trying again", "step", what, "attempt", attempt,
+			"wait", pauseFor, "err", err,
 		)
 		if !g.pause(ctx, b, pauseFor) {
 			return errLeft
