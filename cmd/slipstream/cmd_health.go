@@ -38,9 +38,24 @@ func newHealth() *cobra.Command {
 
 // askReady prints the answer of /readyz at addr, and returns an error unless it is yes.
 func askReady(ctx context.Context, out io.Writer, addr string, secure bool) error {
+	code, body, err := readiness(ctx, addr, secure)
+	if err != nil {
+		return err
+	}
+	if code != http.StatusOK {
+		return fmt.Errorf("not ready: %s", body)
+	}
+	_, err = out.Write(body)
+	return err
+}
+
+// readiness returns the answer of /readyz at addr.
+func readiness(
+	ctx context.Context, addr string, secure bool,
+) (code int, body []byte, err error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("http.addr: %w", err)
+		return 0, nil, fmt.Errorf("http.addr: %w", err)
 	}
 	if host == "" || net.ParseIP(host).IsUnspecified() {
 		host = "127.0.0.1"
@@ -55,22 +70,18 @@ func askReady(ctx context.Context, out io.Writer, addr string, secure bool) erro
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	res, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return fmt.Errorf(
+		return 0, nil, fmt.Errorf(
 			"nobody answers at %s (is it running there? --http says where): %w", url, err,
 		)
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	body, err = io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	if err != nil {
-		return fmt.Errorf("read the answer of %s: %w", url, err)
+		return 0, nil, fmt.Errorf("read the answer of %s: %w", url, err)
 	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("not ready: %s", body)
-	}
-	_, err = out.Write(body)
-	return err
+	return res.StatusCode, body, nil
 }

@@ -10,7 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/config"
 )
 
 func TestSimulateRefusesAWorldBeforeItSaysAnything(t *testing.T) {
@@ -99,4 +102,29 @@ func messageOf(t *testing.T, line []byte) string {
 	var fields map[string]json.RawMessage
 	require.NoError(t, json.Unmarshal(line, &fields), string(line))
 	return string(fields["msg"])
+}
+
+// The state of the process that runs here stands in the status: an operator asks there.
+func TestStatusShowsWhichEnginesAreAway(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, "/readyz", r.URL.Path)
+		_, _ = w.Write([]byte(`{"status":"degraded","checks":{"kafka":"ok","neo4j":"ok",` +
+			`"qdrant items":"away since 2026-11-28T08:00:00Z: refused"},` +
+			`"notes":{"kafka":"back since 2026-11-28T07:00:00Z, after 35s"}}`))
+	}))
+	defer server.Close()
+	cfg := config.Default()
+	cfg.HTTP.Addr = server.Listener.Addr().String()
+	p := processAt(t.Context(), cfg)
+	var b bytes.Buffer
+	p.print(&b)
+	require.Equal(t, "\nThe process at "+cfg.HTTP.Addr+" is degraded:\n"+
+		"  kafka: back since 2026-11-28T07:00:00Z, after 35s\n"+
+		"  qdrant items: away since 2026-11-28T08:00:00Z: refused\n", b.String())
+	require.ErrorContains(t, p.trouble(), "qdrant items: away since")
+
+	server.Close()
+	require.Nil(t, processAt(t.Context(), cfg))
+	require.NoError(t, (*process)(nil).trouble())
 }
