@@ -217,7 +217,7 @@ func setup(t *testing.T, changes ...change) *fixture {
 	gateway, err := gateway.New(f.emitter, validator, gateway.DefaultConfig(), nil)
 	require.NoError(t, err)
 	cfg := config.Default().HTTP
-	cfg.Addr = "127.0.0.1:0"
+	cfg.Addr, cfg.DrainDelay = "127.0.0.1:0", 0
 	deps := api.Deps{
 		Recommender: recommender, Gateway: gateway, Emitter: f.emitter,
 		DeadLetters: f.letters, Plans: f.letters,

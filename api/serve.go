@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 )
 
 // Listen opens the configured address.
@@ -27,11 +28,13 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve answers requests from l until ctx ends. Then /readyz answers 503, running requests get
-// ShutdownTimeout to finish, and the served lists are written to the log. It closes l.
+// Serve answers requests from l until ctx ends. Then /readyz answers 503, and all else is answered
+// as before for DrainDelay: whoever sends requests here learns first to send them elsewhere. After
+// that running requests get ShutdownTimeout to finish, and the served lists are written to the log.
+// It closes l.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
-		Handler:           s.handler,
+		Handler:           s.draining(s.handler),
 		ReadHeaderTimeout: s.cfg.ReadHeaderTimeout,
 		ReadTimeout:       s.cfg.ReadTimeout,
 		WriteTimeout:      s.cfg.ReadTimeout + s.cfg.RequestTimeout,
@@ -63,15 +66,44 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case err = <-failed:
 		err = fmt.Errorf("serve HTTP on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
-		s.ready.stop()
-		err = s.shutdown(context.WithoutCancel(ctx), srv)
-		if e := <-failed; !errors.Is(e, http.ErrServerClosed) {
-			err = errors.Join(err, e)
-		}
+		err = s.stop(context.WithoutCancel(ctx), srv, l.Addr(), failed)
 	}
 	stopWriting()
 	<-written
 	return err
+}
+
+// stop drains the server and shuts it down. failed tells when it has ended.
+func (s *Server) stop(
+	ctx context.Context,
+	srv *http.Server,
+	addr net.Addr,
+	failed <-chan error,
+) error {
+	s.ready.stop()
+	delay := time.NewTimer(s.cfg.DrainDelay)
+	defer delay.Stop()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve HTTP on %s: %w", addr, err)
+	case <-delay.C:
+	}
+	err := s.shutdown(ctx, srv)
+	if e := <-failed; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// draining asks clients to close their connections while the server stops. One that is idle is
+// closed at the end of DrainDelay, and a request that is on its way at that moment fails.
+func (s *Server) draining(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.ready.stopping.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *Server) shutdown(ctx context.Context, srv *http.Server) error {

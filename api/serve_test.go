@@ -187,6 +187,62 @@ func TestStoppingFinishesRunningRequests(t *testing.T) {
 	require.Error(t, err)
 }
 
+// Who sends requests here asks for readiness from time to time, and goes elsewhere when it says no.
+// None of the requests may fail until then.
+func TestReadinessSaysNoBeforeTheListenerCloses(t *testing.T) {
+	t.Parallel()
+	f := setup(t, func(c *config.HTTP, _ *api.Deps) {
+		*c = config.Default().HTTP
+		c.Addr = "127.0.0.1:0"
+	})
+	base, stop := serve(t, f)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	asks := func(path string) int {
+		status, err := get(t, client, base+path)
+		require.NoError(t, err)
+		return status
+	}
+	require.Equal(t, 200, asks("/readyz"))
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	for asks("/readyz") == 200 {
+		require.Equal(t, 200, asks("/v1/trending"))
+	}
+	// It takes others a while to ask, and to act on the answer.
+	for range 10 {
+		require.Equal(t, 200, asks("/v1/trending"))
+	}
+	require.NoError(t, <-stopped)
+	_, err := get(t, client, base+"/v1/trending")
+	require.Error(t, err, "the listener is closed")
+}
+
+// A connection that is idle when the listener closes may carry a request at that moment.
+func TestAStoppingServerAsksForOtherConnections(t *testing.T) {
+	t.Parallel()
+	f := setup(t, func(c *config.HTTP, _ *api.Deps) {
+		*c = config.Default().HTTP
+		c.Addr = "127.0.0.1:0"
+	})
+	base, stop := serve(t, f)
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	closes := func() bool {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v1/trending", nil)
+		require.NoError(t, err)
+		res, err := client.Do(r)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		return res.Close
+	}
+	require.False(t, closes())
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop() }()
+	require.Eventually(t, closes, 4*time.Second, time.Millisecond)
+	require.NoError(t, <-stopped)
+}
+
 func TestStoppingCutsOffWhatDoesNotEnd(t *testing.T) {
 	t.Parallel()
 	s := slow{entered: make(chan struct{}), release: make(chan struct{})}

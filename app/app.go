@@ -56,8 +56,10 @@ type App struct {
 	listening chan string
 	ready     chan struct{}
 	once      sync.Once
-	health    health
-	gaps      gaps
+	// stopping is when the process was asked to stop; nil until then.
+	stopping atomic.Pointer[time.Time]
+	health   health
+	gaps     gaps
 	// outages are those of the engines, also from the time when the process was started.
 	outages  *outages
 	troubles troubles
@@ -307,8 +309,11 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	support.Go(func() error { return a.Every(sctx, lookInterval, "look at health", a.look) })
 
-	var stopping atomic.Pointer[time.Time]
-	defer context.AfterFunc(ctx, func() { now := time.Now(); stopping.Store(&now) })()
+	defer context.AfterFunc(ctx, func() {
+		now := time.Now()
+		a.stopping.Store(&now)
+		a.metrics.SetReady(false)
+	})()
 	work, wctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return router.Run(wctx) })
 	work.Go(func() error {
@@ -333,7 +338,7 @@ func (a *App) Run(ctx context.Context) error {
 	err = work.Wait()
 	// Learned vectors that are not indexed yet are written before the stores close. An engine that
 	// is away must not add its time to what the log that is away has taken: a stop has one limit.
-	final, cancel := context.WithTimeout(background, a.timeToEnd(stopping.Load()))
+	final, cancel := context.WithTimeout(background, a.timeToEnd(a.stopping.Load()))
 	defer cancel()
 	for _, t := range tasks {
 		if t.AtEnd != nil {
@@ -354,7 +359,9 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) timeToEnd(began *time.Time) time.Duration {
 	left := a.cfg.Stream.StopTimeout
 	if began != nil {
-		limit := max(a.cfg.HTTP.ShutdownTimeout, a.cfg.Stream.StopTimeout)
+		limit := max(
+			a.cfg.HTTP.DrainDelay+a.cfg.HTTP.ShutdownTimeout, a.cfg.Stream.StopTimeout,
+		)
 		left = min(left, limit-time.Since(*began))
 	}
 	return max(left, time.Second)

@@ -23,10 +23,12 @@ const followersLabel = "followers"
 func (a *App) look(ctx context.Context) error {
 	parts := a.parts()
 	errs := ask(ctx, parts)
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
 	}
-	ready := true
+	ready := a.stopping.Load() == nil
 	engines := make(map[string]error)
 	for i, p := range parts {
 		a.metrics.SetCheck(p.Name, errs[i] == nil)

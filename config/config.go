@@ -168,6 +168,7 @@ type HTTP struct {
 	ReadTimeout       time.Duration `koanf:"read_timeout" help:"timeout of reading a whole request"`
 	RequestTimeout    time.Duration `koanf:"request_timeout" help:"timeout of answering a request"`
 	IdleTimeout       time.Duration `koanf:"idle_timeout" help:"how long a connection without requests is kept"`
+	DrainDelay        time.Duration `koanf:"drain_delay" help:"time between a signal to stop, from which on /readyz answers 503, and the end of new requests. Longer than who sends requests takes to notice. slipstream dev: 0"`
 	ShutdownTimeout   time.Duration `koanf:"shutdown_timeout" help:"maximum time for running requests to finish at shutdown"`
 }
 
@@ -260,6 +261,7 @@ func Default() Config {
 			ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
 			RequestTimeout: 30 * time.Second,
 			IdleTimeout:    2 * time.Minute, ShutdownTimeout: 20 * time.Second,
+			DrainDelay: 5 * time.Second,
 		},
 		Model: Model{
 			Dim: 64, Negatives: 128, Rate: 0.1, Seed: 1, MaxSeen: 10_000,

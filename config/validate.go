@@ -251,6 +251,7 @@ func (h HTTP) validate(p *problems) {
 	p.positive("http.request_timeout", h.RequestTimeout)
 	p.positive("http.idle_timeout", h.IdleTimeout)
 	p.positive("http.shutdown_timeout", h.ShutdownTimeout)
+	p.need(h.DrainDelay >= 0, "http.drain_delay: %s is negative", h.DrainDelay)
 	names, keys := map[string]bool{}, map[string]bool{}
 	for i, k := range h.APIKeys {
 		k.validate(p, i)

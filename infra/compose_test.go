@@ -171,7 +171,9 @@ func TestComposeConfiguresTheApp(t *testing.T) {
 	grace, limits := app.StopGracePeriod, appConfig(t, project(t))
 	require.Greater(t, grace.String(), "")
 	require.Greater(
-		t, int64(*grace), int64(limits.Stream.StopTimeout+limits.HTTP.ShutdownTimeout),
+		t, int64(*grace), int64(
+			limits.HTTP.DrainDelay+limits.HTTP.ShutdownTimeout+limits.Stream.StopTimeout,
+		),
 		"time to stop",
 	)
 }

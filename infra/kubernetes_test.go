@@ -91,7 +91,7 @@ func TestKubernetesConfiguresTheApp(t *testing.T) {
 		spec := m.Spec.Template.Spec
 		require.Greater(
 			t, time.Duration(spec.TerminationGracePeriodSeconds)*time.Second,
-			c.Stream.StopTimeout+c.HTTP.ShutdownTimeout,
+			c.HTTP.DrainDelay+c.Stream.StopTimeout+c.HTTP.ShutdownTimeout,
 		)
 		require.Len(t, spec.Containers, 1)
 		k := spec.Containers[0]

@@ -29,6 +29,7 @@ import (
 func Defaults(c *config.Config) {
 	c.Topics.Partitions = 4
 	c.Log.Level = "warn"
+	c.HTTP.DrainDelay = 0 // nobody has to notice
 	c.Recommend.TrendingInterval = 5 * time.Second
 }
 

@@ -53,7 +53,7 @@ func Config() config.Config {
 	cfg.Stream.InsertInterval = 200 * time.Millisecond
 	cfg.Stream.LearnInterval = 200 * time.Millisecond
 	cfg.Recommend.TrendingInterval = time.Second
-	cfg.HTTP.Addr = "127.0.0.1:0"
+	cfg.HTTP.Addr, cfg.HTTP.DrainDelay = "127.0.0.1:0", 0
 	cfg.Stream.SessionTimeout, cfg.Stream.HeartbeatInterval = 20*time.Second, time.Second
 	return cfg
 }
