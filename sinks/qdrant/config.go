@@ -69,8 +69,9 @@ type CollectionConfig struct {
 	// graph, which is good at distances, finds the highest inner products too. Longer vectors are
 	// found less well. Default 10.
 	NormBound float64
-	// Quantise keeps an int8 copy of each learned vector in memory and searches it: a quarter of
-	// the memory traffic. The best are scored again with the exact vectors.
+	// Quantise keeps an int8 copy of each learned vector in memory and searches it, and leaves the
+	// exact vectors to the page cache: a quarter of the memory. The best are scored again with the
+	// exact vectors.
 	Quantise bool
 	// Oversampling is the number of int8 candidates per result that are scored again exactly, at
 	// least 1. Default 3.

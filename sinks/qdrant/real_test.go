@@ -193,6 +193,8 @@ func TestRealLayout(t *testing.T) {
 	require.Equal(t, pb.Distance_Dot, vectors[vectorLearned].GetDistance())
 	require.EqualValues(t, 65+extraNumbers, vectors[vectorLearned].GetSize())
 	require.NotNil(t, vectors[vectorLearned].GetQuantizationConfig().GetScalar())
+	require.True(t, vectors[vectorLearned].GetOnDisk(), "else int8 takes more memory, not less")
+	require.False(t, vectors[vectorContent].GetOnDisk())
 	require.Equal(t, pb.Distance_Cosine, vectors[vectorContent].GetDistance())
 	require.EqualValues(t, 64, vectors[vectorContent].GetSize())
 	require.Nil(t, vectors[vectorContent].GetQuantizationConfig())

@@ -22,8 +22,10 @@ const readBatch = 500
 // vectorParams describes a vector of n numbers.
 func vectorParams(n int, d pb.Distance, cfg *CollectionConfig, quantise bool) *pb.VectorParams {
 	p := &pb.VectorParams{
-		Size: uint64(n), Distance: d, OnDisk: pb.PtrOf(cfg.VectorsOnDisk),
-	} // validated to be positive
+		Size: uint64(n), Distance: d, // validated to be positive
+		// A copy in memory beside the exact vectors would take more memory, not less.
+		OnDisk: pb.PtrOf(cfg.VectorsOnDisk || quantise),
+	}
 	if quantise {
 		// The quantile leaves out the outermost percent, so that a few large biases do not cost
 		// every other number its precision.
