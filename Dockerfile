@@ -2,7 +2,8 @@
 
 # The image holds one static binary and the certificates of public authorities: no shell, no
 # package manager, no root.
-FROM golang:1.26-bookworm AS build
+# The version that go.mod asks for: the image does not fetch another.
+FROM golang:1.26.8-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download

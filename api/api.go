@@ -144,8 +144,12 @@ func NewProbes(cfg config.HTTP, deps Deps) *Server {
 	return s
 }
 
+// startingHeader marks the answers of a process that is not ready to serve yet: it has done
+// nothing, so a proxy may send the request to another instance, whatever it is.
+const startingHeader = "Slipstream-Starting"
+
 // NewStarting returns a server for a process that is not ready to serve yet. It answers /healthz,
-// /readyz and /metrics, and 503 to everything else.
+// /readyz and /metrics, and 503 with the header Slipstream-Starting to everything else.
 func NewStarting(cfg config.HTTP, deps Deps) *Server {
 	s := NewProbes(cfg, deps)
 	probes := s.handler
@@ -155,6 +159,7 @@ func NewStarting(cfg config.HTTP, deps Deps) *Server {
 			probes.ServeHTTP(w, r)
 		default:
 			w.Header().Set("Retry-After", "1")
+			w.Header().Set(startingHeader, "true")
 			problem(w, http.StatusServiceUnavailable,
 				"this process is starting: /readyz says what it waits for")
 		}

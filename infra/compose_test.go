@@ -41,7 +41,10 @@ func TestComposeServicesAreFitToRun(t *testing.T) {
 	require.Equal(t, "slipstream", p.Name)
 	require.ElementsMatch(
 		t,
-		[]string{"kafka", "qdrant", "neo4j", "clickhouse", "app", "prometheus", "grafana", "proxy"},
+		[]string{
+			"kafka", "qdrant", "neo4j", "clickhouse", "app", "prometheus", "grafana", "front",
+			"proxy",
+		},
 		p.ServiceNames(),
 	)
 	pinned := regexp.MustCompile(`^[a-z0-9./-]+:v?\d+\.\d+(\.\d+)*(-[a-z]+)?$`)
@@ -119,8 +122,9 @@ func appConfig(t *testing.T, p *types.Project) config.Config {
 	t.Helper()
 	var pairs []string
 	for name, value := range p.Services["app"].Environment {
-		require.NotNil(t, value, name)
-		pairs = append(pairs, name+"="+*value)
+		if value != nil { // else it is not set outside, and absent
+			pairs = append(pairs, name+"="+*value)
+		}
 	}
 	c, err := config.Load(config.Options{Environ: func() []string { return pairs }})
 	require.NoError(t, err)
