@@ -154,6 +154,9 @@ func (k *Kafka) count(batch []record.Record) {
 	for i := range batch {
 		r := &batch[i]
 		kind := r.Header(schemas.HeaderType)
+		if kind == "" { // forwarded: it says its kind in the value, if at all
+			kind = string(schemas.ContentOf(r).Kind)
+		}
 		counts[series{r.Topic, kind, r.Header(record.HeaderOriginTopic)}]++
 	}
 	for s, n := range counts {

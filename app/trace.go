@@ -2,9 +2,7 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/processors"
@@ -113,21 +111,15 @@ func (k *Kafka) Trace(ctx context.Context, id string, after time.Time) ([]Traced
 	return found, k.traceGroups(ctx, found)
 }
 
-// carries reports whether a record has the event id, in its headers or in a plain value.
+// carries reports whether a record has the event id, as its readers take it: in a header, in a
+// CloudEvent or in a plain value. A record without the header is found by its position as well,
+// which is the id of an event that says none.
 func carries(r *record.Record, id string) bool {
-	if h := r.Header(schemas.HeaderID); h != "" {
-		return h == id
-	}
-	if id == fmt.Sprintf("%s/%d/%d", r.Topic, r.Partition, r.Offset) {
+	if c := schemas.ContentOf(r); c.ID != "" && c.ID == id {
 		return true
 	}
-	if !strings.Contains(string(r.Value), id) {
-		return false
-	}
-	var plain struct {
-		EventID string `json:"event_id"`
-	}
-	return json.Unmarshal(r.Value, &plain) == nil && plain.EventID == id
+	return r.Header(schemas.HeaderID) == "" &&
+		id == fmt.Sprintf("%s/%d/%d", r.Topic, r.Partition, r.Offset)
 }
 
 // traceGroups adds the progress of the consumer groups to each event.

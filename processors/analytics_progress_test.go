@@ -205,6 +205,9 @@ func TestRowsOfDeadLettersDoNotNameErasedUsers(t *testing.T) {
 		{"by the user", record.Record{Value: []byte(`{"user_id": "ann", "item_id": 3}`)}, false},
 		{"by the friend", broken, false},
 		{"by half of a pair", record.Record{Key: pair.Key, Value: []byte("{")}, false},
+		{"in the data of a CloudEvent", record.Record{Value: []byte(
+			`{"specversion":"1.0","id":"e","data":{"user_id":"ann"}}`,
+		)}, false},
 		{"but others", record.Record{
 			Key: []byte("bob"), Value: []byte(`{"user_id": "bob"}`),
 		}, true},

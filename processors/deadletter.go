@@ -1,7 +1,6 @@
 package processors
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -48,14 +47,7 @@ func deadLetterRow(r *record.Record) (sinks.DeadLetterRow, error) {
 // record in it, was written. Then it must not be stored again.
 func (p *Analytics) namesErased(r *record.Record) bool {
 	key := string(r.Key)
-	var value struct {
-		UserID   string `json:"user_id"`
-		FriendID string `json:"friend_id"`
-	}
-	if schemas.CheckJSONText(r.Value) == nil { // else a replaced id would be somebody else's
-		_ = json.Unmarshal(r.Value, &value) // most cannot be decoded: then only the key is checked
-	}
-	users := []string{key, value.UserID, value.FriendID}
+	users := append(schemas.UsersNamed(r.Value), key)
 	if a, b, pair := strings.Cut(key, "|"); pair {
 		users = append(users, a, b)
 	}

@@ -105,6 +105,20 @@ func (p past) fail(r record.Record, group string, again bool) string {
 	return id
 }
 
+// structured writes a record as a CloudEvent in structured mode, which versions before could not
+// read.
+func structured(t *testing.T, r record.Record) record.Record {
+	t.Helper()
+	env, err := schemas.EnvelopeOf(&record.Record{Headers: r.Headers}, "")
+	require.NoError(t, err)
+	r.Value, err = schemas.FormatCloudEvent(env, r.Value)
+	require.NoError(t, err)
+	r.Headers = []record.Header{{
+		Key: schemas.HeaderContentType, Value: []byte(schemas.ContentTypeCloudEvent),
+	}}
+	return r
+}
+
 // fill makes the dead letters of each case, of every group that fills a store. The first index of
 // the result is the case.
 func (p past) fill() (ids [cases][]string) {
@@ -129,12 +143,14 @@ func (p past) fill() (ids [cases][]string) {
 			EventID: fmt.Sprintf("item-%d", n), Source: "letters", ItemID: fmt.Sprintf("new-%d", n),
 			Title: fmt.Sprintf("New %d", n), OccurredAt: time.Now().UTC(),
 		}
-		again := n == failedAgain
+		fail := func(r record.Record, group string) string {
+			return p.fail(structured(p.t, r), group, n == failedAgain)
+		}
 		ids[n] = []string{
-			p.fail(event(schemas.GroupEmbed, learned), schemas.GroupEmbed, again),
-			p.fail(event(schemas.GroupAnalytics, counted), schemas.GroupAnalytics, again),
-			p.fail(friends.Message(), schemas.GroupGraph, again),
-			p.fail(item.Message(), schemas.GroupCatalog, again),
+			fail(event(schemas.GroupEmbed, learned), schemas.GroupEmbed),
+			fail(event(schemas.GroupAnalytics, counted), schemas.GroupAnalytics),
+			fail(friends.Message(), schemas.GroupGraph),
+			fail(item.Message(), schemas.GroupCatalog),
 		}
 	}
 	_, err = p.k.DeadLetters().Drop(

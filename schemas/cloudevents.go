@@ -17,50 +17,75 @@ const (
 	ContentTypeCloudEventBatch = "application/cloudevents-batch+json"
 )
 
-// structured is a CloudEvent in structured mode. Extension attributes but traceparent are left out.
-type structured struct {
-	SpecVersion     string          `json:"specversion"`
-	ID              string          `json:"id"`
-	Source          string          `json:"source"`
-	Type            Kind            `json:"type"`
-	Time            string          `json:"time,omitempty"`
-	Subject         string          `json:"subject,omitempty"`
-	DataContentType string          `json:"datacontenttype,omitempty"`
-	DataBase64      *string         `json:"data_base64,omitempty"`
-	Data            json.RawMessage `json:"data,omitempty"`
-	TraceParent     string          `json:"traceparent,omitempty"`
-}
-
-// ParseCloudEvent reads a CloudEvent 1.0 in structured mode (JSON): its envelope and its data. The
-// error says which attribute is wrong.
+// ParseCloudEvent reads a CloudEvent 1.0 in structured mode (JSON): its envelope and its data,
+// which may alias body. Extension attributes but traceparent are left out. The error says which
+// attribute is wrong.
 func ParseCloudEvent(body []byte) (Envelope, []byte, error) {
-	var s structured
-	if err := decodeJSON(body, &s); err != nil {
-		return Envelope{}, nil, fmt.Errorf("cloudevent: %w", err)
+	var (
+		version, id, source, kind, at, contentType, trace string
+		data                                              []byte
+		encoded                                           *string
+	)
+	s := scan(body)
+	for s.next() {
+		switch string(s.key) {
+		case "specversion":
+			s.text(&version)
+		case "id":
+			s.text(&id)
+		case "source":
+			s.text(&source)
+		case "type":
+			s.text(&kind)
+		case "time":
+			s.text(&at)
+		case "datacontenttype":
+			s.text(&contentType)
+		case "traceparent":
+			s.text(&trace)
+		case "data":
+			data = s.raw()
+		case "data_base64":
+			if s.is('"', "string") {
+				encoded = new(string(s.bytes()))
+			}
+		default:
+			s.skip()
+		}
 	}
-	env, err := cloudEnvelope(s.SpecVersion, s.ID, s.Source, s.Type, s.Time, s.DataContentType)
+	if s.err != nil {
+		return Envelope{}, nil, fmt.Errorf("cloudevent: %w", s.err)
+	}
+	env, err := cloudEnvelope(version, id, source, Kind(kind), at, contentType)
 	if err != nil {
 		return env, nil, err
 	}
-	env.Trace = s.TraceParent
+	env.Trace = trace
 	switch {
-	case s.DataBase64 != nil && s.Data != nil:
+	case encoded != nil && data != nil && string(data) != "null":
 		return env, nil, errors.New(`cloudevent: has both "data" and "data_base64"`)
-	case s.DataBase64 != nil:
-		data, err := base64.StdEncoding.DecodeString(*s.DataBase64)
-		if err != nil {
+	case encoded != nil:
+		if data, err = base64.StdEncoding.DecodeString(*encoded); err != nil {
 			return env, nil, fmt.Errorf("cloudevent: %q cannot be read: %w", "data_base64", err)
 		}
-		return env, data, nil
-	case s.Data == nil:
+	case data == nil:
 		return env, nil, errors.New(`cloudevent: "data" is missing`)
 	}
-	return env, s.Data, nil
+	return env, data, nil
 }
 
 // FormatCloudEvent writes a CloudEvent in structured mode; data must be JSON.
 func FormatCloudEvent(e Envelope, data []byte) ([]byte, error) {
-	s := structured{
+	s := struct {
+		SpecVersion     string          `json:"specversion"`
+		ID              string          `json:"id"`
+		Source          string          `json:"source"`
+		Type            Kind            `json:"type"`
+		Time            string          `json:"time,omitempty"`
+		DataContentType string          `json:"datacontenttype,omitempty"`
+		Data            json.RawMessage `json:"data,omitempty"`
+		TraceParent     string          `json:"traceparent,omitempty"`
+	}{
 		SpecVersion: "1.0", ID: e.ID, Source: e.Source, Type: e.Kind,
 		DataContentType: ContentTypeJSON, Data: data, TraceParent: e.Trace,
 	}

@@ -68,22 +68,62 @@ const SourceLog = "log"
 // topic's first, id topic/partition/offset (never equal to another's), source "log", time the log's
 // (zero when it has none). An unreadable ce_time is an error. So are a key and an attribute that
 // are not UTF-8, and a kind of the value that is not that of the headers; an unreadable traceparent
-// counts as none, as W3C demands. An erasure marker says its kind in a header.
+// counts as none, as W3C demands. An erasure marker says its kind in a header. A CloudEvent in
+// structured mode says all this in its value.
 func EnvelopeOf(r *record.Record, fallback Kind) (Envelope, error) {
-	e, marker, err := envelopeOf(r, fallback)
-	if err == nil && e.Kind == KindUserErased && !marker {
-		err = fmt.Errorf("kind %q does not belong here: want the topic %s", e.Kind, TopicUsers)
-	}
+	e, _, err := contentOf(r, fallback)
 	return e, err
 }
 
-// envelopeOf is EnvelopeOf for every topic, users too. typed tells whether a header says the kind.
-func envelopeOf(r *record.Record, fallback Kind) (e Envelope, typed bool, err error) {
-	e = Envelope{Kind: fallback, Time: r.LogTime()}
+// contentOf returns the envelope of r as EnvelopeOf does, and the value that it is about: that of
+// r, or the data of a CloudEvent in structured mode.
+func contentOf(r *record.Record, fallback Kind) (Envelope, []byte, error) {
+	e, value, marker, err := userContentOf(r, fallback)
+	if err == nil && e.Kind == KindUserErased && !marker {
+		err = fmt.Errorf("kind %q does not belong here: want the topic %s", e.Kind, TopicUsers)
+	}
+	return e, value, err
+}
+
+// userContentOf is contentOf for every topic, users too. typed tells whether a header says the
+// kind.
+func userContentOf(
+	r *record.Record, fallback Kind,
+) (e Envelope, value []byte, typed bool, err error) {
 	// That of a tombstone is an id, and is checked as one.
 	if len(r.Value) > 0 && !utf8.Valid(r.Key) {
-		return e, false, fmt.Errorf("the key %w", CheckUTF8(string(r.Key)))
+		return e, nil, false, fmt.Errorf("the key %w", CheckUTF8(string(r.Key)))
 	}
+	if isStructured(r) {
+		if e, value, typed, err = structuredEnvelope(r); err == nil {
+			err = checkPlainKind(e.Kind, value)
+		}
+		return e, value, typed, err
+	}
+	e, typed, err = headerEnvelope(r, fallback)
+	if err != nil {
+		return e, nil, typed, err
+	}
+	said, ok, err := plainKind(r.Value, typed)
+	switch {
+	case err != nil:
+		return e, nil, typed, err
+	case ok && typed && said != e.Kind:
+		return e, nil, typed, fmt.Errorf(
+			"field \"kind\" is %q, but the header %s is %q",
+			truncate(string(said), 64), HeaderType, truncate(string(e.Kind), 64),
+		)
+	case ok && said == "": // no kind at all would be the topic's first
+		return e, nil, typed, fmt.Errorf("kind %q does not belong here", said)
+	case ok:
+		e.Kind = said
+	}
+	return e, r.Value, typed, nil
+}
+
+// headerEnvelope reads the headers; typed tells whether one says the kind.
+func headerEnvelope(r *record.Record, fallback Kind) (e Envelope, typed bool, err error) {
+	e = Envelope{Kind: fallback, Time: r.LogTime()}
 	for i := range r.Headers {
 		name := r.Headers[i].Key
 		switch name {
@@ -118,20 +158,6 @@ func envelopeOf(r *record.Record, fallback Kind) (e Envelope, typed bool, err er
 				e.Time = t.UTC()
 			}
 		}
-	}
-	said, ok, err := plainKind(r.Value, typed)
-	switch {
-	case err != nil:
-		return e, typed, err
-	case ok && typed && said != e.Kind:
-		return e, typed, fmt.Errorf(
-			"field \"kind\" is %q, but the header %s is %q",
-			truncate(string(said), 64), HeaderType, truncate(string(e.Kind), 64),
-		)
-	case ok && said == "": // no kind at all would be the topic's first
-		return e, typed, fmt.Errorf("kind %q does not belong here", said)
-	case ok:
-		e.Kind = said
 	}
 	return e, typed, nil
 }

@@ -52,14 +52,14 @@ func IsRecommendationExpired(r *record.Record) bool {
 // DecodeRecommendationExpired reads a request to withdraw a list.
 func DecodeRecommendationExpired(r *record.Record) (RecommendationExpired, error) {
 	var x RecommendationExpired
-	env, err := EnvelopeOf(r, KindRecommendationExpired)
+	env, value, err := contentOf(r, KindRecommendationExpired)
 	if err != nil {
 		return x, err
 	}
 	if env.Kind != KindRecommendationExpired {
 		return x, wrongKind(env.Kind, KindRecommendationExpired)
 	}
-	if err := decodeJSON(r.Value, &x); err != nil {
+	if err := decodeJSON(value, &x); err != nil {
 		return x, err
 	}
 	return x, id("user_id", x.UserID, true)

@@ -93,7 +93,7 @@ func (f *Friendship) Identity() (id, source *string, occurredAt *time.Time) {
 // DecodeFriendship reads a friendship from r as DecodeInteraction does; Removed follows the kind
 // when there is one.
 func DecodeFriendship(r *record.Record) (Friendship, error) {
-	env, err := EnvelopeOf(r, "")
+	env, value, err := contentOf(r, "")
 	if err != nil {
 		return Friendship{}, err
 	}
@@ -105,7 +105,7 @@ func DecodeFriendship(r *record.Record) (Friendship, error) {
 		return Friendship{}, wrongKind(env.Kind, KindFriendshipAdded, KindFriendshipRemoved)
 	}
 	var x Friendship
-	if err := readFriendship(r.Value, &x); err != nil {
+	if err := readFriendship(value, &x); err != nil {
 		return Friendship{}, err
 	}
 	if env.Kind != "" {

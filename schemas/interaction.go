@@ -110,7 +110,7 @@ func (x *Interaction) Identity() (id, source *string, occurredAt *time.Time) {
 // and validates it. Whether its action is declared, Actions.Check tells. Every error but
 // ErrErasureMarker means that the record is invalid.
 func DecodeInteraction(r *record.Record) (Interaction, error) {
-	env, err := EnvelopeOf(r, KindInteraction)
+	env, value, err := contentOf(r, KindInteraction)
 	if err != nil {
 		return Interaction{}, err
 	}
@@ -122,7 +122,7 @@ func DecodeInteraction(r *record.Record) (Interaction, error) {
 		return Interaction{}, wrongKind(env.Kind, KindInteraction)
 	}
 	var x Interaction
-	if err := readInteraction(r.Value, &x); err != nil {
+	if err := readInteraction(value, &x); err != nil {
 		return Interaction{}, err
 	}
 	if err := fill(

@@ -140,7 +140,7 @@ func (x *Item) Identity() (id, source *string, occurredAt *time.Time) {
 // DecodeItem reads an item from r as DecodeInteraction does. A tombstone (nil value) is a
 // withdrawal of the item named by the key.
 func DecodeItem(r *record.Record) (Item, error) {
-	env, err := EnvelopeOf(r, "")
+	env, value, err := contentOf(r, "")
 	if err != nil {
 		return Item{}, err
 	}
@@ -152,7 +152,7 @@ func DecodeItem(r *record.Record) (Item, error) {
 	var x Item
 	if len(r.Value) == 0 {
 		x = Item{ItemID: string(r.Key), Withdrawn: true}
-	} else if err := readItem(r.Value, &x); err != nil {
+	} else if err := readItem(value, &x); err != nil {
 		return Item{}, err
 	}
 	if env.Kind != "" {

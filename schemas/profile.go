@@ -46,14 +46,14 @@ func (x ProfileChanged) Message() record.Record {
 // DecodeProfileChanged reads a change of a profile; ErrErasureMarker for an erasure marker.
 func DecodeProfileChanged(r *record.Record) (ProfileChanged, error) {
 	var x ProfileChanged
-	env, err := EnvelopeOf(r, KindProfileChanged)
+	env, value, err := contentOf(r, KindProfileChanged)
 	if err != nil {
 		return x, err
 	}
 	if env.Kind == KindUserErased {
 		return x, ErrErasureMarker
 	}
-	if err := decodeJSON(r.Value, &x); err != nil {
+	if err := decodeJSON(value, &x); err != nil {
 		return x, err
 	}
 	return x, id("user_id", x.UserID, true)

@@ -107,7 +107,7 @@ func (x Recommendation) Message(topic string) record.Record {
 // DecodeRecommendation reads a served list; ErrErasureMarker for an erasure marker.
 func DecodeRecommendation(r *record.Record) (Recommendation, error) {
 	var x Recommendation
-	env, err := EnvelopeOf(r, KindRecommendation)
+	env, value, err := contentOf(r, KindRecommendation)
 	if err != nil {
 		return x, err
 	}
@@ -118,7 +118,7 @@ func DecodeRecommendation(r *record.Record) (Recommendation, error) {
 	default:
 		return x, wrongKind(env.Kind, KindRecommendation)
 	}
-	if err := decodeJSON(r.Value, &x); err != nil {
+	if err := decodeJSON(value, &x); err != nil {
 		return x, err
 	}
 	return x, firstError(

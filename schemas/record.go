@@ -2,8 +2,9 @@
 // written on the log, and the topics. Of our own packages it imports stream/record only.
 //
 // On Kafka an event is a CloudEvent 1.0 in binary mode: its attributes are headers (ce_id,
-// ce_source, ce_type, ce_time), its data is the value, as JSON. A plain JSON value without headers
-// is accepted too: its field "kind" tells its kind, or else the topic.
+// ce_source, ce_type, ce_time), its data is the value, as JSON. Applications may also write it in
+// structured mode, where the value holds both, or as a plain JSON value without headers: its field
+// "kind" tells its kind, or else the topic.
 package schemas
 
 import "github.com/cespare/xxhash/v2"

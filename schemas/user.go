@@ -87,7 +87,7 @@ func (x *User) Identity() (id, source *string, occurredAt *time.Time) {
 
 // DecodeUser reads a user's attributes or erasure from r as DecodeInteraction does.
 func DecodeUser(r *record.Record) (User, error) {
-	env, _, err := envelopeOf(r, "")
+	env, value, _, err := userContentOf(r, "")
 	if err != nil {
 		return User{}, err
 	}
@@ -97,7 +97,7 @@ func DecodeUser(r *record.Record) (User, error) {
 		return User{}, wrongKind(env.Kind, KindUserUpdated, KindUserErased)
 	}
 	var x User
-	if err := readUser(r.Value, &x); err != nil {
+	if err := readUser(value, &x); err != nil {
 		return User{}, err
 	}
 	if env.Kind != "" {

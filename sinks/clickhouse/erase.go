@@ -65,6 +65,12 @@ func (s *Store) erase(ctx context.Context, ids []string, ats []int64) error {
 		{tableRecommendations, upTo("generated_at", "caused_at", "accepted_at")},
 		{tableUsers, upTo("occurred_at")},
 		{tableDeadLetters, `key IN @ids OR JSONExtractString(value, 'user_id') IN @ids
+			-- a CloudEvent in structured mode, see schemas.UsersNamed
+			OR (value LIKE '%specversion%' AND arrayExists(v -> arrayExists(
+				name -> has(@ids, JSONExtractString(v, name)),
+				['user_id', 'friend_id', 'subject', 'partitionkey']
+			), [value, JSONExtractRaw(value, 'data'),
+				tryBase64Decode(JSONExtractString(value, 'data_base64'))]))
 			OR ((topic LIKE '%friendships' OR topic LIKE '%.replay')
 			AND (JSONExtractString(value, 'friend_id') IN @ids
 				OR arrayExists(u -> startsWith(key, concat(u, '|'))

@@ -2,6 +2,7 @@ package sinktest
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -174,6 +175,9 @@ func analyticsErasure(t *testing.T, e AnalyticsEngine) {
 			RecordedAt: analyticsTook,
 		},
 	}
+	cloud := func(rest string) string {
+		return `{"specversion":"1.0","id":"1","source":"s",` + rest + `,"type":"t"}`
+	}
 	letters := sinks.DeadLetterRows{
 		letter("d1", "interactions", "embed", "user 1", "not json"),
 		letter("d2", "interactions", "embed", "user 2", "{}"),
@@ -187,12 +191,23 @@ func analyticsErasure(t *testing.T, e AnalyticsEngine) {
 		letter("e2", "friendships", "graph", record.Readable([]byte("M\xfcller|user 1")), ""),
 		letter("e3", "friendships", "graph", record.Readable([]byte("user 10|M\xfcller")), ""),
 		letter("e4", "friendships", "graph", record.Readable([]byte("M\xfcller|user 11")), ""),
+		letter("f1", "interactions", "embed", "", cloud(`"data":{"user_id":"user 1"}`)),
+		letter("f2", "interactions", "embed", "", cloud(
+			`"data_base64":"`+base64.StdEncoding.EncodeToString([]byte(`{"user_id":"user 1"}`))+`"`,
+		)),
+		letter("f3", "friendships", "graph", "", cloud(
+			`"data":{"user_id":"user 9","friend_id":"user 1"}`,
+		)),
+		letter("f4", "interactions", "embed", "", cloud(`"subject":"user 1"`)),
+		letter("f5", "interactions", "embed", "", cloud(
+			`"subject":"user 11","data":{"user_id":"user 2"}`,
+		)),
 	}
 	insert := func() {
 		require.NoError(t, e.Store.Insert(ctx, r, rows))
 		require.NoError(t, e.Store.Insert(ctx, span("recommendations", 0, 0, 1), lists))
 		require.NoError(t, e.Store.Insert(ctx, span("users", 0, 0, 1), users))
-		require.NoError(t, e.Store.Insert(ctx, span("embed.poison", 0, 0, 11), letters))
+		require.NoError(t, e.Store.Insert(ctx, span("embed.poison", 0, 0, 16), letters))
 	}
 	insert()
 	var left sinks.InteractionRows
@@ -224,7 +239,7 @@ func analyticsErasure(t *testing.T, e AnalyticsEngine) {
 		require.Equal(t, [][]string{{"user 2"}}, e.Query(t, "SELECT user_id FROM users"))
 		require.Equal(t, [][]string{{"user 2"}}, e.Query(t, "SELECT user_id FROM recommendations"))
 		require.Equal(
-			t, [][]string{{"d2"}, {"d5"}, {"e3"}, {"e4"}},
+			t, [][]string{{"d2"}, {"d5"}, {"e3"}, {"e4"}, {"f5"}},
 			e.Query(t, "SELECT id FROM dead_letters ORDER BY id"),
 		)
 		require.Equal(

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 
+	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
 )
 
@@ -57,6 +59,9 @@ func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error
 		return nil
 	}
 	return a.write(ctx, fmt.Sprintf("erase %d users", len(users)), nil, func(tx *sql.Tx) error {
+		if err := eraseStructured(tx, users); err != nil {
+			return err
+		}
 		for _, u := range users {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -71,4 +76,40 @@ func (a *Analytics) EraseUsers(ctx context.Context, users []sinks.Erasure) error
 		}
 		return nil
 	})
+}
+
+// eraseStructured removes dead letters that are CloudEvents in structured mode and name one of the
+// users. Their data may be encoded in a way that SQL does not decode.
+func eraseStructured(tx *sql.Tx, users []sinks.Erasure) error {
+	ids := make(map[string]bool, len(users))
+	for _, u := range users {
+		ids[u.UserID] = true
+	}
+	rows, err := tx.Query(
+		`SELECT rowid, value FROM dead_letter_rows WHERE instr(value, CAST('specversion' AS BLOB))`,
+	)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var gone []int64
+	for rows.Next() {
+		var row int64
+		var value []byte
+		if err := rows.Scan(&row, &value); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(schemas.UsersNamed(value), func(u string) bool { return ids[u] }) {
+			gone = append(gone, row)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, row := range gone {
+		if _, err := tx.Exec(`DELETE FROM dead_letter_rows WHERE rowid = ?`, row); err != nil {
+			return err
+		}
+	}
+	return nil
 }
