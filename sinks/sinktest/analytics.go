@@ -48,6 +48,7 @@ func TestAnalytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 		{"keeps odd characters", analyticsOddCharacters},
 		{"joins lists and feedback", analyticsOutcomes},
 		{"counts feedback by its outcome", analyticsOwnOutcomes},
+		{"compares variants as the guide says", analyticsComparison},
 		{"tells how fresh lists are", analyticsFreshness},
 		{"keeps the newest item and user", analyticsNewest},
 		{"keeps what a client said of its time", analyticsClientTime},
