@@ -20,6 +20,9 @@ func AsyncAPI(topics []Topic, prefix string, actions *Actions) ([]byte, error) {
 			Title: "Slipstream", Version: "1.0.0",
 			Description: "Events are CloudEvents 1.0 in Kafka's binary mode: attributes are " +
 				"headers (ce_id, ce_source, ce_type, ce_time), the value is JSON. " +
+				"What applications write may also be in structured mode (content-type " +
+				"application/cloudevents+json): then the value holds the attributes, and the " +
+				"event as data. " +
 				"A plain JSON value without headers is taken too; its field \"kind\" says " +
 				"which message it is, and without one it is the topic's first. " +
 				"Sending an event again with the same ce_id and ce_source counts once; of an " +
@@ -39,7 +42,9 @@ func AsyncAPI(topics []Topic, prefix string, actions *Actions) ([]byte, error) {
 			},
 		}},
 		Channels: map[string]asyncChannel{}, Operations: map[string]asyncOperation{},
-		Components: asyncComponents{Messages: map[string]asyncMessage{}},
+		Components: asyncComponents{
+			Messages: map[string]asyncMessage{}, Schemas: map[string]any{},
+		},
 	}
 	for _, t := range topics {
 		if t.In || t.Out {
@@ -87,7 +92,7 @@ func (d *asyncDocument) add(t Topic, prefix string, actions *Actions) error {
 		if !slices.Contains(PublicKinds(), k) {
 			continue
 		}
-		m, err := messageOf(k, t, actions)
+		m, err := d.messageOf(k, t, actions)
 		if err != nil {
 			return err
 		}
@@ -102,48 +107,120 @@ func (d *asyncDocument) add(t Topic, prefix string, actions *Actions) error {
 	return nil
 }
 
-func messageOf(k Kind, t Topic, actions *Actions) (asyncMessage, error) {
+// messageOf returns the message of a kind on a topic. Its schemas have names, so that generators
+// have names for the types.
+func (d *asyncDocument) messageOf(k Kind, t Topic, actions *Actions) (asyncMessage, error) {
 	raw, _ := actions.JSONSchema(k)
-	var schema yaml.Node
-	// JSON is YAML, and a node keeps the order of the fields.
-	if err := yaml.Unmarshal(raw, &schema); err != nil {
-		return asyncMessage{}, fmt.Errorf("read the JSON Schema of %s: %w", k, err)
-	}
 	var head struct{ Title, Description string }
 	if err := json.Unmarshal(raw, &head); err != nil {
 		return asyncMessage{}, fmt.Errorf("read the JSON Schema of %s: %w", k, err)
 	}
+	name := typeName(head.Title)
+	if _, ok := d.Components.Schemas[name]; !ok {
+		payload, err := payloadOf(k, raw)
+		if err != nil {
+			return asyncMessage{}, err
+		}
+		d.nameParts(name, payload)
+		d.Components.Schemas[name] = payload
+		d.Components.Schemas[name+"Headers"] = headersOf(k, head.Title)
+	}
+	m := asyncMessage{
+		Name: string(k), Title: head.Title, Summary: head.Description, ContentType: ContentTypeJSON,
+		Headers: asyncRef{asyncSchemas + name + "Headers"},
+		Payload: asyncRef{asyncSchemas + name},
+	}
+	m.Bindings.Kafka.BindingVersion = "0.5.0"
+	m.Bindings.Kafka.Key = describedText("The record's key: " + t.Key + ".")
+	return m, nil
+}
+
+// typeName makes the name of a type of a title or of a field: "Item updated" is ItemUpdated, and
+// caused_by is CausedBy.
+func typeName(title string) string {
+	var b strings.Builder
+	for word := range strings.FieldsSeq(strings.ReplaceAll(title, "_", " ")) {
+		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	return b.String()
+}
+
+// payloadOf returns the JSON Schema of a kind. It uses nothing that is not in draft 07, so it is a
+// schema of AsyncAPI as it is: below a schemaFormat, tools see no name. What holds for one action
+// only is left to the descriptions, since generators take the fields of a condition for fields.
+func payloadOf(k Kind, raw []byte) (*yaml.Node, error) {
+	var schema yaml.Node
+	// JSON is YAML, and a node keeps the order of the fields.
+	if err := yaml.Unmarshal(raw, &schema); err != nil {
+		return nil, fmt.Errorf("read the JSON Schema of %s: %w", k, err)
+	}
 	root := schema.Content[0]
 	plainStyle(root)
 	for i := 0; i < len(root.Content); {
-		if name := root.Content[i].Value; name == "$schema" || name == "$id" {
+		name, value := root.Content[i].Value, root.Content[i+1]
+		if name == "allOf" {
+			value.Content = slices.DeleteFunc(value.Content, func(part *yaml.Node) bool {
+				return child(part, "if") != nil
+			})
+		}
+		if name == "$schema" || name == "$id" || name == "allOf" && len(value.Content) == 0 {
 			root.Content = slices.Delete(root.Content, i, i+2)
 			continue
 		}
 		i += 2
 	}
-	text := func(description string) map[string]any {
-		return map[string]any{"type": "string", "description": description}
+	return root, nil
+}
+
+// nameParts moves the objects and enumerations within a schema to the components, named by their
+// fields: else their types would be anonymous.
+func (d *asyncDocument) nameParts(name string, schema *yaml.Node) {
+	move := func(to string, part *yaml.Node) {
+		d.nameParts(to, part)
+		if child(part, "properties") == nil && child(part, "enum") == nil {
+			return
+		}
+		moved := *part
+		d.Components.Schemas[to] = &moved
+		_ = part.Encode(asyncRef{asyncSchemas + to}) // a string can be encoded
 	}
-	m := asyncMessage{
-		Name: string(k), Title: head.Title, Summary: head.Description, ContentType: ContentTypeJSON,
+	if fields := child(schema, "properties"); fields != nil {
+		for i := 0; i < len(fields.Content); i += 2 {
+			move(name+typeName(fields.Content[i].Value), fields.Content[i+1])
+		}
 	}
-	m.Headers = map[string]any{"type": "object", "properties": map[string]any{
-		HeaderSpecVersion: map[string]any{"type": "string", "const": "1.0"},
-		HeaderID:          text("Identifies the event, together with ce_source."),
-		HeaderSource:      text("Who says so."),
-		HeaderType:        map[string]any{"type": "string", "const": string(k)},
-		HeaderTime: map[string]any{
-			"type": "string", "format": "date-time", "description": "When it happened.",
+	if items := child(schema, "items"); items != nil {
+		move(strings.TrimSuffix(name, "s"), items)
+	}
+}
+
+// child returns the value of a field of a mapping, or nil.
+func child(n *yaml.Node, name string) *yaml.Node {
+	for i := 0; n.Kind == yaml.MappingNode && i < len(n.Content); i += 2 {
+		if n.Content[i].Value == name {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+func describedText(description string) map[string]any {
+	return map[string]any{"type": "string", "description": description}
+}
+
+func headersOf(k Kind, title string) map[string]any {
+	return map[string]any{
+		"type": "object", "title": title + ", headers", "properties": map[string]any{
+			HeaderSpecVersion: map[string]any{"type": "string", "const": "1.0"},
+			HeaderID:          describedText("Identifies the event, together with ce_source."),
+			HeaderSource:      describedText("Who says so."),
+			HeaderType:        map[string]any{"type": "string", "const": string(k)},
+			HeaderTime: map[string]any{
+				"type": "string", "format": "date-time", "description": "When it happened.",
+			},
+			HeaderTrace: describedText("A W3C trace context."),
 		},
-		HeaderTrace: text("A W3C trace context."),
-	}}
-	// The schemas use nothing that draft 07, which AsyncAPI tools know, does not have.
-	m.Payload.Format, m.Payload.Schema = "application/schema+json;version=draft-07", root
-	m.Bindings.Kafka.Key, m.Bindings.Kafka.BindingVersion = text(
-		"The record's key: "+t.Key+".",
-	), "0.5.0"
-	return m, nil
+	}
 }
 
 // plainStyle writes what was JSON as YAML.
@@ -153,6 +230,9 @@ func plainStyle(n *yaml.Node) {
 		plainStyle(c)
 	}
 }
+
+// asyncSchemas is before the name of a schema in a reference.
+const asyncSchemas = "#/components/schemas/"
 
 // The parts of an AsyncAPI 3.0 document that we use.
 type (
@@ -207,18 +287,17 @@ type (
 	}
 	asyncComponents struct {
 		Messages map[string]asyncMessage `yaml:"messages"`
+		// Schemas are nodes for payloads, and maps for headers.
+		Schemas map[string]any `yaml:"schemas"`
 	}
 	asyncMessage struct {
-		Name        string         `yaml:"name"`
-		Title       string         `yaml:"title"`
-		Summary     string         `yaml:"summary"`
-		ContentType string         `yaml:"contentType"`
-		Headers     map[string]any `yaml:"headers"`
-		Payload     struct {
-			Format string     `yaml:"schemaFormat"`
-			Schema *yaml.Node `yaml:"schema"`
-		} `yaml:"payload"`
-		Bindings struct {
+		Name        string   `yaml:"name"`
+		Title       string   `yaml:"title"`
+		Summary     string   `yaml:"summary"`
+		ContentType string   `yaml:"contentType"`
+		Headers     asyncRef `yaml:"headers"`
+		Payload     asyncRef `yaml:"payload"`
+		Bindings    struct {
 			Kafka struct {
 				Key            map[string]any `yaml:"key"`
 				BindingVersion string         `yaml:"bindingVersion"`
