@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/producers/gateway"
@@ -175,14 +177,17 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // another path.
 func (s *Server) router(elsewhere string) *chi.Mux {
 	r := chi.NewRouter()
-	r.Use(s.observe, s.recover, s.limit, s.text)
+	// GetHead: where GET is answered, HEAD is answered by the same headers (RFC 9110, section 9.1).
+	r.Use(s.observe, s.recover, s.limit, s.text, middleware.GetHead)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusNotFound, "there is no "+r.URL.Path+": "+elsewhere)
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		methods := strings.Join(allowed(r), ", ")
+		w.Header().Set("Allow", methods)
 		problem(
 			w, http.StatusMethodNotAllowed,
-			r.Method+" is not possible here: "+elsewhere,
+			r.Method+" is not possible here, but "+methods+": "+elsewhere,
 		)
 	})
 	r.Get("/healthz", s.getHealth)
@@ -218,6 +223,7 @@ func (s *Server) mount() error {
 		s.deps.Gateway.Register(r)
 	})
 	describeGateway(doc.OpenAPI())
+	describeCommon(doc.OpenAPI())
 
 	s.openAPI = doc.OpenAPI()
 	asJSON, err := s.openAPI.MarshalJSON()
@@ -230,6 +236,12 @@ func (s *Server) mount() error {
 	}
 	r.Get("/openapi.json", static("application/json", asJSON))
 	r.Get("/openapi.yaml", static("application/yaml", asYAML))
+	// For generators that do not know 3.1, such as oapi-codegen.
+	older, err := s.openAPI.DowngradeYAML()
+	if err != nil {
+		return fmt.Errorf("write the OpenAPI document as 3.0: %w", err)
+	}
+	r.Get("/openapi-3.0.yaml", static("application/yaml", older))
 	s.handler = r
 	return nil
 }

@@ -43,8 +43,8 @@ func (k keyring) allow(r *http.Request, role string) (status int, detail string)
 		return http.StatusOK, ""
 	}
 	key := r.Header.Get("X-API-Key")
-	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && key == "" {
-		key = token
+	if key == "" {
+		key = bearer(r.Header.Get("Authorization"))
 	}
 	if key == "" {
 		return http.StatusUnauthorized, "send an API key: Authorization: Bearer KEY, or " +
@@ -60,6 +60,16 @@ func (k keyring) allow(r *http.Request, role string) (status int, detail string)
 		)
 	}
 	return http.StatusOK, ""
+}
+
+// bearer returns the token of an Authorization header, or "". The scheme's name may be in any case
+// (RFC 9110, section 11.1).
+func bearer(authorization string) string {
+	scheme, token, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return ""
+	}
+	return strings.TrimLeft(token, " ")
 }
 
 // permit returns true if the request has a role. Otherwise it answers the request.

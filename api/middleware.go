@@ -90,6 +90,26 @@ func (s *Server) recover(next http.Handler) http.Handler {
 	})
 }
 
+// allowed returns the methods that the path of a request has routes for.
+func allowed(r *http.Request) (methods []string) {
+	path := r.URL.RawPath // as chi does
+	if path == "" {
+		path = r.URL.Path
+	}
+	routes := chi.RouteContext(r.Context()).Routes
+	for _, m := range []string{
+		http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete,
+	} {
+		if !routes.Match(chi.NewRouteContext(), m, path) {
+			continue
+		}
+		if methods = append(methods, m); m == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	return methods
+}
+
 // clientKey is the key of the context that ends only when the client disconnects.
 type clientKey struct{}
 

@@ -17,6 +17,7 @@ import (
 
 const (
 	generalListName = "list"
+	cloudEventName  = "CloudEvent"
 	tagEvents       = "Events"
 )
 
@@ -37,7 +38,7 @@ func describe(o *huma.OpenAPI, actions *schemas.Actions) error {
 		actions = schemas.DefaultActions()
 	}
 	o.Info.Description = "Recommendations that reflect an event within a second. Errors are " +
-		"application/problem+json (RFC 9457). " +
+		"application/problem+json (RFC 9457). HEAD is answered wherever GET is. " +
 		"429 and 503 carry Retry-After: send the same request again after it. An event counts " +
 		"once by its source and id. " +
 		"The Kafka topics are in asyncapi.yaml."
@@ -75,6 +76,7 @@ func describe(o *huma.OpenAPI, actions *schemas.Actions) error {
 			if err != nil {
 				return err
 			}
+			general.Extensions["title"] = "General list"
 			general.Extensions["description"] = "A list for nobody in particular: user_id is empty."
 			if properties, ok := general.Extensions["properties"].(map[string]any); ok {
 				properties["user_id"] = map[string]any{"type": "string", "const": ""}
@@ -93,29 +95,44 @@ func inline(raw []byte) (*huma.Schema, error) {
 	}
 	delete(fields, "$schema")
 	delete(fields, "$id")
+	sayFormats(fields)
 	return &huma.Schema{Extensions: fields}, nil
+}
+
+// sayFormats says as a pattern what our format of ids means, as far as a pattern can. It leaves out
+// formats of ours beside another one and of objects, and what holds for one action only:
+// oapi-codegen refuses the former and makes any value of the latter, and the descriptions say the
+// same.
+func sayFormats(schema map[string]any) {
+	if schema["format"] == "slipstream-id" {
+		schema["pattern"] = idPattern
+	}
+	if schema["type"] == "object" {
+		delete(schema, "format")
+	}
+	if all, ok := schema["allOf"].([]any); ok {
+		all = slices.DeleteFunc(all, func(x any) bool {
+			part, ok := x.(map[string]any)
+			return ok && (part["if"] != nil || len(part) == 1 && part["format"] != nil)
+		})
+		if schema["allOf"] = all; len(all) == 0 {
+			delete(schema, "allOf")
+		}
+	}
+	for _, x := range schema {
+		if inner, ok := x.(map[string]any); ok {
+			sayFormats(inner)
+		}
+	}
 }
 
 // describeGateway adds the handlers of the gateway to the document. They read bodies that the
 // framework does not support.
 func describeGateway(o *huma.OpenAPI) {
-	problemSchema := o.Components.Schemas.Schema(
-		reflect.TypeFor[gateway.Problem](), true, "Problem",
-	)
+	problems := problemSchema(o)
 	answer := o.Components.Schemas.Schema(reflect.TypeFor[gateway.Answer](), true, "Answer")
 	taken := o.Components.Schemas.Schema(reflect.TypeFor[gateway.Taken](), true, "Taken")
-	events := &huma.Schema{
-		OneOf:       []*huma.Schema{},
-		Description: "Without a kind, an interaction. The field kind selects another one.",
-	}
-	for _, k := range schemas.WritableKinds() {
-		events.OneOf = append(events.OneOf, ref(string(k)))
-	}
-	event := func(d string) *huma.MediaType {
-		return &huma.MediaType{
-			Schema: &huma.Schema{Description: d, Extensions: map[string]any{"type": "object"}},
-		}
-	}
+	events := describeEvents(o)
 
 	add := func(op *huma.Operation, good *huma.Schema) {
 		op.Tags, op.Security = []string{tagEvents}, secured(config.RoleEmit)
@@ -131,43 +148,42 @@ func describeGateway(o *huma.OpenAPI) {
 			http.StatusRequestEntityTooLarge: "Too large.",
 			http.StatusUnsupportedMediaType: "The Content-Type or Content-Encoding is not " +
 				"supported.",
-			http.StatusTooManyRequests:    "Too many requests in flight: see Retry-After.",
+			http.StatusTooManyRequests: "Too many requests in flight: see Retry-After.",
+			http.StatusInternalServerError: "Something went wrong; the server's log says " +
+				"what.",
 			http.StatusServiceUnavailable: "The log does not answer: see Retry-After.",
 		} {
 			op.Responses[strconv.Itoa(status)] = &huma.Response{
 				Description: what,
 				Content: map[string]*huma.MediaType{
-					gateway.ContentTypeProblem: {Schema: problemSchema},
+					gateway.ContentTypeProblem: {Schema: problems},
 				},
 			}
 		}
 		o.AddOperation(op)
 	}
 
-	array := &huma.Schema{OneOf: []*huma.Schema{events, {Type: huma.TypeArray, Items: events}}}
 	add(&huma.Operation{
 		OperationID: "emit", Method: http.MethodPost, Path: "/v1/events", Summary: "Emit events",
 		Description: "One event, an array, NDJSON (one event per line), or CloudEvents: " +
-			"structured, in a batch, or binary (ce- headers). gzip is supported. When some " +
+			"structured, in a batch, or binary (ce- headers). Structured ones are taken as " +
+			"application/json, too. gzip is supported. When some " +
 			"events of a request are refused, the others are accepted, and errors names the " +
 			"refused ones.",
 		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-			"application/json":     {Schema: array},
-			"application/x-ndjson": event("One event per line."),
-			"application/cloudevents+json": event(
-				"A CloudEvent 1.0; type is the kind, data the event.",
-			),
-			"application/cloudevents-batch+json": {
-				Schema: &huma.Schema{
-					Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeObject},
-				},
-			},
+			"application/json": {Schema: events},
+			"application/x-ndjson": {Schema: &huma.Schema{
+				Type: huma.TypeString, Description: "One event per line.",
+			}},
+			// Without a schema: what a generator for Python makes of a second one cannot be run.
+			schemas.ContentTypeCloudEvent:      {},
+			schemas.ContentTypeCloudEventBatch: {},
 		}},
 	}, answer)
 
 	put := func(
 		id, method, path, summary, description string,
-		kind schemas.Kind, body bool, names ...string,
+		kind schemas.Kind, body string, names ...string,
 	) {
 		op := &huma.Operation{
 			OperationID: id, Method: method, Path: path, Summary: summary, Description: description,
@@ -175,21 +191,19 @@ func describeGateway(o *huma.OpenAPI) {
 		for _, name := range names {
 			op.Parameters = append(
 				op.Parameters,
-				&huma.Param{
-					Name: name, In: "path", Required: true,
-					Schema: &huma.Schema{Type: huma.TypeString},
-				},
+				&huma.Param{Name: name, In: "path", Required: true, Schema: idSchema(1)},
 			)
 		}
 		op.Parameters = append(op.Parameters, &huma.Param{
-			Name: "Idempotency-Key", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
+			Name: "Idempotency-Key", In: "header", Schema: idSchema(0),
 			Description: "The event's id. " + ofRepeats(kind),
 		})
-		if body {
+		if body != "" {
 			op.RequestBody = &huma.RequestBody{
 				Description: "The fields that are not in the path.",
+				Required:    describeFields(o, body, kind),
 				Content: map[string]*huma.MediaType{
-					"application/json": {Schema: ref(string(kind))},
+					"application/json": {Schema: ref(body)},
 				},
 			}
 		}
@@ -198,27 +212,28 @@ func describeGateway(o *huma.OpenAPI) {
 	put(
 		"put-item", http.MethodPut, "/v1/items/{id}", "Add or change an item",
 		"Replaces the whole item. It can be recommended within a second.",
-		schemas.KindItemUpdated, true, "id",
+		schemas.KindItemUpdated, "ItemFields", "id",
 	)
 	put(
 		"withdraw-item", http.MethodDelete, "/v1/items/{id}", "Withdraw an item",
-		"It is not recommended any more.", schemas.KindItemWithdrawn, false, "id",
+		"It is not recommended any more.", schemas.KindItemWithdrawn, "", "id",
 	)
 	put(
 		"put-user", http.MethodPut, "/v1/users/{id}", "Add or change a user",
 		"Attributes of the user. Users need not be announced: the first event is enough.",
-		schemas.KindUserUpdated, true, "id",
+		schemas.KindUserUpdated, "UserFields", "id",
 	)
 	put("erase-user", http.MethodDelete, "/v1/users/{id}", "Erase a user",
 		"Deletes all data of the user up to now from every store, in order with their events. "+
-			"Older events that arrive later are dropped.", schemas.KindUserErased, false, "id")
+			"Older events that arrive later are dropped.", schemas.KindUserErased, "", "id")
 	put(
 		"add-friend", http.MethodPut, "/v1/users/{id}/friends/{friend}", "Add a friendship",
-		"Friendships have no direction.", schemas.KindFriendshipAdded, true, "id", "friend",
+		"Friendships have no direction.", schemas.KindFriendshipAdded, "FriendshipFields",
+		"id", "friend",
 	)
 	put(
 		"remove-friend", http.MethodDelete, "/v1/users/{id}/friends/{friend}",
-		"Remove a friendship", "", schemas.KindFriendshipRemoved, false, "id", "friend",
+		"Remove a friendship", "", schemas.KindFriendshipRemoved, "", "id", "friend",
 	)
 }
 
