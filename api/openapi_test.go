@@ -118,6 +118,16 @@ func TestBodiesLeaveOutWhatThePathSays(t *testing.T) {
 	require.Contains(t, kind.Required, "item_id", "an event has no path")
 }
 
+func TestAnEmptyTimeIsNoTime(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	for _, name := range []string{"since", "until"} {
+		w := f.do(t, http.MethodGet, "/v1/poison?"+name+"=", "")
+		require.Equal(t, http.StatusUnprocessableEntity, w.Code, name)
+		require.Contains(t, w.Body.String(), "query."+name)
+	}
+}
+
 // Answers that come before any handler are documented for each operation.
 func TestCommonAnswersAreDocumented(t *testing.T) {
 	t.Parallel()

@@ -131,6 +131,20 @@ type listInput struct {
 	After  string    `query:"after" maxLength:"256" doc:"next_after of the page before. Without it the first page."`
 }
 
+// Resolve refuses a time that is empty: huma takes it for one that is not given, and a script whose
+// variable is empty would list everything.
+func (*listInput) Resolve(ctx huma.Context) []error {
+	u := ctx.URL()
+	for _, name := range []string{"since", "until"} {
+		if v, ok := u.Query()[name]; ok && v[0] == "" {
+			return []error{&huma.ErrorDetail{
+				Location: "query." + name, Message: "is empty, want an RFC 3339 time",
+			}}
+		}
+	}
+	return nil
+}
+
 type listOutput struct {
 	CacheControl string `header:"Cache-Control"`
 	Body         struct {
