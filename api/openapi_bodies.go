@@ -136,7 +136,8 @@ func describeEvents(o *huma.OpenAPI) *huma.Schema {
 	return ref("Events")
 }
 
-// describeCommon adds the answers that every operation may have: they come before its handler.
+// describeCommon adds the answers that every operation may have: they come before its handler. It
+// adds the pattern of ids, too.
 func describeCommon(o *huma.OpenAPI) {
 	problems := func(description string, schema *huma.Schema) *huma.Response {
 		return &huma.Response{
@@ -165,6 +166,14 @@ func describeCommon(o *huma.OpenAPI) {
 		for _, op := range []*huma.Operation{path.Get, path.Post, path.Put, path.Delete} {
 			if op == nil {
 				continue
+			}
+			for _, p := range op.Parameters {
+				// The handlers of lists check ids themselves, to say what is wrong with them.
+				if p.In == "path" && op.Tags[0] == tagList && p.Schema.Pattern == "" {
+					checked := *p.Schema
+					checked.Pattern = idPattern
+					p.Schema = &checked
+				}
 			}
 			add := func(responses map[int]*huma.Response) {
 				for status, response := range responses {

@@ -20,6 +20,7 @@ type document struct {
 		Parameters []struct {
 			Name, In string
 			Required bool
+			Schema   schema
 		}
 		RequestBody struct {
 			Required bool
@@ -38,6 +39,9 @@ type schema struct {
 	Properties map[string]any
 	Required   []string
 	Examples   []map[string]any
+	Pattern    string
+	MinLength  int
+	MaxLength  int
 }
 
 func documentOf(t *testing.T, f *fixture) document {
@@ -116,6 +120,27 @@ func TestBodiesLeaveOutWhatThePathSays(t *testing.T) {
 	}
 	kind := doc.Components.Schemas[string(schemas.KindItemUpdated)]
 	require.Contains(t, kind.Required, "item_id", "an event has no path")
+}
+
+// An id with a control character is refused: the document says so wherever the path has one.
+func TestIDsInPathsAreDescribed(t *testing.T) {
+	t.Parallel()
+	doc := documentOf(t, setup(t))
+	for path, methods := range doc.Paths {
+		if strings.HasPrefix(path, "/v1/poison") {
+			continue // dead letters have ids of their own
+		}
+		for method, op := range methods {
+			for _, p := range op.Parameters {
+				if p.In != "path" {
+					continue
+				}
+				require.Equal(t, `^[^\x00-\x1f\x7f]*$`, p.Schema.Pattern, "%s %s", method, path)
+				require.Equal(t, 1, p.Schema.MinLength, "%s %s", method, path)
+				require.Equal(t, schemas.MaxIDLength, p.Schema.MaxLength, "%s %s", method, path)
+			}
+		}
+	}
 }
 
 func TestAnEmptyTimeIsNoTime(t *testing.T) {
