@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -11,7 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/fault"
 	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/deadletter"
 )
 
 // document is what these tests read of the OpenAPI document.
@@ -120,6 +123,22 @@ func TestBodiesLeaveOutWhatThePathSays(t *testing.T) {
 	}
 	kind := doc.Components.Schemas[string(schemas.KindItemUpdated)]
 	require.Contains(t, kind.Required, "item_id", "an event has no path")
+}
+
+// An id that is not there is a mistake of the client: it was a 500.
+func TestUnknownDeadLettersAreNotFound(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.letters.err = fault.As(
+		fault.Permanent, fmt.Errorf("%w: id d9", deadletter.ErrNotFound),
+	)
+	doc := documentOf(t, f)
+	for _, path := range []string{"/v1/poison/replay", "/v1/poison/drop"} {
+		w := f.do(t, http.MethodPost, path, `{"ids":["d9"]}`)
+		require.Equal(t, http.StatusNotFound, w.Code, w.Body.String())
+		require.Contains(t, w.Body.String(), "d9")
+		require.Contains(t, doc.Paths[path]["post"].Responses, "404", path)
+	}
 }
 
 // An id with a control character is refused: the document says so wherever the path has one.
