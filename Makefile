@@ -66,8 +66,12 @@ test-real: ## tests on the real engines at KAFKA_BROKERS, QDRANT_ADDR, NEO4J_URI
 	REQUIRE_ENGINES=1 $(GO) test -count=1 -p 2 -timeout 12m $$($(GO) list $(REAL) 2>/dev/null)
 
 .PHONY: test-long
-test-long: ## the tests that take minutes, on embedded engines and, for recall, at QDRANT_ADDR; writes docs/TEST-LONG.md
+test-long: ## the tests that take minutes, on embedded engines and, for recall, at QDRANT_ADDR, then clients --long; writes docs/TEST-LONG.md
 	GO=$(GO) infra/scripts/test-long
+
+.PHONY: clients
+clients: ## generate clients of the documents and use them on a running server, then schemathesis (ARGS=--long)
+	GO=$(GO) infra/scripts/clients $(ARGS)
 
 .PHONY: quality
 quality: ## lists served by the whole against lists measured by eval, some ten minutes; needs ../shared/data

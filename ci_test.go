@@ -23,6 +23,7 @@ func TestContinuousIntegrationRunsWhatIsQuick(t *testing.T) {
 		called = append(called, m[1])
 	}
 	require.ElementsMatch(t, []string{"test", "lint", "seams", "test-real", "bench-smoke"}, called)
+	require.Contains(t, string(script), "step clients clients")
 
 	text, err := os.ReadFile(".github/workflows/ci.yml")
 	require.NoError(t, err)
