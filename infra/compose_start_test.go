@@ -25,7 +25,7 @@ func TestComposeRendersNoEmptyValue(t *testing.T) {
 	require.NoError(t, err)
 	for _, name := range guideVariables {
 		set = append(set, name+"=0123456789abcdef")
-		require.True(t, strings.Contains(string(guide), "`"+name+"`"), name)
+		require.Contains(t, string(guide), "`"+name+"`")
 	}
 	for name, env := range map[string][]string{"nothing is set": nil, "as the guide says": set} {
 		t.Run(name, func(t *testing.T) {
@@ -101,8 +101,8 @@ func TestComposeTellsItsMemory(t *testing.T) {
 	} {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		require.True(t, strings.Contains(string(text), want), "%s does not say %s", file, want)
-		require.True(t, strings.Contains(string(text), fmt.Sprintf("%.0f GB", machine)), file)
+		require.Contains(t, string(text), want, file)
+		require.Contains(t, string(text), fmt.Sprintf("%.0f GB", machine), file)
 	}
 }
 

@@ -48,7 +48,7 @@ type Config struct {
 	StoreTimeout time.Duration
 	// Actions is the table of actions. Default: the built-in ones.
 	Actions *schemas.Actions
-	// Locale is the locale of reasons where a request has none, one of Locales. Default "en".
+	// Locale is the locale of reasons where a request has none, en or de. Default "en".
 	Locale string
 	// Degraded is told that a part of lists is missing, and why. It must not block. nil logs a
 	// warning.

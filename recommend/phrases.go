@@ -79,15 +79,6 @@ func locales() []phrases {
 	}
 }
 
-// Locales lists the locales of reasons.
-func Locales() []string {
-	var names []string
-	for _, p := range locales() {
-		names = append(names, p.locale)
-	}
-	return names
-}
-
 // phrasesOf returns the sentences of a locale such as de or de-AT, those of DefaultLocale when
 // there are none.
 func phrasesOf(locale string) phrases {

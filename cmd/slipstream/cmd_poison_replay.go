@@ -66,7 +66,7 @@ With --value or --patch they are corrected. Each is decoded as its processor doe
 cannot be, none is sent. The corrected event has the identity of the original: of the two, one
 counts. The original stays readable with "poison show".`,
 		Example: "  slipstream poison replay 4c0e\n  slipstream poison replay --reason \"no " +
-			"such column\" --rate 100\n  slipstream poison replay --reason 'action \"liek\"' " +
+			"such column\" --rate 100\n  slipstream poison replay --reason 'action \"liked\"' " +
 			"--patch '{\"action\":\"like\"}' --dry-run\n  slipstream poison replay --all",
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)

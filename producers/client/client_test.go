@@ -166,7 +166,7 @@ func TestErrorsNameTheEvents(t *testing.T) {
 		require.False(t, f.Temporary)
 		require.NotEmpty(t, f.ID)
 	}
-	require.ErrorContains(t, byIndex[1].Err, `"action" is missing`)
+	require.ErrorContains(t, byIndex[1].Err, `"item_id" is missing`)
 	require.ErrorContains(
 		t, byIndex[2].Err, "too large",
 		"the second of those that were sent is the third of the call",

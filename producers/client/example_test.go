@@ -78,5 +78,5 @@ func ExampleSendError() {
 	}
 	// Output:
 	// event b (index 1), send again later: false
-	// event is not valid: "value" is missing: a rate needs one between 0.5 and 5
+	// "value" is missing
 }

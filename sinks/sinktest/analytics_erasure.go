@@ -141,8 +141,10 @@ func analyticsTrendingValues(t *testing.T, e AnalyticsEngine) {
 	})
 	require.NoError(t, err)
 	want := []sinks.Scored{
-		{ItemID: "loved", Score: 2}, {ItemID: "at the end", Score: 1},
-		{ItemID: "watched", Score: 0.75}, {ItemID: "below the end", Score: 0.5},
+		{ItemID: "loved", Score: 2},
+		{ItemID: "at the end", Score: 1},
+		{ItemID: "watched", Score: 0.75},
+		{ItemID: "below the end", Score: 0.5},
 	}
 	require.Len(t, got, len(want))
 	for i, x := range want {

@@ -1,6 +1,7 @@
 package deadletter
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -35,7 +36,8 @@ func TestMergePatchKeepsWhatItDoesNotName(t *testing.T) {
 	c := Correction{Patch: []byte(`{"action":"like"}`)}
 	got, err := c.applyTo([]byte(`{"action":"lik","value":12345678901234567890,"t":"<\ud800>"}`))
 	require.NoError(t, err)
-	assert.Equal(t, `{"action":"like","t":"<\ud800>","value":12345678901234567890}`, string(got))
+	const want = `{"action":"like","t":"<\ud800>","value":12345678901234567890}`
+	require.True(t, bytes.Equal([]byte(want), got), "%s", got)
 	for _, value := range []string{"{\"user_id\":\"M\xfcller\"}", "[1]", "", "{"} {
 		_, err := c.applyTo([]byte(value))
 		require.ErrorContains(t, err, "as a whole", "%q", value)

@@ -114,7 +114,8 @@ func hasWords(text, words string) bool {
 		first, size := utf8.DecodeRuneInString(words)
 		last, _ := utf8.DecodeLastRuneInString(words)
 		after, _ := utf8.DecodeRuneInString(text[to:])
-		if !(inWord(before) && inWord(first)) && !(inWord(last) && inWord(after)) {
+		cuts := inWord(before) && inWord(first) || inWord(last) && inWord(after)
+		if !cuts {
 			return true
 		}
 		at = from + size
