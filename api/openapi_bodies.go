@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 
@@ -115,13 +116,17 @@ func describeEvents(o *huma.OpenAPI) *huma.Schema {
 		Description: "A CloudEvent 1.0 in structured mode. type is the kind, data the event.",
 		Required:    []string{"specversion", "id", "source", "type", "data"},
 		Properties: map[string]*huma.Schema{
-			"specversion":     version,
-			"id":              idSchema(1),
-			"source":          idSchema(1),
-			"type":            {Type: huma.TypeString, Enum: kinds},
-			"time":            {Type: huma.TypeString, Format: "date-time"},
-			"datacontenttype": {Type: huma.TypeString, Enum: []any{schemas.ContentTypeJSON}},
-			"data":            {Type: huma.TypeObject, AdditionalProperties: true},
+			"specversion": version,
+			"id":          idSchema(1),
+			"source":      idSchema(1),
+			"type":        {Type: huma.TypeString, Enum: kinds},
+			// By the JSON format of CloudEvents, null is an attribute that is not set.
+			"time": {Type: huma.TypeString, Nullable: true, Format: "date-time"},
+			"datacontenttype": {
+				Type: huma.TypeString, Nullable: true,
+				Pattern: "^" + regexp.QuoteMeta(schemas.ContentTypeJSON) + "$",
+			},
+			"data": {Type: huma.TypeObject, AdditionalProperties: true},
 		},
 	}
 	events.AnyOf = append(events.AnyOf, ref(cloudEventName))

@@ -160,7 +160,7 @@ type letterOutput struct {
 
 // Choice selects dead letters in the body of a request to replay or drop.
 type Choice struct {
-	IDs    []string  `json:"ids,omitempty" maxItems:"10000" doc:"Those with these ids, or with ids that begin so, if no other does. In whatever state: without ids, the open ones are chosen."`
+	IDs    []string  `json:"ids,omitempty" nullable:"false" maxItems:"10000" doc:"Those with these ids, or with ids that begin so, if no other does. In whatever state: without ids, the open ones are chosen."`
 	Group  string    `json:"group,omitempty" doc:"Those of this consumer group."`
 	Class  string    `json:"class,omitempty" enum:"permanent,unknown,transient" doc:"Those of this class of failure."`
 	Topic  string    `json:"topic,omitempty" doc:"Those from this topic."`
@@ -188,9 +188,9 @@ func (c *Choice) filter() (deadletter.Filter, error) {
 type replayInput struct {
 	Body struct {
 		Choice
-		Rate  float64    `json:"rate,omitempty" minimum:"0" doc:"Maximum dead letters per second; 0: no limit. The answer comes when all are sent."`
-		Value *jsonValue `json:"value,omitempty" doc:"The corrected value, in place of the value of the one dead letter that is chosen."`
-		Patch *jsonPatch `json:"patch,omitempty" doc:"A JSON merge patch (RFC 7396) for the value of each dead letter that is chosen."`
+		Rate  float64   `json:"rate,omitempty" minimum:"0" doc:"Maximum dead letters per second; 0: no limit. The answer comes when all are sent."`
+		Value jsonValue `json:"value,omitzero" required:"false" doc:"The corrected value, in place of the value of the one dead letter that is chosen."`
+		Patch jsonPatch `json:"patch,omitzero" required:"false" doc:"A JSON merge patch (RFC 7396) for the value of each dead letter that is chosen."`
 	}
 }
 
@@ -296,12 +296,9 @@ func (s *Server) replayDeadLetters(ctx context.Context, in *replayInput) (*count
 	if err != nil {
 		return nil, err
 	}
-	o := deadletter.ReplayOptions{Rate: in.Body.Rate, Reason: in.Body.Note}
-	if in.Body.Value != nil {
-		o.Correction.Value = in.Body.Value.raw
-	}
-	if in.Body.Patch != nil {
-		o.Correction.Patch = in.Body.Patch.raw
+	o := deadletter.ReplayOptions{
+		Rate: in.Body.Rate, Reason: in.Body.Note,
+		Correction: deadletter.Correction{Value: in.Body.Value.raw, Patch: in.Body.Patch.raw},
 	}
 	out := &countOutput{}
 	if in.Body.DryRun {

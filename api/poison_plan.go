@@ -55,7 +55,7 @@ func showPlan(p *deadletter.Plan) *Plan {
 	return out
 }
 
-// jsonValue is any JSON value, byte for byte.
+// jsonValue is any JSON value, byte for byte, also null. raw is nil if it was not given.
 type jsonValue struct{ raw json.RawMessage }
 
 // UnmarshalJSON keeps the value.

@@ -45,16 +45,46 @@ func checkURL(u *url.URL) error {
 	return nil
 }
 
-// formats are huma's, but for bodies that are no text.
+// formats are huma's, but for bodies that are no text, and for null, which no field of a body is.
 func formats() map[string]huma.Format {
 	checked := huma.DefaultJSONFormat
 	checked.Unmarshal = func(data []byte, v any) error {
 		if err := schemas.CheckJSONText(data); err != nil {
 			return fmt.Errorf("the body %w", err)
 		}
-		return json.Unmarshal(data, v)
+		if err := json.Unmarshal(data, v); err != nil {
+			return err
+		}
+		if parsed, ok := v.(*any); ok { // which is to be validated
+			*parsed = withNulls(*parsed)
+		}
+		return nil
 	}
 	f := maps.Clone(huma.DefaultFormats)
 	f["application/json"], f["json"] = checked, checked
 	return f
+}
+
+// null stands for a null of a body that is validated. huma takes nil for a field that is not given,
+// so that a script whose variable is missing would choose more dead letters than it means to.
+type null struct{}
+
+// MarshalJSON shows it in an answer that says what is wrong.
+func (null) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
+
+// withNulls puts null in the place of each nil of a decoded body. It changes the body.
+func withNulls(v any) any {
+	switch v := v.(type) {
+	case nil:
+		return null{}
+	case map[string]any:
+		for k, x := range v {
+			v[k] = withNulls(x)
+		}
+	case []any:
+		for i, x := range v {
+			v[i] = withNulls(x)
+		}
+	}
+	return v
 }
