@@ -476,7 +476,7 @@ func TestDeadLetters(t *testing.T) {
 	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	f.letters.all = []deadletter.Letter{
 		{
-			ID: "d1", Group: "embed",
+			ID: "d1d1", Group: "embed",
 			Origin: record.Position{
 				TopicPartition: record.TopicPartition{Topic: "interactions", Partition: 3},
 				Offset:         7,
@@ -486,7 +486,7 @@ func TestDeadLetters(t *testing.T) {
 			Headers: []record.Header{{Key: "ce_id", Value: []byte("e1")}},
 		},
 		{
-			ID: "d2", Group: "embed", State: "dropped", ResolvedAt: at, Resolution: "junk",
+			ID: "d2d2", Group: "embed", State: "dropped", ResolvedAt: at, Resolution: "junk",
 			Key: []byte{0xff, 0x00}, Value: []byte{0xff, 0xfe},
 		},
 	}
@@ -505,7 +505,7 @@ func TestDeadLetters(t *testing.T) {
 	require.Contains(t, w.Body.String(), `"reason":"no user_id"`)
 	require.NotContains(t, w.Body.String(), "item_id", "values are for whoever shows one")
 
-	w = f.do(t, "GET", "/v1/poison/d1", "")
+	w = f.do(t, "GET", "/v1/poison/d1d1", "")
 	require.Equal(t, 200, w.Code)
 	shown := decode[map[string]any](t, w)
 	require.Equal(t, map[string]any{"item_id": "x"}, shown["value"])
@@ -513,15 +513,15 @@ func TestDeadLetters(t *testing.T) {
 	require.Equal(t, "u1", shown["key"])
 	require.NotContains(t, shown, "resolved_at")
 
-	shown = decode[map[string]any](t, f.do(t, "GET", "/v1/poison/d2", ""))
+	shown = decode[map[string]any](t, f.do(t, "GET", "/v1/poison/d2d2", ""))
 	require.Equal(t, "0xff00", shown["key"])
 	require.Equal(t, "fffe", shown["value_hex"])
 	require.Equal(t, "junk", shown["resolution"])
-	require.Equal(t, 404, f.do(t, "GET", "/v1/poison/d3", "").Code)
+	require.Equal(t, 404, f.do(t, "GET", "/v1/poison/d3d3", "").Code)
 
-	w = f.do(t, "POST", "/v1/poison/replay", `{"ids":["d1"],"rate":50,"note":"fixed"}`)
+	w = f.do(t, "POST", "/v1/poison/replay", `{"ids":["d1d1"],"rate":50,"note":"fixed"}`)
 	require.JSONEq(t, `{"count":2}`, w.Body.String())
-	require.Equal(t, deadletter.Filter{IDs: []string{"d1"}}, f.letters.filter)
+	require.Equal(t, deadletter.Filter{IDs: []string{"d1d1"}}, f.letters.filter)
 	require.InDelta(t, 50, f.letters.rate, 0)
 	require.Equal(t, "fixed", f.letters.note)
 

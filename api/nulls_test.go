@@ -26,17 +26,28 @@ var bodiesOf = map[string]string{
 	"put /v1/users/{id}/friends/{friend}": `{}`,
 }
 
+// schemasOf returns what compiles the schemas of the document by their addresses in it.
+func schemasOf(t *testing.T, f *fixture) func(ref string) *jsonschema.Schema {
+	t.Helper()
+	text := f.do(t, http.MethodGet, "/openapi.json", "").Body.Bytes()
+	whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	require.NoError(t, err)
+	compiler := jsonschema.NewCompiler()
+	require.NoError(t, compiler.AddResource("openapi.json", whole))
+	return func(ref string) *jsonschema.Schema {
+		s, err := compiler.Compile("openapi.json" + ref)
+		require.NoError(t, err)
+		return s
+	}
+}
+
 // Null is taken where the document allows it, and refused elsewhere. huma takes it for a field that
 // is not given: with a variable that is missing, a script dropped more than it was to.
 func TestNullIsTakenWhereTheDocumentSaysSo(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	f.letters.all = make([]deadletter.Letter, 1)
-	text := f.do(t, http.MethodGet, "/openapi.json", "").Body.Bytes()
-	whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	require.NoError(t, err)
-	compiler := jsonschema.NewCompiler()
-	require.NoError(t, compiler.AddResource("openapi.json", whole))
+	compiled := schemasOf(t, f)
 	taken, refused := 0, 0
 	check := func(operation, body string, s *jsonschema.Schema) {
 		method, path, _ := strings.Cut(operation, " ")
@@ -65,8 +76,7 @@ func TestNullIsTakenWhereTheDocumentSaysSo(t *testing.T) {
 			}
 			operation := method + " " + path
 			withBodies = append(withBodies, operation)
-			s, err := compiler.Compile("openapi.json" + content.Schema.Ref)
-			require.NoError(t, err)
+			s := compiled(content.Schema.Ref)
 			check(operation, bodiesOf[operation], s)
 			var fields map[string]any
 			require.NoError(t, json.Unmarshal([]byte(bodiesOf[operation]), &fields))
@@ -90,8 +100,7 @@ func TestNullIsTakenWhereTheDocumentSaysSo(t *testing.T) {
 	require.Equal(t, deadletter.Correction{Value: []byte("null")}, f.letters.correction)
 
 	// A CloudEvent may write an attribute that it does not have as null.
-	events, err := compiler.Compile("openapi.json#/components/schemas/Events")
-	require.NoError(t, err)
+	events := compiled("#/components/schemas/Events")
 	for _, name := range []string{
 		"specversion", "id", "source", "type", "time", "datacontenttype", "data",
 	} {
@@ -105,4 +114,37 @@ func TestNullIsTakenWhereTheDocumentSaysSo(t *testing.T) {
 		require.NoError(t, err)
 		check("post /v1/events", string(body), events)
 	}
+}
+
+// What was done is answered with a number, what would be done with more. The schema fits both.
+func TestAnswersToReplaysAreAsTheDocumentSays(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	f.letters.plan = deadletter.Plan{Count: 1, Changes: []deadletter.Change{{ID: "d1"}}}
+	doc := documentOf(t, f)
+	for _, path := range []string{"/v1/poison/replay", "/v1/poison/drop"} {
+		s := schemasOf(t, f)(
+			doc.Paths[path]["post"].Responses["200"].Content["application/json"].Schema.Ref,
+		)
+		for _, body := range []string{`{"all":true}`, `{"all":true,"dry_run":true}`} {
+			w := f.do(t, http.MethodPost, path, body)
+			require.Equal(t, http.StatusOK, w.Code, w.Body)
+			value, err := jsonschema.UnmarshalJSON(w.Body)
+			require.NoError(t, err)
+			require.NoError(t, s.Validate(value), "%s %s", path, body)
+		}
+	}
+}
+
+// The document says how much of the id of a dead letter is needed.
+func TestShortIDsOfDeadLettersAreDescribed(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	for _, p := range documentOf(t, f).Paths["/v1/poison/{id}"]["get"].Parameters {
+		if p.In == "path" {
+			require.Equal(t, 4, p.Schema.MinLength)
+		}
+	}
+	w := f.do(t, http.MethodGet, "/v1/poison/ddd", "")
+	require.Equal(t, http.StatusUnprocessableEntity, w.Code, w.Body)
 }

@@ -281,7 +281,7 @@ func (s *Server) failLetters(ctx context.Context, doing string, err error) error
 }
 
 func (s *Server) showDeadLetter(ctx context.Context, in *struct {
-	ID string `path:"id" maxLength:"256" doc:"The id, or its beginning if no other id begins so."`
+	ID string `path:"id" minLength:"4" maxLength:"256" doc:"The id, or its beginning if no other id begins so."`
 },
 ) (*letterOutput, error) {
 	l, err := s.deps.DeadLetters.Get(ctx, in.ID)

@@ -9,13 +9,13 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/deadletter"
 )
 
-// Plan is what a dry run tells.
+// Plan is what a dry run tells. An answer to what was done has none of its fields.
 type Plan struct {
-	DryRun   bool      `json:"dry_run" doc:"Nothing was done. count is how many it would be done to."`
-	Reasons  []Reasons `json:"reasons" nullable:"false" doc:"Why the chosen dead letters failed, the most frequent first."`
-	Refused  int       `json:"refused" doc:"How many it cannot be done to. With a correction, none is replayed then."`
-	Problems []string  `json:"problems" nullable:"false" doc:"Why not, of the first."`
-	Changes  []Change  `json:"changes" nullable:"false" doc:"What a correction makes of the first."`
+	DryRun   bool      `json:"dry_run" required:"false" doc:"Nothing was done. count is how many it would be done to."`
+	Reasons  []Reasons `json:"reasons" required:"false" nullable:"false" doc:"Why the chosen dead letters failed, the most frequent first."`
+	Refused  int       `json:"refused" required:"false" doc:"How many it cannot be done to. With a correction, none is replayed then."`
+	Problems []string  `json:"problems" required:"false" nullable:"false" doc:"Why not, of the first."`
+	Changes  []Change  `json:"changes" required:"false" nullable:"false" doc:"What a correction makes of the first."`
 }
 
 // Reasons are dead letters that failed for the same reason.

@@ -54,10 +54,10 @@ func TestDeadLettersThatAreNotUTF8AreShownInHexadecimal(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	f.letters.all = []deadletter.Letter{{
-		ID: "d1", Group: "embed", Key: []byte("M\xfcller"),
+		ID: "d1d1", Group: "embed", Key: []byte("M\xfcller"),
 		Value: []byte(`{"user_id":"M` + "\xfc" + `ller"}`),
 	}}
-	w := f.do(t, "GET", "/v1/poison/d1", "")
+	w := f.do(t, "GET", "/v1/poison/d1d1", "")
 	require.Equal(t, 200, w.Code)
 	require.True(t, utf8.Valid(w.Body.Bytes()))
 	shown := decode[map[string]json.RawMessage](t, w)
