@@ -2,7 +2,6 @@ package app
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/slipstream-rec/slipstream/fault"
@@ -83,32 +82,12 @@ func (a *App) settings() processors.Settings {
 	}
 }
 
+// trendingQuery counts people who chose an item, and those who love it half as much again.
 func (a *App) trendingQuery() sinks.TrendingQuery {
 	return sinks.TrendingQuery{
-		HalfLife: a.cfg.Recommend.TrendingHalfLife, N: 200, Weights: trendingWeights(a.actions),
+		HalfLife: a.cfg.Recommend.TrendingHalfLife, N: 200,
+		Weights: map[schemas.Meaning]float64{schemas.Interest: 1, schemas.Love: 1.5},
 	}
-}
-
-// trendingWeights returns the weights of the actions that say interest or love.
-func trendingWeights(actions *schemas.Actions) (weights []sinks.TrendingWeight) {
-	for _, name := range actions.Names() {
-		rules := actions.Rules(name)
-		for i := range rules {
-			r := &rules[i]
-			if !r.Meaning.Good() || r.Weight == 0 {
-				continue
-			}
-			w := sinks.TrendingWeight{
-				Action: name, From: r.From, To: r.To, WithoutValue: r.WithoutValue,
-				Weight: r.Weight,
-			}
-			if i == len(rules)-1 {
-				w.To = math.MaxFloat64 // its range includes its end
-			}
-			weights = append(weights, w)
-		}
-	}
-	return weights
 }
 
 // handle adds a processor to the router.

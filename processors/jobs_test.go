@@ -194,7 +194,7 @@ func TestPeriodicTasksRunWhereThePartitionIs(t *testing.T) {
 
 var popular = sinks.TrendingQuery{
 	HalfLife: time.Hour, N: 10, Until: noon,
-	Weights: []sinks.TrendingWeight{sinks.AnyValue(schemas.Like, 1)},
+	Weights: map[schemas.Meaning]float64{schemas.Love: 1},
 }
 
 func TestTrendingItemsArePublished(t *testing.T) {

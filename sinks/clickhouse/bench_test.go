@@ -39,3 +39,23 @@ func BenchmarkInsertInteractions(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkTrendingItems asks what is trending of five million events of a month: 200,000 people,
+// 10,000 items of which few are popular, two meanings.
+func BenchmarkTrendingItems(b *testing.B) {
+	e := setup(b)
+	e.exec(b, "INSERT INTO "+e.cfg.Database+`.interactions
+		(user_id, item_id, action, meaning, occurred_at, log_offset, recorded_at)
+		SELECT toString(rand(1) % 200000), toString(toUInt32(pow(rand(2) / 4294967296, 4) * 10000)),
+		       if(rand(3) % 3 = 0, 'like', 'view') AS act, if(act = 'like', 'love', 'interest'),
+		       now64(6) - toIntervalSecond(rand(4) % 2700000), number, now64(3)
+		FROM numbers(5000000) SETTINGS max_partitions_per_insert_block = 0`)
+	e.exec(b, "OPTIMIZE TABLE "+e.cfg.Database+".item_audience_sums FINAL")
+	q := popular()
+	q.N = 200
+	for b.Loop() {
+		found, err := e.TrendingItems(b.Context(), q)
+		require.NoError(b, err)
+		require.Len(b, found, 200)
+	}
+}

@@ -6,6 +6,7 @@ const (
 	tableInteractions    = "interactions"
 	tableItemHours       = "item_hour_sums"
 	tableUserDays        = "user_day_sums"
+	tableAudience        = "item_audience_sums"
 	tableRecommendations = "recommendations"
 	tableOutcomes        = "recommendation_sums"
 	tableItems           = "item_versions"
@@ -21,7 +22,7 @@ const (
 // StorageTables returns the tables that hold rows, sources before the sums made from them.
 func StorageTables() []string {
 	return []string{
-		tableInteractions, tableItemHours, tableUserDays, tableRecommendations, tableOutcomes,
-		tableItems, tableUsers, tableDeadLetters, tableProgress, tableMeta,
+		tableInteractions, tableItemHours, tableUserDays, tableAudience, tableRecommendations,
+		tableOutcomes, tableItems, tableUsers, tableDeadLetters, tableProgress, tableMeta,
 	}
 }

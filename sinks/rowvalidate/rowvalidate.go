@@ -176,6 +176,3 @@ func JSONObject[V any](m map[string]V) string {
 	}
 	return string(b)
 }
-
-// HalfLives is how far trending looks back: older events weigh less than a trillionth.
-const HalfLives = 40

@@ -57,7 +57,10 @@ func TestAnalytics(t *testing.T, open func(t *testing.T) AnalyticsEngine) {
 		{"shows the newest version, replayed or not", analyticsReplayedVersions},
 		{"keeps progress monotone", analyticsProgress},
 		{"finds trending items", analyticsTrending},
-		{"weighs trending items by their values", analyticsTrendingValues},
+		{"counts a person once", analyticsTrendingOnce},
+		{"weighs trending items by their meaning", analyticsTrendingMeaning},
+		{"finds trending items of a month ago", analyticsTrendingLongAgo},
+		{"shows how many people said what", analyticsAudience},
 		{"erases users", analyticsErasure},
 		{"erases up to a time only", analyticsErasureTime},
 		{"erases what was recorded up to a time", analyticsErasureRecorded},
@@ -118,7 +121,7 @@ func analyticsEmpty(t *testing.T, e AnalyticsEngine) {
 		ctx,
 		sinks.TrendingQuery{
 			HalfLife: time.Hour, N: 5,
-			Weights: []sinks.TrendingWeight{sinks.AnyValue(schemas.View, 1)},
+			Weights: map[schemas.Meaning]float64{schemas.Interest: 1},
 		},
 	)
 	require.NoError(t, err)

@@ -4,9 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
@@ -46,111 +44,6 @@ func analyticsProgress(t *testing.T, e AnalyticsEngine) {
 				"partition",
 		),
 	)
-}
-
-func analyticsTrending(t *testing.T, e AnalyticsEngine) {
-	ctx := t.Context()
-	rows := randomRows(rand.New(rand.NewPCG(8, 8)), 0, 3000, 1)
-	require.NoError(t, e.Store.Insert(ctx, span("interactions", 0, 0, 2999), rows))
-	newest := slices.MaxFunc(
-		rows,
-		func(a, b sinks.InteractionRow) int { return a.OccurredAt.Compare(b.OccurredAt) },
-	).OccurredAt
-	q := sinks.TrendingQuery{
-		HalfLife: 48 * time.Hour,
-		Weights: []sinks.TrendingWeight{
-			sinks.AnyValue(schemas.View, 1), sinks.AnyValue(schemas.Like, 2),
-			sinks.AnyValue(schemas.Purchase, 5), sinks.AnyValue(schemas.Dislike, -3),
-		},
-		N: 10,
-	}
-	direct := func(until time.Time) map[string]float64 {
-		out := map[string]float64{}
-		for _, x := range rows {
-			if !x.OccurredAt.After(until) {
-				out[x.ItemID] += q.WeightOf(x.Action, 0, 0) * math.Exp2(
-					-float64(until.Sub(x.OccurredAt))/float64(q.HalfLife),
-				)
-			}
-		}
-		return out
-	}
-	for _, until := range []time.Time{{}, analyticsDay.AddDate(0, 0, 10)} {
-		q.Until = until
-		got, err := e.Store.TrendingItems(ctx, q)
-		require.NoError(t, err)
-		require.Len(t, got, 10)
-		end := until
-		if until.IsZero() {
-			end = newest
-		}
-		want := direct(end)
-		best := make([]float64, 0, len(want))
-		for _, v := range want {
-			best = append(best, v)
-		}
-		slices.SortFunc(best, func(a, b float64) int { return int(math.Copysign(1, b-a)) })
-		for i, s := range got {
-			// Hourly rollups shift an event by half an hour at most: 2^(0.5/48) is 0.7 %, and signs
-			// may differ within a sum.
-			require.InDelta(
-				t, want[s.ItemID], s.Score, 0.02*math.Abs(want[s.ItemID])+0.05, s.ItemID,
-			)
-			require.InDelta(t, best[i], s.Score, 0.02*math.Abs(best[i])+0.05, "place %d", i)
-			if i > 0 {
-				require.LessOrEqual(t, s.Score, got[i-1].Score)
-			}
-		}
-	}
-	q.Until, q.N = analyticsDay.AddDate(-1, 0, 0), 10
-	got, err := e.Store.TrendingItems(ctx, q)
-	require.NoError(t, err)
-	require.Empty(t, got, "nothing had happened by then")
-}
-
-// The mean of an hour's values decides what an action weighs. Ranges do not include their ends.
-func analyticsTrendingValues(t *testing.T, e AnalyticsEngine) {
-	ctx := t.Context()
-	var rows sinks.InteractionRows
-	add := func(item string, action schemas.Action, values ...float64) {
-		for _, v := range values {
-			x := did(int64(len(rows)), "u", item, action, analyticsDay.Add(time.Hour))
-			if v >= 0 {
-				x.Value = &v
-			}
-			rows = append(rows, x)
-		}
-	}
-	add("loved", schemas.Rate, 5, 4.5)
-	add("hated", schemas.Rate, 0.5, 1, 1)
-	add("at the end", schemas.Rate, 4)
-	add("below the end", schemas.Rate, 3.5)
-	add("mixed", schemas.Rate, 5, 1)
-	add("watched", schemas.Watch, -1, -1, -1)
-	add("abandoned", schemas.Watch, 0.02, 0.02, 0.02, 0.02)
-	add("without a weight", schemas.Purchase, 9.9)
-	first, last := int64(0), int64(len(rows)-1)
-	require.NoError(t, e.Store.Insert(ctx, span("interactions", 0, first, last), rows))
-	got, err := e.Store.TrendingItems(ctx, sinks.TrendingQuery{
-		HalfLife: 24 * time.Hour, N: 10, Until: analyticsDay.Add(90 * time.Minute),
-		Weights: []sinks.TrendingWeight{
-			{Action: schemas.Rate, From: 3.5, To: 4, Weight: 0.5},
-			{Action: schemas.Rate, From: 4, To: 6, Weight: 1},
-			{Action: schemas.Watch, From: 0.7, To: 2, WithoutValue: true, Weight: 0.25},
-		},
-	})
-	require.NoError(t, err)
-	want := []sinks.Scored{
-		{ItemID: "loved", Score: 2},
-		{ItemID: "at the end", Score: 1},
-		{ItemID: "watched", Score: 0.75},
-		{ItemID: "below the end", Score: 0.5},
-	}
-	require.Len(t, got, len(want))
-	for i, x := range want {
-		require.Equal(t, x.ItemID, got[i].ItemID)
-		require.InDelta(t, x.Score, got[i].Score, 1e-9, x.ItemID)
-	}
 }
 
 func analyticsErasure(t *testing.T, e AnalyticsEngine) {

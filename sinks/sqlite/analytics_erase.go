@@ -19,6 +19,12 @@ var eraseUser = []string{
 	`INSERT OR IGNORE INTO erased_days
 	SELECT substr(occurred_at, 1, 10) FROM interactions
 	WHERE user_id = ?1 AND occurred_at > ?2 AND recorded_at <= ?2 UNION SELECT ?3`,
+	// By the rows that are about to go, since the audience has no index by user. What else the user
+	// said in the same hours is added again below.
+	`DELETE FROM item_audience_users WHERE (hour, item_id, meaning, user_id) IN (
+		SELECT substr(occurred_at, 1, 13) || ':00:00', item_id, meaning, user_id
+		FROM interactions WHERE user_id = ?1
+	)`,
 	`DELETE FROM interactions WHERE user_id = ?1 AND (occurred_at <= ?2 OR recorded_at <= ?2)`,
 	// Also a list that was made later but answers an event of before. accepted_at is when the log
 	// took the first event of those it answers; lists for requests answer none.
@@ -48,6 +54,9 @@ var eraseUser = []string{
 	FROM interactions
 	WHERE user_id = ?1 AND substr(occurred_at, 1, 10) IN (SELECT day FROM erased_days)
 	GROUP BY 1, 2, 3`,
+	`INSERT OR IGNORE INTO item_audience_users (hour, item_id, meaning, user_id)
+	SELECT substr(occurred_at, 1, 13) || ':00:00', item_id, meaning, user_id FROM interactions
+	WHERE user_id = ?1 AND meaning NOT IN ('', 'nothing') AND occurred_at >= ` + firstAudience,
 }
 
 // EraseUsers removes the users' rows that happened or were recorded up to the erasures, and lists

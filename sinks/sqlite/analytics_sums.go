@@ -110,6 +110,9 @@ func sumInteractions(tx *sql.Tx, rows []sinks.InteractionRow) error {
 	if err := days.write(tx, addUserDay); err != nil {
 		return err
 	}
+	if err := addToAudience(tx, rows); err != nil {
+		return err
+	}
 	if len(feedback) == 0 {
 		return nil
 	}
