@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipstream-rec/slipstream/internal/apptest"
+	"github.com/slipstream-rec/slipstream/internal/enginetest"
+	"github.com/slipstream-rec/slipstream/producers/datasets"
+	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
@@ -97,4 +101,62 @@ func trendingCannotBeBought(t *testing.T, in *apptest.Installation) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1006, counts.Rows, "the sums are exact")
 	require.EqualValues(t, 1006, counts.ItemHours)
+}
+
+// TestLongListsOfGenresAreFull: after 50,000 ratings from the past and a view of today a newcomer
+// gets a whole list, also of one genre. What is trending is not enough for that.
+func TestLongListsOfGenresAreFull(t *testing.T) {
+	enginetest.Chosen(t, "SLIPSTREAM_LONG", "test-long")
+	set, err := datasets.Open(t.Context(), datasets.Config{
+		Path: filepath.Join(sharedData(t, "ml-1m"), "ml-1m.zip"),
+	})
+	require.NoError(t, err)
+	in, _ := apptest.StartEmbedded(t, t.TempDir(), nil)
+	_, err = datasets.Replay(t.Context(), set, in.Kafka(), datasets.ReplayOptions{Limit: 50_000})
+	require.NoError(t, err)
+	awaitTrending(t, in)
+	genre := "/v1/trending?n=20&genre=Film-Noir"
+	requireFull(t, answerOf(t, in, genre), 20, 3)
+
+	act(t, in, "ann", "3", "view", 1) // Grumpier Old Men, a comedy
+	awaitTrending(t, in)
+	requireFull(t, answerOf(t, in, "/v1/users/newcomer/recommendations?n=20"), 20, 1)
+	requireFull(t, answerOf(t, in, "/v1/users/newcomer/recommendations?n=50&genre=Comedy"), 50, 1)
+	requireFull(t, answerOf(t, in, "/v1/trending?n=200"), 200, 1)
+	requireFull(t, answerOf(t, in, genre), 20, 0)
+}
+
+// requireFull wants a list of n items, of which the first ones are trending, and at least so many.
+func requireFull(t *testing.T, list schemas.Recommendation, n, trending int) {
+	t.Helper()
+	for i := range list.Items {
+		x := &list.Items[i]
+		if i < 20 {
+			t.Logf("%3d %-40s %9.5f %s, %s", x.Rank, x.Title, x.Score, x.Source, x.Reason)
+		}
+	}
+	require.Len(t, list.Items, n)
+	seen := make(map[string]bool)
+	source := recommend.SourceTrending
+	for i, x := range list.Items {
+		require.Equal(t, i+1, x.Rank)
+		require.False(t, seen[x.ItemID], "%s stands twice", x.ItemID)
+		seen[x.ItemID] = true
+		require.Positive(t, x.Score)
+		if i > 0 {
+			require.LessOrEqual(t, x.Score, list.Items[i-1].Score)
+		}
+		if i < trending {
+			require.Equal(t, recommend.SourceTrending, x.Source)
+		}
+		if x.Source != source {
+			require.Equal(t, recommend.SourceVectors, x.Source)
+			source = x.Source
+		}
+		reasons := map[string][]string{
+			recommend.SourceTrending: {"popular right now"},
+			recommend.SourceVectors:  {"often chosen", "from the catalog"},
+		}
+		require.Contains(t, reasons[x.Source], x.Reason)
+	}
 }

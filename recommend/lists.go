@@ -256,8 +256,8 @@ func (p *candidatePool) score(j *job, trend *trendingList) {
 }
 
 // trendingFor returns the trending list. It is for unknown users, for the hold-out, and the
-// fallback when there are no candidates. Before trending is first computed, items are ranked by
-// their learned bias, which follows popularity.
+// fallback when there are no candidates. Where too few items are trending, as of a genre, those
+// with the highest learned bias follow: it goes by all that was ever learned.
 func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommendation {
 	trend := r.trending.Load()
 	if trend == nil {
@@ -286,30 +286,62 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 			return list
 		}
 	}
-	if len(list.Items) == 0 && ok {
-		list.Items = r.byBias(ctx, j)
+	if ok {
+		r.fillByBias(ctx, j, &list)
 		list.Degraded = j.degraded() // the index may have failed
 	}
 	return list
 }
 
-// byBias returns the items with the highest bias: the list for an empty history.
-func (r *Recommender) byBias(ctx context.Context, j *job) []schemas.RecommendedItem {
+// biasCandidates times the items that a list lacks is how many are found by bias, at most
+// maxBiasCandidates.
+const (
+	biasCandidates    = 3
+	maxBiasCandidates = 1000
+)
+
+// fillByBias fills a list with the items of the highest bias, as in the list for an empty history.
+// Those of which hardly anything is known come last: their bias says nothing yet. Scores go down
+// from that of the last item, or 1, in equal steps, for biases are on another scale.
+func (r *Recommender) fillByBias(ctx context.Context, j *job, list *schemas.Recommendation) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.StoreTimeout)
+	defer cancel()
 	query := make([]float32, r.cfg.Model.Dim+1)
 	query[r.cfg.Model.Dim] = model.BiasScale
-	hits, err := r.index.SearchItems(
-		ctx, []sinks.ItemQuery{{Vector: query, N: j.N, Exclude: j.exclude, Genres: j.Genres}},
-	)
-	if !r.mark([]*job{j}, DegradedVectors, err) || len(hits) == 0 {
-		return nil
+	exclude, missing, top := slices.Clone(j.exclude), j.N-len(list.Items), 1.0
+	for i := range list.Items {
+		x := &list.Items[i]
+		exclude, top = append(exclude, schemas.Key(x.ItemID)), x.Score
 	}
-	words := r.cfg.phrases(j.Locale)
-	out := make([]schemas.RecommendedItem, len(hits[0]))
-	for i, h := range hits[0] {
-		out[i] = schemas.RecommendedItem{
-			ItemID: h.Item.Content.ItemID, Rank: i + 1, Score: h.Score, Title: h.Item.Content.Title,
-			Source: SourceTrending, Reason: words.trending,
+	found, err := r.index.SearchItems(ctx, []sinks.ItemQuery{{
+		Vector: query, N: min(biasCandidates*missing, maxBiasCandidates), Exclude: exclude,
+		Genres: j.Genres,
+	}})
+	if !r.mark([]*job{j}, DegradedVectors, err) || len(found) == 0 {
+		return
+	}
+	hits := found[0]
+	known := func(h *sinks.ItemHit) bool { return h.Item.Count > r.cfg.NewItemCount }
+	slices.SortStableFunc(hits, func(a, b sinks.ItemHit) int {
+		switch x, y := known(&a), known(&b); {
+		case x == y:
+			return 0
+		case x:
+			return -1
 		}
+		return 1
+	})
+	words := r.cfg.phrases(j.Locale)
+	for i := range hits[:min(missing, len(hits))] {
+		x := &hits[i].Item
+		reason := words.catalog
+		if known(&hits[i]) {
+			reason = words.chosen
+		}
+		list.Items = append(list.Items, schemas.RecommendedItem{
+			ItemID: x.Content.ItemID, Rank: len(list.Items) + 1,
+			Score: top * float64(missing-i) / float64(missing+1),
+			Title: x.Content.Title, Source: SourceVectors, Reason: reason,
+		})
 	}
-	return out
 }

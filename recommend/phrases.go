@@ -27,6 +27,8 @@ type phrases struct {
 	// of the friends, of a user who has none.
 	taste, friendsTaste string
 	trending            string
+	// chosen is for an item that is popular, but not now; catalog for one of which nobody knows.
+	chosen, catalog string
 	// together is for an item that is similar to another one by what people do, untitled the same
 	// of one without a title. shared is for one that is similar by its content, by the kind of the
 	// trait.
@@ -45,7 +47,7 @@ func locales() []phrases {
 			friend: "a friend {verb} it", friends: "{n} friends {verb} it",
 			similar: "people with your taste {verb} it", newGenre: "new: more {genre}",
 			taste: "fits your taste", friendsTaste: "fits the taste of your friends",
-			trending: "popular right now",
+			trending: "popular right now", chosen: "often chosen", catalog: "from the catalog",
 			together: "people who choose {title} often choose this too",
 			untitled: "often chosen by the same people",
 			shared: map[string]string{
@@ -64,6 +66,8 @@ func locales() []phrases {
 			taste:        "passt zu deinem Geschmack",
 			friendsTaste: "passt zum Geschmack deines Freundeskreises",
 			trending:     "gerade beliebt",
+			chosen:       "oft gewählt",
+			catalog:      "aus dem Katalog",
 			together:     "wer {title} wählt, wählt oft auch das",
 			untitled:     "wird oft von denselben Menschen gewählt",
 			shared: map[string]string{
