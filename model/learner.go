@@ -341,21 +341,31 @@ func adagrad(acc *float32, square, rate float32, dim int) float32 {
 }
 
 // note records the event in the user's history, seen items and count, and in the ring of negatives.
-// The item's count does not change.
-func (l *Learner) note(u *User, e Event) {
-	if l.noteUser(u, e) {
+// The item's count does not change. It returns whether the event is to be counted.
+func (l *Learner) note(u *User, e Event) (counts bool) {
+	counts = l.noteUser(u, e)
+	if counts {
 		l.table.negatives.note(e.Item)
 	}
+	return counts
 }
 
-// noteUser is note for the user alone. It returns whether the event is positive.
-func (l *Learner) noteUser(u *User, e Event) bool {
+// noteUser is note for the user alone. The first positive event of a user on an item counts, and no
+// other: what one person does a thousand times is not what many do.
+func (l *Learner) noteUser(u *User, e Event) (counts bool) {
 	if !l.table.Live(e.Item) || !finite(e.Strength) {
 		return false
 	}
 	key := l.table.meta[e.Item].key
+	counted := u.counted(key)
 	if e.Takes {
 		u.seen.add(key, l.cfg.MaxSeen)
+	}
+	switch {
+	case e.Strength > 0:
+		u.uncounted.remove(key)
+	case e.Takes && !counted:
+		u.uncounted.add(key, l.cfg.MaxSeen)
 	}
 	if e.Retracts {
 		for k := range u.History {
@@ -373,7 +383,7 @@ func (l *Learner) noteUser(u *User, e Event) bool {
 	if u.Events < math.MaxUint32 {
 		u.Events++
 	}
-	return true
+	return !counted
 }
 
 // Replay updates the user as Gradients does, for a past event whose gradients were already emitted.
@@ -409,10 +419,9 @@ func (l *Learner) Gradients(u *User, e Event, sums *Sums) {
 		}
 		l.stepUser(u)
 	}
-	if e.Strength > 0 && l.table.Live(e.Item) && finite(e.Strength) {
+	if l.note(u, e) {
 		sums.addCount(e.Item, 1)
 	}
-	l.note(u, e)
 }
 
 // Step learns from one event at once. It equals Gradients into empty sums followed by Table.Apply,
@@ -442,8 +451,7 @@ func (l *Learner) Step(u *User, e Event) {
 		}
 		l.stepUser(u)
 	}
-	l.note(u, e)
-	if e.Strength > 0 && l.table.Live(e.Item) && finite(e.Strength) {
+	if l.note(u, e) {
 		l.table.addCount(e.Item, 1)
 	}
 }

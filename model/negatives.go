@@ -2,10 +2,11 @@ package model
 
 import "sync"
 
-// negatives is a ring of the items of the most recent positive events, of all users. A uniform draw
-// picks items in proportion to their recent popularity. Events learned in this process enter at
-// once, those of other processes when the items' counts arrive. Without these, the sample would be
-// biased to the few users of one partition, who act in bursts. Safe for concurrent use.
+// negatives is a ring of the items of the most recent positive events, of all users, of each user
+// and item the first (User.counted). A uniform draw picks items in proportion to their recent
+// popularity. Events learned in this process enter at once, those of other processes when the
+// items' counts arrive. Without these, the sample would be biased to the few users of one
+// partition, who act in bursts. Safe for concurrent use.
 type negatives struct {
 	mu   sync.RWMutex
 	ring []Index

@@ -180,7 +180,7 @@ func (t *Table) Key(i Index) Key { return t.meta[i].key }
 // ID returns the id of the row at i.
 func (t *Table) ID(i Index) string { return t.meta[i].id }
 
-// Count returns how many positive events the item at i has had.
+// Count returns how many people the item at i has had a positive event of: each counts once.
 func (t *Table) Count(i Index) uint32 { return t.meta[i].count }
 
 // IsFeature reports whether the row at i belongs to a content feature, which is never recommended.

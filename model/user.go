@@ -11,6 +11,8 @@ type User struct {
 	// Events is the number of positive events.
 	Events uint32
 	seen   seenSet
+	// uncounted are those of seen of which the user has said nothing positive yet.
+	uncounted seenSet
 	// unknown holds sections that a newer program added (see Sections).
 	unknown Sections
 }
@@ -40,6 +42,20 @@ func (u *User) AppendSeen(out []Key) []Key { return append(out, u.seen.order...)
 // marked, the oldest are dropped.
 func (u *User) MarkSeen(key Key, limit int) { u.seen.add(key, limit) }
 
+// counted reports whether the count of the item has this user already, as far as the state
+// remembers: an item that was taken stays for MaxSeen others, one that was not for LongItems.
+func (u *User) counted(key Key) bool {
+	if u.seen.has(key) && !u.uncounted.has(key) {
+		return true
+	}
+	for k := range u.History {
+		if u.History[k].Key == key {
+			return true
+		}
+	}
+	return false
+}
+
 // Forget removes an item from the history and from what the user has seen.
 func (u *User) Forget(key Key) {
 	kept := u.History[:0]
@@ -50,6 +66,7 @@ func (u *User) Forget(key Key) {
 	}
 	u.History = kept
 	u.seen.remove(key)
+	u.uncounted.remove(key)
 }
 
 // appendHistory appends an item to the history, of which the latest n are kept.

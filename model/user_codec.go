@@ -7,13 +7,15 @@ import (
 	"math"
 )
 
-// The sections of a user. Only the vector may be missing: a user has none before the first event.
+// The sections of a user. The vector is missing before the first event, labels and what is
+// uncounted where there are none.
 const (
-	userCounters uint64 = 1 + iota // number of positive events
-	userVector                     // accumulator and free vector
-	userHistory                    // key, weight and time of each item taken lately
-	userSeen                       // keys of the items taken or refused
-	userLabels                     // hash of the section of the history, and the label of each item
+	userCounters  uint64 = 1 + iota // number of positive events
+	userVector                      // accumulator and free vector
+	userHistory                     // key, weight and time of each item taken lately
+	userSeen                        // keys of the items taken or refused
+	userLabels                      // hash of the section of the history, the label of each item
+	userUncounted                   // keys of those of userSeen without a positive event
 )
 
 // Append appends the binary form of the user to b: a version byte and sections (see Sections),
@@ -49,11 +51,13 @@ func (u *User) Append(b []byte) []byte {
 		w.End()
 	}
 	w.Begin(userSeen)
-	w.Buf = binary.AppendUvarint(w.Buf, uint64(len(u.seen.order)))
-	for _, key := range u.seen.order {
-		w.Buf = binary.LittleEndian.AppendUint64(w.Buf, uint64(key))
-	}
+	w.Buf = u.seen.append(w.Buf)
 	w.End()
+	if u.uncounted.len() > 0 {
+		w.Begin(userUncounted)
+		w.Buf = u.uncounted.append(w.Buf)
+		w.End()
+	}
 	w.Carry(u.unknown)
 	return w.Buf
 }
@@ -94,7 +98,8 @@ func (u *User) decodeSections(data []byte) error {
 		{userCounters, false, u.readCounters},
 		{userVector, true, u.readVector},
 		{userHistory, false, u.readHistory},
-		{userSeen, false, u.readSeen},
+		{userSeen, false, u.seen.read},
+		{userUncounted, true, u.uncounted.read},
 	} {
 		body, err := sections.Need(part.tag)
 		if err != nil && part.optional {
@@ -110,7 +115,9 @@ func (u *User) decodeSections(data []byte) error {
 		}
 	}
 	u.readLabels(sections)
-	u.unknown = sections.Except(userCounters, userVector, userHistory, userSeen, userLabels)
+	u.unknown = sections.Except(
+		userCounters, userVector, userHistory, userSeen, userLabels, userUncounted,
+	)
 	return nil
 }
 
@@ -141,7 +148,7 @@ func (u *User) decodeV1(data []byte) error {
 	u.readCounters(&r)
 	u.readVector(&r)
 	u.readHistory(&r)
-	u.readSeen(&r)
+	u.seen.read(&r)
 	return r.end("user")
 }
 
@@ -178,14 +185,24 @@ func (u *User) readHistory(r *reader) {
 	}
 }
 
-func (u *User) readSeen(r *reader) {
+// append appends the number of keys, and the keys in their order.
+func (s *seenSet) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s.order)))
+	for _, key := range s.order {
+		b = binary.LittleEndian.AppendUint64(b, uint64(key))
+	}
+	return b
+}
+
+// read reads what append wrote.
+func (s *seenSet) read(r *reader) {
 	n := r.count(8)
 	if n == 0 {
 		return
 	}
-	u.seen.order = make([]Key, 0, n)
-	u.seen.slots = make([]uint32, slotsFor(n))
+	s.order = make([]Key, 0, n)
+	s.slots = make([]uint32, slotsFor(n))
 	for range n {
-		u.seen.add(Key(r.uint64()), 0)
+		s.add(Key(r.uint64()), 0)
 	}
 }

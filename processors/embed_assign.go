@@ -14,7 +14,7 @@ import (
 // Assign rebuilds the deduplication window and, the first time, the ring of negatives from the log.
 // It drops cached users: another member may have changed them.
 func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
-	seeded := p.seedNegatives(len(parts))
+	seeded, pairs := p.seedNegatives(len(parts)), make(map[userItem]struct{})
 	for _, a := range parts {
 		part := p.part(a.Partition)
 		part.mu.Lock()
@@ -42,7 +42,7 @@ func (p *Embed) Assign(ctx context.Context, parts []record.Assignment) error {
 				if err == nil { // else it became a dead letter when first read
 					w.seen(r.Offset, identity(r, &x))
 					if a.Next-r.Offset <= seeded {
-						p.addNegative(&x)
+						p.addNegative(&x, pairs)
 					}
 				}
 				return nil
@@ -75,11 +75,20 @@ func (p *Embed) seedNegatives(n int) int64 {
 	return int64(p.factors.table.Config().Buffer / n)
 }
 
-// addNegative adds the item of a past positive event to the ring of negatives.
-func (p *Embed) addNegative(x *schemas.Interaction) {
+// userItem is a user and an item that he or she took.
+type userItem struct{ user, item model.Key }
+
+// addNegative adds the item of a past positive event to the ring of negatives, the first time that
+// its user took it: one person does not fill the ring. pairs are those that have been added.
+func (p *Embed) addNegative(x *schemas.Interaction, pairs map[userItem]struct{}) {
+	pair := userItem{model.KeyOf(x.UserID), model.KeyOf(x.ItemID)}
+	if _, added := pairs[pair]; added || p.rule(x).Weight <= 0 {
+		return
+	}
+	pairs[pair] = struct{}{}
 	p.factors.mu.RLock()
 	defer p.factors.mu.RUnlock()
-	if i := p.factors.table.Lookup(model.KeyOf(x.ItemID)); i != model.None && p.rule(x).Weight > 0 {
+	if i := p.factors.table.Lookup(pair.item); i != model.None {
 		p.factors.table.AddNegative(i)
 	}
 }

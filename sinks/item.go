@@ -17,7 +17,7 @@ type Item struct {
 	ContentVector []float32
 	// Version grows with every change of the item's factors or content. Stores keep the highest.
 	Version uint64
-	// Count is how many events the learner has counted for the item.
+	// Count is how many people the learner has counted for the item, each once.
 	Count float64
 	// ChangedAt is the log's time of the newest record that changed it.
 	ChangedAt time.Time
