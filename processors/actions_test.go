@@ -106,6 +106,30 @@ func TestReasonsNameWhatWasDone(t *testing.T) {
 	}, reasons)
 }
 
+// A third of a film is started, not watched, in each locale, and of friends, too.
+func TestReasonsSayStartedOfWhatWasStarted(t *testing.T) {
+	t.Parallel()
+	for value, verbs := range map[float64][2]string{
+		0.2: {"started", "angefangen"}, 0.3: {"started", "angefangen"},
+		0.69: {"started", "angefangen"}, 0.7: {"watched", "gesehen"}, -1: {"watched", "gesehen"},
+	} {
+		w := watch(t)
+		w.showing(t, "Ran", "Up")
+		w.friends(t, "ann", "bob")
+		w.happens(t,
+			did("ann", "Ran", schemas.Watch, value), did("bob", "Up", schemas.Watch, value),
+		)
+		reasons, _ := w.listFor(t, recommend.Request{UserID: "ann"}, nil)
+		require.Equal(t, "because you "+verbs[0]+" Ran", reasons["like Ran"], value)
+		reasons, _ = w.listFor(t, recommend.Request{UserID: "ann", Locale: "de"}, nil)
+		require.Equal(t, "weil du Ran "+verbs[1]+" hast", reasons["like Ran"], value)
+		reasons, _ = w.listFor(
+			t, recommend.Request{UserID: "ann", Scenario: recommend.ScenarioFriends}, nil,
+		)
+		require.Equal(t, "a friend "+verbs[0]+" it", reasons["Up"], value)
+	}
+}
+
 func TestFriendsAreSaidToHaveDoneWhatTheyDid(t *testing.T) {
 	t.Parallel()
 	w := watch(t)

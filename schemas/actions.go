@@ -16,11 +16,15 @@ type Actions struct {
 	names []Action          // in the order of the documents
 	known string            // the same as text
 	label map[uint32]*Rule
+	least map[uint32]*Rule // by label without verbBits: the lowest of an action and a meaning
 }
 
 // NewActions returns the table of the rules. The error names every mistake.
 func NewActions(rules []Rule) (*Actions, error) {
-	a := &Actions{rules: make(map[Action][]Rule), label: make(map[uint32]*Rule)}
+	a := &Actions{
+		rules: make(map[Action][]Rule), label: make(map[uint32]*Rule),
+		least: make(map[uint32]*Rule),
+	}
 	var errs []error
 	for i := range rules {
 		r := rules[i]
@@ -80,17 +84,34 @@ func (a *Actions) arrange(name Action) error {
 		if r.WithoutValue {
 			without++
 		}
-		same := a.label[r.Label()]
-		if same != nil && (same.Action != r.Action || same.Meaning != r.Meaning) {
-			return fmt.Errorf("%s has the same label as %s of %q: choose another name",
-				r.Meaning, same.Meaning, same.Action)
-		}
-		if same == nil || r.Verb == same.Verb || r.WithoutValue {
-			a.label[r.Label()] = r
+		if err := a.addLabel(r); err != nil {
+			return err
 		}
 	}
 	if without > 1 {
 		return fmt.Errorf("%d rules are for events without a value: at most one can be", without)
+	}
+	return nil
+}
+
+// addLabel makes a rule known by its label. Of an action, the rules come in order of their values.
+func (a *Actions) addLabel(r *Rule) error {
+	label := r.Label()
+	low := a.least[label&^verbBits]
+	if low != nil && (low.Action != r.Action || low.Meaning != r.Meaning) {
+		return fmt.Errorf("%s has the same label as %s of %q: choose another name",
+			r.Meaning, low.Meaning, low.Action)
+	}
+	same := a.label[label]
+	if same != nil && (same.Verb != r.Verb || same.Refuses != r.Refuses) {
+		return fmt.Errorf("the verb %q has the same label as %q: choose another verb",
+			r.Verb, same.Verb)
+	}
+	if low == nil {
+		a.least[label&^verbBits] = r
+	}
+	if same == nil {
+		a.label[label] = r
 	}
 	return nil
 }
@@ -122,9 +143,16 @@ func (a *Actions) Find(name Action, value *float64) *Rule {
 	return nil
 }
 
-// Labeled returns the rule whose label it is, nil for the label of none. Of several rules of one
-// action and meaning it is one.
-func (a *Actions) Labeled(label uint32) *Rule { return a.label[label] }
+// Labeled returns the rule whose label it is, nil for the label of none. Of several rules with one
+// action, meaning and verb it is one. A label of another verb, or of a version that did not know of
+// verbs, stands for the lowest rule of its action and meaning: whoever has watched has started,
+// too.
+func (a *Actions) Labeled(label uint32) *Rule {
+	if r := a.label[label]; r != nil || label == 0 {
+		return r
+	}
+	return a.least[label&^verbBits]
+}
 
 // Check tells whether the action of the interaction is declared, and its value within bounds. The
 // error is for the person who sent the event, and lists the known actions where that helps.

@@ -68,7 +68,8 @@ func TestDefaultActions(t *testing.T) {
 		require.NotNil(t, r, "%s %v", tc.action, tc.value)
 		require.Equal(t, tc.meaning, r.Meaning, "%s %v", tc.action, tc.value)
 		labeled := a.Labeled(r.Label())
-		require.Equal(t, []any{r.Action, r.Meaning}, []any{labeled.Action, labeled.Meaning})
+		require.Equal(t, []any{r.Action, r.Meaning, r.Verb},
+			[]any{labeled.Action, labeled.Meaning, labeled.Verb})
 	}
 	require.Nil(t, a.Labeled(0))
 	for _, v := range []float64{0.4, 5.1, -1, math.NaN(), math.Inf(1)} {
@@ -76,6 +77,41 @@ func TestDefaultActions(t *testing.T) {
 	}
 	require.Nil(t, a.Find(schemas.Rate, nil))
 	require.Nil(t, a.Find("stare", nil))
+}
+
+// The label of a history tells what was done. One of an older version, which stands for action and
+// meaning alone, says no more than is true of all that it may stand for. So does one whose verb the
+// table no longer has.
+func TestLabelsTellVerbsApart(t *testing.T) {
+	t.Parallel()
+	a := schemas.DefaultActions()
+	for value, verb := range map[float64]string{
+		0.2: "started", 0.3: "started", 0.5: "started", 0.69: "started", 0.7: "watched",
+		1: "watched",
+	} {
+		require.Equal(t, verb, a.Labeled(a.Find(schemas.Watch, &value).Label()).Verb, value)
+	}
+	require.Equal(t, "watched", a.Labeled(a.Find(schemas.Watch, nil).Label()).Verb)
+
+	require.Equal(t, "started", a.Labeled(uint32(schemas.Key("watch/interest"))).Verb)
+	require.Equal(t, "liked", a.Labeled(uint32(schemas.Key("like/love"))).Verb)
+	require.True(t, a.Labeled(uint32(schemas.Key("hide/refusal"))).Refuses)
+	require.Nil(t, a.Labeled(uint32(schemas.Key("stare/love"))))
+
+	before := schemas.Rule{Action: "watch", Meaning: schemas.Interest, Verb: "saw"}
+	require.Equal(t, "started", a.Labeled(before.Label()).Verb)
+
+	// What may return is told by the label, too.
+	skim := schemas.Rule{
+		Action: "read", To: 0.5, Meaning: schemas.Doubt, Refuses: true,
+		Outcome: schemas.OutcomeNone,
+	}
+	read := skim
+	read.From, read.To, read.Refuses, read.Takes = 0.5, 1, false, true
+	own, err := schemas.NewActions([]schemas.Rule{skim, read})
+	require.NoError(t, err)
+	require.True(t, own.Labeled(skim.Label()).Refuses)
+	require.False(t, own.Labeled(read.Label()).Refuses)
 }
 
 func TestUndeclaredActionsAreRefused(t *testing.T) {

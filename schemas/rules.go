@@ -74,14 +74,21 @@ type Rule struct {
 // Teaches tells whether the event changes anything in the user's state.
 func (r *Rule) Teaches() bool { return r.Weight != 0 || r.Takes || r.Refuses }
 
-// Label stands for action and meaning in the user's state. It is never 0, and a function of the two
-// names alone, so that it outlives changes of the table.
+// Label stands for the rule in the user's state: for action and meaning, and, among the rules of
+// these, for its verb and whether it refuses. It is never 0, and a function of these names alone,
+// so that it outlives changes of the table. Actions.Labeled reads it.
 func (r *Rule) Label() uint32 {
 	if r.label != 0 {
 		return r.label
 	}
-	return max(1, uint32(Key(string(r.Action)+"/"+string(r.Meaning))))
+	family := uint32(Key(string(r.Action) + "/" + string(r.Meaning)))
+	verb := uint32(Key(fmt.Sprintf("%s/%t", r.Verb, r.Refuses)))
+	return max(1, family&^verbBits|verb&verbBits)
 }
+
+// verbBits are the bits of a label that tell the rules of one action and meaning apart. The others
+// are those of the labels that older versions wrote, which stood for action and meaning alone.
+const verbBits = 1<<12 - 1
 
 // DefaultRules returns the built-in rules. Actions that take more effort weigh more.
 func DefaultRules() []Rule {
