@@ -123,7 +123,7 @@ type listInput struct {
 	Group  string    `query:"group" doc:"Only of this consumer group."`
 	Class  string    `query:"class" enum:"permanent,unknown,transient" doc:"Only of this class of failure."`
 	Topic  string    `query:"topic" doc:"Only from this topic."`
-	Reason string    `query:"reason" doc:"Only with these words in the reason, each of them whole. Case does not matter."`
+	Reason string    `query:"reason" doc:"Only with these words side by side in the reason, as they stand there, each of them whole. Case does not matter."`
 	Since  time.Time `query:"since" doc:"Only written at this time or later."`
 	Until  time.Time `query:"until" doc:"Only written before this time."`
 	State  string    `query:"state" enum:"open,replayed,dropped" doc:"Only in this state."`
@@ -164,7 +164,7 @@ type Choice struct {
 	Group  string    `json:"group,omitempty" doc:"Those of this consumer group."`
 	Class  string    `json:"class,omitempty" enum:"permanent,unknown,transient" doc:"Those of this class of failure."`
 	Topic  string    `json:"topic,omitempty" doc:"Those from this topic."`
-	Reason string    `json:"reason,omitempty" doc:"Those with these words in the reason, each of them whole. Case does not matter."`
+	Reason string    `json:"reason,omitempty" doc:"Those with these words side by side in the reason, as they stand there, each of them whole. Case does not matter."`
 	Since  time.Time `json:"since,omitzero" required:"false" doc:"Those written at this time or later."`
 	Until  time.Time `json:"until,omitzero" required:"false" doc:"Those written before this time."`
 	All    bool      `json:"all,omitempty" doc:"All open ones: required when nothing else is selected."`

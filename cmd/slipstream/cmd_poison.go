@@ -33,8 +33,8 @@ func (f *poisonFilter) add(cmd *cobra.Command) {
 		&f.group, "group", "", "only of this processor: "+strings.Join(processors.Groups(), ", "),
 	)
 	fl.StringVar(
-		&f.reason, "reason", "", "only whose reason has these words, each of them whole, "+
-			"ignoring case",
+		&f.reason, "reason", "", "only whose reason has these words side by side, as they stand "+
+			"there, each of them whole, ignoring case",
 	)
 	fl.StringVar(&f.class, "class", "", "only of this class: permanent, unknown, transient")
 	fl.StringVar(&f.topic, "topic", "", "only from this topic")

@@ -65,9 +65,10 @@ func newPoisonReplay() *cobra.Command {
 With --value or --patch they are corrected. Each is decoded as its processor does first, and if one
 cannot be, none is sent. The corrected event has the identity of the original: of the two, one
 counts. The original stays readable with "poison show".`,
-		Example: "  slipstream poison replay 4c0e\n  slipstream poison replay --reason \"no " +
-			"such column\" --rate 100\n  slipstream poison replay --reason 'action \"liked\"' " +
-			"--patch '{\"action\":\"like\"}' --dry-run\n  slipstream poison replay --all",
+		Example: `  slipstream poison replay 4c0e
+  slipstream poison replay --class unknown --rate 100
+  slipstream poison replay --reason '"action" "liked"' --patch '{"action":"like"}' --dry-run
+  slipstream poison replay --all`,
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)
 	f.add(cmd)
@@ -94,7 +95,7 @@ counts. The original stays readable with "poison show".`,
 				if err != nil {
 					return err
 				}
-				return printPlan(cmd.OutOrStdout(), "replay", &plan)
+				return f.printPlan(cmd, "replay", &plan)
 			}
 			n, err := d.Replay(cmd.Context(), filter, deadletter.ReplayOptions{
 				Rate: rate, Correction: change,
@@ -105,6 +106,9 @@ counts. The original stays readable with "poison show".`,
 				},
 			})
 			fmt.Fprintf(cmd.OutOrStdout(), "replayed %s\n", counted(n, "dead letter"))
+			if n == 0 && err == nil {
+				f.hint(cmd.ErrOrStderr())
+			}
 			return err
 		})
 	}
@@ -145,10 +149,13 @@ func newPoisonDrop() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return printPlan(cmd.OutOrStdout(), "drop", &plan)
+				return f.printPlan(cmd, "drop", &plan)
 			}
 			n, err := d.Drop(cmd.Context(), filter, reason)
 			fmt.Fprintf(cmd.OutOrStdout(), "dropped %s\n", counted(n, "dead letter"))
+			if n == 0 && err == nil {
+				f.hint(cmd.ErrOrStderr())
+			}
 			return err
 		})
 	}
@@ -159,8 +166,23 @@ func addDryRun(cmd *cobra.Command, dry *bool) {
 	cmd.Flags().BoolVar(dry, "dry-run", false, "only tell what would be done")
 }
 
+// hint says what may be wrong where nothing matches. It is no error: a script that clears up finds
+// nothing most of the time.
+func (f *poisonFilter) hint(w io.Writer) {
+	fmt.Fprintln(w, "no open dead letter matches: \"slipstream poison list\" shows those that are "+
+		"open, with their reasons")
+	if f.reason != "" {
+		fmt.Fprintln(w, "--reason finds whole words that stand side by side in the reason as they "+
+			"are given, with their quotes and commas: '\"action\" \"liked\"'")
+	}
+}
+
 // printPlan prints what a dry run has found.
-func printPlan(w io.Writer, what string, p *deadletter.Plan) error {
+func (f *poisonFilter) printPlan(cmd *cobra.Command, what string, p *deadletter.Plan) error {
+	w := cmd.OutOrStdout()
+	if p.Count+p.Refused == 0 {
+		defer f.hint(cmd.ErrOrStderr())
+	}
 	fmt.Fprintf(w, "would %s %s (dry run: nothing was done)\n", what,
 		counted(p.Count, "dead letter"))
 	if len(p.Reasons) > 0 {

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipstream-rec/slipstream/internal/apptest"
+	"github.com/slipstream-rec/slipstream/schemas"
+	"github.com/slipstream-rec/slipstream/stream/record"
+)
+
+// withPoison starts an installation with dead letters of the values, one of embed and one of
+// analytics for each. poison runs a command line on it.
+func withPoison(t *testing.T, values ...string) (
+	in *apptest.Installation, poison func(args ...string) (out, errOut string, err error),
+) {
+	t.Helper()
+	in, _ = apptest.StartEmbedded(t, t.TempDir(), nil)
+	for _, v := range values {
+		require.NoError(t, in.Kafka().Emit(t.Context(), []record.Record{{
+			Topic: schemas.TopicInteractions, Partition: record.AnyPartition, Key: []byte("ann"),
+			Value: []byte(v),
+		}}))
+	}
+	d := in.Kafka().DeadLetters()
+	apptest.Eventually(t, time.Minute, func() error {
+		open, err := d.Open(t.Context())
+		if err == nil && open["embed"]+open["analytics"] < 2*len(values) {
+			err = errors.New("not all are dead letters yet")
+		}
+		return err
+	})
+	return in, func(args ...string) (string, string, error) {
+		line := append([]string{"poison"}, args...)
+		return runLine(t, append(line, "--brokers", in.Config().Kafka.Brokers[0])...)
+	}
+}
+
+const liked = `{"event_id":"e-1","source":"shop","user_id":"ann","item_id":"i","action":"liked"}`
+
+// shellWords splits a command line as a shell does.
+var shellWords = regexp.MustCompile(`'([^']*)'|"([^"]*)"|(\S+)`)
+
+// TestPoisonExamplesMatch: the reasons in the examples of the help and of the guide are such as
+// stand in dead letters.
+func TestPoisonExamplesMatch(t *testing.T) {
+	in, poison := withPoison(t, liked, `{"item_id":"i","action":"like"}`)
+	help, _, err := runLine(t, "poison", "replay", "--help")
+	require.NoError(t, err)
+	ran := 0
+	for line := range strings.Lines(help) {
+		args, ok := strings.CutPrefix(strings.TrimSpace(line), "slipstream poison replay ")
+		if !ok || !strings.Contains(args, "--reason") {
+			continue
+		}
+		ran++
+		words := []string{"replay", "--dry-run"}
+		for _, m := range shellWords.FindAllStringSubmatch(args, -1) {
+			words = append(words, m[1]+m[2]+m[3])
+		}
+		out, _, err := poison(words...)
+		require.NoError(t, err, line)
+		require.Contains(t, out, "would replay 2 dead letters", line)
+	}
+	require.Positive(t, ran, "examples with --reason in the help")
+
+	guide, err := os.ReadFile(filepath.Join("..", "..", "docs", "guides", "operators.md"))
+	require.NoError(t, err)
+	calls := regexp.MustCompile(`(/v1/poison/(?:replay|drop)) -d '(\{"reason".*\})'`).
+		FindAllStringSubmatch(string(guide), -1)
+	require.Len(t, calls, 2, "calls by reason in the guide")
+	for _, call := range calls {
+		var body map[string]any
+		require.NoError(t, json.Unmarshal([]byte(call[2]), &body))
+		body["dry_run"] = true
+		code, answer := in.Call(t, http.MethodPost, call[1], body)
+		require.Equal(t, http.StatusOK, code, string(answer))
+		require.Contains(t, string(answer), `"count":2`, call[0])
+	}
+}
+
+// TestPoisonSaysThatNothingMatches: a number of 0 may be what a script expects, so it is no error,
+// but a person may have mistaken the words.
+func TestPoisonSaysThatNothingMatches(t *testing.T) {
+	_, poison := withPoison(t, liked)
+	for _, line := range [][]string{
+		{"replay", "--reason", `action "liked"`}, {"replay", "--reason", "lik", "--dry-run"},
+		{"drop", "--because", "test", "--reason", `action "liked"`},
+	} {
+		out, said, err := poison(line...)
+		require.NoError(t, err)
+		require.Contains(t, out, " 0 dead letters", line)
+		require.Contains(t, said, "no open dead letter matches", line)
+		require.Contains(t, said, "side by side", line)
+	}
+	_, said, err := poison("replay", "--class", "unknown")
+	require.NoError(t, err)
+	require.Contains(t, said, "no open dead letter matches")
+	require.NotContains(t, said, "side by side", "no reason was given")
+	out, said, err := poison("replay", "--reason", `"action" "liked"`, "--dry-run")
+	require.NoError(t, err)
+	require.Contains(t, out, "would replay 2 dead letters")
+	require.Empty(t, said)
+}
