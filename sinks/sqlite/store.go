@@ -243,8 +243,9 @@ func (s *Store) checkVersion(ctx context.Context) error {
 	if known := sources[len(sources)-1].Version; found > known {
 		return fault.Transientf(
 			"sqlite: %s has version %d, this program knows versions up to %d: use a newer "+
-				"slipstream, or another file",
-			s.path, found, known,
+				"slipstream, or go back to this one with \"slipstream rebuild --store embedded "+
+				"--data %s\", which fills a new file from the log",
+			s.path, found, known, filepath.Dir(s.path),
 		)
 	}
 	return nil

@@ -144,6 +144,8 @@ func TestANewerFileIsRefused(t *testing.T) {
 	require.NoError(t, s.Close())
 	_, err = Open(t.Context(), Config{Path: path})
 	require.ErrorContains(t, err, "newer slipstream")
+	require.ErrorContains(t, err, "slipstream rebuild --store embedded --data "+filepath.Dir(path),
+		"the way back")
 	require.NoError(t, os.Remove(path+".lock"), "the lock was given back")
 }
 
