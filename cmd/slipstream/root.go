@@ -34,7 +34,7 @@ shows the result.`,
 	root.SetErr(errOut)
 	root.AddCommand(
 		newDev(), newRun(), newMigrate(), newReplay(), newSimulate(), newRecommend(), newStatus(),
-		newTrace(), newPoison(), newConfig(), newEval(), newHealth(), newRebuild(),
+		newTrace(), newPoison(), newConfig(), newEval(), newHealth(), newRebuild(), newOffsets(),
 	)
 	return root
 }
