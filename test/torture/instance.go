@@ -104,6 +104,21 @@ func (x *instance) want(yes bool) {
 	x.wanted = yes
 }
 
+// use makes the next start run another program. The process must have ended.
+func (x *instance) use(binary string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.binary = binary
+}
+
+// replace kills the process, and has another program started in its place.
+func (x *instance) replace(binary string) {
+	x.want(false)
+	x.kill()
+	x.use(binary)
+	x.want(true)
+}
+
 func (x *instance) running() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()

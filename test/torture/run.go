@@ -108,7 +108,7 @@ func (h *harness) prepare(ctx context.Context, wg *sync.WaitGroup, paths Paths) 
 	for _, x := range all {
 		wg.Go(func() { x.run(ctx) })
 	}
-	starting, cancel := context.WithTimeout(ctx, 90*time.Second)
+	starting, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	for _, x := range all[:h.cfg.Instances] {
 		x.want(true)

@@ -43,7 +43,9 @@ type stores struct {
 	// seconds turns a column of time into Unix seconds, text into text (microLayout), in the
 	// store's SQL.
 	seconds, text string
-	close         []func() error
+	// unlabeled leaves the labels out of histories: older versions write none.
+	unlabeled bool
+	close     []func() error
 }
 
 func (s *stores) Close() {
@@ -256,6 +258,9 @@ func (s *stores) points(ctx context.Context) (map[string]*point, error) {
 		p := &point{vector: u.Vector}
 		if err := p.model.Decode(u.State); err != nil {
 			return err
+		}
+		if s.unlabeled {
+			p.model.History = unlabeled(p.model.History)
 		}
 		out[u.ID] = p
 		return nil

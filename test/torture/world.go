@@ -15,6 +15,9 @@ import (
 // touch in the run: whether those are recommended tells how well the model has learned.
 type world struct {
 	users, items, genres, leavers int
+	// plain leaves out the values that mean something else to older versions: low ratings, and
+	// films that were left early.
+	plain bool
 }
 
 // heldOut is how many items of their genre people never touch.
@@ -100,6 +103,10 @@ func (w world) interaction(r *rand.Rand, user int, held map[string]bool) schemas
 		x.Action = schemas.Skip
 	default:
 		x.Action = schemas.Impression
+	}
+	if w.plain && x.Value != nil {
+		lowest := map[schemas.Action]float64{schemas.Rate: 4, schemas.Watch: 0.7}
+		x.Value = new(max(*x.Value, lowest[x.Action]))
 	}
 	return x
 }
