@@ -78,8 +78,8 @@ quality: ## lists served by the whole against lists measured by eval, some ten m
 	SLIPSTREAM_QUALITY=1 $(GO) test -count=1 -timeout 30m -v -run ServedQuality ./app
 
 .PHONY: torture
-torture: ## the long torture, the outages and a rolling upgrade, about an hour, on engines started by SLIPSTREAM_SERVICES; docs/RELIABILITY.md
-	TORTURE=1 REQUIRE_ENGINES=1 $(GO) test -count=1 -timeout 120m -v -run 'TestRealTortureLong|TestRealOutages|TestRealRollingUpgrade' ./test/torture
+torture: ## the long torture, the outages, a rolling upgrade and a restore, about an hour, on engines started by SLIPSTREAM_SERVICES; docs/RELIABILITY.md
+	TORTURE=1 REQUIRE_ENGINES=1 $(GO) test -count=1 -timeout 120m -v -run 'TestRealTortureLong|TestRealOutages|TestRealRollingUpgrade|TestRealRestore' ./test/torture
 
 .PHONY: mutants
 mutants: ## mutate embed, catalog and recommend and run their tests on each mutant, some ten minutes (ARGS="-list")

@@ -235,6 +235,16 @@ func (h *harness) close() {
 		x.want(false)
 		x.kill()
 	}
+	h.disconnect()
+	if h.services != nil {
+		if err := h.services.wipe(); err != nil {
+			h.note("wipe: %v", err)
+		}
+	}
+}
+
+// disconnect undoes connect.
+func (h *harness) disconnect() {
 	if h.pub != nil {
 		_ = h.pub.Close()
 	}
@@ -246,11 +256,7 @@ func (h *harness) close() {
 			_ = c.Close()
 		}
 	}
-	if h.services != nil {
-		if err := h.services.wipe(); err != nil {
-			h.note("wipe: %v", err)
-		}
-	}
+	h.pub, h.foreign, h.conn, h.direct = nil, nil, nil, nil
 }
 
 // retryDelays are those of the instances under torture.

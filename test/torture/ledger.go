@@ -2,7 +2,10 @@
 
 package torture
 
-import "sync"
+import (
+	"maps"
+	"sync"
+)
 
 // ledger is what was sent. An event is acknowledged when Kafka or the API said that the log has it;
 // one that is not may be there or not, unless its transaction was aborted.
@@ -95,6 +98,28 @@ func (l *ledger) dropped(ids ...string) {
 	for _, id := range ids {
 		l.events[id].fate = aborted
 	}
+}
+
+// acknowledgedNow returns the events that are acknowledged by now.
+func (l *ledger) acknowledgedNow() map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make(map[string]bool)
+	for id, e := range l.events {
+		if e.fate == acknowledged {
+			out[id] = true
+		}
+	}
+	return out
+}
+
+// keep forgets all events but these, of whose fate nothing is known after a log was lost. It
+// returns how many are left.
+func (l *ledger) keep(ids map[string]bool) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.events, func(id string, _ *entry) bool { return !ids[id] })
+	return len(l.events)
 }
 
 func (l *ledger) count(f func(*ledger)) {

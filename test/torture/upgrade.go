@@ -65,6 +65,8 @@ type upgrade struct {
 	cfg UpgradeConfig
 	now string // the program of this version
 	out *Upgrade
+	// answer is the last line of what a command said.
+	answer string
 }
 
 // timed does a step and notes how long it took.
@@ -232,13 +234,15 @@ func (u *upgrade) tried(ctx context.Context, x *instance) (refusal string, err e
 	}
 }
 
-// command runs a command of a program with the settings of an instance.
+// command runs a command of a program with the settings of an instance. What it said last is kept
+// in u.answer.
 func (u *upgrade) command(ctx context.Context, x *instance, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
 	said := &speech{}
 	cmd.Env, cmd.Stdout, cmd.Stderr = x.env, said, said
 	err := cmd.Run()
-	u.h.note("%s %s: %s", filepath.Base(program), strings.Join(args, " "), said.last())
+	u.answer = said.last()
+	u.h.note("%s %s: %s", filepath.Base(program), strings.Join(args, " "), u.answer)
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, said.last())
 	}
