@@ -43,6 +43,16 @@ func (r *negatives) grown(i Index, n uint32) {
 	}
 }
 
+// removed handles the removal of a row, whose index may be reused. What the ring has of it names no
+// row, or the next one at the index: that one is drawn a little too often.
+func (r *negatives) removed(i Index) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if int(i) < len(r.ahead) {
+		r.ahead[i] = 0
+	}
+}
+
 // add puts an item into the ring. A full ring drops its oldest item.
 func (r *negatives) add(i Index) {
 	if len(r.ring) < r.size {

@@ -12,8 +12,10 @@ type Sums struct {
 	skip  []float32 // where Merge puts numbers while it only checks
 }
 
-// part tells which blocks of a row are not empty.
+// part tells which blocks of a row are not empty. key is that of the row: its index may have been
+// reused since.
 type part struct {
+	key     Key
 	count   uint32
 	v, p, t bool
 }
@@ -45,18 +47,30 @@ func (s *Sums) place(i Index) int {
 	if int(i) >= len(s.at) {
 		s.at = append(s.at, make([]int32, max(s.table.Cap(), int(i)+1)-len(s.at))...)
 	}
+	key := s.table.meta[i].key
 	if p := s.at[i]; p != 0 {
-		return int(p - 1)
+		n := int(p - 1)
+		if s.parts[n].key != key { // the row was removed, and this is another one
+			s.parts[n] = part{key: key}
+			clear(s.data[n*s.stride() : (n+1)*s.stride()])
+		}
+		return n
 	}
 	n := len(s.rows)
 	s.rows = append(s.rows, i)
-	s.parts = append(s.parts, part{})
+	s.parts = append(s.parts, part{key: key})
 	s.at[i] = int32(n + 1)
 	if need := (n + 1) * s.stride(); need > len(s.data) {
 		s.data = append(s.data, make([]float32, max(need, 64*s.stride()))...)
 		s.data = s.data[:cap(s.data)]
 	}
 	return n
+}
+
+// live reports whether the row at place n is still the one that the sums are of.
+func (s *Sums) live(n int) bool {
+	i := s.rows[n]
+	return s.table.Live(i) && s.table.meta[i].key == s.parts[n].key
 }
 
 func (s *Sums) v(n int) []float32 { at := n * s.stride(); return s.data[at : at+s.table.dim] }
@@ -100,7 +114,7 @@ func (s *Sums) addCount(i Index, n uint32) { s.parts[s.place(i)].count += n }
 func (t *Table) Apply(s *Sums) {
 	d := t.dim
 	for n, i := range s.rows {
-		if !t.Live(i) {
+		if !s.live(n) {
 			continue
 		}
 		rate := float32(t.cfg.Rate)

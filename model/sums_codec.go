@@ -39,7 +39,7 @@ type Frame struct {
 func (s *Sums) Pack(b []byte, precision Precision, want func(id string) bool) []byte {
 	places := make([]int32, 0, len(s.rows))
 	for n, i := range s.rows {
-		if s.table.Live(i) && (want == nil || want(s.table.meta[i].id)) {
+		if s.live(n) && (want == nil || want(s.table.meta[i].id)) {
 			places = append(places, int32(n))
 		}
 	}
@@ -53,7 +53,7 @@ func (s *Sums) PackEach(
 ) [][]byte {
 	places := make([][]int32, n)
 	for at, i := range s.rows {
-		if s.table.Live(i) {
+		if s.live(at) {
 			k := owner(s.table.meta[i].id)
 			places[k] = append(places[k], int32(at))
 		}

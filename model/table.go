@@ -162,6 +162,7 @@ func (t *Table) Remove(i Index) {
 	}
 	delete(t.index, m.key)
 	*m = meta{}
+	t.negatives.removed(i)
 	t.free = append(t.free, i)
 	t.live--
 }
