@@ -29,6 +29,10 @@ func EmbedDeclaration() Declaration {
 			p := NewEmbed(d.Users, d.Streams, d.ItemFactors, d.Erasures, c)
 			return Instance{Processor: p, Tasks: []Task{
 				{Name: "recheck erased users", Interval: erasureInterval, Run: p.RecheckErasures},
+				{
+					Name: "forget unpublished rows", Interval: forgetRowsInterval,
+					Run: d.ItemFactors.ForgetUnpublished,
+				},
 			}}
 		},
 	}

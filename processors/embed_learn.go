@@ -10,30 +10,6 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// intern returns the table index of each event's item. New items are added to the table.
-func (p *Embed) intern(events []embedEvent) []model.Index {
-	indexes := make([]model.Index, len(events))
-	p.factors.mu.Lock()
-	defer p.factors.mu.Unlock()
-	for i := range events {
-		if !events[i].erased && !events[i].repair {
-			indexes[i] = p.factors.table.Intern(events[i].x.ItemID)
-		}
-	}
-	return indexes
-}
-
-// internPending does the same for events that are in no batch.
-func (p *Embed) internPending(events []pendingEvent) []model.Index {
-	indexes := make([]model.Index, len(events))
-	p.factors.mu.Lock()
-	defer p.factors.mu.Unlock()
-	for i := range events {
-		indexes[i] = p.factors.table.Intern(events[i].ItemID)
-	}
-	return indexes
-}
-
 // changedUser is a user whose state changed in this batch, or in an earlier, interrupted delivery
 // of it.
 type changedUser struct {
@@ -50,21 +26,27 @@ type changedUser struct {
 func (p *Embed) learn(
 	part *embedPart, b *record.Batch, events []embedEvent, states map[string]*userState,
 ) (changed []*changedUser, erased map[string]sinks.UserErasure) {
-	indexes := p.intern(events)
-	pending := make(map[string][]model.Index)
-	for id, s := range states {
-		if len(s.pending) > 0 {
-			pending[id] = p.internPending(s.pending)
+	ids := make([]string, 0, len(events))
+	for i := range events {
+		if e := &events[i]; e.erased || e.repair {
+			ids = append(ids, "")
+		} else {
+			ids = append(ids, e.x.ItemID)
 		}
 	}
-
-	p.factors.mu.RLock()
+	pending := make(map[string]int) // where the rows of a user's pending events begin
+	for id, s := range states {
+		if len(s.pending) > 0 {
+			pending[id], ids = len(ids), append(ids, itemsOf(s.pending)...)
+		}
+	}
+	rows := p.factors.rlockRows(ids)
 	defer p.factors.mu.RUnlock()
 	part.sums.Reset()
-	for id, indexes := range pending {
+	for id, at := range pending {
 		s := states[id]
 		for i := range s.pending {
-			p.step(part, s, indexes[i], &s.pending[i])
+			p.step(part, s, rows[at+i], &s.pending[i])
 		}
 	}
 	byUser := make(map[string]*changedUser, len(states))
@@ -105,7 +87,7 @@ func (p *Embed) learn(
 			s.absorbed(b.Topic, at)
 			continue
 		}
-		p.step(part, s, indexes[i], &pendingEvent{
+		p.step(part, s, rows[i], &pendingEvent{
 			e.x, b.Topic, b.Partition, r.Offset, e.recorded, e.older,
 		})
 	}

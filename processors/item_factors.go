@@ -17,6 +17,8 @@ type ItemFactors struct {
 	mu    sync.RWMutex
 	table *model.Table
 	meta  map[string]*factorsMeta
+	// loose are the rows that ForgetUnpublished found last.
+	loose map[string]struct{}
 }
 
 // factorsMeta is what the owner keeps besides the numbers.

@@ -115,6 +115,15 @@ type pendingEvent struct {
 	older     bool // embedEvent.older
 }
 
+// itemsOf returns the items of the events.
+func itemsOf(events []pendingEvent) []string {
+	ids := make([]string, len(events))
+	for i := range events {
+		ids[i] = events[i].ItemID
+	}
+	return ids
+}
+
 var _ Processor = (*repair)(nil)
 
 func (*repair) Assign(context.Context, []record.Assignment) error { return nil }
@@ -199,8 +208,7 @@ func (r *repair) stateOf(id string) *userState {
 		return p.erasures.Covers(id, e.OccurredAt, e.recorded)
 	})
 	s := &userState{repaired: true}
-	indexes := p.internPending(u.events)
-	p.factors.mu.RLock()
+	rows := p.factors.rlockRows(itemsOf(u.events))
 	defer p.factors.mu.RUnlock()
 	for i := range u.events {
 		e := &u.events[i]
@@ -209,7 +217,7 @@ func (r *repair) stateOf(id string) *userState {
 			s.pending = append(s.pending, *e)
 			continue
 		}
-		r.learner.Replay(&s.model, p.modelEvent(indexes[i], e))
+		r.learner.Replay(&s.model, p.modelEvent(rows[i], e))
 		s.moved(e.topic, at, e.OccurredAt, e.recorded)
 	}
 	s.point.ID = id
