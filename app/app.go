@@ -276,6 +276,7 @@ func RecommendConfig(cfg config.Config, m model.Config, log *slog.Logger) recomm
 	c.Model, c.Log = m, log
 	r := cfg.Recommend
 	c.Length, c.Candidates, c.TakenReturn = r.ListLength, r.Candidates, r.AllowTaken
+	c.CatalogOnly = r.CatalogOnly
 	c.Holdout, c.TTL, c.Friends, c.Variant = r.HoldoutShare, r.TTL, r.FriendsLimit, r.Variant
 	c.Blend.Diversity, c.Blend.NewShare, c.Locale = r.Diversity, r.NewShare, r.Locale
 	return c

@@ -218,6 +218,7 @@ type Recommend struct {
 	TrendingHalfLife time.Duration `koanf:"trending_half_life" help:"age at which an interaction counts half for trending"`
 	TrendingInterval time.Duration `koanf:"trending_interval" help:"time between computations of trending"`
 	UserTTL          time.Duration `koanf:"user_ttl" help:"time without events after which a user's vector is deleted; 0: never"`
+	CatalogOnly      bool          `koanf:"catalog_only" help:"recommend only items that have a catalog entry, not ids that only events name"`
 	CatchUpRate      int           `koanf:"catch_up_rate" help:"lists per second and process for users whose profile changes were deleted before they were read"`
 }
 

@@ -32,6 +32,8 @@ type Config struct {
 	// TakenReturn allows recommending items that the user has already taken (music, groceries).
 	// Refused items never return. Default false (films).
 	TakenReturn bool
+	// CatalogOnly leaves out items that have no catalog entry. Default false.
+	CatalogOnly bool
 	// Holdout is the share of users, 0 to 1, who get the baseline (trending), so that the lift of
 	// the recommender can be measured. Default 0.05.
 	Holdout float64

@@ -26,6 +26,8 @@ type candidatePool struct {
 	candidates []model.Candidate
 	entries    []poolEntry // parallel to candidates
 	places     map[uint64]int
+	// catalogOnly is Config.CatalogOnly.
+	catalogOnly bool
 }
 
 // poolEntry is what a list tells about a candidate.
@@ -47,7 +49,7 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 		min(maxTrendingCandidates, len(trend.top(0)))
 	p := &candidatePool{
 		places: make(map[uint64]int, most), candidates: make([]model.Candidate, 0, most),
-		entries: make([]poolEntry, 0, most),
+		entries: make([]poolEntry, 0, most), catalogOnly: r.cfg.CatalogOnly,
 	}
 	for _, h := range j.found {
 		if at := p.add(j.items, h.Key, SourceVectors); at >= 0 {
@@ -100,13 +102,13 @@ func (e *poolEntry) sourceOf(ranked model.Source) string {
 }
 
 // add adds an item once, keeps the first source that found it, and returns its index. The index is
-// -1 when the item is unknown.
+// -1 when the item is unknown, or has no catalog entry and needs one.
 func (p *candidatePool) add(items *itemSet, key uint64, source string) int {
 	if at, ok := p.places[key]; ok {
 		return at
 	}
 	item := items.items[key]
-	if item == nil {
+	if item == nil || p.catalogOnly && !item.HasEntry() {
 		return -1
 	}
 	at := len(p.candidates)
@@ -205,6 +207,9 @@ func addSocial(j *job, p *candidatePool) {
 			source = SourceFriends
 		}
 		at := p.add(j.items, x.key, source)
+		if at < 0 {
+			continue
+		}
 		p.entries[at].byFriends, p.entries[at].bySimilar = x.byFriends, x.bySimilar
 		p.candidates[at].Friends = float32(x.weight)
 	}
@@ -271,7 +276,8 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 		key := schemas.Key(x.ItemID)
 		item, known := j.items.items[key]
 		if _, no := excluded[key]; no || known && !eligible(item, j.Genres) ||
-			!known && (ok || len(j.Genres) > 0) {
+			!known && (ok || len(j.Genres) > 0 || r.cfg.CatalogOnly) ||
+			known && r.cfg.CatalogOnly && !item.HasEntry() {
 			continue
 		}
 		title := ""
@@ -315,12 +321,15 @@ func (r *Recommender) fillByBias(ctx context.Context, j *job, list *schemas.Reco
 	}
 	found, err := r.index.SearchItems(ctx, []sinks.ItemQuery{{
 		Vector: query, N: min(biasCandidates*missing, maxBiasCandidates), Exclude: exclude,
-		Genres: j.Genres,
+		Genres: j.Genres, CatalogOnly: r.cfg.CatalogOnly,
 	}})
 	if !r.mark([]*job{j}, DegradedVectors, err) || len(found) == 0 {
 		return
 	}
 	hits := found[0]
+	if r.cfg.CatalogOnly { // the index may not tell them apart yet
+		hits = slices.DeleteFunc(hits, func(h sinks.ItemHit) bool { return !h.Item.HasEntry() })
+	}
 	known := func(h *sinks.ItemHit) bool { return h.Item.Count > r.cfg.NewItemCount }
 	slices.SortStableFunc(hits, func(a, b sinks.ItemHit) int {
 		switch x, y := known(&a), known(&b); {

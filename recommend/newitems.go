@@ -99,8 +99,11 @@ func addNew(j *job, p *candidatePool) {
 		if item == nil || !j.taste.shares(item) {
 			continue
 		}
-		turn++
 		at := p.add(j.items, key, SourceContent)
+		if at < 0 {
+			continue
+		}
+		turn++
 		c := &p.candidates[at]
 		c.New = turn
 		c.Content = max(c.Content, model.Similarity(j.taste.vector, item.ContentVector))

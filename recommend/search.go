@@ -63,6 +63,7 @@ func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 				sinks.ItemQuery{
 					Vector: j.query, N: max(r.cfg.Candidates, min(3*j.N, longCandidates)),
 					Exclude: j.exclude, Genres: j.Genres, KeysOnly: true,
+					CatalogOnly: r.cfg.CatalogOnly,
 				},
 			)
 			owners = append(owners, j)
@@ -79,6 +80,7 @@ func (r *Recommender) search(ctx context.Context, jobs []*job) error {
 				sinks.ItemQuery{
 					Vector: j.taste.vector, Content: true, N: n, Exclude: j.exclude,
 					Genres: j.Genres, MaxCount: r.cfg.NewItemCount, KeysOnly: true,
+					CatalogOnly: r.cfg.CatalogOnly,
 				},
 			)
 			owners = append(owners, j)

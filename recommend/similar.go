@@ -71,11 +71,14 @@ func (r *Recommender) nearItems(
 	if item.Count > 0 && len(item.Vector) > 0 {
 		v := slices.Clone(item.Vector)
 		v[len(v)-1] = 0 // similarity only, without popularity
-		queries = append(queries, sinks.ItemQuery{Vector: v, N: n, Exclude: self, KeysOnly: true})
+		queries = append(queries, sinks.ItemQuery{
+			Vector: v, N: n, Exclude: self, KeysOnly: true, CatalogOnly: r.cfg.CatalogOnly,
+		})
 	}
 	if item.ContentVector != nil {
 		queries = append(queries, sinks.ItemQuery{
 			Vector: item.ContentVector, Content: true, N: n, Exclude: self, KeysOnly: true,
+			CatalogOnly: r.cfg.CatalogOnly,
 		})
 	}
 	if len(queries) == 0 {
@@ -109,7 +112,7 @@ func (x *likeness) source() string {
 // likest returns the n most similar of the items, the most similar first.
 func (r *Recommender) likest(item *sinks.Item, items *itemSet, n int) (out []likeness) {
 	for _, other := range items.items {
-		if !other.Content.IsAvailable() {
+		if !other.Content.IsAvailable() || r.cfg.CatalogOnly && !other.HasEntry() {
 			continue
 		}
 		if x := compareItems(item, other, r.cfg.Model.ContentFade); x.score() > 0 {

@@ -23,6 +23,10 @@ type Item struct {
 	ChangedAt time.Time
 }
 
+// HasEntry tells whether the catalog has an entry of the item, which always has a title. Other
+// items are ids that only events name.
+func (x *Item) HasEntry() bool { return x.Content.Title != "" }
+
 // ItemQuery asks for the items nearest to a vector.
 type ItemQuery struct {
 	// Vector is a user's (q_u, 1) or an item's (V_i, 0); with Content set, a content vector.
@@ -37,6 +41,8 @@ type ItemQuery struct {
 	Genres []string
 	// MaxCount, when > 0, asks for cold items: those with at most this Count.
 	MaxCount float64
+	// CatalogOnly asks for items with a catalog entry (Item.HasEntry).
+	CatalogOnly bool
 	// KeysOnly returns only Key and Score, which is much cheaper. It is for callers that cache
 	// items.
 	KeysOnly bool

@@ -49,7 +49,9 @@ func (a *batchedQuery) exclude(keys []uint64) {
 		if a.points.Filter == nil {
 			a.points.Filter = &pb.Filter{}
 		}
-		a.points.Filter.MustNot = []*pb.Condition{pb.NewHasID(pointIDs(keys)...)}
+		a.points.Filter.MustNot = append(
+			a.points.Filter.MustNot, pb.NewHasID(pointIDs(keys)...),
+		)
 		return
 	}
 	a.points.Limit = num(a.want + more)

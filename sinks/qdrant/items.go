@@ -26,6 +26,8 @@ const (
 	fieldAvailable = "available"
 	fieldGenres    = "genres"
 	fieldCount     = "count"
+	// fieldUnlisted is true where the catalog has no entry, and else absent.
+	fieldUnlisted = "unlisted"
 	// A version is 64 bits and a range condition compares as float64: it is kept in two halves that
 	// are exact.
 	fieldVersionHigh = "version_high"
@@ -64,6 +66,10 @@ func itemsLayout(cfg *Config) layout {
 				params: pb.NewPayloadIndexParamsFloat(
 					&pb.FloatIndexParams{OnDisk: ram, EnableHnsw: pb.PtrOf(false)},
 				),
+			},
+			fieldUnlisted: {
+				kind:   pb.FieldType_FieldTypeBool,
+				params: pb.NewPayloadIndexParamsBool(&pb.BoolIndexParams{}),
 			},
 			fieldVersionHigh: version,
 			fieldVersionLow:  version,
@@ -199,6 +205,9 @@ func itemPoint(key uint64, item *sinks.Item, bound float64) (*pb.PointStruct, er
 		}
 		payload[fieldGenres] = pb.NewValueList(genres)
 	}
+	if !item.HasEntry() {
+		payload[fieldUnlisted] = pb.NewValueBool(true)
+	}
 	putTime(payload, fieldChanged, item.ChangedAt)
 	vectors := map[string]*pb.Vector{}
 	if item.Vector != nil {
@@ -306,6 +315,9 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (batchedQuery, error) {
 		}
 		f.Must = append(f.Must, pb.NewMatchKeywords(fieldGenres, genres...))
 	}
+	if q.CatalogOnly {
+		f.MustNot = append(f.MustNot, pb.NewMatchBool(fieldUnlisted, true))
+	}
 	if q.MaxCount > 0 {
 		f.Must = append(f.Must, pb.NewRange(fieldCount, &pb.Range{Lte: pb.PtrOf(q.MaxCount)}))
 	}
@@ -316,7 +328,7 @@ func (x *Items) itemQuery(q *sinks.ItemQuery) (batchedQuery, error) {
 		payload = pb.NewWithPayloadEnable(false)
 	}
 	a := batchedQuery{
-		want: q.N, group: fmt.Sprint(using, q.Genres, q.MaxCount, q.KeysOnly),
+		want: q.N, group: fmt.Sprint(using, q.Genres, q.MaxCount, q.KeysOnly, q.CatalogOnly),
 		points: &pb.QueryPoints{
 			CollectionName: x.ref(), Query: pb.NewQueryDense(vector), Using: pb.PtrOf(using),
 			Filter: f, WithVectors: pb.NewWithVectorsEnable(false), WithPayload: payload,

@@ -20,7 +20,8 @@ import (
 // TestItems holds an engine to the contract Items. open returns a migrated, empty store that is
 // closed at the end of the test.
 func TestItems(t *testing.T, open func(t *testing.T) Items) {
-	runAll(t, open, slices.Concat(itemPutCases(), itemSearchCases(), itemVersionCases()))
+	runAll(t, open, slices.Concat(itemPutCases(), itemSearchCases(), itemVersionCases(),
+		itemLeaveCases()))
 }
 
 // item returns an available item; v is the first number of both vectors, to tell versions apart and

@@ -68,7 +68,8 @@ func indexQuery(q *sinks.ItemQuery) query[*itemRow] {
 	return query[*itemRow]{
 		vector: vector, n: q.N, exclude: q.Exclude,
 		accept: func(r *itemRow) bool {
-			return r.available && (q.MaxCount <= 0 || r.count <= q.MaxCount) &&
+			return r.available && (!q.CatalogOnly || r.content.Title != "") &&
+				(q.MaxCount <= 0 || r.count <= q.MaxCount) &&
 				(len(q.Genres) == 0 || shareOne(r.content.Genres, q.Genres))
 		},
 	}
