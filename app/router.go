@@ -78,7 +78,8 @@ func (a *App) settings() processors.Settings {
 		InsertInterval: c.Stream.InsertInterval, LearnInterval: c.Stream.LearnInterval,
 		Trending: a.trendingQuery(), TrendingInterval: c.Recommend.TrendingInterval,
 		Actions: a.actions,
-		UserTTL: c.Recommend.UserTTL, MaxClockSkew: c.Stream.MaxClockSkew,
+		UserTTL: c.Recommend.UserTTL, ItemTTL: c.Recommend.ItemTTL,
+		MaxClockSkew: c.Stream.MaxClockSkew,
 	}
 }
 

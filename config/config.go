@@ -218,6 +218,7 @@ type Recommend struct {
 	TrendingHalfLife time.Duration `koanf:"trending_half_life" help:"age at which an interaction counts half for trending"`
 	TrendingInterval time.Duration `koanf:"trending_interval" help:"time between computations of trending"`
 	UserTTL          time.Duration `koanf:"user_ttl" help:"time without events after which a user's vector is deleted; 0: never"`
+	ItemTTL          time.Duration `koanf:"item_ttl" help:"time without an event of interest after which an item leaves that has no catalog entry, or was withdrawn; 0: never"`
 	CatalogOnly      bool          `koanf:"catalog_only" help:"recommend only items that have a catalog entry, not ids that only events name"`
 	CatchUpRate      int           `koanf:"catch_up_rate" help:"lists per second and process for users whose profile changes were deleted before they were read"`
 }
@@ -272,7 +273,7 @@ func Default() Config {
 			ListLength: 20, Candidates: 60, NewShare: 0.1, Diversity: 0.1, HoldoutShare: 0.05,
 			Variant: "default", Locale: "en", TTL: 24 * time.Hour, FriendsLimit: 100,
 			TrendingHalfLife: 24 * time.Hour, TrendingInterval: 15 * time.Second,
-			UserTTL: 400 * 24 * time.Hour, CatchUpRate: 200,
+			UserTTL: 400 * 24 * time.Hour, ItemTTL: 90 * 24 * time.Hour, CatchUpRate: 200,
 		},
 	}
 }

@@ -338,5 +338,6 @@ func (r Recommend) validate(p *problems) {
 	p.positive("recommend.trending_half_life", r.TrendingHalfLife)
 	p.positive("recommend.trending_interval", r.TrendingInterval)
 	p.need(r.UserTTL >= 0, "recommend.user_ttl: %v is below 0", r.UserTTL)
+	p.need(r.ItemTTL >= 0, "recommend.item_ttl: %v is below 0", r.ItemTTL)
 	p.need(r.CatchUpRate >= 1, "recommend.catch_up_rate: %d is below 1", r.CatchUpRate)
 }

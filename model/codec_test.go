@@ -199,7 +199,8 @@ func TestMergeWhereLeavesTheRestOut(t *testing.T) {
 	}
 	want := func(id string) bool { return id[len(id)-1] == '3' }
 	into, expect := NewSums(NewTable(small())), NewSums(NewTable(small()))
-	if err := into.MergeWhere(sums.Pack(nil, Full, nil), want); err != nil {
+	wantCounted := func(id string, _ uint32) bool { return want(id) }
+	if err := into.MergeWhere(sums.Pack(nil, Full, nil), wantCounted); err != nil {
 		t.Fatal(err)
 	}
 	if err := expect.Merge(sums.Pack(nil, Full, want)); err != nil {

@@ -149,8 +149,8 @@ func (s *Sums) pack(b []byte, precision Precision, places []int32, others Sectio
 func (s *Sums) Merge(data []byte) error { return s.MergeWhere(data, nil) }
 
 // MergeWhere is Merge for the rows for which want returns true (nil: of all): an owner leaves out
-// rows that have had the message already.
-func (s *Sums) MergeWhere(data []byte, want func(id string) bool) error {
+// rows that have had the message already. count is how many events of the row the message has.
+func (s *Sums) MergeWhere(data []byte, want func(id string, count uint32) bool) error {
 	rows, err := rowsOf(data)
 	if err != nil {
 		return fmt.Errorf("decode sums: %w", err)
@@ -177,7 +177,9 @@ func rowsOf(data []byte) ([]byte, error) {
 }
 
 // merge reads rows, and with check set only finds out whether they can be read.
-func (s *Sums) merge(data []byte, check bool, want func(id string) bool) error {
+func (s *Sums) merge(
+	data []byte, check bool, want func(id string, count uint32) bool,
+) error {
 	d := s.table.dim
 	if len(s.skip) < d {
 		s.skip = make([]float32, d)
@@ -205,7 +207,7 @@ func (s *Sums) merge(data []byte, check bool, want func(id string) bool) error {
 			break
 		}
 		count := uint32(r.uvarint(math.MaxUint32))
-		if check || want != nil && !want(id) {
+		if check || want != nil && !want(id, count) {
 			var bias float32
 			if mask&hasV != 0 {
 				add(s.skip[:d])

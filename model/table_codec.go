@@ -24,7 +24,16 @@ func RowTags() []uint64 { return []uint64{rowNumbers, rowFeatures} }
 // features, all an owner needs to go on learning. The id is not in it: it is the key of the record.
 // The form is a version byte and sections, to which others are added.
 func (t *Table) AppendRow(b []byte, i Index, others ...Section) []byte {
-	m, row := &t.meta[i], t.row(i)
+	return t.appendRow(b, &t.meta[i], t.row(i), others)
+}
+
+// AppendEmptyRow appends a row in which nothing was learned, to carry the sections of a row that
+// was removed. A reader that does not know them takes it for a row.
+func (t *Table) AppendEmptyRow(b []byte, others ...Section) []byte {
+	return t.appendRow(b, &meta{}, make([]float32, t.stride), others)
+}
+
+func (t *Table) appendRow(b []byte, m *meta, row []float32, others []Section) []byte {
 	room := 4*t.stride + 64
 	for _, f := range m.features {
 		room += len(t.meta[f].id) + 1
@@ -37,9 +46,9 @@ func (t *Table) AppendRow(b []byte, i Index, others ...Section) []byte {
 	w.Buf = binary.AppendUvarint(w.Buf, uint64(t.dim))
 	w.Buf = binary.AppendUvarint(w.Buf, uint64(m.count))
 	w.Buf = appendFloats(w.Buf, row[t.dim:t.dim+offLog])
-	w.Buf = appendFloats(w.Buf, t.v(i))
-	w.Buf = appendFloats(w.Buf, t.p(i))
-	w.Buf = appendFloats(w.Buf, t.t(i))
+	w.Buf = appendFloats(w.Buf, row[:t.dim])
+	w.Buf = appendFloats(w.Buf, row[t.dim+head:2*t.dim+head])
+	w.Buf = appendFloats(w.Buf, row[2*t.dim+head:])
 	w.End()
 	if len(m.features) > 0 {
 		w.Begin(rowFeatures)

@@ -28,11 +28,16 @@ func CatalogDeclaration() Declaration {
 		New: func(d Deps) Instance {
 			c := DefaultCatalogConfig(d.Settings.Partitions)
 			c.MaxClockSkew, c.Misplaced = d.Settings.MaxClockSkew, d.Hooks.Misplaced
+			c.ItemTTL = d.Settings.ItemTTL
 			p := NewCatalog(d.Items, d.Streams, d.ItemFactors, c, d.Now)
 			return Instance{Processor: p, Pending: p.Pending, Tasks: []Task{
 				{
 					Name: "index items", Interval: 50 * time.Millisecond, Run: p.IndexDue,
 					AtEnd: p.IndexAll,
+				},
+				{
+					Name: "let items leave", Run: p.ExpireItems,
+					Interval: itemLeaveInterval(c.ItemTTL),
 				},
 			}}
 		},
@@ -80,6 +85,9 @@ type CatalogConfig struct {
 	MaxClockSkew time.Duration
 	// Misplaced is EmbedConfig.Misplaced, for catalog.misplaced.
 	Misplaced func(Misplaced)
+	// ItemTTL is the time without events after which an item leaves that has no catalog entry, or
+	// was withdrawn; 0 is never.
+	ItemTTL time.Duration
 }
 
 // DefaultCatalogConfig returns the defaults for n partitions.
@@ -94,6 +102,7 @@ func DefaultCatalogConfig(n int) CatalogConfig {
 // promise.
 type ItemStore interface {
 	PutItems(ctx context.Context, batch []sinks.Item) error
+	DeleteItems(ctx context.Context, batch []sinks.ItemVersion) error
 	ItemVersions(ctx context.Context, f func(id string, version uint64) error) error
 }
 
@@ -133,9 +142,18 @@ func NewCatalog(
 
 // catalogPart is the state of one partition number, for all input topics.
 type catalogPart struct {
-	mu      sync.Mutex
+	mu     sync.Mutex
+	number int
+	// lease is the ownership of the partition; nil never ends.
+	lease   record.Lease
 	sums    *model.Sums
 	entries map[string]*entry
+	// restored is set while the state is whole: nothing leaves before.
+	restored bool
+	// left are ids that have left and have no title, with the time in Unix milliseconds.
+	left map[string]int64
+	// orphans are versions of points in the index that the log does not know.
+	orphans map[string]uint64
 	// unpublished are ids whose factors changed in memory but are not on the log yet. dirty are
 	// items that are on the log but not in the index yet. moved is the part of dirty that IndexDue
 	// has not checked since the change.
@@ -169,6 +187,7 @@ func (p *Catalog) part(partition int) *catalogPart {
 		return part
 	}
 	part := &catalogPart{
+		number: partition, left: make(map[string]int64), orphans: make(map[string]uint64),
 		sums: model.NewSums(p.factors.table), entries: make(map[string]*entry),
 		unpublished: make(map[string]struct{}), dirty: make(map[string]struct{}),
 		moved: make(map[string]struct{}), indexed: make(map[string]indexedItem),
@@ -238,11 +257,16 @@ func (p *Catalog) handleItems(ctx context.Context, part *catalogPart, b *record.
 	p.factors.mu.Lock()
 	for id := range changed {
 		p.factors.table.SetFeatures(p.factors.table.Intern(id), part.entries[id].content.Features())
-		p.factors.touch(id).version++
+		e, m := part.entries[id], p.factors.touch(id)
+		m.version++
+		m.left = 0
+		m.sawAt(e.changedAt)
+		m.keep(&e.content)
+		delete(part.left, id)
 		part.unpublished[id] = struct{}{}
 	}
 	p.factors.mu.Unlock()
-	if err := p.publish(ctx, part, b); err != nil {
+	if err := p.publish(ctx, part, b.CheckLease); err != nil {
 		return err
 	}
 	// The batch is done only when its new content can be searched. Learned changes may wait for
@@ -264,11 +288,10 @@ func (part *catalogPart) acceptContent(x schemas.Item, from place, at time.Time)
 		return false
 	}
 	if x.Withdrawn {
-		// A withdrawal has no other content. The old title is still needed for reasons: the item
+		// A withdrawal has no other content. What the item was is still needed for reasons: it
 		// stays in users' histories.
-		withdrawn := e.content
-		withdrawn.ItemID, withdrawn.Withdrawn = x.ItemID, true
-		x = withdrawn
+		e.content.ItemID = x.ItemID
+		x = keepOf(&e.content)
 	}
 	e.content, e.place, e.changedAt = x, &from, at
 	return true
@@ -276,7 +299,9 @@ func (part *catalogPart) acceptContent(x schemas.Item, from place, at time.Time)
 
 // publish writes changed factors to item-vectors. Ids stay unpublished until the write succeeds, so
 // a retry publishes what an earlier attempt applied.
-func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *record.Batch) error {
+func (p *Catalog) publish(
+	ctx context.Context, part *catalogPart, lease func(context.Context) error,
+) error {
 	if len(part.unpublished) == 0 {
 		return nil
 	}
@@ -284,7 +309,7 @@ func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *record.Batc
 	p.factors.mu.RLock()
 	for id := range part.unpublished {
 		out = append(out, record.Record{
-			Topic: schemas.TopicItemVectors, Partition: b.Partition, Key: []byte(id),
+			Topic: schemas.TopicItemVectors, Partition: part.number, Key: []byte(id),
 			Value: p.factors.appendRecord(nil, id),
 			Headers: schemas.Envelope{
 				Kind: schemas.KindItemVectorUpdated,
@@ -294,7 +319,7 @@ func (p *Catalog) publish(ctx context.Context, part *catalogPart, b *record.Batc
 		})
 	}
 	p.factors.mu.RUnlock()
-	if err := b.CheckLease(ctx); err != nil {
+	if err := lease(ctx); err != nil {
 		return err
 	}
 	if err := p.emit.Emit(ctx, out); err != nil {

@@ -41,7 +41,7 @@ func (p *Catalog) handleGradients(
 	}
 	p.factors.table.Apply(part.sums)
 	p.factors.mu.Unlock()
-	if err := p.publish(ctx, part, b); err != nil {
+	if err := p.publish(ctx, part, b.CheckLease); err != nil {
 		return err
 	}
 	return newer
@@ -55,11 +55,13 @@ func (p *Catalog) merge(part *catalogPart, r *record.Record) error {
 		return err
 	}
 	var fresh []string
-	err = part.sums.MergeWhere(sums, func(id string) bool {
-		if p.factors.touchRead(id).applied.has(src, at) {
+	events := make(map[string]bool)
+	err = part.sums.MergeWhere(sums, func(id string, count uint32) bool {
+		m := p.factors.touchRead(id)
+		if m.applied.has(src, at) || p.isLate(m, r, count) {
 			return false
 		}
-		fresh = append(fresh, id)
+		fresh, events[id] = append(fresh, id), count > 0
 		return true
 	})
 	if err != nil {
@@ -72,6 +74,11 @@ func (p *Catalog) merge(part *catalogPart, r *record.Record) error {
 		part.unpublished[id] = struct{}{}
 		if model.IsFeatureID(id) {
 			continue
+		}
+		m.left = 0
+		delete(part.left, id)
+		if events[id] || m.seen == 0 {
+			m.sawAt(r.LogTime())
 		}
 		e := part.entries[id]
 		if e == nil {

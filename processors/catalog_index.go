@@ -118,22 +118,41 @@ func isNear(a, b []float32) bool {
 // indexBatch bounds one call to the index: about 500 bytes per item.
 const indexBatch = 500
 
-// index writes the items' points. The caller holds the part's lock.
+// index writes the items' points, and removes those of items that have left. The caller holds the
+// part's lock.
 func (p *Catalog) index(ctx context.Context, part *catalogPart, ids []string) error {
 	for chunk := range slices.Chunk(ids, indexBatch) {
 		points := make([]sinks.Item, 0, len(chunk))
+		var gone []sinks.ItemVersion
 		p.factors.mu.RLock()
 		for _, id := range chunk {
-			points = append(points, p.point(id, part.entries[id]))
+			if e := part.entries[id]; e != nil {
+				points = append(points, p.point(id, e))
+			} else {
+				gone = append(gone, sinks.ItemVersion{
+					ID: id, Version: p.factors.touchRead(id).version,
+				})
+			}
 		}
 		p.factors.mu.RUnlock()
-		if err := p.items.PutItems(ctx, points); err != nil {
-			return fmt.Errorf("index %d items: %w", len(points), err)
+		if len(gone) > 0 {
+			if err := p.items.DeleteItems(ctx, gone); err != nil {
+				return fmt.Errorf("remove %d items from the index: %w", len(gone), err)
+			}
 		}
-		for i, id := range chunk {
+		if len(points) > 0 {
+			if err := p.items.PutItems(ctx, points); err != nil {
+				return fmt.Errorf("index %d items: %w", len(points), err)
+			}
+		}
+		for _, id := range chunk {
 			delete(part.dirty, id)
 			delete(part.moved, id)
-			part.indexed[id] = indexedItem{vector: points[i].Vector, count: points[i].Count}
+			delete(part.indexed, id)
+		}
+		for i := range points {
+			x := &points[i]
+			part.indexed[x.Content.ItemID] = indexedItem{vector: x.Vector, count: x.Count}
 		}
 	}
 	return nil
@@ -144,8 +163,11 @@ func (p *Catalog) point(id string, e *entry) sinks.Item {
 	t := p.factors.table
 	x := sinks.Item{
 		Content: e.content, Version: p.factors.touchRead(id).version, ChangedAt: e.changedAt,
-		Vector: make([]float32, t.Config().Dim+1),
 	}
+	if p.factors.touchRead(id).left != 0 {
+		return x // its title alone
+	}
+	x.Vector = make([]float32, t.Config().Dim+1)
 	x.ContentVector = model.ContentVector(e.content.Features(), p.cfg.ContentDim)
 	if i := t.Lookup(model.KeyOf(id)); i != model.None {
 		t.Vector(i, x.Vector)

@@ -15,6 +15,10 @@ func (p *Catalog) Assign(ctx context.Context, parts []record.Assignment) error {
 	partitions := make(map[int]bool)
 	for _, a := range parts {
 		partitions[a.Partition] = true
+		part := p.part(a.Partition)
+		part.mu.Lock()
+		part.lease = a.Lease
+		part.mu.Unlock()
 	}
 	letter, err := p.streams.lettersOf(ctx, schemas.GroupCatalog)
 	if err != nil {
@@ -35,18 +39,33 @@ func (p *Catalog) Assign(ctx context.Context, parts []record.Assignment) error {
 		return fmt.Errorf("read versions of the item index: %w", err)
 	}
 	for n := range partitions {
-		part := p.part(n)
-		part.mu.Lock()
-		p.factors.mu.RLock()
-		for id := range part.entries {
-			if p.factors.touchRead(id).version > indexed[id] {
-				part.dirty[id], part.moved[id] = struct{}{}, struct{}{}
-			}
-		}
-		p.factors.mu.RUnlock()
-		part.mu.Unlock()
+		p.compareIndex(p.part(n), indexed)
 	}
 	return nil
+}
+
+// compareIndex notes what is stale in the index, of which indexed are the versions.
+func (p *Catalog) compareIndex(part *catalogPart, indexed map[string]uint64) {
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	p.factors.mu.RLock()
+	defer p.factors.mu.RUnlock()
+	for id := range part.entries {
+		if p.factors.touchRead(id).version > indexed[id] {
+			part.dirty[id], part.moved[id] = struct{}{}, struct{}{}
+		}
+	}
+	for id, version := range indexed {
+		if record.PartitionOf([]byte(id), p.cfg.Partitions) != part.number {
+			continue
+		}
+		if _, left := part.left[id]; left { // a late writer, or a removal that was cut off
+			part.dirty[id], part.moved[id] = struct{}{}, struct{}{}
+		}
+		if version > p.factors.touchRead(id).version {
+			part.orphans[id] = version
+		}
+	}
 }
 
 // restore reads a partition. letter tells which records of items became dead letters: one that was
@@ -62,6 +81,9 @@ func (p *Catalog) restore(
 	clear(part.dirty)
 	clear(part.moved)
 	clear(part.indexed)
+	clear(part.left)
+	clear(part.orphans)
+	part.restored = false
 	restore := p.factors.restorer()
 	err := p.log.Read(ctx, schemas.TopicItemVectors, n, 0, -1, func(r *record.Record) error {
 		if id := string(r.Key); len(r.Value) == 0 {
@@ -76,6 +98,7 @@ func (p *Catalog) restore(
 	if err != nil {
 		return err
 	}
+	p.restoreKept(part)
 	for _, topic := range []string{
 		schemas.TopicItems, misplacedItems, record.ReplayTopic(schemas.GroupCatalog),
 	} {
@@ -93,5 +116,7 @@ func (p *Catalog) restore(
 			return err
 		}
 	}
+	p.restoreLeft(part)
+	part.restored = true
 	return nil
 }

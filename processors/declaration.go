@@ -179,6 +179,8 @@ type Settings struct {
 	Actions *schemas.Actions
 	// UserTTL is the time without events after which a user is deleted; 0 is never.
 	UserTTL time.Duration
+	// ItemTTL is CatalogConfig.ItemTTL.
+	ItemTTL time.Duration
 	// MaxClockSkew is forward.Config.MaxClockSkew.
 	MaxClockSkew time.Duration
 }

@@ -136,6 +136,12 @@ func (s *watchedStore) PutItems(ctx context.Context, batch []sinks.Item) error {
 	return s.effects.happen("index items", func() error { return s.Store.PutItems(ctx, batch) })
 }
 
+func (s *watchedStore) DeleteItems(ctx context.Context, batch []sinks.ItemVersion) error {
+	return s.effects.happen(
+		"remove items", func() error { return s.Store.DeleteItems(ctx, batch) },
+	)
+}
+
 func (s *watchedStore) ItemVersions(
 	ctx context.Context, f func(id string, version uint64) error,
 ) error {

@@ -27,6 +27,15 @@ type factorsMeta struct {
 	version uint64
 	// applied are the positions of the gradients applied so far.
 	applied applied
+	// seen is the log's time of the newest event of the item, or change of its content, in Unix
+	// milliseconds. 0 is unknown.
+	seen int64
+	// kept is what histories need of an item that was withdrawn (keepOf), nil for others.
+	kept []byte
+	// left is when the item has left, in Unix milliseconds; 0: it is there. Nothing learned is kept
+	// of an item that has left, but its version and applied, so that late gradients do not bring it
+	// back.
+	left int64
 	// unknown are the sections that a newer program added to the record. They are written back.
 	unknown model.Sections
 }
@@ -67,7 +76,9 @@ func (f *ItemFactors) Apply(rec *record.Record) error {
 	if known := f.meta[id]; known != nil && known.version >= x.meta.version {
 		return nil
 	}
-	if err := x.load(f.table, id); err != nil {
+	if x.meta.left != 0 {
+		f.remove(id)
+	} else if err := x.load(f.table, id); err != nil {
 		return err
 	}
 	f.meta[id] = x.meta
@@ -132,13 +143,17 @@ func (f *ItemFactors) Len() int {
 	return f.table.Len()
 }
 
-// The value of a record of item-vectors is the model's form of item factors. One additional section
-// holds the version and the positions applied. In the first version these came first:
+// The value of a record of item-vectors is the model's form of item factors. Additional sections
+// hold the version and the positions applied, the time of the newest event, what is kept of a
+// withdrawn item, and that the item has left (itemleave.go). In the first version these came first:
 //
 //	1, version (uvarint), n (uvarint), n × (source (oldSource), offset (varint)), factors
 const (
 	factorsVersion = 2
 	tagOwner       = model.FirstCallerTag
+	tagSeen        = model.FirstCallerTag + 1
+	tagKept        = model.FirstCallerTag + 2
+	tagLeft        = model.FirstCallerTag + 3
 )
 
 // appendRecord appends the value of an item's record. The caller holds the lock for reading.
@@ -146,7 +161,10 @@ func (f *ItemFactors) appendRecord(b []byte, id string) []byte {
 	m := f.touchRead(id)
 	var room [256]byte
 	owner := m.applied.append(binary.AppendUvarint(room[:0], m.version))
-	others := append(model.Sections{{Tag: tagOwner, Body: owner}}, m.unknown...)
+	others := m.appendSections(model.Sections{{Tag: tagOwner, Body: owner}})
+	if m.left != 0 {
+		return f.table.AppendEmptyRow(b, others...)
+	}
 	return f.table.AppendRow(b, f.table.Lookup(model.KeyOf(id)), others...)
 }
 
@@ -181,12 +199,15 @@ func decodeFactors(b []byte) (*factorsRecord, error) {
 	if r.err != nil {
 		return nil, fmt.Errorf("%w: positions: %w", model.ErrCorrupt, r.err)
 	}
+	if err := x.meta.readSections(x.sections); err != nil {
+		return nil, err
+	}
 	x.meta.unknown = x.sections.Except(factorsTags...)
 	return x, nil
 }
 
 // factorsTags are the tags of the sections that this version knows.
-var factorsTags = append(model.RowTags(), tagOwner)
+var factorsTags = append(model.RowTags(), tagOwner, tagSeen, tagKept, tagLeft)
 
 func decodeOldFactors(body []byte) (*factorsRecord, error) {
 	r := varints{data: body}

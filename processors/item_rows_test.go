@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -61,4 +62,36 @@ func TestRowsWithoutARecordAreForgotten(t *testing.T) {
 	require.Equal(t, units+rows-1, f.Len())
 	require.Equal(t, model.None, f.table.Lookup(model.KeyOf("invented")))
 	require.NotEqual(t, model.None, f.table.Lookup(model.KeyOf("soon")))
+}
+
+var noonOfFormats = time.Unix(1_700_000_000, 0)
+
+func TestTombstonesOfItemsAreRead(t *testing.T) {
+	t.Parallel()
+	f := NewItemFactors(goldenModel())
+	f.table.Intern("i1")
+	m := f.touch("i1")
+	m.applied.set(source{0, 3}, at(17))
+	m.version, m.seen = 4, 5
+	f.leave("i1", noonOfFormats)
+	value := f.appendRecord(nil, "i1")
+	x, err := decodeFactors(value)
+	require.NoError(t, err)
+	require.Equal(t, &factorsMeta{
+		version: 5, applied: applied{{source{0, 3}, at(17)}}, seen: 5,
+		left: noonOfFormats.UnixMilli(),
+	}, x.meta)
+
+	// A program of the version before carries the sections on when it learns of the item.
+	older := factorsMeta{version: x.meta.version + 1}
+	require.NoError(t, older.readSections(x.sections))
+	require.Zero(t, older.left, "it is there again")
+
+	for _, body := range [][]byte{{}, {5}, {5, 0}} {
+		require.ErrorIs(t, (&factorsMeta{version: 5}).readSections(model.Sections{
+			{Tag: tagLeft, Body: body},
+		}), model.ErrCorrupt)
+	}
+	require.ErrorIs(t, new(factorsMeta).readSections(model.Sections{{Tag: tagSeen}}),
+		model.ErrCorrupt)
 }

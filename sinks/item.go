@@ -27,6 +27,12 @@ type Item struct {
 // items are ids that only events name.
 func (x *Item) HasEntry() bool { return x.Content.Title != "" }
 
+// ItemVersion names a version of an item.
+type ItemVersion struct {
+	ID      string
+	Version uint64
+}
+
 // ItemQuery asks for the items nearest to a vector.
 type ItemQuery struct {
 	// Vector is a user's (q_u, 1) or an item's (V_i, 0); with Content set, a content vector.

@@ -185,7 +185,8 @@ func (g *generation) positions(tps []record.TopicPartition) ([]record.Assignment
 			)
 		}
 		out[i] = g.placed(record.Assignment{
-			TopicPartition: tp, Committed: max(c.offset, -1), First: bounds[tp].First,
+			TopicPartition: tp, Lease: record.LeaseFunc(g.lease.check),
+			Committed: max(c.offset, -1), First: bounds[tp].First,
 			End: bounds[tp].End, HighWatermark: bounds[tp].HighWatermark,
 		}, c.metadata)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -143,6 +144,37 @@ func (x *Items) PutItems(ctx context.Context, batch []sinks.Item) error {
 		}
 	}
 	return nil
+}
+
+// DeleteItems implements sinktest.ItemWriter.
+func (x *Items) DeleteItems(ctx context.Context, batch []sinks.ItemVersion) error {
+	newest := make(map[uint64]uint64, len(batch))
+	for _, v := range batch {
+		k := schemas.Key(v.ID)
+		newest[k] = max(newest[k], v.Version)
+	}
+	for keys := range chunks(sortedKeys(newest), x.s.cfg.WriteBatch) {
+		var lower boundSet
+		for _, k := range keys {
+			lower.add(newest[k], k)
+		}
+		err := x.delete(ctx, pb.NewPointsSelectorFilter(&pb.Filter{
+			Must:   []*pb.Condition{pb.NewHasID(pointIDs(keys)...)},
+			Should: lower.conditions(versionUpTo),
+		}))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// versionUpTo holds for points whose version is v or below.
+func versionUpTo(v uint64) []*pb.Condition {
+	if v == math.MaxUint64 { // all
+		return []*pb.Condition{pb.NewRange(fieldVersionHigh, &pb.Range{Gte: pb.PtrOf(0.0)})}
+	}
+	return versionBelow(v + 1)
 }
 
 // versionBelow holds for points whose version is below v.

@@ -103,6 +103,9 @@ type ItemReader interface {
 type ItemWriter interface {
 	// PutItems writes each item, whole, unless the stored one has an equal or higher version.
 	PutItems(ctx context.Context, batch []sinks.Item) error
+	// DeleteItems removes each item unless the stored one has a higher version. An unknown id is no
+	// error.
+	DeleteItems(ctx context.Context, batch []sinks.ItemVersion) error
 }
 
 // ItemLister visits all items.

@@ -110,6 +110,31 @@ func (s *Store) PutItems(ctx context.Context, batch []sinks.Item) error {
 	})
 }
 
+// DeleteItems removes each item unless the stored one has a higher version.
+func (s *Store) DeleteItems(ctx context.Context, batch []sinks.ItemVersion) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	var gone []itemEntry // without vectors, so that they leave the mirror
+	return s.write(ctx, "delete items", func() { s.items.apply(gone) }, func(tx *sql.Tx) error {
+		gone = gone[:0]
+		for _, x := range batch {
+			key := schemas.Key(x.ID)
+			done, err := tx.ExecContext(
+				ctx, "DELETE FROM item_points WHERE key = ? AND version <= ?",
+				int64(key), int64(x.Version),
+			)
+			if err != nil {
+				return err
+			}
+			if n, err := done.RowsAffected(); err == nil && n > 0 {
+				gone = append(gone, itemEntry{key: key})
+			}
+		}
+		return nil
+	})
+}
+
 // checkItems rejects vectors that cannot be compared. The caller is the writer: the first vector
 // decides the dimension.
 func (s *Store) checkItems(batch []sinks.Item) error {

@@ -130,6 +130,8 @@ func (b *Batch) SetNote(text string) {
 // Assignment is one partition that a generation of the group has given to this member.
 type Assignment struct {
 	TopicPartition
+	// Lease is the ownership of the partition while no batch of it is in work; nil never ends.
+	Lease Lease
 	// Next is the offset of the next record to be handled: the committed one, the first of an
 	// uncertain intent, or where a group without a commit begins.
 	Next int64
