@@ -17,6 +17,13 @@ type Status struct {
 	// Engines are Kafka and the stores.
 	Engines []EngineStatus `json:"engines" nullable:"false"`
 	Groups  []GroupStatus  `json:"groups" nullable:"false"`
+	Items   ItemStatus     `json:"items"`
+}
+
+// ItemStatus counts the items that can be recommended, as catalog has noted last.
+type ItemStatus struct {
+	Items        int `json:"items" doc:"Items that can be recommended."`
+	WithoutEntry int `json:"without_entry" doc:"How many of them have no catalog entry: only events name them. With recommend.catalog_only they are left out of lists."`
 }
 
 // EngineStatus tells whether an engine answers.

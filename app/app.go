@@ -39,8 +39,10 @@ type App struct {
 	// actions is the table of actions that the configuration declares.
 	actions *schemas.Actions
 
-	erasures    *processors.Erasures
-	factors     *processors.ItemFactors
+	erasures *processors.Erasures
+	factors  *processors.ItemFactors
+	// unlisted is set when countItems has said it.
+	unlisted    atomic.Bool
 	recommender *recommend.Recommender
 	followers   []*stream.Follower
 	// pending count the effects of finished batches that are not in the stores yet, by processor.

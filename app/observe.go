@@ -135,6 +135,19 @@ func (a *App) countList(list *schemas.Recommendation) {
 	}
 }
 
+// countItems says at the start, and when it begins later, that items without a catalog entry are
+// recommended.
+func (a *App) countItems(n processors.ItemCounts) {
+	if n.WithoutEntry == 0 || a.cfg.Recommend.CatalogOnly ||
+		!a.unlisted.CompareAndSwap(false, true) {
+		return
+	}
+	a.log.Info("items without a catalog entry are recommended: ids that only events name. They "+
+		"leave after recommend.item_ttl without an event; recommend.catalog_only leaves them out. "+
+		"slipstream status has the numbers of all instances",
+		"without_entry", n.WithoutEntry, "items", n.Items)
+}
+
 // Degraded returns an error that names the partitions which stopped or wait and the processors that
 // keep failing, or nil.
 func (a *App) Degraded() error { return a.health.err() }

@@ -57,8 +57,9 @@ func (a *App) deps() processors.Deps {
 		Settings:    a.settings(),
 		Hooks: processors.Hooks{
 			ListPublished: a.countList, UserCorrupt: a.corruptUser, UserRepaired: a.repairedUser,
-			Gap:       a.gapProgress,
-			Misplaced: newMisplacedReport(a.metrics, a.log, now).add,
+			Gap:          a.gapProgress,
+			Misplaced:    newMisplacedReport(a.metrics, a.log, now).add,
+			ItemsCounted: a.countItems,
 		},
 		Pace:   pace(a.cfg.Recommend.CatchUpRate),
 		Repeat: a.repeat, OnOne: a.lagTasks(),

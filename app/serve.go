@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipstream-rec/slipstream/api"
+	"github.com/slipstream-rec/slipstream/processors"
 	"github.com/slipstream-rec/slipstream/producers/gateway"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/admin"
@@ -178,6 +179,11 @@ func (a *App) status(ctx context.Context) (api.Status, error) {
 	if err != nil {
 		return st, err
 	}
+	items, err := processors.ReadItemCounts(ctx, a.kafka)
+	if err != nil {
+		return st, err
+	}
+	st.Items = api.ItemStatus(items)
 	for _, l := range lags {
 		name := l.Group
 		if n := len(st.Groups); n == 0 || st.Groups[n-1].Group != name {

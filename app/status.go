@@ -18,6 +18,8 @@ type Status struct {
 	At     time.Time     `json:"at"`
 	Topics []TopicStatus `json:"topics"`
 	Groups []GroupStatus `json:"groups"`
+	// Items counts the items that can be recommended, as catalog has noted last.
+	Items processors.ItemCounts `json:"items"`
 }
 
 // TopicStatus is the size and growth of a topic.
@@ -65,8 +67,12 @@ func (k *Kafka) Look(ctx context.Context, interval time.Duration) (Status, error
 	if err != nil {
 		return Status{}, fmt.Errorf("read dead letters: %w", err)
 	}
+	items, err := processors.ReadItemCounts(ctx, k)
+	if err != nil {
+		return Status{}, err
+	}
 	seconds := after.at.Sub(before.at).Seconds()
-	out := Status{At: after.at.UTC()}
+	out := Status{At: after.at.UTC(), Items: items}
 	for topic, b := range after.topics {
 		out.Topics = append(
 			out.Topics,

@@ -28,12 +28,16 @@ func CatalogDeclaration() Declaration {
 		New: func(d Deps) Instance {
 			c := DefaultCatalogConfig(d.Settings.Partitions)
 			c.MaxClockSkew, c.Misplaced = d.Settings.MaxClockSkew, d.Hooks.Misplaced
-			c.ItemTTL = d.Settings.ItemTTL
+			c.ItemTTL, c.Counted = d.Settings.ItemTTL, d.Hooks.ItemsCounted
 			p := NewCatalog(d.Items, d.Streams, d.ItemFactors, c, d.Now)
 			return Instance{Processor: p, Pending: p.Pending, Tasks: []Task{
 				{
 					Name: "index items", Interval: 50 * time.Millisecond, Run: p.IndexDue,
 					AtEnd: p.IndexAll,
+				},
+				{
+					Name: "count items", Interval: itemCountInterval, Run: p.NoteItems,
+					Begun: p.Noted,
 				},
 				{
 					Name: "let items leave", Run: p.ExpireItems,
@@ -88,6 +92,8 @@ type CatalogConfig struct {
 	// ItemTTL is the time without events after which an item leaves that has no catalog entry, or
 	// was withdrawn; 0 is never.
 	ItemTTL time.Duration
+	// Counted is called when the counts of items of this process have changed; nil is nobody.
+	Counted func(ItemCounts)
 }
 
 // DefaultCatalogConfig returns the defaults for n partitions.
@@ -154,6 +160,9 @@ type catalogPart struct {
 	left map[string]int64
 	// orphans are versions of points in the index that the log does not know.
 	orphans map[string]uint64
+	// counted is what was last noted of the items, and when.
+	counted   *ItemCounts
+	countedAt time.Time
 	// unpublished are ids whose factors changed in memory but are not on the log yet. dirty are
 	// items that are on the log but not in the index yet. moved is the part of dirty that IndexDue
 	// has not checked since the change.

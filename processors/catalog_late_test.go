@@ -108,6 +108,33 @@ func TestNothingLeavesBeforeTheCatalogIsRead(t *testing.T) {
 	)
 	require.ErrorIs(t, next.Assign(t.Context(), assigned(0, catalogTopics...)), errUnreadable)
 	require.NoError(t, next.ExpireItems(t.Context()))
+	require.NoError(t, next.NoteItems(t.Context()))
+	require.False(t, next.Noted())
 	require.Equal(t, []string{"i1"}, c.ids(t))
+	require.Empty(t, w.log.records[schemas.TopicMeta])
 	require.Equal(t, "One", w.leaving(t).title(t, "i1"))
+}
+
+func TestCountsOfItemsAreWrittenRarely(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	c := w.leaving(t)
+	require.NoError(t, c.NoteItems(t.Context()))
+	require.True(t, c.Noted())
+	noted := func() int {
+		require.NoError(t, c.NoteItems(t.Context()))
+		return len(w.log.records[schemas.TopicMeta])
+	}
+	require.Equal(t, 1, noted())
+	ids := make([]int, 40)
+	for i := range ids {
+		ids[i] = i + 1
+	}
+	sums := gradients(t, model.Default(), likes("ann", ids...), likes("bob", 99))
+	require.NoError(t, c.deliver(t, sums[0]))
+	require.Equal(t, 2, noted(), "much has changed")
+	require.NoError(t, c.deliver(t, sums[1]))
+	require.Equal(t, 2, noted(), "little has changed")
+	c.now = c.now.Add(5 * time.Minute)
+	require.Equal(t, 3, noted())
 }

@@ -227,3 +227,23 @@ func TestNothingLeavesWithoutALease(t *testing.T) {
 	require.ErrorIs(t, c.ExpireItems(t.Context()), errLeaseLost)
 	require.Equal(t, []string{"i1"}, c.ids(t), "the next owner does it")
 }
+
+func TestItemsWithoutAnEntryAreCounted(t *testing.T) {
+	t.Parallel()
+	w := watch(t)
+	c := w.leaving(t)
+	require.NoError(t, c.deliver(t, film("i1", "One")))
+	require.NoError(t, c.deliver(t, gradients(t, model.Default(), likes("ann", 1, 2))...))
+	counts := func() processors.ItemCounts {
+		require.NoError(t, c.NoteItems(t.Context()))
+		n, err := processors.ReadItemCounts(t.Context(), w.log)
+		require.NoError(t, err)
+		return n
+	}
+	require.Equal(t, processors.ItemCounts{Items: 2, WithoutEntry: 1}, counts())
+	noted := len(w.log.records[schemas.TopicMeta])
+	require.Equal(t, processors.ItemCounts{Items: 2, WithoutEntry: 1}, counts())
+	require.Len(t, w.log.records[schemas.TopicMeta], noted, "nothing has changed")
+	require.Equal(t, []string{"i1"}, c.pass(t, testItemTTL+time.Hour))
+	require.Equal(t, processors.ItemCounts{Items: 1}, counts())
+}

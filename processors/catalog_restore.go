@@ -83,7 +83,7 @@ func (p *Catalog) restore(
 	clear(part.indexed)
 	clear(part.left)
 	clear(part.orphans)
-	part.restored = false
+	part.counted, part.restored = nil, false
 	restore := p.factors.restorer()
 	err := p.log.Read(ctx, schemas.TopicItemVectors, n, 0, -1, func(r *record.Record) error {
 		if id := string(r.Key); len(r.Value) == 0 {

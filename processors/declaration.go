@@ -196,6 +196,8 @@ type Hooks struct {
 	UserRepaired func(userID string, events int)
 	// Misplaced is called when a processor has forwarded misplaced records.
 	Misplaced func(Misplaced)
+	// ItemsCounted is CatalogConfig.Counted.
+	ItemsCounted func(ItemCounts)
 }
 
 // Table declares the processors of Slipstream. The order is that of status and of documents.

@@ -149,7 +149,8 @@ func Topics(c TopicsConfig) []Topic {
 		},
 		{
 			Name: TopicMeta, Key: "name", Partitions: 1, Compact: true, LogAppendTime: true,
-			Description: "The log id, its epoch and what all readers must have in common.",
+			Description: "The log id, its epoch, what all readers must have in common, and how " +
+				"many items there are.",
 		},
 	}
 	for _, d := range kinds {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/config"
+	"github.com/slipstream-rec/slipstream/processors"
 )
 
 func newStatus() *cobra.Command {
@@ -120,6 +121,19 @@ func (p *process) print(w io.Writer) {
 	}
 }
 
+// printItems says how many items can be recommended, and how many of them the catalog lacks.
+func printItems(w io.Writer, n processors.ItemCounts) {
+	if n.Items == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%d items can be recommended. %d of them have no catalog entry", n.Items,
+		n.WithoutEntry)
+	if n.WithoutEntry > 0 {
+		fmt.Fprint(w, ": only events name them (recommend.catalog_only leaves them out)")
+	}
+	fmt.Fprintln(w, ".")
+}
+
 func printStatus(w io.Writer, st app.Status) error {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(tw, "PROCESSOR\tLAG\tPER SECOND\tBATCHES IN WORK\tDEAD LETTERS\t")
@@ -136,6 +150,7 @@ func printStatus(w io.Writer, st app.Status) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
+	printItems(w, st.Items)
 	for _, g := range st.Groups {
 		if g.Undecided > 0 {
 			fmt.Fprintf(w, "\n%s waits for the end of an open transaction: %d offsets in %s. "+
