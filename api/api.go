@@ -103,6 +103,8 @@ type Server struct {
 	ready   *readiness
 	served  *servedLog
 	openAPI *huma.OpenAPI
+	// handsOver says that another server takes the listener when this one ends.
+	handsOver bool
 }
 
 // New returns a server that is not serving yet: see Serve and Handler.
@@ -154,6 +156,7 @@ const startingHeader = "Slipstream-Starting"
 // /readyz and /metrics, and 503 with the header Slipstream-Starting to everything else.
 func NewStarting(cfg config.HTTP, deps Deps) *Server {
 	s := NewProbes(cfg, deps)
+	s.handsOver = true
 	probes := s.handler
 	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {

@@ -31,7 +31,8 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 // Serve answers requests from l until ctx ends. Then /readyz answers 503, and all else is answered
 // as before for DrainDelay: whoever sends requests here learns first to send them elsewhere. After
 // that running requests get ShutdownTimeout to finish, and the served lists are written to the log.
-// It closes l.
+// It closes l. A server of NewStarting ends without delay and says to the end that the process is
+// starting: another one takes its place.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:           s.draining(s.handler),
@@ -80,13 +81,15 @@ func (s *Server) stop(
 	addr net.Addr,
 	failed <-chan error,
 ) error {
-	s.ready.stop()
-	delay := time.NewTimer(s.cfg.DrainDelay)
-	defer delay.Stop()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve HTTP on %s: %w", addr, err)
-	case <-delay.C:
+	if !s.handsOver {
+		s.ready.stop()
+		delay := time.NewTimer(s.cfg.DrainDelay)
+		defer delay.Stop()
+		select {
+		case err := <-failed:
+			return fmt.Errorf("serve HTTP on %s: %w", addr, err)
+		case <-delay.C:
+		}
 	}
 	err := s.shutdown(ctx, srv)
 	if e := <-failed; !errors.Is(e, http.ErrServerClosed) {
@@ -96,10 +99,11 @@ func (s *Server) stop(
 }
 
 // draining asks clients to close their connections while the server stops. One that is idle is
-// closed at the end of DrainDelay, and a request that is on its way at that moment fails.
+// closed at the end of DrainDelay, and a request that is on its way at that moment fails. A server
+// that hands over may end at any time.
 func (s *Server) draining(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.ready.stopping.Load() {
+		if s.handsOver || s.ready.stopping.Load() {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)

@@ -11,6 +11,8 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -143,6 +145,48 @@ func (s slow) Trending(context.Context, int, []string, string) (schemas.Recommen
 	s.entered <- struct{}{}
 	<-s.release
 	return schemas.Recommendation{}, nil
+}
+
+// TestAStartingServerNeverSaysThatItStops: its answers end when the server of the process takes the
+// listener, at once, and what asks for readiness then is told that the process is starting.
+func TestAStartingServerNeverSaysThatItStops(t *testing.T) {
+	t.Parallel()
+	cfg := config.Default().HTTP
+	cfg.Addr, cfg.DrainDelay = "127.0.0.1:0", 5*time.Second
+	s := api.NewStarting(cfg, api.Deps{Log: slog.New(slog.DiscardHandler), Checks: []api.Check{{
+		Name: "processors", Required: true,
+		Ping: func(context.Context) error { return errors.New("starting") },
+	}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	l, err := s.Listen(ctx)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	asked, closed := 0, 0
+	for ; ; asked++ {
+		r, err := http.NewRequestWithContext(
+			t.Context(), http.MethodGet, "http://"+l.Addr().String()+"/readyz", nil,
+		)
+		require.NoError(t, err)
+		res, err := client.Do(r)
+		if err != nil {
+			break // it has given up the listener
+		}
+		body, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		require.Contains(t, string(body), `"processors":"starting"`)
+		if res.Close {
+			closed++
+		}
+		cancel()
+	}
+	require.Positive(t, asked)
+	require.Equal(t, asked, closed, "the next request is for the server that follows")
+	require.NoError(t, <-done)
 }
 
 func TestStoppingFinishesRunningRequests(t *testing.T) {
