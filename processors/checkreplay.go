@@ -7,20 +7,23 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// NewReplayCheck returns a deadletter.Check: it decodes a record of a group's replay topic as the
-// group does, and returns the key that a record with its value has, nil where the value does not
-// say. The error says what is wrong with it. actions is the table of actions, nil that of the
+// NewReplayCheck returns a deadletter.Check: it decodes a corrected record of a group's replay topic
+// as the group does, and returns the key that a record with its value has, nil where the value does
+// not say. The error says what is wrong with it, also that it is another event than the original.
+// actions is the table of actions, nil that of the
 // built-in ones. The check may be called concurrently.
 func NewReplayCheck(
 	actions *schemas.Actions,
-) func(group string, r *record.Record) (key []byte, err error) {
+) func(group string, original, corrected *record.Record) (key []byte, err error) {
 	actions = orBuiltIn(actions)
-	return func(group string, r *record.Record) ([]byte, error) {
-		return checkReplay(group, r, actions)
+	return func(group string, original, corrected *record.Record) ([]byte, error) {
+		return checkReplay(group, original, corrected, actions)
 	}
 }
 
-func checkReplay(group string, r *record.Record, actions *schemas.Actions) ([]byte, error) {
+func checkReplay(
+	group string, original, r *record.Record, actions *schemas.Actions,
+) ([]byte, error) {
 	d, ok := Declared(group)
 	if !ok || len(d.Inputs) == 0 {
 		return nil, errors.New("there is no group " + group)
@@ -33,6 +36,12 @@ func checkReplay(group string, r *record.Record, actions *schemas.Actions) ([]by
 	err := decodeAs(topic, &keyless, actions)
 	if err != nil && !errors.Is(err, schemas.ErrErasureMarker) {
 		return nil, err
+	}
+	if topic == schemas.TopicInteractions || topic == schemas.TopicFriendships ||
+		topic == schemas.TopicItems || topic == schemas.TopicUsers {
+		if err := schemas.KeepsIdentity(original, r); err != nil {
+			return nil, err
+		}
 	}
 	return keyOf(topic, &keyless), nil
 }

@@ -45,18 +45,30 @@ func TestCorrectedRecordsAreDecodedAsTheirGroupDoes(t *testing.T) {
 		},
 		{"gradients", "catalog", "item-gradients", `{}`, "", "unreadable"},
 		{"gradients of an older version", "catalog", olderGradients, `{}`, "", "unreadable"},
+		{
+			"another event", "embed", "interactions",
+			`{"event_id":"e-2","user_id":"ann","item_id":"i1","action":"like"}`, "",
+			`"event_id" would be "e-2" instead of ""`,
+		},
+		{
+			"another source", "catalog", "items", `{"item_id":"i1","title":"One","source":"a"}`, "",
+			`"source" would be "a"`,
+		},
 		{"a user", "erase", "users", `{"user_id":"ann"}`, "ann", ""},
 		{"no group", "nobody", "users", `{"user_id":"ann"}`, "", "no group"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			key, err := check(x.group, &record.Record{
+			corrected := record.Record{
 				Topic: record.ReplayTopic(x.group), Value: []byte(x.value), Time: noon,
 				Key: []byte{0xff}, // what was wrong may be the key
 				Headers: []record.Header{
 					{Key: record.HeaderTopic, Value: []byte("shop." + x.topic)},
 				},
-			})
+			}
+			original := corrected
+			original.Value = []byte(`{"user_id":"a"}`)
+			key, err := check(x.group, &original, &corrected)
 			if x.refused != "" {
 				require.ErrorContains(t, err, x.refused)
 				return
@@ -82,9 +94,10 @@ func TestCorrectedRecordsMayNameOwnActions(t *testing.T) {
 		`{"user_id":"ann","item_id":"i1","action":"like"}`:               `"action"`,
 	} {
 		for _, group := range []string{"embed", "analytics"} {
-			_, err := check(group, &record.Record{
+			corrected := record.Record{
 				Topic: record.ReplayTopic(group), Value: []byte(value), Time: noon,
-			})
+			}
+			_, err := check(group, &corrected, &corrected)
 			if refused == "" {
 				require.NoError(t, err)
 			} else {

@@ -64,7 +64,7 @@ func newPoisonReplay() *cobra.Command {
 
 With --value or --patch they are corrected. Each is decoded as its processor does first, and if one
 cannot be, none is sent. The corrected event has the identity of the original: of the two, one
-counts. The original stays readable with "poison show".`,
+counts, so another event_id or source is refused. The original stays readable with "poison show".`,
 		Example: `  slipstream poison replay 4c0e
   slipstream poison replay --class unknown --rate 100
   slipstream poison replay --reason '"action" "liked"' --patch '{"action":"like"}' --dry-run

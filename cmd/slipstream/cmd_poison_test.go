@@ -111,3 +111,31 @@ func TestPoisonSaysThatNothingMatches(t *testing.T) {
 	require.Contains(t, out, "would replay 2 dead letters")
 	require.Empty(t, said)
 }
+
+// TestPoisonCorrectionsKeepTheIdentity: another id is refused, with the reason. Another user is fine:
+// the event counts for that one, once.
+func TestPoisonCorrectionsKeepTheIdentity(t *testing.T) {
+	in, poison := withPoison(t, liked)
+	const patch = `{"action":"like","user_id":"bob"}`
+	for _, more := range [][]string{{"--dry-run"}, {}} {
+		for field, wrong := range map[string]string{
+			"event_id": `{"action":"like","event_id":"other"}`,
+			"source":   `{"action":"like","source":"other"}`,
+		} {
+			line := append([]string{"replay", "--all", "--patch", wrong}, more...)
+			_, _, err := poison(line...)
+			require.ErrorContains(t, err, `"`+field+`" would be "other"`)
+			require.ErrorContains(t, err, "a correction is the same event")
+		}
+	}
+	out, _, err := poison("replay", "--all", "--patch", patch)
+	require.NoError(t, err)
+	require.Contains(t, out, "replayed 2 dead letters")
+	in.AwaitIdle(t, time.Minute)
+	require.Equal(t, 1, in.RowsOf(t, "bob")["interactions"])
+	require.Zero(t, in.RowsOf(t, "ann")["interactions"])
+	users, err := in.Engines().Users.GetUsers(t.Context(), []string{"ann", "bob"})
+	require.NoError(t, err)
+	require.Len(t, users, 1)
+	require.Equal(t, "bob", users[0].ID)
+}

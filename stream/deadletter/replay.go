@@ -14,9 +14,10 @@ import (
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
-// Check decodes a record of a group's replay topic as the group does, and returns the key that a
-// record with its value has. The error says what is wrong with it.
-type Check func(group string, r *record.Record) (key []byte, err error)
+// Check decodes a corrected record of a group's replay topic as the group does, and returns the key
+// that a record with its value has. original is the same record before the correction. The error
+// says what is wrong with the corrected one.
+type Check func(group string, original, corrected *record.Record) (key []byte, err error)
 
 // Correction changes the value of dead letters on their way to their group. At most one field is
 // set; the zero value changes nothing. It changes neither headers nor origin, so the corrected
@@ -247,6 +248,7 @@ func (s *Store) outgoingRecord(
 	if c.isZero() && l.Correction == nil {
 		return r, nil
 	}
+	original := r
 	if !c.isZero() {
 		if r.Value, err = c.applyTo(l.Value); err != nil {
 			return r, fault.Permanentf("dead letter %s cannot be corrected: %w", l.ID, err)
@@ -261,7 +263,7 @@ func (s *Store) outgoingRecord(
 	}
 	decoded := r
 	decoded.Time = time.Now().UTC()
-	key, err := s.check(l.Group, &decoded)
+	key, err := s.check(l.Group, &original, &decoded)
 	if err != nil {
 		return r, fault.Permanentf(
 			"dead letter %s cannot be processed with its correction: %w", l.ID, err,

@@ -51,7 +51,7 @@ type Store struct {
 // whose poison topic does not exist has none.
 func New(log Log, emitter Emitter, names record.Names, groups []string, check Check) *Store {
 	if check == nil {
-		check = func(string, *record.Record) ([]byte, error) { return nil, nil }
+		check = func(string, *record.Record, *record.Record) ([]byte, error) { return nil, nil }
 	}
 	return &Store{
 		log: log, emitter: emitter, names: names, groups: slices.Clone(groups), check: check,

@@ -18,7 +18,7 @@ import (
 )
 
 // checkLike accepts values that say "like". It keys them by what follows.
-func checkLike(_ string, r *record.Record) ([]byte, error) {
+func checkLike(_ string, _, r *record.Record) ([]byte, error) {
 	if _, key, ok := bytes.Cut(r.Value, []byte(`like":"`)); ok {
 		return bytes.TrimRight(key, `"}`), nil
 	}
