@@ -160,7 +160,7 @@ type letterOutput struct {
 
 // Choice selects dead letters in the body of a request to replay or drop.
 type Choice struct {
-	IDs    []string  `json:"ids,omitempty" nullable:"false" maxItems:"10000" doc:"Those with these ids, or with ids that begin so, if no other does. In whatever state: without ids, the open ones are chosen."`
+	IDs    []string  `json:"ids,omitempty" nullable:"false" maxItems:"10000" doc:"Those with these ids, or with ids that begin so, if no other does. Without ids, the open ones are chosen. Those with ids may have been replayed or dropped before; one that was replayed cannot be dropped."`
 	Group  string    `json:"group,omitempty" doc:"Those of this consumer group."`
 	Class  string    `json:"class,omitempty" enum:"permanent,unknown,transient" doc:"Those of this class of failure."`
 	Topic  string    `json:"topic,omitempty" doc:"Those from this topic."`
@@ -234,8 +234,9 @@ func (s *Server) deadLetters(doc huma.API) {
 		OperationID: "drop-dead-letters", Method: http.MethodPost, Path: "/v1/poison/drop",
 		Tags:    []string{tagOperate},
 		Summary: "Drop dead letters",
-		Description: "Marks the dead letters that match as dropped. They stay on the log " +
-			"until its retention deletes them.",
+		Description: "Marks the open dead letters that match as dropped. They stay on the log " +
+			"until its retention deletes them, and can be replayed by their ids until then. One " +
+			"that was replayed is refused, since its event counts.",
 		Errors: []int{http.StatusNotFound},
 	}, config.RoleOperate), s.dropDeadLetters)
 }

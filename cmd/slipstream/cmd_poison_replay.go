@@ -60,7 +60,8 @@ func newPoisonReplay() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay [ID…]",
 		Short: "Return dead letters to their processor; replaying twice counts once",
-		Long: `Return dead letters to their processor. Replaying twice counts once.
+		Long: `Return dead letters to their processor. Replaying twice counts once. A filter chooses
+among those that are open; ids also choose what was replayed, or dropped.
 
 With --value or --patch they are corrected. Each is decoded as its processor does first, and if one
 cannot be, none is sent. The corrected event has the identity of the original: of the two, one
@@ -125,6 +126,9 @@ func newPoisonDrop() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "drop [ID…] --because WHY", Short: "Mark dead letters as dropped, with a reason",
+		Long: `Mark open dead letters as dropped, with a reason. They stay on the log until its
+retention deletes them, and can be replayed by their ids until then. One that was replayed cannot be
+dropped, since its event counts.`,
 		Example: "  slipstream poison drop 4c0e --because \"test data\"",
 	}
 	s := addSettings(cmd, kafkaFlags(), nil)

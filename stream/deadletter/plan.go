@@ -51,7 +51,7 @@ func (s *Store) PlanReplay(ctx context.Context, f Filter, c Correction) (Plan, e
 
 // PlanDrop tells what Drop would do.
 func (s *Store) PlanDrop(ctx context.Context, f Filter) (Plan, error) {
-	chosen, err := s.chosen(ctx, f)
+	chosen, err := s.droppable(ctx, f)
 	p := Plan{Count: len(chosen)}
 	p.addReasons(chosen)
 	return p, err

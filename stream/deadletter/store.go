@@ -206,9 +206,10 @@ func (s *Store) notFound(id, more string) error {
 
 // Drop marks the dead letters that match as dropped, with a reason for whoever asks later. The
 // records stay until the topic's retention. Without IDs and State in the filter it takes the open
-// ones. It returns how many were dropped, also beside an error.
+// ones. One that was replayed is an error, and none is dropped; one that was dropped before does not
+// count. It returns how many were dropped, also beside an error.
 func (s *Store) Drop(ctx context.Context, f Filter, reason string) (int, error) {
-	chosen, err := s.chosen(ctx, f)
+	chosen, err := s.droppable(ctx, f)
 	if err != nil {
 		return 0, err
 	}
@@ -226,6 +227,23 @@ func (s *Store) Drop(ctx context.Context, f Filter, reason string) (int, error) 
 		done += len(letters)
 	}
 	return done, nil
+}
+
+// droppable returns the open ones of those that are chosen. A replayed one is an error: it has had
+// its effects, and a resolution that says otherwise would be untrue.
+func (s *Store) droppable(ctx context.Context, f Filter) ([]*entry, error) {
+	chosen, err := s.chosen(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range chosen {
+		if e.state == Replayed {
+			return nil, fault.Permanentf("none was dropped: dead letter %s was replayed at %s, and "+
+				"its event counts: only open ones can be dropped", e.id,
+				e.resolvedAt.UTC().Format(time.RFC3339))
+		}
+	}
+	return slices.DeleteFunc(chosen, func(e *entry) bool { return e.state != Open }), nil
 }
 
 // chosen returns what an action applies to, in the order of the origins. An id that is not there is

@@ -237,3 +237,46 @@ func TestDeadLettersAreReadOnce(t *testing.T) {
 	_, err = d.List(t.Context(), deadletter.Filter{After: "nothing"})
 	require.ErrorIs(t, err, deadletter.ErrFilter)
 }
+
+// What was replayed has had its effects, so that it cannot be dropped any more: its row would say
+// that it never counted. What was dropped may be replayed, by its id.
+func TestOnlyOpenDeadLettersAreDropped(t *testing.T) {
+	t.Parallel()
+	e := fakeEngine(t)
+	d, group := e.correctable(t, 3)
+	ids := make([]string, 3)
+	for i := range ids {
+		ids[i] = deadletter.ID(group, letterAt(group, int64(i), "").Origin)
+	}
+	n, err := d.Replay(t.Context(), deadletter.Filter{IDs: ids[:1]}, deadletter.ReplayOptions{})
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	for _, f := range []deadletter.Filter{
+		{IDs: ids[:1]}, {IDs: ids}, {State: deadletter.Replayed},
+	} {
+		_, err = d.PlanDrop(t.Context(), f)
+		require.ErrorContains(t, err, ids[0]+" was replayed")
+		require.Equal(t, fault.Permanent, fault.ClassOf(err))
+		n, err = d.Drop(t.Context(), f, "test")
+		require.ErrorContains(t, err, ids[0]+" was replayed")
+		require.Zero(t, n)
+	}
+	open, err := d.Open(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{group: 2}, open, "none was dropped")
+	l, err := d.Get(t.Context(), ids[0])
+	require.NoError(t, err)
+	require.Equal(t, deadletter.Replayed, l.State)
+
+	for _, want := range []int{1, 0} { // dropping one twice drops one
+		n, err = d.Drop(t.Context(), deadletter.Filter{IDs: ids[1:2]}, "test")
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	n, err = d.Replay(t.Context(), deadletter.Filter{}, deadletter.ReplayOptions{})
+	require.NoError(t, err)
+	require.Equal(t, 1, n, "the open one")
+	n, err = d.Replay(t.Context(), deadletter.Filter{IDs: ids[1:2]}, deadletter.ReplayOptions{})
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+}
