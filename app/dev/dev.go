@@ -200,8 +200,12 @@ func (d *dev) watch(ctx context.Context, a *app.App, started time.Time) error {
 		if err != nil {
 			return err
 		}
+		open, err := openLetters(ctx, a)
+		if err != nil {
+			continue // the broker is stopping, or the next line has it
+		}
 		seconds := time.Since(last).Seconds()
-		line := rateLine(before, after, seconds)
+		line := rateLine(before, after, seconds, open)
 		before, last = after, time.Now()
 		if tty {
 			fmt.Fprintf(d.Out, "\r\x1b[K%s", line)
@@ -211,20 +215,29 @@ func (d *dev) watch(ctx context.Context, a *app.App, started time.Time) error {
 	}
 }
 
-func rateLine(before, after app.Totals, seconds float64) string {
+// openLetters returns how many dead letters wait for a person, whenever they were written.
+func openLetters(ctx context.Context, a *app.App) (n int, err error) {
+	open, err := a.Kafka().DeadLetters().Open(ctx)
+	for _, of := range open {
+		n += of
+	}
+	return n, err
+}
+
+func rateLine(before, after app.Totals, seconds float64, open int) string {
 	rate := func(a, b int64) float64 { return float64(b-a) / seconds }
 	var lag int64
 	for _, n := range after.Lag {
 		lag += n
 	}
 	return fmt.Sprintf("%s  written %.0f/s  embed %.0f/s  analytics %.0f/s  lists %.0f/s  lag "+
-		"%d  dead letters %d",
+		"%d  open dead letters %d",
 		time.Now().Format(time.TimeOnly), rate(before.Produced, after.Produced), rate(
 			before.Consumed["embed"], after.Consumed["embed"],
 		),
 		rate(before.Consumed["analytics"], after.Consumed["analytics"]), rate(
 			before.Consumed["recommend"], after.Consumed["recommend"],
-		), lag, after.Poisoned)
+		), lag, open)
 }
 
 // hint prints a command to try: for a user who has a personal list, or to send a first event. It

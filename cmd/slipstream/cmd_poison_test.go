@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipstream-rec/slipstream/config"
 	"github.com/slipstream-rec/slipstream/internal/apptest"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/stream/record"
@@ -25,6 +28,16 @@ func withPoison(t *testing.T, values ...string) (
 ) {
 	t.Helper()
 	in, _ = apptest.StartEmbedded(t, t.TempDir(), nil)
+	makePoison(t, in, values...)
+	return in, func(args ...string) (string, string, error) {
+		line := append([]string{"poison"}, args...)
+		return runLine(t, append(line, "--brokers", in.Config().Kafka.Brokers[0])...)
+	}
+}
+
+// makePoison writes events and waits until they are dead letters.
+func makePoison(t *testing.T, in *apptest.Installation, values ...string) {
+	t.Helper()
 	for _, v := range values {
 		require.NoError(t, in.Kafka().Emit(t.Context(), []record.Record{{
 			Topic: schemas.TopicInteractions, Partition: record.AnyPartition, Key: []byte("ann"),
@@ -39,10 +52,6 @@ func withPoison(t *testing.T, values ...string) (
 		}
 		return err
 	})
-	return in, func(args ...string) (string, string, error) {
-		line := append([]string{"poison"}, args...)
-		return runLine(t, append(line, "--brokers", in.Config().Kafka.Brokers[0])...)
-	}
 }
 
 const liked = `{"event_id":"e-1","source":"shop","user_id":"ann","item_id":"i","action":"liked"}`
@@ -138,4 +147,33 @@ func TestPoisonCorrectionsKeepTheIdentity(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, users, 1)
 	require.Equal(t, "bob", users[0].ID)
+}
+
+// TestDevShowsOpenDeadLetters: those of an earlier start, too.
+func TestDevShowsOpenDeadLetters(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	in, stop := apptest.StartEmbedded(t, data, func(c *config.Config) {
+		c.Topics.Partitions = 4 // like dev
+	})
+	makePoison(t, in, liked)
+	stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := program(ctx, nil, "dev", "--data", data, "--http", "127.0.0.1:0", "--kafka",
+		"127.0.0.1:0")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	var lines []string
+	for s := bufio.NewScanner(out); s.Scan(); {
+		lines = append(lines, s.Text())
+		if strings.Contains(s.Text(), "dead letters ") {
+			break
+		}
+	}
+	cancel()
+	_ = cmd.Wait()
+	require.NotEmpty(t, lines)
+	require.Contains(t, lines[len(lines)-1], "dead letters 2")
 }
