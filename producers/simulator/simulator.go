@@ -23,7 +23,7 @@ type Config struct {
 	// ids of events. The same seed and run give the same events as long as Lists answers the same.
 	// Default: the time of the start.
 	Run string
-	// Users and Items are the sizes of the world at the start. Default 500 and 800.
+	// Users and Items are the sizes of the world at the start. Default 300 and 400.
 	Users, Items int
 	// Rate is the number of events per second; 0 is as many as the log takes. Default 50.
 	Rate float64
@@ -37,7 +37,7 @@ type Config struct {
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
-	return Config{Seed: 1, Users: 500, Items: 800, Rate: 50}
+	return Config{Seed: 1, Users: 300, Items: 400, Rate: 50}
 }
 
 // Validate returns an error that says what to change, or nil.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -258,4 +259,72 @@ func TestSimulatorEndsWithItsContext(t *testing.T) {
 
 func written(m record.Record) *record.Record {
 	return &record.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: m.Headers}
+}
+
+// Nobody chooses, or refuses, an item twice, also where there is nothing left.
+func TestNobodyMeetsAnItemTwice(t *testing.T) {
+	t.Parallel()
+	all := listsFunc(func(userID string) (*schemas.Recommendation, error) {
+		r := &schemas.Recommendation{UserID: userID, RecommendationID: "for " + userID}
+		for i := range 40 {
+			r.Items = append(r.Items, schemas.RecommendedItem{ItemID: "film-" + strconv.Itoa(i+1)})
+		}
+		return r, nil
+	})
+	_, ms := simulate(t, all, func(c *simulator.Config) { c.Users, c.Items = 5, 40 })
+	met := map[[2]string]schemas.Action{}
+	for _, x := range interactions(t, ms) {
+		meets := []schemas.Action{schemas.View, schemas.Click, schemas.Hide, schemas.Skip}
+		if slices.Contains(meets, x.Action) {
+			pair := [2]string{x.UserID, x.ItemID}
+			require.Empty(t, met[pair], "%s of %v", x.Action, pair)
+			met[pair] = x.Action
+		}
+	}
+	require.Greater(t, len(met), 5*40*3/4)
+}
+
+// A click is the likelier the higher the place and the better the item.
+func TestClicksFollowPlaceAndTaste(t *testing.T) {
+	t.Parallel()
+	cfg := simulator.DefaultConfig()
+	cfg.Users, cfg.Items, cfg.Rate, cfg.Limit, cfg.Run = 60, 200, 0, 4000, "r"
+	oracle, err := simulator.New(cfg, nil, nil)
+	require.NoError(t, err)
+	n := 0
+	some := listsFunc(func(userID string) (*schemas.Recommendation, error) {
+		n++
+		r := &schemas.Recommendation{UserID: userID, RecommendationID: strconv.Itoa(n)}
+		for i := range 6 {
+			id := "film-" + strconv.Itoa(1+(31*n+i)%200)
+			r.Items = append(r.Items, schemas.RecommendedItem{ItemID: id})
+		}
+		return r, nil
+	})
+	_, ms := simulate(t, some, func(c *simulator.Config) { c.Limit = 20_000 })
+	var shown, clicked [3][2]float64 // by place, and whether the item is liked
+	places := map[string]int{}
+	for _, x := range interactions(t, ms) {
+		liked := 0
+		if oracle.Affinity(x.UserID, x.ItemID) > 0.3 {
+			liked = 1
+		}
+		list := x.RecommendationID + x.ItemID
+		if x.Action == schemas.Impression {
+			places[list] = places[x.RecommendationID]
+			places[x.RecommendationID]++
+			shown[places[list]/2][liked]++
+		}
+		if x.Action == schemas.Click {
+			clicked[places[list]/2][liked]++
+		}
+	}
+	for place := range shown {
+		bad, good := clicked[place][0]/shown[place][0], clicked[place][1]/shown[place][1]
+		t.Logf("places from %d: %.3f of what is not liked, %.3f of what is", 2*place, bad, good)
+		require.Greater(t, good, 3*bad)
+		if place > 0 {
+			require.Less(t, good, clicked[place-1][1]/shown[place-1][1])
+		}
+	}
 }

@@ -25,27 +25,28 @@ func (v *visit) add(item string, action schemas.Action, value *float64, recommen
 const shown = 6
 
 // look goes down a list: every place on the screen is an impression; the higher the place and the
-// better the item, the likelier a click.
+// better the item, the likelier a click. Whom an item is shown that was met before passes over it.
 func (v *visit) look(list *schemas.Recommendation) {
 	places := list.Items[:min(len(list.Items), shown)]
 	for _, p := range places {
 		v.add(p.ItemID, schemas.Impression, nil, list.RecommendationID)
 	}
-	for rank, p := range places {
+	for place, p := range places {
 		i := v.world.itemIndex(p.ItemID)
-		if i < 0 || v.world.has(v.user, i) {
+		if i < 0 || v.world.met(v.user, i) {
 			continue
 		}
 		liking := v.world.affinity(v.user, i)
-		examined := 1 / math.Sqrt(float64(rank+1))
 		switch r := v.rng.Float64(); {
-		case r < examined*sigmoid(4*liking-1):
+		case r < clickChance(liking, place):
 			v.add(p.ItemID, schemas.Click, nil, list.RecommendationID)
-			v.accept(i, list.RecommendationID)
+			v.meet(i, list.RecommendationID)
 		case r > 0.985 && liking < -0.2:
 			v.add(p.ItemID, schemas.Hide, nil, list.RecommendationID)
+			v.world.markMet(v.user, i)
 		case r > 0.96 && liking < 0:
 			v.add(p.ItemID, schemas.Skip, nil, list.RecommendationID)
+			v.world.markMet(v.user, i)
 		}
 	}
 }
@@ -55,21 +56,22 @@ func (v *visit) browse() {
 	for range 1 + v.rng.IntN(4) {
 		if i := v.world.find(v.rng, v.user); i >= 0 {
 			v.add(itemID(i), schemas.View, nil, "")
-			v.accept(i, "")
+			v.meet(i, "")
 		}
 	}
-	if len(v.events) == 0 { // has seen all there is: looks at something again
-		v.add(itemID(v.rng.IntN(len(v.world.films))), schemas.View, nil, "")
+	if len(v.events) == 0 { // has met all that there is
+		v.add(itemID(v.rng.IntN(len(v.world.films))), schemas.Impression, nil, "")
 	}
 }
 
-// take decides what follows a click or a view: watching, and sometimes saying what one thinks.
-func (v *visit) accept(i int, recommendation string) {
+// meet decides what follows a click or a view: watching, and sometimes saying what one thinks.
+// Nobody meets an item twice.
+func (v *visit) meet(i int, recommendation string) {
+	v.world.markMet(v.user, i)
 	liking := v.world.affinity(v.user, i)
 	if v.rng.Float64() > 0.4+0.5*sigmoid(4*liking) {
 		return
 	}
-	v.world.markTaken(v.user, i)
 	fraction := math.Round(100*min(1, max(0.05, 0.65+0.5*liking+0.15*v.rng.NormFloat64()))) / 100
 	v.add(itemID(i), schemas.Watch, &fraction, recommendation)
 	switch r := v.rng.Float64(); {

@@ -40,10 +40,9 @@ type person struct{ name string }
 
 // audience is a user and their tastes.
 type audience struct {
-	genres  []float64       // liking by genre, -1 to 1
-	makers  map[int]float64 // extra liking by maker
-	group   int             // people of one group have similar tastes, and become friends
-	taken   map[int]bool
+	taste
+	group   int          // people of one group have similar tastes, and become friends
+	met     map[int]bool // films that the person has chosen, or refused, before
 	novelty float64
 }
 
@@ -51,8 +50,6 @@ var genreNames = []string{
 	"Drama", "Comedy", "Thriller", "Science Fiction", "Romance", "Horror", "Animation",
 	"Documentary", "Western", "Crime", "Fantasy", "Music",
 }
-
-const groupSize = 40
 
 func newWorld(seed uint64, users, items int) *world {
 	w := &world{
@@ -67,25 +64,16 @@ func newWorld(seed uint64, users, items int) *world {
 	for range items {
 		w.films = append(w.films, w.film())
 	}
-	groups := max(2, users/groupSize)
-	group := make([][]float64, groups)
-	for g := range group {
-		group[g] = w.taste()
+	groups := make([]taste, max(2, users/groupSize))
+	for g := range groups {
+		groups[g] = w.groupTaste()
 	}
 	total := 0.0
 	for u := range users {
+		g := u % len(groups)
 		a := audience{
-			group: u % groups, taken: map[int]bool{}, makers: map[int]float64{},
+			taste: w.member(&groups[g]), group: g, met: map[int]bool{},
 			novelty: w.rng.Float64(),
-		}
-		a.genres = slices.Clone(group[a.group])
-		for g := range a.genres {
-			a.genres[g] = clamp(0.75*a.genres[g] + 0.3*w.rng.NormFloat64())
-		}
-		for range 8 {
-			if m := w.rng.IntN(len(w.people)); a.genres[w.genreOf[m][0]] > 0 {
-				a.makers[m] = 0.4 + 0.4*w.rng.Float64()
-			}
 		}
 		w.users = append(w.users, a)
 		total += 1 / math.Pow(float64(u+8), 0.5)
@@ -97,18 +85,6 @@ func newWorld(seed uint64, users, items int) *world {
 		}
 	}
 	return w
-}
-
-// taste returns likings by genre: a few favourites, a few dislikes.
-func (w *world) taste() []float64 {
-	t := make([]float64, len(genreNames))
-	for g := range t {
-		t[g] = -0.15
-	}
-	order := w.rng.Perm(len(t))
-	t[order[0]], t[order[1]], t[order[2]] = 0.95, 0.7, 0.45
-	t[order[3]], t[order[4]] = -0.6, -0.8
-	return t
 }
 
 func (w *world) film() film {
@@ -141,25 +117,6 @@ func (w *world) film() film {
 	return f
 }
 
-// affinity is how much user u likes film i, from -1 to 1.
-func (w *world) affinity(u, i int) float64 {
-	a, f := &w.users[u], &w.films[i]
-	sum := 0.0
-	for _, g := range f.genres {
-		sum += a.genres[g]
-	}
-	liking := sum / float64(len(f.genres))
-	for _, m := range f.directors {
-		liking += a.makers[m]
-	}
-	for _, m := range f.actors {
-		liking += 0.6 * a.makers[m]
-	}
-	return clamp(0.8*liking + 0.4*f.quality)
-}
-
-func clamp(x float64) float64 { return min(1, max(-1, x)) }
-
 // someone returns a user, active ones more often.
 func (w *world) someone(rng *rand.Rand) int {
 	x := rng.Float64() * w.activity[len(w.activity)-1]
@@ -167,7 +124,7 @@ func (w *world) someone(rng *rand.Rand) int {
 	return min(i, len(w.users)-1)
 }
 
-// find returns a film that u has not taken: of some that come to mind, known and new ones rather,
+// find returns a film that u has not met: of some that come to mind, known and new ones rather,
 // the one liked best; -1 when there is none.
 func (w *world) find(rng *rand.Rand, u int) int {
 	best, bestLiking := -1, math.Inf(-1)
@@ -176,7 +133,7 @@ func (w *world) find(rng *rand.Rand, u int) int {
 		if rng.Float64() < 0.1*w.users[u].novelty {
 			i = len(w.films) - 1 - rng.IntN(min(20, len(w.films)))
 		}
-		if w.users[u].taken[i] {
+		if w.users[u].met[i] {
 			continue
 		}
 		if liking := w.affinity(u, i) + 0.25*rng.NormFloat64(); liking > bestLiking {
@@ -186,8 +143,8 @@ func (w *world) find(rng *rand.Rand, u int) int {
 	return best
 }
 
-func (w *world) has(u, i int) bool  { return w.users[u].taken[i] }
-func (w *world) markTaken(u, i int) { w.users[u].taken[i] = true }
+func (w *world) met(u, i int) bool { return w.users[u].met[i] }
+func (w *world) markMet(u, i int)  { w.users[u].met[i] = true }
 
 // release adds a new film.
 func (w *world) release() int {
