@@ -33,6 +33,10 @@ func Defaults(c *config.Config) {
 	c.Recommend.TrendingInterval = 5 * time.Second
 }
 
+// DemoDefaults sets the defaults of the demo beside those of Defaults: so many people are in the
+// hold-out that the difference to it shows within minutes.
+func DemoDefaults(c *config.Config) { c.Recommend.HoldoutShare = 0.2 }
+
 // wipeStore deletes the files of the store in dir, and a rebuild that was not finished. Whoever
 // holds the log's folder may do so.
 func wipeStore(dir string) error {

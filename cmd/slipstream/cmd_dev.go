@@ -5,6 +5,7 @@ import (
 
 	"github.com/slipstream-rec/slipstream/app"
 	"github.com/slipstream-rec/slipstream/app/dev"
+	"github.com/slipstream-rec/slipstream/config"
 )
 
 func newDev() *cobra.Command {
@@ -14,7 +15,8 @@ func newDev() *cobra.Command {
 		Short: "Run everything in one process, with nothing installed",
 		Long: `Run everything in one process: a Kafka broker on localhost (any Kafka client can
 connect), stores in one SQLite file, all processors and the API. The data in --data outlives the
-process. With --demo a simulated audience uses a movie-like catalog.
+process. With --demo a simulated audience uses a movie-like catalog. A fifth of it is in the
+hold-out and gets what is popular (recommend.holdout_share), so that the difference shows.
 
 The embedded broker is for development on one machine. It holds its log in memory and on disk, up
 to 1 GiB.`,
@@ -28,7 +30,12 @@ to 1 GiB.`,
 			"http": "http.addr", "data": "data_dir", "log-level": "log.level",
 			"log-format": "log.format",
 		},
-		dev.Defaults,
+		func(c *config.Config) {
+			dev.Defaults(c)
+			if o.Demo {
+				dev.DemoDefaults(c)
+			}
+		},
 	)
 	cmd.Flags().BoolVar(&o.Demo, "demo", false, "play a simulated audience")
 	cmd.Flags().Float64Var(&o.DemoRate, "demo-rate", 50, "events a second of the audience")
