@@ -72,7 +72,7 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 		return r.trendingFor(ctx, j), ctx.Err()
 	}
 	list := r.head(j, schemas.StrategyPersonal)
-	explain := j.explainer(&r.cfg)
+	explain := j.explainer(&r.cfg, r.now())
 	list.Items = make([]schemas.RecommendedItem, len(ranked))
 	for i, x := range ranked {
 		e := &p.entries[x.Candidate]

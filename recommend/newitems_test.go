@@ -12,6 +12,7 @@ import (
 	"github.com/slipstream-rec/slipstream/recommend"
 	"github.com/slipstream-rec/slipstream/schemas"
 	"github.com/slipstream-rec/slipstream/sinks"
+	"github.com/slipstream-rec/slipstream/sinks/sqlite"
 	"github.com/slipstream-rec/slipstream/stream/record"
 )
 
@@ -20,7 +21,8 @@ var newYear = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 // cinema is a catalog in which ann likes three horror films.
 type cinema struct {
 	*recommend.Recommender
-	put func(items ...sinks.Item)
+	store *sqlite.Store
+	put   func(items ...sinks.Item)
 }
 
 // filmOf is a film of which so many events were learned; ann likes its vector as much as it is
@@ -48,6 +50,7 @@ func newCinema(t *testing.T, change func(*recommend.Config)) *cinema {
 			recommend.Stores{Users: store, Items: store, Graph: store},
 			processors.NewErasures(), cfg, func() time.Time { return newYear },
 		),
+		store,
 		func(items ...sinks.Item) {
 			t.Helper()
 			require.NoError(t, store.PutItems(t.Context(), items))

@@ -21,12 +21,14 @@ type phrases struct {
 	because, director, actor string
 	// friend, friends and similar say what others did with the item.
 	friend, friends, similar string
-	// newGenre is for a new item of a genre, or with a tag, that the user likes.
-	newGenre string
+	// moreGenre is for an item that is little known, of a genre, or with a tag, that the user
+	// likes, newGenre for one that is new.
+	moreGenre, newGenre string
 	// taste is for an item that fits the user's vector, friendsTaste for one that fits the vectors
 	// of the friends, of a user who has none.
-	taste, friendsTaste string
-	trending            string
+	// other is for one that has nothing in common with what the user is known to like.
+	taste, friendsTaste, other string
+	trending                   string
 	// chosen is for an item that is popular, but not now; catalog for one of which nobody knows.
 	chosen, catalog string
 	// together is for an item that is similar to another one by what people do, untitled the same
@@ -46,6 +48,7 @@ func locales() []phrases {
 			director: "same director as {title} ({name})", actor: "with {name}, like {title}",
 			friend: "a friend {verb} it", friends: "{n} friends {verb} it",
 			similar: "people with your taste {verb} it", newGenre: "new: more {genre}",
+			moreGenre: "more {genre}", other: "something different for you",
 			taste: "fits your taste", friendsTaste: "fits the taste of your friends",
 			trending: "popular right now", chosen: "often chosen", catalog: "from the catalog",
 			together: "people who choose {title} often choose this too",
@@ -63,6 +66,8 @@ func locales() []phrases {
 			friends:      "{n} aus deinem Freundeskreis haben es {verb}",
 			similar:      "Menschen mit deinem Geschmack haben es {verb}",
 			newGenre:     "neu: mehr {genre}",
+			moreGenre:    "mehr {genre}",
+			other:        "mal etwas anderes für dich",
 			taste:        "passt zu deinem Geschmack",
 			friendsTaste: "passt zum Geschmack deines Freundeskreises",
 			trending:     "gerade beliebt",
@@ -133,8 +138,12 @@ func (p *phrases) sameActor(title, name string) string {
 	return strings.NewReplacer("{title}", title, "{name}", name).Replace(p.actor)
 }
 
-func (p *phrases) moreOf(genre string) string {
-	return strings.ReplaceAll(p.newGenre, "{genre}", genre)
+func (p *phrases) moreOf(genre string, isNew bool) string {
+	sentence := p.moreGenre
+	if isNew {
+		sentence = p.newGenre
+	}
+	return strings.ReplaceAll(sentence, "{genre}", genre)
 }
 
 // whySimilar says why an item is similar to another one.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipstream-rec/slipstream/model"
 	"github.com/slipstream-rec/slipstream/schemas"
@@ -17,8 +18,13 @@ type explainer struct {
 	known   []knownItem // latest first, each once
 	// friendsOnly says that the query was made of the friends' vectors alone.
 	friendsOnly bool
-	// newCount is the number of events up to which an item is new.
+	// unlabeled says that nobody knows what the user did with some of the history.
+	unlabeled bool
+	// newCount is the number of events up to which little is known of an item.
 	newCount float64
+	// fade is the number of events of which half of an item is known (model.Config.ContentFade).
+	fade float64
+	now  time.Time
 }
 
 // knownItem is an item of the history that the user was interested in, or loves.
@@ -72,15 +78,17 @@ func compareBool(a, b bool) int {
 const explainedItems = 20
 
 // explainer returns the explainer of a job.
-func (j *job) explainer(cfg *Config) *explainer {
+func (j *job) explainer(cfg *Config, now time.Time) *explainer {
 	e := &explainer{
 		phrases: cfg.phrases(j.Locale), friendsOnly: j.friendsOnly, newCount: cfg.NewItemCount,
+		fade: cfg.Model.ContentFade, now: now,
 	}
 	for i, h := range slices.Backward(j.state.History) {
 		if len(j.state.History)-i > explainedItems {
 			break
 		}
 		rule := cfg.Actions.Labeled(h.Label)
+		e.unlabeled = e.unlabeled || rule == nil
 		item := j.items.items[uint64(h.Key)]
 		if rule == nil || !rule.Meaning.Good() || item == nil || item.Content.Title == "" {
 			continue
@@ -110,9 +118,10 @@ func (e *explainer) reason(entry *poolEntry, source string) string {
 	if s := e.sharedDirector(entry.item); s != "" {
 		return s
 	}
-	// A new item still has the vector that it began with: what is near to it says nothing.
-	isNew := len(entry.item.ContentVector) > 0 && entry.item.Count <= e.newCount
-	if source == SourceContent || isNew {
+	// An item that is little known still has the vector that it began with: what is near to it says
+	// nothing.
+	unknown := len(entry.item.ContentVector) > 0 && entry.item.Count <= e.newCount
+	if source == SourceContent || unknown {
 		if s := e.sharedContent(entry.item); s != "" {
 			return s
 		}
@@ -120,13 +129,35 @@ func (e *explainer) reason(entry *poolEntry, source string) string {
 	if near := e.nearest(entry.item); near != nil && source != SourceContent {
 		return p.becauseOf(near)
 	}
-	if s := loudest(entry.bySimilar); s != nil && source == SourceSimilarUsers {
+	// Of who liked nothing yet nobody knows which people are alike.
+	if s := loudest(entry.bySimilar); s != nil && source == SourceSimilarUsers &&
+		len(e.known) > 0 {
 		return p.bySimilar(s)
 	}
-	if e.friendsOnly {
+	switch {
+	case e.friendsOnly:
 		return p.friendsTaste
+	case e.differs(entry.item):
+		return p.other
 	}
 	return p.taste
+}
+
+// differs tells whether the item is like nothing that the user is known to like.
+func (e *explainer) differs(item *sinks.Item) bool {
+	return !e.unlabeled && hasTraits(item) && !slices.ContainsFunc(e.known, func(x knownItem) bool {
+		return e.believable(item, x.item)
+	})
+}
+
+// recent is how long an item counts as new after its publication.
+const recent = 365 * 24 * time.Hour
+
+// isNew tells whether a person would call the item new: nobody has taken it, and it was not
+// published long ago.
+func (e *explainer) isNew(item *sinks.Item) bool {
+	published := item.Content.PublishedAt
+	return item.Count == 0 && (published.IsZero() || e.now.Sub(published) < recent)
 }
 
 func (e *explainer) sharedDirector(item *sinks.Item) string {
@@ -140,7 +171,7 @@ func (e *explainer) sharedDirector(item *sinks.Item) string {
 	return ""
 }
 
-// sharedContent says what a new item has in common with the known ones: an actor, else the genre or
+// sharedContent says what an item has in common with the known ones: an actor, else the genre or
 // the tag that most of these have. "" is nothing.
 func (e *explainer) sharedContent(item *sinks.Item) string {
 	for _, t := range e.known {
@@ -168,15 +199,20 @@ func (e *explainer) sharedContent(item *sinks.Item) string {
 	if best.name == "" {
 		return ""
 	}
-	return e.phrases.moreOf(best.name)
+	return e.phrases.moreOf(best.name, e.isNew(item))
 }
 
-// nearest returns the known item with the most similar learned vector (cosine), or nil.
+// sureLikeness is the learned likeness from which two items are alike that have no trait in common.
+const sureLikeness = 0.3
+
+// nearest returns the known item with the most similar learned vector (cosine) of those of which a
+// person would believe that they are alike, or nil. Vectors are a little similar by chance.
 func (e *explainer) nearest(item *sinks.Item) *knownItem {
 	best, at := float32(0), -1
 	for i, t := range e.known {
 		if n := len(item.Vector); n > 1 && len(t.item.Vector) == n {
-			if s := model.Similarity(item.Vector[:n-1], t.item.Vector[:n-1]); s > best {
+			s := model.Similarity(item.Vector[:n-1], t.item.Vector[:n-1])
+			if s > best && e.believable(item, t.item) {
 				best, at = s, i
 			}
 		}
@@ -185,4 +221,18 @@ func (e *explainer) nearest(item *sinks.Item) *knownItem {
 		return nil
 	}
 	return &e.known[at]
+}
+
+// believable tells whether two items are alike: they have a trait in common, traits are not known,
+// or so much was learned of both that their vectors tell.
+func (e *explainer) believable(a, b *sinks.Item) bool {
+	x := compareItems(a, b, e.fade)
+	return x.trait.name != "" || x.learned >= sureLikeness || !hasTraits(a) || !hasTraits(b)
+}
+
+func hasTraits(x *sinks.Item) bool {
+	for range traits(&x.Content) {
+		return true
+	}
+	return false
 }
