@@ -53,7 +53,7 @@ func newNewItems(b *Bare) *newItems {
 func (x *newItems) candidates(
 	user int32, kept int, allowed func(int32) bool,
 ) map[int32]model.Candidate {
-	taste, traits := x.taste(user)
+	taste, traits, items := x.taste(user)
 	if taste == nil {
 		return nil
 	}
@@ -76,7 +76,7 @@ func (x *newItems) candidates(
 	turn := 0
 	for _, key := range model.TakeTurns(nil, others, turnOf(x.data.Users[user], day)) {
 		i := x.items[key]
-		if turn == kept || !sharesAny(x.traits[i], traits) {
+		if turn == kept || !sharesOften(x.traits[i], traits, items) {
 			continue
 		}
 		turn++
@@ -90,10 +90,11 @@ func turnOf(user string, day int64) uint64 {
 	return xxhash.Sum64String(user) + uint64(day)
 }
 
-// taste returns the sum of the content vectors of the user's latest items, and their traits.
-func (x *newItems) taste(user int32) (sum []float32, traits map[string]bool) {
+// taste returns the sum of the content vectors of the user's latest items, how many of these have
+// each trait, and their number.
+func (x *newItems) taste(user int32) (sum []float32, traits map[string]int, items int) {
 	history := x.users[user].History
-	traits = make(map[string]bool)
+	traits = make(map[string]int)
 	for _, h := range slices.Backward(history[max(0, len(history)-tasteItems):]) {
 		i, known := x.items[h.Key]
 		if r := x.actions.Labeled(h.Label); !known || r != nil && r.Meaning.Bad() {
@@ -105,16 +106,18 @@ func (x *newItems) taste(user int32) (sum []float32, traits map[string]bool) {
 		for k, v := range x.vectors[i] {
 			sum[k] += v
 		}
+		items++
 		for t := range x.traits[i] {
-			traits[t] = true
+			traits[t]++
 		}
 	}
-	return sum, traits
+	return sum, traits, items
 }
 
-func sharesAny(a, b map[string]bool) bool {
-	for t := range a {
-		if b[t] {
+// sharesOften tells whether an item has a trait that a quarter of the items of a taste have.
+func sharesOften(item map[string]bool, taste map[string]int, items int) bool {
+	for t := range item {
+		if n := taste[t]; n > 0 && 4*n >= items {
 			return true
 		}
 	}

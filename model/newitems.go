@@ -20,8 +20,8 @@ const (
 	// of the cosine of unrelated content vectors is 1/8, so callers must see what is shared.
 	leastFit = 0.1
 	// fitShare is the share of the best fit that a new item needs. A film of a genre that the user
-	// likes fits, also where another one has the director as well.
-	fitShare = 0.5
+	// likes fits, also where another one has the director and actors as well.
+	fitShare = 0.3
 )
 
 // TakeTurns returns the new items that fit a user, in the order in which they get the places that a
@@ -77,34 +77,38 @@ func draw(k Key, turn uint64) uint64 {
 // Kept is the number of places that a list of n keeps for new items.
 func (b *Blend) Kept(n int) int { return int(b.NewShare*float64(n) + 0.5) }
 
-// keep gives new items the places kept for them. What they replace is what ranked lowest, so ranked
-// stays in order. pool has all candidates.
+// keep gives the new items whose turn it is first the places kept for them, also where others rank
+// high by themselves: hardly anything is known of a small catalog. What they replace is what ranked
+// lowest, so ranked stays in order. pool has all candidates.
 func (b *Blend) keep(candidates []Candidate, pool, ranked []Ranked, n int) []Ranked {
-	missing := min(b.Kept(n), n)
-	chosen := make(map[int]bool, len(ranked))
-	for _, r := range ranked {
-		chosen[r.Candidate] = true
-		if candidates[r.Candidate].New > 0 {
-			missing--
-		}
-	}
-	var waiting []Ranked
+	var turns []Ranked // those whose turn it is
 	for _, r := range pool {
-		if candidates[r.Candidate].New > 0 && !chosen[r.Candidate] {
-			r.Source = FromContent
-			waiting = append(waiting, r)
+		if candidates[r.Candidate].New > 0 {
+			turns = append(turns, r)
 		}
 	}
-	if missing <= 0 || len(waiting) == 0 {
-		return ranked
-	}
-	slices.SortStableFunc(waiting, func(a, b Ranked) int {
+	slices.SortStableFunc(turns, func(a, b Ranked) int {
 		return cmp.Compare(candidates[a.Candidate].New, candidates[b.Candidate].New)
 	})
-	waiting = waiting[:min(missing, len(waiting))]
+	turns = turns[:min(b.Kept(n), n, len(turns))]
+	due := make(map[int]bool, len(turns))
+	for _, r := range turns {
+		due[r.Candidate] = true
+	}
+	waiting := slices.DeleteFunc(turns, func(r Ranked) bool {
+		return slices.ContainsFunc(ranked, func(x Ranked) bool {
+			return x.Candidate == r.Candidate
+		})
+	})
+	for i := range waiting {
+		waiting[i].Source = FromContent
+	}
+	if len(waiting) == 0 {
+		return ranked
+	}
 	out := slices.Clone(ranked)
 	for i := len(out) - 1; i >= 0 && len(out)+len(waiting) > n; i-- {
-		if candidates[out[i].Candidate].New == 0 {
+		if !due[out[i].Candidate] {
 			out = slices.Delete(out, i, i+1)
 		}
 	}

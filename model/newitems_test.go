@@ -54,12 +54,12 @@ func TestPlacesAreKeptForNewItems(t *testing.T) {
 
 func TestNewItemsTakeTurns(t *testing.T) {
 	t.Parallel()
-	newest := []model.NewItem{{Key: 1, Fit: 0.7}, {Key: 2, Fit: 0.4}, {Key: 3, Fit: 0.8}}
+	newest := []model.NewItem{{Key: 1, Fit: 0.7}, {Key: 2, Fit: 0.29}, {Key: 3, Fit: 0.8}}
 	var others []model.NewItem
 	for k := range 50 {
 		others = append(others, model.NewItem{Key: model.Key(100 + k), Fit: 1})
 	}
-	others = append(others, newest[2], model.NewItem{Key: 999, Fit: 0.49})
+	others = append(others, newest[2], model.NewItem{Key: 999, Fit: 0.29})
 	even, odd := model.TakeTurns(newest, others, 2), model.TakeTurns(newest, others, 3)
 	for _, turns := range [][]model.Key{even, odd} {
 		require.Len(t, turns, 52)

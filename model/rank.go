@@ -40,8 +40,8 @@ type Blend struct {
 	// Diversity is subtracted from an item in proportion to its cosine with the most similar item
 	// above it. Default 0.1.
 	Diversity float64
-	// NewShare is the share of the places, 0 to 1, that is kept for new items that fit. They get no
-	// place more when they would have as many anyway. Default 0.1.
+	// NewShare is the share of the places, 0 to 1, that is kept for the new items that fit whose
+	// turn it is. Default 0.1.
 	NewShare float64
 }
 

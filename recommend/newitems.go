@@ -1,6 +1,7 @@
 package recommend
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sync"
@@ -20,6 +21,9 @@ const (
 	drawnItems = 200
 	// turnsTake is the time until the draw is another one.
 	turnsTake = 24 * time.Hour
+	// sameAge is the time within which items are equally new, as they come in one batch: of these
+	// the one that fits best comes first.
+	sameAge = time.Second
 )
 
 // newest knows which items the catalog got last. Safe for concurrent use.
@@ -51,12 +55,18 @@ func (l *newest) add(key uint64, at time.Time, gone bool) {
 	l.items = l.items[:min(len(l.items), newestItems)]
 }
 
-// keys returns the keys, the newest first.
-func (l *newest) keys() []uint64 {
+// snapshot returns the items, the newest first.
+func (l *newest) snapshot() []newestItem {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := make([]uint64, len(l.items))
-	for i, x := range l.items {
+	return slices.Clone(l.items)
+}
+
+// keys returns the keys, the newest first.
+func (l *newest) keys() []uint64 {
+	items := l.snapshot()
+	out := make([]uint64, len(items))
+	for i, x := range items {
 		out[i] = x.key
 	}
 	return out
@@ -71,15 +81,20 @@ func (r *Recommender) chooseNew(j *job, found []sinks.ItemHit) {
 	}
 	excluded := keySet(j.exclude)
 	var latest, others []model.NewItem
-	for _, key := range r.newest.keys() {
-		item := j.items.items[key]
-		if _, no := excluded[key]; no || item == nil || item.Count > r.cfg.NewItemCount ||
+	ages := make(map[model.Key]time.Duration)
+	for _, x := range r.newest.snapshot() {
+		item := j.items.items[x.key]
+		if _, no := excluded[x.key]; no || item == nil || item.Count > r.cfg.NewItemCount ||
 			!eligible(item, j.Genres) || len(item.ContentVector) != len(j.taste.vector) {
 			continue
 		}
 		fit := model.Similarity(j.taste.vector, item.ContentVector)
-		latest = append(latest, model.NewItem{Key: model.Key(key), Fit: fit})
+		latest = append(latest, model.NewItem{Key: model.Key(x.key), Fit: fit})
+		ages[model.Key(x.key)] = r.now().Sub(x.at) / sameAge
 	}
+	slices.SortStableFunc(latest, func(a, b model.NewItem) int {
+		return cmp.Or(cmp.Compare(ages[a.Key], ages[b.Key]), cmp.Compare(b.Fit, a.Fit))
+	})
 	for _, h := range found {
 		others = append(others, model.NewItem{Key: model.Key(h.Key), Fit: float32(h.Score)})
 	}
@@ -113,17 +128,23 @@ func addNew(j *job, p *candidatePool) {
 // tasteItems is the number of latest items that make up a user's content profile.
 const tasteItems = 10
 
-// taste is the content of what a user took lately.
+// taste is the content of what a user took lately, or what the friends of one without a history
+// were interested in.
 type taste struct {
 	// vector is the sum of the content vectors, nil when there are none.
 	vector []float32
-	traits map[trait]struct{}
+	// items is the number of items, traits that of those with each trait.
+	items  int
+	traits map[trait]int
 }
 
-// shares tells whether the item has a trait of the taste.
+// commonShare is the share of the items of a taste of which a trait says what the user likes.
+const commonShare = 0.25
+
+// shares tells whether the item has a trait that the taste often has.
 func (x *taste) shares(item *sinks.Item) bool {
 	for t := range traits(&item.Content) {
-		if _, ok := x.traits[t]; ok {
+		if n := x.traits[t]; n > 0 && float64(n) >= commonShare*float64(x.items) {
 			return true
 		}
 	}
@@ -133,28 +154,42 @@ func (x *taste) shares(item *sinks.Item) bool {
 // tasteOf returns the taste of the user. Items of which the user's newest word is a refusal or a
 // doubt do not count.
 func (j *job) tasteOf(actions *schemas.Actions) taste {
-	x := taste{traits: make(map[trait]struct{})}
+	x := taste{traits: make(map[trait]int)}
 	for i, h := range slices.Backward(j.state.History) {
 		if len(j.state.History)-i > tasteItems {
 			break
 		}
-		item, r := j.items.items[uint64(h.Key)], actions.Labeled(h.Label)
-		if item == nil || len(item.ContentVector) == 0 || r != nil && r.Meaning.Bad() {
-			continue
+		if r := actions.Labeled(h.Label); r == nil || !r.Meaning.Bad() {
+			x.add(j.items.items[uint64(h.Key)])
 		}
-		v := item.ContentVector
-		if x.vector == nil {
-			x.vector = make([]float32, len(v))
-		}
-		if len(x.vector) != len(v) {
-			continue
-		}
-		for i := range v {
-			x.vector[i] += v[i]
-		}
-		for t := range traits(&item.Content) {
-			x.traits[t] = struct{}{}
+	}
+	if j.friendsOnly {
+		for i := range j.social {
+			if s := &j.social[i]; len(s.byFriends) > 0 {
+				x.add(j.items.items[s.key])
+			}
 		}
 	}
 	return x
+}
+
+// add adds an item, if its content is known.
+func (x *taste) add(item *sinks.Item) {
+	if item == nil || len(item.ContentVector) == 0 {
+		return
+	}
+	v := item.ContentVector
+	if x.vector == nil {
+		x.vector = make([]float32, len(v))
+	}
+	if len(x.vector) != len(v) {
+		return
+	}
+	for i := range v {
+		x.vector[i] += v[i]
+	}
+	x.items++
+	for t := range traits(&item.Content) {
+		x.traits[t]++
+	}
 }

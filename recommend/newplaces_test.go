@@ -1,7 +1,9 @@
 package recommend_test
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -36,4 +38,22 @@ func TestPlacesForNewItems(t *testing.T) {
 	none.adds(t, &curtis, newYear)
 	_, byID = none.listFor(t, 20)
 	require.NotContains(t, byID, "The Fog")
+}
+
+// Hardly anything is known of a small catalog: then new items are those whose turn it is, and the
+// one that fits best of those that came together.
+func TestABrandNewItemIsOnListsOfASmallCatalog(t *testing.T) {
+	t.Parallel()
+	c := newCinema(t, nil)
+	for n := range 60 {
+		x := filmOf(fmt.Sprintf("rare-%02d", n), 900, schemas.Item{Genres: []string{"Horror"}})
+		x.Count = 4
+		c.adds(t, &x, newYear.Add(-48*time.Hour))
+	}
+	fits := filmOf("Fits", 0, schemas.Item{Genres: []string{"Horror"}})
+	worse := filmOf("Hardly fits", 0, schemas.Item{Genres: []string{"Horror", "Drama", "War"}})
+	c.adds(t, &fits, newYear)
+	c.adds(t, &worse, newYear)
+	_, byID := c.listFor(t, 20)
+	require.Contains(t, byID, "Fits")
 }
