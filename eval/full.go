@@ -7,12 +7,13 @@ import (
 )
 
 // Full is the whole recommender: candidates from the model, from friends, from what is trending
-// and, where content is known, from new items that fit by it, blended and diversified by model.Rank
-// as the serving path does.
+// and, where content is known, from new items that fit by it, without the genres that the user
+// refuses, blended and diversified by model.Rank as the serving path does.
 type Full struct {
 	*Bare
 	blend    model.Blend
 	fresh    *newItems
+	refusals *refusals
 	trending *Popularity
 	liked    recent // by user, for their friends
 	top      top
@@ -34,7 +35,7 @@ func NewFull(d *Data, cfg model.Config, blend model.Blend) *Full {
 		trend: make([]float32, len(d.Items)),
 	}
 	if d.Features != nil {
-		f.fresh = newNewItems(f.Bare)
+		f.fresh, f.refusals = newNewItems(f.Bare), newRefusals(f.Bare)
 	}
 	if d.Friends != nil {
 		f.liked = newRecent(len(d.Users), friendItems)
@@ -67,6 +68,9 @@ func (f *Full) Learn(e Event, seed uint64) {
 
 // List blends and diversifies.
 func (f *Full) List(user int32, n int, scores []float32, allowed func(int32) bool) []int32 {
+	if f.refusals != nil {
+		allowed = f.refusals.filter(user, allowed)
+	}
 	f.top.reset(max(modelCandidates, 3*n))
 	for i, s := range scores {
 		if f.index[i] != model.None && allowed(int32(i)) {

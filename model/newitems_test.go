@@ -83,3 +83,36 @@ func TestNewItemsTakeTurns(t *testing.T) {
 	require.Equal(t, even, model.TakeTurns(newest, others, 2), "their order does not matter")
 	require.Empty(t, model.TakeTurns([]model.NewItem{{Key: 1, Fit: 0.09}}, nil, 1), "by chance")
 }
+
+func TestRefusedItems(t *testing.T) {
+	t.Parallel()
+	cfg := model.Default()
+	cfg.LongItems, cfg.ShortItems = 3, 2
+	l := model.NewLearner(model.NewTable(cfg))
+	var u model.User
+	does := func(id string, strength float32) {
+		l.Step(&u, model.Event{Item: l.Table().Intern(id), Strength: strength, Takes: true})
+	}
+	keys := func(ids ...string) (out []model.Key) {
+		for _, id := range ids {
+			out = append(out, model.KeyOf(id))
+		}
+		return out
+	}
+	require.Empty(t, u.Refused(cfg.LongItems, 9))
+	does("refused early", -1)
+	does("taken", 1)
+	does("given up", 0)
+	does("taken too", 1)
+	does("refused", -1)
+	require.Equal(t, keys("refused", "given up", "refused early"), u.Refused(cfg.LongItems, 9))
+	require.Equal(t, keys("refused"), u.Refused(cfg.LongItems, 1))
+	// From here on the history is full: what was met before "taken too" may have left it.
+	does("third", 1)
+	does("fourth", 1)
+	require.Equal(t, keys("refused"), u.Refused(cfg.LongItems, 9))
+
+	require.True(t, model.Refuses(0, 3))
+	require.False(t, model.Refuses(0, 2), "too few")
+	require.False(t, model.Refuses(1, 9), "one was liked")
+}

@@ -26,8 +26,7 @@ type candidatePool struct {
 	candidates []model.Candidate
 	entries    []poolEntry // parallel to candidates
 	places     map[uint64]int
-	// catalogOnly is Config.CatalogOnly.
-	catalogOnly bool
+	job        *job
 }
 
 // poolEntry is what a list tells about a candidate.
@@ -48,16 +47,16 @@ func (r *Recommender) list(ctx context.Context, j *job) (schemas.Recommendation,
 	most := len(j.found) + len(j.fresh) + len(j.turns) + len(j.social) +
 		min(maxTrendingCandidates, len(trend.top(0)))
 	p := &candidatePool{
-		places: make(map[uint64]int, most), candidates: make([]model.Candidate, 0, most),
-		entries: make([]poolEntry, 0, most), catalogOnly: r.cfg.CatalogOnly,
+		job: j, places: make(map[uint64]int, most), candidates: make([]model.Candidate, 0, most),
+		entries: make([]poolEntry, 0, most),
 	}
 	for _, h := range j.found {
-		if at := p.add(j.items, h.Key, SourceVectors); at >= 0 {
+		if at := p.add(h.Key, SourceVectors); at >= 0 {
 			p.candidates[at].Score, p.candidates[at].Scored = float32(h.Score), true
 		}
 	}
 	for _, h := range j.fresh {
-		if at := p.add(j.items, h.Key, SourceContent); at >= 0 {
+		if at := p.add(h.Key, SourceContent); at >= 0 {
 			p.candidates[at].Content = float32(h.Score)
 		}
 	}
@@ -102,13 +101,13 @@ func (e *poolEntry) sourceOf(ranked model.Source) string {
 }
 
 // add adds an item once, keeps the first source that found it, and returns its index. The index is
-// -1 when the item is unknown, or has no catalog entry and needs one.
-func (p *candidatePool) add(items *itemSet, key uint64, source string) int {
+// -1 when the item is unknown, or not eligible.
+func (p *candidatePool) add(key uint64, source string) int {
 	if at, ok := p.places[key]; ok {
 		return at
 	}
-	item := items.items[key]
-	if item == nil || p.catalogOnly && !item.HasEntry() {
+	item := p.job.items.items[key]
+	if item == nil || !p.job.eligible(item) {
 		return -1
 	}
 	at := len(p.candidates)
@@ -198,15 +197,11 @@ func (c *Config) interests(history []model.Taken) (out []interest) {
 // addSocial adds the social candidates.
 func addSocial(j *job, p *candidatePool) {
 	for _, x := range j.social {
-		item := j.items.items[x.key]
-		if item == nil || !eligible(item, j.Genres) {
-			continue
-		}
 		source := SourceSimilarUsers
 		if len(x.byFriends) > 0 {
 			source = SourceFriends
 		}
-		at := p.add(j.items, x.key, source)
+		at := p.add(x.key, source)
 		if at < 0 {
 			continue
 		}
@@ -223,25 +218,13 @@ func keySet(keys []uint64) map[uint64]struct{} {
 	return set
 }
 
-func eligible(item *sinks.Item, genres []string) bool {
-	if !item.Content.IsAvailable() {
-		return false
-	}
-	return len(genres) == 0 || slices.ContainsFunc(
-		genres,
-		func(g string) bool { return slices.Contains(item.Content.Genres, g) },
-	)
-}
-
 // addTrending adds the items that are popular now.
 func addTrending(j *job, p *candidatePool, trend *trendingList) {
 	excluded := keySet(j.exclude)
 	for _, key := range trend.top(maxTrendingCandidates) {
-		item := j.items.items[key]
-		if _, no := excluded[key]; no || item == nil || !eligible(item, j.Genres) {
-			continue
+		if _, no := excluded[key]; !no {
+			p.add(key, SourceTrending)
 		}
-		p.add(j.items, key, SourceTrending)
 	}
 }
 
@@ -275,9 +258,8 @@ func (r *Recommender) trendingFor(ctx context.Context, j *job) schemas.Recommend
 	for _, x := range trend.items() {
 		key := schemas.Key(x.ItemID)
 		item, known := j.items.items[key]
-		if _, no := excluded[key]; no || known && !eligible(item, j.Genres) ||
-			!known && (ok || len(j.Genres) > 0 || r.cfg.CatalogOnly) ||
-			known && r.cfg.CatalogOnly && !item.HasEntry() {
+		if _, no := excluded[key]; no || known && !j.eligible(item) ||
+			!known && (ok || len(j.Genres) > 0 || r.cfg.CatalogOnly) {
 			continue
 		}
 		title := ""
@@ -327,9 +309,8 @@ func (r *Recommender) fillByBias(ctx context.Context, j *job, list *schemas.Reco
 		return
 	}
 	hits := found[0]
-	if r.cfg.CatalogOnly { // the index may not tell them apart yet
-		hits = slices.DeleteFunc(hits, func(h sinks.ItemHit) bool { return !h.Item.HasEntry() })
-	}
+	// The index knows nothing of refused genres, and may not know yet what has an entry.
+	hits = slices.DeleteFunc(hits, func(h sinks.ItemHit) bool { return !j.eligible(&h.Item) })
 	known := func(h *sinks.ItemHit) bool { return h.Item.Count > r.cfg.NewItemCount }
 	slices.SortStableFunc(hits, func(a, b sinks.ItemHit) int {
 		switch x, y := known(&a), known(&b); {

@@ -85,7 +85,7 @@ func (r *Recommender) chooseNew(j *job, found []sinks.ItemHit) {
 	for _, x := range r.newest.snapshot() {
 		item := j.items.items[x.key]
 		if _, no := excluded[x.key]; no || item == nil || item.Count > r.cfg.NewItemCount ||
-			!eligible(item, j.Genres) || len(item.ContentVector) != len(j.taste.vector) {
+			!j.eligible(item) || len(item.ContentVector) != len(j.taste.vector) {
 			continue
 		}
 		fit := model.Similarity(j.taste.vector, item.ContentVector)
@@ -111,10 +111,10 @@ func addNew(j *job, p *candidatePool) {
 	turn := 0
 	for _, key := range j.turns {
 		item := j.items.items[key]
-		if item == nil || !j.taste.shares(item) {
+		if item == nil || !j.eligible(item) || !j.taste.shares(item) {
 			continue
 		}
-		at := p.add(j.items, key, SourceContent)
+		at := p.add(key, SourceContent)
 		if at < 0 {
 			continue
 		}

@@ -172,6 +172,10 @@ type job struct {
 	turns   []uint64 // new items, in the order in which they get the places kept for these
 	degrade map[string]bool
 	holdout bool
+	// catalogOnly is Config.CatalogOnly.
+	catalogOnly bool
+	// refused are the genres that the user refuses.
+	refused []string
 	// friendsOnly is set when the query is made of the friends' vectors alone.
 	friendsOnly bool
 }
@@ -214,6 +218,7 @@ func (r *Recommender) Answers(ctx context.Context, requests []Request) ([]Answer
 		q.N = min(q.N, 200)
 		jobs[i] = &job{
 			Request: q, items: items, degrade: make(map[string]bool), holdout: r.heldOut(q.UserID),
+			catalogOnly: r.cfg.CatalogOnly,
 		}
 	}
 	if err := r.gather(ctx, jobs); err != nil {
@@ -249,6 +254,9 @@ func (r *Recommender) gather(ctx context.Context, jobs []*job) error {
 	if r.mark(jobs, DegradedVectors, usersErr) {
 		r.mark(jobs, DegradedVectors, r.readNeighbours(ctx, jobs))
 		r.mark(jobs, DegradedVectors, r.readItems(ctx, jobs, r.neededItems(jobs)))
+		for _, j := range jobs {
+			j.findRefusals(&r.cfg)
+		}
 		r.mark(jobs, DegradedVectors, r.search(ctx, jobs))
 	} else {
 		// cached items still have titles

@@ -124,7 +124,7 @@ func (r *Recommender) readItems(ctx context.Context, jobs []*job, keys []uint64)
 }
 
 // neededItems returns the keys of the items that the lists need besides the search results:
-// histories, social candidates, trending items, and the newest.
+// histories, what was refused, social candidates, trending items, and the newest.
 func (r *Recommender) neededItems(jobs []*job) []uint64 {
 	keys := append(r.newest.keys(), r.trending.Load().top(0)...)
 	for _, j := range jobs {
@@ -133,6 +133,9 @@ func (r *Recommender) neededItems(jobs []*job) []uint64 {
 				break
 			}
 			keys = append(keys, uint64(h.Key))
+		}
+		for _, key := range j.refusedKeys(&r.cfg) {
+			keys = append(keys, uint64(key))
 		}
 		for _, x := range j.social {
 			keys = append(keys, x.key)

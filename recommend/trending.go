@@ -79,7 +79,7 @@ func (r *Recommender) Trending(
 ) (schemas.Recommendation, error) {
 	j := &job{
 		Request: Request{N: n, Genres: genres, Locale: locale}, items: r.items.newItemSet(),
-		degrade: make(map[string]bool),
+		degrade: make(map[string]bool), catalogOnly: r.cfg.CatalogOnly,
 	}
 	r.mark([]*job{j}, DegradedVectors, r.readItems(ctx, []*job{j}, r.trending.Load().top(0)))
 	list := r.trendingFor(ctx, j)
