@@ -134,6 +134,7 @@ replay: ## replay a public data set: make replay ARGS="path/to/ml-100k --rate 10
 .PHONY: docs
 docs: ## generate the generated documents anew
 	$(GO) test ./config ./schemas ./api -run 'UpToDate' -update
+	$(GO) test ./app -run 'TestTenLists' -update
 
 .PHONY: clean
 clean: ## remove what was built; data folders stay
