@@ -174,11 +174,23 @@ func describeCommon(o *huma.OpenAPI) {
 			}
 			for _, p := range op.Parameters {
 				// The handlers of lists check ids themselves, to say what is wrong with them.
-				if p.In == "path" && op.Tags[0] == tagList && p.Schema.Pattern == "" {
-					checked := *p.Schema
-					checked.Pattern = idPattern
-					p.Schema = &checked
+				if op.Tags[0] != tagList {
+					continue
 				}
+				checked := *p.Schema
+				switch {
+				case p.In == "path" && checked.Pattern == "":
+					checked.Pattern = idPattern
+				case p.Name == "exclude":
+					checked.Items = idSchema(1)
+				case p.Name == "genre":
+					atMost := schemas.MaxIDLength
+					checked.Items = &huma.Schema{
+						Type: huma.TypeString, MaxLength: &atMost,
+						Description: "Up to 256 bytes of UTF-8.",
+					}
+				}
+				p.Schema = &checked
 			}
 			add := func(responses map[int]*huma.Response) {
 				for status, response := range responses {

@@ -39,7 +39,7 @@ type LengthParam struct {
 
 // GenreParam restricts a list to genres.
 type GenreParam struct {
-	Genre []string `query:"genre,explode" maxItems:"20" doc:"Only items with at least one of these genres; may be repeated."`
+	Genre []string `query:"genre,explode" nullable:"false" maxItems:"20" doc:"Only items with at least one of these genres; may be repeated."`
 }
 
 // LocaleParam says in which language reasons are.
@@ -52,7 +52,7 @@ type recommendInput struct {
 	LengthParam
 	GenreParam
 	LocaleParam
-	Exclude  []string `query:"exclude,explode" maxItems:"1000" doc:"Items to leave out; may be repeated."`
+	Exclude  []string `query:"exclude,explode" nullable:"false" maxItems:"1000" doc:"Items to leave out; may be repeated."`
 	Scenario string   `query:"scenario" enum:"home,new,friends" default:"home" doc:"What the list is for: all sources blended, cold-start items, or items that friends took."`
 }
 
