@@ -148,3 +148,19 @@ func TestShortIDsOfDeadLettersAreDescribed(t *testing.T) {
 	w := f.do(t, http.MethodGet, "/v1/poison/ddd", "")
 	require.Equal(t, http.StatusUnprocessableEntity, w.Code, w.Body)
 }
+
+// Of several events some may be refused: the answer has a status of its own, which is documented.
+func TestAnswersInPartAreDescribed(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	w := f.do(t, http.MethodPost, "/v1/events", `[{},
+		{"user_id":"ann","item_id":"film-1","action":"like"}]`)
+	require.Equal(t, http.StatusMultiStatus, w.Code, w.Body)
+	answer, ok := documentOf(t, f).Paths["/v1/events"]["post"].Responses["207"]
+	require.True(t, ok)
+	value, err := jsonschema.UnmarshalJSON(w.Body)
+	require.NoError(t, err)
+	require.NoError(
+		t, schemasOf(t, f)(answer.Content["application/json"].Schema.Ref).Validate(value),
+	)
+}

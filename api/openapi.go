@@ -140,6 +140,12 @@ func describeGateway(o *huma.OpenAPI) {
 			Description: "The log has it, on all its replicas.",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: good}},
 		}}
+		if op.OperationID == "emit" {
+			op.Responses[strconv.Itoa(http.StatusMultiStatus)] = &huma.Response{
+				Description: "The log has some of the events. errors names the others.",
+				Content:     map[string]*huma.MediaType{"application/json": {Schema: good}},
+			}
+		}
 		for status, what := range map[int]string{
 			http.StatusBadRequest: "Refused: the detail names the invalid field and the " +
 				"problem.",
