@@ -173,7 +173,8 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 			c.add("client_time", col(rows, func(x *row) *time.Time {
 				return clientTime(x.ClientTime)
 			}))
-			addStood(c, r, rows, func(x *row) string { return x.Replayed })
+			addStood(c, r, rows, func(x *row) string { return x.Replayed },
+				func(x *row) bool { return x.Withdrawn && x.Title == "" })
 			addPosition(c, r, rows,
 				func(x *row) int64 { return x.Offset },
 				func(x *row) time.Time { return x.RecordedAt })
@@ -196,12 +197,21 @@ func clientTime(t time.Time) *time.Time {
 }
 
 // addStood adds the column by which the storage keeps the newest row of each partition. Replayed
-// dead letters stand for themselves: the order of their offsets is not that of the records.
-func addStood[R any](c *columns, r record.Range, rows []R, replayed func(*R) string) {
-	const ofReplays = 1 << 31
+// dead letters stand for themselves: the order of their offsets is not that of the records. So do
+// withdrawals, which say nothing of what the item was: the row before them is kept as well.
+func addStood[R any](
+	c *columns, r record.Range, rows []R, replayed func(*R) string, withdrawal func(*R) bool,
+) {
+	const (
+		ofReplays     = 1 << 31
+		ofWithdrawals = 1 << 30
+	)
 	c.add("stood", col(rows, func(x *R) uint32 {
 		if id := replayed(x); id != "" {
 			return ofReplays | uint32(xxhash.Sum64String(id))
+		}
+		if withdrawal(x) {
+			return ofWithdrawals | uint32(r.Partition) + 1
 		}
 		return uint32(r.Partition) + 1
 	}))
@@ -238,7 +248,8 @@ func userInsertion(r record.Range, rows []sinks.UserRow) insertion {
 			c.add("client_time", col(rows, func(x *row) *time.Time {
 				return clientTime(x.ClientTime)
 			}))
-			addStood(c, r, rows, func(x *row) string { return x.Replayed })
+			addStood(c, r, rows, func(x *row) string { return x.Replayed },
+				func(*row) bool { return false })
 			addPosition(c, r, rows,
 				func(x *row) int64 { return x.Offset },
 				func(x *row) time.Time { return x.RecordedAt })

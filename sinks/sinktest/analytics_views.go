@@ -128,10 +128,27 @@ func analyticsNewest(t *testing.T, e AnalyticsEngine) {
 		t, [][]string{{"nine", "1", "0", `{"steam":76561197980428154,"studio":"Fox"}`}},
 		e.Query(t, "SELECT title, available, withdrawn, attributes FROM items"),
 	)
-	require.NoError(
-		t, e.Store.Insert(ctx, span("items", 0, 10, 10), sinks.ItemRows{item(10, "", nil, true)}),
-	)
-	require.Equal(t, [][]string{{"0", "1"}}, e.Query(t, "SELECT available, withdrawn FROM items"))
+	// A withdrawal says no more than which item, so what the item was stays.
+	for _, offset := range []int64{10, 11} {
+		require.NoError(t, e.Store.Insert(ctx, span("items", 0, offset, offset), sinks.ItemRows{{
+			Item:   schemas.Item{ItemID: "i", Withdrawn: true, OccurredAt: analyticsDay},
+			Offset: offset, RecordedAt: analyticsTook,
+		}}))
+		require.Equal(
+			t, [][]string{{"nine", "0", "1", `{"steam":76561197980428154,"studio":"Fox"}`}},
+			e.Query(t, "SELECT title, available, withdrawn, attributes FROM items"),
+		)
+	}
+	require.NoError(t, e.Store.Insert(
+		ctx, span("items", 0, 12, 12), sinks.ItemRows{item(12, "back", nil, false)},
+	))
+	require.Equal(t, [][]string{{"back", "1", "0"}},
+		e.Query(t, "SELECT title, available, withdrawn FROM items"))
+	require.NoError(t, e.Store.Insert(
+		ctx, span("items", 0, 13, 13), sinks.ItemRows{item(13, "away", nil, true)},
+	))
+	require.Equal(t, [][]string{{"away", "0", "1"}},
+		e.Query(t, "SELECT title, available, withdrawn FROM items"))
 
 	user := func(offset int64, country string, erased bool) sinks.UserRow {
 		return sinks.UserRow{

@@ -134,6 +134,13 @@ func newerRow(table string) string {
 			END`, "TABLE", table)
 }
 
+// kept is the value of a column of an item: a withdrawal, which says nothing but which item it is,
+// leaves it as it was.
+func kept(column string) string {
+	return "iif(excluded.withdrawn AND excluded.title = '', item_versions." + column +
+		", excluded." + column + ")"
+}
+
 func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 	return insertion{
 		table: "item_versions", rows: len(rows),
@@ -144,16 +151,16 @@ func itemInsertion(r record.Range, rows []sinks.ItemRow) insertion {
 				log_partition, log_offset, recorded_at
 			) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (item_id) DO UPDATE SET
-				title = excluded.title,
-				genres = excluded.genres,
-				actors = excluded.actors,
-				directors = excluded.directors,
-				tags = excluded.tags,
-				description = excluded.description,
-				published_at = excluded.published_at,
+				title = ` + kept("title") + `,
+				genres = ` + kept("genres") + `,
+				actors = ` + kept("actors") + `,
+				directors = ` + kept("directors") + `,
+				tags = ` + kept("tags") + `,
+				description = ` + kept("description") + `,
+				published_at = ` + kept("published_at") + `,
 				available = excluded.available,
 				withdrawn = excluded.withdrawn,
-				attributes = excluded.attributes,
+				attributes = ` + kept("attributes") + `,
 				occurred_at = excluded.occurred_at,
 				client_time = excluded.client_time,
 				log_topic = excluded.log_topic,
