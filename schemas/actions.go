@@ -145,8 +145,7 @@ func (a *Actions) Find(name Action, value *float64) *Rule {
 
 // Labeled returns the rule whose label it is, nil for the label of none. Of several rules with one
 // action, meaning and verb it is one. A label of another verb, or of a version that did not know of
-// verbs, stands for the lowest rule of its action and meaning: whoever has watched has started,
-// too.
+// verbs, stands for the lowest rule of its action and meaning: who has watched has started, too.
 func (a *Actions) Labeled(label uint32) *Rule {
 	if r := a.label[label]; r != nil || label == 0 {
 		return r

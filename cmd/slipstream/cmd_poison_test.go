@@ -121,8 +121,8 @@ func TestPoisonSaysThatNothingMatches(t *testing.T) {
 	require.Empty(t, said)
 }
 
-// TestPoisonCorrectionsKeepTheIdentity: another id is refused, with the reason. Another user is fine:
-// the event counts for that one, once.
+// TestPoisonCorrectionsKeepTheIdentity: another id is refused, with the reason. Another user is
+// fine: the event counts for that one, once.
 func TestPoisonCorrectionsKeepTheIdentity(t *testing.T) {
 	in, poison := withPoison(t, liked)
 	const patch = `{"action":"like","user_id":"bob"}`

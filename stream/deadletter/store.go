@@ -206,8 +206,8 @@ func (s *Store) notFound(id, more string) error {
 
 // Drop marks the dead letters that match as dropped, with a reason for whoever asks later. The
 // records stay until the topic's retention. Without IDs and State in the filter it takes the open
-// ones. One that was replayed is an error, and none is dropped; one that was dropped before does not
-// count. It returns how many were dropped, also beside an error.
+// ones. One that was replayed is an error, and none is dropped; one that was dropped before does
+// not count. It returns how many were dropped, also beside an error.
 func (s *Store) Drop(ctx context.Context, f Filter, reason string) (int, error) {
 	chosen, err := s.droppable(ctx, f)
 	if err != nil {
@@ -238,8 +238,8 @@ func (s *Store) droppable(ctx context.Context, f Filter) ([]*entry, error) {
 	}
 	for _, e := range chosen {
 		if e.state == Replayed {
-			return nil, fault.Permanentf("none was dropped: dead letter %s was replayed at %s, and "+
-				"its event counts: only open ones can be dropped", e.id,
+			return nil, fault.Permanentf("none was dropped: dead letter %s was replayed at %s, "+
+				"and its event counts: only open ones can be dropped", e.id,
 				e.resolvedAt.UTC().Format(time.RFC3339))
 		}
 	}
