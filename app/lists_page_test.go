@@ -82,17 +82,14 @@ func (w *town) shown(t *testing.T, page string) map[string]schemas.Recommendatio
 
 // deed says in words what somebody did.
 func deed(x *schemas.Interaction) string {
-	switch {
-	case x.Action == schemas.Rate:
-		return fmt.Sprintf("gave %g stars to", *x.Value)
-	case x.Action == schemas.Watch:
+	if x.Action == schemas.Watch {
 		return fmt.Sprintf("watched %g %% of", *x.Value*100)
-	case x.Action == schemas.Hide:
-		return "hid"
-	case x.Action == schemas.Skip:
-		return "skipped"
+	}
+	if x.Action == schemas.Rate && *x.Value != 1 {
+		return fmt.Sprintf("gave %g stars to", *x.Value)
 	}
 	return map[schemas.Action]string{
+		schemas.Rate: "gave one star to", schemas.Hide: "hid", schemas.Skip: "skipped",
 		schemas.Like: "liked", schemas.Dislike: "disliked", schemas.View: "looked at",
 	}[x.Action]
 }

@@ -8,10 +8,10 @@ import (
 )
 
 // NewReplayCheck returns a deadletter.Check: it decodes a corrected record of a group's replay
-// topic as the group does, and returns the key that a record with its value has, nil where the value does
-// not say. The error says what is wrong with it, also that it is another event than the original.
-// actions is the table of actions, nil that of the
-// built-in ones. The check may be called concurrently.
+// topic as the group does, and returns the key that a record with its value has, nil where the
+// value does not say. The error says what is wrong with it, also that it is another event than the
+// original. actions is the table of actions, nil that of the built-in ones. The check may be called
+// concurrently.
 func NewReplayCheck(
 	actions *schemas.Actions,
 ) func(group string, original, corrected *record.Record) (key []byte, err error) {

@@ -19,12 +19,15 @@ func TestRefusedGenresAreNotInLists(t *testing.T) {
 	}
 	for name, history := range map[string][]did{
 		"nils": {
-			{"Halloween", schemas.Rate, new(1.5)}, {"The Shining", schemas.Rate, new(1.0)},
+			{"Halloween", schemas.Rate, new(1.5)},
+			{"The Shining", schemas.Rate, new(1.0)},
 			{"The Exorcist", schemas.Dislike, nil},
 		},
 		"gave up, and took back": {
-			{"drama-00", schemas.Like, nil}, {"Halloween", schemas.Watch, new(0.02)},
-			{"The Shining", schemas.Like, nil}, {"The Exorcist", schemas.Hide, nil},
+			{"drama-00", schemas.Like, nil},
+			{"Halloween", schemas.Watch, new(0.02)},
+			{"The Shining", schemas.Like, nil},
+			{"The Exorcist", schemas.Hide, nil},
 			{"The Shining", schemas.Rate, new(1.0)},
 		},
 	} {

@@ -30,15 +30,21 @@ func TestCorrectionsKeepTheIdentity(t *testing.T) {
 		{"an id that was too strange", "", `{"event_id":"a\u0000"}`, `{"event_id":"a"}`, ""},
 		{"a value that was none", "", `{`, plain, ""},
 		{"an id beside the header", "e-1", `{}`, `{"event_id":"e-2"}`, `header ce_id says "e-1"`},
-		{"an id beside that of the header", "e-1", `{"event_id":"e-3"}`, `{"event_id":"e-2"}`,
-			`header ce_id says "e-1"`},
+		{
+			"an id beside that of the header", "e-1", `{"event_id":"e-3"}`, `{"event_id":"e-2"}`,
+			`header ce_id says "e-1"`,
+		},
 		{"that of the header", "e-1", `{"event_id":"e-3"}`, `{"event_id":"e-1"}`, ""},
 		{"one without effect is left out", "e-1", `{"event_id":"e-3"}`, `{}`, ""},
 		{"structured", "", structured, `{"specversion":"1.0","id":"e-1","source":"shop"}`, ""},
-		{"structured, another id", "", structured,
-			`{"specversion":"1.0","id":"e-2","source":"shop"}`, `"id" would be "e-2"`},
-		{"structured, another source", "e-1", structured,
-			`{"specversion":"1.0","id":"e-1","source":"a"}`, `"source" would be "a"`},
+		{
+			"structured, another id", "", structured,
+			`{"specversion":"1.0","id":"e-2","source":"shop"}`, `"id" would be "e-2"`,
+		},
+		{
+			"structured, another source", "e-1", structured,
+			`{"specversion":"1.0","id":"e-1","source":"a"}`, `"source" would be "a"`,
+		},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()

@@ -102,7 +102,8 @@ func TestPoisonExamplesMatch(t *testing.T) {
 func TestPoisonSaysThatNothingMatches(t *testing.T) {
 	_, poison := withPoison(t, liked)
 	for _, line := range [][]string{
-		{"replay", "--reason", `action "liked"`}, {"replay", "--reason", "lik", "--dry-run"},
+		{"replay", "--reason", `action "liked"`},
+		{"replay", "--reason", "lik", "--dry-run"},
 		{"drop", "--because", "test", "--reason", `action "liked"`},
 	} {
 		out, said, err := poison(line...)
