@@ -106,11 +106,7 @@ counts, so another event_id or source is refused. The original stays readable wi
 					}
 				},
 			})
-			fmt.Fprintf(cmd.OutOrStdout(), "replayed %s\n", counted(n, "dead letter"))
-			if n == 0 && err == nil {
-				f.hint(cmd.ErrOrStderr())
-			}
-			return err
+			return f.done(cmd, "replayed", n, err)
 		})
 	}
 	notNegative(cmd, "rate")
@@ -156,11 +152,7 @@ dropped, since its event counts.`,
 				return f.printPlan(cmd, "drop", &plan)
 			}
 			n, err := d.Drop(cmd.Context(), filter, reason)
-			fmt.Fprintf(cmd.OutOrStdout(), "dropped %s\n", counted(n, "dead letter"))
-			if n == 0 && err == nil {
-				f.hint(cmd.ErrOrStderr())
-			}
-			return err
+			return f.done(cmd, "dropped", n, err)
 		})
 	}
 	return cmd
@@ -168,6 +160,18 @@ dropped, since its event counts.`,
 
 func addDryRun(cmd *cobra.Command, dry *bool) {
 	cmd.Flags().BoolVar(dry, "dry-run", false, "only tell what would be done")
+}
+
+// done tells how many were replayed or dropped. Where that failed and there was none, the error
+// says it all.
+func (f *poisonFilter) done(cmd *cobra.Command, what string, n int, err error) error {
+	if n > 0 || err == nil {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", what, counted(n, "dead letter"))
+	}
+	if n == 0 && err == nil {
+		f.hint(cmd.ErrOrStderr())
+	}
+	return err
 }
 
 // hint says what may be wrong where nothing matches. It is no error: a script that clears up finds

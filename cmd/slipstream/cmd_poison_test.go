@@ -116,6 +116,15 @@ func TestPoisonSaysThatNothingMatches(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, said, "no open dead letter matches")
 	require.NotContains(t, said, "side by side", "no reason was given")
+	for _, line := range [][]string{
+		{"replay", "zzzz"},
+		{"drop", "zzzz", "--because", "test"},
+		{"replay", "--all", "--patch", "[1]"},
+	} {
+		out, _, err := poison(line...)
+		require.Error(t, err, line)
+		require.Empty(t, out, "the error says it all")
+	}
 	out, said, err := poison("replay", "--reason", `"action" "liked"`, "--dry-run")
 	require.NoError(t, err)
 	require.Contains(t, out, "would replay 2 dead letters")

@@ -45,11 +45,11 @@ func TestMergePatchKeepsWhatItDoesNotName(t *testing.T) {
 	for _, c := range []Correction{
 		{Value: []byte("1"), Patch: []byte("{}")}, {Patch: []byte("[1]")},
 	} {
-		require.ErrorIs(t, c.check(1), ErrFilter)
+		require.ErrorIs(t, c.check(1), ErrCorrection)
 	}
 	whole := Correction{Value: []byte("1")}
 	require.NoError(t, whole.check(1))
-	require.ErrorIs(t, whole.check(2), ErrFilter, "one value does not fit two events")
+	require.ErrorIs(t, whole.check(2), ErrCorrection, "one value does not fit two events")
 }
 
 func TestReasonsAreFoundByWholeWords(t *testing.T) {

@@ -35,14 +35,20 @@ func (c *Correction) isZero() bool { return c.Value == nil && c.Patch == nil }
 func (c *Correction) check(letters int) error {
 	switch {
 	case c.Value != nil && c.Patch != nil:
-		return badFilter("a correction is a value or a patch, not both")
+		return badCorrection("a correction is a value or a patch, not both")
 	case c.Value != nil && letters > 1:
-		return badFilter("a value corrects one dead letter, and %d match: choose one by its id, "+
-			"or correct them with a patch", letters)
+		return badCorrection("a value corrects one dead letter, and %d match: choose one by its "+
+			"id, or correct them with a patch", letters)
 	case c.Patch != nil && !isObject(c.Patch):
-		return badFilter("the patch is not a JSON object")
+		return badCorrection("the patch is not a JSON object")
 	}
 	return nil
+}
+
+func badCorrection(format string, args ...any) error {
+	return fault.As(
+		fault.Permanent, fmt.Errorf("%w: %s", ErrCorrection, fmt.Sprintf(format, args...)),
+	)
 }
 
 // applyTo returns the corrected value.

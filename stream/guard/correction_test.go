@@ -143,7 +143,10 @@ func TestPatchOfAllThatMatch(t *testing.T) {
 	}
 	_, err = d.PlanReplay(t.Context(), deadletter.Filter{State: deadletter.Replayed},
 		deadletter.Correction{Value: []byte("{}")})
-	require.ErrorIs(t, err, deadletter.ErrFilter, "one value does not fit all")
+	require.ErrorIs(t, err, deadletter.ErrCorrection, "one value does not fit all")
+	_, err = d.PlanReplay(t.Context(), deadletter.Filter{State: deadletter.Replayed},
+		deadletter.Correction{Patch: []byte("[1]")})
+	require.EqualError(t, err, "none was replayed: the patch is not a JSON object")
 }
 
 // A dry run tells what would be done and does nothing. Part of a word is no word.
