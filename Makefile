@@ -134,7 +134,10 @@ replay: ## replay a public data set: make replay ARGS="path/to/ml-100k --rate 10
 .PHONY: docs
 docs: ## generate the generated documents anew
 	$(GO) test ./config ./schemas ./api -run 'UpToDate' -update
-	$(GO) test ./app -run 'TestTenLists' -update
+
+.PHONY: lists
+lists: ## make the ten lists of docs/LISTS.md anew: they are other ones each time
+	$(GO) test ./app -run TestTenLists -update
 
 .PHONY: clean
 clean: ## remove what was built; data folders stay

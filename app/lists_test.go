@@ -246,6 +246,6 @@ func TestTenListsAreWhatAPersonWouldSay(t *testing.T) {
 	raw, err := os.ReadFile(listsPage)
 	require.NoError(t, err)
 	shown := w.shown(t, string(raw))
-	require.Equal(t, w.page(shown), string(raw), "run go test ./app -run TestTenLists -update")
+	require.Equal(t, w.page(shown), string(raw), "run make lists")
 	require.Empty(t, w.mistakes(shown), listsPage)
 }
