@@ -136,7 +136,7 @@ docs: ## generate the generated documents anew
 	$(GO) test ./config ./schemas ./api -run 'UpToDate' -update
 
 .PHONY: lists
-lists: ## make the ten lists of docs/LISTS.md anew: they are other ones each time
+lists: ## make the ten lists of docs/LISTS.md anew: they may be other ones
 	$(GO) test ./app -run TestTenLists -update
 
 .PHONY: clean
